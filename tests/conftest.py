@@ -1,0 +1,64 @@
+"""What every test stands on: few threads, no network, a cache of its own, real photos where there are some.
+
+The environment is set while this file is imported, before any test module imports torch.
+"""
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+OFFLINE = ROOT / "tests" / "offline"
+
+# pytest-xdist starts workers that share the cores: without this each would start one thread a core.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = str(max(1, (os.cpu_count() or 1) // WORKERS))
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, THREADS)
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "agg"
+
+# Nothing leaves the machine, neither from here nor from a command that a test starts.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+spec = importlib.util.spec_from_file_location("offline_guard", OFFLINE / "sitecustomize.py")
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+# One cache a worker: tests share what is costly to make, and touch nothing of the user's.
+CACHE = tempfile.TemporaryDirectory(prefix="userlib-tests-", ignore_cleanup_errors=True)
+os.environ["USERLIB_CACHE"] = CACHE.name
+
+# The same examples at each run, so that a red test is red again; the soak looks for new ones.
+slow_is_fine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("tests", derandomize=True, max_examples=50, **slow_is_fine)
+settings.register_profile("soak", max_examples=5000, **slow_is_fine)
+settings.load_profile("tests")
+
+
+def pytest_unconfigure():
+    CACHE.cleanup()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache for this test alone."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    monkeypatch.setenv("USERLIB_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photos (Flickr8k in the hub's schema) that USERLIB_PHOTOS names."""
+    folder = os.environ.get("USERLIB_PHOTOS")
+    if not folder:
+        pytest.skip("set USERLIB_PHOTOS")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"USERLIB_PHOTOS is {folder!r}, which is not a folder; name a folder or unset it")
+    return path
