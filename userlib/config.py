@@ -1,0 +1,243 @@
+"""Settings of a run: four frozen dataclasses, their JSON, and the presets.
+
+Everything that changes a result is here and is stored with every checkpoint and every number. `None` in `ModelConfig`
+means "taken from the data when the run starts"; the configuration that is stored has it filled in.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, replace
+from typing import Any, Mapping
+
+from userlib.errors import UserError
+
+ENHANCEMENTS = ("none", "sge", "cge", "sge+cge")
+POOLINGS = ("mean", "max", "gpo")
+OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
+TEXTS = ("gru", "bert", "clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What comes in."""
+
+    data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
+    sizes: Mapping[str, int] | None = None  # the first n pictures of a split, such as {"train": 1000}
+    tokens: str = "region-mini"  # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
+    token_weights: str | None = None  # a .safetensors file with a JSON of the same stem beside it
+    mirrored: bool = False  # tokens of the mirrored pictures too; training draws one of the two
+    guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
+    min_count: int = 1  # rarer words of the train captions are unknown
+    select: str = "val"  # the split that picks the epoch: a name, or train:500 for 500 pictures held out of train
+    report: str | None = None  # the split that is scored once, at the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What learns. Widths as in the paper: R regions of D numbers, guide G, embedding E."""
+
+    regions: int | None = None  # R; fixed only where norm is "batch"
+    token_width: int | None = None  # D
+    guide_width: int | None = None  # G
+    embed: int = 1024  # E
+    enhancement: str = "none"  # none | sge | cge | sge+cge
+    norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
+    normalise_regions: bool = False  # unit-length regions before anything else
+    strength: float | str = "learned"  # s in V' = V + s a g; the paper: 1
+    sharpness: float = 1.0  # lambda inside the softmax
+    guide_dropout: float = 0.4  # in SGE's two branches
+    region_dropout: float = 0.0  # of numbers in V, before the enhancement
+    add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
+    pooling: str = "gpo"  # mean | max | gpo, of regions
+    text: str = "gru"  # gru | bert | clip
+    text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
+    text_width: int = 1024  # hidden width of the text network
+    text_layers: int = 1
+    text_heads: int = 12  # bert alone
+    freeze_text: bool = False  # the network stays as it came; projection and pooling learn
+    word_width: int = 300  # gru alone
+    word_dropout: float = 0.0  # of numbers in the word vectors, gru alone
+    text_enhancement: str = "none"  # none | sge, on words
+    text_pooling: str = "gpo"
+    embed_dropout: float = 0.0  # of numbers in the pooled vectors, before they get unit length
+    vocab_size: int | None = None
+    queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
+    momentum: float | None = None  # m; None: from the run's length, max(0, min(.999, 1 - 20 / steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """What is minimised: loss_weight * L_b + L_q."""
+
+    name: str = "uto"  # uto | hinge-sum | hinge-hardest | infonce
+    mu: float = 90.0  # uto: steepness
+    gamma: float = 0.5  # uto: where a negative starts to hurt
+    live: bool = True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
+    margin: float = 0.2  # hinge
+    temperature: float = 0.05  # infonce
+    loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
+    mask_same_image: bool = True  # other captions of one's own picture are no negatives
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How it is trained."""
+
+    steps: int | None = None  # overrides epochs
+    epochs: int = 10
+    batch: int = 128  # over all processes
+    lr: float = 5e-4
+    text_lr: float = 1.0  # factor on lr for the pretrained text network (the paper: .1)
+    weight_decay: float = 1e-4
+    clip: float = 2.0  # largest gradient norm
+    schedule: str = "cosine"  # cosine | step (x .1 after step_at of the run) | constant
+    step_at: float = 0.5
+    warmup: float = 0.05  # share of the run with rising rate; the queue counts as negatives after it
+    word_drop: float = 0.2  # share of tokens masked, replaced or deleted
+    region_drop: float = 0.0  # share of regions left out
+    averaged: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
+    evaluate_every: float = 1.0  # in epochs
+    precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UserError(f"{name} is {value}; it must lie between {low} and {high}.")
+
+
+def check(config: Config) -> None:
+    """Raises UserError for a setting that has no meaning, naming it and what is allowed."""
+    model, objective, training = config.model, config.objective, config.training
+    _one_of("enhancement", model.enhancement, ENHANCEMENTS)
+    _one_of("norm", model.norm, ("layer", "batch"))
+    _one_of("pooling", model.pooling, POOLINGS)
+    _one_of("text_pooling", model.text_pooling, POOLINGS)
+    _one_of("text", model.text, TEXTS)
+    _one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
+    _one_of("objective", objective.name, OBJECTIVES)
+    _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
+    _one_of("precision", training.precision, ("auto", "fp32", "bf16"))
+    if model.queue_size is not None and model.queue_size < 0:
+        raise UserError(f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up.")
+    if isinstance(model.strength, str):
+        _one_of("strength", model.strength, ("learned",))
+    for name in ("guide_dropout", "region_dropout", "word_dropout", "embed_dropout"):
+        _between(name, getattr(model, name), 0.0, 0.95)
+    for name in ("word_drop", "region_drop"):
+        _between(name, getattr(training, name), 0.0, 0.95)
+    for name in ("warmup", "step_at"):
+        _between(name, getattr(training, name), 0.0, 1.0)
+    if training.batch < 2:
+        raise UserError(f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives.")
+    if (training.steps if training.steps is not None else training.epochs) < 1:
+        raise UserError(f"the run has {training.steps or training.epochs} steps or epochs; it needs at least 1.")
+    for name, value in (("mu", objective.mu), ("temperature", objective.temperature), ("lr", training.lr),
+                        ("clip", training.clip), ("evaluate_every", training.evaluate_every)):
+        if not value > 0:
+            raise UserError(f"{name} is {value}; it must be above 0.")
+    if training.averaged and model.queue_size is None:
+        raise UserError("averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or more.")
+    needs_guide = "cge" in model.enhancement or model.add_guide
+    if needs_guide and config.data.guide is None:
+        raise UserError(f"enhancement {model.enhancement!r} needs a guide vector; give --guide, such as clip-mini.")
+    if "=" in config.data.select or config.data.select == config.data.report:
+        raise UserError(f"the report would be on {config.data.report!r}, the split that selection uses; a number that was "
+                        "selected for says nothing. Use another split, or --select train:500.")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(annotation))
+    if annotation is type(None):
+        return value is None
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin is not None:  # Mapping[str, int]
+        return isinstance(value, Mapping) and all(
+            isinstance(k, str) and isinstance(v, int) and v > 0 for k, v in value.items())
+    return isinstance(value, annotation)
+
+
+def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
+    """The dataclass `kind` from JSON values; an unknown key or a wrong type is a UserError that names it."""
+    if not isinstance(values, dict):
+        raise UserError(f"the {where} is a {type(values).__name__}; it must be a JSON object.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UserError(f"the {where} has the unknown key {unknown[0]!r}; known are {', '.join(hints)}.")
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if dataclasses.is_dataclass(hints[key]):
+            given[key] = from_json(typing.cast(type, hints[key]), value, where=key)
+        elif _fits(value, hints[key]):
+            given[key] = value
+        else:
+            raise UserError(f"{key!r} in the {where} is {value!r}; it must be {hints[key]}.")
+    return kind(**given)
+
+
+def _presets() -> dict[str, Config]:
+    paper_model = ModelConfig(
+        regions=36, token_width=2048, embed=1024, enhancement="sge", norm="batch", strength=1.0, text="bert",
+        text_model="bert-base-uncased", text_width=768, text_layers=12, queue_size=2048, momentum=0.999)
+    paper = Config(
+        data=DataConfig(data="path/to/features", tokens="precomputed", select="val", report="test"),
+        model=paper_model,
+        objective=ObjectiveConfig(live=False, loss_weight=20.0),
+        training=TrainingConfig(epochs=20, lr=5e-4, text_lr=0.1, schedule="step", step_at=0.5, warmup=0.0,
+                                precision="fp32"))
+    return {
+        "paper-flickr30k": paper,
+        "paper-coco": replace(
+            paper, model=replace(paper_model, queue_size=4096), objective=replace(paper.objective, loss_weight=1.0),
+            training=replace(paper.training, epochs=25, step_at=0.6)),
+        "clip-patches": Config(
+            data=DataConfig(data="umaru97/flickr30k_train_val_test", tokens="open_clip:ViT-B-32/laion2b_s34b_b79k",
+                            guide="open_clip:ViT-B-32/laion2b_s34b_b79k", select="val", report="test"),
+            model=ModelConfig(enhancement="sge+cge", text="clip", text_model="ViT-B-32/laion2b_s34b_b79k",
+                              text_width=512, embed=1024),
+            training=TrainingConfig(epochs=10, lr=2e-4, text_lr=0.05)),
+        "scenes": Config(
+            data=DataConfig(data="scenes", select="val", report="test"),
+            model=ModelConfig(enhancement="sge", embed=256, text_width=256, word_width=128, normalise_regions=True),
+            objective=ObjectiveConfig(mu=30.0, gamma=0.3),
+            training=TrainingConfig(epochs=20, lr=1e-3, region_drop=0.1)),
+    }
+
+
+PRESETS: Mapping[str, Config] = types.MappingProxyType(_presets())
+
+
+def preset(name: str) -> Config:
+    """The preset of that name. Raises UserError that lists the names."""
+    _one_of("preset", name, tuple(PRESETS))
+    return PRESETS[name]

@@ -1,0 +1,184 @@
+"""Picture and caption to one unit vector each (USER: the two query encoders)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from userlib.config import ModelConfig
+from userlib.errors import UserError
+from userlib.model.enhancement import Enhancement
+from userlib.model.pooling import make_pooling
+
+
+class Projection(nn.Module):
+    """Linear(D,E)(x) + MLP(D -> E/2 -> E)(x), with norm and ReLU between the MLP's two layers."""
+
+    def __init__(self, width: int, embed: int, *, norm: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, embed)
+        self.hidden, self.out = nn.Linear(width, embed // 2), nn.Linear(embed // 2, embed)
+        self.norm: nn.Module = nn.BatchNorm1d(embed // 2) if norm == "batch" else nn.LayerNorm(embed // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B,R,D) -> (B,R,E)."""
+        hidden = self.norm(self.hidden(x).flatten(0, 1)).relu().unflatten(0, x.shape[:2])  # (B, R, E/2)
+        return self.linear(x) + self.out(hidden)  # type: ignore[no-any-return]
+
+
+class ImageEncoder(nn.Module):
+    """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
+
+    Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions, so R is fixed.
+    LayerNorm is the rule elsewhere: it sees one picture at a time, so keys, single queries and ranks agree.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = _filled("token_width", config.token_width)
+        if config.norm == "batch":
+            _filled("regions", config.regions)
+        if "cge" in config.enhancement or config.add_guide:
+            _filled("guide_width", config.guide_width)
+        self.normalise, self.regions = config.normalise_regions, config.regions if config.norm == "batch" else None
+        self.dropout = nn.Dropout(config.region_dropout)
+        self.enhancement = Enhancement(
+            config.enhancement, width, guide_width=config.guide_width, regions=config.regions, norm=config.norm,
+            dropout=config.guide_dropout, strength=config.strength, sharpness=config.sharpness)
+        self.projection = Projection(width, config.embed, norm=config.norm)
+        self.pooling = make_pooling(config.pooling)
+        self.guide_projection = nn.Linear(config.guide_width or 0, config.embed) if config.add_guide else None
+        self.embed_dropout = nn.Dropout(config.embed_dropout)
+        self.uses_guide = "cge" in config.enhancement or config.add_guide
+
+    def regions_of(self, tokens: Tensor, guide: Tensor | None) -> Tensor:
+        """V: the tokens as the enhancement reads them. Raises UserError where they do not fit the model."""
+        if self.regions is not None and tokens.shape[1] != self.regions:
+            raise UserError(f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; use "
+                            "norm layer for another number of regions.")
+        if self.uses_guide and guide is None:
+            raise UserError("the model uses a guide and the batch has none; give --guide when the tokens are made.")
+        return F.normalize(tokens, dim=-1) if self.normalise else tokens
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit length."""
+        regions = self.dropout(self.regions_of(tokens, guide))
+        pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
+        if self.guide_projection is not None:
+            pooled = pooled + self.guide_projection(guide)
+        return F.normalize(self.embed_dropout(pooled).float(), dim=-1)
+
+
+class WordStates(nn.Module):
+    """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.width = config.text_width
+        self.embedding = nn.Embedding(_filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0)
+        self.dropout = nn.Dropout(config.word_dropout)
+        self.gru = nn.GRU(config.word_width, config.text_width, config.text_layers, batch_first=True,
+                          bidirectional=True)
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """words (B,W) long, mask (B,W) -> (B,W,width)."""
+        vectors = self.dropout(self.embedding(words))
+        if words.device.type == "meta":  # lengths have no values there
+            states = self.gru(vectors)[0]
+        else:
+            packed = pack_padded_sequence(vectors, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
+        forward, backward = states.chunk(2, dim=-1)
+        return (forward + backward) / 2
+
+
+class BertStates(nn.Module):
+    """BERT's last hidden states; built from its sizes alone, weights come by `load_text`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.width = config.text_width
+        self.bert = BertModel(
+            BertConfig(vocab_size=config.vocab_size or 30522, hidden_size=config.text_width,
+                       num_hidden_layers=config.text_layers, num_attention_heads=config.text_heads,
+                       intermediate_size=4 * config.text_width),
+            add_pooling_layer=False)
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """words (B,W) long, mask (B,W) -> (B,W,width)."""
+        return self.bert(input_ids=words, attention_mask=mask.long()).last_hidden_state  # type: ignore[no-any-return]
+
+    def load_text(self, name: str) -> None:
+        """The weights of a transformers model by name or folder. Raises UserError where they cannot be had or do not fit."""
+        from transformers import BertModel
+
+        try:
+            source = BertModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True)
+            self.bert.load_state_dict(source.state_dict())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"the BERT weights {name!r} could not be loaded ({str(error).splitlines()[0]}); give a folder "
+                            "with config.json and model.safetensors, or connect to the net once.") from error
+
+
+class ClipStates(nn.Module):
+    """The word states of an open_clip text tower, after its last LayerNorm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        from userlib.data.extractors import create_clip
+
+        self.width = config.text_width
+        self.clip = _without_pictures(create_clip(config.text_model or "", weights=False))
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """words (B,W) long, mask (B,W) -> (B,W,width)."""
+        length = words.shape[1]
+        context = int(getattr(self.clip, "context_length", length))
+        padded = F.pad(words, (0, context - length)) if length < context else words
+        found = self.clip.forward_intermediates(text=padded, text_indices=1, normalize_intermediates=True)
+        return found["text_intermediates"][-1][:, :length]  # type: ignore[no-any-return]
+
+    def load_text(self, name: str) -> None:
+        """The weights of an open_clip model by name."""
+        from userlib.data.extractors import create_clip
+
+        self.clip.load_state_dict(_without_pictures(create_clip(name, weights=True)).state_dict())
+
+
+def _without_pictures(clip: nn.Module) -> nn.Module:
+    """An open_clip model with its picture tower taken out: it stays unused on the text side."""
+    clip.visual = nn.Identity()
+    return clip
+
+
+class TextEncoder(nn.Module):
+    """Words -> BiGRU | BERT | CLIP's text tower -> Linear -> pooling -> unit vector."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        kinds = {"gru": WordStates, "bert": BertStates, "clip": ClipStates}
+        self.states: nn.Module = kinds[config.text](config)
+        self.frozen = config.freeze_text
+        if self.frozen:
+            self.states.requires_grad_(False)
+        self.linear = nn.Linear(config.text_width, config.embed)
+        self.enhancement = Enhancement(config.text_enhancement, config.embed, dropout=config.guide_dropout)
+        self.pooling = make_pooling(config.text_pooling)
+        self.embed_dropout = nn.Dropout(config.embed_dropout)
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
+        vectors = self.enhancement(self.linear(self.states(words, mask)), mask)
+        return F.normalize(self.embed_dropout(self.pooling(vectors, mask)).float(), dim=-1)
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """The parameters of a network that came with weights of its own, which learn at a rate of their own."""
+        return [] if isinstance(self.states, WordStates) else list(self.states.parameters())
+
+
+def _filled(name: str, value: int | None) -> int:
+    if value is None:
+        raise UserError(f"{name} is not set; it is taken from the data when a run starts, or given in ModelConfig.")
+    return value

@@ -1,0 +1,104 @@
+"""From a set of vectors to one: mean, max, and the generalised pooling operator (GPO).
+
+GPO: Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from userlib.errors import UserError
+
+
+def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
+    if mask is None:
+        return vectors.mean(1)
+    kept = mask.unsqueeze(-1).to(vectors.dtype)
+    return (vectors * kept).sum(1) / kept.sum(1).clamp(min=1)
+
+
+def max_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+    """vectors (B,N,E), mask (B,N) -> (B,E), the largest value of each channel."""
+    if mask is not None:
+        vectors = vectors.masked_fill(~mask.unsqueeze(-1), -math.inf)
+    return vectors.amax(1)
+
+
+class MeanPool(nn.Module):
+    """`mean_pool` as a module."""
+
+    def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+        return mean_pool(vectors, mask)
+
+
+class MaxPool(nn.Module):
+    """`max_pool` as a module."""
+
+    def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+        return max_pool(vectors, mask)
+
+
+def position_codes(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """Sinusoidal codes of the positions 1..count -> (count, width): sines in the even columns, cosines in the odd."""
+    positions = torch.arange(1, count + 1, device=device, dtype=torch.float32).unsqueeze(1)
+    rates = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10000.0) / width))
+    angles = positions * rates  # (count, width / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+class GPO(nn.Module):
+    """Sorts each channel over the set in descending order and sums the ranks with learned weights.
+
+    The weights come from a BiGRU over position codes and depend on the set's size alone, so they are computed once for
+    each size that occurs in a batch.
+    """
+
+    def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.code_width, self.temperature = code_width, temperature
+        self.gru = nn.GRU(code_width, hidden, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def weights(self, sizes: Tensor, longest: int) -> Tensor:
+        """Weights of the ranks, for sets of sizes (U,) -> (U, longest), zero beyond a set's size."""
+        width = self.score.weight.dtype
+        codes = position_codes(longest, self.code_width, device=sizes.device).to(width)
+        with torch.autocast(sizes.device.type, enabled=False):
+            if len(sizes) == 1:  # every set full: no padding, nothing to pack
+                states, _ = self.gru(codes.unsqueeze(0))
+            else:
+                packed = pack_padded_sequence(codes.expand(len(sizes), -1, -1), sizes.cpu(), batch_first=True,
+                                              enforce_sorted=False)
+                states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
+            forward, backward = states.chunk(2, dim=-1)
+            scores = self.score((forward + backward) / 2).squeeze(-1)  # (U, longest)
+            unused = torch.arange(longest, device=sizes.device) >= sizes.unsqueeze(1)
+            return (scores / self.temperature).masked_fill(unused, -math.inf).softmax(-1)
+
+    def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+        """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
+        count = vectors.shape[1]
+        channels = vectors.transpose(1, 2).contiguous()  # (B, E, N): the sort runs over contiguous numbers
+        if mask is None:
+            ordered = channels.sort(dim=-1, descending=True).values
+            weights = self.weights(torch.full((1,), count, device=vectors.device), count)
+            return ordered @ weights[0].to(ordered.dtype)
+        sizes, which = mask.sum(1).unique(return_inverse=True)
+        if len(sizes) == 1 and vectors.device.type != "meta" and int(sizes[0]) == count:
+            return self(vectors)
+        ordered = channels.masked_fill(~mask.unsqueeze(1), -math.inf).sort(dim=-1, descending=True).values
+        beyond = torch.arange(count, device=vectors.device) >= mask.sum(1, keepdim=True)  # (B, N)
+        ordered = ordered.masked_fill(beyond.unsqueeze(1), 0.0)
+        weights = self.weights(sizes, count)[which]  # (B, N)
+        return torch.einsum("ben,bn->be", ordered, weights.to(ordered.dtype))
+
+
+def make_pooling(name: str) -> nn.Module:
+    """mean | max | gpo. Raises UserError for another name."""
+    kinds = {"mean": MeanPool, "max": MaxPool, "gpo": GPO}
+    if name not in kinds:
+        raise UserError(f"pooling is {name!r}; it must be one of {', '.join(kinds)}.")
+    return kinds[name]()

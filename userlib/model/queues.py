@@ -1,0 +1,80 @@
+"""Two first-in first-out queues of keys, one a modality (USER: negatives beyond the mini-batch)."""
+
+import torch
+from torch import Tensor, nn
+
+from userlib.errors import UserError
+
+EMPTY = -1  # the picture number of a slot that no key has filled yet
+
+
+class DualQueue(nn.Module):
+    """K picture keys and K caption keys with the number of the picture that each belongs to.
+
+    Everything is a buffer, so a checkpoint holds it and every rank can be compared. Slots start empty (number -1) and
+    count as nothing until they are filled; K need not be a multiple of the batch, and a batch larger than K leaves its last
+    K keys.
+
+    Raises UserError where K is negative or a checkpoint holds another K.
+    """
+
+    def __init__(self, size: int, embed: int) -> None:
+        super().__init__()
+        if size < 0:
+            raise UserError(f"the queue size is {size}; it must be a whole number from 0 up.")
+        self.size = size
+        self.register_buffer("images", torch.zeros(size, embed))
+        self.register_buffer("texts", torch.zeros(size, embed))
+        self.register_buffer("ids", torch.full((size,), EMPTY, dtype=torch.long))
+        self.register_buffer("born", torch.zeros(size, dtype=torch.long))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # keys ever enqueued
+        self.register_buffer("clock", torch.zeros((), dtype=torch.long))  # calls of enqueue
+        self.images: Tensor
+        self.texts: Tensor
+        self.ids: Tensor
+        self.born: Tensor
+        self.pointer: Tensor
+        self.written: Tensor
+        self.clock: Tensor
+
+    @property
+    def filled(self) -> int:
+        """Slots that hold a key."""
+        return min(int(self.written), self.size)
+
+    def ages(self) -> Tensor:
+        """(filled,) how many batches ago each key was made."""
+        return (self.clock - self.born)[self.ids != EMPTY]
+
+    def excluded(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
+        """ids (B,) of the queries' pictures -> (B,K) True where a key is no negative: empty, or of the query's picture."""
+        empty = (self.ids == EMPTY).unsqueeze(0)
+        if not same_image:
+            return empty.expand(len(ids), -1)
+        return empty | (self.ids.unsqueeze(0) == ids.unsqueeze(1))
+
+    @torch.no_grad()
+    def enqueue(self, images: Tensor, texts: Tensor, ids: Tensor) -> None:
+        """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays valid."""
+        self.clock += 1
+        if self.size == 0:
+            return
+        if not len(images) == len(texts) == len(ids):
+            raise UserError(f"{len(images)} picture keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
+                            "together; the three must be equally many.")
+        skipped = max(0, len(ids) - self.size)
+        slots = (self.pointer + torch.arange(skipped, len(ids), device=self.ids.device)) % self.size
+        self.images = self.images.index_copy(0, slots, images[skipped:].to(self.images.dtype))
+        self.texts = self.texts.index_copy(0, slots, texts[skipped:].to(self.texts.dtype))
+        self.ids = self.ids.index_copy(0, slots, ids[skipped:])
+        self.born = self.born.index_copy(0, slots, self.clock.expand(len(slots)).contiguous())
+        self.pointer.copy_((self.pointer + len(ids)) % self.size)
+        self.written += len(ids)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        saved = state_dict.get(prefix + "ids")
+        if saved is not None and len(saved) != self.size:
+            raise UserError(f"the checkpoint's queue holds {len(saved)} keys and the model's {self.size}; set queue_size to "
+                            f"{len(saved)}, or load an inference checkpoint, which holds no queue.")
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
