@@ -98,7 +98,7 @@ def ask(python: Path, name: str) -> str:
 
 
 def environment() -> Path:
-    """An interpreter that has the package and all it needs; installs when what that depends on has changed."""
+    """An interpreter that has the package and all it needs; installs when what that rests on has changed."""
     python = active_python() or own_python()
     stamp = Path(ask(python, "prefix")) / STAMP
     declared = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
@@ -223,7 +223,9 @@ def run_tests(python: Path, installed: float, *, soak: bool, only: list[str]) ->
     for r in results:
         tests = f"{r.passed:5d} passed {r.failed:3d} failed {r.skipped:3d} skipped"
         say(f"  {r.name:<12} {r.seconds:7.1f} s   {tests}   {r.word}")
-    passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
+    passed, failed, skipped = (
+        sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped")
+    )
     seconds = sum(r.seconds for r in results)
     say(f"\n{passed} passed, {failed} failed, {skipped} skipped in {seconds / 60:.1f} minutes")
     return 1 if failed else 0

@@ -1,0 +1,119 @@
+"""What is needed is declared once, and every way to install it installs the same."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+UPPER = {"nbmake": "==1.5.5", "open_clip_torch": "<5,>=3"}
+DECLARED = [Requirement(line) for line in sum(EXTRAS.values(), PROJECT["dependencies"])]
+
+
+def pip_entries() -> list[str]:
+    """What environment.yml hands to pip."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    return next(entry["pip"] for entry in listed if isinstance(entry, dict))
+
+
+def test_conda_brings_python_and_pip_and_nothing_else():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    conda = [Requirement(entry) for entry in listed if isinstance(entry, str)]
+    assert [entry.name for entry in conda] == ["python", "pip"]
+    assert str(conda[0].specifier) == PROJECT["requires-python"]
+
+
+def test_conda_installs_this_package_with_every_extra():
+    assert pip_entries() == ["-e .[ann,app,dev]"]
+    assert sorted(EXTRAS) == ["ann", "app", "dev"]
+
+
+def test_course_py_installs_what_conda_installs():
+    option, package = pip_entries()[0].split()
+    assert f'"{option}", "{package}"' in (ROOT / "course.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("requirement", DECLARED, ids=lambda r: r.name)
+def test_bounds_are_lower_ones_but_for_two(requirement):
+    if requirement.name in UPPER:
+        assert str(requirement.specifier) == UPPER[requirement.name]
+    else:
+        assert [part.operator for part in requirement.specifier] == [">="]
+
+
+def test_the_license_is_mit_everywhere():
+    assert PROJECT["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["license"] == "MIT"
+
+
+def test_the_citation_names_the_paper_and_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = citation["preferred-citation"]
+    assert paper["doi"] == "10.1109/TIP.2023.3348297"
+    assert (paper["volume"], paper["start"], paper["end"], paper["year"]) == (33, 595, 609, 2024)
+    assert [a["family-names"] for a in paper["authors"]] == ["Zhang", "Ji", "Wang", "Pang", "Li"]
+    assert citation["version"] == PROJECT["version"]
+
+
+def test_the_package_says_the_version_that_is_declared():
+    import userlib
+
+    assert userlib.__version__ == PROJECT["version"]
+
+
+def test_make_targets_are_one_call_of_course_py_each():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = dict(re.findall(r"^(\w+):\n\t(.+)$", text, flags=re.MULTILINE))
+    assert targets == {
+        "course": "$(PYTHON) course.py",
+        "test": "$(PYTHON) course.py test",
+        "demo": "$(PYTHON) course.py demo",
+        "soak": "$(PYTHON) course.py soak",
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="continuous integration runs bash")
+def test_ci_is_strict_bash_that_parses_and_can_be_run():
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text(encoding="utf-8")
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_the_package_imports_quickly():
+    """At most .3 s beyond torch: the heavy libraries are imported where they are used."""
+    code = "import time, torch; t = time.perf_counter(); import userlib; print(time.perf_counter() - t)"
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(2)
+    ]
+    assert min(seconds) < 0.3
+
+
+def test_files_name_no_machine_and_no_package_host():
+    """Paths of one machine and hosts of package indexes would not hold elsewhere."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    names = listed.stdout.splitlines() if listed.returncode == 0 else []
+    if not names:
+        pytest.skip("not a git checkout: there is no list of the project's files")
+    machine = r"(?<![A-Za-z0-9_.~}])/(?:home|root|Users|work|mnt)/[A-Za-z]"
+    hosts = ("py" + r"pi\.org", "download" + r"\.pytorch")  # in halves, or this file would be found
+    pattern = re.compile("|".join([machine, *hosts]))
+    suffixes = {".py", ".md", ".toml", ".yml", ".cff", ".ipynb", ".json", ""}
+    bad = []
+    for name in names:
+        path = ROOT / name
+        if path.suffix in suffixes and path.is_file():
+            found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
+            if found:
+                bad.append(f"{name}: {found[0]}")
+    assert bad == []

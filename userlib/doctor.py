@@ -1,0 +1,205 @@
+"""Does it work here: what a bug report needs, each line with [ok], [skip] or [fail] and the remedy.
+
+    python -m userlib doctor            the machine, the packages, the assets
+    python -m userlib doctor --verify   also every checkpoint, cache and index on disk, by their checksums
+
+[skip] marks what only a part of the course needs. The exit code is 1 when a line says [fail], else 0.
+"""
+
+import json as json_module
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from packaging.requirements import Requirement
+
+from userlib.files import cache_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+GIB = 2**30
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+BROWSER_PATHS = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; `remedy` is what to do when the state is not ok."""
+
+    name: str
+    state: Literal["ok", "skip", "fail"]
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        mark = f"[{self.state}]"
+        remedy = f"\n       -> {self.remedy}" if self.remedy else ""
+        return f"{mark:<6} {self.name}: {self.found}{remedy}"
+
+
+def chromium() -> str | None:
+    """The Chromium-like browser of this machine, which the browser tests drive; None where there is none."""
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return found
+    return next((path for path in BROWSER_PATHS if Path(path).exists()), None)
+
+
+def check_python() -> Check:
+    """Version and environment of the interpreter."""
+    found = f"{platform.python_version()} in {sys.prefix}"
+    if sys.version_info < (3, 11):  # noqa: UP036  (a package may be run without having been installed)
+        return Check("Python", "fail", found, "install Python 3.11 or newer and start course.py with it")
+    return Check("Python", "ok", found)
+
+
+def check_machine() -> Check:
+    """Platform, cores and what the processor can do that makes training faster."""
+    import torch
+
+    flags: set[str] = set()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    extras = [name for flag, name in (("avx512_bf16", "bf16"), ("amx_bf16", "AMX")) if flag in flags]
+    able = torch.backends.cpu.get_cpu_capability()
+    words = [
+        platform.platform(),
+        f"{os.cpu_count()} cores",
+        f"{torch.get_num_threads()} threads",
+        able,
+        *extras,
+    ]
+    return Check("machine", "ok", ", ".join(words))
+
+
+def check_memory() -> Check:
+    """Memory that is free now; a training on the embedded world wants about 2 GB."""
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f}"
+    if memory.available < 2 * GIB:
+        return Check("memory", "fail", found, "close other programs; 2 GB are needed")
+    return Check("memory", "ok", found)
+
+
+def check_cache() -> Check:
+    """The cache folder can be written, and its disk has room."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as stream:
+            stream.write(b"doctor")
+            stream.flush()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        remedy = "make it writable, or set USERLIB_CACHE to a folder that is"
+        return Check("cache", "fail", f"{folder} cannot be written ({error.strerror})", remedy)
+    found = f"{folder}, {free / GIB:.1f} GB free"
+    if free < 2 * GIB:
+        return Check("cache", "fail", found, "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk")
+    return Check("cache", "ok", found)
+
+
+def check_torch() -> Check:
+    """The build of PyTorch and the accelerator that it sees."""
+    import torch
+
+    if torch.cuda.is_available():
+        device = ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
+    else:
+        device = "Apple GPU (mps)" if torch.backends.mps.is_available() else "CPU only"
+    return Check("torch", "ok", f"{torch.__version__}, CUDA {torch.version.cuda or 'not built in'}, {device}")
+
+
+def check_packages() -> Iterator[Check]:
+    """Every declared package against its declared bounds; the ones that fail on lines of their own."""
+    pyproject = ROOT / "pyproject.toml"
+    if not pyproject.exists():
+        remedy = "clone the repository and install it in place: pip install -e ."
+        yield Check(
+            "source", "fail", f"userlib runs from {ROOT}, which is no clone of the repository", remedy
+        )
+        return
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    for extra, requirements in groups.items():
+        good, missing = [], []
+        for requirement in map(Requirement, requirements):
+            try:
+                version = metadata.version(requirement.name)
+            except metadata.PackageNotFoundError:
+                missing.append(requirement.name)
+                continue
+            if requirement.specifier.contains(version, prereleases=True):
+                good.append(f"{requirement.name} {version}")
+            else:
+                remedy = f'pip install "{requirement}"'
+                found = f"{version}, but {requirement.specifier} is needed"
+                yield Check(requirement.name, "fail", found, remedy)
+        name = f"packages of [{extra}]" if extra else "packages"
+        if missing:
+            install = f'pip install -e ".[{extra}]"' if extra else "pip install -e ."
+            yield Check(name, "skip" if extra else "fail", f"missing {', '.join(missing)}", install)
+        if good:
+            yield Check(name, "ok", ", ".join(good))
+
+
+def check_browser() -> Check:
+    """A browser for the browser tests; the course itself opens in any."""
+    found = chromium()
+    if found is None:
+        return Check("Chromium", "skip", "not found", "install Chromium or Chrome to run the browser tests")
+    return Check("Chromium", "ok", found)
+
+
+def check_photos() -> Check:
+    """The folder of real photos that some tests can use."""
+    folder = os.environ.get("USERLIB_PHOTOS")
+    if not folder:
+        remedy = "set USERLIB_PHOTOS to a data set of photos to run the tests that use them"
+        return Check("photos", "skip", "USERLIB_PHOTOS is not set", remedy)
+    if not Path(folder).is_dir():
+        remedy = "name a folder or unset it"
+        return Check("photos", "fail", f"USERLIB_PHOTOS is {folder!r}, which is not a folder", remedy)
+    return Check("photos", "ok", folder)
+
+
+def all_checks(verify: bool = False) -> Iterator[Check]:
+    """Every check in turn, so that the slow ones do not hold the others back."""
+    yield check_python()
+    yield check_memory()
+    yield check_cache()
+    yield from check_packages()
+    yield check_torch()
+    yield check_machine()
+    yield check_browser()
+    yield check_photos()
+
+
+def main(verify: bool, json: bool) -> int:
+    """Print the report, as lines or as JSON; 1 when anything failed."""
+    checks = []
+    for check in all_checks(verify):
+        checks.append(check)
+        if not json:
+            print(check, flush=True)
+    count = {state: sum(check.state == state for check in checks) for state in ("ok", "skip", "fail")}
+    if json:
+        print(json_module.dumps({"checks": [asdict(check) for check in checks], **count}, indent=1))
+    else:
+        print(f"\n{count['ok']} ok, {count['skip']} skipped, {count['fail']} failed")
+    return 1 if count["fail"] else 0
