@@ -1,0 +1,149 @@
+"""The command line: python -m userlib train | evaluate | search | doctor."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from userlib.config import PRESETS, Config, from_json, preset, to_json
+from userlib.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(prog="python -m userlib", description="Image-text retrieval with USER.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser(
+        "train", help="train a model and print its table",
+        description="Train a model. Start from a preset, change what you like, give a folder for the results.",
+        epilog="example: python -m userlib train --data scenes --epochs 5 --out runs/first")
+    _common(train)
+    train.add_argument("--data", help="scenes, a folder, or a hub name such as owner/name")
+    train.add_argument("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
+    train.add_argument("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem beside it")
+    train.add_argument("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
+    train.add_argument("--steps", type=int, help="length of the run in steps (overrides --epochs)")
+    train.add_argument("--epochs", type=int, help="length of the run in epochs")
+    train.add_argument("--batch", type=int, help="pairs a step, over all processes")
+    train.add_argument("--queue-size", type=_queue_size, metavar="none|K",
+                       help="keys a queue; 0: momentum positives only; none: no queue")
+    train.add_argument("--enhancement", help="none | sge | cge | sge+cge")
+    train.add_argument("--select", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out")
+    train.add_argument("--report", help="the split that is scored once, at the end")
+    train.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="settings",
+                       help="any other setting, such as objective.name=infonce or training.lr=0.001")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    train.add_argument("--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing")
+
+    evaluate = commands.add_parser(
+        "evaluate", help="score trained models on a split",
+        description="Score one or several checkpoints on a split, with intervals, and what they gain over a baseline.",
+        epilog="example: python -m userlib evaluate --checkpoint runs/first --split test --baseline cca")
+    _common(evaluate)
+    evaluate.add_argument("--checkpoint", nargs="+", default=[], metavar="DIR", help="folders of runs; several are seeds of one model")
+    evaluate.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
+    evaluate.add_argument("--data", help="the data, where they are not those that the checkpoint was trained on")
+    evaluate.add_argument("--split", help="the split to score; default: the one named for the report")
+    evaluate.add_argument("--tokens", help="tokens for the baseline without a checkpoint")
+    evaluate.add_argument("--token-weights", metavar="FILE", help="their weights")
+    evaluate.add_argument("--select", help="the split on which the baseline is tuned: a name, or train:500")
+    evaluate.add_argument("--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens")
+    evaluate.add_argument("--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair")
+
+    search = commands.add_parser(
+        "search", help="find pictures for a sentence in a folder",
+        description="Index a folder of pictures (or the gallery of a data set) and find the pictures for a sentence.",
+        epilog='example: python -m userlib search --checkpoint runs/first --data scenes --query "two dogs on a beach"')
+    _common(search)
+    search.add_argument("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
+    search.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
+    search.add_argument("--data", help="a folder of pictures or a data set; default: the test pictures it was trained beside")
+    search.add_argument("--split", default="test", help="which pictures of a data set (default: test)")
+    search.add_argument("--query", required=True, help="the sentence")
+    search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
+    search.add_argument("--index", metavar="DIR", help="where the index is kept: made if absent, read if there")
+
+    doctor = commands.add_parser("doctor", help="what a bug report needs, and what is wrong here",
+                                 description="Check this machine, the packages and what is on disk.")
+    doctor.add_argument("--verify", action="store_true", help="also check every checkpoint, cache and index on disk")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    return whole
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
+    command.add_argument("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
+    command.add_argument("--seed", type=int, help="the seed of all random draws")
+    command.add_argument("--out", metavar="DIR", help="where results are written")
+    command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")
+
+
+def _queue_size(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither none (no queue) nor a whole number from 0 up")
+    return int(text)
+
+
+def merge(base: Config, changes: dict[str, Any], *, where: str) -> Config:
+    """The configuration with the given settings, {"model": {"embed": 256}}, put over it."""
+    values = to_json(base)
+    for part, settings in changes.items():
+        if part not in values or not isinstance(settings, dict):
+            raise UserError(f"the {where} has {part!r}; its parts are {', '.join(values)}, each a JSON object.")
+        values[part] = {**values[part], **settings}
+    return from_json(Config, values, where=where)  # type: ignore[no-any-return]
+
+
+def config_of(arguments: argparse.Namespace) -> Config:
+    """The preset, then the file, then the flags."""
+    config = preset(arguments.preset)
+    if arguments.config:
+        from userlib.files import read_json
+
+        config = merge(config, read_json(Path(arguments.config)), where=f"file {arguments.config}")
+    given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
+    flags = {"data": ("data", "tokens", "token_weights", "guide", "select", "report"), "model": ("enhancement",),
+             "training": ("steps", "epochs", "batch", "seed")}
+    for part, names in flags.items():
+        given[part] |= {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+    if "--queue-size" in arguments.given:
+        given["model"]["queue_size"] = arguments.queue_size
+    for setting in getattr(arguments, "settings", []):
+        path, equals, text = setting.partition("=")
+        part, dot, key = path.partition(".")
+        if not (equals and dot) or part not in given:
+            raise UserError(f"--set {setting!r} is not understood; write PART.KEY=VALUE, such as objective.name=infonce.")
+        try:
+            given[part][key] = json.loads(text)
+        except json.JSONDecodeError:
+            given[part][key] = text
+    return merge(config, given, where="command line")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
+    words = sys.argv[1:] if words is None else words
+    arguments = parser().parse_args(words)
+    arguments.given = {word.partition("=")[0] for word in words}
+    try:
+        if arguments.command == "doctor":
+            from userlib.doctor import main as doctor
+
+            return doctor(verify=arguments.verify, json=arguments.json)
+        from userlib import commands
+
+        return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

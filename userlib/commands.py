@@ -1,0 +1,202 @@
+"""What the commands of `python -m userlib` do: train, evaluate, search."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from userlib.checkpoints import Loaded, load_model
+from userlib.config import Config, to_json
+from userlib.errors import UserError
+from userlib.evaluation import Interval, Ranks, bootstrap, embed, paired, ranks, table
+from userlib.files import write_json
+from userlib.provenance import peak_memory_mb, provenance
+from userlib.training import fit, pairs_of, prepare, select_name, splits_of
+
+
+def train(arguments: argparse.Namespace, config: Config) -> int:
+    """Trains, then scores the report split once."""
+    if arguments.dry_run:
+        return dry_run(arguments, config)
+    out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")
+    prepared = prepare(config, progress=not arguments.json)
+    resolved = prepared.config
+    if not resolved.objective.live:
+        _say(arguments, "The positive term is the paper's exact one, which has no gradient at or below zero similarity; "
+                        "--set objective.live=true has.")
+    size = resolved.model.queue_size
+    if size is not None and size > len(prepared.train):
+        _say(arguments, f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are of "
+                        "the epoch before, and pictures stand in it twice.")
+    run = fit(prepared, out=out, resume=arguments.resume, progress=not arguments.json)
+    if not _main_process():
+        return 0
+    result: dict[str, Any] = {"config": to_json(resolved), "data_hash": prepared.fingerprint, "history": run.rows,
+                              "steps": int(run.rows[-1]["step"]) if run.rows else 0, "finished": run.finished,
+                              "seconds": run.seconds, "peak_memory_mb": peak_memory_mb(), "provenance": provenance()}
+    if not run.finished:
+        _say(arguments, f"Interrupted; the same command with --resume goes on from {out}.")
+        return 130
+    _say(arguments, f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
+                    f"{prepared.select.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.")
+    if prepared.report is not None:
+        images, captions = embed(run.encoders, prepared.report)
+        found = ranks(images, captions, prepared.report.image_of)
+        split = prepared.report.split
+        result["report"] = {"split": split.name, "metrics": bootstrap(found)}
+        result["ranks"] = {"i2t": found.i2t.tolist(), "t2i": found.t2i.tolist(), "image_of": found.image_of.tolist()}
+        if split.groups is not None:
+            labels = np.asarray(split.groups)
+            result["report"]["groups"] = {g: bootstrap(found, pictures=labels == g) for g in dict.fromkeys(split.groups)}
+        _show(arguments, f"{split.name}, 95 % intervals over pictures", {"model": result["report"]["metrics"],
+                                                                        **result["report"].get("groups", {})})
+    write_json(out / "result.json", result)
+    if arguments.json:
+        print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
+    return 0
+
+
+def dry_run(arguments: argparse.Namespace, config: Config) -> int:
+    """Says what a run would download, store and compute; touches no network."""
+    from userlib.data.estimate import estimate
+
+    found = estimate(config.data.data, config)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        for key, value in found.items():
+            print(f"{key}: {value}")
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace, config: Config) -> int:
+    """Scores checkpoints (several are seeds of one model), an open_clip model or the baseline alone."""
+    if not (arguments.checkpoint or arguments.model or arguments.baseline):
+        raise UserError("nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca.")
+    loaded = [load_model(folder) for folder in arguments.checkpoint]
+    if loaded:
+        config = _with_flags(loaded[0].config, arguments)
+    name = arguments.split or config.data.report
+    if name is None:
+        raise UserError("no split is named for the report; give --split, such as --split test.")
+    scored: dict[str, list[Ranks]] = {}
+    if loaded:
+        scored["model"] = [_ranks_of(one, replace(one.config, data=config.data), name) for one in loaded]
+    if arguments.against:
+        others = [load_model(folder) for folder in arguments.against]
+        scored["against"] = [_ranks_of(one, replace(one.config, data=replace(one.config.data, data=config.data.data)), name)
+                             for one in others]
+    if arguments.model:
+        scored[arguments.model] = [_zero_shot(arguments.model, config, name)]
+    facts: dict[str, Any] = {}
+    if arguments.baseline:
+        found, facts["cca"] = _cca(config, name)
+        scored["cca"] = [found]
+    tables = {key: bootstrap(value) for key, value in scored.items()}
+    first = next(iter(scored))
+    tables |= {f"{first} - {key}": paired(scored[first], value) for key, value in scored.items() if key != first}
+    result = {"split": name, "data": config.data.data, "data_hash": splits_of(config).fingerprint, "tables": tables, **facts,
+              "checkpoints": arguments.checkpoint, "against": arguments.against, "provenance": provenance()}
+    if arguments.out:
+        write_json(Path(arguments.out), result)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        _show(arguments, f"{name} of {config.data.data}, 95 % intervals over pictures"
+              + (f" and {len(loaded)} seeds" if len(loaded) > 1 else ""), tables)
+        for key, value in facts.items():
+            print(f"{key}: {value}")
+    return 0
+
+
+def search(arguments: argparse.Namespace, config: Config) -> int:
+    """Finds the pictures for a sentence."""
+    from userlib.data.sources import load_data
+    from userlib.search import Index, checkpoint_encoder, open_clip_encoder
+
+    if bool(arguments.checkpoint) == bool(arguments.model):
+        raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
+    encoder = checkpoint_encoder(arguments.checkpoint) if arguments.checkpoint else open_clip_encoder(arguments.model)
+    index_folder = Path(arguments.index) if arguments.index else None
+    if index_folder is not None and index_folder.exists():
+        index = Index.load(index_folder, encoder)
+    else:
+        source = arguments.data or config.data.data
+        data = load_data(source)
+        split = data.splits[arguments.split] if arguments.split in data.splits else next(iter(data.splits.values()))
+        index = Index.build(split, encoder, progress=not arguments.json)
+        if index_folder is not None:
+            index.save(index_folder)
+    hits = index.search(arguments.query, arguments.top)
+    if arguments.json:
+        print(json.dumps([{"id": hit.id, "score": hit.score, "rank": hit.rank} for hit in hits]))
+        return 0
+    if index.warning:
+        print(index.warning)
+    for hit in hits:
+        print(f"{hit.rank:3d}  {hit.score:.3f}  {hit.id}")
+    return 0
+
+
+def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
+    """A checkpoint's configuration with the data that the command line names."""
+    flags = {"data": arguments.data, "tokens": arguments.tokens, "token_weights": arguments.token_weights,
+             "select": arguments.select}
+    data = replace(config.data, **{key: value for key, value in flags.items() if value is not None})
+    return replace(config, data=data)
+
+
+def _ranks_of(loaded: Loaded, config: Config, split: str) -> Ranks:
+    pairs = pairs_of(config, splits_of(config).split(split), loaded.tokenizer)
+    images, captions = embed(loaded.model, pairs)
+    return ranks(images, captions, pairs.image_of)
+
+
+def _zero_shot(name: str, config: Config, split: str) -> Ranks:
+    from userlib.search import open_clip_encoder
+
+    encoder, part = open_clip_encoder(name), splits_of(config).split(split)
+    if part.pictures is None:
+        raise UserError(f"the split {split!r} has no pictures, only features; {name} needs the pictures.")
+    size, pictures = 64, part.pictures
+    images = np.concatenate([encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(part)))])
+                             for start in range(0, len(part), size)])
+    captions = np.concatenate([encoder.encode_text(list(part.captions[start:start + 256]))
+                               for start in range(0, len(part.captions), 256)])
+    return ranks(images, captions, part.image_of)
+
+
+def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
+    """The baseline on the same tokens, tuned on the selection split."""
+    from userlib.baselines import cca
+    from userlib.data.captions import WordTokenizer
+    from userlib.data.tokens import mean_tokens
+
+    data = splits_of(config)
+    words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
+    parts = {name: pairs_of(config, data.split(where), words)
+             for name, where in (("train", "train"), ("select", select_name(config)), ("test", split))}
+    inputs = {name: (mean_tokens(part.features), part.split.captions, part.image_of) for name, part in parts.items()}
+    found = cca(**inputs)
+    return found.ranks, found.facts
+
+
+def _main_process() -> bool:
+    import torch.distributed as dist
+
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
+def _say(arguments: argparse.Namespace, words: str) -> None:
+    if _main_process():
+        print(words, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+
+
+def _show(arguments: argparse.Namespace, title: str, tables: dict[str, dict[str, Interval]]) -> None:
+    if not arguments.json:
+        print(title)
+        print(table(tables))

@@ -1,0 +1,57 @@
+"""What a number needs beside it to be believed: code, configuration, data, hardware, date."""
+
+import datetime
+import hashlib
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import userlib
+
+
+@cache
+def code_version() -> str:
+    """The version and a hash over the package's sources, such as "0.1.0+3f2a9c01d7b4"."""
+    digest = hashlib.sha256()
+    root = Path(userlib.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{userlib.__version__}+{digest.hexdigest()[:12]}"
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and, where there is one, the GPU."""
+    found: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def provenance() -> dict[str, Any]:
+    """Code, torch, Python, hardware and date; the configuration, seed and data hash stand beside it in each result."""
+    return {"code": code_version(), "torch": torch.__version__, "python": platform.python_version(),
+            "hardware": hardware(), "date": datetime.date.today().isoformat()}
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB (2^20 bytes); nan where the system does not tell it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if platform.system() == "Darwin" else 2**10)

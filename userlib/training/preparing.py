@@ -1,0 +1,88 @@
+"""From a configuration to data that can be trained on, with nothing left open."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from userlib.config import Config, TrainingConfig
+from userlib.data.captions import PairData, Tokenizer, make_tokenizer
+from userlib.data.sources import RetrievalData, Split, load_data
+from userlib.data.tokens import extract
+from userlib.errors import UserError
+from userlib.model.momentum import momentum_for
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run's data with tokens made and captions numbered, and its configuration with nothing left open."""
+
+    config: Config
+    train: PairData
+    select: PairData
+    report: PairData | None
+    tokenizer: Tokenizer
+    fingerprint: str  # of the data
+
+
+def pairs_of(config: Config, split: Split, tokenizer: Tokenizer, *, mirrored: bool = False,
+             progress: bool = True, device: str = "cpu") -> PairData:
+    """Tokens and numbered captions of one split, made as the configuration says."""
+    data = config.data
+    features = extract(split, tokens=data.tokens, token_weights=Path(data.token_weights) if data.token_weights else None,
+                       guide=data.guide, mirrored=mirrored, progress=progress, device=device)
+    return PairData(split, features, tokenizer)
+
+
+def splits_of(config: Config) -> RetrievalData:
+    """The run's data with the selection slice held out: RetrievalData with train, the split to select on and the rest."""
+    data = load_data(config.data.data, sizes=config.data.sizes)
+    name, _, count = config.data.select.partition(":")
+    if count:
+        if not count.isdigit() or not int(count):
+            raise UserError(f"select is {config.data.select!r}; it must be a split's name, or SPLIT:COUNT such as train:500.")
+        data = data.hold_out(name, int(count), seed=0)
+    return data
+
+
+def select_name(config: Config) -> str:
+    """The split that selection uses, after the slice is held out."""
+    return "select" if ":" in config.data.select else config.data.select
+
+
+def prepare(config: Config, *, progress: bool = True) -> Prepared:
+    """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the open settings."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data = splits_of(config)
+    train_split = data.split("train")
+    kind = {"gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
+    tokenizer = make_tokenizer(kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model)
+    train = pairs_of(config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device)
+    select = pairs_of(config, data.split(select_name(config)), tokenizer, progress=progress, device=device)
+    report = None
+    if config.data.report is not None:
+        report = pairs_of(config, data.split(config.data.report), tokenizer, progress=progress, device=device)
+    features = train.features
+    steps = total_steps(config.training, len(train))
+    model = replace(
+        config.model, regions=features.tokens.shape[1], token_width=features.tokens.shape[2],
+        guide_width=None if features.guide is None else features.guide.shape[1], vocab_size=tokenizer.vocab_size,
+        momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum)
+    training = replace(config.training, precision=precision_of(config.training.precision))
+    return Prepared(replace(config, model=model, training=training), train, select, report, tokenizer, data.fingerprint)
+
+
+def precision_of(wanted: str) -> str:
+    """auto -> bf16 where the chip has it, else fp32."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def total_steps(training: TrainingConfig, captions: int) -> int:
+    """Steps of the whole run. Raises UserError where the captions do not fill one batch."""
+    if captions < training.batch:
+        raise UserError(f"the train split has {captions} captions and the batch is {training.batch}; give a smaller --batch.")
+    return training.steps if training.steps is not None else training.epochs * (captions // training.batch)

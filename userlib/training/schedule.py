@@ -1,0 +1,89 @@
+"""What happens at which step: the learning rate, the batches, the optimizer's groups and state.
+
+The order of the data and every random draw of a step follow from the seed and the step's number alone, so a resumed run
+needs no saved generator: it draws what the whole run would have drawn.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from userlib.config import TrainingConfig
+from userlib.data.captions import Batch
+from userlib.model.user import USER
+from userlib.training.preparing import Prepared
+
+
+def rate(step: int, total: int, training: TrainingConfig) -> float:
+    """The factor on the learning rate at a step: linear warm-up, then cosine, step or constant."""
+    warm = training.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    if training.schedule == "step":
+        return 0.1 if step >= training.step_at * total else 1.0
+    if training.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+
+
+def rows_of_step(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
+    """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is dropped."""
+    per_epoch = captions // training.batch
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([training.seed, 1, epoch]).permutation(captions)
+    return order[place * training.batch:][:training.batch]
+
+
+def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
+    """The batches of steps start..stop-1 of one rank, read one step ahead by a thread."""
+    training, train = prepared.config.training, prepared.train
+    share = training.batch // ranks_
+
+    def read(step: int) -> Batch:
+        rows = rows_of_step(step, len(train), training)[rank * share:][:share]
+        return train.batch(rows, rng=np.random.default_rng([training.seed, 2, step, rank]), word_drop=training.word_drop,
+                           region_drop=training.region_drop)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, start)
+        for step in range(start, stop):
+            batch = ahead.result()
+            if step + 1 < stop:
+                ahead = pool.submit(read, step + 1)
+            yield batch
+
+
+def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW with three rates: the strengths (10 x, no decay), a pretrained text network (text_lr x), and the rest."""
+    sigma = [p for n, p in model.named_parameters() if n.endswith("sigma") and p.requires_grad]
+    text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
+    apart = {id(p) for p in sigma + text}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    groups = [{"params": rest, "factor": 1.0}, {"params": text, "factor": training.text_lr},
+              {"params": sigma, "factor": 10.0, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=training.lr, weight_decay=training.weight_decay,
+                             fused=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state as flat tensors, "optimizer.<parameter>.<what>"."""
+    return {f"optimizer.{index}.{what}": value for index, state in optimizer.state_dict()["state"].items()
+            for what, value in state.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Takes back what `optimizer_tensors` gave."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        _, index, what = name.split(".")
+        states.setdefault(int(index), {})[what] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of a step's dropout."""
+    return int(np.random.SeedSequence([seed, 3, step, rank]).generate_state(1, np.uint64)[0] >> 1)
