@@ -1,0 +1,252 @@
+"""Ranks, metrics, folds and embeddings, against plain loops; and a test for each evaluation trap of the
+field."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reference.ranking import field_ranks, loop_ranks
+from userlib.errors import UserError
+from userlib.evaluation import Ranks, embed, folds, part, ranks, ranks_from_scores, recalls, recalls_by_group
+
+
+def unit(rng, *shape):
+    table = rng.standard_normal(shape).astype(np.float32)
+    return table / np.linalg.norm(table, axis=-1, keepdims=True)
+
+
+def pairs(pictures, captions=5, dimensions=16, noise=1.0, seed=0):
+    """A middling retriever: captions are noisy copies of their pictures."""
+    rng = np.random.default_rng(seed)
+    images = unit(rng, pictures, dimensions)
+    image_of = np.repeat(np.arange(pictures), captions)
+    noisy = images[image_of] + noise * unit(rng, len(image_of), dimensions)
+    return images, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), image_of
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    counts=st.lists(st.integers(1, 6), min_size=1, max_size=150),
+    levels=st.sampled_from([1, 2, 40]),
+    chunk=st.sampled_from([1, 64, 512]),
+)
+def test_ranks_equal_a_plain_loop(seed, counts, levels, chunk):
+    """Whole numbers as coordinates make many exact ties, and make any order of summation exact."""
+    rng = np.random.default_rng(seed)
+    image_of = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    images = rng.integers(-levels, levels + 1, (len(counts), 3)).astype(np.float32)
+    captions = rng.integers(-levels, levels + 1, (len(image_of), 3)).astype(np.float32)
+    i2t, t2i = loop_ranks(images @ captions.T, image_of)
+    for found in (
+        ranks(images, captions, image_of, chunk=chunk),
+        ranks_from_scores(images @ captions.T, image_of),
+    ):
+        assert np.array_equal(found.i2t, i2t)
+        assert np.array_equal(found.t2i, t2i)
+
+
+def test_ranks_equal_sorting_and_do_not_depend_on_the_chunk():
+    images, captions, image_of = pairs(300, noise=2.0)
+    i2t, t2i = field_ranks(images, captions, image_of)
+    for chunk in (64, 128, 512):
+        found = ranks(images, captions, image_of, chunk=chunk)
+        assert np.array_equal(found.i2t, i2t)
+        assert np.array_equal(found.t2i, t2i)
+
+
+def test_ranks_take_tensors_and_leave_their_gradients_alone():
+    images, captions, image_of = pairs(70)
+    tensor = torch.tensor(images, requires_grad=True)
+    found = ranks(tensor, torch.tensor(captions), torch.tensor(image_of))
+    assert np.array_equal(found.t2i, ranks(images, captions, image_of).t2i)
+    assert tensor.grad is None
+
+
+def test_recalls_by_hand():
+    found = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 2, 7, 20]), image_of=np.array([0, 0, 1, 1]))
+    metrics = recalls(found)
+    assert (metrics.i2t_r1, metrics.i2t_r5, metrics.i2t_r10) == (50, 50, 100)
+    assert (metrics.t2i_r1, metrics.t2i_r5, metrics.t2i_r10) == (25, 50, 75)
+    assert (metrics.i2t_median, metrics.i2t_mean, metrics.t2i_median, metrics.t2i_mean) == (
+        3.5,
+        3.5,
+        4.5,
+        7.5,
+    )
+    assert (metrics.rsum, metrics.r1) == (350, 37.5)
+
+
+def test_groups_restrict_the_queries_but_not_the_gallery():
+    images, captions, image_of = pairs(80, noise=2.0)
+    found = ranks(images, captions, image_of)
+    groups = ["seen", "new pairs"] * 40
+    by_group = recalls_by_group(found, groups)
+    assert list(by_group) == ["seen", "new pairs"]
+    assert by_group["seen"].t2i_mean == found.t2i[image_of % 2 == 0].mean()
+    assert by_group["new pairs"].i2t_r5 == 100 * (found.i2t[1::2] <= 5).mean()
+    half = recalls(ranks(*part(images, captions, image_of, np.arange(80) % 2 == 0)))
+    assert half.rsum > by_group["seen"].rsum  # half the gallery is easier
+
+
+def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():
+    model, split = fake_model(), fake_pairs()
+    images, captions = embed(model, split, batch=3)
+    assert np.array_equal(images[:, 0], np.arange(7, dtype=np.float32))
+    assert np.array_equal(captions[:, 0], np.arange(35, dtype=np.float32))
+    assert images.dtype == captions.dtype == np.float32
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda i, c, o: (i[:, :5], c, o), "16"),
+        (lambda i, c, o: (i, c, o + 1), "belongs to picture 4"),
+        (lambda i, c, o: (i, c, o - 1), "belongs to picture -1"),
+        (lambda i, c, o: (i, c[:-5], o[:-5]), "no caption"),
+        (lambda i, c, o: (i, c, o[:-1]), "shape"),
+        (lambda i, c, o: (i, c, o.astype(float)), "float64"),
+        (lambda i, c, o: (i[:0], c[:0], o[:0]), "nothing to rank"),
+        (lambda i, c, o: (i[0], c, o), "shape"),
+        (lambda i, c, o: (i * 1e30, c * 1e30, o), "normalise"),
+    ],
+)
+def test_bad_input_is_named(change, words):
+    with pytest.raises(UserError, match=words):
+        ranks(*change(*pairs(4)))
+
+
+# The traps, one test a row.
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_argsort_puts_nan_first(value):
+    images, captions, image_of = pairs(10)
+    captions[17, 3] = value
+    with pytest.raises(UserError, match="row 17"):
+        ranks(images, captions, image_of)
+    with pytest.raises(UserError, match="NaN or infinite"):
+        ranks_from_scores(images @ captions.T, image_of)
+
+
+@pytest.mark.parametrize("pictures", [10, 65, 200])
+def test_strict_greater_counting_crowns_a_collapsed_model(pictures):
+    images = np.tile(unit(np.random.default_rng(0), 1, 33), (pictures, 1))
+    image_of = np.repeat(np.arange(pictures), 5)
+    found = ranks(images, images[image_of], image_of, chunk=64)
+    assert (found.t2i == pictures).all()
+    assert (found.i2t == 5 * (pictures - 1) + 1).all()
+    assert recalls(found).t2i_r1 == 0
+
+
+def test_positive_outside_the_product_loses_to_itself():
+    """A perfect model: every positive is the highest of its row and column, by a clear margin, and must not
+    lose to itself."""
+    images, _, image_of = pairs(300, dimensions=257)
+    found = ranks(images, images[image_of], image_of, chunk=64)
+    assert (found.t2i == 1).all()
+    assert (found.i2t == 1).all()
+
+
+@pytest.mark.parametrize("how", ["precision", "autocast"])
+def test_half_precision_scores(how):
+    """Neither a reduced matmul precision nor autocast around the call may reach the scores; both would change
+    the ranks."""
+    images, captions, image_of = pairs(400, dimensions=64, noise=3.0)
+    truth = field_ranks(images, captions, image_of)[1]
+    backend = torch.backends.mkldnn.matmul
+    before = backend.fp32_precision
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        try:
+            backend.fp32_precision = "bf16" if how == "precision" else before
+            found = ranks(images, captions, image_of)
+            assert backend.fp32_precision == ("bf16" if how == "precision" else before)
+        finally:
+            backend.fp32_precision = before
+    assert np.array_equal(found.t2i, truth)
+    with pytest.raises(UserError, match="float16"):
+        ranks_from_scores((images @ captions.T).astype(np.float16), image_of)
+
+
+def test_f30k_dev_cut_looks_at_all_1014_pictures():
+    images, captions, image_of = pairs(1014, dimensions=8)
+    images[1000:] *= -1  # the fourteen that a cut at 5,000 captions would miss are all wrong
+    found = ranks(images, captions, image_of)
+    assert found.i2t.shape == (1014,)
+    assert found.t2i.shape == (5070,)
+    assert found.t2i[5000:].min() > 10
+
+
+def test_coco_has_25010_captions():
+    """Ten pictures have a sixth caption: nothing may assume that caption j belongs to picture j // 5."""
+    images, captions, image_of = pairs(50, noise=2.0)
+    extra = np.arange(3, 50, 5)
+    captions = np.insert(captions, extra * 5, unit(np.random.default_rng(1), len(extra), 16), axis=0)
+    image_of = np.insert(image_of, extra * 5, extra)
+    found = ranks(images, captions, image_of)
+    i2t, t2i = loop_ranks(images @ captions.T, image_of)
+    assert np.array_equal(found.i2t, i2t)
+    assert np.array_equal(found.t2i, t2i)
+
+
+def test_fold_order_is_consecutive():
+    images, captions, image_of = pairs(90, noise=1.5)
+    images[:30] = unit(
+        np.random.default_rng(3), 1, 16
+    )  # the first fold is collapsed: only consecutive folds keep it apart
+    shuffled = np.random.default_rng(4).permutation(len(image_of))
+    found = folds(images, captions[shuffled], image_of[shuffled], size=30)
+    by_hand = [
+        recalls(ranks(images[s : s + 30], captions[5 * s : 5 * s + 150], image_of[:150])) for s in (0, 30, 60)
+    ]
+    assert found.rsum == pytest.approx(np.mean([one.rsum for one in by_hand]), abs=1e-9)
+    assert found.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
+    with pytest.raises(UserError, match="folds of 40"):
+        folds(images, captions, image_of, size=40)
+
+
+def test_images_encoded_five_times():
+    model, split = fake_model(), fake_pairs()
+    embed(model, split, batch=3)
+    assert model.pictures_seen == 7
+    assert model.captions_seen == 35
+
+
+def fake_pairs(pictures=7, captions=5):
+    """What `embed` asks of PairData: batches of pictures in order, and of captions in another order with
+    their rows."""
+    tokens = torch.arange(pictures, dtype=torch.float32)[:, None, None].expand(pictures, 4, 2)
+    rows = np.random.default_rng(0).permutation(pictures * captions)
+    words = torch.from_numpy(rows)[:, None].expand(len(rows), 3)
+
+    def image_batches(size):
+        yield from ((tokens[s : s + size], None, None) for s in range(0, pictures, size))
+
+    def caption_batches(size):
+        yield from (
+            (rows[s : s + size], words[s : s + size], words[s : s + size] >= 0)
+            for s in range(0, len(rows), size)
+        )
+
+    return SimpleNamespace(image_batches=image_batches, caption_batches=caption_batches)
+
+
+def fake_model():
+    class Model(torch.nn.Module):
+        pictures_seen = captions_seen = 0
+
+        def encode_images(self, tokens, mask=None, guide=None):
+            assert not self.training
+            self.pictures_seen += len(tokens)
+            return tokens[:, 0]
+
+        def encode_captions(self, words, word_mask):
+            self.captions_seen += len(words)
+            return words[:, :2].double()
+
+    return Model()

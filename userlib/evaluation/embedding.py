@@ -1,0 +1,54 @@
+"""Embeddings of a whole split: every picture encoded once, every caption once.
+
+The field's scripts encode each picture five times, once beside each caption; pictures are most of the work.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from userlib.errors import UserError
+from userlib.evaluation.ranking import Array
+
+if TYPE_CHECKING:
+    from userlib.data.captions import PairData
+    from userlib.model.user import USER
+
+
+def embed(
+    model: "USER",
+    pairs: "PairData",
+    *,
+    batch: int = 256,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    device: torch.device | str | None = None,
+) -> tuple[Array, Array]:
+    """images (N, E) and captions (M, E), float32, in the order of the split.
+
+    precision: what the encoders compute in; the embeddings come back in float32 either way. device: the
+    model's own by default. The model is put into evaluation mode and back.
+    """
+    parameter = next(iter(model.parameters()), None)
+    place = torch.device(device if device is not None else "cpu" if parameter is None else parameter.device)
+    training = model.training
+    model.eval()
+    images, rows, captions = [], [], []
+    try:
+        with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+            for tokens, *extra in pairs.image_batches(batch):
+                mask, guide = (None if part is None else part.to(place) for part in extra)
+                images.append(model.encode_images(tokens.to(place), mask, guide).float().cpu())
+            for numbers, words, word_mask in pairs.caption_batches(
+                batch
+            ):  # sorted by length, hence the numbers
+                rows.append(np.asarray(numbers))
+                captions.append(model.encode_captions(words.to(place), word_mask.to(place)).float().cpu())
+    finally:
+        model.train(training)
+    if not images or not captions:
+        raise UserError(
+            f"there is nothing to embed: {len(images)} batches of pictures, {len(captions)} of captions"
+        )
+    order = np.argsort(np.concatenate(rows))
+    return torch.cat(images).numpy(), torch.cat(captions).numpy()[order]

@@ -1,0 +1,149 @@
+"""How sure a number is: bootstrap intervals over pictures, and paired differences between two models.
+
+At 1,000 pictures the standard error of R@1 is 1.3 to 1.6 points, more than many published gains. The five
+captions of a picture are no five independent witnesses, so pictures are drawn with replacement and captions
+follow their pictures. Two models are compared on the same draws: what is hard for both cancels, and the
+interval of the difference is narrower than the two intervals would suggest. With several seeds of a model,
+seeds are drawn too.
+
+Only weights are drawn (how often each picture was), so a metric of all resamples is one matrix product.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from userlib.errors import UserError
+from userlib.evaluation.metrics import KS, METRICS, chosen_pictures, recalls
+from userlib.evaluation.ranking import Ints, Ranks
+
+Floats = NDArray[np.float64]
+BLOCK = 250  # resamples at a time, which bounds the memory of the medians
+
+
+class Interval(NamedTuple):
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    found: Ranks | Sequence[Ranks],
+    *,
+    pictures: ArrayLike | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Every metric with its percentile interval, of one model or of the mean over several seeds of it.
+
+    `pictures` restricts the queries as in `recalls`; only those pictures are resampled.
+    """
+    runs = _runs(found)
+    draw = _Draw(runs, pictures, resamples, seed)
+    return _intervals(draw.value(runs), draw.sample(runs), level)
+
+
+def paired(
+    a: Ranks | Sequence[Ranks],
+    b: Ranks | Sequence[Ranks],
+    *,
+    pictures: ArrayLike | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Every metric of a minus that of b, with its interval, both on the same draws of pictures.
+
+    a and b are ranks of one split, each of one run or of several seeds (of which the mean counts; the seeds
+    of a and of b are drawn independently). An interval that holds 0 says that these data cannot tell the two
+    apart.
+    """
+    left, right = _runs(a), _runs(b)
+    draw = _Draw([*left, *right], pictures, resamples, seed)
+    return _intervals(draw.value(left) - draw.value(right), draw.sample(left) - draw.sample(right), level)
+
+
+class _Draw:
+    """One set of draws: weights (S, n), how often each of S resamples holds each of n pictures."""
+
+    def __init__(self, runs: Sequence[Ranks], pictures: ArrayLike | None, resamples: int, seed: int) -> None:
+        first = runs[0]
+        if any(not np.array_equal(run.image_of, first.image_of) for run in runs):
+            raise UserError(
+                "these ranks are of different pictures or captions; rank both models on the same split"
+            )
+        if resamples < 1:
+            raise UserError(f"a bootstrap needs one resample or more, and got resamples={resamples}")
+        self.pictures = chosen_pictures(pictures, len(first.i2t))
+        self.rows = np.flatnonzero(np.isin(first.image_of, self.pictures))
+        place = np.zeros(len(first.i2t), np.int64)
+        place[self.pictures] = np.arange(len(self.pictures))
+        self.owner = place[first.image_of[self.rows]]  # of each chosen caption, the column of its picture
+        self.rng = np.random.default_rng(seed)
+        self.n = len(self.pictures)
+        drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=resamples * self.n)
+        self.weights = counts.reshape(resamples, self.n).astype(np.float32)
+
+    def value(self, runs: Sequence[Ranks]) -> Floats:
+        """The metrics without resampling, mean over runs -> (metrics,)."""
+        found = [recalls(run, pictures=self.pictures) for run in runs]
+        mean: Floats = np.asarray([[getattr(one, name) for name in METRICS] for one in found]).mean(0)
+        return mean
+
+    def sample(self, runs: Sequence[Ranks]) -> Floats:
+        """The metrics of every resample, mean over resampled runs -> (S, metrics)."""
+        each = np.stack([self._one(run) for run in runs])  # (runs, S, metrics)
+        mean: Floats = each.mean(0)
+        if len(runs) == 1:
+            return mean
+        drawn = self.rng.integers(len(runs), size=(len(runs), len(self.weights), 1))
+        offset = np.take_along_axis(each, drawn, 0).mean(0) - mean
+        # n draws from n values vary by only (n - 1) / n of what they should, two thirds at n = 3: set right
+        mean += offset * np.sqrt(len(runs) / (len(runs) - 1))
+        return mean
+
+    def _one(self, run: Ranks) -> Floats:
+        """The metrics of one run in every resample -> (S, metrics), in the order of METRICS."""
+        i2t = self._direction(run.i2t[self.pictures], np.arange(self.n))
+        t2i = self._direction(run.t2i[self.rows], self.owner)
+        rsum = i2t[:, :3].sum(1) + t2i[:, :3].sum(1)
+        return np.column_stack([i2t, t2i, rsum, (i2t[:, 0] + t2i[:, 0]) / 2])
+
+    def _direction(self, found: Ints, owner: Ints) -> Floats:
+        """found (q,) ranks, owner (q,) the pictures they count with -> (S, 5): R@K, median and mean rank."""
+        per_picture = [np.ones(len(found)), *(100.0 * (found <= k) for k in KS), found]
+        totals = np.stack([np.bincount(owner, value, self.n) for value in per_picture], 1)  # (n, 5)
+        sums = self.weights @ totals  # (S, 5)
+        means = sums[:, 1:] / sums[:, :1]
+        order = np.argsort(found, kind="stable")
+        medians = [self._medians(found[order], owner[order], s) for s in range(0, len(self.weights), BLOCK)]
+        return np.column_stack([means[:, :3], np.concatenate(medians), means[:, 3]])
+
+    def _medians(self, found: Ints, owner: Ints, start: int) -> Floats:
+        """found ascending -> the median of each resample of a block, where a query counts as often as its
+        picture."""
+        below = self.weights[start : start + BLOCK, owner].cumsum(1)  # (block, q)
+        last = below[:, -1:] - 1
+        low, high = ((below <= np.floor(place)).sum(1) for place in (last / 2, (last + 1) / 2))
+        middle: Floats = (found[low] + found[high]) / 2
+        return middle
+
+
+def _runs(found: Ranks | Sequence[Ranks]) -> list[Ranks]:
+    runs = [found] if isinstance(found, Ranks) else list(found)
+    if not runs:
+        raise UserError("there are no ranks to resample: the list of runs is empty")
+    return runs
+
+
+def _intervals(value: Floats, sample: Floats, level: float) -> dict[str, Interval]:
+    if not 0 < level < 1:
+        raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; .95 is usual")
+    low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {name: Interval(float(value[i]), float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}

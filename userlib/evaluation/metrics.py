@@ -1,0 +1,131 @@
+"""R@K, median and mean rank, rSum: the numbers of the field, from ranks.
+
+R@K here is a *hit rate*, as everywhere in image-text retrieval: the share of queries with at least one right
+answer among the first K. The recall of information retrieval, the share of the right answers that were found,
+is another quantity. Source: paper, section 8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from userlib.errors import UserError
+from userlib.evaluation.ranking import Array, Ints, Ranks, check_image_of, ranks
+
+KS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """i2t: a picture looks for a caption of its own; t2i: a caption looks for its picture. R@K and their sums
+    in percent."""
+
+    i2t_r1: float
+    i2t_r5: float
+    i2t_r10: float
+    i2t_median: float
+    i2t_mean: float
+    t2i_r1: float
+    t2i_r5: float
+    t2i_r10: float
+    t2i_median: float
+    t2i_mean: float
+    rsum: float  # the six R@K added up: at most 600
+    r1: float  # the mean of both R@1
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+METRICS = tuple(field.name for field in fields(Metrics))
+
+
+def recalls(found: Ranks, *, pictures: ArrayLike | None = None) -> Metrics:
+    """Ranks -> Metrics. R@K is a hit rate: the share of queries with a right answer among the first K, in
+    percent.
+
+    `pictures` (mask (N,) or indices) restricts the queries to those pictures and their captions; the gallery,
+    and so every rank, stays whole. For a smaller gallery rank the result of `part`.
+    """
+    chosen = chosen_pictures(pictures, len(found.i2t))
+    return _metrics(found.i2t[chosen], found.t2i[np.isin(found.image_of, chosen)])
+
+
+def recalls_by_group(found: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
+    """Metrics of each group of pictures, such as "seen" and "new pairs"; the gallery stays whole."""
+    labels = np.asarray(groups)
+    if labels.shape != found.i2t.shape:
+        raise UserError(f"there are {len(found.i2t)} pictures but {len(labels)} group names; give each one")
+    return {str(name): recalls(found, pictures=labels == name) for name in dict.fromkeys(labels.tolist())}
+
+
+def folds(images: Array, captions: Array, image_of: ArrayLike, *, size: int = 1000) -> Metrics:
+    """The mean of the metrics over consecutive folds of `size` pictures: "COCO 1K" is five folds of 5,000.
+
+    Pictures must stand in the fixed order of the split, because published numbers depend on it; captions may
+    stand in any.
+    """
+    if size < 1 or len(images) % size:
+        raise UserError(
+            f"{len(images)} pictures cannot be cut into folds of {size}; choose a size that divides them"
+        )
+    parts = [
+        recalls(ranks(*part(images, captions, image_of, range(start, start + size))))
+        for start in range(0, len(images), size)
+    ]
+    return Metrics(**{name: float(np.mean([getattr(one, name) for one in parts])) for name in METRICS})
+
+
+def part(
+    images: Array, captions: Array, image_of: ArrayLike, pictures: Sequence[int] | ArrayLike
+) -> tuple[Array, Array, Ints]:
+    """The embeddings of some pictures and of their captions: a gallery of its own, for a fold or half of a
+    split."""
+    owner = check_image_of(image_of, pictures=len(images), captions=len(captions))
+    chosen = chosen_pictures(pictures, len(images))
+    place = np.full(len(images), -1)
+    place[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(place[owner] >= 0)
+    return images[chosen], captions[rows], place[owner[rows]]
+
+
+def chosen_pictures(pictures: Sequence[int] | ArrayLike | None, count: int) -> Ints:
+    """A mask (N,), indices, or None for all -> distinct indices; UserError when none is left or one is out of
+    range."""
+    if pictures is None:
+        return np.arange(count)
+    given = np.asarray(pictures)
+    if given.dtype == bool and given.shape == (count,):
+        given = np.flatnonzero(given)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
+        raise UserError(
+            f"pictures must be a mask of length {count} or a list of numbers that chooses at least one, "
+            f"and got {given.dtype} of shape {given.shape}"
+        )
+    if given.min() < 0 or given.max() >= count or len(np.unique(given)) < len(given):
+        raise UserError(
+            f"pictures must be distinct numbers from 0 to {count - 1}, and got {given.min()} to {given.max()}"
+        )
+    return given.astype(np.int64)
+
+
+def _metrics(i2t: Ints, t2i: Ints) -> Metrics:
+    hits = [_hit_rate(found, k) for found in (i2t, t2i) for k in KS]
+    middle, mean = ([float(of(found)) for found in (i2t, t2i)] for of in (np.median, np.mean))
+    values = [
+        *hits[:3],
+        middle[0],
+        mean[0],
+        *hits[3:],
+        middle[1],
+        mean[1],
+        sum(hits),
+        (hits[0] + hits[3]) / 2,
+    ]
+    return Metrics(**dict(zip(METRICS, values, strict=True)))
+
+
+def _hit_rate(found: NDArray[np.int64], k: int) -> float:
+    return 100.0 * float((found <= k).mean())

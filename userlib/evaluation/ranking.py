@@ -1,0 +1,258 @@
+"""Ranks of the right answers, counted exactly from one float32 product.
+
+Sorting 125 million scores to learn 30,000 ranks is wasted work: a rank is a count. For a caption, it is the
+number of pictures that score at least as high as the right one (the right one included, so the best rank is
+1); for a picture, one more than the number of wrong captions that score at least as high as its best right
+caption. A tie therefore counts against the query, and a collapsed model, which gives every pair the same
+score, ranks last instead of first.
+
+The right pair's score is read from the same product as its rivals': computed apart, it would differ from them
+by rounding and lose to itself. Source: paper, section 8 (evaluation protocol of the field).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from userlib.errors import UserError
+
+Array = NDArray[np.float32]
+Ints = NDArray[np.int64]
+STEP = (
+    64  # every tile is padded to a multiple, so that equal vectors meet the same kernel and score bit-equal
+)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where the right answers stand, counted from 1.
+
+    i2t (N,): for each picture, the best rank among its captions. t2i (M,): for each caption, the rank of its
+    picture. image_of (M,): the picture of each caption, so that captions can follow their pictures when these
+    are resampled.
+    """
+
+    i2t: Ints
+    t2i: Ints
+    image_of: Ints
+
+
+def ranks(
+    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, image_of: ArrayLike, *, chunk: int = 512
+) -> Ranks:
+    """images (N, E), captions (M, E), image_of (M,) -> Ranks, by the dot product in float32.
+
+    Works on tiles of `chunk` pictures against the captions of `chunk` pictures, so memory stays at a few
+    tiles whatever N and M are, and runs where the inputs live (CPU or GPU). Captions may come in any order
+    and number, but each picture needs one. Raises UserError for shapes that do not fit, and for values that
+    are not finite.
+    """
+    left, right = _embeddings("images", images), _embeddings("captions", captions)
+    if left.shape[1] != right.shape[1]:
+        raise UserError(
+            f"images have {left.shape[1]} dimensions and captions {right.shape[1]}; take both from one model"
+        )
+    if left.shape[0] and right.shape[0] and _longest(left) * _longest(right) > 1e38:
+        raise UserError(
+            "the embeddings are so long that their products exceed float32; normalise them to unit length"
+        )
+    if chunk < 1:
+        raise UserError(f"a chunk holds one picture or more, and got chunk={chunk}")
+    owner = check_image_of(image_of, pictures=len(left), captions=len(right))
+    order = np.argsort(owner, kind="stable")
+    tiles = _Tiles(left, right, torch.from_numpy(order), owner[order], step=_round_up(min(chunk, len(left))))
+    i2t, t2i = _count(tiles)
+    unsorted = np.empty_like(t2i)
+    unsorted[order] = t2i
+    return Ranks(i2t=i2t, t2i=unsorted, image_of=owner)
+
+
+def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
+    """scores (N, M), float32 or float64, of every picture with every caption -> Ranks.
+
+    For models that score pairs without embeddings (cross-attention, sums of two models). Half precision is
+    refused: it ties so many pairs that R@1 becomes a matter of taste.
+    """
+    table = scores.detach() if isinstance(scores, Tensor) else torch.as_tensor(np.asarray(scores))
+    if table.ndim != 2:
+        raise UserError(
+            f"scores must be a table of pictures by captions, and got the shape {tuple(table.shape)}"
+        )
+    if table.dtype not in (torch.float32, torch.float64):
+        raise UserError(f"scores are {table.dtype}, too coarse to rank by; compute them in float32")
+    if not torch.isfinite(table).all():
+        raise UserError(_not_finite("scores", table))
+    owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
+    column = torch.from_numpy(owner).to(table.device)
+    right = table.gather(0, column[None])[0]  # (M,)
+    best = _best_of(right, column, len(table))  # (N,)
+    i2t, t2i = torch.zeros(len(table), dtype=torch.int64), torch.zeros(len(owner), dtype=torch.int64)
+    for start in range(0, len(table), 512):
+        rows, columns = _at_least(table[start : start + 512], best[start : start + 512], right)
+        i2t[start : start + 512] += rows.cpu()
+        t2i += columns.cpu()
+    i2t -= _own_at_best(right, best, column).cpu() - 1
+    return Ranks(i2t=i2t.numpy(), t2i=t2i.numpy(), image_of=owner)
+
+
+def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints:
+    """The picture of each caption as (M,) int64; UserError unless it is one of N for each caption, and no
+    picture is bare."""
+    given = np.asarray(image_of)
+    if pictures == 0 or captions == 0:
+        raise UserError(f"there is nothing to rank: {pictures} pictures and {captions} captions")
+    if given.shape != (captions,) or given.dtype.kind not in "iu":
+        raise UserError(
+            f"image_of must hold one whole number for each of the {captions} captions, "
+            f"and got {given.dtype} of shape {given.shape}"
+        )
+    owner = given.astype(np.int64)
+    if owner.min() < 0 or owner.max() >= pictures:
+        wrong = int(np.flatnonzero((owner < 0) | (owner >= pictures))[0])
+        raise UserError(
+            f"caption {wrong} belongs to picture {owner[wrong]}, but pictures go from 0 to {pictures - 1}"
+        )
+    bare = np.flatnonzero(np.bincount(owner, minlength=pictures) == 0)
+    if len(bare):
+        raise UserError(
+            f"{len(bare)} pictures have no caption (the first is number {bare[0]}), so they have no rank; "
+            "leave them out"
+        )
+    return owner
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Matrix products in true float32 inside: no TF32, no bf16 shortcut of the CPU, no autocast. Restored on
+    leaving."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device.type, enabled=False), torch.no_grad():
+            yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+
+
+class _Tiles:
+    """The product cut into tiles: pictures of block a, captions of the pictures of block b, all of one padded
+    shape."""
+
+    def __init__(self, images: Tensor, captions: Tensor, order: Tensor, owner: Ints, *, step: int) -> None:
+        self.count, self.step, self.device = len(images), step, images.device
+        self.images, self.captions, self.order, self.owner = (
+            images,
+            captions,
+            order.to(captions.device),
+            owner,
+        )
+        self.starts = range(0, self.count, step)
+        self.edges = np.searchsorted(owner, [*self.starts, self.count])  # where each block's captions begin
+        self.width = _round_up(int(np.diff(self.edges).max()))
+        self.score = torch.empty(step, self.width, device=self.device)
+
+    def pictures(self, a: int) -> Tensor:
+        return _padded(self.images[a * self.step : (a + 1) * self.step], self.step)
+
+    def captions_of(self, b: int) -> Tensor:
+        rows = self.order[self.edges[b] : self.edges[b + 1]]
+        return _padded(self.captions[rows], self.width).to(self.device)
+
+    def product(self, a: int, pictures: Tensor, b: int, captions: Tensor) -> Tensor:
+        torch.mm(pictures, captions.T, out=self.score)
+        return self.score[: min(self.step, self.count - a * self.step), : self.edges[b + 1] - self.edges[b]]
+
+
+def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
+    """i2t (N,) and t2i (M, captions sorted by picture). The diagonal first, for it holds the right pairs,
+    then the rest."""
+    blocks = range(len(tiles.starts))
+    size = [min(tiles.step, tiles.count - start) for start in tiles.starts]
+    right: list[Tensor] = []  # of each block, the right score of its captions
+    best: list[Tensor] = []  # and the best right score of its pictures
+    i2t, t2i = [], []
+    with exact_products(tiles.device):
+        images = [tiles.pictures(a) for a in blocks]
+        for b in blocks:
+            score = tiles.product(b, images[b], b, tiles.captions_of(b))
+            local = torch.from_numpy(tiles.owner[tiles.edges[b] : tiles.edges[b + 1]] - b * tiles.step).to(
+                tiles.device
+            )
+            right.append(score.gather(0, local[None])[0])
+            best.append(_best_of(right[b], local, size[b]))
+            rows, columns = _at_least(score, best[b], right[b])
+            i2t.append(rows - _own_at_best(right[b], best[b], local) + 1)
+            t2i.append(columns)
+        for b in blocks:
+            captions = tiles.captions_of(b)
+            for a in blocks:
+                if a != b:
+                    rows, columns = _at_least(tiles.product(a, images[a], b, captions), best[a], right[b])
+                    i2t[a] += rows
+                    t2i[b] += columns
+    return torch.cat(i2t).cpu().numpy(), torch.cat(t2i).cpu().numpy()
+
+
+def _at_least(score: Tensor, best: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """score (n, m) -> how many of a row reach best (n,), and how many of a column reach right (m,).
+
+    The comparison is written as 0. and 1. because sums of floats are vectorised; they are exact up to 2^24 a
+    tile.
+    """
+    reached = torch.empty_like(score)
+    rows = torch.ge(score, best[:, None], out=reached).sum(1)
+    columns = torch.ge(score, right[None, :], out=reached).sum(0)
+    return rows.long(), columns.long()
+
+
+def _best_of(right: Tensor, owner: Tensor, pictures: int) -> Tensor:
+    """right (m,) scores of captions with their own picture, owner (m,) -> (pictures,) the best of each
+    picture."""
+    return right.new_full((pictures,), -torch.inf).scatter_reduce(0, owner, right, "amax")
+
+
+def _own_at_best(right: Tensor, best: Tensor, owner: Tensor) -> Tensor:
+    """How many of each picture's own captions reach its best score (more than one when they tie): they are
+    not rivals."""
+    return torch.bincount(owner[right >= best[owner]], minlength=len(best))
+
+
+def _embeddings(name: str, given: ArrayLike | Tensor) -> Tensor:
+    table = given.detach() if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+    if table.ndim != 2:
+        raise UserError(
+            f"{name} must be a table of one embedding a row, and got the shape {tuple(table.shape)}"
+        )
+    table = table.float()
+    if not torch.isfinite(table).all():
+        raise UserError(_not_finite(name, table))
+    return table
+
+
+def _not_finite(name: str, table: Tensor) -> str:
+    bad = (~torch.isfinite(table)).any(1).nonzero()[:, 0]
+    return (
+        f"{name} hold NaN or infinite values in {len(bad)} of {len(table)} rows (first: row {int(bad[0])}), "
+        "so they have no order; the model has diverged or its features are damaged: lower the learning rate, "
+        "or rebuild the cache"
+    )
+
+
+def _longest(table: Tensor) -> float:
+    return float(torch.linalg.vector_norm(table, dim=1, dtype=torch.float64).max())
+
+
+def _padded(table: Tensor, rows: int) -> Tensor:
+    return table if len(table) == rows else torch.nn.functional.pad(table, (0, 0, 0, rows - len(table)))
+
+
+def _round_up(count: int) -> int:
+    return -(-count // STEP) * STEP
