@@ -51,18 +51,18 @@ class ImageEncoder(nn.Module):
         self.embed_dropout = nn.Dropout(config.embed_dropout)
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
-    def regions_of(self, tokens: Tensor, guide: Tensor | None) -> Tensor:
-        """V: the tokens as the enhancement reads them. Raises UserError where they do not fit the model."""
+    def regions_of(self, tokens: Tensor) -> Tensor:
+        """V: the tokens as the enhancement reads them. Raises UserError where their number does not fit the model."""
         if self.regions is not None and tokens.shape[1] != self.regions:
             raise UserError(f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; use "
                             "norm layer for another number of regions.")
-        if self.uses_guide and guide is None:
-            raise UserError("the model uses a guide and the batch has none; give --guide when the tokens are made.")
         return F.normalize(tokens, dim=-1) if self.normalise else tokens
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit length."""
-        regions = self.dropout(self.regions_of(tokens, guide))
+        if self.uses_guide and guide is None:
+            raise UserError("the model uses a guide and the batch has none; give --guide when the tokens are made.")
+        regions = self.dropout(self.regions_of(tokens))
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
             pooled = pooled + self.guide_projection(guide)

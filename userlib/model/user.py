@@ -80,7 +80,7 @@ class Encoders(nn.Module):
     def attention(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> dict[str, Tensor]:
         """Where each guide looks: {"self", "clip"} -> a (B,R), and "self weights" -> SGE's w (B,R)."""
         encoder = self.image_encoder
-        regions = encoder.regions_of(tokens, guide)
+        regions = encoder.regions_of(tokens)
         found = {name: a for name, (_, a) in encoder.enhancement.guides(regions, mask, guide).items()}
         if "self" in found:
             found["self weights"] = encoder.enhancement.self_guide(regions, mask)[1]
@@ -110,7 +110,7 @@ class USER(Encoders):
 
     def start(self, tokens: Tensor, mask: Tensor | None = None) -> None:
         """Before the first step: the learned strengths from the first training pictures, tokens (B,R,D)."""
-        regions = self.image_encoder.regions_of(tokens, tokens)
+        regions = self.image_encoder.regions_of(tokens)
         for strength in self.image_encoder.enhancement.strengths().values():
             strength.start(regions, mask)
         if self.queue is not None:

@@ -28,7 +28,7 @@ def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, 
 
 def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
     """s of each guide and the residual's size beside the regions', ||s a g|| / ||V||, on a sample of pictures."""
-    size = float(model.image_encoder.regions_of(sample, sample).float().flatten(1).norm(dim=1).mean())
+    size = float(model.image_encoder.regions_of(sample).float().flatten(1).norm(dim=1).mean())
     found: dict[str, float] = {}
     for name, strength in model.image_encoder.enhancement.strengths().items():
         s = float(strength().detach())
