@@ -1,0 +1,206 @@
+"""Captions as batches: augmentation, pairs of pictures and captions, padding.
+
+Source of the augmentation: VSE-infinity and USER's text side; each token is drawn with probability p, then
+masked (50 %), replaced by a random one (10 %) or deleted (40 %).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from userlib.data.splits import Split
+from userlib.data.tokenizers import (
+    BertTokenizer,
+    ClipTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    make_tokenizer,
+    tokenizer_from_json,
+)
+from userlib.data.tokens import Features, Rows
+from userlib.errors import UserError
+
+__all__ = [
+    "Batch",
+    "BertTokenizer",
+    "ClipTokenizer",
+    "PairData",
+    "Tokenizer",
+    "WordTokenizer",
+    "augment",
+    "make_tokenizer",
+    "tokenizer_from_json",
+]
+
+
+def augment(
+    ids: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    tokenizer: Tokenizer,
+    p: float = 0.2,
+    masked: float = 0.5,
+    random: float = 0.1,
+) -> np.ndarray:
+    """ids (W,) -> (W',), W' <= W: a share p of the tokens masked, replaced or deleted.
+
+    Special tokens stay, and a caption whose every token would be deleted keeps one, drawn at random.
+    """
+    special = np.array(sorted(tokenizer.special_ids))
+    free = ~np.isin(ids, special)
+    draw = (
+        rng.random(len(ids)) / p if p > 0 else np.ones(len(ids))
+    )  # below 1: drawn, and then uniform in [0, 1)
+    out = np.where(free & (draw < masked), tokenizer.mask_id, ids)
+    replaced = free & (draw >= masked) & (draw < masked + random)
+    if replaced.any():
+        drawn = rng.integers(tokenizer.vocab_size - len(special), size=int(replaced.sum()))
+        for one in special:  # skip the special ids: the n-th ordinary id
+            drawn += drawn >= one
+        out[replaced] = drawn
+    deleted = free & (draw >= masked + random) & (draw < 1)
+    if deleted.any() and deleted.sum() == free.sum():
+        deleted[rng.choice(np.flatnonzero(free))] = False
+    return out[~deleted]
+
+
+@dataclass
+class Batch:
+    """B pictures and their captions. tokens (B, R, D) float32, token_mask (B, R) bool or None (true: there),
+    guide (B, G) or None,
+    words (B, W) int64, word_mask (B, W) bool (true: a word), image_ids (B,) int64: equal for captions of the
+    same picture.
+    """
+
+    tokens: Tensor
+    token_mask: Tensor | None
+    guide: Tensor | None
+    words: Tensor
+    word_mask: Tensor
+    image_ids: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(
+            **{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
+        )
+
+
+class PairData:
+    """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption
+    numbers.
+
+    Captions are numbered once; tokens are read from the disk in the order in which they lie there. lengths
+    (M,) counts each caption's tokens, image_of (M,) names its picture.
+    """
+
+    def __init__(self, split: Split, features: Features, tokenizer: Tokenizer) -> None:
+        count = features.tokens.shape[0]
+        if count != len(split):
+            raise UserError(
+                f"The split {split.name!r} has {len(split)} pictures, its tokens {count}. Extract them again."
+            )
+        self.split, self.features, self.tokenizer = split, features, tokenizer
+        self.image_of = split.image_of
+        encoded = tokenizer.encode_all(split.captions)
+        self.lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        self._ends = np.cumsum(self.lengths)
+        self._ids = np.array([i for ids in encoded for i in ids], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def ids(self, row: int) -> np.ndarray:
+        """The word numbers of one caption."""
+        return self._ids[self._ends[row] - self.lengths[row] : self._ends[row]]
+
+    def batch(
+        self,
+        caption_rows: np.ndarray,
+        *,
+        rng: np.random.Generator | None = None,
+        word_drop: float = 0.0,
+        region_drop: float = 0.0,
+    ) -> Batch:
+        """The captions of these rows and their pictures. With rng, for training: words augmented with share
+        word_drop, regions
+        left out with share region_drop (never all), and the mirrored picture in half the rows where its
+        tokens are there.
+        """
+        images = self.image_of[caption_rows]
+        tokens, mask, guide = self._read(images, rng)
+        captions = [self.ids(int(row)) for row in caption_rows]
+        if rng is not None and word_drop > 0:
+            captions = [augment(ids, rng=rng, tokenizer=self.tokenizer, p=word_drop) for ids in captions]
+        if rng is not None and region_drop > 0:
+            mask = drop_regions(mask, tuple(tokens.shape[:2]), region_drop, rng)
+        words, word_mask = self._padded(captions)
+        return Batch(tokens, mask, guide, words, word_mask, torch.from_numpy(images.astype(np.int64)))
+
+    def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        """Every picture once, in order: tokens, mask, guide."""
+        for first in range(0, len(self.split), size):
+            yield self._read(np.arange(first, min(first + size, len(self.split))), None)
+
+    def caption_batches(self, size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """Every caption once, the short ones first, so that little is padded: rows (their numbers), words,
+        word_mask.
+        """
+        order = np.argsort(self.lengths, kind="stable")
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            words, mask = self._padded([self.ids(int(row)) for row in rows])
+            yield rows, words, mask
+
+    def _read(
+        self, images: np.ndarray, rng: np.random.Generator | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these pictures."""
+        features = self.features
+        own, back = np.unique(images, return_inverse=True)  # sorted, and a picture in two rows is read once
+        tokens = _tensor(features.tokens, own)[torch.from_numpy(back)]
+        if rng is not None and features.mirrored is not None:
+            flipped = np.flatnonzero(rng.random(len(images)) < 0.5)
+            mirrored, again = np.unique(images[flipped], return_inverse=True)
+            if len(flipped):
+                tokens[torch.from_numpy(flipped)] = _tensor(features.mirrored, mirrored)[
+                    torch.from_numpy(again)
+                ]
+        if not torch.isfinite(tokens).all():
+            bad = int(images[int((~torch.isfinite(tokens)).flatten(1).any(1).nonzero()[0])])
+            raise UserError(
+                f"The features of picture {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold "
+                "NaN or infinity. Make or "
+                f"fetch them again."
+            )
+        inverse = torch.from_numpy(back)
+        mask = None if features.mask is None else torch.from_numpy(np.array(features.mask[own]))[inverse]
+        guide = None if features.guide is None else _tensor(features.guide, own)[inverse]
+        return tokens, mask, guide
+
+    def _padded(self, captions: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """words (B, W) padded with pad_id, and the mask that is true on words."""
+        lengths = np.array([len(ids) for ids in captions])
+        mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+        words = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
+        words[mask] = np.concatenate(captions)
+        return torch.from_numpy(words), torch.from_numpy(mask)
+
+
+def _tensor(array: np.ndarray | Rows, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(array[rows])).float()
+
+
+def drop_regions(
+    mask: Tensor | None, shape: tuple[int, int], share: float, rng: np.random.Generator
+) -> Tensor:
+    """A mask (B, R) that leaves out a share of the regions there are, and of no picture all."""
+    there = np.ones(shape, dtype=bool) if mask is None else mask.numpy()
+    kept = there & (rng.random(shape) >= share)
+    for row in np.flatnonzero(~kept.any(1)):
+        kept[row, rng.choice(np.flatnonzero(there[row]))] = True
+    return torch.from_numpy(kept)

@@ -1,0 +1,109 @@
+"""Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of pictures.
+
+The first five captions of each picture are kept, as the field does (COCO's test split has 25,010); fewer are
+an error. Pictures stay in the file's order, on which the five 1K folds rest. restval counts as train.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from userlib.data.parquet import SPLIT_NAMES, check_counts
+from userlib.data.pictures import PictureFiles
+from userlib.data.scan import inside
+from userlib.data.splits import RetrievalData, Split
+from userlib.errors import UserError
+from userlib.files import read_json, sha256_bytes, sha256_known
+
+CAPTIONS_EACH = 5
+COUNTS: dict[str, Mapping[str, int]] = {
+    "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
+    "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
+}
+
+
+def annotations_in(path: Path) -> Path | None:
+    """The annotations that `path` is, or that lie in the folder `path`; None where there are none."""
+    if path.is_file():
+        return path if path.suffix == ".json" else None
+    return (
+        next(iter(sorted(path.glob("dataset_*.json"))), None)
+        if not (path / "dataset_dict.json").exists()
+        else None
+    )
+
+
+def load_karpathy(
+    annotations: Path, pictures: Path, *, counts: Mapping[str, int] | None = None, present: bool = True
+) -> RetrievalData:
+    """The data set; its pictures are `pictures`/[filepath/]filename.
+
+    counts gives the number of pictures of each split; the published files have theirs. present checks that
+    every picture is there before anything is computed.
+    """
+    found = read_json(annotations, limit=2**30)
+    images = found.get("images") if isinstance(found, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise UserError(
+            f"{annotations} has no list 'images', as Karpathy's annotations do. Is it another file of COCO's?"
+        )
+    counts = counts or COUNTS.get(annotations.name)
+    parts: dict[str, list[tuple[str, Path, list[str]]]] = {}
+    for number, image in enumerate(images):
+        split, row = _row(image, f"picture {number} of {annotations}", pictures, annotations)
+        parts.setdefault(split, []).append(row)
+    if counts is not None:
+        check_counts(str(annotations), counts, {name: len(rows) for name, rows in parts.items()})
+    if present:
+        _check_present(pictures, [path for rows in parts.values() for _, path, _ in rows])
+    content = sha256_bytes("karpathy", sha256_known(annotations))
+    return RetrievalData(
+        name=annotations.stem.removeprefix("dataset_"),
+        splits={name: _split(name, rows, content) for name, rows in parts.items()},
+        fingerprint=content,
+    )
+
+
+def _row(
+    image: dict[str, Any], where: str, pictures: Path, source: Path
+) -> tuple[str, tuple[str, Path, list[str]]]:
+    try:
+        name = str(image["filename"])
+        captions = [str(sentence["raw"]).strip() for sentence in image["sentences"]]
+        split = str(image["split"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{where} lacks {error}; Karpathy's annotations have filename, split and sentences. Fetch them "
+            "again."
+        ) from error
+    if len(captions) < CAPTIONS_EACH:
+        raise UserError(
+            f"{where} ({name}) has {len(captions)} captions; five are needed. Fetch the annotations again."
+        )
+    path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), source)
+    return SPLIT_NAMES.get(split, split), (name, path, captions[:CAPTIONS_EACH])
+
+
+def _check_present(pictures: Path, paths: list[Path]) -> None:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(paths):,} pictures are not below {pictures}; the first is "
+            f"{missing[0]}. Put them there "
+            f"(COCO: the folders train2014 and val2014), or name the right folder."
+        )
+
+
+def _split(name: str, rows: list[tuple[str, Path, list[str]]], content: str) -> Split:
+    paths = [path for _, path, _ in rows]
+    sizes = [str(path.stat().st_size) if path.exists() else "-" for path in paths]
+    return Split(
+        name=name,
+        ids=tuple(label for label, _, _ in rows),
+        pictures=PictureFiles(paths),
+        captions=tuple(caption for _, _, captions in rows for caption in captions),
+        image_of=np.repeat(np.arange(len(rows), dtype=np.int64), CAPTIONS_EACH),
+        fingerprint=sha256_bytes(content, name, *sizes),
+    )

@@ -1,0 +1,65 @@
+"""Reaching the hub: a question of at most five seconds first, and one readable paragraph where there is no
+answer.
+"""
+
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from userlib.errors import UserError
+
+
+def hub_address() -> str:
+    """The hub's address: $HF_ENDPOINT or the public one."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def hub_answers(*, seconds: float = 5.0) -> bool:
+    """Whether a connection to the hub, or to the proxy on the way to it, can be opened. Sends nothing."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "TRUE", "YES", "ON"}:
+        return False
+    parts = urllib.parse.urlsplit(hub_address())
+    proxies = urllib.request.getproxies()
+    if parts.scheme in proxies and not urllib.request.proxy_bypass(parts.hostname or ""):
+        proxy = proxies[parts.scheme]
+        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    try:
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        with socket.create_connection((parts.hostname or "", port), timeout=seconds):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def hub_access(what: str) -> Iterator[None]:
+    """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does
+    not.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    before, answers = constants.HF_HUB_OFFLINE, hub_answers()
+    constants.HF_HUB_OFFLINE = (
+        before or not answers
+    )  # else each missing file costs five retries of eight seconds
+    try:
+        yield
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError) as error:
+        if answers:
+            reason = f"{hub_address()} answered: {str(error).strip().splitlines()[0]}"
+        elif before:
+            reason = "HF_HUB_OFFLINE is set, and they are not in the hub's cache"
+        else:
+            reason = f"{hub_address()} cannot be reached, and they are not in the hub's cache"
+        raise UserError(
+            f"Cannot fetch {what}: {reason}. Connect to the network (or name a mirror in HF_ENDPOINT), "
+            "fetch them once, and "
+            "later runs need no network; or use a local copy, or the project's own scenes and networks, "
+            "which need none."
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,135 @@
+"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (5
+a picture), _ids.txt.
+
+The arrays are mapped into memory and never read whole; `dev` is called val here. Raises `UserError` where
+counts disagree, an id occurs twice, a file is cut short, or a picture that an id points to is missing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from userlib.data.pictures import PictureFiles
+from userlib.data.splits import RetrievalData, Split
+from userlib.errors import UserError
+from userlib.files import read_json, sha256_bytes
+
+CAPTIONS_EACH = 5
+PARTS = {"train": "train", "dev": "val", "test": "test"}
+
+
+def is_scan(folder: Path) -> bool:
+    """Whether the folder holds SCAN's files."""
+    return any((folder / f"{part}_ims.npy").exists() for part in PARTS)
+
+
+def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
+    """The data set in a feature folder. `pictures` is the folder of the pictures themselves, from which a
+    guide can be made.
+    """
+    splits = {
+        name: _split(folder, part, name, pictures)
+        for part, name in PARTS.items()
+        if (folder / f"{part}_ims.npy").exists()
+    }
+    content = sha256_bytes("scan", *(split.fingerprint for split in splits.values()))
+    return RetrievalData(name=folder.name, splits=splits, fingerprint=content, features_folder=folder)
+
+
+def open_features(file: Path) -> np.ndarray:
+    """The (n, R, D) float32 array of a file, mapped into memory."""
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file} cannot be mapped into memory: {error}. It is cut short or no .npy file: fetch it again."
+        ) from error
+    if array.ndim != 3 or array.dtype not in (np.float32, np.float16):
+        raise UserError(
+            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (pictures, "
+            "regions, width). "
+            f"Convert it, or name another folder."
+        )
+    return array
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be read: {error.strerror}. A feature folder needs it beside the features."
+        ) from error
+    lines = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            lines.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise UserError(f"Line {number} of {file} is not UTF-8 text. Save the file as UTF-8.") from error
+        if not lines[-1]:
+            raise UserError(
+                f"Line {number} of {file} is empty. Each line must be a caption or an id; fetch the file "
+                "again."
+            )
+    return lines
+
+
+def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
+    file = folder / f"{part}_ims.npy"
+    array = open_features(file)
+    captions, ids = _lines(folder / f"{part}_caps.txt"), _lines(folder / f"{part}_ids.txt")
+    if len(captions) != CAPTIONS_EACH * len(array) or len(ids) != len(array):
+        raise UserError(
+            f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} "
+            "captions and "
+            f"{part}_ids.txt {len(ids):,} ids; five captions and one id are needed for each picture. Fetch "
+            "the files again."
+        )
+    stat = file.stat()
+    return Split(
+        name=name,
+        ids=tuple(ids),
+        pictures=None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
+        captions=tuple(captions),
+        image_of=np.repeat(np.arange(len(ids), dtype=np.int64), CAPTIONS_EACH),
+        fingerprint=sha256_bytes("scan", str(stat.st_size), str(stat.st_mtime_ns), *ids, *captions),
+        features=file,
+    )
+
+
+def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
+    """The picture of each id: through id_mapping.json where the folder has one, else named as the id itself,
+    with .jpg.
+    """
+    mapping = folder / "id_mapping.json"
+    names = read_json(mapping) if mapping.exists() else {}
+    if not isinstance(names, dict):
+        raise UserError(f"{mapping} must map ids to file names. Fetch it again.")
+    paths = [inside(pictures, str(names.get(i, i if Path(i).suffix else f"{i}.jpg")), mapping) for i in ids]
+    missing = [(i, path) for i, path in zip(ids, paths, strict=True) if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(ids):,} ids of {folder} have no picture in {pictures}: id "
+            f"{missing[0][0]!r} should be "
+            f"{missing[0][1]}. Name the folder that holds the pictures of these features, or put an "
+            "id_mapping.json beside them."
+        )
+    return paths
+
+
+def inside(folder: Path, name: str, source: Path) -> Path:
+    """The file `name` of `folder`; `UserError` where the name, or a link on its way, leads out of the
+    folder.
+    """
+    path = folder / name
+    if (
+        Path(name).is_absolute()
+        or ".." in Path(name).parts
+        or not path.resolve().is_relative_to(folder.resolve())
+    ):
+        raise UserError(
+            f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the "
+            "folder, and links must "
+            f"not lead out of it: copy the picture into the folder."
+        )
+    return path

@@ -1,0 +1,88 @@
+"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, one's own photos, or a
+name on the hub.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from userlib.data.splits import Pictures, RetrievalData, Split
+from userlib.errors import UserError
+
+__all__ = ["Pictures", "RetrievalData", "Split", "load_data"]
+
+
+def load_data(
+    name: str, *, sizes: Mapping[str, int] | None = None, pictures: Path | None = None
+) -> RetrievalData:
+    """The data set called `name`.
+
+    - `scenes`, `pretrain`: drawn by userlib.data.scenes
+    - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
+      annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none
+    - `owner/name`: a data set on the hub
+
+    sizes keeps the first n pictures of a split, e.g. {"train": 1000}. pictures is the folder of the pictures
+    themselves, for SCAN's features and for annotations kept elsewhere.
+    """
+    for split, size in (sizes or {}).items():
+        if size < 1:
+            raise UserError(f"A split needs at least one picture; {size} were asked of {split!r}.")
+    if name in ("scenes", "pretrain"):
+        from userlib.data.drawn import load_scenes
+
+        return load_scenes(name, sizes or {})
+    path = Path(name).expanduser()
+    if path.exists():
+        data = _load_local(path, pictures)
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        from userlib.data.hub import load_hub
+
+        data = load_hub(name)
+    else:
+        raise UserError(
+            f"There is no data set {name!r}: it is neither 'scenes' or 'pretrain', nor a folder that exists "
+            "here, nor a hub name "
+            f"like 'owner/name'. Check the spelling; folders are looked up from {Path.cwd()}."
+        )
+    return _first(data, sizes or {})
+
+
+def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
+    from userlib.data.coco import annotations_in, load_karpathy
+    from userlib.data.parquet import load_parquet
+    from userlib.data.photos import load_photos, load_saved
+    from userlib.data.scan import is_scan, load_scan
+
+    if annotations := annotations_in(path):
+        return load_karpathy(annotations, pictures or annotations.parent)
+    if not path.is_dir():
+        raise UserError(
+            f"{path} is a file; a data set is a folder, or the dataset_*.json of Karpathy's annotations."
+        )
+    if is_scan(path):
+        return load_scan(path, pictures=pictures)
+    if files := sorted(path.rglob("*.parquet")):
+        return load_parquet(files, path.resolve().name)
+    if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):
+        return load_saved(path)
+    return load_photos(path)
+
+
+def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
+    """`data` with no more than the first sizes[name] pictures of each split named there."""
+    splits = dict(data.splits)
+    for name, size in sizes.items():
+        split = data.split(name)
+        if size > len(split):
+            raise UserError(f"{size} pictures were asked of {name!r}, which has {len(split)}.")
+        splits[name] = split.take(np.arange(size), name) if size < len(split) else split
+    return RetrievalData(
+        name=data.name,
+        splits=splits,
+        fingerprint=data.fingerprint
+        if splits == data.splits
+        else "-".join(s.fingerprint for s in splits.values()),
+        features_folder=data.features_folder,
+    )

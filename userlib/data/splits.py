@@ -1,0 +1,186 @@
+"""What a data set is here: pictures, their captions, and which caption belongs to which picture, in named
+splits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from userlib.errors import UserError
+from userlib.files import sha256_bytes
+
+
+class Pictures(Protocol):
+    """Pictures by index, decoded when asked for: RGB, upright."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> Image.Image: ...
+
+
+class Taken:
+    """Some of the pictures of another `Pictures`, in a given order."""
+
+    def __init__(self, pictures: Pictures, rows: np.ndarray) -> None:
+        self.pictures, self.rows = pictures, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Image.Image:
+        return self.pictures[int(self.rows[i])]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """N pictures and M captions.
+
+    image_of (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
+    is None. features is SCAN's (N, 36, 2048) array on the disk. A split cut from another by `hold_out` names
+    it as `whole`, with its rows there, so that both share one set of tokens.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    pictures: Pictures | None
+    captions: tuple[str, ...]
+    image_of: np.ndarray
+    fingerprint: str
+    groups: tuple[str, ...] | None = None
+    features: Path | None = None
+    whole: "Split | None" = None
+    rows: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check_split(self)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {len(self.ids):,} pictures, {len(self.captions):,} captions)"
+
+    def take(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
+        """The pictures at `indices` in that order, and with each picture its captions in theirs."""
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self.ids)):
+            raise UserError(
+                f"Picture {int(rows.min() if rows.min() < 0 else rows.max())} was asked of the split "
+                f"{self.name!r}, which has "
+                f"pictures 0 to {len(self.ids) - 1}."
+            )
+        if len(np.unique(rows)) != len(rows):
+            raise UserError(
+                f"The same picture was asked twice of the split {self.name!r}. Give each index once."
+            )
+        return self._cut(rows, name, self.whole or (self if self.features else None))
+
+    def _cut(self, rows: np.ndarray, name: str, whole: "Split | None") -> "Split":
+        """`take` without its checks; `whole` is the split whose tokens the result shares, if any."""
+        new_row = np.full(len(self.ids), -1, dtype=np.int64)
+        new_row[rows] = np.arange(len(rows))
+        image_of = new_row[self.image_of]
+        kept = np.flatnonzero(image_of >= 0)
+        kept = kept[np.argsort(image_of[kept], kind="stable")]
+        own = rows if self.rows is None else self.rows[rows]
+        return Split(
+            name=name,
+            ids=tuple(self.ids[i] for i in rows),
+            pictures=None if self.pictures is None else Taken(self.pictures, rows),
+            captions=tuple(self.captions[j] for j in kept),
+            image_of=image_of[kept],
+            fingerprint=sha256_bytes("take", self.fingerprint, rows.tobytes()),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+            features=self.features,
+            whole=whole,
+            rows=None if whole is None else own,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RetrievalData:
+    """A data set: its name and its splits. features_folder is SCAN's folder of region features, where it came
+    from one.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    fingerprint: str
+    features_folder: Path | None = None
+
+    def split(self, name: str) -> Split:
+        """The split of that name; the error lists those there are."""
+        if name not in self.splits:
+            raise UserError(
+                f"The data set {self.name!r} has no split {name!r}; it has: {', '.join(self.splits)}."
+            )
+        return self.splits[name]
+
+    def hold_out(self, name: str, count: int, *, seed: int = 0, into: str = "select") -> "RetrievalData":
+        """Move `count` pictures of the split, drawn by seed, into a new split: to select a model on, where no
+        split is for that.
+        """
+        split = self.split(name)
+        if into in self.splits:
+            raise UserError(
+                f"The data set {self.name!r} already has a split {into!r}; hold pictures out under another "
+                "name."
+            )
+        if not 0 < count < len(split):
+            raise UserError(
+                f"Cannot hold {count} pictures out of {name!r}, which has {len(split)}. Choose a number "
+                f"between 1 and {len(split) - 1}."
+            )
+        order = np.random.default_rng(seed).permutation(len(split))
+        whole = split.whole or split
+        parts = {
+            name: split._cut(np.sort(order[count:]), name, whole),
+            into: split._cut(np.sort(order[:count]), into, whole),
+        }
+        print_ = sha256_bytes("hold_out", self.fingerprint, name, into, str(count), str(seed))
+        return RetrievalData(
+            name=self.name,
+            splits={**self.splits, **parts},
+            fingerprint=print_,
+            features_folder=self.features_folder,
+        )
+
+
+def check_split(split: Split) -> None:
+    """Raise `UserError` unless captions and pictures answer to one another."""
+    where = f"the split {split.name!r}"
+    n, m = len(split.ids), len(split.captions)
+    if n == 0:
+        raise UserError(f"There is no picture in {where}. Check the data set's folder and split names.")
+    if len(set(split.ids)) != n:
+        twice = next(i for k, i in enumerate(split.ids) if i in split.ids[:k])
+        raise UserError(
+            f"The picture id {twice!r} occurs twice in {where}. Each picture must have its own id."
+        )
+    if split.pictures is not None and len(split.pictures) != n:
+        raise UserError(
+            f"There are {len(split.pictures)} pictures for {n} ids in {where}. Fetch the data set again."
+        )
+    if split.image_of.shape != (m,) or (m and not 0 <= split.image_of.min() <= split.image_of.max() < n):
+        raise UserError(
+            f"A caption in {where} points to a picture that is not there. Fetch the data set again."
+        )
+    for j, caption in enumerate(split.captions):
+        if not caption.strip():
+            raise UserError(
+                f"Caption {j} in {where} (of picture {split.ids[int(split.image_of[j])]!r}) is empty. Write "
+                "it, or remove it."
+            )
+    if m:
+        bare = np.flatnonzero(np.bincount(split.image_of, minlength=n) == 0)
+        if len(bare):
+            raise UserError(
+                f"{len(bare)} of {n} pictures in {where} have no caption, the first is "
+                f"{split.ids[int(bare[0])]!r}. "
+                "Give each picture a caption or remove it; a set without any captions can be searched, not "
+                "trained on."
+            )

@@ -1,0 +1,249 @@
+"""Tokens and guides of a split: made once, cached on the disk, mapped into memory.
+
+The cache is one folder for each array, named after a hash of the pictures and of all that changes a token. It
+is filled beside in a `.partial` folder that a later call continues, and renamed when it is complete; a lock
+keeps two writers apart.
+"""
+
+import json
+import math
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from userlib.data.extractors import Extractor, make_extractor
+from userlib.data.scan import open_features
+from userlib.data.splits import Pictures, Split
+from userlib.data.store import ArrayWriter, locked, open_array, stored
+from userlib.errors import UserError
+from userlib.files import cache_dir, sha256_bytes
+from userlib.progress import Progress
+
+BATCH = 64  # pictures through the network at once
+AHEAD = 3  # batches decoded ahead: 40 MB at 224 x 224
+FLUSH = 512  # pictures; no more than these are made again after an interruption
+
+
+class Rows:
+    """Some rows of an array on the disk, as an array that reads them only when indexed. (N, ...)"""
+
+    def __init__(self, base: np.ndarray, rows: np.ndarray) -> None:
+        self.base, self.rows = base, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *base.shape[1:]), base.dtype, base.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        part = np.asarray(self.base[self.rows[first]])
+        if not rest:
+            return part
+        return part[rest] if np.ndim(self.rows[first]) == 0 else part[(slice(None), *rest)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.base[self.rows], dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """tokens (N, R, D) float16 or float32; guide (N, G) float32 or None; mask (N, R) bool, true where a
+    region is there, or None;
+    mirrored, the tokens of the mirrored pictures, or None; grid (h, w) with h * w = R, or None. Arrays may
+    lie on the disk.
+    """
+
+    tokens: np.ndarray | Rows
+    guide: np.ndarray | Rows | None = None
+    mask: np.ndarray | Rows | None = None
+    mirrored: np.ndarray | Rows | None = None
+    grid: tuple[int, int] | None = None
+
+    def take(self, rows: np.ndarray) -> "Features":
+        """The features of some pictures; nothing is read."""
+
+        def part(array: np.ndarray | Rows | None) -> Rows | None:
+            if array is None:
+                return None
+            return Rows(array.base, array.rows[rows]) if isinstance(array, Rows) else Rows(array, rows)
+
+        parts = {name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "mirrored")}
+        return replace(self, **parts)
+
+
+def extract(
+    split: Split,
+    *,
+    tokens: str,
+    token_weights: Path | None = None,
+    guide: str | None = None,
+    mirrored: bool = False,
+    device: str = "cpu",
+    cache: Path | None = None,
+    progress: bool = True,
+    workers: int = 2,
+) -> Features:
+    """Tokens, and where asked a guide and tokens of the mirrored pictures, from the cache or made now.
+
+    A split that was held out of another shares its tokens. workers threads decode pictures beside the
+    network.
+    """
+    if split.whole is not None and split.rows is not None:
+        whole = extract(
+            split.whole,
+            tokens=tokens,
+            token_weights=token_weights,
+            guide=guide,
+            mirrored=mirrored,
+            device=device,
+            cache=cache,
+            progress=progress,
+            workers=workers,
+        )
+        return whole.take(split.rows)
+    root = (cache or cache_dir()) / "tokens"
+    arrays: dict[str, np.ndarray] = {}
+    grid = None
+    passes: dict[tuple[str, Path | None, bool], list[str]] = {}
+    if tokens == "precomputed":
+        if split.features is None:
+            raise UserError(
+                f"The split {split.name!r} has no precomputed features; they come with a folder of SCAN's. "
+                "Name tokens."
+            )
+        if mirrored:
+            raise UserError("Precomputed features have no mirrored pictures. Leave mirrored off.")
+        arrays["tokens"] = open_features(split.features)
+    else:
+        passes[tokens, token_weights, False] = ["tokens"]
+        if mirrored:
+            passes[tokens, token_weights, True] = ["mirrored"]
+    if guide is not None:
+        passes.setdefault((guide, token_weights if guide == tokens else None, False), []).append("guide")
+    for (spec, weights, mirror), names in passes.items():
+        extractor = make_extractor(spec, weights=weights, device=device)
+        if "guide" in names and extractor.guide_width is None:
+            raise UserError(
+                f"{spec!r} gives no guide vector; a guide comes from clip-mini or open_clip:NAME/PRETRAINED."
+            )
+        if "tokens" in names:
+            grid = extractor.grid
+        arrays |= _from_cache(split, extractor, names, mirror, root, progress, workers)
+    return Features(grid=grid, **arrays)
+
+
+def _from_cache(
+    split: Split,
+    extractor: Extractor,
+    names: list[str],
+    mirror: bool,
+    root: Path,
+    progress: bool,
+    workers: int,
+) -> dict[str, np.ndarray]:
+    """The arrays that one pass of one extractor gives, made where the cache lacks them."""
+    about = {"pictures": split.fingerprint, "extractor": extractor.describe(), "mirrored": mirror}
+    key = json.dumps(about, sort_keys=True)
+    folders = {
+        name: root / sha256_bytes(key, "guide" if name == "guide" else "tokens")[:32] for name in names
+    }
+    with ExitStack() as stack:
+        if not all(stored(folder) for folder in folders.values()):
+            for folder in sorted(folders.values()):
+                stack.enter_context(locked(folder))
+            todo = {
+                name: folder for name, folder in folders.items() if not stored(folder)
+            }  # another may have filled it meanwhile
+            if todo:
+                _fill(split, extractor, todo, about, progress, workers)
+    return {name: open_array(folder) for name, folder in folders.items()}
+
+
+def _fill(
+    split: Split,
+    extractor: Extractor,
+    folders: dict[str, Path],
+    about: dict[str, Any],
+    progress: bool,
+    workers: int,
+) -> None:
+    """Run every picture through the network once, and append what it gives to the arrays."""
+    if split.pictures is None:
+        raise UserError(
+            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set "
+            "holds features only. Name the "
+            f"folder of its pictures, or use precomputed tokens without a guide."
+        )
+    count, mirror = len(split), bool(about["mirrored"])
+    shapes: dict[str, tuple[int, ...]] = {name: extractor.token_shape for name in folders}
+    if "guide" in folders:
+        shapes["guide"] = (extractor.guide_width or 0,)
+    kinds = {name: np.dtype(np.float32 if name == "guide" else np.float16) for name in folders}
+    _check_room(
+        next(iter(folders.values())).parent,
+        sum(count * math.prod(shapes[n]) * kinds[n].itemsize for n in folders),
+    )
+    writers = {n: ArrayWriter(folder, (count, *shapes[n]), kinds[n], about) for n, folder in folders.items()}
+    done = min(writer.done for writer in writers.values())
+    what = f"{' and '.join(folders)} of {split.name} ({extractor.spec})"
+    try:
+        for writer in writers.values():
+            writer.rewind(done)
+        with Progress(count, what, show=progress) as bar:
+            bar.step(done)
+            for inputs in _prepared(
+                split.pictures, extractor, range(done, count), mirror=mirror, workers=workers
+            ):
+                tokens, guide = extractor.run(inputs)
+                for name, writer in writers.items():
+                    rows = guide if name == "guide" and guide is not None else tokens
+                    writer.write(rows.cpu().numpy())
+                    if writer.done // FLUSH != (writer.done - len(rows)) // FLUSH:
+                        writer.flush()
+                bar.step(len(inputs))
+        for writer in writers.values():
+            writer.finish()
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def _prepared(
+    pictures: Pictures, extractor: Extractor, rows: range, *, mirror: bool, workers: int
+) -> Iterator[torch.Tensor]:
+    """Batches of prepared pictures (B, 3, H, W), decoded a few batches ahead by threads."""
+
+    def one(i: int) -> torch.Tensor:
+        x = extractor.prepare(pictures[i])
+        return x.flip(-1) if mirror else x
+
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[list[Future[torch.Tensor]]] = deque()
+    try:
+        for first in range(rows.start, rows.stop, BATCH):
+            ahead.append([pool.submit(one, i) for i in range(first, min(first + BATCH, rows.stop))])
+            if len(ahead) > AHEAD:
+                yield torch.stack([future.result() for future in ahead.popleft()])
+        while ahead:
+            yield torch.stack([future.result() for future in ahead.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Say before the first picture that the disk cannot hold the last."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"No space left for the tokens: {needed / 1e9:.1f} GB are needed in {folder}, {free / 1e9:.1f} "
+            "GB are free. Free some "
+            f"space, or set USERLIB_CACHE to a folder on a larger disk."
+        )

@@ -1,0 +1,177 @@
+"""Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits;
+checksums; the cache folder.
+
+Raises `UserError` where the disk is full or a file cannot be written, read or understood.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from userlib.errors import UserError
+
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+JSON_LIMIT = 256 * 2**20  # bytes
+
+
+def cache_dir() -> Path:
+    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib."""
+    named = os.environ.get("USERLIB_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "userlib"
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what an operating system says about a failed write to `path` into one readable paragraph."""
+    try:
+        yield
+    except OSError as error:
+        folder = path.parent
+        if error.errno in FULL:
+            raise UserError(
+                f"No space left while writing {path}: the disk, or the quota or file-size limit of this "
+                "account, is full "
+                f"({error.strerror}). What was complete before is still good. Free some space, or set "
+                "USERLIB_CACHE to "
+                f"a folder on a larger disk, and run the same command again."
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise UserError(
+                f"Cannot write {path}: {error.strerror}. Make {folder} writable, or choose another folder "
+                f"(USERLIB_CACHE for the cache, --out for results)."
+            ) from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a rename after it never outlives a loss of power without
+    its bytes.
+    """
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open folders; its renames are flushed with the file
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_beside(path: Path, writer: Callable[[Path], object]) -> None:
+    """Let `writer` fill a temporary file beside `path`, flush it and rename it: readers see the old file or
+    the new one.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            writer(part)
+            sync(part)
+            os.replace(part, path)
+            sync(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_folder_beside(path: Path, writer: Callable[[Path], object]) -> None:
+    """The same for a folder of files. An older folder of that name is kept until the new one is complete."""
+    path = Path(path)
+    mark = uuid.uuid4().hex[:8]
+    part, old = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("part", "old"))
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.mkdir()
+            writer(part)
+            for file in (*part.rglob("*"), part):
+                sync(file)
+            if path.exists():
+                os.replace(path, old)
+            os.replace(part, path)
+            sync(path.parent)
+        finally:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            for left in (part, old):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
+    them.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_beside(path, lambda part: part.write_bytes(text.encode("utf-8")))
+
+
+def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
+    """The value in a JSON file of at most `limit` bytes; nesting beyond the interpreter's depth is
+    refused.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise UserError(
+                f"{path} has {size:,} bytes, more than the {limit:,} expected of such a file. Is it the "
+                "right file?"
+            )
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}. Check the path, or make the file again.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise UserError(
+            f"{path} is nested too deeply to be a file of this program. Is it the right file?"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. "
+            f"It may have been cut short: fetch or write it again."
+        ) from error
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def sha256_bytes(*parts: bytes | str) -> str:
+    """Hex SHA-256 of the parts; each is preceded by its length, so that no two lists of parts read alike."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_known(path: Path) -> str:
+    """`sha256_file`, remembered in the cache under path, size and time of change, because data files run to
+    gigabytes.
+    """
+    path = Path(path).resolve()
+    stat = path.stat()
+    note = cache_dir() / "sums" / f"{sha256_bytes(str(path))[:32]}.json"
+    seen = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    try:
+        known = read_json(note, limit=2**16)
+        if {key: known.get(key) for key in seen} == seen:
+            return str(known["sha256"])
+    except (UserError, AttributeError, KeyError):
+        pass  # no note yet, or a damaged one: count again
+    seen["sha256"] = sha256_file(path)
+    with suppress(UserError):  # a cache that cannot be written costs time, not correctness
+        write_json(note, seen)
+    return str(seen["sha256"])
