@@ -37,15 +37,13 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise UserError(
                 f"No space left while writing {path}: the disk, or the quota or file-size limit of this "
-                "account, is full "
-                f"({error.strerror}). What was complete before is still good. Free some space, or set "
-                "USERLIB_CACHE to "
-                f"a folder on a larger disk, and run the same command again."
+                f"account, is full ({error.strerror}). What was complete before is still good. Free some "
+                "space, or set USERLIB_CACHE to a folder on a larger disk, and run the same command again."
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise UserError(
                 f"Cannot write {path}: {error.strerror}. Make {folder} writable, or choose another folder "
-                f"(USERLIB_CACHE for the cache, --out for results)."
+                "(USERLIB_CACHE for the cache, --out for results)."
             ) from error
         raise
 
@@ -134,8 +132,8 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
         ) from error
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. "
-            f"It may have been cut short: fetch or write it again."
+            f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. It may "
+            "have been cut short: fetch or write it again."
         ) from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error

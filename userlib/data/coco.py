@@ -91,8 +91,8 @@ def _check_present(pictures: Path, paths: list[Path]) -> None:
     if missing:
         raise UserError(
             f"{len(missing):,} of {len(paths):,} pictures are not below {pictures}; the first is "
-            f"{missing[0]}. Put them there "
-            f"(COCO: the folders train2014 and val2014), or name the right folder."
+            f"{missing[0]}. Put them there (COCO: the folders train2014 and val2014), or name the right "
+            "folder."
         )
 
 

@@ -131,9 +131,8 @@ class TimmExtractor(Extractor):
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
                 f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON beside its "
-                "weights says "
-                f"{self.token_shape}. Correct the JSON: a wrong setting there gives wrong features without "
-                "another sign."
+                f"weights says {self.token_shape}. Correct the JSON: a wrong setting there gives wrong "
+                "features without another sign."
             )
         return tokens.float(), None
 
@@ -146,9 +145,8 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
     if not beside.is_file():
         raise UserError(
             f"{weights} has no {beside.name} beside it. The JSON must say how the network is built and fed "
-            "(model, kwargs, "
-            "input_size, mean, std, range, tokens): weights load into a network built otherwise and give "
-            "wrong features."
+            "(model, kwargs, input_size, mean, std, range, tokens): weights load into a network built "
+            "otherwise and give wrong features."
         )
     found = read_json(beside, limit=2**20)
     wanted = {
@@ -228,10 +226,9 @@ def load_exactly(network: nn.Module, weights: Path) -> None:
     if missing or extra or misshapen:
         raise UserError(
             f"{weights} does not fit the network: {len(missing)} weights are missing "
-            f"({', '.join(missing[:3])}), {len(extra)} left "
-            f"over ({', '.join(extra[:3])}), {len(misshapen)} of another shape "
-            f"({', '.join(misshapen[:3])}). Check the model name "
-            f"and kwargs in the JSON beside it."
+            f"({', '.join(missing[:3])}), {len(extra)} left over ({', '.join(extra[:3])}), {len(misshapen)} "
+            f"of another shape ({', '.join(misshapen[:3])}). Check the model name and kwargs in the JSON "
+            "beside it."
         )
     network.load_state_dict(
         state, strict=False
@@ -252,8 +249,8 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
         return TimmExtractor(spec, weights=None if weights is None else Path(weights), device=device)
     if weights is not None:
         raise UserError(
-            f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. "
-            "Leave one out."
+            f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. Leave "
+            "one out."
         )
     if spec == "region-mini":
         file = ASSETS / "region-mini" / "region-mini.safetensors"
@@ -270,6 +267,5 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
         )
     raise UserError(
         f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, "
-        "open_clip:NAME/PRETRAINED, or precomputed "
-        f"for a folder of SCAN's features."
+        "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
     )

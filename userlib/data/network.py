@@ -56,10 +56,9 @@ def hub_access(what: str) -> Iterator[None]:
         else:
             reason = f"{hub_address()} cannot be reached, and they are not in the hub's cache"
         raise UserError(
-            f"Cannot fetch {what}: {reason}. Connect to the network (or name a mirror in HF_ENDPOINT), "
-            "fetch them once, and "
-            "later runs need no network; or use a local copy, or the project's own scenes and networks, "
-            "which need none."
+            f"Cannot fetch {what}: {reason}. Connect to the network (or name a mirror in HF_ENDPOINT), fetch "
+            "them once, and later runs need no network; or use a local copy, or the project's own scenes "
+            "and networks, which need none."
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

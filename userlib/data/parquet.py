@@ -115,8 +115,7 @@ def check_counts(name: str, wanted: Mapping[str, int], found: Mapping[str, int])
         ]
         raise UserError(
             f"{name} should have these pictures: {tell[0]}; but these were found: {tell[1]}. Files are "
-            "missing or of another "
-            f"version: delete the copy and fetch it again."
+            "missing or of another version: delete the copy and fetch it again."
         )
 
 
@@ -152,9 +151,8 @@ def _rows_of(file: Path, number: int, captions_each: int | None) -> list[Row]:
         ) from error
     if not {"image", "caption"} <= set(columns):
         raise UserError(
-            f"{file} has the columns {', '.join(columns)}; a data set of pictures and captions needs "
-            "'image' and 'caption'. "
-            f"Rename them, or use another copy of the data set."
+            f"{file} has the columns {', '.join(columns)}; a data set of pictures and captions needs 'image' "
+            "and 'caption'. Rename them, or use another copy of the data set."
         )
     each = 5 if captions_each is None and "sentids" in columns else captions_each
     wanted = ["caption", *(c for c in TEXT_COLUMNS if c in columns)]
@@ -164,9 +162,8 @@ def _rows_of(file: Path, number: int, captions_each: int | None) -> list[Row]:
             cells = _read(file, group, wanted).to_pylist()
         except UnicodeDecodeError as error:
             raise UserError(
-                f"A caption or name in row group {group} of {file} is not UTF-8 text ({error.reason}). "
-                "Write the file again "
-                f"as UTF-8."
+                f"A caption or name in row group {group} of {file} is not UTF-8 text ({error.reason}). Write "
+                "the file again as UTF-8."
             ) from error
         for place, cell in enumerate(cells):
             rows.append(
@@ -188,8 +185,7 @@ def _row(
     if each is not None and len(captions) != each:
         raise UserError(
             f"{where} has {len(captions)} captions; this data set has {each} for each picture. The file is "
-            "not the published "
-            f"one: fetch it again."
+            "not the published one: fetch it again."
         )
     split = cell.get("split") or file_split
     label = cell.get("filename") or cell.get("img_id") or f"{file_split}-{place[0]}-{place[1]}-{place[2]}"

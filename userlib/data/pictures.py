@@ -35,8 +35,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
             if pixels > MAX_PIXELS:
                 raise UserError(
                     f"The picture {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} "
-                    "allowed. "
-                    f"Scale it down or remove it."
+                    "allowed. Scale it down or remove it."
                 )
             upright = ImageOps.exif_transpose(picture)
             if upright.has_transparency_data:
@@ -50,8 +49,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
     ) as error:  # Pillow raises a dozen kinds on damaged files; all mean the same to the reader
         raise UserError(
             f"The picture {name} ({len(data):,} bytes) cannot be read: {error}. Replace it by a whole JPEG, "
-            "PNG or WebP, "
-            f"or remove it together with its captions."
+            "PNG or WebP, or remove it together with its captions."
         ) from error
 
 

@@ -47,8 +47,7 @@ def open_features(file: Path) -> np.ndarray:
     if array.ndim != 3 or array.dtype not in (np.float32, np.float16):
         raise UserError(
             f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (pictures, "
-            "regions, width). "
-            f"Convert it, or name another folder."
+            "regions, width). Convert it, or name another folder."
         )
     return array
 
@@ -81,9 +80,8 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
     if len(captions) != CAPTIONS_EACH * len(array) or len(ids) != len(array):
         raise UserError(
             f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} "
-            "captions and "
-            f"{part}_ids.txt {len(ids):,} ids; five captions and one id are needed for each picture. Fetch "
-            "the files again."
+            f"captions and {part}_ids.txt {len(ids):,} ids; five captions and one id are needed for each "
+            "picture. Fetch the files again."
         )
     stat = file.stat()
     return Split(
@@ -110,9 +108,8 @@ def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
     if missing:
         raise UserError(
             f"{len(missing):,} of {len(ids):,} ids of {folder} have no picture in {pictures}: id "
-            f"{missing[0][0]!r} should be "
-            f"{missing[0][1]}. Name the folder that holds the pictures of these features, or put an "
-            "id_mapping.json beside them."
+            f"{missing[0][0]!r} should be {missing[0][1]}. Name the folder that holds the pictures of these "
+            "features, or put an id_mapping.json beside them."
         )
     return paths
 
@@ -129,7 +126,6 @@ def inside(folder: Path, name: str, source: Path) -> Path:
     ):
         raise UserError(
             f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the "
-            "folder, and links must "
-            f"not lead out of it: copy the picture into the folder."
+            "folder, and links must not lead out of it: copy the picture into the folder."
         )
     return path

@@ -43,8 +43,8 @@ def load_data(
     else:
         raise UserError(
             f"There is no data set {name!r}: it is neither 'scenes' or 'pretrain', nor a folder that exists "
-            "here, nor a hub name "
-            f"like 'owner/name'. Check the spelling; folders are looked up from {Path.cwd()}."
+            "here, nor a hub name like 'owner/name'. Check the spelling; folders are looked up from "
+            f"{Path.cwd()}."
         )
     return _first(data, sizes or {})
 

@@ -70,8 +70,7 @@ class Split:
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self.ids)):
             raise UserError(
                 f"Picture {int(rows.min() if rows.min() < 0 else rows.max())} was asked of the split "
-                f"{self.name!r}, which has "
-                f"pictures 0 to {len(self.ids) - 1}."
+                f"{self.name!r}, which has pictures 0 to {len(self.ids) - 1}."
             )
         if len(np.unique(rows)) != len(rows):
             raise UserError(
@@ -180,7 +179,6 @@ def check_split(split: Split) -> None:
         if len(bare):
             raise UserError(
                 f"{len(bare)} of {n} pictures in {where} have no caption, the first is "
-                f"{split.ids[int(bare[0])]!r}. "
-                "Give each picture a caption or remove it; a set without any captions can be searched, not "
-                "trained on."
+                f"{split.ids[int(bare[0])]!r}. Give each picture a caption or remove it; a set without any "
+                "captions can be searched, not trained on."
             )

@@ -42,8 +42,7 @@ def open_array(folder: Path) -> np.ndarray:
     if array is None:
         raise UserError(
             f"The cached array {file} is damaged: it is not what its checksum says. Delete the folder "
-            f"{folder} and run the same "
-            f"command again; only this array is made anew."
+            f"{folder} and run the same command again; only this array is made anew."
         )
     if not _same(checked, seen):
         with suppress(UserError):  # a cache that cannot be written is checked in full each time
@@ -130,9 +129,9 @@ class ArrayWriter:
         if not np.isfinite(kept).all():
             bad = int(np.flatnonzero(~np.isfinite(kept).reshape(len(kept), -1).all(1))[0])
             raise UserError(
-                f"The features of picture {self.done + bad} are not finite in {self.dtype} (NaN, infinite "
-                "or beyond its range). "
-                f"Check the weights and the JSON beside them: mean, std and range above all."
+                f"The features of picture {self.done + bad} are not finite in {self.dtype} (NaN, infinite or "
+                "beyond its range). Check the weights and the JSON beside them: mean, std and range above "
+                "all."
             )
         data = memoryview(kept).cast("B")
         with disk_errors(self.file):

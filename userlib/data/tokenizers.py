@@ -89,8 +89,8 @@ class BertTokenizer:
         if sha256 not in (None, self.sha256):
             raise UserError(
                 f"The vocabulary of {name_or_folder!r} is not the one that the model was trained with "
-                f"(sha256 {self.sha256[:12]}, "
-                f"expected {str(sha256)[:12]}). Restore the folder or the hub revision of that time."
+                f"(sha256 {self.sha256[:12]}, expected {str(sha256)[:12]}). Restore the folder or the hub "
+                "revision of that time."
             )
 
     @cached_property
@@ -104,10 +104,9 @@ class BertTokenizer:
                 tokens = AutoTokenizer.from_pretrained(self.source, use_fast=True)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a "
-                "folder that holds a "
-                "tokenizer.json or vocab.txt, or the hub name of a BERT, and connect to the network the "
-                "first time."
+                f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a folder "
+                "that holds a tokenizer.json or vocab.txt, or the hub name of a BERT, and connect to the "
+                "network the first time."
             ) from error
         if tokens.mask_token_id is None or tokens.pad_token_id is None:
             raise UserError(

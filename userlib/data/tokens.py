@@ -178,9 +178,8 @@ def _fill(
     """Run every picture through the network once, and append what it gives to the arrays."""
     if split.pictures is None:
         raise UserError(
-            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set "
-            "holds features only. Name the "
-            f"folder of its pictures, or use precomputed tokens without a guide."
+            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set holds "
+            "features only. Name the folder of its pictures, or use precomputed tokens without a guide."
         )
     count, mirror = len(split), bool(about["mirrored"])
     shapes: dict[str, tuple[int, ...]] = {name: extractor.token_shape for name in folders}
@@ -244,6 +243,5 @@ def _check_room(folder: Path, needed: int) -> None:
     if free < needed:
         raise UserError(
             f"No space left for the tokens: {needed / 1e9:.1f} GB are needed in {folder}, {free / 1e9:.1f} "
-            "GB are free. Free some "
-            f"space, or set USERLIB_CACHE to a folder on a larger disk."
+            "GB are free. Free some space, or set USERLIB_CACHE to a folder on a larger disk."
         )
