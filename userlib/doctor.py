@@ -22,6 +22,7 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
+from userlib import verify as stored
 from userlib.files import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,6 +179,36 @@ def check_photos() -> Check:
     return Check("photos", "ok", folder)
 
 
+def check_assets() -> Check:
+    """The small models that the course starts from, each against its checksums."""
+    kept = ROOT / "assets"
+    found = list(stored.folders(kept))
+    if not found:
+        remedy = "clone the repository in full (git clone) and install it in place: pip install -e ."
+        return Check("assets", "fail", f"none in {kept}", remedy)
+    bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
+    if bad:
+        return Check("assets", "fail", "; ".join(bad), "fetch them again: git checkout -- assets")
+    return Check("assets", "ok", ", ".join(folder.name for folder in found))
+
+
+def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
+    """Every checkpoint, cache and index below the roots; slow, since every byte is read."""
+    for root in roots:
+        good = 0
+        for folder in stored.folders(root):
+            if left := stored.unfinished(folder):
+                yield Check(str(folder), "skip", *left)
+                continue
+            bad = stored.damage(folder)
+            good += not bad
+            if bad:
+                yield Check(
+                    str(folder), "fail", "; ".join(bad), f"delete {folder}; it is made again when needed"
+                )
+        yield Check(f"stored in {root}", "ok", f"{good} folders are as they were written")
+
+
 def all_checks(verify: bool = False) -> Iterator[Check]:
     """Every check in turn, so that the slow ones do not hold the others back."""
     yield check_python()
@@ -186,8 +217,11 @@ def all_checks(verify: bool = False) -> Iterator[Check]:
     yield from check_packages()
     yield check_torch()
     yield check_machine()
+    yield check_assets()
     yield check_browser()
     yield check_photos()
+    if verify:
+        yield from check_stored((cache_dir(), Path("runs")))
 
 
 def main(verify: bool, json: bool) -> int:

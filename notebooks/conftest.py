@@ -1,0 +1,123 @@
+"""Notebooks as tests: python -m pytest --nbmake notebooks
+
+nbmake runs each notebook from top to bottom and fails it when a cell raises. More than that can go wrong, so
+this guard also fails a notebook when
+- an error was caught by a widget (interact and Output.capture keep it, and every cell looks fine);
+- it asked for anything beyond this machine, even if the refusal was swallowed;
+- a cell wrote to stderr, which a reader sees as a red warning;
+- its cells took longer than USERLIB_NOTEBOOK_BUDGET seconds together (120 in the fast profile).
+
+It replaces two methods of nbmake 1.5.5 and jupyter_client, which is why nbmake is pinned.
+"""
+
+import os
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from queue import Empty
+from time import monotonic
+
+OFFLINE = Path(__file__).resolve().parent.parent / "tests" / "offline"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+FAST_BUDGET_S = 120.0
+SLICE_S = 0.5
+
+
+def set_up_environment():
+    """What the kernels inherit: the fast profile, no network, and their share of the cores."""
+    os.environ.setdefault("USERLIB_PROFILE", "fast")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+def budget_s() -> float:
+    """Seconds that one notebook may take; without end where nothing was said, but for the fast profile."""
+    default = FAST_BUDGET_S if os.environ["USERLIB_PROFILE"] == "fast" else float("inf")
+    return float(os.environ.get("USERLIB_NOTEBOOK_BUDGET", default))
+
+
+def swallowed_errors(nb) -> list[str]:
+    """Errors that Output widgets kept to themselves; nbclient notes them in the widget state alone."""
+    state = nb.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    outputs = [output for model in state.values() for output in model["state"].get("outputs") or ()]
+    return [
+        f"{output['ename']}: {output['evalue']} (swallowed by a widget)"
+        for output in outputs
+        if output.get("output_type") == "error"
+    ]
+
+
+def stderr_lines(nb) -> list[str]:
+    """What the cells wrote to stderr."""
+    outputs = [output for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [f"stderr: {output['text'].strip()}" for output in outputs if output.get("name") == "stderr"]
+
+
+def seconds(nb) -> float:
+    """The time that the cells took together, from the stamps that nbclient records."""
+    total = 0.0
+    for cell in nb.cells:
+        stamps = cell.metadata.get("execution", {})
+        start, end = stamps.get("iopub.status.busy"), stamps.get("shell.execute_reply")
+        if start and end:
+            total += (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    return total
+
+
+def complaints(nb, network_log: Path) -> list[str]:
+    """Everything that nbmake itself did not see."""
+    found = swallowed_errors(nb)
+    found += [f"network: {line}" for line in network_log.read_text(encoding="utf-8").splitlines()]
+    found += stderr_lines(nb)
+    if seconds(nb) > budget_s():
+        found.append(f"the cells took {seconds(nb):.1f} s; the budget is {budget_s():.0f} s")
+    return found
+
+
+def guarded(execute):
+    """NotebookRun.execute that looks a second time."""
+    from nbmake.nb_result import NotebookError
+
+    def execute_and_look(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "network.txt"
+            log.touch()
+            os.environ["USERLIB_NETWORK_LOG"] = str(log)
+            result = execute(self)
+            found = complaints(result.nb, log) if result.error is None else []
+        if found:
+            result.error = NotebookError(summary=found[0], trace="\n".join(found), failing_cell_index=-1)
+        return result
+
+    return execute_and_look
+
+
+def in_slices(get_msg):
+    """AsyncZMQSocketChannel.get_msg that polls anew twice a second.
+
+    With Output widgets a message now and then arrives unseen by the poll that waits for it; the cell then
+    stalls until its timeout. A fresh poll sees it.
+    """
+
+    async def get_msg_in_slices(self, timeout=None):
+        end = float("inf") if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                return await get_msg(self, max(0.0, min(SLICE_S, end - monotonic())))
+            except Empty:
+                if monotonic() >= end:
+                    raise
+
+    return get_msg_in_slices
+
+
+def pytest_configure(config):
+    if config.getoption("nbmake", default=False):
+        from jupyter_client.channels import AsyncZMQSocketChannel
+        from nbmake.nb_run import NotebookRun
+
+        set_up_environment()
+        NotebookRun.execute = guarded(NotebookRun.execute)
+        AsyncZMQSocketChannel.get_msg = in_slices(AsyncZMQSocketChannel.get_msg)

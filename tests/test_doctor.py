@@ -1,0 +1,204 @@
+"""The doctor: a sound machine passes, faults come with their remedies, nothing damaged on disk goes unseen."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+
+from userlib import doctor, verify
+from userlib.files import sha256_file, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_stored(folder: Path, *, one: bool = False) -> Path:
+    """A stored folder as checkpoints write it, or with one checksum as cached arrays do."""
+    folder.mkdir(parents=True)
+    np.save(folder / "array.npy", np.arange(1000))
+    total = sha256_file(folder / "array.npy")
+    write_json(folder / "manifest.json", {"sha256": total if one else {"array.npy": total}})
+    return folder
+
+
+def flip_a_bit(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def only(checks):
+    """The one check of a list."""
+    (check,) = checks
+    return check
+
+
+def test_the_report_names_what_a_bug_report_needs(cache, capsys, monkeypatch):
+    monkeypatch.delenv("USERLIB_PHOTOS", raising=False)
+    doctor.main(verify=False, json=False)
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("Python", "machine", "memory", "cache", "packages", "torch", "assets", "Chromium", "photos"):
+        assert sum(line.split("] ")[-1].strip().startswith(f"{name}:") for line in lines) == 1, name
+    assert all(line.startswith(("[ok]", "[skip]", "[fail]", "       -> ")) for line in lines[:-2])
+    assert lines[-1].endswith("failed")
+
+
+def test_json_says_the_same_as_the_lines(cache, capsys):
+    code = doctor.main(verify=False, json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report["fail"] == sum(check["state"] == "fail" for check in report["checks"])
+    assert code == (1 if report["fail"] else 0)
+    assert all(check["remedy"] for check in report["checks"] if check["state"] != "ok")
+
+
+@pytest.mark.parametrize("state, code", [("ok", 0), ("skip", 0), ("fail", 1)])
+def test_the_exit_code_is_that_of_the_worst_line(monkeypatch, state, code, capsys):
+    monkeypatch.setattr(doctor, "all_checks", lambda verify: iter([doctor.Check("x", state, "y")]))
+    assert doctor.main(verify=False, json=False) == code
+
+
+def test_every_declared_package_is_looked_at():
+    found = ", ".join(check.found for check in doctor.check_packages())
+    pyproject = doctor.tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for line in pyproject["dependencies"]:
+        assert f"{Requirement(line).name} " in found
+
+
+def test_a_package_below_its_bound_is_named(monkeypatch):
+    version = doctor.metadata.version
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0" if name == "torch" else version(name))
+    bad = only([check for check in doctor.check_packages() if check.state == "fail"])
+    assert bad.name == "torch"
+    assert bad.found == "1.0, but >=2.6 is needed"
+    assert bad.remedy == 'pip install "torch>=2.6"'
+
+
+@pytest.mark.parametrize("missing, state", [("timm", "fail"), ("voila", "skip")])
+def test_a_missing_package_fails_unless_it_is_an_extra(monkeypatch, missing, state):
+    version = doctor.metadata.version
+
+    def without(name):
+        if name == missing:
+            raise doctor.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", without)
+    bad = only([check for check in doctor.check_packages() if check.state != "ok"])
+    assert (bad.state, bad.found) == (state, f"missing {missing}")
+    assert bad.remedy.startswith("pip install -e")
+
+
+def test_an_installation_away_from_its_repository_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    assert only(doctor.check_packages()).state == "fail"
+    assert "git clone" in doctor.check_assets().remedy
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("USERLIB_CACHE", str(blocked / "cache"))
+    check = doctor.check_cache()
+    assert check.state == "fail"
+    assert "USERLIB_CACHE" in check.remedy
+
+
+def test_a_full_disk_and_little_memory_are_named(monkeypatch, cache):
+    class Usage:
+        free = total = available = 2**20
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage)
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Usage)
+    assert doctor.check_cache().state == "fail"
+    assert doctor.check_memory().state == "fail"
+
+
+def test_photos_are_optional_but_not_misnamed(monkeypatch, tmp_path):
+    monkeypatch.delenv("USERLIB_PHOTOS", raising=False)
+    assert doctor.check_photos().state == "skip"
+    monkeypatch.setenv("USERLIB_PHOTOS", str(tmp_path))
+    assert doctor.check_photos().state == "ok"
+    monkeypatch.setenv("USERLIB_PHOTOS", str(tmp_path / "gone"))
+    assert doctor.check_photos().state == "fail"
+
+
+def test_a_browser_is_found_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "BROWSER_PATHS", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.chromium() is None
+    assert doctor.check_browser().state == "skip"
+    name = "chromium.exe" if os.name == "nt" else "chromium"
+    (tmp_path / name).touch(mode=0o755)
+    assert doctor.chromium() == str(tmp_path / name)
+
+
+def test_a_damaged_asset_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    make_stored(tmp_path / "assets/clip-mini")
+    assert doctor.check_assets().state == "ok"
+    flip_a_bit(tmp_path / "assets/clip-mini/array.npy", 500)
+    check = doctor.check_assets()
+    assert check.state == "fail"
+    assert "clip-mini: array.npy is damaged" in check.found
+
+
+@pytest.mark.parametrize("one", [False, True])
+@pytest.mark.parametrize("at", [0, 100, -1])
+def test_verify_finds_a_flipped_bit_and_says_what_to_delete(cache, tmp_path, monkeypatch, one, at):
+    monkeypatch.chdir(tmp_path)
+    good, bad = make_stored(cache / "tokens/good", one=one), make_stored(cache / "tokens/bad", one=one)
+    assert [check.state for check in doctor.check_stored((cache,))] == ["ok"]
+    flip_a_bit(bad / "array.npy", at)
+    fail, summary = doctor.check_stored((cache,))
+    assert (fail.name, fail.state) == (str(bad), "fail")
+    assert fail.remedy.startswith(f"delete {bad}")
+    assert summary.found.startswith("1 folders")
+    assert verify.damage(good) == []
+
+
+@pytest.mark.parametrize(
+    "spoil, word",
+    [
+        (lambda folder: (folder / "array.npy").unlink(), "array.npy is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
+        (lambda folder: write_json(folder / "manifest.json", {}), "lists no checksums"),
+        (lambda folder: write_json(folder / "manifest.json", [1]), "lists no checksums"),
+        (
+            lambda folder: write_json(folder / "manifest.json", {"sha256": {"../x": "0"}}),
+            "not a plain file name",
+        ),
+    ],
+)
+def test_a_folder_that_was_tampered_with_is_named(tmp_path, spoil, word):
+    folder = make_stored(tmp_path / "x")
+    spoil(folder)
+    assert word in only(verify.damage(folder))
+
+
+@pytest.mark.parametrize("name, word", [("a.partial", "carries on"), (".step-1.ab12.part", "delete it")])
+def test_what_a_dead_process_left_is_shown_with_what_to_do(tmp_path, name, word):
+    make_stored(tmp_path / name / "inside")
+    check, summary = doctor.check_stored((tmp_path,))
+    assert check.state == "skip"
+    assert word in check.remedy
+    assert summary.found.startswith("0 folders")
+
+
+def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
+    """The formats belong to other modules; this holds the doctor to them."""
+    import torch
+
+    from userlib.checkpoints import write_bundle
+    from userlib.data.store import ArrayWriter
+
+    write_bundle(tmp_path / "run/step-00000001", {"w": torch.ones(3)}, {"config": {"a": 1}})
+    writer = ArrayWriter(tmp_path / "tokens", (2, 3), np.dtype(np.float32), {})
+    writer.write(np.ones((2, 3), np.float32))
+    writer.finish()
+    found = {folder.name: verify.damage(folder) for folder in verify.folders(tmp_path)}
+    assert found == {"step-00000001": [], "tokens": []}
+    flip_a_bit(tmp_path / "run/step-00000001/config.json", 1)
+    flip_a_bit(tmp_path / "tokens/array.npy", -1)
+    assert all(len(verify.damage(folder)) == 1 for folder in verify.folders(tmp_path))
