@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from userlib.errors import UserError
-from userlib.evaluation.ranking import Array
+from userlib.evaluation.checks import Array
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
+from userlib.evaluation.checks import Ints
 from userlib.evaluation.metrics import KS, METRICS, chosen_pictures, recalls
-from userlib.evaluation.ranking import Ints, Ranks
+from userlib.evaluation.ranking import Ranks
 
 Floats = NDArray[np.float64]
 BLOCK = 250  # resamples at a time, which bounds the memory of the medians
@@ -29,6 +30,10 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Difference(Interval):
+    """An interval of a difference, which tables print with its sign."""
 
 
 def bootstrap(
@@ -56,7 +61,7 @@ def paired(
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, Interval]:
+) -> dict[str, Difference]:
     """Every metric of a minus that of b, with its interval, both on the same draws of pictures.
 
     a and b are ranks of one split, each of one run or of several seeds (of which the mean counts; the seeds
@@ -65,7 +70,8 @@ def paired(
     """
     left, right = _runs(a), _runs(b)
     draw = _Draw([*left, *right], pictures, resamples, seed)
-    return _intervals(draw.value(left) - draw.value(right), draw.sample(left) - draw.sample(right), level)
+    found = _intervals(draw.value(left) - draw.value(right), draw.sample(left) - draw.sample(right), level)
+    return {name: Difference(*interval) for name, interval in found.items()}
 
 
 class _Draw:

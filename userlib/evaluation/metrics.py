@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
-from userlib.evaluation.ranking import Array, Ints, Ranks, check_image_of, ranks
+from userlib.evaluation.checks import Array, Ints, check_image_of
+from userlib.evaluation.ranking import Ranks, ranks
 
 KS = (1, 5, 10)
 

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from userlib.errors import UserError
+from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
 
-Array = NDArray[np.float32]
-Ints = NDArray[np.int64]
 STEP = (
     64  # every tile is padded to a multiple, so that equal vectors meet the same kernel and score bit-equal
 )
@@ -52,17 +51,9 @@ def ranks(
     and number, but each picture needs one. Raises UserError for shapes that do not fit, and for values that
     are not finite.
     """
-    left, right = _embeddings("images", images), _embeddings("captions", captions)
-    if left.shape[1] != right.shape[1]:
-        raise UserError(
-            f"images have {left.shape[1]} dimensions and captions {right.shape[1]}; take both from one model"
-        )
-    if left.shape[0] and right.shape[0] and _longest(left) * _longest(right) > 1e38:
-        raise UserError(
-            "the embeddings are so long that their products exceed float32; normalise them to unit length"
-        )
     if chunk < 1:
         raise UserError(f"a chunk holds one picture or more, and got chunk={chunk}")
+    left, right = check_embeddings(images, captions)
     owner = check_image_of(image_of, pictures=len(left), captions=len(right))
     order = np.argsort(owner, kind="stable")
     tiles = _Tiles(left, right, torch.from_numpy(order), owner[order], step=_round_up(min(chunk, len(left))))
@@ -78,15 +69,7 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
     For models that score pairs without embeddings (cross-attention, sums of two models). Half precision is
     refused: it ties so many pairs that R@1 becomes a matter of taste.
     """
-    table = scores.detach() if isinstance(scores, Tensor) else torch.as_tensor(np.asarray(scores))
-    if table.ndim != 2:
-        raise UserError(
-            f"scores must be a table of pictures by captions, and got the shape {tuple(table.shape)}"
-        )
-    if table.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"scores are {table.dtype}, too coarse to rank by; compute them in float32")
-    if not torch.isfinite(table).all():
-        raise UserError(_not_finite("scores", table))
+    table = check_scores(scores)
     owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
     column = torch.from_numpy(owner).to(table.device)
     right = table.gather(0, column[None])[0]  # (M,)
@@ -98,32 +81,6 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
         t2i += columns.cpu()
     i2t -= _own_at_best(right, best, column).cpu() - 1
     return Ranks(i2t=i2t.numpy(), t2i=t2i.numpy(), image_of=owner)
-
-
-def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints:
-    """The picture of each caption as (M,) int64; UserError unless it is one of N for each caption, and no
-    picture is bare."""
-    given = np.asarray(image_of)
-    if pictures == 0 or captions == 0:
-        raise UserError(f"there is nothing to rank: {pictures} pictures and {captions} captions")
-    if given.shape != (captions,) or given.dtype.kind not in "iu":
-        raise UserError(
-            f"image_of must hold one whole number for each of the {captions} captions, "
-            f"and got {given.dtype} of shape {given.shape}"
-        )
-    owner = given.astype(np.int64)
-    if owner.min() < 0 or owner.max() >= pictures:
-        wrong = int(np.flatnonzero((owner < 0) | (owner >= pictures))[0])
-        raise UserError(
-            f"caption {wrong} belongs to picture {owner[wrong]}, but pictures go from 0 to {pictures - 1}"
-        )
-    bare = np.flatnonzero(np.bincount(owner, minlength=pictures) == 0)
-    if len(bare):
-        raise UserError(
-            f"{len(bare)} pictures have no caption (the first is number {bare[0]}), so they have no rank; "
-            "leave them out"
-        )
-    return owner
 
 
 @contextmanager
@@ -143,17 +100,12 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 
 class _Tiles:
-    """The product cut into tiles: pictures of block a, captions of the pictures of block b, all of one padded
-    shape."""
+    """The product in tiles of one padded shape: pictures of block a, captions of the pictures of block b."""
 
     def __init__(self, images: Tensor, captions: Tensor, order: Tensor, owner: Ints, *, step: int) -> None:
-        self.count, self.step, self.device = len(images), step, images.device
-        self.images, self.captions, self.order, self.owner = (
-            images,
-            captions,
-            order.to(captions.device),
-            owner,
-        )
+        self.images, self.captions, self.owner, self.step = images, captions, owner, step
+        self.count, self.device = len(images), images.device
+        self.order = order.to(captions.device)
         self.starts = range(0, self.count, step)
         self.edges = np.searchsorted(owner, [*self.starts, self.count])  # where each block's captions begin
         self.width = _round_up(int(np.diff(self.edges).max()))
@@ -166,14 +118,18 @@ class _Tiles:
         rows = self.order[self.edges[b] : self.edges[b + 1]]
         return _padded(self.captions[rows], self.width).to(self.device)
 
+    def owner_of(self, b: int) -> Tensor:
+        """The picture of each caption of block b, counted from the first of that block."""
+        return torch.from_numpy(self.owner[self.edges[b] : self.edges[b + 1]] - b * self.step).to(self.device)
+
     def product(self, a: int, pictures: Tensor, b: int, captions: Tensor) -> Tensor:
         torch.mm(pictures, captions.T, out=self.score)
         return self.score[: min(self.step, self.count - a * self.step), : self.edges[b + 1] - self.edges[b]]
 
 
 def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
-    """i2t (N,) and t2i (M, captions sorted by picture). The diagonal first, for it holds the right pairs,
-    then the rest."""
+    """i2t (N,), t2i (M, captions sorted by picture): first the diagonal, which holds the right pairs, then
+    the rest."""
     blocks = range(len(tiles.starts))
     size = [min(tiles.step, tiles.count - start) for start in tiles.starts]
     right: list[Tensor] = []  # of each block, the right score of its captions
@@ -183,9 +139,7 @@ def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
         images = [tiles.pictures(a) for a in blocks]
         for b in blocks:
             score = tiles.product(b, images[b], b, tiles.captions_of(b))
-            local = torch.from_numpy(tiles.owner[tiles.edges[b] : tiles.edges[b + 1]] - b * tiles.step).to(
-                tiles.device
-            )
+            local = tiles.owner_of(b)
             right.append(score.gather(0, local[None])[0])
             best.append(_best_of(right[b], local, size[b]))
             rows, columns = _at_least(score, best[b], right[b])
@@ -204,8 +158,7 @@ def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
 def _at_least(score: Tensor, best: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """score (n, m) -> how many of a row reach best (n,), and how many of a column reach right (m,).
 
-    The comparison is written as 0. and 1. because sums of floats are vectorised; they are exact up to 2^24 a
-    tile.
+    The comparison is written as 0. and 1. because sums of floats are vectorised; exact below 2^24 a tile.
     """
     reached = torch.empty_like(score)
     rows = torch.ge(score, best[:, None], out=reached).sum(1)
@@ -223,31 +176,6 @@ def _own_at_best(right: Tensor, best: Tensor, owner: Tensor) -> Tensor:
     """How many of each picture's own captions reach its best score (more than one when they tie): they are
     not rivals."""
     return torch.bincount(owner[right >= best[owner]], minlength=len(best))
-
-
-def _embeddings(name: str, given: ArrayLike | Tensor) -> Tensor:
-    table = given.detach() if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
-    if table.ndim != 2:
-        raise UserError(
-            f"{name} must be a table of one embedding a row, and got the shape {tuple(table.shape)}"
-        )
-    table = table.float()
-    if not torch.isfinite(table).all():
-        raise UserError(_not_finite(name, table))
-    return table
-
-
-def _not_finite(name: str, table: Tensor) -> str:
-    bad = (~torch.isfinite(table)).any(1).nonzero()[:, 0]
-    return (
-        f"{name} hold NaN or infinite values in {len(bad)} of {len(table)} rows (first: row {int(bad[0])}), "
-        "so they have no order; the model has diverged or its features are damaged: lower the learning rate, "
-        "or rebuild the cache"
-    )
-
-
-def _longest(table: Tensor) -> float:
-    return float(torch.linalg.vector_norm(table, dim=1, dtype=torch.float64).max())
 
 
 def _padded(table: Tensor, rows: int) -> Tensor:

@@ -1,0 +1,118 @@
+"""Many right answers: R@K and mAP@R when a caption is true of more pictures than the one it was written for.
+
+The field counts one right picture a caption and five right captions a picture; others may be just as true.
+With the truth at hand, R@K asks for any true answer among the first K. mAP@R looks at as many places as there
+are true answers, R: the mean over k = 1..R of the precision at k where place k is true, and 0 where it is
+not. Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV
+2020).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from userlib.errors import UserError
+from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
+from userlib.evaluation.ranking import Ranks, exact_products
+
+CHUNK = 512  # queries at a time
+
+
+@dataclass(frozen=True)
+class Many:
+    """ranks: of the best true answer, for `recalls`, `bootstrap` and `paired`; i2t_ap (N,), t2i_ap (M,): 0 to
+    1."""
+
+    ranks: Ranks
+    i2t_ap: NDArray[np.float64]
+    t2i_ap: NDArray[np.float64]
+
+    @property
+    def i2t_map(self) -> float:
+        """mAP@R of pictures that look for captions, in percent."""
+        return 100 * float(self.i2t_ap.mean())
+
+    @property
+    def t2i_map(self) -> float:
+        """mAP@R of captions that look for pictures, in percent."""
+        return 100 * float(self.t2i_ap.mean())
+
+
+def recalls_many(
+    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike
+) -> Many:
+    """images (N, E), captions (M, E), image_of (M,), truth bool (M, N) -> Many.
+
+    image_of tells only which captions follow which picture when pictures are resampled. Raises UserError as
+    `ranks` does, and where a query has no true answer.
+    """
+    left, right = check_embeddings(images, captions)
+    owner = check_image_of(image_of, pictures=len(left), captions=len(right))
+    with exact_products(left.device):
+        return _both(
+            lambda rows: left[rows] @ right.T, lambda rows: right[rows] @ left.T, owner, truth, len(left)
+        )
+
+
+def recalls_many_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike) -> Many:
+    """scores (N, M) instead of embeddings, otherwise as `recalls_many`."""
+    table = check_scores(scores)
+    owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
+    return _both(lambda rows: table[rows], lambda rows: table[:, rows].T, owner, truth, len(table))
+
+
+def _both(
+    pictures: Callable[[slice], Tensor],
+    captions: Callable[[slice], Tensor],
+    owner: Ints,
+    truth: ArrayLike,
+    count: int,
+) -> Many:
+    """pictures, captions: rows of queries -> their scores with the whole gallery."""
+    true = torch.as_tensor(np.asarray(truth))
+    if true.dtype != torch.bool or true.shape != (len(owner), count):
+        raise UserError(
+            f"truth must be a table of yes and no for {len(owner)} captions by {count} pictures, "
+            f"and got {true.dtype} of shape {tuple(true.shape)}"
+        )
+    for name, axis in (("caption", 1), ("picture", 0)):
+        bare = (~true.any(axis)).nonzero()[:, 0]
+        if len(bare):
+            raise UserError(
+                f"{len(bare)} queries have no true answer (the first is {name} {int(bare[0])}); "
+                "count at least the pair that was written together as true"
+            )
+    i2t, i2t_ap = _queries(pictures, true.T)
+    t2i, t2i_ap = _queries(captions, true)
+    return Many(Ranks(i2t=i2t, t2i=t2i, image_of=owner), i2t_ap, t2i_ap)
+
+
+def _queries(scores_of: Callable[[slice], Tensor], truth: Tensor) -> tuple[Ints, NDArray[np.float64]]:
+    """truth (Q, G) -> the rank of the best true answer (Q,) and the average precision at R (Q,)."""
+    best, average = [], []
+    for start in range(0, len(truth), CHUNK):
+        rows = slice(start, start + CHUNK)
+        found, true = scores_of(rows), truth[rows]
+        places, there = _places(found, true.to(found.device))
+        best.append(places[:, 0])
+        answers = there.sum(1, keepdim=True)  # R of each query
+        number = torch.arange(1, places.shape[1] + 1, device=places.device)
+        precision = torch.where(there & (places <= answers), number / places, 0.0).double()
+        average.append(precision.sum(1) / answers[:, 0])
+    return torch.cat(best).cpu().numpy(), torch.cat(average).cpu().numpy()
+
+
+def _places(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """scores, truth (Q, G) -> the places (Q, most) of the true answers, best first, and where there is one.
+
+    The k-th true answer stands behind k - 1 true ones and all wrong ones that score at least as high.
+    """
+    most = int(truth.sum(1).max())
+    right = scores.masked_fill(~truth, -torch.inf).topk(most, dim=1).values  # (Q, most), descending
+    wrong = scores.masked_fill(truth, -torch.inf).sort(1).values  # (Q, G), ascending
+    ahead = scores.shape[1] - torch.searchsorted(wrong, right)  # wrong ones >= right, where right is finite
+    return ahead + torch.arange(1, most + 1, device=scores.device), right > -torch.inf

@@ -1,0 +1,50 @@
+"""Tables for people: every number with its interval below it as plain text, or beside it as markdown."""
+
+from collections.abc import Mapping
+
+from userlib.errors import UserError
+from userlib.evaluation.intervals import Difference, Interval
+
+COLUMNS = {
+    "i2t_r1": "i2t R@1",
+    "i2t_r5": "R@5",
+    "i2t_r10": "R@10",
+    "t2i_r1": "t2i R@1",
+    "t2i_r5": "R@5",
+    "t2i_r10": "R@10",
+    "rsum": "rSum",
+}
+
+
+def table(rows: Mapping[str, Mapping[str, Interval]], *, markdown: bool = False) -> str:
+    """rows: a name for each result of `bootstrap` or `paired` -> R@K both ways and rSum, in percent.
+
+    Differences carry their sign, so that they cannot be taken for values.
+    """
+    if not rows:
+        raise UserError("there is nothing to show: the table has no rows")
+    cells = {name: [_cell(found[key]) for key in COLUMNS] for name, found in rows.items()}
+    return _markdown(cells) if markdown else _plain(cells)
+
+
+def _cell(interval: Interval) -> tuple[str, str]:
+    """The value, and its interval in brackets."""
+    sign = "+" if isinstance(interval, Difference) else ""
+    return f"{interval.value:{sign}.1f}", f"[{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
+
+
+def _plain(cells: Mapping[str, list[tuple[str, str]]]) -> str:
+    left = max(map(len, cells))
+    wide = max([len("t2i R@1"), *(len(ends) for row in cells.values() for _, ends in row)])
+    lines = [(" " * left, list(COLUMNS.values()))]
+    for name, row in cells.items():
+        lines += [(name.ljust(left), [value for value, _ in row]), (" " * left, [ends for _, ends in row])]
+    return "\n".join("  ".join([start, *(text.rjust(wide) for text in texts)]) for start, texts in lines)
+
+
+def _markdown(cells: Mapping[str, list[tuple[str, str]]]) -> str:
+    lines = [["", *COLUMNS.values()], ["---", *["--:"] * len(COLUMNS)]]
+    lines += [
+        [name.replace("|", r"\|"), *(f"{value} {ends}" for value, ends in row)] for name, row in cells.items()
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
