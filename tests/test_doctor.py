@@ -1,4 +1,4 @@
-"""The doctor: a sound machine passes, faults come with their remedies, nothing damaged on disk goes unseen."""
+"""The doctor: a sound machine passes, faults come with remedies, nothing damaged on disk goes unseen."""
 
 import json
 import os
