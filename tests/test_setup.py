@@ -1,10 +1,12 @@
 """What is needed is declared once, and every way to install it installs the same."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,30 @@ def test_bounds_are_lower_ones_but_for_two(requirement):
         assert str(requirement.specifier) == UPPER[requirement.name]
     else:
         assert [part.operator for part in requirement.specifier] == [">="]
+
+
+def imported() -> set[str]:
+    """Top-level names that userlib and the notebooks import."""
+    names: set[str] = set()
+    for path in [*(ROOT / "userlib").rglob("*.py"), *(ROOT / "notebooks/src").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module).split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"userlib"}
+
+
+def test_everything_imported_is_declared():
+    """A package that only comes along with another one may one day not come along."""
+    declared = {requirement.name.lower().replace("_", "-") for requirement in DECLARED}
+    provided = metadata.packages_distributions()
+    missing = {
+        name
+        for name in imported()
+        if not declared & {package.lower().replace("_", "-") for package in provided.get(name, ())}
+    }
+    assert missing == set()
 
 
 def test_the_license_is_mit_everywhere():
