@@ -111,7 +111,7 @@ def environment() -> Path:
             f"Ubuntu), delete {ROOT / '.venv'} if it exists, and start course.py again."
         )
     say("Installing the course and its packages: some minutes and some gigabytes, this once ...")
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
     install = [str(python), "-m", "pip", "install", *quiet, "-e", ".[ann,app,dev]"]
     if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
         raise CourseError(
