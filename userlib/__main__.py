@@ -16,58 +16,103 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser(
-        "train", help="train a model and print its table",
-        description="Train a model. Start from a preset, change what you like, give a folder for the results.",
-        epilog="example: python -m userlib train --data scenes --epochs 5 --out runs/first")
+        "train",
+        help="train a model and print its table",
+        description="Train a model. Start from a preset, change what you like, name a folder for results.",
+        epilog="example: python -m userlib train --data scenes --epochs 5 --out runs/first",
+    )
     _common(train)
     train.add_argument("--data", help="scenes, a folder, or a hub name such as owner/name")
-    train.add_argument("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
-    train.add_argument("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem beside it")
+    train.add_argument(
+        "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
+    )
+    train.add_argument(
+        "--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem beside it"
+    )
     train.add_argument("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
     train.add_argument("--steps", type=int, help="length of the run in steps (overrides --epochs)")
     train.add_argument("--epochs", type=int, help="length of the run in epochs")
     train.add_argument("--batch", type=int, help="pairs a step, over all processes")
-    train.add_argument("--queue-size", type=_queue_size, metavar="none|K",
-                       help="keys a queue; 0: momentum positives only; none: no queue")
+    train.add_argument(
+        "--queue-size",
+        type=_queue_size,
+        metavar="none|K",
+        help="keys a queue; 0: momentum positives only; none: no queue",
+    )
     train.add_argument("--enhancement", help="none | sge | cge | sge+cge")
-    train.add_argument("--select", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out")
+    train.add_argument(
+        "--select", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out"
+    )
     train.add_argument("--report", help="the split that is scored once, at the end")
-    train.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="settings",
-                       help="any other setting, such as objective.name=infonce or training.lr=0.001")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.KEY=VALUE",
+        dest="settings",
+        help="any other setting, such as objective.name=infonce or training.lr=0.001",
+    )
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    train.add_argument("--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing")
+    train.add_argument(
+        "--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing"
+    )
 
     evaluate = commands.add_parser(
-        "evaluate", help="score trained models on a split",
-        description="Score one or several checkpoints on a split, with intervals, and what they gain over a baseline.",
-        epilog="example: python -m userlib evaluate --checkpoint runs/first --split test --baseline cca")
+        "evaluate",
+        help="score trained models on a split",
+        description="Score checkpoints on a split, with intervals, and what they gain over a baseline.",
+        epilog="example: python -m userlib evaluate --checkpoint runs/first --split test --baseline cca",
+    )
     _common(evaluate)
-    evaluate.add_argument("--checkpoint", nargs="+", default=[], metavar="DIR", help="folders of runs; several are seeds of one model")
+    evaluate.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of runs; several are seeds of one model",
+    )
     evaluate.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    evaluate.add_argument("--data", help="the data, where they are not those that the checkpoint was trained on")
+    evaluate.add_argument(
+        "--data", help="the data, where they are not those that the checkpoint was trained on"
+    )
     evaluate.add_argument("--split", help="the split to score; default: the one named for the report")
     evaluate.add_argument("--tokens", help="tokens for the baseline without a checkpoint")
     evaluate.add_argument("--token-weights", metavar="FILE", help="their weights")
     evaluate.add_argument("--select", help="the split on which the baseline is tuned: a name, or train:500")
-    evaluate.add_argument("--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens")
-    evaluate.add_argument("--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair")
+    evaluate.add_argument(
+        "--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens"
+    )
+    evaluate.add_argument(
+        "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair"
+    )
 
     search = commands.add_parser(
-        "search", help="find pictures for a sentence in a folder",
-        description="Index a folder of pictures (or the gallery of a data set) and find the pictures for a sentence.",
-        epilog='example: python -m userlib search --checkpoint runs/first --data scenes --query "two dogs on a beach"')
+        "search",
+        help="find pictures for a sentence in a folder",
+        description="Index a folder of pictures (or a data set) and find the pictures for a sentence.",
+        epilog='example: python -m userlib search --checkpoint runs/first --query "two dogs on a beach"',
+    )
     _common(search)
     search.add_argument("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     search.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    search.add_argument("--data", help="a folder of pictures or a data set; default: the test pictures it was trained beside")
+    search.add_argument(
+        "--data", help="a folder of pictures or a data set; default: the test pictures it was trained beside"
+    )
     search.add_argument("--split", default="test", help="which pictures of a data set (default: test)")
     search.add_argument("--query", required=True, help="the sentence")
     search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
-    search.add_argument("--index", metavar="DIR", help="where the index is kept: made if absent, read if there")
+    search.add_argument(
+        "--index", metavar="DIR", help="where the index is kept: made if absent, read if there"
+    )
 
-    doctor = commands.add_parser("doctor", help="what a bug report needs, and what is wrong here",
-                                 description="Check this machine, the packages and what is on disk.")
-    doctor.add_argument("--verify", action="store_true", help="also check every checkpoint, cache and index on disk")
+    doctor = commands.add_parser(
+        "doctor",
+        help="what a bug report needs, and what is wrong here",
+        description="Check this machine, the packages and what is on disk.",
+    )
+    doctor.add_argument(
+        "--verify", action="store_true", help="also check every checkpoint, cache and index on disk"
+    )
     doctor.add_argument("--json", action="store_true", help="as JSON")
     return whole
 
@@ -93,7 +138,9 @@ def merge(base: Config, changes: dict[str, Any], *, where: str) -> Config:
     values = to_json(base)
     for part, settings in changes.items():
         if part not in values or not isinstance(settings, dict):
-            raise UserError(f"the {where} has {part!r}; its parts are {', '.join(values)}, each a JSON object.")
+            raise UserError(
+                f"the {where} has {part!r}; its parts are {', '.join(values)}, each a JSON object."
+            )
         values[part] = {**values[part], **settings}
     return from_json(Config, values, where=where)  # type: ignore[no-any-return]
 
@@ -106,17 +153,24 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
         config = merge(config, read_json(Path(arguments.config)), where=f"file {arguments.config}")
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
-    flags = {"data": ("data", "tokens", "token_weights", "guide", "select", "report"), "model": ("enhancement",),
-             "training": ("steps", "epochs", "batch", "seed")}
+    flags = {
+        "data": ("data", "tokens", "token_weights", "guide", "select", "report"),
+        "model": ("enhancement",),
+        "training": ("steps", "epochs", "batch", "seed"),
+    }
     for part, names in flags.items():
-        given[part] |= {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+        given[part] |= {
+            name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
+        }
     if "--queue-size" in arguments.given:
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):
         path, equals, text = setting.partition("=")
         part, dot, key = path.partition(".")
         if not (equals and dot) or part not in given:
-            raise UserError(f"--set {setting!r} is not understood; write PART.KEY=VALUE, such as objective.name=infonce.")
+            raise UserError(
+                f"--set {setting!r} is not understood; write PART.KEY=VALUE, such as objective.name=infonce."
+            )
         try:
             given[part][key] = json.loads(text)
         except json.JSONDecodeError:

@@ -1,16 +1,18 @@
-"""Bundles on disk: one directory of tensors and JSON, written beside and renamed, checksummed, read without unpickling.
+"""Bundles on disk: one directory of tensors and JSON, written beside and renamed, checksummed, read without
+unpickling.
 
-A run's folder holds `step-00001200` (everything a bit-equal resume needs), `best-00001000` (the encoders alone, for search
-and evaluation) and `run.json`, which names the two that count.
+A run's folder holds `step-00001200` (everything a bit-equal resume needs), `best-00001000` (the encoders
+alone, for search and evaluation) and `run.json`, which names the two that count.
 """
 
 import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,14 +28,17 @@ TENSORS = "tensors.safetensors"
 
 
 def write_bundle(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]) -> None:
-    """Writes the bundle beside `folder`, checks nothing is left out, and renames it; an older bundle there is replaced.
+    """Writes the bundle beside `folder`, checks nothing is left out, and renames it; an older bundle there is
+    replaced.
 
     Raises UserError where there is no space left; what was there before is still good then.
     """
     from safetensors.torch import save_file
 
     def write(beside: Path) -> None:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside / TENSORS)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside / TENSORS
+        )
         for name, document in documents.items():
             write_json(beside / f"{name}.json", document)
         sums = {path.name: sha256_file(path) for path in sorted(beside.iterdir())}
@@ -50,26 +55,37 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors.torch import load
 
     if not (folder / "manifest.json").is_file():
-        raise UserError(f"{folder} is no checkpoint: it has no manifest.json. Give the folder of a run or of one of its "
-                        "checkpoints.")
+        raise UserError(
+            f"{folder} is no checkpoint: it has no manifest.json. Give the folder of a run or of one of its "
+            "checkpoints."
+        )
     manifest = read_json(folder / "manifest.json")
     sums = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(sums, dict):
-        raise UserError(f"{folder / 'manifest.json'} is damaged: it lists no checksums. Delete {folder} and resume from an "
-                        "older checkpoint, or train again.")
+        raise UserError(
+            f"{folder / 'manifest.json'} is damaged: it lists no checksums. Delete {folder} and resume from "
+            "an older checkpoint, or train again."
+        )
     if manifest.get("format") != FORMAT:
-        raise UserError(f"{folder} has format {manifest.get('format')!r} and this version reads {FORMAT}; train it again, or "
-                        "use the version that wrote it.")
+        raise UserError(
+            f"{folder} has format {manifest.get('format')!r} and this version reads {FORMAT}; train it "
+            "again, or use the version that wrote it."
+        )
     tensors: dict[str, Tensor] = {}
     documents: dict[str, Any] = {}
     for name, expected in sums.items():
         path = folder / name
         if not re.fullmatch(r"[a-z-]+\.(json|safetensors)", str(name)):
-            raise UserError(f"{folder / 'manifest.json'} names {name!r}, which is no file of a checkpoint. Delete {folder}.")
+            raise UserError(
+                f"{folder / 'manifest.json'} names {name!r}, which is no file of a checkpoint. Delete "
+                f"{folder}."
+            )
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != expected:
-            raise UserError(f"{path} is damaged: its checksum is not the one it was written with. Delete {folder} and resume "
-                            "from an older checkpoint, or train again.")
+            raise UserError(
+                f"{path} is damaged: its checksum is not the one it was written with. Delete {folder} and "
+                "resume from an older checkpoint, or train again."
+            )
         if name == TENSORS:
             tensors = load(content)
         else:
@@ -84,31 +100,47 @@ class Loaded:
     model: Encoders
     tokenizer: Tokenizer
     config: Config
-    facts: Mapping[str, Any]  # what it was trained on: data fingerprint, guide statistics, metrics, provenance
+    facts: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
 
 
-def save_model(folder: Path, model: Encoders, tokenizer: Tokenizer, config: Config, facts: Mapping[str, Any], *,
-               half: bool = False) -> None:
-    """An inference bundle: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in fp16."""
-    weights = {**{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
-               **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()}}
+def save_model(
+    folder: Path,
+    model: Encoders,
+    tokenizer: Tokenizer,
+    config: Config,
+    facts: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> None:
+    """An inference bundle: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
+    fp16.
+    """
+    weights = {
+        **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
+        **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()},
+    }
     if half:
         weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-    write_bundle(folder, weights, {"config": to_json(config), "tokenizer": tokenizer.to_json(), "facts": dict(facts)})
+    write_bundle(
+        folder, weights, {"config": to_json(config), "tokenizer": tokenizer.to_json(), "facts": dict(facts)}
+    )
 
 
 def pointed(run: Path, which: str) -> Path:
     """The checkpoint of a run's folder that `run.json` names as "best" or "last"."""
     name = read_json(run / "run.json").get(which)
     if not isinstance(name, str) or not re.fullmatch(r"(best|step)-\d{8}", name):
-        raise UserError(f"{run / 'run.json'} names no {which} checkpoint. Let the run reach its first evaluation.")
+        raise UserError(
+            f"{run / 'run.json'} names no {which} checkpoint. Let the run reach its first evaluation."
+        )
     return run / name
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode.
 
-    Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its configuration.
+    Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its
+    configuration.
     """
     path = Path(folder)
     if (path / "run.json").is_file():
@@ -117,22 +149,29 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     if not {"config", "tokenizer", "facts"} <= set(documents):
         raise UserError(f"{path} is not a checkpoint for inference; give the folder of the run.")
     config = from_json(Config, documents["config"], where=f"configuration of {path}")
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten; the caller's draws stay as they were
+    # The weights drawn here are overwritten; the caller's draws stay as they were.
+    with torch.random.fork_rng(devices=[]):
         model = Encoders(config.model).to(device).eval()
     fit_state(model, tensors, where=str(path))
     return Loaded(model, tokenizer_from_json(documents["tokenizer"]), config, documents["facts"])
 
 
 def fit_state(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Loads the state; a missing, superfluous or differently shaped tensor is a UserError that names the first."""
+    """Loads the state; a missing, superfluous or differently shaped tensor is a UserError that names the
+    first.
+    """
     own = model.state_dict()
     for name in sorted(set(own) ^ set(tensors)):
-        raise UserError(f"the checkpoint {where} does not fit the model: {name!r} is only in the "
-                        f"{'model' if name in own else 'checkpoint'}. Use the configuration that it was trained with.")
+        raise UserError(
+            f"the checkpoint {where} does not fit the model: {name!r} is only in the "
+            f"{'model' if name in own else 'checkpoint'}. Use the configuration that it was trained with."
+        )
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
-            raise UserError(f"the checkpoint {where} does not fit the model: {name!r} is {tuple(tensor.shape)} there and "
-                            f"{tuple(own[name].shape)} here. Use the configuration that it was trained with.")
+            raise UserError(
+                f"the checkpoint {where} does not fit the model: {name!r} is {tuple(tensor.shape)} there and "
+                f"{tuple(own[name].shape)} here. Use the configuration that it was trained with."
+            )
     model.load_state_dict(dict(tensors))
 
 
@@ -140,5 +179,9 @@ def clean(run: Path) -> None:
     """Removes checkpoints that `run.json` does not name, and what a dead process left half written."""
     kept = set(read_json(run / "run.json").values())
     for path in run.iterdir():
-        if path.is_dir() and path.name not in kept and re.fullmatch(r"(best|step)-\d{8}|\..*\.(part|old)", path.name):
+        if (
+            path.is_dir()
+            and path.name not in kept
+            and re.fullmatch(r"(best|step)-\d{8}|\..*\.(part|old)", path.name)
+        ):
             shutil.rmtree(path, ignore_errors=True)

@@ -26,34 +26,59 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     prepared = prepare(config, progress=not arguments.json)
     resolved = prepared.config
     if not resolved.objective.live:
-        _say(arguments, "The positive term is the paper's exact one, which has no gradient at or below zero similarity; "
-                        "--set objective.live=true has.")
+        _say(
+            arguments,
+            "The positive term is the paper's exact one, which has no gradient at or below zero similarity; "
+            "--set objective.live=true has.",
+        )
     size = resolved.model.queue_size
     if size is not None and size > len(prepared.train):
-        _say(arguments, f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are of "
-                        "the epoch before, and pictures stand in it twice.")
+        _say(
+            arguments,
+            f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are "
+            "of the epoch before, and pictures stand in it twice.",
+        )
     run = fit(prepared, out=out, resume=arguments.resume, progress=not arguments.json)
     if not _main_process():
         return 0
-    result: dict[str, Any] = {"config": to_json(resolved), "data_hash": prepared.fingerprint, "history": run.rows,
-                              "steps": int(run.rows[-1]["step"]) if run.rows else 0, "finished": run.finished,
-                              "seconds": run.seconds, "peak_memory_mb": peak_memory_mb(), "provenance": provenance()}
+    result: dict[str, Any] = {
+        "config": to_json(resolved),
+        "data_hash": prepared.fingerprint,
+        "history": run.rows,
+        "steps": int(run.rows[-1]["step"]) if run.rows else 0,
+        "finished": run.finished,
+        "seconds": run.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "provenance": provenance(),
+    }
     if not run.finished:
         _say(arguments, f"Interrupted; the same command with --resume goes on from {out}.")
         return 130
-    _say(arguments, f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
-                    f"{prepared.select.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.")
+    _say(
+        arguments,
+        f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
+        f"{prepared.select.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.",
+    )
     if prepared.report is not None:
         images, captions = embed(run.encoders, prepared.report)
         found = ranks(images, captions, prepared.report.image_of)
         split = prepared.report.split
         result["report"] = {"split": split.name, "metrics": bootstrap(found)}
-        result["ranks"] = {"i2t": found.i2t.tolist(), "t2i": found.t2i.tolist(), "image_of": found.image_of.tolist()}
+        result["ranks"] = {
+            "i2t": found.i2t.tolist(),
+            "t2i": found.t2i.tolist(),
+            "image_of": found.image_of.tolist(),
+        }
         if split.groups is not None:
             labels = np.asarray(split.groups)
-            result["report"]["groups"] = {g: bootstrap(found, pictures=labels == g) for g in dict.fromkeys(split.groups)}
-        _show(arguments, f"{split.name}, 95 % intervals over pictures", {"model": result["report"]["metrics"],
-                                                                        **result["report"].get("groups", {})})
+            result["report"]["groups"] = {
+                g: bootstrap(found, pictures=labels == g) for g in dict.fromkeys(split.groups)
+            }
+        _show(
+            arguments,
+            f"{split.name}, 95 % intervals over pictures",
+            {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
+        )
     write_json(out / "result.json", result)
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
@@ -76,7 +101,9 @@ def dry_run(arguments: argparse.Namespace, config: Config) -> int:
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores checkpoints (several are seeds of one model), an open_clip model or the baseline alone."""
     if not (arguments.checkpoint or arguments.model or arguments.baseline):
-        raise UserError("nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca.")
+        raise UserError(
+            "nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca."
+        )
     loaded = [load_model(folder) for folder in arguments.checkpoint]
     if loaded:
         config = _with_flags(loaded[0].config, arguments)
@@ -88,8 +115,10 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         scored["model"] = [_ranks_of(one, replace(one.config, data=config.data), name) for one in loaded]
     if arguments.against:
         others = [load_model(folder) for folder in arguments.against]
-        scored["against"] = [_ranks_of(one, replace(one.config, data=replace(one.config.data, data=config.data.data)), name)
-                             for one in others]
+        scored["against"] = [
+            _ranks_of(one, replace(one.config, data=replace(one.config.data, data=config.data.data)), name)
+            for one in others
+        ]
     if arguments.model:
         scored[arguments.model] = [_zero_shot(arguments.model, config, name)]
     facts: dict[str, Any] = {}
@@ -98,16 +127,30 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         scored["cca"] = [found]
     tables = {key: bootstrap(value) for key, value in scored.items()}
     first = next(iter(scored))
-    tables |= {f"{first} - {key}": paired(scored[first], value) for key, value in scored.items() if key != first}
-    result = {"split": name, "data": config.data.data, "data_hash": splits_of(config).fingerprint, "tables": tables, **facts,
-              "checkpoints": arguments.checkpoint, "against": arguments.against, "provenance": provenance()}
+    tables |= {
+        f"{first} - {key}": paired(scored[first], value) for key, value in scored.items() if key != first
+    }
+    result = {
+        "split": name,
+        "data": config.data.data,
+        "data_hash": splits_of(config).fingerprint,
+        "tables": tables,
+        **facts,
+        "checkpoints": arguments.checkpoint,
+        "against": arguments.against,
+        "provenance": provenance(),
+    }
     if arguments.out:
         write_json(Path(arguments.out), result)
     if arguments.json:
         print(json.dumps(result))
     else:
-        _show(arguments, f"{name} of {config.data.data}, 95 % intervals over pictures"
-              + (f" and {len(loaded)} seeds" if len(loaded) > 1 else ""), tables)
+        _show(
+            arguments,
+            f"{name} of {config.data.data}, 95 % intervals over pictures"
+            + (f" and {len(loaded)} seeds" if len(loaded) > 1 else ""),
+            tables,
+        )
         for key, value in facts.items():
             print(f"{key}: {value}")
     return 0
@@ -120,14 +163,22 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
 
     if bool(arguments.checkpoint) == bool(arguments.model):
         raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
-    encoder = checkpoint_encoder(arguments.checkpoint) if arguments.checkpoint else open_clip_encoder(arguments.model)
+    encoder = (
+        checkpoint_encoder(arguments.checkpoint)
+        if arguments.checkpoint
+        else open_clip_encoder(arguments.model)
+    )
     index_folder = Path(arguments.index) if arguments.index else None
     if index_folder is not None and index_folder.exists():
         index = Index.load(index_folder, encoder)
     else:
         source = arguments.data or config.data.data
         data = load_data(source)
-        split = data.splits[arguments.split] if arguments.split in data.splits else next(iter(data.splits.values()))
+        split = (
+            data.splits[arguments.split]
+            if arguments.split in data.splits
+            else next(iter(data.splits.values()))
+        )
         index = Index.build(split, encoder, progress=not arguments.json)
         if index_folder is not None:
             index.save(index_folder)
@@ -144,8 +195,12 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
 
 def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
     """A checkpoint's configuration with the data that the command line names."""
-    flags = {"data": arguments.data, "tokens": arguments.tokens, "token_weights": arguments.token_weights,
-             "select": arguments.select}
+    flags = {
+        "data": arguments.data,
+        "tokens": arguments.tokens,
+        "token_weights": arguments.token_weights,
+        "select": arguments.select,
+    }
     data = replace(config.data, **{key: value for key, value in flags.items() if value is not None})
     return replace(config, data=data)
 
@@ -163,10 +218,18 @@ def _zero_shot(name: str, config: Config, split: str) -> Ranks:
     if part.pictures is None:
         raise UserError(f"the split {split!r} has no pictures, only features; {name} needs the pictures.")
     size, pictures = 64, part.pictures
-    images = np.concatenate([encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(part)))])
-                             for start in range(0, len(part), size)])
-    captions = np.concatenate([encoder.encode_text(list(part.captions[start:start + 256]))
-                               for start in range(0, len(part.captions), 256)])
+    images = np.concatenate(
+        [
+            encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(part)))])
+            for start in range(0, len(part), size)
+        ]
+    )
+    captions = np.concatenate(
+        [
+            encoder.encode_text(list(part.captions[start : start + 256]))
+            for start in range(0, len(part.captions), 256)
+        ]
+    )
     return ranks(images, captions, part.image_of)
 
 
@@ -178,9 +241,13 @@ def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
 
     data = splits_of(config)
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
-    parts = {name: pairs_of(config, data.split(where), words)
-             for name, where in (("train", "train"), ("select", select_name(config)), ("test", split))}
-    inputs = {name: (mean_tokens(part.features), part.split.captions, part.image_of) for name, part in parts.items()}
+    parts = {
+        name: pairs_of(config, data.split(where), words)
+        for name, where in (("train", "train"), ("select", select_name(config)), ("test", split))
+    }
+    inputs = {
+        name: (mean_tokens(part.features), part.split.captions, part.image_of) for name, part in parts.items()
+    }
     found = cca(**inputs)
     return found.ranks, found.facts
 

@@ -1,14 +1,16 @@
 """Settings of a run: four frozen dataclasses, their JSON, and the presets.
 
-Everything that changes a result is here and is stored with every checkpoint and every number. `None` in `ModelConfig`
-means "taken from the data when the run starts"; the configuration that is stored has it filled in.
+Everything that changes a result is here and is stored with every checkpoint and every number. `None` in
+`ModelConfig` means "taken from the data when the run starts"; the configuration that is stored has it filled
+in.
 """
 
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Mapping
+from typing import Any
 
 from userlib.errors import UserError
 
@@ -24,12 +26,13 @@ class DataConfig:
 
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
     sizes: Mapping[str, int] | None = None  # the first n pictures of a split, such as {"train": 1000}
-    tokens: str = "region-mini"  # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
+    # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
+    tokens: str = "region-mini"
     token_weights: str | None = None  # a .safetensors file with a JSON of the same stem beside it
     mirrored: bool = False  # tokens of the mirrored pictures too; training draws one of the two
     guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
     min_count: int = 1  # rarer words of the train captions are unknown
-    select: str = "val"  # the split that picks the epoch: a name, or train:500 for 500 pictures held out of train
+    select: str = "val"  # the split that picks the epoch; train:500 holds 500 pictures of train out for it
     report: str | None = None  # the split that is scored once, at the end
 
 
@@ -138,7 +141,9 @@ def check(config: Config) -> None:
     _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
     _one_of("precision", training.precision, ("auto", "fp32", "bf16"))
     if model.queue_size is not None and model.queue_size < 0:
-        raise UserError(f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up.")
+        raise UserError(
+            f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up."
+        )
     if isinstance(model.strength, str):
         _one_of("strength", model.strength, ("learned",))
     for name in ("guide_dropout", "region_dropout", "word_dropout", "embed_dropout"):
@@ -148,21 +153,37 @@ def check(config: Config) -> None:
     for name in ("warmup", "step_at"):
         _between(name, getattr(training, name), 0.0, 1.0)
     if training.batch < 2:
-        raise UserError(f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives.")
+        raise UserError(
+            f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives."
+        )
     if (training.steps if training.steps is not None else training.epochs) < 1:
-        raise UserError(f"the run has {training.steps or training.epochs} steps or epochs; it needs at least 1.")
-    for name, value in (("mu", objective.mu), ("temperature", objective.temperature), ("lr", training.lr),
-                        ("clip", training.clip), ("evaluate_every", training.evaluate_every)):
+        raise UserError(
+            f"the run has {training.steps or training.epochs} steps or epochs; it needs at least 1."
+        )
+    for name, value in (
+        ("mu", objective.mu),
+        ("temperature", objective.temperature),
+        ("lr", training.lr),
+        ("clip", training.clip),
+        ("evaluate_every", training.evaluate_every),
+    ):
         if not value > 0:
             raise UserError(f"{name} is {value}; it must be above 0.")
     if training.averaged and model.queue_size is None:
-        raise UserError("averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or more.")
+        raise UserError(
+            "averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or "
+            "more."
+        )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
-        raise UserError(f"enhancement {model.enhancement!r} needs a guide vector; give --guide, such as clip-mini.")
+        raise UserError(
+            f"enhancement {model.enhancement!r} needs a guide vector; give --guide, such as clip-mini."
+        )
     if "=" in config.data.select or config.data.select == config.data.report:
-        raise UserError(f"the report would be on {config.data.report!r}, the split that selection uses; a number that was "
-                        "selected for says nothing. Use another split, or --select train:500.")
+        raise UserError(
+            f"the report would be on {config.data.report!r}, the split that selection uses; a number that "
+            "was selected for says nothing. Use another split, or --select train:500."
+        )
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -182,7 +203,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin is not None:  # Mapping[str, int]
         return isinstance(value, Mapping) and all(
-            isinstance(k, str) and isinstance(v, int) and v > 0 for k, v in value.items())
+            isinstance(k, str) and isinstance(v, int) and v > 0 for k, v in value.items()
+        )
     return isinstance(value, annotation)
 
 
@@ -207,30 +229,60 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
 
 def _presets() -> dict[str, Config]:
     paper_model = ModelConfig(
-        regions=36, token_width=2048, embed=1024, enhancement="sge", norm="batch", strength=1.0, text="bert",
-        text_model="bert-base-uncased", text_width=768, text_layers=12, queue_size=2048, momentum=0.999)
+        regions=36,
+        token_width=2048,
+        embed=1024,
+        enhancement="sge",
+        norm="batch",
+        strength=1.0,
+        text="bert",
+        text_model="bert-base-uncased",
+        text_width=768,
+        text_layers=12,
+        queue_size=2048,
+        momentum=0.999,
+    )
     paper = Config(
         data=DataConfig(data="path/to/features", tokens="precomputed", select="val", report="test"),
         model=paper_model,
         objective=ObjectiveConfig(live=False, loss_weight=20.0),
-        training=TrainingConfig(epochs=20, lr=5e-4, text_lr=0.1, schedule="step", step_at=0.5, warmup=0.0,
-                                precision="fp32"))
+        training=TrainingConfig(
+            epochs=20, lr=5e-4, text_lr=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
+        ),
+    )
     return {
         "paper-flickr30k": paper,
         "paper-coco": replace(
-            paper, model=replace(paper_model, queue_size=4096), objective=replace(paper.objective, loss_weight=1.0),
-            training=replace(paper.training, epochs=25, step_at=0.6)),
+            paper,
+            model=replace(paper_model, queue_size=4096),
+            objective=replace(paper.objective, loss_weight=1.0),
+            training=replace(paper.training, epochs=25, step_at=0.6),
+        ),
         "clip-patches": Config(
-            data=DataConfig(data="umaru97/flickr30k_train_val_test", tokens="open_clip:ViT-B-32/laion2b_s34b_b79k",
-                            guide="open_clip:ViT-B-32/laion2b_s34b_b79k", select="val", report="test"),
-            model=ModelConfig(enhancement="sge+cge", text="clip", text_model="ViT-B-32/laion2b_s34b_b79k",
-                              text_width=512, embed=1024),
-            training=TrainingConfig(epochs=10, lr=2e-4, text_lr=0.05)),
+            data=DataConfig(
+                data="umaru97/flickr30k_train_val_test",
+                tokens="open_clip:ViT-B-32/laion2b_s34b_b79k",
+                guide="open_clip:ViT-B-32/laion2b_s34b_b79k",
+                select="val",
+                report="test",
+            ),
+            model=ModelConfig(
+                enhancement="sge+cge",
+                text="clip",
+                text_model="ViT-B-32/laion2b_s34b_b79k",
+                text_width=512,
+                embed=1024,
+            ),
+            training=TrainingConfig(epochs=10, lr=2e-4, text_lr=0.05),
+        ),
         "scenes": Config(
             data=DataConfig(data="scenes", select="val", report="test"),
-            model=ModelConfig(enhancement="sge", embed=256, text_width=256, word_width=128, normalise_regions=True),
+            model=ModelConfig(
+                enhancement="sge", embed=256, text_width=256, word_width=128, normalise_regions=True
+            ),
             objective=ObjectiveConfig(mu=30.0, gamma=0.3),
-            training=TrainingConfig(epochs=20, lr=1e-3, region_drop=0.1)),
+            training=TrainingConfig(epochs=20, lr=1e-3, region_drop=0.1),
+        ),
     }
 
 

@@ -1,5 +1,6 @@
 """Progress that a person sees: a bar on stderr in a terminal, one line updated in place in a notebook."""
 
+import html
 import sys
 import time
 from types import TracebackType
@@ -13,7 +14,9 @@ def in_notebook() -> bool:
 
 
 class Progress:
-    """Counts to `total`. `step` moves it, `say` puts words beside it; a notebook keeps the last line when it is saved."""
+    """Counts to `total`. `step` moves it, `say` puts words beside it; a notebook keeps the last line when it
+    is saved.
+    """
 
     def __init__(self, total: int, what: str, *, show: bool = True) -> None:
         self.total, self.what, self.show = total, what, show
@@ -31,8 +34,13 @@ class Progress:
         else:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, desc=self.what, file=sys.stderr, mininterval=0.5 if sys.stderr.isatty() else 15,
-                            dynamic_ncols=True)
+            self.bar = tqdm(
+                total=self.total,
+                desc=self.what,
+                file=sys.stderr,
+                mininterval=0.5 if sys.stderr.isatty() else 15,
+                dynamic_ncols=True,
+            )
         return self
 
     def step(self, count: int = 1) -> None:
@@ -52,7 +60,9 @@ class Progress:
     def _line(self) -> str:
         share = 100 * self.done / max(self.total, 1)
         tail = f", {self.words}" if self.words else ""
-        return f"<code>{self.what}: {self.done} of {self.total} ({share:.0f} %), {time.monotonic() - self.began:.0f} s{tail}</code>"
+        seconds = time.monotonic() - self.began
+        line = f"{self.what}: {self.done} of {self.total} ({share:.0f} %), {seconds:.0f} s{tail}"
+        return f"<code>{html.escape(line)}</code>"
 
     def _draw(self, *, force: bool = False) -> None:
         if self.handle is not None and (force or time.monotonic() - self.drawn > 0.5):
@@ -61,7 +71,9 @@ class Progress:
             self.drawn = time.monotonic()
             self.handle.update(HTML(self._line()))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._draw(force=True)
         if self.bar is not None:
             self.bar.close()

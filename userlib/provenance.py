@@ -35,20 +35,33 @@ def processor() -> str:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores and, where there is one, the GPU."""
-    found: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    found: dict[str, Any] = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
 
 
 def provenance() -> dict[str, Any]:
-    """Code, torch, Python, hardware and date; the configuration, seed and data hash stand beside it in each result."""
-    return {"code": code_version(), "torch": torch.__version__, "python": platform.python_version(),
-            "hardware": hardware(), "date": datetime.date.today().isoformat()}
+    """Code, torch, Python, hardware and date; the configuration, seed and data hash stand beside it in each
+    result.
+    """
+    return {
+        "code": code_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "hardware": hardware(),
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MB (2^20 bytes); nan where the system does not tell it."""
+    """The largest resident memory of this process so far, in MB (2^20 bytes); nan where the system does not
+    tell it.
+    """
     try:
         import resource
     except ImportError:  # Windows

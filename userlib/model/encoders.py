@@ -1,6 +1,5 @@
 """Picture and caption to one unit vector each (USER: the two query encoders)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -29,8 +28,9 @@ class Projection(nn.Module):
 class ImageEncoder(nn.Module):
     """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
 
-    Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions, so R is fixed.
-    LayerNorm is the rule elsewhere: it sees one picture at a time, so keys, single queries and ranks agree.
+    Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions,
+    so R is fixed. LayerNorm is the rule elsewhere: it sees one picture at a time, so keys, single queries and
+    ranks agree.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -40,11 +40,21 @@ class ImageEncoder(nn.Module):
             _filled("regions", config.regions)
         if "cge" in config.enhancement or config.add_guide:
             _filled("guide_width", config.guide_width)
-        self.normalise, self.regions = config.normalise_regions, config.regions if config.norm == "batch" else None
+        self.normalise, self.regions = (
+            config.normalise_regions,
+            config.regions if config.norm == "batch" else None,
+        )
         self.dropout = nn.Dropout(config.region_dropout)
         self.enhancement = Enhancement(
-            config.enhancement, width, guide_width=config.guide_width, regions=config.regions, norm=config.norm,
-            dropout=config.guide_dropout, strength=config.strength, sharpness=config.sharpness)
+            config.enhancement,
+            width,
+            guide_width=config.guide_width,
+            regions=config.regions,
+            norm=config.norm,
+            dropout=config.guide_dropout,
+            strength=config.strength,
+            sharpness=config.sharpness,
+        )
         self.projection = Projection(width, config.embed, norm=config.norm)
         self.pooling = make_pooling(config.pooling)
         self.guide_projection = nn.Linear(config.guide_width or 0, config.embed) if config.add_guide else None
@@ -52,16 +62,22 @@ class ImageEncoder(nn.Module):
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
     def regions_of(self, tokens: Tensor) -> Tensor:
-        """V: the tokens as the enhancement reads them. Raises UserError where their number does not fit the model."""
+        """V: the tokens as the enhancement reads them. Raises UserError where their number does not fit the
+        model.
+        """
         if self.regions is not None and tokens.shape[1] != self.regions:
-            raise UserError(f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; use "
-                            "norm layer for another number of regions.")
+            raise UserError(
+                f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; "
+                "use norm layer for another number of regions."
+            )
         return F.normalize(tokens, dim=-1) if self.normalise else tokens
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit length."""
         if self.uses_guide and guide is None:
-            raise UserError("the model uses a guide and the batch has none; give --guide when the tokens are made.")
+            raise UserError(
+                "the model uses a guide and the batch has none; give --guide when the tokens are made."
+            )
         regions = self.dropout(self.regions_of(tokens))
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
@@ -75,10 +91,13 @@ class WordStates(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.width = config.text_width
-        self.embedding = nn.Embedding(_filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0)
+        self.embedding = nn.Embedding(
+            _filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0
+        )
         self.dropout = nn.Dropout(config.word_dropout)
-        self.gru = nn.GRU(config.word_width, config.text_width, config.text_layers, batch_first=True,
-                          bidirectional=True)
+        self.gru = nn.GRU(
+            config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True
+        )
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
@@ -87,7 +106,9 @@ class WordStates(nn.Module):
             states = self.gru(vectors)[0]
         else:
             packed = pack_padded_sequence(vectors, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
+            states, _ = pad_packed_sequence(
+                self.gru(packed)[0], batch_first=True, total_length=words.shape[1]
+            )
         forward, backward = states.chunk(2, dim=-1)
         return (forward + backward) / 2
 
@@ -101,25 +122,35 @@ class BertStates(nn.Module):
 
         self.width = config.text_width
         self.bert = BertModel(
-            BertConfig(vocab_size=config.vocab_size or 30522, hidden_size=config.text_width,
-                       num_hidden_layers=config.text_layers, num_attention_heads=config.text_heads,
-                       intermediate_size=4 * config.text_width),
-            add_pooling_layer=False)
+            BertConfig(
+                vocab_size=config.vocab_size or 30522,
+                hidden_size=config.text_width,
+                num_hidden_layers=config.text_layers,
+                num_attention_heads=config.text_heads,
+                intermediate_size=4 * config.text_width,
+            ),
+            add_pooling_layer=False,
+        )
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        return self.bert(input_ids=words, attention_mask=mask.long()).last_hidden_state  # type: ignore[no-any-return]
+        states: Tensor = self.bert(input_ids=words, attention_mask=mask.long()).last_hidden_state
+        return states
 
     def load_text(self, name: str) -> None:
-        """The weights of a transformers model by name or folder. Raises UserError where they cannot be had or do not fit."""
+        """The weights of a transformers model by name or folder. Raises UserError where they cannot be had or
+        do not fit.
+        """
         from transformers import BertModel
 
         try:
             source = BertModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True)
             self.bert.load_state_dict(source.state_dict())
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"the BERT weights {name!r} could not be loaded ({str(error).splitlines()[0]}); give a folder "
-                            "with config.json and model.safetensors, or connect to the net once.") from error
+            raise UserError(
+                f"the BERT weights {name!r} could not be loaded ({str(error).splitlines()[0]}); give a "
+                "folder with config.json and model.safetensors, or connect to the net once."
+            ) from error
 
 
 class ClipStates(nn.Module):
@@ -174,11 +205,13 @@ class TextEncoder(nn.Module):
         return F.normalize(self.embed_dropout(self.pooling(vectors, mask)).float(), dim=-1)
 
     def pretrained(self) -> list[nn.Parameter]:
-        """The parameters of a network that came with weights of its own, which learn at a rate of their own."""
+        """The parameters of a network that came with weights, which learn at a rate of their own."""
         return [] if isinstance(self.states, WordStates) else list(self.states.parameters())
 
 
 def _filled(name: str, value: int | None) -> int:
     if value is None:
-        raise UserError(f"{name} is not set; it is taken from the data when a run starts, or given in ModelConfig.")
+        raise UserError(
+            f"{name} is not set; it is taken from the data when a run starts, or given in ModelConfig."
+        )
     return value

@@ -1,7 +1,8 @@
-"""Global-representation based semantic enhancement: regions weighed by a global guide (USER: GSE in its two forms, SGE and CGE).
+"""Global-representation based semantic enhancement: regions weighed by a global guide (USER: GSE in its two
+forms, SGE and CGE).
 
-A guide g (B,D) of unit length comes from the picture itself (SGE) or from CLIP (CGE). The regions are then moved towards
-it, each as far as it agrees:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
+A guide g (B,D) of unit length comes from the picture itself (SGE) or from CLIP (CGE). The regions are then
+moved towards it, each as far as it agrees:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
 """
 
 import math
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from userlib.model.pooling import mean_pool
 
 
-def agreement(regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, sharpness: float = 1.0) -> Tensor:
+def agreement(
+    regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, sharpness: float = 1.0
+) -> Tensor:
     """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit length."""
     scores = sharpness * torch.einsum("bd,brd->br", guide, regions)
     if mask is not None:
@@ -36,11 +39,13 @@ class SelfGuide(nn.Module):
     """SGE's guide: a weighted sum of the regions, weighed by how each one answers to their mean.
 
     L = dropout(tanh(norm(W_l V))), G = dropout(tanh(norm(W_g mean_r V))), w = softmax_r(w_c . (L * G)),
-    g = l2norm(sum_r w_r V_r). With norm="batch" L is normalised over the R positions as in the paper, which ties the module
-    to one R; with "layer" any R and any mask will do.
+    g = l2norm(sum_r w_r V_r). With norm="batch" L is normalised over the R positions as in the paper, which
+    ties the module to one R; with "layer" any R and any mask will do.
     """
 
-    def __init__(self, width: int, *, regions: int | None = None, norm: str = "layer", dropout: float = 0.4) -> None:
+    def __init__(
+        self, width: int, *, regions: int | None = None, norm: str = "layer", dropout: float = 0.4
+    ) -> None:
         super().__init__()
         self.local_linear, self.global_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.local_norm = Norm(norm, regions or 0, width)
@@ -51,7 +56,9 @@ class SelfGuide(nn.Module):
     def forward(self, regions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """regions (B,R,D), mask (B,R) -> guide (B,D) of unit length, weights w (B,R)."""
         local = self.dropout(torch.tanh(self.local_norm(self.local_linear(regions))))  # (B, R, D)
-        whole = self.dropout(torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask)))))  # (B, D)
+        whole = self.dropout(
+            torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
+        )  # (B, D)
         scores = self.weigh(local * whole.unsqueeze(1)).squeeze(-1).float()
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
@@ -62,15 +69,19 @@ class SelfGuide(nn.Module):
 class ClipGuide(nn.Module):
     """CGE's guide: CLIP's picture vector (B,G), frozen, brought to the width of the regions.
 
-    norm -> Linear(G,D) -> norm -> ReLU -> Linear(D,D) -> l2norm, as the authors describe the module in their answers; no
-    released code has it. norm is BatchNorm in the paper presets, LayerNorm elsewhere.
+    norm -> Linear(G,D) -> norm -> ReLU -> Linear(D,D) -> l2norm, as the authors describe the module in their
+    answers; no released code has it. norm is BatchNorm in the paper presets, LayerNorm elsewhere.
     """
 
     def __init__(self, guide_width: int, width: int, *, norm: str = "layer") -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Norm(norm, guide_width, guide_width), nn.Linear(guide_width, width), Norm(norm, width, width), nn.ReLU(),
-            nn.Linear(width, width))
+            Norm(norm, guide_width, guide_width),
+            nn.Linear(guide_width, width),
+            Norm(norm, width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+        )
 
     def forward(self, guide: Tensor) -> Tensor:
         """guide (B,G) -> (B,D) of unit length."""
@@ -80,8 +91,8 @@ class ClipGuide(nn.Module):
 class Strength(nn.Module):
     """s, the factor in front of a_r g: fixed, or exp(sigma) with sigma learned and kept within sigma_0 +- 4.
 
-    The whole residual has Frobenius norm s whatever the picture, so s = 1 (the paper) all but vanishes beside regions of
-    large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
+    The whole residual has Frobenius norm s whatever the picture, so s = 1 (the paper) all but vanishes beside
+    regions of large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
     """
 
     REACH = 4.0
@@ -119,9 +130,18 @@ class Strength(nn.Module):
 class Enhancement(nn.Module):
     """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V."""
 
-    def __init__(self, kind: str, width: int, *, guide_width: int | None = None, regions: int | None = None,
-                 norm: str = "layer", dropout: float = 0.4, strength: float | str = "learned",
-                 sharpness: float = 1.0) -> None:
+    def __init__(
+        self,
+        kind: str,
+        width: int,
+        *,
+        guide_width: int | None = None,
+        regions: int | None = None,
+        norm: str = "layer",
+        dropout: float = 0.4,
+        strength: float | str = "learned",
+        sharpness: float = 1.0,
+    ) -> None:
         super().__init__()
         self.kind, self.sharpness = kind, sharpness
         if "sge" in kind:
@@ -133,10 +153,15 @@ class Enhancement(nn.Module):
 
     def strengths(self) -> dict[str, Strength]:
         """The strengths in use, by guide: self, clip."""
-        return {name: getattr(self, f"{name}_strength") for name in ("self", "clip") if hasattr(self, f"{name}_strength")}
+        return {
+            name: getattr(self, f"{name}_strength")
+            for name in ("self", "clip")
+            if hasattr(self, f"{name}_strength")
+        }
 
-    def guides(self, regions: Tensor, mask: Tensor | None = None,
-               guide: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+    def guides(
+        self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """For each guide in use its g (B,D) and its agreement a (B,R)."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
         if "sge" in self.kind:

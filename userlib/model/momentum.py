@@ -10,35 +10,41 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def momentum_for(steps: int) -> float:
-    """m for a run of that many steps, max(0, min(.999, 1 - 20 / steps)): the copy's memory is a twentieth of the run."""
+    """m for a run of that many steps, max(0, min(.999, 1 - 20 / steps)): the copy's memory is a twentieth of
+    the run.
+    """
     return max(0.0, min(0.999, 1.0 - 20.0 / max(steps, 1)))
 
 
 def half_life(m: float) -> float:
     """Steps after which a weight's share in the copy has halved."""
-    return float("inf") if m >= 1 else 0.0 if m <= 0 else float(torch.tensor(0.5).log() / torch.tensor(m).log())
+    return (
+        float("inf") if m >= 1 else 0.0 if m <= 0 else float(torch.tensor(0.5).log() / torch.tensor(m).log())
+    )
 
 
 @torch.no_grad()
 def update(copied: nn.Module, source: nn.Module, m: float) -> None:
-    """theta_k <- m theta_k + (1 - m) theta_q in fp32; buffers (BatchNorm statistics) are taken over as they are.
+    """theta_k <- m theta_k + (1 - m) theta_q in fp32; buffers (BatchNorm statistics) are taken over as they
+    are.
 
-    A bf16 or fp16 copy would drift: moving from 0 towards a constant .5 with m = .999 for 3000 steps gives .475 in fp32,
-    .366 in fp16 and .250 in bf16.
+    A bf16 or fp16 copy would drift: moving from 0 towards a constant .5 with m = .999 for 3000 steps gives
+    .475 in fp32, .366 in fp16 and .250 in bf16.
     """
-    keys = [p for p, q in zip(copied.parameters(), source.parameters()) if q.requires_grad]
-    queries = [q.detach().to(p.dtype) for p, q in zip(keys, (q for q in source.parameters() if q.requires_grad))]
+    pairs = zip(copied.parameters(), source.parameters(), strict=True)
+    learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]  # the rest never moves
+    keys: list[Tensor] = [key for key, _ in learning]
     if keys:
-        torch._foreach_lerp_(keys, queries, 1.0 - m)
-    for kept, now in zip(copied.buffers(), source.buffers()):
+        torch._foreach_lerp_(keys, [query.to(key.dtype) for key, query in learning], 1.0 - m)
+    for kept, now in zip(copied.buffers(), source.buffers(), strict=True):
         kept.copy_(now)
 
 
 class MomentumEncoder(nn.Module, Generic[M]):
     """A copy of an encoder in fp32 that has no gradient and is always in evaluation mode.
 
-    Evaluation mode is the policy for both keys: no dropout, stored BatchNorm statistics, so the same input gives the same
-    key. (The authors' release runs one key encoder with dropout and the other without.)
+    Evaluation mode is the policy for both keys: no dropout, stored BatchNorm statistics, so the same input
+    gives the same key. (The authors' release runs one key encoder with dropout and the other without.)
     """
 
     def __init__(self, encoder: M) -> None:

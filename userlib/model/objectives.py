@@ -1,7 +1,7 @@
 """What is minimised: the Unified Training Objective (UTO), and beside it the hinge of VSE++ and InfoNCE.
 
-Each is written once for a row: a query's positive score against its negatives. The batch part and the queue part call the
-same rows. All of it runs in fp32, whatever the embeddings came in.
+Each is written once for a row: a query's positive score against its negatives. The batch part and the queue
+part call the same rows. All of it runs in fp32, whatever the embeddings came in.
 """
 
 import math
@@ -17,8 +17,8 @@ from userlib.errors import UserError
 def pull(positive: Tensor, *, live: bool = True) -> Tensor:
     """UTO's positive part, -log(1 + relu(s+)): positive (B,) -> (B,).
 
-    It has no gradient at s+ <= 0, so a start with all positives below zero is dead. The live form continues it below zero as
-    a straight line of the same slope, -s+.
+    It has no gradient at s+ <= 0, so a start with all positives below zero is dead. The live form continues
+    it below zero as a straight line of the same slope, -s+.
     """
     if not live:
         return -torch.log1p(positive.relu())
@@ -28,8 +28,9 @@ def pull(positive: Tensor, *, live: bool = True) -> Tensor:
 def push(negatives: Tensor, excluded: Tensor | None, *, mu: float, gamma: float) -> Tensor:
     """UTO's negative part, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
 
-    excluded (B,K) is True where a score is no negative. It is applied last, after the scaling: a row with nothing left is
-    exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of exponentials does at mu = 200.
+    excluded (B,K) is True where a score is no negative. It is applied last, after the scaling: a row with
+    nothing left is exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of
+    exponentials does at mu = 200.
     """
     scaled = mu * (negatives.float() - gamma)
     if excluded is not None:
@@ -39,8 +40,12 @@ def push(negatives: Tensor, excluded: Tensor | None, *, mu: float, gamma: float)
     return F.softplus(torch.logsumexp(scaled, dim=1)) / mu
 
 
-def hinge(positive: Tensor, negatives: Tensor, excluded: Tensor | None, *, margin: float, hardest: bool) -> Tensor:
-    """VSE++: sum or maximum over negatives of [margin - s+ + s_j]_+; (B,), (B,K) -> (B,)  (Faghri et al., BMVC 2018)."""
+def hinge(
+    positive: Tensor, negatives: Tensor, excluded: Tensor | None, *, margin: float, hardest: bool
+) -> Tensor:
+    """VSE++: sum or maximum over negatives of [margin - s+ + s_j]_+; (B,), (B,K) -> (B,)  (Faghri et al.,
+    BMVC 2018).
+    """
     cost = (margin - positive.float().unsqueeze(1) + negatives.float()).relu()
     if excluded is not None:
         cost = cost.masked_fill(excluded, 0.0)
@@ -67,12 +72,16 @@ def row_loss(config: ObjectiveConfig, positive: Tensor, negatives: Tensor, exclu
     if config.name == "infonce":
         return infonce(positive, negatives, excluded, temperature=config.temperature)
     if config.name in ("hinge-sum", "hinge-hardest"):
-        return hinge(positive, negatives, excluded, margin=config.margin, hardest=config.name == "hinge-hardest")
+        return hinge(
+            positive, negatives, excluded, margin=config.margin, hardest=config.name == "hinge-hardest"
+        )
     raise UserError(f"the objective is {config.name!r}; it must be uto, hinge-sum, hinge-hardest or infonce.")
 
 
 def same_image(ids: Tensor) -> Tensor:
-    """ids (B,) of the pictures -> (B,B) True where two rows are captions of one picture, the diagonal included."""
+    """ids (B,) of the pictures -> (B,B) True where two rows are captions of one picture, the diagonal
+    included.
+    """
     return ids.unsqueeze(0) == ids.unsqueeze(1)
 
 
@@ -90,12 +99,20 @@ def batch_loss(config: ObjectiveConfig, scores: Tensor, ids: Tensor) -> Tensor:
     return rows.mean()
 
 
-def queue_loss(config: ObjectiveConfig, positive_texts: Tensor, positive_images: Tensor, text_scores: Tensor,
-               image_scores: Tensor, excluded: Tensor) -> Tensor:
+def queue_loss(
+    config: ObjectiveConfig,
+    positive_texts: Tensor,
+    positive_images: Tensor,
+    text_scores: Tensor,
+    image_scores: Tensor,
+    excluded: Tensor,
+) -> Tensor:
     """L_q -> scalar: picture queries against caption keys, and caption queries against picture keys.
 
-    positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~ momentum keys), text_scores (B,K) = v_i . T_k,
-    image_scores (B,K) = t_i . V_k, excluded (B,K).
+    positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~ momentum keys), text_scores (B,K) =
+    v_i . T_k, image_scores (B,K) = t_i . V_k, excluded (B,K).
     """
-    return (row_loss(config, positive_texts, text_scores, excluded)
-            + row_loss(config, positive_images, image_scores, excluded)).mean()
+    return (
+        row_loss(config, positive_texts, text_scores, excluded)
+        + row_loss(config, positive_images, image_scores, excluded)
+    ).mean()

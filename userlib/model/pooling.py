@@ -42,9 +42,13 @@ class MaxPool(nn.Module):
 
 
 def position_codes(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
-    """Sinusoidal codes of the positions 1..count -> (count, width): sines in the even columns, cosines in the odd."""
+    """Sinusoidal codes of the positions 1..count -> (count, width): sines in the even columns, cosines in the
+    odd.
+    """
     positions = torch.arange(1, count + 1, device=device, dtype=torch.float32).unsqueeze(1)
-    rates = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10000.0) / width))
+    rates = torch.exp(
+        torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10000.0) / width)
+    )
     angles = positions * rates  # (count, width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
@@ -52,8 +56,8 @@ def position_codes(count: int, width: int, *, device: torch.device | None = None
 class GPO(nn.Module):
     """Sorts each channel over the set in descending order and sums the ranks with learned weights.
 
-    The weights come from a BiGRU over position codes and depend on the set's size alone, so they are computed once for
-    each size that occurs in a batch.
+    The weights come from a BiGRU over position codes and depend on the set's size alone, so they are computed
+    once for each size that occurs in a batch.
     """
 
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
@@ -70,8 +74,9 @@ class GPO(nn.Module):
             if len(sizes) == 1:  # every set full: no padding, nothing to pack
                 states, _ = self.gru(codes.unsqueeze(0))
             else:
-                packed = pack_padded_sequence(codes.expand(len(sizes), -1, -1), sizes.cpu(), batch_first=True,
-                                              enforce_sorted=False)
+                packed = pack_padded_sequence(
+                    codes.expand(len(sizes), -1, -1), sizes.cpu(), batch_first=True, enforce_sorted=False
+                )
                 states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
             forward, backward = states.chunk(2, dim=-1)
             scores = self.score((forward + backward) / 2).squeeze(-1)  # (U, longest)

@@ -11,9 +11,9 @@ EMPTY = -1  # the picture number of a slot that no key has filled yet
 class DualQueue(nn.Module):
     """K picture keys and K caption keys with the number of the picture that each belongs to.
 
-    Everything is a buffer, so a checkpoint holds it and every rank can be compared. Slots start empty (number -1) and
-    count as nothing until they are filled; K need not be a multiple of the batch, and a batch larger than K leaves its last
-    K keys.
+    Everything is a buffer, so a checkpoint holds it and every rank can be compared. Slots start empty (number
+    -1) and count as nothing until they are filled; K need not be a multiple of the batch, and a batch larger
+    than K leaves its last K keys.
 
     Raises UserError where K is negative or a checkpoint holds another K.
     """
@@ -48,7 +48,9 @@ class DualQueue(nn.Module):
         return (self.clock - self.born)[self.ids != EMPTY]
 
     def excluded(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
-        """ids (B,) of the queries' pictures -> (B,K) True where a key is no negative: empty, or of the query's picture."""
+        """ids (B,) of the queries' pictures -> (B,K) True where a key is no negative: empty, or of the
+        query's picture.
+        """
         empty = (self.ids == EMPTY).unsqueeze(0)
         if not same_image:
             return empty.expand(len(ids), -1)
@@ -56,13 +58,17 @@ class DualQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, images: Tensor, texts: Tensor, ids: Tensor) -> None:
-        """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays valid."""
+        """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays
+        valid.
+        """
         self.clock += 1
         if self.size == 0:
             return
         if not len(images) == len(texts) == len(ids):
-            raise UserError(f"{len(images)} picture keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
-                            "together; the three must be equally many.")
+            raise UserError(
+                f"{len(images)} picture keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
+                "together; the three must be equally many."
+            )
         skipped = max(0, len(ids) - self.size)
         slots = (self.pointer + torch.arange(skipped, len(ids), device=self.ids.device)) % self.size
         self.images = self.images.index_copy(0, slots, images[skipped:].to(self.images.dtype))
@@ -75,6 +81,8 @@ class DualQueue(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         saved = state_dict.get(prefix + "ids")
         if saved is not None and len(saved) != self.size:
-            raise UserError(f"the checkpoint's queue holds {len(saved)} keys and the model's {self.size}; set queue_size to "
-                            f"{len(saved)}, or load an inference checkpoint, which holds no queue.")
+            raise UserError(
+                f"the checkpoint's queue holds {len(saved)} keys and the model's {self.size}; set "
+                f"queue_size to {len(saved)}, or load an inference checkpoint, which holds no queue."
+            )
         super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]

@@ -28,8 +28,10 @@ class Output:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all ranks in rank order. The gradient of one's own rows comes back times the number of ranks, which the
-    averaging of gradients over ranks then takes off again: the sum equals one process on the joined batch."""
+    """Rows of all ranks in rank order. The gradient of one's own rows comes back times the number of ranks,
+    which the averaging of gradients over ranks then takes off again: the sum equals one process on the
+    joined batch.
+    """
 
     @staticmethod
     def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
@@ -40,7 +42,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
         count = len(grad) // dist.get_world_size()
-        return grad[dist.get_rank() * count:][:count] * dist.get_world_size()
+        return grad[dist.get_rank() * count :][:count] * dist.get_world_size()
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -53,22 +55,31 @@ def gather(rows: Tensor) -> Tensor:
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     if len({int(count) for count in counts}) > 1:
-        raise UserError(f"the ranks hold {[int(count) for count in counts]} rows of one batch; they must hold equally many. "
-                        "Drop the last, incomplete batch.")
+        raise UserError(
+            f"the ranks hold {[int(count) for count in counts]} rows of one batch; they must hold equally "
+            "many. Drop the last, incomplete batch."
+        )
     return _Gather.apply(rows)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Encoders(nn.Module):
     """An image and a text encoder into one space: all that search and evaluation need."""
 
-    def __init__(self, config: ModelConfig, *, image_encoder: ImageEncoder | None = None,
-                 text_encoder: TextEncoder | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        image_encoder: ImageEncoder | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.image_encoder = image_encoder or ImageEncoder(config)
         self.text_encoder = text_encoder or TextEncoder(config)
 
-    def encode_images(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+    def encode_images(
+        self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
+    ) -> Tensor:
         """tokens (B,R,D), mask (B,R), guide (B,G) -> (B,E) of unit length."""
         return self.image_encoder(tokens, mask, guide)  # type: ignore[no-any-return]
 
@@ -77,7 +88,9 @@ class Encoders(nn.Module):
         return self.text_encoder(words, word_mask)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def attention(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> dict[str, Tensor]:
+    def attention(
+        self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Where each guide looks: {"self", "clip"} -> a (B,R), and "self weights" -> SGE's w (B,R)."""
         encoder = self.image_encoder
         regions = encoder.regions_of(tokens)
@@ -90,9 +103,9 @@ class Encoders(nn.Module):
 class USER(Encoders):
     """The full model (Zhang et al., IEEE TIP 2024).
 
-    `model(batch)` follows the encoders with the momentum copies, computes both losses, then enqueues both keys. In
-    evaluation mode it does the losses alone. `queue_size` None means no queue and no momentum copies (L_q absent); 0 keeps
-    L_q with the momentum positive and no negative.
+    `model(batch)` follows the encoders with the momentum copies, computes both losses, then enqueues both
+    keys. In evaluation mode it does the losses alone. `queue_size` None means no queue and no momentum copies
+    (L_q absent); 0 keeps L_q with the momentum positive and no negative.
     """
 
     def __init__(self, model: ModelConfig, objective: ObjectiveConfig | None = None) -> None:
@@ -106,7 +119,9 @@ class USER(Encoders):
 
     def averaged(self) -> Encoders:
         """The momentum copies as encoders of their own: an average over the run's last steps."""
-        return Encoders(self.config, image_encoder=self.image_keys.encoder, text_encoder=self.text_keys.encoder)
+        return Encoders(
+            self.config, image_encoder=self.image_keys.encoder, text_encoder=self.text_keys.encoder
+        )
 
     def start(self, tokens: Tensor, mask: Tensor | None = None) -> None:
         """Before the first step: the learned strengths from the first training pictures, tokens (B,R,D)."""
@@ -120,19 +135,23 @@ class USER(Encoders):
     def follow(self) -> None:
         """theta_k <- m theta_k + (1 - m) theta_q, both encoders; m must be set by then."""
         if self.config.momentum is None:
-            raise UserError("momentum is not set; give it in ModelConfig, or let a run fill it in from its length.")
+            raise UserError(
+                "momentum is not set; give it in ModelConfig, or let a run fill it in from its length."
+            )
         self.image_keys.follow(self.image_encoder, self.config.momentum)
         self.text_keys.follow(self.text_encoder, self.config.momentum)
 
     def forward(self, batch: Batch, *, count_queue: bool = True) -> Output:
-        """One batch -> Output. count_queue False: keys are enqueued and count as no negatives yet (warm-up)."""
+        """One batch -> Output. count_queue False (warm-up): keys are enqueued, none is a negative."""
         images = self.encode_images(batch.tokens, batch.token_mask, batch.guide)
         texts = self.encode_captions(batch.words, batch.word_mask)
         with torch.autocast(images.device.type, enabled=False):
             all_images, all_texts, all_ids = gather(images), gather(texts), gather(batch.image_ids)
             loss_b = batch_loss(self.objective, all_images @ all_texts.t(), all_ids)
         if self.queue is None:
-            return Output(self.objective.loss_weight * loss_b, loss_b.detach(), None, images.detach(), texts.detach(), 0)
+            return Output(
+                self.objective.loss_weight * loss_b, loss_b.detach(), None, images.detach(), texts.detach(), 0
+            )
         if self.training:
             self.follow()
         image_keys = self.image_keys(batch.tokens, batch.token_mask, batch.guide)
@@ -144,8 +163,13 @@ class USER(Encoders):
             excluded = torch.ones_like(excluded)
         with torch.autocast(images.device.type, enabled=False):
             loss_q = queue_loss(
-                self.objective, (images * text_keys).sum(1), (texts * image_keys).sum(1), images @ queue.texts.t(),
-                texts @ queue.images.t(), excluded)
+                self.objective,
+                (images * text_keys).sum(1),
+                (texts * image_keys).sum(1),
+                images @ queue.texts.t(),
+                texts @ queue.images.t(),
+                excluded,
+            )
         loss = self.objective.loss_weight * loss_b + loss_q
         if self.training:
             queue.enqueue(gather(image_keys), gather(text_keys), all_ids)
@@ -155,8 +179,8 @@ class USER(Encoders):
 def collapse_signs(images: Tensor, texts: Tensor) -> tuple[float, float]:
     """Mean unpaired cosine and effective rank of embeddings images (B,E) and texts (B,E) of pairs in order.
 
-    The effective rank is the exponential of the entropy of the normalised singular values of the picture embeddings less
-    their mean: near 1 when all pictures share one line, near B or E when they spread.
+    The effective rank is the exponential of the entropy of the normalised singular values of the picture
+    embeddings less their mean: near 1 when all pictures share one line, near B or E when they spread.
     """
     scores = images.float() @ texts.float().t()
     count = len(scores)

@@ -1,4 +1,5 @@
-"""Training: one loop for a notebook, a CPU, one GPU and many processes; it resumes bit-equal and warns of collapse.
+"""Training: one loop for a notebook, a CPU, one GPU and many processes; it resumes bit-equal and warns of
+collapse.
 
 prepared = prepare(preset("scenes"))
 run = fit(prepared, out=Path("runs/first"))
@@ -25,7 +26,14 @@ from userlib.model.user import USER, Encoders, Output
 from userlib.progress import Progress
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.training.preparing import Prepared, total_steps
-from userlib.training.schedule import batches, make_optimizer, optimizer_tensors, rate, restore_optimizer, step_seed
+from userlib.training.schedule import (
+    batches,
+    make_optimizer,
+    optimizer_tensors,
+    rate,
+    restore_optimizer,
+    step_seed,
+)
 from userlib.training.watching import alarm, evaluate_now, key_age, strengths_now
 
 if TYPE_CHECKING:
@@ -65,13 +73,20 @@ class Run:
         return pd.DataFrame(self.rows)
 
 
-def fit(prepared: Prepared, *, out: Path | None = None, resume: bool = False, stop_at: int | None = None,
-        progress: bool = True) -> Run:
+def fit(
+    prepared: Prepared,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    stop_at: int | None = None,
+    progress: bool = True,
+) -> Run:
     """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`.
 
-    stop_at ends after that many steps as an interruption would (Ctrl-C does the same): a checkpoint is written and
-    `resume=True` goes on from there, bit-equal to a run that was never stopped. Raises UserError where `out` holds a run
-    already and resume is False, or when the loss is no longer finite, and CollapseError by the alarm.
+    stop_at ends after that many steps as an interruption would (Ctrl-C does the same): a checkpoint is
+    written and `resume=True` goes on from there, bit-equal to a run that was never stopped. Raises UserError
+    where `out` holds a run already and resume is False, or when the loss is no longer finite, and
+    CollapseError by the alarm.
     """
     return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
 
@@ -111,8 +126,13 @@ class _Fit:
         try:
             with Progress(self.total, "training", show=progress and main) as shown:
                 shown.step(state.step)
-                for batch in batches(self.prepared, state.step, last, self.accelerator.process_index,
-                                     self.accelerator.num_processes):
+                for batch in batches(
+                    self.prepared,
+                    state.step,
+                    last,
+                    self.accelerator.process_index,
+                    self.accelerator.num_processes,
+                ):
                     output = self.step(batch)
                     shown.step()
                     if state.step % self.every == 0 or state.step == self.total:
@@ -134,7 +154,9 @@ class _Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.lr * group["factor"] * rate(step, self.total, self.training)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-            output: Output = self.wrapped(batch.to(self.device), count_queue=step >= self.training.warmup * self.total)
+            output: Output = self.wrapped(
+                batch.to(self.device), count_queue=step >= self.training.warmup * self.total
+            )
         self.accelerator.backward(output.loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
@@ -147,14 +169,20 @@ class _Fit:
         state = self.state
         loss = float(output.loss.detach())
         if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} at step {state.step}; use a lower learning rate. The last checkpoint is kept.")
+            raise UserError(
+                f"the loss is {loss} at step {state.step}; use a lower learning rate. The last checkpoint "
+                "is kept."
+            )
         encoders = self.model.averaged() if self.training.averaged else self.model
         row = {
-            "step": float(state.step), "epoch": state.step / self.per_epoch, "loss": loss,
+            "step": float(state.step),
+            "epoch": state.step / self.per_epoch,
+            "loss": loss,
             "batch_loss": float(output.batch_loss),
             "queue_loss": math.nan if output.queue_loss is None else float(output.queue_loss),
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
-            "masked_keys": float(output.masked_keys), "key_age": key_age(self.model),
+            "masked_keys": float(output.masked_keys),
+            "key_age": key_age(self.model),
             **strengths_now(self.model, self.sample.to(self.device)),
             **evaluate_now(encoders, self.prepared.select, str(self.device)),
         }
@@ -165,19 +193,32 @@ class _Fit:
             if self.out is None:
                 self.best = copy.deepcopy(_encoder_state(encoders))
             elif self.accelerator.is_main_process:
-                save_model(self.out / f"best-{state.step:08d}", encoders, self.prepared.tokenizer, self.config,
-                           facts_of(self.prepared, row))
+                save_model(
+                    self.out / f"best-{state.step:08d}",
+                    encoders,
+                    self.prepared.tokenizer,
+                    self.config,
+                    facts_of(self.prepared, row),
+                )
         return row
 
     def save(self) -> None:
-        """Everything a bit-equal resume needs, beside; then run.json is turned to it and older ones are removed."""
+        """Everything a bit-equal resume needs, beside; then run.json is turned to it and older ones are
+        removed.
+        """
         if self.out is None or not self.accelerator.is_main_process:
             return
         state = self.state
         name = f"step-{state.step:08d}"
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | optimizer_tensors(self.optimizer)
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | optimizer_tensors(
+            self.optimizer
+        )
         seconds = state.seconds + time.monotonic() - self.began
-        write_bundle(self.out / name, tensors, {"config": to_json(self.config), "state": {**vars(state), "seconds": seconds}})
+        write_bundle(
+            self.out / name,
+            tensors,
+            {"config": to_json(self.config), "state": {**vars(state), "seconds": seconds}},
+        )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
         write_json(self.out / "run.json", {"last": name, **best})
         clean(self.out)
@@ -187,7 +228,9 @@ class _Fit:
         if self.out is None or not (self.out / "run.json").is_file():
             return None
         if not resume:
-            raise UserError(f"{self.out} already holds a run; add --resume to go on with it, or give another --out.")
+            raise UserError(
+                f"{self.out} already holds a run; add --resume to go on with it, or give another --out."
+            )
         return read_bundle(pointed(self.out, "last"))
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
@@ -196,56 +239,90 @@ class _Fit:
         for part, settings in now.items():
             for key, value in settings.items():
                 if then.get(part, {}).get(key) != value:
-                    raise UserError(f"{part}.{key} is {value!r} and the run to resume has {then.get(part, {}).get(key)!r}; "
-                                    "resume with the same settings, or give another --out.")
+                    raise UserError(
+                        f"{part}.{key} is {value!r} and the run to resume has "
+                        f"{then.get(part, {}).get(key)!r}; resume with the same settings, or give another "
+                        "--out."
+                    )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         fit_state(self.model, model, where=str(self.out))
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
         self.state = State(**documents["state"])
 
     def finish(self) -> Run:
-        encoders = self.model.averaged() if self.training.averaged else Encoders(
-            self.config.model, image_encoder=self.model.image_encoder, text_encoder=self.model.text_encoder)
+        encoders = (
+            self.model.averaged()
+            if self.training.averaged
+            else Encoders(
+                self.config.model,
+                image_encoder=self.model.image_encoder,
+                text_encoder=self.model.text_encoder,
+            )
+        )
         if self.out is not None and self.state.best_step:
             encoders = load_model(self.out, device=str(self.device)).model
         elif self.best:
             encoders = copy.deepcopy(encoders)
             encoders.load_state_dict(self.best)
         self.model.eval()
-        return Run(self.model, encoders.eval(), self.prepared.tokenizer, self.config, self.state.rows,
-                   self.state.seconds + time.monotonic() - self.began, self.state.step == self.total, self.out)
+        return Run(
+            self.model,
+            encoders.eval(),
+            self.prepared.tokenizer,
+            self.config,
+            self.state.rows,
+            self.state.seconds + time.monotonic() - self.began,
+            self.state.step == self.total,
+            self.out,
+        )
 
 
 def _encoder_state(encoders: Encoders) -> dict[str, Tensor]:
-    return {k: v for k, v in encoders.state_dict().items() if k.startswith(("image_encoder.", "text_encoder."))}
+    return {
+        k: v for k, v in encoders.state_dict().items() if k.startswith(("image_encoder.", "text_encoder."))
+    }
 
 
 def make_accelerator(config: Config) -> "Accelerator":
     """The device and the processes of this run. Raises UserError where they do not go with its settings.
 
-    Precision is the loop's own: bf16 needs no loss scaling, and accelerate fixes its precision once a process.
+    Precision is the loop's own: bf16 needs no loss scaling, and accelerate fixes its precision once a
+    process.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=config.model.text == "clip")
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=config.model.text == "clip"
+    )
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
     if accelerator.num_processes > 1:
         if config.model.norm == "batch" and accelerator.device.type == "cpu":
-            raise UserError(f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is shared; "
-                            "use norm layer, one process, or GPUs.")
+            raise UserError(
+                f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is "
+                "shared; use norm layer, one process, or GPUs."
+            )
         if config.training.batch % accelerator.num_processes:
-            raise UserError(f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; it must "
-                            "be a multiple of them.")
+            raise UserError(
+                f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; "
+                "it must be a multiple of them."
+            )
     return accelerator
 
 
 def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
     """What an inference checkpoint remembers of its run."""
-    facts: dict[str, Any] = {"data": prepared.config.data.data, "fingerprint": prepared.fingerprint, "selected": row,
-                             "provenance": provenance(), "peak_memory_mb": peak_memory_mb()}
+    facts: dict[str, Any] = {
+        "data": prepared.config.data.data,
+        "fingerprint": prepared.fingerprint,
+        "selected": row,
+        "provenance": provenance(),
+        "peak_memory_mb": peak_memory_mb(),
+    }
     guide = prepared.train.features.guide
-    if guide is not None:  # how far from the train pictures' mean a picture may lie before it is called foreign
+    if (
+        guide is not None
+    ):  # how far from the train pictures' mean a picture may lie before it is called foreign
         unit = guide / np.linalg.norm(guide, axis=1, keepdims=True).clip(1e-12)
         mean = unit.mean(0)
         facts["guide_mean"] = [round(float(v), 6) for v in mean]

@@ -25,22 +25,41 @@ class Prepared:
     fingerprint: str  # of the data
 
 
-def pairs_of(config: Config, split: Split, tokenizer: Tokenizer, *, mirrored: bool = False,
-             progress: bool = True, device: str = "cpu") -> PairData:
+def pairs_of(
+    config: Config,
+    split: Split,
+    tokenizer: Tokenizer,
+    *,
+    mirrored: bool = False,
+    progress: bool = True,
+    device: str = "cpu",
+) -> PairData:
     """Tokens and numbered captions of one split, made as the configuration says."""
     data = config.data
-    features = extract(split, tokens=data.tokens, token_weights=Path(data.token_weights) if data.token_weights else None,
-                       guide=data.guide, mirrored=mirrored, progress=progress, device=device)
+    features = extract(
+        split,
+        tokens=data.tokens,
+        token_weights=Path(data.token_weights) if data.token_weights else None,
+        guide=data.guide,
+        mirrored=mirrored,
+        progress=progress,
+        device=device,
+    )
     return PairData(split, features, tokenizer)
 
 
 def splits_of(config: Config) -> RetrievalData:
-    """The run's data with the selection slice held out: RetrievalData with train, the split to select on and the rest."""
+    """The run's data with the selection slice held out: RetrievalData with train, the split to select on and
+    the rest.
+    """
     data = load_data(config.data.data, sizes=config.data.sizes)
     name, _, count = config.data.select.partition(":")
     if count:
         if not count.isdigit() or not int(count):
-            raise UserError(f"select is {config.data.select!r}; it must be a split's name, or SPLIT:COUNT such as train:500.")
+            raise UserError(
+                f"select is {config.data.select!r}; it must be a split's name, or SPLIT:COUNT such as "
+                "train:500."
+            )
         data = data.hold_out(name, int(count), seed=0)
     return data
 
@@ -51,13 +70,19 @@ def select_name(config: Config) -> str:
 
 
 def prepare(config: Config, *, progress: bool = True) -> Prepared:
-    """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the open settings."""
+    """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the
+    open settings.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = splits_of(config)
     train_split = data.split("train")
     kind = {"gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
-    tokenizer = make_tokenizer(kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model)
-    train = pairs_of(config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device)
+    tokenizer = make_tokenizer(
+        kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
+    )
+    train = pairs_of(
+        config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device
+    )
     select = pairs_of(config, data.split(select_name(config)), tokenizer, progress=progress, device=device)
     report = None
     if config.data.report is not None:
@@ -65,11 +90,17 @@ def prepare(config: Config, *, progress: bool = True) -> Prepared:
     features = train.features
     steps = total_steps(config.training, len(train))
     model = replace(
-        config.model, regions=features.tokens.shape[1], token_width=features.tokens.shape[2],
-        guide_width=None if features.guide is None else features.guide.shape[1], vocab_size=tokenizer.vocab_size,
-        momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum)
+        config.model,
+        regions=features.tokens.shape[1],
+        token_width=features.tokens.shape[2],
+        guide_width=None if features.guide is None else features.guide.shape[1],
+        vocab_size=tokenizer.vocab_size,
+        momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum,
+    )
     training = replace(config.training, precision=precision_of(config.training.precision))
-    return Prepared(replace(config, model=model, training=training), train, select, report, tokenizer, data.fingerprint)
+    return Prepared(
+        replace(config, model=model, training=training), train, select, report, tokenizer, data.fingerprint
+    )
 
 
 def precision_of(wanted: str) -> str:
@@ -84,5 +115,8 @@ def precision_of(wanted: str) -> str:
 def total_steps(training: TrainingConfig, captions: int) -> int:
     """Steps of the whole run. Raises UserError where the captions do not fill one batch."""
     if captions < training.batch:
-        raise UserError(f"the train split has {captions} captions and the batch is {training.batch}; give a smaller --batch.")
+        raise UserError(
+            f"the train split has {captions} captions and the batch is {training.batch}; give a smaller "
+            "--batch."
+        )
     return training.steps if training.steps is not None else training.epochs * (captions // training.batch)

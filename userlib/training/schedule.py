@@ -1,7 +1,7 @@
 """What happens at which step: the learning rate, the batches, the optimizer's groups and state.
 
-The order of the data and every random draw of a step follow from the seed and the step's number alone, so a resumed run
-needs no saved generator: it draws what the whole run would have drawn.
+The order of the data and every random draw of a step follow from the seed and the step's number alone, so a
+resumed run needs no saved generator: it draws what the whole run would have drawn.
 """
 
 import math
@@ -31,11 +31,13 @@ def rate(step: int, total: int, training: TrainingConfig) -> float:
 
 
 def rows_of_step(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
-    """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is dropped."""
+    """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is
+    dropped.
+    """
     per_epoch = captions // training.batch
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([training.seed, 1, epoch]).permutation(captions)
-    return order[place * training.batch:][:training.batch]
+    return order[place * training.batch :][: training.batch]
 
 
 def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
@@ -44,9 +46,13 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
     share = training.batch // ranks_
 
     def read(step: int) -> Batch:
-        rows = rows_of_step(step, len(train), training)[rank * share:][:share]
-        return train.batch(rows, rng=np.random.default_rng([training.seed, 2, step, rank]), word_drop=training.word_drop,
-                           region_drop=training.region_drop)
+        rows = rows_of_step(step, len(train), training)[rank * share :][:share]
+        return train.batch(
+            rows,
+            rng=np.random.default_rng([training.seed, 2, step, rank]),
+            word_drop=training.word_drop,
+            region_drop=training.region_drop,
+        )
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(read, start)
@@ -58,21 +64,30 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
 
 
 def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with three rates: the strengths (10 x, no decay), a pretrained text network (text_lr x), and the rest."""
+    """AdamW with three rates: the strengths (10 x, no decay), a pretrained text network (text_lr x), and the
+    rest.
+    """
     sigma = [p for n, p in model.named_parameters() if n.endswith("sigma") and p.requires_grad]
     text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
     apart = {id(p) for p in sigma + text}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
-    groups = [{"params": rest, "factor": 1.0}, {"params": text, "factor": training.text_lr},
-              {"params": sigma, "factor": 10.0, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=training.lr, weight_decay=training.weight_decay,
-                             fused=True)
+    groups = [
+        {"params": rest, "factor": 1.0},
+        {"params": text, "factor": training.text_lr},
+        {"params": sigma, "factor": 10.0, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=training.lr, weight_decay=training.weight_decay, fused=True
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """AdamW's state as flat tensors, "optimizer.<parameter>.<what>"."""
-    return {f"optimizer.{index}.{what}": value for index, state in optimizer.state_dict()["state"].items()
-            for what, value in state.items()}
+    return {
+        f"optimizer.{index}.{what}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for what, value in state.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -17,36 +17,50 @@ class CollapseError(UserError):
 
 @torch.no_grad()
 def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, float]:
-    """The table of the selection split and the two signs of collapse, on its first 512 pictures and their first captions."""
+    """The table of the selection split and the two signs of collapse, on its first 512 pictures and their
+    first captions.
+    """
     images, texts = embed(encoders, pairs, device=device)
     metrics = recalls(ranks(images, texts, pairs.image_of)).as_dict()
     _, first = np.unique(pairs.image_of, return_index=True)
     first = first[:512]
-    unpaired, effective = collapse_signs(torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first]))
+    unpaired, effective = collapse_signs(
+        torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
+    )
     return {**metrics, "unpaired_cosine": unpaired, "effective_rank": effective}
 
 
 def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
-    """s of each guide and the residual's size beside the regions', ||s a g|| / ||V||, on a sample of pictures."""
+    """s of each guide and the residual's size beside the regions', ||s a g|| / ||V||, on a sample of
+    pictures.
+    """
     size = float(model.image_encoder.regions_of(sample).float().flatten(1).norm(dim=1).mean())
     found: dict[str, float] = {}
     for name, strength in model.image_encoder.enhancement.strengths().items():
         s = float(strength().detach())
-        found |= {f"strength_{name}": s, f"residual_{name}": s / size, f"strength_{name}_at_end": float(strength.at_end())}
+        found |= {
+            f"strength_{name}": s,
+            f"residual_{name}": s / size,
+            f"strength_{name}_at_end": float(strength.at_end()),
+        }
     return found
 
 
 def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig) -> None:
-    """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show collapse."""
+    """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show
+    collapse.
+    """
     late = [row for row in rows if row["step"] > max(training.warmup, 0.1) * total]
     if len(late) < 3:
         return
     if all(row["effective_rank"] < 4 or row["unpaired_cosine"] > 0.9 for row in late[-3:]):
         last = late[-1]
         raise CollapseError(
-            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f}, mean unpaired cosine "
-            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. Use the live positive term "
-            "(objective.live true), a lower learning rate or a longer warm-up; the last checkpoint is kept.")
+            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f}, mean unpaired "
+            f"cosine {last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. "
+            "Use the live positive term (objective.live true), a lower learning rate or a longer warm-up; "
+            "the last checkpoint is kept."
+        )
 
 
 def key_age(model: USER) -> float:
