@@ -1,0 +1,16 @@
+"""The embedded world: pictures drawn by code, their captions, and the truth about every pair of them.
+
+    scenes = make_world("test", 1000)
+    scenes.picture(3)       # PIL image, RGB, 128 x 128
+    scenes.captions(3)      # five Captions: text, facts, spans
+    scenes[3]               # the scene graph
+    scenes.masks(3)         # visible pixels of each thing
+"""
+
+from .captions import Caption
+from .graph import Scene, Spot, Thing
+from .truth import Fact, TruthTable, closed_facts, true
+from .world import Scenes, contact_sheet, library_versions, make_world, world_hash
+
+__all__ = ["Caption", "Fact", "Scene", "Scenes", "Spot", "Thing", "TruthTable", "closed_facts", "contact_sheet",
+           "library_versions", "make_world", "true", "world_hash"]  # fmt: skip

@@ -1,0 +1,283 @@
+"""Five captions of a scene, as by five writers: a short one, a teller of events, one for places, a long one, and a lister.
+
+In pretrain all five write the terse captions of terse.py. Every caption is true of its scene by construction: it says only what
+the graph holds, and records what it said as facts (see truth.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .dice import Dice
+from .graph import PLACED, Scene
+from .kinds import KINDS
+from .telling import Telling
+from .terse import tag
+from .truth import Fact, side_of
+from .words import (
+    ACTIONS,
+    NUMBERS,
+    RELATION_PREPOSITIONS,
+    RELATION_VERBS,
+    SETTING_PHRASES,
+    SIDES,
+    SUNNY_DAY,
+    TIME_PHRASES,
+    WEATHER_PHRASES,
+)
+
+CAPTIONS = 5
+
+
+@dataclass(frozen=True)
+class Caption:
+    text: str
+    facts: frozenset[Fact]
+    spans: tuple[tuple[int, int, int], ...]  # (start, end, thing): text[start:end] names scene.things[thing]
+
+
+def write(scene: Scene, seed: str, *, terse: bool = False) -> list[Caption]:
+    """CAPTIONS different captions of the scene."""
+    dice = Dice(f"captions {seed}")
+    out: list[Caption] = []
+    taken: set[str] = set()
+    for n in range(CAPTIONS):
+        for _ in range(20):
+            telling = Telling(scene, dice, terse)
+            text = tag(telling, n) if terse else WRITERS[n](telling)
+            caption = Caption(*telling.finish(text))
+            if caption.text not in taken:
+                break
+        taken.add(caption.text)
+        out.append(caption)
+    return out
+
+
+def acts(scene: Scene) -> list[tuple[int, str, int]]:
+    """The relations that are no mere places."""
+    return [r for r in scene.relations if r[1] not in PLACED]
+
+
+def _where(t: Telling) -> str:
+    t.facts.add(("setting", t.scene.setting))
+    return t.dice.pick(SETTING_PHRASES[t.scene.setting])
+
+
+def _when(t: Telling) -> str:
+    """A phrase for the hour or the weather."""
+    s, dice = t.scene, t.dice
+    if s.weather and (dice.chance(0.6) or s.time == "day"):
+        t.facts.add(("weather", s.weather))
+        if s.weather == "sunny" and s.time == "day":
+            t.facts.add(("time", "day"))
+            return dice.pick(SUNNY_DAY)
+        return dice.pick(WEATHER_PHRASES[s.weather])
+    t.facts.add(("time", s.time))
+    return dice.pick(TIME_PHRASES[s.time])
+
+
+def _setting(t: Telling, chance: float, when: float = 0.25) -> str:
+    """" in the park", " at night", both or nothing, with a space before."""
+    out = f" {_where(t)}" if t.dice.chance(chance) else ""
+    return out + (f" {_when(t)}" if t.dice.chance(when) else "")
+
+
+def _form(t: Telling, i: int, forms: tuple[str, str, str], how: str) -> str:
+    """A verb as participle ("ing"), with is or are ("is"), or in the simple present ("s")."""
+    if how == "ing":
+        return forms[0]
+    if how == "is":
+        return f"{'are' if t.plural(i) else 'is'} {forms[0]}"
+    return forms[2] if t.plural(i) else forms[1]
+
+
+def _doing(t: Telling, i: int, how: str) -> str:
+    """What thing i does by itself; its action must not be empty."""
+    t.say(i, action=True)
+    return _form(t, i, t.dice.pick(ACTIONS[t.scene.things[i].action]), how)
+
+
+def _relates(t: Telling, i: int, relation: str, j: int, how: str, *, name: str | None = None) -> str:
+    """The verb or preposition of a relation and its object: "rides a green bicycle"."""
+    words = t.dice.pick(RELATION_VERBS[relation]) if relation in RELATION_VERBS else None
+    if words is not None and relation == "riding" and words[0] == "riding on" and KINDS[t.scene.things[j].kind].family == "vehicle":
+        words = RELATION_VERBS["riding"][0]
+    verb = _form(t, i, words, how) if words else t.dice.pick(RELATION_PREPOSITIONS[relation])
+    if words is None and how != "ing":
+        verb = f"{_being(t, i, how)} {verb}"
+    t.link(i, relation, j)
+    obj = name or t.name(j, colour=t.dice.chance(0.85))
+    return f"{verb} {obj}"
+
+
+def _being(t: Telling, i: int, how: str) -> str:
+    """How a thing is somewhere: "stands", "is"; a word that is no fact."""
+    thing = t.scene.things[i]
+    many = t.plural(i)
+    if KINDS[thing.kind].family in ("person", "animal") and thing.pose == "stand" and t.dice.chance(0.5):
+        if how == "is":
+            return "are standing" if many else "is standing"
+        return "stand" if many else "stands"
+    return "are" if many else "is"
+
+
+def _there(t: Telling, i: int, name: str) -> str:
+    """"there is" or "there are", by what follows: "there is a pair of dogs"."""
+    return "there are" if t.plural(i) and name[1:3] != "a " else "there is"
+
+
+def _main(t: Telling) -> tuple[int, str, int] | None:
+    """A relation to speak of, if there is one."""
+    choice = [r for r in acts(t.scene) if r[1] != "in front of" or t.dice.chance(0.5)]
+    return t.dice.pick(choice) if choice else None
+
+
+def short(t: Telling) -> str:
+    """"A boy riding a green bicycle", "Two brown dogs running in the park"."""
+    main = _main(t)
+    if main and t.dice.chance(0.75):
+        i, relation, j = main
+        out = f"{t.name(i, colour=t.dice.chance(0.75))} {_relates(t, i, relation, j, 'ing')}"
+        return out + _setting(t, 0.25, 0.1)
+    i = t.dice.below(len(t.scene.things))
+    out = t.name(i)
+    if t.scene.things[i].action and t.dice.chance(0.8):
+        out += f" {_doing(t, i, 'ing')}"
+    near = [r for r in t.scene.relations if r[0] == i and r[1] == "next to"]
+    if near and t.dice.chance(0.4):
+        return f"{out} {_relates(t, i, 'next to', near[0][2], 'ing')}"
+    return out + _setting(t, 0.8, 0.3)
+
+
+def event(t: Telling) -> str:
+    """"A man in a red shirt is playing a guitar on the beach"."""
+    main = _main(t)
+    how = t.dice.pick(("is", "s"))
+    if main and t.dice.chance(0.85):
+        i, relation, j = main
+        out = f"{t.name(i)} {_relates(t, i, relation, j, how)}"
+        more = [r for r in acts(t.scene) if r[0] == i and r[1] in ("holding", "wearing") and r[2] != j]
+        if more and relation in RELATION_VERBS and t.dice.chance(0.8):
+            _, second, k = more[0]
+            link, form = t.dice.pick((("while", "ing"), ("and", "ing" if how == "is" else "s")))
+            return f"{out} {link} {_relates(t, i, second, k, form)}"
+        return out + _setting(t, 0.6, 0.2)
+    busy = [i for i, thing in enumerate(t.scene.things) if thing.action]
+    if busy:
+        i = t.dice.pick(busy)
+        out = f"{t.name(i)} {_doing(t, i, how)}"
+        beside = [r for r in t.scene.relations if r[0] == i and r[1] in ("next to", "above")]
+        if beside and t.dice.chance(0.6):
+            _, relation, j = t.dice.pick(beside)
+            t.link(i, relation, j)
+            out += f" {t.dice.pick(RELATION_PREPOSITIONS[relation])} {t.name(j)}"
+            return out + _setting(t, 0.4, 0.1)
+        return out + _setting(t, 0.9, 0.35)
+    i = t.dice.below(len(t.scene.things))
+    return f"{t.name(i)} {_being(t, i, how)} {_where(t)}{_setting(t, 0, 0.5)}"
+
+
+def places(t: Telling) -> str:
+    """"There is a blue car to the left of a tree", "A cat is on the right, and a box is on the left"."""
+    s, dice = t.scene, t.dice
+    spatial = [r for r in s.relations if r[1] in PLACED or r[1] in ("behind", "in front of", "under", "on")]
+    if spatial and dice.chance(0.8):
+        i, relation, j = dice.pick(spatial)
+        first = t.name(i)
+        if dice.chance(0.4):
+            out = f"{_there(t, i, first)} {first} {_relates(t, i, relation, j, 'ing')}"
+        else:
+            out = f"{first} {_relates(t, i, relation, j, dice.pick(('is', 's')))}"
+        return out + _setting(t, 0.35, 0.1)
+    sided = [i for i, thing in enumerate(s.things) if side_of(thing)]
+    if not sided:
+        return event(t)
+    i = dice.pick(sided)
+    first = t.name(i)
+    t.say(i, side=True)
+    where = dice.pick(SIDES[side_of(s.things[i])])
+    others = [j for j in sided if j != i and side_of(s.things[j]) != side_of(s.things[i])]
+    if others and dice.chance(0.75):
+        j = dice.pick(others)
+        second = t.name(j)
+        t.say(j, side=True)
+        there = dice.pick(SIDES[side_of(s.things[j])])
+        if dice.chance(0.5):
+            return f"{where}, {_there(t, i, first)} {first}, and {there}, {_there(t, j, second)} {second}"
+        return f"{first} {'are' if t.plural(i) else 'is'} {where} and {second} {'are' if t.plural(j) else 'is'} {there}"
+    act = f" {_doing(t, i, 'is')}" if s.things[i].action and dice.chance(0.6) else f" {_being(t, i, 's')}"
+    return f"{first}{act} {where}{_setting(t, 0.8, 0.2)}"
+
+
+def long(t: Telling) -> str:
+    """"On a sunny day in the park, a boy rides a bicycle while two dogs run"."""
+    s, dice = t.scene, t.dice
+    opening = f"{_when(t)}, " if dice.chance(0.35) else f"{_where(t)}, " if dice.chance(0.6) else ""
+    main = _main(t)
+    told: set[int] = set()
+    if main:
+        i, relation, j = main
+        out = f"{t.name(i)} {_relates(t, i, relation, j, 's')}"
+        told = {i, j}
+    else:
+        i = dice.below(len(s.things))
+        out = t.name(i)
+        out += f" {_doing(t, i, 's')}" if s.things[i].action else f" {_being(t, i, 's')} {_side_or_where(t, i)}"
+        told = {i}
+    rest = [k for k in range(len(s.things)) if k not in told and not any(k in (a, b) for a, r, b in acts(s) if {a, b} & told)]
+    if rest:
+        k = dice.pick(rest)
+        link = dice.pick((" while ", ", and ", " and "))
+        others = [r for r in acts(s) if r[0] == k and r[2] not in told]
+        near = [r for r in s.relations if r[0] == k and r[2] in told and r[1] in PLACED]
+        second = t.name(k)
+        if others:
+            clause = _relates(t, k, *others[0][1:], "s")
+        elif s.things[k].action:
+            clause = _doing(t, k, "s")
+        elif near:
+            _, relation, j = dice.pick(near)
+            clause = _relates(t, k, relation, j, "s", name=t.again(j))
+        elif side_of(s.things[k]):
+            t.say(k, side=True)
+            clause = f"{_being(t, k, 's')} {dice.pick(SIDES[side_of(s.things[k])])}"
+        else:
+            clause = f"{_being(t, k, 's')} {dice.pick(('close by', 'there too', 'nearby'))}"
+        out += f"{link}{second} {clause}"
+    if not opening or (not rest and dice.chance(0.7)):
+        out += _setting(t, 0.0 if ("setting", s.setting) in t.facts else 0.85, 0.2 if not opening else 0.0)
+    return opening + out
+
+
+def _side_or_where(t: Telling, i: int) -> str:
+    told = ("setting", t.scene.setting) in t.facts
+    if side_of(t.scene.things[i]) and (told or t.dice.chance(0.5)):
+        t.say(i, side=True)
+        return t.dice.pick(SIDES[side_of(t.scene.things[i])])
+    return "there" if told else _where(t)
+
+
+def lister(t: Telling) -> str:
+    """"There are two cats, a ball and a lamp in the bedroom"."""
+    s, dice = t.scene, t.dice
+    number = min(len(s.things), dice.pick((2, 3, 3, 4)))
+    chosen = dice.shuffled(list(range(len(s.things))))[:number]
+    names = [t.name(i, colour=dice.chance(0.8)) for i in chosen]
+    what = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    place = _setting(t, 0.75 if len(names) < 4 else 0.4, 0.25)
+    many = len(chosen) > 1 or t.plural(chosen[0])
+    style = dice.below(4)
+    if style == 0:
+        return f"{_there(t, chosen[0], names[0])} {what}{place}"
+    if style == 1:
+        return f"{dice.pick(('a picture of', 'a drawing of', 'a view of', 'a scene with'))} {what}{place}"
+    if style == 2 and ("setting", s.setting) in t.facts:
+        return f"{what} {'are' if many else 'is'}{place}"
+    return f"{what}{place}"
+
+
+Writer = Callable[[Telling], str]
+WRITERS: tuple[Writer, ...] = (short, event, places, long, lister)
+
+__all__ = ["CAPTIONS", "NUMBERS", "WRITERS", "Caption", "acts", "write"]

@@ -1,0 +1,136 @@
+"""One caption in the making: noun phrases, the facts they state, and the spans that name each thing.
+
+A noun phrase is text between marks (a private character for the thing, another for the end); `finish` takes the marks out and
+returns where they were. Each thing's words in one caption make one fact about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .dice import Dice
+from .graph import Scene, Thing
+from .kinds import CLASS_NOUNS, KINDS
+from .truth import Fact, side_of
+from .words import COLOUR_WORDS, NUMBERS, PATTERN_WORDS, SIZE_WORDS, article
+
+_OPEN, _CLOSE = 0xE000, "\uf8ff"
+
+
+@dataclass
+class Mention:
+    level: str
+    colour: str = ""
+    pattern: str = ""
+    size: str = ""
+    action: str = ""
+    side: str = ""
+
+
+@dataclass
+class Telling:
+    scene: Scene
+    dice: Dice
+    terse: bool = False  # without articles, as in pretrain
+    mentions: dict[int, Mention] = field(default_factory=dict)
+    links: list[tuple[int, str, int]] = field(default_factory=list)
+    facts: set[Fact] = field(default_factory=set)
+
+    def plural(self, i: int) -> bool:
+        return self.scene.things[i].count > 1
+
+    def name(self, i: int, *, colour: bool = True, plain: bool = False) -> str:
+        """The noun phrase of thing i, marked: "two small dogs", "a man in a striped red shirt"."""
+        dice, t = self.dice, self.scene.things[i]
+        kind = KINDS[t.kind]
+        level = t.kind
+        if not plain and len(kind.levels) > 1 and dice.chance(0.07):
+            level = dice.pick(kind.levels[1:])
+        nouns = CLASS_NOUNS[level] if level != t.kind else kind.nouns[0] if dice.chance(0.62) else dice.pick(kind.nouns)
+        said = Mention(level)
+        front: list[str] = []
+        if t.size and not plain and dice.chance(0.85):
+            said.size = t.size
+            front.append(dice.pick(SIZE_WORDS[t.size]))
+        coat: list[str] = []
+        if t.pattern and (colour or dice.chance(0.5)):
+            said.pattern = t.pattern
+            coat.append(dice.pick(PATTERN_WORDS[t.pattern]))
+        if colour:
+            said.colour = t.colour
+            coat.append(dice.pick(COLOUR_WORDS.get(t.colour, (t.colour,))))
+        many = t.count > 1
+        after = ""
+        if coat and kind.outfit:
+            after = self._clothes(t, kind.outfit, coat, bare=len(coat) == 1 and bool(said.colour))
+        else:
+            front += coat
+        noun = " ".join([*front, nouns[1] if many else nouns[0]])
+        text = self._number(i, said, noun) if many else noun if self.terse else f"{article(noun)} {noun}"
+        self.mentions[i] = said
+        return f"{chr(_OPEN + i)}{text}{after}{_CLOSE}"
+
+    def _clothes(self, t: Thing, outfit: tuple[str, ...], coat: list[str], *, bare: bool) -> str:
+        if bare and outfit[0] != "scarf" and self.dice.chance(0.3):
+            return f" in {coat[0]}"
+        words = f"{' '.join(coat)} {self.dice.pick(outfit)}"
+        if t.count > 1:
+            return f" in {words}es" if words.endswith("dress") else f" in {words}s"
+        return f" in {words}" if self.terse else f" in {article(words)} {words}"
+
+    def _number(self, i: int, said: Mention, noun: str) -> str:
+        """How many: exact where it is right of all such things in the scene, else only "some"."""
+        t, dice = self.scene.things[i], self.dice
+        total = sum(o.count for o in self.scene.things if said.level in KINDS[o.kind].levels
+                    and said.colour in ("", o.colour) and said.pattern in ("", o.pattern))  # fmt: skip
+        what = (said.level, said.colour, said.pattern)
+        if total != t.count or dice.chance(0.1):
+            self.facts.add(("many", *what))
+            return noun if self.terse else f"{dice.pick(('some', 'several') if t.count > 2 else ('some',))} {noun}"
+        self.facts.add(("count", *what, t.count))
+        if self.terse:
+            return f"{dice.pick((str(t.count), NUMBERS[t.count]))} {noun}"
+        if t.count == 2 and dice.chance(0.1):
+            return f"a pair of {noun}"
+        if t.count > 2 and dice.chance(0.06):
+            return f"a group of {NUMBERS[t.count]} {noun}"
+        return f"{NUMBERS[t.count]} {noun}"
+
+    def again(self, i: int) -> str:
+        """A thing named before: "the dogs"."""
+        said = self.mentions[i]
+        nouns = CLASS_NOUNS.get(said.level) or KINDS[said.level].nouns[0]
+        return f"{chr(_OPEN + i)}the {nouns[1] if self.plural(i) else nouns[0]}{_CLOSE}"
+
+    def say(self, i: int, *, action: bool = False, side: bool = False) -> None:
+        """Records that thing i's action or side is put in words."""
+        t = self.scene.things[i]
+        if action:
+            self.mentions[i].action = t.action
+        if side:
+            self.mentions[i].side = side_of(t)
+
+    def link(self, i: int, relation: str, j: int) -> None:
+        self.links.append((i, relation, j))
+
+    def finish(self, text: str) -> tuple[str, frozenset[Fact], tuple[tuple[int, int, int], ...]]:
+        """(text without marks, facts, spans (start, end, thing))."""
+        for m in self.mentions.values():
+            self.facts.add(("thing", m.level, m.colour, m.pattern, m.size, m.action, m.side))
+        for i, relation, j in self.links:
+            a, b = self.mentions[i], self.mentions[j]
+            self.facts.add(("rel", a.level, a.colour, a.pattern, relation, b.level, b.colour, b.pattern))
+        if not self.terse:
+            first = next(n for n, ch in enumerate(text) if not 0xE000 <= ord(ch) <= 0xF8FF)
+            text = text[:first] + text[first].upper() + text[first + 1 :] + "."
+        out: list[str] = []
+        spans: list[tuple[int, int, int]] = []
+        start, thing = 0, -1
+        for ch in text:
+            if ch == _CLOSE:
+                spans.append((start, len(out), thing))
+            elif 0xE000 <= ord(ch) < 0xF8FF:
+                start, thing = len(out), ord(ch) - _OPEN
+            else:
+                out.append(ch)
+        return "".join(out), frozenset(self.facts), tuple(spans)

@@ -1,0 +1,134 @@
+"""What is true of a picture: atomic facts, their closure, a table for all pairs, and a slow interpreter to test it against.
+
+A caption compiles to facts and is true of a picture when every one of them is. The conventions:
+
+- ("thing", level, colour, pattern, size, action, side): there is a thing of which all given words hold ("" is not said). `level`
+  is its kind or what that is one of (person, animal, bird, ...). "a dog" says at least one dog. A group is one thing, and a word
+  for it holds of all its members.
+- ("count", level, colour, pattern, n): there are exactly n such, over all groups. "two dogs" is false where there are three,
+  "two brown dogs" is true where a white one stands by. ("many", level, colour, pattern): there are two or more.
+- ("rel", level, colour, pattern, relation, level, colour, pattern): some thing of the first description stands in the relation to
+  some thing of the second. Directions are those of the picture as seen. Implied relations hold too (IMPLIES).
+- ("setting", s), ("place", "indoors" or "outdoors"), ("time", t), ("weather", w).
+- The world is closed: what the scene graph does not say is false. Things not mentioned may be there. Clutter is no thing, but
+  a forest has trees (SCENERY), of no colour, number or place in words.
+- A colour is that of the thing by daylight: a red car is red at night. Of people it is that of their clothes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .graph import Scene, Thing
+from .kinds import KINDS
+from .rooms import ROOMS
+from .settings import SCENERY
+
+if TYPE_CHECKING:
+    from .captions import Caption
+
+Fact = tuple[str | int, ...]
+
+IMPLIES = {"riding": ("on",), "sitting on": ("on",), "sleeping on": ("on",), "standing on": ("on",), "holding": ("with",),
+           "wearing": ("with",), "playing": ("with",)}  # fmt: skip
+
+
+def side_of(thing: Thing) -> str:
+    """"left", "right" or "middle" of the picture by the middle of the thing's box; "" near the borders between them."""
+    x0, _, x1, _ = thing.box
+    x = (max(x0, 0.0) + min(x1, 1.0)) / 2
+    if x < 0.36:
+        return "left"
+    if x > 0.64:
+        return "right"
+    return "middle" if 0.43 < x < 0.57 else ""
+
+
+def _options(word: str) -> tuple[str, ...]:
+    return ("", word) if word else ("",)
+
+
+def closed_facts(scene: Scene) -> frozenset[Fact]:
+    """Every atomic fact that is true of the scene."""
+    facts: set[Fact] = {("setting", scene.setting), ("place", "indoors" if scene.setting in ROOMS else "outdoors"),
+                        ("time", scene.time)}  # fmt: skip
+    if scene.weather:
+        facts.add(("weather", scene.weather))
+    for kind in SCENERY.get(scene.setting, ()):
+        facts.update(("thing", level, "", "", "", "", "") for level in KINDS[kind].levels)
+    totals: dict[tuple[str, str, str], int] = {}
+    ends: list[list[tuple[str, str, str]]] = []
+    for t in scene.things:
+        named = list(itertools.product(KINDS[t.kind].levels, _options(t.colour), _options(t.pattern)))
+        ends.append(named)
+        more = list(itertools.product(_options(t.size), _options(t.action), _options(side_of(t))))
+        facts.update([("thing", *n, *m) for n in named for m in more])
+        for n in named:
+            totals[n] = totals.get(n, 0) + t.count
+    for n, total in totals.items():
+        facts.add(("count", *n, total))
+        if total >= 2:
+            facts.add(("many", *n))
+    for i, relation, j in scene.relations:
+        for word in (relation, *IMPLIES.get(relation, ())):
+            facts.update([("rel", *a, word, *b) for a in ends[i] for b in ends[j]])
+    return frozenset(facts)
+
+
+class TruthTable:
+    """Which captions are true of which pictures, from the facts of both, by bits packed over the pictures."""
+
+    def __init__(self, captions_facts: Sequence[Iterable[Fact]], picture_facts: Sequence[Iterable[Fact]]) -> None:
+        self.n_pictures = len(picture_facts)
+        index: dict[Fact, int] = {}
+        self._needs = [[index.setdefault(f, len(index)) for f in facts] for facts in captions_facts]
+        holds = np.zeros((len(index), self.n_pictures), dtype=bool)
+        for p, facts in enumerate(picture_facts):
+            holds[[index[f] for f in facts if f in index], p] = True
+        self._bits = np.packbits(holds, axis=1)  # (facts, pictures / 8)
+
+    def true_matrix(self) -> np.ndarray:
+        """(n_captions, n_pictures) bool. A caption without facts is true of everything."""
+        out = np.full((len(self._needs), self._bits.shape[1]), 255, dtype=np.uint8)
+        for c, needs in enumerate(self._needs):
+            if needs:
+                np.bitwise_and.reduce(self._bits[needs], axis=0, out=out[c])
+        return np.unpackbits(out, axis=1, count=self.n_pictures).astype(bool)
+
+
+def true(caption: Caption, scene: Scene) -> bool:
+    """Whether the caption is true of the scene, read off the scene graph fact by fact; slow."""
+    return all(_holds(fact, scene) for fact in caption.facts)
+
+
+def _is(thing: Thing, level: object, colour: object, pattern: object) -> bool:
+    return level in KINDS[thing.kind].levels and colour in ("", thing.colour) and pattern in ("", thing.pattern)
+
+
+def _holds(fact: Fact, scene: Scene) -> bool:
+    word, *rest = fact
+    if word == "setting":
+        return scene.setting == rest[0]
+    if word == "place":
+        return (scene.setting in ROOMS) == (rest[0] == "indoors")
+    if word == "time":
+        return scene.time == rest[0]
+    if word == "weather":
+        return scene.weather == rest[0]
+    if word in ("count", "many"):
+        number = sum(t.count for t in scene.things if _is(t, *rest[:3]))
+        return number >= 2 if word == "many" else number == rest[3]
+    if word == "rel":
+        first, relation, second = rest[:3], rest[3], rest[4:]
+        return any(relation == r or relation in IMPLIES.get(r, ()) for i, r, j in scene.relations
+                   if _is(scene.things[i], *first) and _is(scene.things[j], *second))  # fmt: skip
+    level, colour, pattern, size, action, side = rest
+    for t in scene.things:
+        if _is(t, level, colour, pattern) and size in ("", t.size) and action in ("", t.action) and side in ("", side_of(t)):
+            return True
+    plain = not (colour or pattern or size or action or side)
+    return plain and any(level in KINDS[k].levels for k in SCENERY.get(scene.setting, ()))
