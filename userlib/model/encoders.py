@@ -1,5 +1,7 @@
 """Picture and caption to one unit vector each (USER: the two query encoders)."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -8,6 +10,7 @@ from userlib.config import ModelConfig
 from userlib.errors import UserError
 from userlib.model.enhancement import Enhancement
 from userlib.model.pooling import make_pooling
+from userlib.model.precision import wide
 
 
 class Projection(nn.Module):
@@ -82,7 +85,7 @@ class ImageEncoder(nn.Module):
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
             pooled = pooled + self.guide_projection(guide)
-        return F.normalize(self.embed_dropout(pooled).float(), dim=-1)
+        return F.normalize(wide(self.embed_dropout(pooled)), dim=-1)
 
 
 class WordStates(nn.Module):
@@ -110,7 +113,8 @@ class WordStates(nn.Module):
                 self.gru(packed)[0], batch_first=True, total_length=words.shape[1]
             )
         forward, backward = states.chunk(2, dim=-1)
-        return (forward + backward) / 2
+        averaged: Tensor = (forward + backward) / 2
+        return averaged
 
 
 class BertStates(nn.Module):
@@ -161,7 +165,7 @@ class ClipStates(nn.Module):
         from userlib.data.extractors import create_clip
 
         self.width = config.text_width
-        self.clip = _without_pictures(create_clip(config.text_model or "", weights=False))
+        self.clip: Any = _without_pictures(create_clip(config.text_model or "", weights=False))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
@@ -189,8 +193,9 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        kinds: dict[str, type[WordStates | BertStates | ClipStates]]
         kinds = {"gru": WordStates, "bert": BertStates, "clip": ClipStates}
-        self.states: nn.Module = kinds[config.text](config)
+        self.states = kinds[config.text](config)
         self.frozen = config.freeze_text
         if self.frozen:
             self.states.requires_grad_(False)
@@ -202,7 +207,12 @@ class TextEncoder(nn.Module):
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
         vectors = self.enhancement(self.linear(self.states(words, mask)), mask)
-        return F.normalize(self.embed_dropout(self.pooling(vectors, mask)).float(), dim=-1)
+        return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
+
+    def load_text(self, name: str) -> None:
+        """Weights to start from, for BERT and CLIP; a GRU starts from none."""
+        if not isinstance(self.states, WordStates):
+            self.states.load_text(name)
 
     def pretrained(self) -> list[nn.Parameter]:
         """The parameters of a network that came with weights, which learn at a rate of their own."""

@@ -1,7 +1,7 @@
 """What is minimised: the Unified Training Objective (UTO), and beside it the hinge of VSE++ and InfoNCE.
 
 Each is written once for a row: a query's positive score against its negatives. The batch part and the queue
-part call the same rows. All of it runs in fp32, whatever the embeddings came in.
+part call the same rows. All of it runs in fp32 at least, whatever the embeddings came in.
 """
 
 import math
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
+from userlib.model.precision import wide
 
 
 def pull(positive: Tensor, *, live: bool = True) -> Tensor:
@@ -25,14 +26,14 @@ def pull(positive: Tensor, *, live: bool = True) -> Tensor:
     return -torch.where(positive > 0, torch.log1p(positive.relu()), positive)
 
 
-def push(negatives: Tensor, excluded: Tensor | None, *, mu: float, gamma: float) -> Tensor:
+def push(negatives: Tensor, excluded: Tensor | None, *, mu: float | Tensor, gamma: float) -> Tensor:
     """UTO's negative part, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
 
     excluded (B,K) is True where a score is no negative. It is applied last, after the scaling: a row with
     nothing left is exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of
     exponentials does at mu = 200.
     """
-    scaled = mu * (negatives.float() - gamma)
+    scaled = mu * (wide(negatives) - gamma)
     if excluded is not None:
         scaled = scaled.masked_fill(excluded, -math.inf)
     if scaled.shape[1] == 0:
@@ -46,7 +47,7 @@ def hinge(
     """VSE++: sum or maximum over negatives of [margin - s+ + s_j]_+; (B,), (B,K) -> (B,)  (Faghri et al.,
     BMVC 2018).
     """
-    cost = (margin - positive.float().unsqueeze(1) + negatives.float()).relu()
+    cost = (margin - wide(positive).unsqueeze(1) + wide(negatives)).relu()
     if excluded is not None:
         cost = cost.masked_fill(excluded, 0.0)
     if cost.shape[1] == 0:
@@ -56,7 +57,7 @@ def hinge(
 
 def infonce(positive: Tensor, negatives: Tensor, excluded: Tensor | None, *, temperature: float) -> Tensor:
     """-log(e^{s+/T} / (e^{s+/T} + sum_j e^{s_j/T})): (B,), (B,K) -> (B,)  (van den Oord et al., 2018)."""
-    gap = (negatives.float() - positive.float().unsqueeze(1)) / temperature
+    gap = (wide(negatives) - wide(positive).unsqueeze(1)) / temperature
     if excluded is not None:
         gap = gap.masked_fill(excluded, -math.inf)
     if gap.shape[1] == 0:
@@ -66,7 +67,7 @@ def infonce(positive: Tensor, negatives: Tensor, excluded: Tensor | None, *, tem
 
 def row_loss(config: ObjectiveConfig, positive: Tensor, negatives: Tensor, excluded: Tensor | None) -> Tensor:
     """The chosen objective of one row a query: positive (B,), negatives (B,K), excluded (B,K) -> (B,)."""
-    positive = positive.float()
+    positive = wide(positive)
     if config.name == "uto":
         return pull(positive, live=config.live) + push(negatives, excluded, mu=config.mu, gamma=config.gamma)
     if config.name == "infonce":
@@ -95,7 +96,7 @@ def batch_loss(config: ObjectiveConfig, scores: Tensor, ids: Tensor) -> Tensor:
     positive = scores.diagonal()
     rows = row_loss(config, positive, scores, excluded) + row_loss(config, positive, scores.t(), excluded)
     if config.name == "uto":
-        rows = rows - pull(positive.float(), live=config.live)
+        rows = rows - pull(wide(positive), live=config.live)
     return rows.mean()
 
 

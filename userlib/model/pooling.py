@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
+from userlib.model.precision import unmixed
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -41,15 +42,15 @@ class MaxPool(nn.Module):
         return max_pool(vectors, mask)
 
 
-def position_codes(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
+def position_codes(
+    count: int, width: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Sinusoidal codes of the positions 1..count -> (count, width): sines in the even columns, cosines in the
     odd.
     """
-    positions = torch.arange(1, count + 1, device=device, dtype=torch.float32).unsqueeze(1)
-    rates = torch.exp(
-        torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(10000.0) / width)
-    )
-    angles = positions * rates  # (count, width / 2)
+    positions = torch.arange(1, count + 1, device=device, dtype=dtype).unsqueeze(1)
+    even = torch.arange(0, width, 2, device=device, dtype=dtype)
+    angles = positions * torch.exp(even * (-math.log(10000.0) / width))  # (count, width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
@@ -68,32 +69,36 @@ class GPO(nn.Module):
 
     def weights(self, sizes: Tensor, longest: int) -> Tensor:
         """Weights of the ranks, for sets of sizes (U,) -> (U, longest), zero beyond a set's size."""
-        width = self.score.weight.dtype
-        codes = position_codes(longest, self.code_width, device=sizes.device).to(width)
-        with torch.autocast(sizes.device.type, enabled=False):
-            if len(sizes) == 1:  # every set full: no padding, nothing to pack
+        device, dtype = self.score.weight.device, self.score.weight.dtype
+        codes = position_codes(longest, self.code_width, device=device, dtype=dtype)
+        lengths = sizes.cpu()
+        with unmixed(device):
+            if lengths.tolist() == [longest]:  # every set full: no padding, nothing to pack
                 states, _ = self.gru(codes.unsqueeze(0))
             else:
                 packed = pack_padded_sequence(
-                    codes.expand(len(sizes), -1, -1), sizes.cpu(), batch_first=True, enforce_sorted=False
+                    codes.expand(len(lengths), -1, -1), lengths, batch_first=True, enforce_sorted=False
                 )
                 states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
             forward, backward = states.chunk(2, dim=-1)
             scores = self.score((forward + backward) / 2).squeeze(-1)  # (U, longest)
-            unused = torch.arange(longest, device=sizes.device) >= sizes.unsqueeze(1)
-            return (scores / self.temperature).masked_fill(unused, -math.inf).softmax(-1)
+            unused = torch.arange(longest, device=device) >= sizes.to(device).unsqueeze(1)
+            weights: Tensor = (scores / self.temperature).masked_fill(unused, -math.inf).softmax(-1)
+            return weights
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
         count = vectors.shape[1]
         channels = vectors.transpose(1, 2).contiguous()  # (B, E, N): the sort runs over contiguous numbers
-        if mask is None:
+        full = torch.tensor([count])
+        sizes, which = full, None
+        if (
+            mask is not None and not mask.is_meta
+        ):  # on the meta device sizes have no values: full ones stand in
+            sizes, which = mask.sum(1).unique(return_inverse=True)
+        if mask is None or sizes.tolist() == [count]:
             ordered = channels.sort(dim=-1, descending=True).values
-            weights = self.weights(torch.full((1,), count, device=vectors.device), count)
-            return ordered @ weights[0].to(ordered.dtype)
-        sizes, which = mask.sum(1).unique(return_inverse=True)
-        if len(sizes) == 1 and vectors.device.type != "meta" and int(sizes[0]) == count:
-            return self(vectors)
+            return ordered @ self.weights(full, count)[0].to(ordered.dtype)
         ordered = channels.masked_fill(~mask.unsqueeze(1), -math.inf).sort(dim=-1, descending=True).values
         beyond = torch.arange(count, device=vectors.device) >= mask.sum(1, keepdim=True)  # (B, N)
         ordered = ordered.masked_fill(beyond.unsqueeze(1), 0.0)
