@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from userlib.model.pooling import mean_pool
+from userlib.model.precision import wide
 
 
 def agreement(
@@ -59,7 +60,7 @@ class SelfGuide(nn.Module):
         whole = self.dropout(
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
-        scores = self.weigh(local * whole.unsqueeze(1)).squeeze(-1).float()
+        scores = wide(self.weigh(local * whole.unsqueeze(1)).squeeze(-1))
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1).to(regions.dtype)
@@ -119,7 +120,13 @@ class Strength(nn.Module):
 
     def at_end(self) -> bool:
         """True where sigma has reached an end of its range."""
-        return self.learned and bool((self.sigma - self.origin).abs() >= self.REACH)
+        return self.learned and bool((self.sigma - self.origin).abs() >= self.REACH - 1e-3)
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Brings sigma back into its range after an optimizer's step: outside it would have no gradient."""
+        if self.learned:
+            self.sigma.clamp_(self.origin - self.REACH, self.origin + self.REACH)
 
     def forward(self) -> Tensor:
         if not self.learned:

@@ -55,6 +55,10 @@ class MomentumEncoder(nn.Module, Generic[M]):
         """Stays in evaluation mode, whatever the model around it does."""
         return super().train(False)
 
+    def start(self, encoder: nn.Module) -> None:
+        """Takes over the encoder as it is, what never learns included."""
+        self.encoder.load_state_dict(encoder.state_dict())
+
     def follow(self, encoder: nn.Module, m: float) -> None:
         """One momentum step towards the encoder."""
         update(self.encoder, encoder, m)

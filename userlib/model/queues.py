@@ -85,4 +85,4 @@ class DualQueue(nn.Module):
                 f"the checkpoint's queue holds {len(saved)} keys and the model's {self.size}; set "
                 f"queue_size to {len(saved)}, or load an inference checkpoint, which holds no queue."
             )
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -10,8 +10,10 @@ from userlib.config import ModelConfig, ObjectiveConfig
 from userlib.data.captions import Batch
 from userlib.errors import UserError
 from userlib.model.encoders import ImageEncoder, TextEncoder
+from userlib.model.enhancement import Strength
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.objectives import batch_loss, queue_loss
+from userlib.model.precision import unmixed
 from userlib.model.queues import DualQueue
 
 
@@ -34,13 +36,13 @@ class _Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         count = len(grad) // dist.get_world_size()
         return grad[dist.get_rank() * count :][:count] * dist.get_world_size()
 
@@ -59,7 +61,7 @@ def gather(rows: Tensor) -> Tensor:
             f"the ranks hold {[int(count) for count in counts]} rows of one batch; they must hold equally "
             "many. Drop the last, incomplete batch."
         )
-    return _Gather.apply(rows)  # type: ignore[no-any-return, no-untyped-call]
+    return _Gather.apply(rows)  # type: ignore[no-any-return]
 
 
 class Encoders(nn.Module):
@@ -121,7 +123,7 @@ class USER(Encoders):
         """The momentum copies as encoders of their own: an average over the run's last steps."""
         return Encoders(
             self.config, image_encoder=self.image_keys.encoder, text_encoder=self.text_keys.encoder
-        )
+        ).eval()
 
     def start(self, tokens: Tensor, mask: Tensor | None = None) -> None:
         """Before the first step: the learned strengths from the first training pictures, tokens (B,R,D)."""
@@ -129,8 +131,14 @@ class USER(Encoders):
         for strength in self.image_encoder.enhancement.strengths().values():
             strength.start(regions, mask)
         if self.queue is not None:
-            self.image_keys.follow(self.image_encoder, 0.0)
-            self.text_keys.follow(self.text_encoder, 0.0)
+            self.image_keys.start(self.image_encoder)
+            self.text_keys.start(self.text_encoder)
+
+    def keep_strengths(self) -> None:
+        """After an optimizer's step: every learned strength back into its range."""
+        for module in self.modules():
+            if isinstance(module, Strength):
+                module.keep()
 
     def follow(self) -> None:
         """theta_k <- m theta_k + (1 - m) theta_q, both encoders; m must be set by then."""
@@ -145,7 +153,7 @@ class USER(Encoders):
         """One batch -> Output. count_queue False (warm-up): keys are enqueued, none is a negative."""
         images = self.encode_images(batch.tokens, batch.token_mask, batch.guide)
         texts = self.encode_captions(batch.words, batch.word_mask)
-        with torch.autocast(images.device.type, enabled=False):
+        with unmixed(images.device):
             all_images, all_texts, all_ids = gather(images), gather(texts), gather(batch.image_ids)
             loss_b = batch_loss(self.objective, all_images @ all_texts.t(), all_ids)
         if self.queue is None:
@@ -161,7 +169,7 @@ class USER(Encoders):
         own = int((excluded & (queue.ids != -1)).sum()) if excluded.device.type != "meta" else 0
         if not count_queue:
             excluded = torch.ones_like(excluded)
-        with torch.autocast(images.device.type, enabled=False):
+        with unmixed(images.device):
             loss_q = queue_loss(
                 self.objective,
                 (images * text_keys).sum(1),
