@@ -58,13 +58,13 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MB (2^20 bytes); nan where the system does not
+def peak_memory_mb() -> float | None:
+    """The largest resident memory of this process so far, in MB (2^20 bytes); None where the system does not
     tell it.
     """
     try:
         import resource
     except ImportError:  # Windows
-        return float("nan")
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if platform.system() == "Darwin" else 2**10)

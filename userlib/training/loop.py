@@ -24,8 +24,8 @@ from userlib.errors import UserError
 from userlib.files import write_json
 from userlib.model.user import USER, Encoders, Output
 from userlib.progress import Progress
-from userlib.provenance import peak_memory_mb, provenance
-from userlib.training.preparing import Prepared, total_steps
+from userlib.training.preparing import Prepared, facts_of, total_steps
+from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
     batches,
     make_optimizer,
@@ -34,11 +34,11 @@ from userlib.training.schedule import (
     restore_optimizer,
     step_seed,
 )
-from userlib.training.watching import alarm, evaluate_now, key_age, strengths_now
+from userlib.training.stopping import Stop
+from userlib.training.watching import alarm, check_loss, evaluate_now, key_age, strengths_now
 
 if TYPE_CHECKING:
     import pandas as pd
-    from accelerate import Accelerator
 
 
 @dataclass
@@ -83,10 +83,11 @@ def fit(
 ) -> Run:
     """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`.
 
-    stop_at ends after that many steps as an interruption would (Ctrl-C does the same): a checkpoint is
-    written and `resume=True` goes on from there, bit-equal to a run that was never stopped. Raises UserError
-    where `out` holds a run already and resume is False, or when the loss is no longer finite, and
-    CollapseError by the alarm.
+    stop_at ends after that many steps, and Ctrl-C after the step it falls in: a checkpoint is written and
+    `resume=True` goes on from there, bit-equal to a run that was never stopped. A second Ctrl-C ends at once,
+    and the last checkpoint is kept. Raises UserError where `out` holds a run already and resume is False, for
+    another setting or other data on resuming, or when the loss is no longer finite, and CollapseError by the
+    alarm.
     """
     return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
 
@@ -104,6 +105,7 @@ class _Fit:
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))
         self.sample = torch.from_numpy(np.array(prepared.train.features.tokens[:256], dtype=np.float32))
         self.state, self.began = State(), time.monotonic()
+        self.kept = 0  # the step of the last checkpoint; a run that has done nothing needs none
         self.best: dict[str, Tensor] = {}
 
     def run(self, *, resume: bool, stop_at: int | None, progress: bool) -> Run:
@@ -111,8 +113,8 @@ class _Fit:
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:
-            if self.config.model.text != "gru" and self.config.model.text_model is not None:
-                model.text_encoder.states.load_text(self.config.model.text_model)
+            if self.config.model.text_model is not None:
+                model.text_encoder.load_text(self.config.model.text_model)
             model.start(self.sample)
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -123,26 +125,21 @@ class _Fit:
         self.wrapped = self.accelerator.prepare_model(self.model)
         last = min(self.total, self.total if stop_at is None else stop_at)
         state, main = self.state, self.accelerator.is_main_process
-        try:
-            with Progress(self.total, "training", show=progress and main) as shown:
-                shown.step(state.step)
-                for batch in batches(
-                    self.prepared,
-                    state.step,
-                    last,
-                    self.accelerator.process_index,
-                    self.accelerator.num_processes,
-                ):
-                    output = self.step(batch)
-                    shown.step()
-                    if state.step % self.every == 0 or state.step == self.total:
-                        shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
-                        self.save()
-                        alarm(state.rows, self.total, self.training)
-        except KeyboardInterrupt:
-            last = state.step
-        if state.step < self.total:
-            self.save()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        with Stop() as stop, Progress(self.total, "training", show=progress and main) as shown:
+            shown.step(state.step)
+            for batch in batches(self.prepared, state.step, last, rank, ranks):
+                output = self.step(batch)
+                shown.step()
+                if state.step % self.every == 0 or state.step == self.total:
+                    shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
+                    self.save()
+                    alarm(state.rows, self.total, self.training)
+                if any_process(self.accelerator, stop.asked):
+                    break
+            if self.kept != state.step:  # stopped between two evaluations
+                check_loss(output, state.step)
+                self.save()
         self.accelerator.wait_for_everyone()
         return self.finish()
 
@@ -161,18 +158,14 @@ class _Fit:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.model.keep_strengths()
         self.state.step += 1
         return output
 
     def look(self, output: Output) -> dict[str, float]:
         """Evaluates, adds a row to the history and keeps the best encoders."""
         state = self.state
-        loss = float(output.loss.detach())
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {state.step}; use a lower learning rate. The last checkpoint "
-                "is kept."
-            )
+        loss = check_loss(output, state.step)
         encoders = self.model.averaged() if self.training.averaged else self.model
         row = {
             "step": float(state.step),
@@ -206,9 +199,10 @@ class _Fit:
         """Everything a bit-equal resume needs, beside; then run.json is turned to it and older ones are
         removed.
         """
+        state = self.state
+        self.kept = state.step
         if self.out is None or not self.accelerator.is_main_process:
             return
-        state = self.state
         name = f"step-{state.step:08d}"
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | optimizer_tensors(
             self.optimizer
@@ -217,7 +211,11 @@ class _Fit:
         write_bundle(
             self.out / name,
             tensors,
-            {"config": to_json(self.config), "state": {**vars(state), "seconds": seconds}},
+            {
+                "config": to_json(self.config),
+                "data": {"fingerprint": self.prepared.fingerprint},
+                "state": {**vars(state), "seconds": seconds},
+            },
         )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
         write_json(self.out / "run.json", {"last": name, **best})
@@ -244,10 +242,16 @@ class _Fit:
                         f"{then.get(part, {}).get(key)!r}; resume with the same settings, or give another "
                         "--out."
                     )
+        if documents["data"]["fingerprint"] != self.prepared.fingerprint:
+            raise UserError(
+                f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
+                "it has changed since. Restore it, or give another --out."
+            )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         fit_state(self.model, model, where=str(self.out))
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
         self.state = State(**documents["state"])
+        self.kept = self.state.step
 
     def finish(self) -> Run:
         encoders = (
@@ -281,50 +285,3 @@ def _encoder_state(encoders: Encoders) -> dict[str, Tensor]:
     return {
         k: v for k, v in encoders.state_dict().items() if k.startswith(("image_encoder.", "text_encoder."))
     }
-
-
-def make_accelerator(config: Config) -> "Accelerator":
-    """The device and the processes of this run. Raises UserError where they do not go with its settings.
-
-    Precision is the loop's own: bf16 needs no loss scaling, and accelerate fixes its precision once a
-    process.
-    """
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    ddp = DistributedDataParallelKwargs(
-        broadcast_buffers=False, find_unused_parameters=config.model.text == "clip"
-    )
-    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
-    if accelerator.num_processes > 1:
-        if config.model.norm == "batch" and accelerator.device.type == "cpu":
-            raise UserError(
-                f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is "
-                "shared; use norm layer, one process, or GPUs."
-            )
-        if config.training.batch % accelerator.num_processes:
-            raise UserError(
-                f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; "
-                "it must be a multiple of them."
-            )
-    return accelerator
-
-
-def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
-    """What an inference checkpoint remembers of its run."""
-    facts: dict[str, Any] = {
-        "data": prepared.config.data.data,
-        "fingerprint": prepared.fingerprint,
-        "selected": row,
-        "provenance": provenance(),
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    guide = prepared.train.features.guide
-    if (
-        guide is not None
-    ):  # how far from the train pictures' mean a picture may lie before it is called foreign
-        unit = guide / np.linalg.norm(guide, axis=1, keepdims=True).clip(1e-12)
-        mean = unit.mean(0)
-        facts["guide_mean"] = [round(float(v), 6) for v in mean]
-        facts["guide_limit"] = float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
-    return facts

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from userlib.config import Config, TrainingConfig
@@ -11,6 +13,7 @@ from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
+from userlib.provenance import peak_memory_mb, provenance
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,6 @@ def splits_of(config: Config) -> RetrievalData:
     data = load_data(config.data.data, sizes=config.data.sizes)
     name, _, count = config.data.select.partition(":")
     if count:
-        if not count.isdigit() or not int(count):
-            raise UserError(
-                f"select is {config.data.select!r}; it must be a split's name, or SPLIT:COUNT such as "
-                "train:500."
-            )
         data = data.hold_out(name, int(count), seed=0)
     return data
 
@@ -120,3 +118,23 @@ def total_steps(training: TrainingConfig, captions: int) -> int:
             "--batch."
         )
     return training.steps if training.steps is not None else training.epochs * (captions // training.batch)
+
+
+def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
+    """What an inference checkpoint remembers of its run."""
+    facts: dict[str, Any] = {
+        "data": prepared.config.data.data,
+        "fingerprint": prepared.fingerprint,
+        "selected": row,
+        "provenance": provenance(),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    guide = prepared.train.features.guide
+    if guide is not None:
+        # How far from the train pictures' mean a picture may lie before it is called foreign.
+        guide = np.asarray(guide)
+        unit = guide / np.linalg.norm(guide, axis=1, keepdims=True).clip(1e-12)
+        mean = unit.mean(0)
+        facts["guide_mean"] = [round(float(v), 6) for v in mean]
+        facts["guide_limit"] = float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
+    return facts

@@ -1,5 +1,7 @@
 """What is looked at while a run goes on: its table, its strengths, and whether it has collapsed."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,11 +10,21 @@ from userlib.config import TrainingConfig
 from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
-from userlib.model.user import USER, Encoders, collapse_signs
+from userlib.model.user import USER, Encoders, Output, collapse_signs
 
 
 class CollapseError(UserError):
     """The embeddings have collapsed onto a line: raised by the alarm, with advice."""
+
+
+def check_loss(output: Output, step: int) -> float:
+    """The loss. Raises UserError where it is no longer finite, before anything is saved."""
+    loss = float(output.loss.detach())
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at step {step}; use a lower learning rate. The last checkpoint is kept."
+        )
+    return loss
 
 
 @torch.no_grad()

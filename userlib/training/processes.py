@@ -1,0 +1,48 @@
+"""One process or many: the device and the share of each, and what all of them decide together."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from userlib.config import Config
+from userlib.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def make_accelerator(config: Config) -> "Accelerator":
+    """The device and the processes of this run. Raises UserError where they do not go with its settings.
+
+    Precision is the loop's own: bf16 needs no loss scaling, and accelerate fixes its precision once a
+    process.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # Buffers are not broadcast: each rank writes its queues itself, and they agree. CLIP's text tower holds
+    # parameters that no caption uses.
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=config.model.text == "clip"
+    )
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
+    if accelerator.num_processes > 1:
+        if config.model.norm == "batch" and accelerator.device.type == "cpu":
+            raise UserError(
+                f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is "
+                "shared; use norm layer, one process, or GPUs."
+            )
+        if config.training.batch % accelerator.num_processes:
+            raise UserError(
+                f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; "
+                "it must be a multiple of them."
+            )
+    return accelerator
+
+
+def any_process(accelerator: "Accelerator", here: bool) -> bool:
+    """True where any process says so: all of them leave a loop at the same step, or none does."""
+    if accelerator.num_processes == 1:
+        return here
+    said = accelerator.gather(torch.tensor([float(here)], device=accelerator.device))
+    return bool(said.max() > 0)
