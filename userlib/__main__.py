@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--queue-size",
         type=_queue_size,
+        default=argparse.SUPPRESS,
         metavar="none|K",
         help="keys a queue; 0: momentum positives only; none: no queue",
     )
@@ -128,13 +129,15 @@ def _common(command: argparse.ArgumentParser) -> None:
 def _queue_size(text: str) -> int | None:
     if text == "none":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither none (no queue) nor a whole number from 0 up")
     return int(text)
 
 
-def merge(base: Config, changes: dict[str, Any], *, where: str) -> Config:
+def merge(base: Config, changes: Any, *, where: str) -> Config:
     """The configuration with the given settings, {"model": {"embed": 256}}, put over it."""
+    if not isinstance(changes, dict):
+        raise UserError(f"the {where} is a {type(changes).__name__}; it must be a JSON object.")
     values = to_json(base)
     for part, settings in changes.items():
         if part not in values or not isinstance(settings, dict):
@@ -162,7 +165,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
         given[part] |= {
             name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
         }
-    if "--queue-size" in arguments.given:
+    if hasattr(arguments, "queue_size"):  # none is a value of its own
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):
         path, equals, text = setting.partition("=")
@@ -182,7 +185,6 @@ def main(words: list[str] | None = None) -> int:
     """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
     words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    arguments.given = {word.partition("=")[0] for word in words}
     try:
         if arguments.command == "doctor":
             from userlib.doctor import main as doctor

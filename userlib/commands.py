@@ -125,11 +125,10 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.baseline:
         found, facts["cca"] = _cca(config, name)
         scored["cca"] = [found]
-    tables = {key: bootstrap(value) for key, value in scored.items()}
-    first = next(iter(scored))
-    tables |= {
-        f"{first} - {key}": paired(scored[first], value) for key, value in scored.items() if key != first
-    }
+    tables: dict[str, dict[str, Interval]] = {key: bootstrap(value) for key, value in scored.items()}
+    first, *beside = scored
+    for key in beside:
+        tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key]))
     result = {
         "split": name,
         "data": config.data.data,

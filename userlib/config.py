@@ -6,6 +6,7 @@ in.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -128,6 +129,11 @@ def _between(name: str, value: float, low: float, high: float) -> None:
         raise UserError(f"{name} is {value}; it must lie between {low} and {high}.")
 
 
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise UserError(f"{name} is {value}; it must be a whole number from {low} up.")
+
+
 def check(config: Config) -> None:
     """Raises UserError for a setting that has no meaning, naming it and what is allowed."""
     model, objective, training = config.model, config.objective, config.training
@@ -152,14 +158,23 @@ def check(config: Config) -> None:
         _between(name, getattr(training, name), 0.0, 0.95)
     for name in ("warmup", "step_at"):
         _between(name, getattr(training, name), 0.0, 1.0)
+    if model.momentum is not None:
+        _between("momentum", model.momentum, 0.0, 1.0)
+    for name in ("embed", "text_width", "word_width"):
+        _at_least(name, getattr(model, name), 2)
+    for name in ("text_layers", "text_heads"):
+        _at_least(name, getattr(model, name), 1)
+    for name in ("regions", "token_width", "guide_width", "vocab_size"):
+        if getattr(model, name) is not None:
+            _at_least(name, getattr(model, name), 1)
+    _at_least("min_count", config.data.min_count, 1)
+    _at_least("seed", training.seed, 0)
     if training.batch < 2:
         raise UserError(
             f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives."
         )
-    if (training.steps if training.steps is not None else training.epochs) < 1:
-        raise UserError(
-            f"the run has {training.steps or training.epochs} steps or epochs; it needs at least 1."
-        )
+    _at_least("steps", 1 if training.steps is None else training.steps, 1)
+    _at_least("epochs", training.epochs, 1)
     for name, value in (
         ("mu", objective.mu),
         ("temperature", objective.temperature),
@@ -167,8 +182,28 @@ def check(config: Config) -> None:
         ("clip", training.clip),
         ("evaluate_every", training.evaluate_every),
     ):
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise UserError(f"{name} is {value}; it must be above 0.")
+    for name, value in (
+        ("gamma", objective.gamma),
+        ("margin", objective.margin),
+        ("loss_weight", objective.loss_weight),
+        ("weight_decay", training.weight_decay),
+        ("text_lr", training.text_lr),
+        ("sharpness", model.sharpness),
+        ("strength", 0.0 if isinstance(model.strength, str) else model.strength),
+    ):
+        if not 0 <= value < math.inf:
+            raise UserError(f"{name} is {value}; it must be a number from 0 up.")
+    if model.text == "bert" and model.text_width % model.text_heads:
+        raise UserError(
+            f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
+            "multiple of its heads."
+        )
+    if model.text == "clip" and model.text_model is None:
+        raise UserError(
+            "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."
+        )
     if training.averaged and model.queue_size is None:
         raise UserError(
             "averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or "
@@ -179,10 +214,20 @@ def check(config: Config) -> None:
         raise UserError(
             f"enhancement {model.enhancement!r} needs a guide vector; give --guide, such as clip-mini."
         )
-    if "=" in config.data.select or config.data.select == config.data.report:
+    _check_splits(config.data)
+
+
+def _check_splits(data: DataConfig) -> None:
+    """The split that selects, and that it is not the one reported on."""
+    name, colon, count = data.select.partition(":")
+    if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
-            f"the report would be on {config.data.report!r}, the split that selection uses; a number that "
-            "was selected for says nothing. Use another split, or --select train:500."
+            f"select is {data.select!r}; it must be a split's name, or SPLIT:COUNT such as train:500."
+        )
+    if data.report == ("select" if colon else name):
+        raise UserError(
+            f"the report would be on {data.report!r}, the split that selection uses; a number that was "
+            "selected for says nothing. Use another split, or --select train:500."
         )
 
 
