@@ -6,7 +6,6 @@ alone, for search and evaluation) and `run.json`, which names the two that count
 """
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -52,6 +51,7 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises UserError for a missing, changed or newer bundle, naming the file and the remedy.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     if not (folder / "manifest.json").is_file():
@@ -80,16 +80,19 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"{folder / 'manifest.json'} names {name!r}, which is no file of a checkpoint. Delete "
                 f"{folder}."
             )
-        content = path.read_bytes() if path.is_file() else b""
+        remedy = f"Delete {folder} and resume from an older checkpoint, or train again."
+        if not path.is_file():
+            raise UserError(f"{path} is missing. {remedy}")
+        content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
-            raise UserError(
-                f"{path} is damaged: its checksum is not the one it was written with. Delete {folder} and "
-                "resume from an older checkpoint, or train again."
-            )
+            raise UserError(f"{path} is damaged: its checksum is not the one it was written with. {remedy}")
         if name == TENSORS:
-            tensors = load(content)
+            try:
+                tensors = load(content)
+            except SafetensorError as error:
+                raise UserError(f"{path} is no .safetensors file: {error}. {remedy}") from error
         else:
-            documents[name.removesuffix(".json")] = json.loads(content)
+            documents[name.removesuffix(".json")] = read_json(path)
     return tensors, documents
 
 
