@@ -251,11 +251,13 @@ def serve(command: list[str], url: str, browser: bool) -> int:
     say(f"\n{url}?token={token}\n\nCtrl-C stops it.\n")
     browse = [] if browser else ["--no-browser"]
     process = subprocess.Popen([*command, *browse], cwd=ROOT, env={**os.environ, "JUPYTER_TOKEN": token})
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the server has had it too and shuts its kernels down
-            process.send_signal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # the server has had it too; the second signal spares its question
+        process.terminate()
+        process.wait()
+        return 0
 
 
 def open_course(python: Path, browser: bool) -> int:
@@ -268,6 +270,7 @@ def open_course(python: Path, browser: bool) -> int:
         f"--LabApp.default_url=/lab/tree/{FIRST}",
     ]
     command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
         command.append("--allow-root")
     return serve(command, f"http://127.0.0.1:{port}/lab/tree/{FIRST}", browser)
