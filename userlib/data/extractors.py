@@ -258,7 +258,7 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
             raise UserError(
                 f"The project's own network {file} is missing. Restore the assets folder of the repository."
             )
-        return TimmExtractor("timm:", weights=file, device=device)
+        return TimmExtractor(spec, weights=file, device=device)
     if kind == "open_clip" and name or spec == "clip-mini":
         from userlib.data.clip import ClipExtractor
 

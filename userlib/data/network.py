@@ -35,7 +35,7 @@ def hub_answers(*, seconds: float = 5.0) -> bool:
 
 
 @contextmanager
-def hub_access(what: str) -> Iterator[None]:
+def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does
     not.
     """
@@ -48,7 +48,9 @@ def hub_access(what: str) -> Iterator[None]:
     )  # else each missing file costs five retries of eight seconds
     try:
         yield
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError) as error:
+    except UserError:
+        raise
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, *also) as error:
         if answers:
             reason = f"{hub_address()} answered: {str(error).strip().splitlines()[0]}"
         elif before:

@@ -1,0 +1,236 @@
+"""Tokens, guides and tokenizers of open_clip models, by name.
+
+`open_clip:NAME/WEIGHTS`, `open_clip:NAME` (the usual weights of that name), `open_clip:local-dir:FOLDER`
+(open_clip_config.json and open_clip_model.safetensors). Tokens are the last layer's patches after the final
+norm, before the projection; the guide is the unit image vector. Raises `UserError` for an unknown name or
+weights, for weights trained with another activation than the name builds, for a tokenizer that is not the
+model's, and where the hub cannot be reached.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from userlib.data.extractors import Extractor
+from userlib.data.network import hub_access
+from userlib.errors import UserError
+from userlib.files import read_json, sha256_known
+
+LOCAL = "local-dir:"
+USUAL = {
+    "ViT-B-32": "laion2b_s34b_b79k",
+    "ViT-B-32-quickgelu": "openai",
+    "ViT-B-16": "laion2b_s34b_b88k",
+    "ViT-B-16-quickgelu": "openai",
+    "ViT-B-16-SigLIP": "webli",
+    "ViT-L-14": "laion2b_s32b_b82k",
+}
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """`NAME/WEIGHTS` as (name, weights), both known to open_clip; a local folder as (`local-dir:FOLDER`,
+    None).
+    """
+    import open_clip
+
+    name = name.removeprefix("open_clip:")
+    if name.startswith(LOCAL):
+        _check_folder(Path(name.removeprefix(LOCAL)))
+        return name, None
+    model, _, weights = name.partition("/")
+    known = open_clip.list_models()
+    if model not in known:
+        near = [other for other in known if other.lower().startswith(model.lower()[:6])][:6]
+        raise UserError(
+            f"open_clip has no model {model!r}. Near it: {', '.join(near) or 'nothing'}; names look like "
+            "ViT-B-32/laion2b_s34b_b79k or local-dir:FOLDER."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    weights = weights or USUAL.get(model, tags[0] if len(tags) == 1 else "")
+    if weights not in tags:
+        raise UserError(
+            f"open_clip has no weights {weights!r} for {model!r}. Choose one of "
+            f"{', '.join(tags) or 'none: this model has no weights'}, such as "
+            f"open_clip:{model}/{(tags or ['...'])[-1]}."
+        )
+    _check_activation(model, weights)
+    return model, weights
+
+
+def _check_folder(folder: Path) -> None:
+    for file in ("open_clip_config.json", "open_clip_model.safetensors"):
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{folder} has no {file}; a local open_clip model is a folder with open_clip_config.json and "
+                "open_clip_model.safetensors. Check the path."
+            )
+    config = read_json(folder / "open_clip_config.json", limit=2**24)
+    if not isinstance(config, dict) or not {"vision_cfg", "text_cfg"} <= set(config.get("model_cfg", {})):
+        raise UserError(
+            f"{folder / 'open_clip_config.json'} has no model_cfg with vision_cfg and text_cfg. Save the "
+            "model again."
+        )
+
+
+def _check_activation(model: str, weights: str) -> None:
+    """Weights trained with QuickGELU in a network of GELU, or the reverse, run and give worse vectors without
+    a word.
+    """
+    import open_clip
+
+    trained = bool(open_clip.get_pretrained_cfg(model, weights).get("quick_gelu", False))
+    built = bool((open_clip.get_model_config(model) or {}).get("quick_gelu", False))
+    if trained != built:
+        right = f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
+        names = ("QuickGELU", "GELU") if trained else ("GELU", "QuickGELU")
+        raise UserError(
+            f"The weights {weights!r} were trained with {names[0]}, but {model!r} builds a network with "
+            f"{names[1]}. Use open_clip:{right}/{weights}."
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without open_clip's log, which calls a network of shapes alone a failure and repeats what the errors
+    here say.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
+    """The model called `name` in evaluation mode, its parameters frozen, and its own preprocessing (PIL ->
+    (3, H, W)).
+    """
+    import open_clip
+
+    model_name, weights = split_name(name)
+    try:
+        with (
+            hub_access(f"the weights of open_clip:{name}", also=(RuntimeError,)),
+            quiet(),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("error", message=".*[Qq]uick ?GELU mismatch.*")
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                model_name, pretrained=weights, device=device, pretrained_text=False
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"open_clip cannot build {name!r}: {error}. Check its folder, or save the model again."
+        ) from error
+    return model.eval().requires_grad_(False), preprocess
+
+
+def tokenizer_of(name: str) -> Any:
+    """The tokenizer of the model called `name`, which must have as many pieces as the model's text tower has
+    rows.
+    """
+    import open_clip
+
+    model_name, _ = split_name(name)
+    with hub_access(f"the tokenizer of open_clip:{name}", also=(OSError,)), quiet():
+        tokenizer = open_clip.get_tokenizer(model_name)
+    has = tokenizer.vocab_size if hasattr(tokenizer, "vocab_size") else len(tokenizer.tokenizer)
+    wants = _config(model_name)["text_cfg"].get("vocab_size", has)
+    if has > wants:
+        raise UserError(
+            f"The tokenizer of {name!r} has {has} pieces, its text tower {wants}. It belongs to another "
+            "model: name the model's own."
+        )
+    return tokenizer
+
+
+def _config(model_name: str) -> dict[str, Any]:
+    import open_clip
+
+    if model_name.startswith(LOCAL):
+        found: dict[str, Any] = read_json(Path(model_name.removeprefix(LOCAL)) / "open_clip_config.json")[
+            "model_cfg"
+        ]
+    else:
+        found = open_clip.get_model_config(model_name)
+    return found
+
+
+class ClipExtractor(Extractor):
+    """Patch tokens and the unit image vector of an open_clip model; bf16 on GPUs that have it."""
+
+    def __init__(self, spec: str, *, device: str) -> None:
+        super().__init__(spec, device)
+        self.name = spec.removeprefix("open_clip:")
+        self.model_name, self.weights = split_name(self.name)
+        self.token_shape, self.guide_width = _shapes(self.model_name)
+        side = round(self.token_shape[0] ** 0.5)
+        self.grid = (side, side) if side * side == self.token_shape[0] else None
+        self.bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+
+    def describe(self) -> dict[str, Any]:
+        about = {
+            "kind": "open_clip",
+            "from": "patches after the last norm",
+            "precision": "bf16" if self.bf16 else "fp32",
+        }
+        if self.weights is not None:
+            return {**about, "model": self.model_name, "weights": self.weights}
+        folder = Path(self.model_name.removeprefix(LOCAL))
+        files = ("open_clip_config.json", "open_clip_model.safetensors")
+        return {**about, **{file: sha256_known(folder / file) for file in files}}
+
+    @cached_property
+    def loaded(self) -> tuple[nn.Module, Any]:
+        """Model and preprocessing, at first use."""
+        return load_clip(self.name, device=self.device)
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        x: Tensor = self.loaded[1](picture)
+        return x
+
+    @torch.inference_mode()
+    def run(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        device = self.device.partition(":")[0]
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
+            tokens, guide = _forward(self.loaded[0], inputs.to(self.device))
+        return tokens.float(), nn.functional.normalize(guide.float(), dim=-1)
+
+
+def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W) -> patches (B, R, D), image vector (B, G)."""
+    found = model.forward_intermediates(
+        image=inputs, image_indices=1, normalize_intermediates=True, image_output_fmt="NLC"
+    )
+    return found["image_intermediates"][-1], found["image_features"]
+
+
+def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
+    """(R, D) and G, from the same network without weights or numbers."""
+    import open_clip
+
+    try:
+        with quiet():
+            model = open_clip.create_model(
+                model_name, load_weights=False, pretrained_text=False, device="meta"
+            )
+        model.eval()
+        size = model.visual.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        with torch.inference_mode():
+            tokens, guide = _forward(model, torch.empty(1, 3, height, width, device="meta"))
+    except (AssertionError, NotImplementedError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"open_clip:{model_name} gives no patch tokens ({str(error).strip()[:200]}). Use a vision "
+            "transformer, such as ViT-B-32."
+        ) from error
+    return (tokens.shape[1], tokens.shape[2]), guide.shape[1]
