@@ -1,6 +1,7 @@
 """How four-legged animals are drawn: one body with legs, a head and a tail, and what makes each kind itself.
 
-All are one unit tall, side view, facing right. Poses: stand, walk, run, jump, sit, sleep; a kind that does not sit stands.
+All are one unit tall, side view, facing right. Poses: stand, walk, run, jump, sit, sleep; a kind that does
+not sit stands.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from .pen import Fill, Paint, Pen, Point, Rgb
 
 Draw = Callable[[Pen, Paint, str, int], None]
 
-_SWING = {"stand": (0.0, 0.0, 0.0, 0.0), "walk": (-0.08, 0.05, -0.05, 0.08), "run": (-0.22, -0.12, 0.14, 0.24),
+_SWING = {"stand": (0.0, 0.0, 0.0, 0.0), "walk": (-0.08, 0.05, -0.05, 0.08),
+          "run": (-0.22, -0.12, 0.14, 0.24),
           "jump": (-0.2, -0.14, 0.18, 0.24)}  # fmt: skip
 
 
-def legs(p: Pen, c: Fill, *, back: float, front: float, top: float, width: float, pose: str, hoof: Rgb | None = None) -> float:
+def legs(p: Pen, c: Fill, *, back: float, front: float, top: float, width: float, pose: str,
+         hoof: Rgb | None = None) -> float:
     """Four legs of length `top`; returns how far the body is lifted off the ground."""
     lift = {"jump": 0.16, "run": 0.03}.get(pose, 0.0)
     swing = _SWING.get(pose, _SWING["stand"])
     rgb = c.rgb if isinstance(c, Paint) else c
     far = (int(rgb[0] * 0.8), int(rgb[1] * 0.8), int(rgb[2] * 0.8))
     bend = 0.06 if pose in ("run", "jump") else 0.0
-    for x, s, fill in ((back - 0.05, swing[1], far), (front - 0.05, swing[2], far), (back + 0.03, swing[0], rgb),
+    for x, s, fill in ((back - 0.05, swing[1], far), (front - 0.05, swing[2], far),
+                       (back + 0.03, swing[0], rgb),
                        (front + 0.03, swing[3], rgb)):  # fmt: skip
         foot = (x + s, lift * 0.7 + width / 2 + bend)
         p.limb([(x, top + lift), foot], width, fill)
@@ -37,11 +41,13 @@ def dozing(p: Pen, x: float, y: float) -> None:
         for dx, dy, k in ((0.0, 0.0, 0.07), (0.12, 0.13, 0.1)):
             a, b = x + dx * (1 if p.sx > 0 else -1) * (1 if p.sx > 0 else -1), y + dy
             flip = 1 if p.sx > 0 else -1  # letters never turn round
-            p.line([(a - k / 2 * flip, b + k / 2), (a + k / 2 * flip, b + k / 2), (a - k / 2 * flip, b - k / 2),
+            p.line([(a - k / 2 * flip, b + k / 2), (a + k / 2 * flip, b + k / 2),
+                    (a - k / 2 * flip, b - k / 2),
                     (a + k / 2 * flip, b - k / 2)], (250, 250, 255), 2)  # fmt: skip
 
 
-def _pet(p: Pen, c: Paint, pose: str, ears: str, tail: str, snout: float, belly: bool, mask: Rgb | None = None) -> None:
+def _pet(p: Pen, c: Paint, pose: str, ears: str, tail: str, snout: float, belly: bool,
+         mask: Rgb | None = None) -> None:
     """A dog, cat, fox or mouse: the small ones, who sit and curl up."""
     pale = c.shade(1.45) if c.rgb != (247, 245, 240) else (224, 214, 206)
     nose: Rgb = (44, 36, 40)
@@ -83,7 +89,8 @@ def _tail(p: Pen, c: Paint, tail: str, x: float, y: float, *, low: bool) -> None
     elif tail == "thin":
         p.limb([(x, y), (x - 0.2, y + up * 0.4), (x - 0.34, y + up * 1.2)], 0.06, c.shade(0.9))
     elif tail == "long":
-        p.limb([(x, y), (x - 0.18, y + up * 0.5), (x - 0.2, y + up * 1.3), (x - 0.1, y + up * 1.7)], 0.09, c.rgb)
+        p.limb([(x, y), (x - 0.18, y + up * 0.5), (x - 0.2, y + up * 1.3), (x - 0.1, y + up * 1.7)], 0.09,
+               c.rgb)
     else:
         p.limb([(x + 0.05, y), (x - 0.12, y + up * 0.7), (x - 0.14, y + up * 1.15)], 0.11, c.rgb)
 
@@ -95,7 +102,8 @@ def _pet_ears(p: Pen, c: Paint, ears: str, x: float, y: float, *, behind: bool) 
     elif ears == "pointed" and behind:
         for dx in (-0.14, 0.1):
             p.poly([(x + dx - 0.1, y + 0.12), (x + dx - 0.02, y + 0.37), (x + dx + 0.11, y + 0.14)], c.rgb)
-            p.poly([(x + dx - 0.05, y + 0.15), (x + dx - 0.01, y + 0.28), (x + dx + 0.05, y + 0.16)], pink, edge=False)
+            p.poly([(x + dx - 0.05, y + 0.15), (x + dx - 0.01, y + 0.28), (x + dx + 0.05, y + 0.16)], pink,
+                   edge=False)
     elif ears == "round" and behind:
         for dx in (-0.2, 0.12):
             p.ell(x + dx, y + 0.22, 0.15, 0.15, c.rgb)
@@ -105,13 +113,18 @@ def _pet_ears(p: Pen, c: Paint, ears: str, x: float, y: float, *, behind: bool) 
 def dog(p: Pen, c: Paint, pose: str, look: int) -> None:
     _pet(p, c, pose, "floppy", "up", 0.12, True)
     if look % 2:
-        x, y = {"sleep": (0.30, 0.1), "sit": (0.1, 0.56)}.get(pose, (0.36, 0.56 + {"jump": 0.16, "run": 0.03}.get(pose, 0)))
+        x, y = {"sleep": (0.30, 0.1), "sit": (0.1, 0.56)}.get(pose,
+                                                              (0.36,
+                                                               0.56 + {"jump": 0.16, "run": 0.03}.get(pose,
+                                                                       0)))
         p.limb([(x - 0.06, y + 0.04), (x + 0.14, y - 0.06)], 0.06, (222, 60, 60), edge=False)
 
 
 def cat(p: Pen, c: Paint, pose: str, look: int) -> None:
     _pet(p, c, pose, "pointed", "long", 0.0, False)
-    x, y = {"sleep": (0.42, 0.24), "sit": (0.2, 0.76)}.get(pose, (0.5, 0.7 + {"jump": 0.16, "run": 0.03}.get(pose, 0)))
+    x, y = {"sleep": (0.42, 0.24), "sit": (0.2, 0.76)}.get(pose,
+                                                           (0.5,
+                                                            0.7 + {"jump": 0.16, "run": 0.03}.get(pose, 0)))
     for dy in (0.02, -0.03):
         p.line([(x + 0.18, y - 0.06), (x + 0.36, y - 0.06 + dy)], (90, 84, 88))
 
@@ -130,7 +143,8 @@ def _eye_and_sleep(p: Pen, pose: str, x: float, y: float, r: float) -> None:
         dozing(p, x + 0.12, y + 0.22)
 
 
-def _stand(p: Pen, c: Fill, pose: str, *, back: float, front: float, top: float, width: float, hoof: Rgb | None = None) -> float:
+def _stand(p: Pen, c: Fill, pose: str, *, back: float, front: float, top: float, width: float,
+           hoof: Rgb | None = None) -> float:
     """Legs, or for a sleeper none: the body then lies on the ground."""
     if pose == "sleep":
         for x in (back, front):
@@ -143,7 +157,8 @@ def horse(p: Pen, c: Paint, pose: str, look: int) -> None:
     hair: Rgb = ((66, 44, 34), (240, 226, 190), (40, 36, 40))[look % 3]
     u = _stand(p, c, pose, back=-0.3, front=0.2, top=0.42, width=0.085, hoof=(60, 48, 44))
     p.limb([(-0.4, 0.56 + u), (-0.52, 0.44 + u), (-0.53, 0.26 + u)], 0.09, hair)
-    p.poly([(0.1, 0.5 + u), (0.24, 0.4 + u), (0.38, 0.74 + u), (0.36, 0.92 + u), (0.24, 0.86 + u), (0.02, 0.62 + u)], c.rgb)
+    p.poly([(0.1, 0.5 + u), (0.24, 0.4 + u), (0.38, 0.74 + u), (0.36, 0.92 + u), (0.24, 0.86 + u),
+            (0.02, 0.62 + u)], c.rgb)
     p.ell(-0.07, 0.5 + u, 0.37, 0.165, c)
     p.poly([(0.06, 0.62 + u), (0.16, 0.66 + u), (0.30, 0.9 + u), (0.27, 0.97 + u), (0.18, 0.9 + u)], hair)
     p.poly([(0.27, 0.86 + u), (0.3, 1.0 + u), (0.36, 0.9 + u)], c.rgb)
@@ -163,7 +178,8 @@ def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(0.1, 0.56 + u, 0.12, 0.1, patch, edge=False)
     p.ell(-0.2, 0.35 + u, 0.1, 0.06, (246, 176, 184))
     for x in (0.42, 0.62):
-        p.poly([(x - 0.03, 0.93 + u), (x + 0.04, 0.93 + u), (x + (0.0 if x < 0.5 else 0.05), 1.04 + u)], (238, 226, 200))
+        p.poly([(x - 0.03, 0.93 + u), (x + 0.04, 0.93 + u), (x + (0.0 if x < 0.5 else 0.05), 1.04 + u)],
+               (238, 226, 200))
     p.blob(0.34, 0.86 + u, 0.12, 0.06, 15, c.rgb)
     p.rect(0.36, 0.56 + u, 0.68, 0.96 + u, c.rgb, r=0.13)
     p.ell(0.55, 0.6 + u, 0.16, 0.11, (248, 192, 192))
@@ -174,7 +190,8 @@ def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def sheep(p: Pen, c: Paint, pose: str, look: int) -> None:
     u = _stand(p, (70, 64, 68), pose, back=-0.28, front=0.2, top=0.3, width=0.1)
-    for x, y in ((-0.42, 0.5), (-0.3, 0.7), (-0.05, 0.78), (0.2, 0.7), (0.3, 0.48), (0.1, 0.33), (-0.15, 0.3), (-0.36, 0.36)):
+    for x, y in ((-0.42, 0.5), (-0.3, 0.7), (-0.05, 0.78), (0.2, 0.7), (0.3, 0.48), (0.1, 0.33),
+                 (-0.15, 0.3), (-0.36, 0.36)):
         p.ell(x, y + u, 0.18, 0.17, c)
     p.ell(-0.05, 0.53 + u, 0.4, 0.25, c, edge=False)
     p.blob(0.34, 0.78 + u, 0.11, 0.05, 200, (70, 64, 68))
@@ -203,7 +220,8 @@ def elephant(p: Pen, c: Paint, pose: str, look: int) -> None:
     u = _stand(p, c, pose, back=-0.36, front=0.16, top=0.34, width=0.18, hoof=c.shade(0.7))
     p.line([(-0.56, 0.62 + u), (-0.64, 0.38 + u)], c.shade(0.6), 2)
     p.ell(-0.12, 0.56 + u, 0.47, 0.33, c)
-    p.limb([(0.5, 0.7 + u), (0.66, 0.46 + u), (0.66, 0.2 + max(u, -0.1)), (0.76, 0.14 + max(u, -0.1))], 0.13, c.rgb)
+    p.limb([(0.5, 0.7 + u), (0.66, 0.46 + u), (0.66, 0.2 + max(u, -0.1)), (0.76, 0.14 + max(u, -0.1))], 0.13,
+           c.rgb)
     p.poly([(0.5, 0.5 + u), (0.58, 0.5 + u), (0.72, 0.38 + u)], (252, 248, 232))
     p.ell(0.4, 0.72 + u, 0.27, 0.27, c.rgb)
     p.ell(0.22, 0.7 + u, 0.2, 0.26, c.shade(0.85))
@@ -218,7 +236,8 @@ def giraffe(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.poly([(0.06, 0.5 + u), (0.2, 0.36 + u), (0.27, 0.9 + u), (0.17, 0.92 + u)], c.rgb)
     p.ell(-0.04, 0.42 + u, 0.25, 0.12, c)
     if c.tile is None and p.ink is None:
-        for x, y in ((-0.16, 0.45), (-0.04, 0.4), (0.06, 0.46), (-0.08, 0.49), (0.13, 0.55), (0.18, 0.65), (0.19, 0.76), (0.22, 0.85)):
+        for x, y in ((-0.16, 0.45), (-0.04, 0.4), (0.06, 0.46), (-0.08, 0.49), (0.13, 0.55), (0.18, 0.65),
+                     (0.19, 0.76), (0.22, 0.85)):
             p.ell(x, y + u, 0.034, 0.032, dark, edge=False)
     for x in (0.2, 0.26):
         p.line([(x, 0.93 + u), (x - 0.01, 1.0 + u)], dark, 2)
@@ -277,10 +296,12 @@ def lion(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.44, 0.71 + u, 0.03)
 
 
-_RING: tuple[Point, ...] = ((1, 0), (0.77, 0.64), (0.17, 0.98), (-0.5, 0.87), (-0.94, 0.34), (-0.94, -0.34), (-0.5, -0.87),
+_RING: tuple[Point, ...] = ((1, 0), (0.77, 0.64), (0.17, 0.98), (-0.5, 0.87), (-0.94, 0.34), (-0.94, -0.34),
+                            (-0.5, -0.87),
                             (0.17, -0.98), (0.77, -0.64))  # fmt: skip
 
 DRAWS: dict[str, Draw] = {
-    "dog": dog, "cat": cat, "fox": fox, "mouse": mouse, "horse": horse, "cow": cow, "sheep": sheep, "pig": pig,
+    "dog": dog, "cat": cat, "fox": fox, "mouse": mouse, "horse": horse, "cow": cow, "sheep": sheep,
+    "pig": pig,
     "elephant": elephant, "giraffe": giraffe, "bear": bear, "lion": lion,
 }  # fmt: skip

@@ -1,7 +1,8 @@
-"""Five captions of a scene, as by five writers: a short one, a teller of events, one for places, a long one, and a lister.
+"""Five captions of a scene, as by five writers.
 
-In pretrain all five write the terse captions of terse.py. Every caption is true of its scene by construction: it says only what
-the graph holds, and records what it said as facts (see truth.py).
+One is short, one tells what happens, one says where things are, one is long, one lists. In pretrain all
+five write the terse captions of terse.py. Every caption is true of its scene by construction: it says only
+what the graph holds, and records what it said as facts (see truth.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from .terse import tag
 from .truth import Fact, side_of
 from .words import (
     ACTIONS,
-    NUMBERS,
     RELATION_PREPOSITIONS,
     RELATION_VERBS,
     SETTING_PHRASES,
@@ -83,12 +83,16 @@ def _setting(t: Telling, chance: float, when: float = 0.25) -> str:
     return out + (f" {_when(t)}" if t.dice.chance(when) else "")
 
 
+def _is(t: Telling, i: int) -> str:
+    return "are" if t.plural(i) else "is"
+
+
 def _form(t: Telling, i: int, forms: tuple[str, str, str], how: str) -> str:
     """A verb as participle ("ing"), with is or are ("is"), or in the simple present ("s")."""
     if how == "ing":
         return forms[0]
     if how == "is":
-        return f"{'are' if t.plural(i) else 'is'} {forms[0]}"
+        return f"{_is(t, i)} {forms[0]}"
     return forms[2] if t.plural(i) else forms[1]
 
 
@@ -101,7 +105,8 @@ def _doing(t: Telling, i: int, how: str) -> str:
 def _relates(t: Telling, i: int, relation: str, j: int, how: str, *, name: str | None = None) -> str:
     """The verb or preposition of a relation and its object: "rides a green bicycle"."""
     words = t.dice.pick(RELATION_VERBS[relation]) if relation in RELATION_VERBS else None
-    if words is not None and relation == "riding" and words[0] == "riding on" and KINDS[t.scene.things[j].kind].family == "vehicle":
+    vehicle = KINDS[t.scene.things[j].kind].family == "vehicle"
+    if words is not None and words[0] == "riding on" and vehicle:
         words = RELATION_VERBS["riding"][0]
     verb = _form(t, i, words, how) if words else t.dice.pick(RELATION_PREPOSITIONS[relation])
     if words is None and how != "ing":
@@ -119,7 +124,7 @@ def _being(t: Telling, i: int, how: str) -> str:
         if how == "is":
             return "are standing" if many else "is standing"
         return "stand" if many else "stands"
-    return "are" if many else "is"
+    return _is(t, i)
 
 
 def _there(t: Telling, i: int, name: str) -> str:
@@ -138,16 +143,16 @@ def short(t: Telling) -> str:
     main = _main(t)
     if main and t.dice.chance(0.75):
         i, relation, j = main
-        out = f"{t.name(i, colour=t.dice.chance(0.75))} {_relates(t, i, relation, j, 'ing')}"
-        return out + _setting(t, 0.25, 0.1)
+        out = f"{t.name(i, colour=t.dice.chance(0.6))} {_relates(t, i, relation, j, 'ing')}"
+        return out + _setting(t, 0.2, 0.06)
     i = t.dice.below(len(t.scene.things))
-    out = t.name(i)
+    out = t.name(i, colour=t.dice.chance(0.9))
     if t.scene.things[i].action and t.dice.chance(0.8):
         out += f" {_doing(t, i, 'ing')}"
     near = [r for r in t.scene.relations if r[0] == i and r[1] == "next to"]
     if near and t.dice.chance(0.4):
         return f"{out} {_relates(t, i, 'next to', near[0][2], 'ing')}"
-    return out + _setting(t, 0.8, 0.3)
+    return out + _setting(t, 0.75, 0.2)
 
 
 def event(t: Telling) -> str:
@@ -162,7 +167,7 @@ def event(t: Telling) -> str:
             _, second, k = more[0]
             link, form = t.dice.pick((("while", "ing"), ("and", "ing" if how == "is" else "s")))
             return f"{out} {link} {_relates(t, i, second, k, form)}"
-        return out + _setting(t, 0.6, 0.2)
+        return out + _setting(t, 0.5, 0.12)
     busy = [i for i, thing in enumerate(t.scene.things) if thing.action]
     if busy:
         i = t.dice.pick(busy)
@@ -173,7 +178,7 @@ def event(t: Telling) -> str:
             t.link(i, relation, j)
             out += f" {t.dice.pick(RELATION_PREPOSITIONS[relation])} {t.name(j)}"
             return out + _setting(t, 0.4, 0.1)
-        return out + _setting(t, 0.9, 0.35)
+        return out + _setting(t, 0.9, 0.25)
     i = t.dice.below(len(t.scene.things))
     return f"{t.name(i)} {_being(t, i, how)} {_where(t)}{_setting(t, 0, 0.5)}"
 
@@ -183,13 +188,15 @@ def places(t: Telling) -> str:
     s, dice = t.scene, t.dice
     spatial = [r for r in s.relations if r[1] in PLACED or r[1] in ("behind", "in front of", "under", "on")]
     if spatial and dice.chance(0.8):
-        i, relation, j = dice.pick(spatial)
-        first = t.name(i)
+        # The word first, or left and right would crowd out the rest.
+        relation = dice.pick(sorted({r[1] for r in spatial}))
+        i, _, j = dice.pick([r for r in spatial if r[1] == relation])
+        first = t.name(i, colour=dice.chance(0.85))
         if dice.chance(0.4):
             out = f"{_there(t, i, first)} {first} {_relates(t, i, relation, j, 'ing')}"
         else:
             out = f"{first} {_relates(t, i, relation, j, dice.pick(('is', 's')))}"
-        return out + _setting(t, 0.35, 0.1)
+        return out + _setting(t, 0.25, 0.08)
     sided = [i for i, thing in enumerate(s.things) if side_of(thing)]
     if not sided:
         return event(t)
@@ -205,7 +212,7 @@ def places(t: Telling) -> str:
         there = dice.pick(SIDES[side_of(s.things[j])])
         if dice.chance(0.5):
             return f"{where}, {_there(t, i, first)} {first}, and {there}, {_there(t, j, second)} {second}"
-        return f"{first} {'are' if t.plural(i) else 'is'} {where} and {second} {'are' if t.plural(j) else 'is'} {there}"
+        return f"{first} {_is(t, i)} {where} and {second} {_is(t, j)} {there}"
     act = f" {_doing(t, i, 'is')}" if s.things[i].action and dice.chance(0.6) else f" {_being(t, i, 's')}"
     return f"{first}{act} {where}{_setting(t, 0.8, 0.2)}"
 
@@ -213,7 +220,7 @@ def places(t: Telling) -> str:
 def long(t: Telling) -> str:
     """"On a sunny day in the park, a boy rides a bicycle while two dogs run"."""
     s, dice = t.scene, t.dice
-    opening = f"{_when(t)}, " if dice.chance(0.35) else f"{_where(t)}, " if dice.chance(0.6) else ""
+    opening = f"{_when(t)}, " if dice.chance(0.25) else f"{_where(t)}, " if dice.chance(0.4) else ""
     main = _main(t)
     told: set[int] = set()
     if main:
@@ -223,9 +230,13 @@ def long(t: Telling) -> str:
     else:
         i = dice.below(len(s.things))
         out = t.name(i)
-        out += f" {_doing(t, i, 's')}" if s.things[i].action else f" {_being(t, i, 's')} {_side_or_where(t, i)}"
+        if s.things[i].action and dice.chance(0.9):
+            out += f" {_doing(t, i, 's')}"
+        else:
+            out += f" {_being(t, i, 's')} {_side_or_where(t, i)}"
         told = {i}
-    rest = [k for k in range(len(s.things)) if k not in told and not any(k in (a, b) for a, r, b in acts(s) if {a, b} & told)]
+    bound = {k for a, _, b in acts(s) if {a, b} & told for k in (a, b)}
+    rest = [k for k in range(len(s.things)) if k not in told | bound]
     if rest:
         k = dice.pick(rest)
         link = dice.pick((" while ", ", and ", " and "))
@@ -246,7 +257,8 @@ def long(t: Telling) -> str:
             clause = f"{_being(t, k, 's')} {dice.pick(('close by', 'there too', 'nearby'))}"
         out += f"{link}{second} {clause}"
     if not opening or (not rest and dice.chance(0.7)):
-        out += _setting(t, 0.0 if ("setting", s.setting) in t.facts else 0.85, 0.2 if not opening else 0.0)
+        known = ("setting", s.setting) in t.facts
+        out += _setting(t, 0.0 if known else 0.6, 0.15 if not opening else 0.0)
     return opening + out
 
 
@@ -262,10 +274,10 @@ def lister(t: Telling) -> str:
     """"There are two cats, a ball and a lamp in the bedroom"."""
     s, dice = t.scene, t.dice
     number = min(len(s.things), dice.pick((2, 3, 3, 4)))
-    chosen = dice.shuffled(list(range(len(s.things))))[:number]
+    chosen = dice.shuffled(range(len(s.things)))[:number]
     names = [t.name(i, colour=dice.chance(0.8)) for i in chosen]
     what = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    place = _setting(t, 0.75 if len(names) < 4 else 0.4, 0.25)
+    place = _setting(t, 0.7 if len(names) < 4 else 0.35, 0.2)
     many = len(chosen) > 1 or t.plural(chosen[0])
     style = dice.below(4)
     if style == 0:
@@ -279,5 +291,3 @@ def lister(t: Telling) -> str:
 
 Writer = Callable[[Telling], str]
 WRITERS: tuple[Writer, ...] = (short, event, places, long, lister)
-
-__all__ = ["CAPTIONS", "NUMBERS", "WRITERS", "Caption", "acts", "write"]

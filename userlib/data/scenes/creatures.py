@@ -142,7 +142,8 @@ def turtle(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0.84, 0.52, 0.2, 0.18, skin)
     p.eye(0.9, 0.57, 0.04)
     p.arc(0.88, 0.5, 0.08, 30, 130, (70, 90, 50), 1)
-    p.poly([(-0.64, 0.2), (-0.6, 0.48), (-0.4, 0.78), (-0.1, 0.96), (0.14, 0.94), (0.42, 0.74), (0.6, 0.46), (0.62, 0.2)], c)
+    p.poly([(-0.64, 0.2), (-0.6, 0.48), (-0.4, 0.78), (-0.1, 0.96), (0.14, 0.94), (0.42, 0.74), (0.6, 0.46),
+            (0.62, 0.2)], c)
     if c.tile is None and p.ink is None:
         for x, y, r in ((-0.32, 0.5, 0.13), (0.02, 0.62, 0.16), (0.34, 0.48, 0.12)):
             p.ell(x, y, r, r, c.shade(0.78), edge=False)
@@ -213,6 +214,7 @@ def dinosaur(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 DRAWS: dict[str, Draw] = {
-    "rabbit": rabbit, "bird": bird, "duck": duck, "chicken": chicken, "penguin": penguin, "frog": frog, "turtle": turtle,
+    "rabbit": rabbit, "bird": bird, "duck": duck, "chicken": chicken, "penguin": penguin, "frog": frog,
+    "turtle": turtle,
     "butterfly": butterfly, "snail": snail, "owl": owl, "octopus": octopus, "dinosaur": dinosaur,
 }  # fmt: skip

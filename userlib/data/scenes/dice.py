@@ -1,7 +1,8 @@
 """Chance from one text seed: the same draws on every machine and Python version.
 
-Only `random.Random.random` is used, the one method whose sequence for a seed is promised never to change; it is also several
-times faster for single numbers than a numpy Generator, and a picture needs some hundreds.
+Only `random.Random.random` is used, the one method whose sequence for a seed is promised never to change;
+it is also several times faster for single numbers than a numpy Generator, and a picture needs some
+hundreds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The scene graph: what is in a picture, where, and how its things stand to one another.
 
-Places are fractions of the picture, x to the right and y downwards, as seen. A thing may be a group of `count` alike; each
-member has a spot. Everything that captions and truth speak of is in these dataclasses; drawing adds nothing to them.
+Places are fractions of the picture, x to the right and y downwards, as seen. A thing may be a group of
+`count` alike; each member has a spot. Everything that captions and truth speak of is in these dataclasses;
+drawing adds nothing to them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Thing:
     def box(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1) around all members, fractions of the picture; may reach over its edge."""
         boxes = [spot_box(self.kind, self.pose, spot) for spot in self.spots]
-        return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+        return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes),
+                max(b[3] for b in boxes))
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Scene:
         return (self.setting, self.time, self.weather, tuple(sorted(names)), tuple(acts))
 
     def bucket(self) -> int:
-        """A number below 8 that depends on the key alone; the splits share the buckets out, so no key is in two."""
+        """A number below 8 that depends on the key alone; the splits share the buckets out, so no key is in
+        two."""
         return zlib.crc32(repr(self.key()).encode()) % 8
 
 
@@ -81,4 +84,5 @@ def spot_box(kind: str, pose: str, spot: Spot) -> tuple[float, float, float, flo
     x0, y0, x1, y1 = EXTENTS.get((kind, pose)) or EXTENTS[(kind, PADDED_POSE)]
     if spot.flip:
         x0, x1 = -x1, -x0
-    return (spot.x + x0 * spot.height, spot.y - y1 * spot.height, spot.x + x1 * spot.height, spot.y - y0 * spot.height)
+    return (spot.x + x0 * spot.height, spot.y - y1 * spot.height, spot.x + x1 * spot.height,
+            spot.y - y0 * spot.height)

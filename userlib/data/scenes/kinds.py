@@ -1,8 +1,10 @@
-"""The kinds of things: their words, size, colours, what they do and where another thing sits on, in, or under them.
+"""The kinds of things: their words, size, colours, what they do and where another thing sits on, in, or
+under them.
 
-Heights are fractions of the picture's height. Anchors are in the kind's own units (see pen.py): `seat` is where a rider sits,
-`top` a surface with its half width, `rim` the floor of a container behind its front, `room` the space below (half width,
-height), `head` where a hat rests (x, y, size of the hat), `hand` where something held is held.
+Heights are fractions of the picture's height. Anchors are in the kind's own units (see pen.py): `seat` is
+where a rider sits, `top` a surface with its half width, `rim` the floor of a container behind its front,
+`room` the space below (half width, height), `head` where a hat rests (x, y, size of the hat), `hand` where
+something held is held.
 """
 
 from __future__ import annotations
@@ -48,11 +50,14 @@ class Kind:
         return (self.name, *_LEVELS.get(self.name, ()), *_FAMILY_LEVELS.get(self.family, ()))
 
 
-_LEVELS = {"boy": ("child",), "girl": ("child",), "apple": ("fruit",), "banana": ("fruit",), "watermelon": ("fruit",),
+_LEVELS = {"boy": ("child",), "girl": ("child",), "apple": ("fruit",), "banana": ("fruit",),
+           "watermelon": ("fruit",),
            "duck": ("bird",), "penguin": ("bird",), "chicken": ("bird",), "owl": ("bird",)}  # fmt: skip
 _FAMILY_LEVELS = {"person": ("person",), "animal": ("animal",), "vehicle": ("vehicle",), "toy": ("toy",)}
-CLASS_NOUNS = {"person": ("person", "people"), "child": ("child", "children"), "animal": ("animal", "animals"),
-               "vehicle": ("vehicle", "vehicles"), "toy": ("toy", "toys"), "fruit": ("piece of fruit", "pieces of fruit"),
+CLASS_NOUNS = {"person": ("person", "people"), "child": ("child", "children"),
+               "animal": ("animal", "animals"),
+               "vehicle": ("vehicle", "vehicles"), "toy": ("toy", "toys"),
+               "fruit": ("piece of fruit", "pieces of fruit"),
                "bird": ("bird", "birds")}  # fmt: skip
 
 
@@ -71,38 +76,55 @@ _HERD = ("running", "walking", "sleeping")
 _HAND = people.HAND
 
 _ALL = (
-    Kind("man", "person", 0.42, _nouns("man/men guy gentleman/gentlemen"), actions=_P, outfit=("shirt", "sweater", "jacket"),
+    Kind("man", "person", 0.42, _nouns("man/men guy gentleman/gentlemen"), actions=_P,
+         outfit=("shirt", "sweater", "jacket"),
          head=(0.0, 0.86, 0.19), hand=_HAND, group=2),
-    Kind("woman", "person", 0.41, _nouns("woman/women lady/ladies"), actions=_P, outfit=("dress",), head=(0.0, 0.87, 0.2),
+    Kind("woman", "person", 0.41, _nouns("woman/women lady/ladies"), actions=_P, outfit=("dress",),
+         head=(0.0, 0.87, 0.2),
          hand=_HAND, group=2),
-    Kind("boy", "person", 0.34, _nouns("boy"), actions=_P, outfit=("T-shirt", "shirt"), head=(0.0, 0.93, 0.2), hand=_HAND,
+    Kind("boy", "person", 0.34, _nouns("boy"), actions=_P, outfit=("T-shirt", "shirt"),
+         head=(0.0, 0.93, 0.2), hand=_HAND,
          group=3),
-    Kind("girl", "person", 0.33, _nouns("girl"), actions=_P, outfit=("dress",), head=(0.0, 0.91, 0.2), hand=_HAND, group=3),
-    Kind("chef", "person", 0.42, _nouns("chef cook"), actions=("waving", "dancing", "walking"), outfit=("jacket", "shirt"),
+    Kind("girl", "person", 0.33, _nouns("girl"), actions=_P, outfit=("dress",), head=(0.0, 0.91, 0.2),
+         hand=_HAND, group=3),
+    Kind("chef", "person", 0.42, _nouns("chef cook"), actions=("waving", "dancing", "walking"),
+         outfit=("jacket", "shirt"),
          hand=_HAND),
-    Kind("clown", "person", 0.41, _nouns("clown"), actions=_P, outfit=("suit", "costume"), hand=_HAND, group=2),
-    Kind("king", "person", 0.42, _nouns("king"), actions=("waving", "dancing"), outfit=("robe", "cape"), hand=_HAND),
-    Kind("robot", "person", 0.38, _nouns("robot android"), actions=("waving", "dancing", "walking"), hand=_HAND, group=2),
-    Kind("dog", "animal", 0.23, _nouns("dog puppy/puppies hound"), actions=_PET, group=3, head=(0.5, 0.86, 0.2)),
-    Kind("cat", "animal", 0.21, _nouns("cat kitten kitty/kitties"), actions=_PET, group=3, head=(0.5, 0.87, 0.2)),
+    Kind("clown", "person", 0.41, _nouns("clown"), actions=_P, outfit=("suit", "costume"), hand=_HAND,
+         group=2),
+    Kind("king", "person", 0.42, _nouns("king"), actions=("waving", "dancing"), outfit=("robe", "cape"),
+         hand=_HAND),
+    Kind("robot", "person", 0.38, _nouns("robot android"), actions=("waving", "dancing", "walking"),
+         hand=_HAND, group=2),
+    Kind("dog", "animal", 0.23, _nouns("dog puppy/puppies hound"), actions=_PET, group=3,
+         head=(0.5, 0.85, 0.27)),
+    Kind("cat", "animal", 0.21, _nouns("cat kitten kitty/kitties"), actions=_PET, group=3,
+         head=(0.5, 0.85, 0.27)),
     Kind("fox", "animal", 0.22, _nouns("fox"), actions=_PET, group=2),
     Kind("mouse", "animal", 0.15, _nouns("mouse/mice"), actions=("running", "sitting", "sleeping"), group=3),
-    Kind("horse", "animal", 0.36, _nouns("horse pony/ponies"), "out", actions=_HERD, group=2, seat=(-0.1, 0.64),
+    Kind("horse", "animal", 0.36, _nouns("horse pony/ponies"), "out", actions=_HERD, group=2,
+         seat=(-0.1, 0.64),
          head=(0.32, 0.93, 0.14)),
     Kind("cow", "animal", 0.28, _nouns("cow"), "out", actions=_HERD, group=3, seat=(-0.2, 0.84)),
     Kind("sheep", "animal", 0.22, _nouns("sheep/sheep"), "out", actions=_HERD, group=4),
-    Kind("pig", "animal", 0.22, _nouns("pig piglet"), "out", actions=_HERD, group=3, seat=(-0.2, 0.82), head=(0.42, 0.86, 0.2)),
-    Kind("elephant", "animal", 0.4, _nouns("elephant"), "out", actions=("walking", "running", "sleeping"), seat=(-0.2, 0.87)),
+    Kind("pig", "animal", 0.22, _nouns("pig piglet"), "out", actions=_HERD, group=3, seat=(-0.2, 0.82),
+         head=(0.42, 0.84, 0.27)),
+    Kind("elephant", "animal", 0.4, _nouns("elephant"), "out", actions=("walking", "running", "sleeping"),
+         seat=(-0.2, 0.87)),
     Kind("giraffe", "animal", 0.54, _nouns("giraffe"), "out", actions=("walking", "running"), group=2),
-    Kind("bear", "animal", 0.34, _nouns("bear"), actions=("walking", "jumping", "sitting", "sleeping"), head=(0.02, 0.93, 0.17),
+    Kind("bear", "animal", 0.34, _nouns("bear"), actions=("walking", "jumping", "sitting", "sleeping"),
+         head=(0.02, 0.93, 0.17),
          hand=(0.32, 0.36)),
     Kind("rabbit", "animal", 0.21, _nouns("rabbit bunny/bunnies"), actions=("jumping", "sleeping"), group=4),
     Kind("bird", "animal", 0.15, _nouns("bird"), "sky", actions=("flying",), group=4),
-    Kind("duck", "animal", 0.18, _nouns("duck"), "out", actions=("flying",), group=4, head=(0.26, 0.95, 0.2)),
+    Kind("duck", "animal", 0.18, _nouns("duck"), "out", actions=("flying",), group=4,
+         head=(0.26, 0.93, 0.26)),
     Kind("chicken", "animal", 0.19, _nouns("chicken hen"), "out", group=4),
-    Kind("penguin", "animal", 0.27, _nouns("penguin"), actions=("jumping", "waving"), group=4, head=(0.02, 0.96, 0.18),
+    Kind("penguin", "animal", 0.27, _nouns("penguin"), actions=("jumping", "waving"), group=4,
+         head=(0.02, 0.94, 0.22),
          hand=(0.42, 0.42)),
-    Kind("frog", "animal", 0.16, _nouns("frog toad"), "out", actions=("jumping",), group=3, head=(0.0, 0.84, 0.3)),
+    Kind("frog", "animal", 0.16, _nouns("frog toad"), "out", actions=("jumping",), group=3,
+         head=(0.0, 0.84, 0.3)),
     Kind("turtle", "animal", 0.16, _nouns("turtle tortoise"), "out", group=3, seat=(-0.1, 0.94)),
     Kind("butterfly", "animal", 0.14, _nouns("butterfly/butterflies"), "sky", actions=("flying",), group=4),
     Kind("car", "vehicle", 0.22, _nouns("car automobile"), "out", group=2, top=(0.97, 0.4)),
@@ -115,7 +137,8 @@ _ALL = (
     Kind("tractor", "vehicle", 0.31, _nouns("tractor"), "out", seat=(-0.36, 0.58)),
     Kind("boat", "vehicle", 0.36, _nouns("boat sailboat"), "water", rim=0.2),
     Kind("plane", "vehicle", 0.16, _nouns("plane airplane jet"), "sky", actions=("flying",)),
-    Kind("hot-air balloon", "vehicle", 0.32, _nouns("hot-air_balloon"), "sky", actions=("floating",), group=2),
+    Kind("hot-air balloon", "vehicle", 0.32, _nouns("hot-air_balloon"), "sky", actions=("floating",),
+         group=2),
     Kind("chair", "furniture", 0.28, _nouns("chair seat"), group=3, seat=(0.02, 0.5), top=(0.5, 0.3)),
     Kind("table", "furniture", 0.22, _nouns("table desk"), top=(1.0, 0.85), room=(0.7, 0.8)),
     Kind("sofa", "furniture", 0.25, _nouns("sofa couch"), "in", seat=(0.0, 0.5), top=(0.47, 0.7)),
@@ -149,9 +172,11 @@ _ALL = (
     Kind("mushroom", "plant", 0.16, _nouns("mushroom toadstool"), "out", group=4, room=None),
     Kind("potted plant", "plant", 0.22, _nouns("potted_plant houseplant"), group=3),
     # pretrain alone
-    Kind("astronaut", "person", 0.42, _nouns("astronaut"), actions=("waving", "jumping", "walking"), outfit=("suit",),
+    Kind("astronaut", "person", 0.42, _nouns("astronaut"), actions=("waving", "jumping", "walking"),
+         outfit=("suit",),
          hand=_HAND, extra=True),
-    Kind("pirate", "person", 0.42, _nouns("pirate"), actions=("waving", "running", "dancing"), outfit=("coat", "shirt"),
+    Kind("pirate", "person", 0.42, _nouns("pirate"), actions=("waving", "running", "dancing"),
+         outfit=("coat", "shirt"),
          hand=_HAND, extra=True),
     Kind("snowman", "person", 0.38, _nouns("snowman/snowmen"), "out", outfit=("scarf",), extra=True),
     Kind("lion", "animal", 0.28, _nouns("lion"), "out", actions=_HERD, extra=True),
@@ -169,7 +194,8 @@ _ALL = (
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 TRAIN_KINDS = tuple(k.name for k in _ALL if not k.extra)
 
-POSES = {"": "stand", "running": "run", "jumping": "jump", "dancing": "dance", "waving": "wave", "walking": "walk",
+POSES = {"": "stand", "running": "run", "jumping": "jump", "dancing": "dance", "waving": "wave",
+         "walking": "walk",
          "sleeping": "sleep", "sitting": "sit", "flying": "fly", "floating": "stand"}  # fmt: skip
 
 # Who may do what with what. Small animals sit or stand where people sit.
@@ -177,27 +203,34 @@ PEOPLE = tuple(k.name for k in _ALL if k.family == "person" and k.hand is not No
 SMALL = ("dog", "cat", "fox", "mouse", "rabbit", "penguin", "frog", "duck", "chicken", "bear", "pig", "owl")
 RESTERS = ("dog", "cat", "fox", "rabbit", "mouse", "bear")
 FOODS = tuple(k.name for k in _ALL if k.family == "food")
-HELD = ("umbrella", "balloon", "kite", "flower", "ice cream", "book", "apple", "banana", "pizza", "cake", "teddy bear", "ball",
+HELD = ("umbrella", "balloon", "kite", "flower", "ice cream", "book", "apple", "banana", "pizza", "cake",
+        "teddy bear", "ball",
         "cup", "donut", "carrot")  # fmt: skip
-LOW = ("ball", "teddy bear", "apple", "banana", "pumpkin", "cake", "cup", "book", "clock", "box", "hat", "lamp", "potted plant",
+LOW = ("ball", "teddy bear", "apple", "banana", "pumpkin", "cake", "cup", "book", "clock", "box", "hat",
+       "lamp", "potted plant",
        "blocks", "cactus", "donut", "watermelon")  # fmt: skip
 VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "riding": ((*PEOPLE, *SMALL), ("bicycle", "scooter", "skateboard", "horse", "elephant", "cow", "pig", "turtle", "tractor")),
+    "riding": ((*PEOPLE, *SMALL), ("bicycle", "scooter", "skateboard", "horse", "elephant", "cow", "pig",
+                                   "turtle", "tractor")),
     "holding": ((*PEOPLE, "bear", "penguin"), HELD),
     "wearing": (tuple(k.name for k in _ALL if k.head is not None), ("hat",)),
     "playing": (PEOPLE, ("guitar", "drum")),
     "kicking": (PEOPLE, ("ball",)),
-    "sitting on": ((*PEOPLE, "cat", "dog", "fox", "mouse", "bear", "teddy bear"), ("chair", "sofa", "bed", "bench", "box", "table")),
+    "sitting on": ((*PEOPLE, "cat", "dog", "fox", "mouse", "bear", "teddy bear"),
+                   ("chair", "sofa", "bed", "bench", "box", "table")),
     "sleeping on": (RESTERS, ("sofa", "bed", "bench", "table")),
-    "standing on": (("penguin", "duck", "chicken", "dog", "cat", "robot", "boy", "girl", "clown", "frog", "owl"),
+    "standing on": (("penguin", "duck", "chicken", "dog", "cat", "robot", "boy", "girl", "clown", "frog",
+                     "owl"),
                     ("table", "box", "bench", "suitcase", "car")),
     "on": (LOW, ("table", "chair", "bench", "sofa", "bed", "box", "suitcase")),
     "under": ((*SMALL, *LOW, "boy", "girl", "sheep", "turtle"), ("table", "tree")),
-    "in": (("cat", "dog", "mouse", "rabbit", "teddy bear", "penguin", "duck", "boy", "girl", "man", "woman", "king", "pirate", "clown",
+    "in": (("cat", "dog", "mouse", "rabbit", "teddy bear", "penguin", "duck", "boy", "girl", "man", "woman",
+            "king", "pirate", "clown",
             "robot", "bear"), ("boat", "box")),
     "chasing": (("dog", "cat", "fox", "mouse", "boy", "girl", "man", "lion", "clown"),
                 ("dog", "cat", "fox", "mouse", "rabbit", "pig", "sheep", "boy", "girl")),
     "behind": ((*PEOPLE, *SMALL, "horse", "cow", "sheep", "giraffe", "elephant", "tree"),
-               ("car", "truck", "bus", "train", "tractor", "table", "sofa", "bench", "tent", "box", "pumpkin", "suitcase", "bed", "drum",
+               ("car", "truck", "bus", "train", "tractor", "table", "sofa", "bench", "tent", "box",
+                "pumpkin", "suitcase", "bed", "drum",
                 "sheep", "pig", "turtle")),
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """From units to a scene: where everything stands, what covers what, and which spatial relations hold.
 
-Units stand side by side on the ground, the nearer ones lower and larger; what flies finds a free place in the sky. Neighbours
-may overlap by a little, so that everything stays well visible. A scene that does not fit is None, and is drawn anew.
+Units stand side by side on the ground, the nearer ones lower and larger; what flies finds a free place in
+the sky. Neighbours may overlap by a little, so that everything stays well visible. A scene that does not
+fit is None, and is drawn anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .sky import WEATHERS
 from .splits import BUCKETS, OTHER_BUCKETS, SEEN, half_of
 
 Box = tuple[float, float, float, float]
-MIN_SCALE = 0.6
+MIN_SCALE = 0.64
 
 
 def draw_scene(split: str, index: int, seed: int) -> Scene:
@@ -43,7 +44,7 @@ def _attempt(dice: Dice, *, half: str, wide: bool) -> Scene | None:
         weather = dice.weighted(WEATHERS, (0.4, 0.2, 0.14, 0.14, 0.12))
     planner = Planner(dice, setting, half=half, wide=wide)
     units: list[Unit] = []
-    room = dice.weighted((1, 2, 3, 4, 5), (0.08, 0.27, 0.31, 0.22, 0.12))
+    room = dice.weighted((1, 2, 3, 4, 5), (0.05, 0.28, 0.33, 0.22, 0.12))
     while room > 0 and len(units) < 4:
         unit = planner.unit(room)
         room -= len(unit.parts)
@@ -96,7 +97,8 @@ def _place(dice: Dice, units: list[Unit]) -> list[tuple[float, float, float]] | 
     return [p for p in placed if p is not None]
 
 
-def _in_the_sky(dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool) -> tuple[float, float, float] | None:
+def _in_the_sky(dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool) -> tuple[float, float,
+        float] | None:
     x0, low, x1, high = unit.box()
     for attempt in range(14):
         s = dice.between(1.2, 1.5) if alone else dice.between(0.95, 1.3) - 0.02 * attempt
@@ -105,7 +107,8 @@ def _in_the_sky(dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool) -> tup
             continue
         left, top = dice.between(0.02, 0.98 - w), dice.between(0.03, max(0.04, 0.5 - h))
         box = (left, top, left + w, top + h)
-        if all(box[2] < b[0] + 0.01 or box[0] > b[2] - 0.01 or box[3] < b[1] - 0.005 or box[1] > b[3] for b in boxes):
+        if all(box[2] < b[0] + 0.01 or box[0] > b[2] - 0.01 or box[3] < b[1] - 0.005 or box[1] > b[3]
+               for b in boxes):  # fmt: skip
             boxes.append(box)
             return left - s * x0, top + s * high, s
     return None
@@ -123,13 +126,17 @@ def _scene(dice: Dice, units: list[Unit], placed: list[tuple[float, float, float
         first = {1 for i, verb, _ in unit.relations if i == 0 and verb in _OBJECT_FIRST}
         for n, part in enumerate(unit.parts):
             spots = tuple(_rounded(x + s * sp.x, y - s * sp.y, s * sp.height, sp.flip) for sp in part.spots)
-            things.append(Thing(part.kind, part.colour, part.pattern, part.count, part.size, part.action, part.pose,
-                                dice.below(10_000), depth * 8 + (0 if n in first else n + 1), spots))  # fmt: skip
+            things.append(Thing(part.kind, part.colour, part.pattern, part.count, part.size, part.action,
+                                part.pose,
+                                dice.below(10_000), depth * 8 + (0 if n in first else n + 1),
+                                spots))  # fmt: skip
             owner.append(u)
         relations += [(base + i, verb, base + j) for i, verb, j in unit.relations]
-    lifted = {i for i, verb, _ in relations if verb in _LIFTS} | {j for _, verb, j in relations if verb in ("holding", "wearing", "playing")}
+    lifted = {i for i, verb, _ in relations if verb in _LIFTS}
+    lifted |= {j for _, verb, j in relations if verb in ("holding", "wearing", "playing")}
     relations += _spatial(things, owner, lifted)
-    return Scene(setting, time, weather, tuple(things), tuple(relations), dice.below(1_000_000), dice.chance(0.5),
+    return Scene(setting, time, weather, tuple(things), tuple(relations), dice.below(1_000_000),
+                 dice.chance(0.5),
                  round(dice.between(0.93, 1.06), 2))  # fmt: skip
 
 
@@ -142,7 +149,8 @@ def _rounded(x: float, y: float, h: float, flip: bool) -> Spot:
 
 
 def _spatial(things: list[Thing], owner: list[int], lifted: set[int]) -> list[tuple[int, str, int]]:
-    """left of, right of, next to, above, below: between things of different units, where nobody would dispute them."""
+    """left of, right of, next to, above, below: between things of different units, where nobody would
+    dispute them."""
     out: list[tuple[int, str, int]] = []
     boxes = [t.box for t in things]
     flying = [KINDS[t.kind].where == "sky" or t.pose == "fly" for t in things]
@@ -156,7 +164,8 @@ def _spatial(things: list[Thing], owner: list[int], lifted: set[int]) -> list[tu
                 gap = max(a[0], b[0]) - min(a[2], b[2])
                 if -0.05 <= gap <= 0.10 and abs(a[3] - b[3]) <= 0.17:
                     out += [(i, "next to", j), (j, "next to", i)]
-            if flying[i] and not flying[j] and i not in lifted and a[3] <= b[1] + 0.02 and min(a[2], b[2]) - max(a[0], b[0]) > 0.02:
+            if flying[i] and not flying[j] and i not in lifted and a[3] <= b[1] + 0.02 and min(a[2],
+                    b[2]) - max(a[0], b[0]) > 0.02:
                 out += [(i, "above", j), (j, "below", i)]
     return out
 

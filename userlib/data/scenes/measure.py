@@ -21,7 +21,9 @@ def poses_of(kind: str) -> list[str]:
     k = KINDS[kind]
     if k.family == "person" and k.hand is not None:
         return [p + h for p in _BODY for h in ("", "+hold")]
-    return sorted({"stand", "sit", "sleep", *(POSES[a] for a in k.actions)}) if k.family == "animal" else ["stand"]
+    if k.family == "animal":
+        return sorted({"stand", "sit", "sleep", *(POSES[a] for a in k.actions)})
+    return ["stand"]
 
 
 def extent(kind: str, pose: str) -> tuple[float, float, float, float]:
@@ -39,8 +41,8 @@ def extent(kind: str, pose: str) -> tuple[float, float, float, float]:
 
 
 def main() -> None:
-    lines = ['"""How far each drawing reaches, (x0, y0, x1, y1) in its own units, y upwards; written by measure.py."""', "",
-             "EXTENTS: dict[tuple[str, str], tuple[float, float, float, float]] = {"]  # fmt: skip
+    title = "How far each drawing reaches, (x0, y0, x1, y1) in its own units, y upwards; by measure.py."
+    lines = [f'"""{title}"""', "", "EXTENTS: dict[tuple[str, str], tuple[float, float, float, float]] = {"]
     for kind in KINDS:
         lines += [f'    ("{kind}", "{pose}"): {extent(kind, pose)},' for pose in poses_of(kind)]
     Path(__file__).with_name("extents.py").write_text("\n".join([*lines, "}", ""]))

@@ -1,4 +1,5 @@
-"""How furniture and things of the house are drawn: one unit tall, standing on y = 0. Some are held at (0, 0)."""
+"""How furniture and things of the house are drawn: one unit tall, standing on y = 0. Some are held at (0,
+0)."""
 
 from __future__ import annotations
 
@@ -65,8 +66,10 @@ def lamp(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def box(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.56, 0.82), (-0.78, 0.98), (-0.42, 1.0), (-0.3, 0.82)], c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
-    p.poly([(0.56, 0.82), (0.78, 0.98), (0.42, 1.0), (0.3, 0.82)], c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
+    p.poly([(-0.56, 0.82), (-0.78, 0.98), (-0.42, 1.0), (-0.3, 0.82)],
+           c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
+    p.poly([(0.56, 0.82), (0.78, 0.98), (0.42, 1.0), (0.3, 0.82)],
+           c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
     box_front(p, c)
 
 
@@ -80,8 +83,10 @@ def umbrella(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.02, 0.02, 0.02, 0.96, (104, 80, 66), edge=False)
     if p.ink is None:
         p.arc(0.06, 0.05, 0.07, 0, 180, (104, 80, 66), 3)
-    p.poly([(-0.56, 0.54), (-0.52, 0.7), (-0.38, 0.85), (-0.18, 0.94), (0, 0.97), (0.18, 0.94), (0.38, 0.85), (0.52, 0.7),
-            (0.56, 0.54), (0.47, 0.6), (0.37, 0.6), (0.28, 0.54), (0.19, 0.6), (0.09, 0.6), (0, 0.54), (-0.09, 0.6),
+    p.poly([(-0.56, 0.54), (-0.52, 0.7), (-0.38, 0.85), (-0.18, 0.94), (0, 0.97), (0.18, 0.94), (0.38, 0.85),
+            (0.52, 0.7),
+            (0.56, 0.54), (0.47, 0.6), (0.37, 0.6), (0.28, 0.54), (0.19, 0.6), (0.09, 0.6), (0, 0.54),
+            (-0.09, 0.6),
             (-0.19, 0.6), (-0.28, 0.54), (-0.37, 0.6), (-0.47, 0.6)], c)  # fmt: skip
     for x in (-0.28, 0.28):
         p.line([(x, 0.56), (x * 0.55, 0.82), (0, 0.96)], c.shade(0.62))
@@ -134,8 +139,9 @@ def suitcase(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def hat(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.52, 0.14), (-0.44, 0.9), (-0.1, 1.0), (0.3, 0.98), (0.46, 0.86), (0.52, 0.14)], c)
-    p.rect(-0.53, 0.2, 0.53, 0.42, c.shade(0.5) if sum(c.rgb) > 300 else (236, 200, 90), edge=False)
+    p.poly([(-0.54, 0.14), (-0.46, 0.72), (-0.26, 0.84), (0.0, 0.8), (0.26, 0.84), (0.46, 0.72),
+            (0.54, 0.14)], c)
+    p.rect(-0.53, 0.18, 0.53, 0.36, c.shade(0.5) if sum(c.rgb) > 300 else (236, 200, 90), edge=False)
     p.ell(0, 0.14, 0.98, 0.15, c.rgb)
 
 
@@ -160,6 +166,7 @@ def cup(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 DRAWS: dict[str, Draw] = {
     "chair": chair, "table": table, "sofa": sofa, "bed": bed, "bench": bench, "lamp": lamp, "box": box,
-    "umbrella": umbrella, "book": book, "guitar": guitar, "drum": drum, "tent": tent, "suitcase": suitcase, "hat": hat,
+    "umbrella": umbrella, "book": book, "guitar": guitar, "drum": drum, "tent": tent, "suitcase": suitcase,
+    "hat": hat,
     "clock": clock, "cup": cup,
 }  # fmt: skip

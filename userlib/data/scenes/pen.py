@@ -1,8 +1,9 @@
 """A pen that draws outlined flat shapes in a thing's own coordinates, and the paints it uses.
 
-A thing is drawn in units of its own height: x to the right, y upwards, the ground at y = 0, the thing facing right. The pen
-places those units on a square canvas of `CANVAS` pixels (y downwards) and turns them round where the thing faces left. With
-`ink` set, every shape has that one value instead of its colour and shading is left out: the same code draws the masks.
+A thing is drawn in units of its own height: x to the right, y upwards, the ground at y = 0, the thing
+facing right. The pen places those units on a square canvas of `CANVAS` pixels (y downwards) and turns them
+round where the thing faces left. With `ink` set, every shape has that one value instead of its colour and
+shading is left out: the same code draws the masks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def shade(rgb: Rgb, k: float) -> Rgb:
     if k <= 1:
         return int(rgb[0] * k), int(rgb[1] * k), int(rgb[2] * k)
     k -= 1
-    return int(rgb[0] + (255 - rgb[0]) * k), int(rgb[1] + (255 - rgb[1]) * k), int(rgb[2] + (255 - rgb[2]) * k)
+    r, g, b = rgb
+    return int(r + (255 - r) * k), int(g + (255 - g) * k), int(b + (255 - b) * k)
 
 
 def mix(a: Rgb, b: Rgb, k: float) -> Rgb:
@@ -58,7 +60,7 @@ def tile(pattern: str, colour: str) -> Image.Image:
         second = ((x + 6 * (row % 2)) % 12 - 6) ** 2 + (y % 12 - 6) ** 2 < 14
     base = COLOURS[colour]
     other = (140, 146, 160) if colour == "white" else (250, 248, 244)
-    return Image.fromarray(np.where(second[:, :, None], np.uint8(other), np.uint8(base)))
+    return Image.fromarray(np.where(second[:, :, None], np.array(other, np.uint8), np.array(base, np.uint8)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Pen:
         c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         self.poly([(x + rx * a * c - ry * b * s, y + rx * a * s + ry * b * c) for a, b in _CIRCLE], fill)
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, fill: Fill, *, r: float = 0.0, edge: bool = True) -> None:
+    def rect(self, x0: float, y0: float, x1: float, y1: float, fill: Fill, *, r: float = 0.0,
+             edge: bool = True) -> None:
         """A rectangle with corners (x0, y0), (x1, y1) and corner radius r."""
         ax, bx = self.x + self.sx * x0, self.x + self.sx * x1
         ay, by = self.y - self.s * y0, self.y - self.s * y1
@@ -211,7 +214,8 @@ class Pen:
         self.d.line(self.at(points), fill=colour, width=width)
 
     def arc(self, x: float, y: float, r: float, start: float, end: float, fill: Rgb, width: int = 2) -> None:
-        """Part of a circle, degrees clockwise from the right as seen; symmetrical ones only, since it does not turn round."""
+        """Part of a circle, degrees clockwise from the right as seen; symmetrical ones only, since it does
+        not turn round."""
         cx, cy, r = self.x + self.sx * x, self.y - self.s * y, r * self.s
         colour = fill if self.ink is None else self.ink
         self.d.arc((cx - r, cy - r, cx + r, cy + r), start, end, fill=colour, width=width)

@@ -1,7 +1,7 @@
 """How people and robots are drawn: one jointed figure with poses, and what each kind puts on it.
 
-A figure is one unit tall, feet at y = 0, facing right. A pose is a word for the legs, and optionally "+hold" for an arm
-stretched out to `HAND`, where something held is drawn.
+A figure is one unit tall, feet at y = 0, facing right. A pose is a word for the legs, and optionally
+"+hold" for an arm stretched out to `HAND`, where something held is drawn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from .pen import Fill, Paint, Pen, Point, Rgb, shade
 
 Draw = Callable[[Pen, Paint, str, int], None]
 
-SKIN: tuple[Rgb, ...] = ((252, 216, 186), (236, 188, 148), (196, 138, 98), (140, 92, 62), (248, 204, 172), (110, 72, 50))
+SKIN: tuple[Rgb, ...] = ((252, 216, 186), (236, 188, 148), (196, 138, 98), (140, 92, 62), (248, 204, 172),
+                         (110, 72, 50))
 HAIR: tuple[Rgb, ...] = ((70, 46, 34), (34, 30, 34), (214, 164, 72), (178, 84, 40), (120, 78, 46))
 TROUSERS: tuple[Rgb, ...] = ((62, 76, 112), (96, 84, 76), (70, 70, 80), (110, 120, 140))
 HIP, SHOULDER = 0.34, 0.585
@@ -43,7 +44,8 @@ _ARMS: dict[str, tuple[tuple[Point, Point], tuple[Point, Point]]] = {
 }
 
 
-def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress: bool = False, hair: str = "short",
+def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress: bool = False,
+           hair: str = "short",
            trousers: Rgb | None = None, metal: bool = False) -> Point:  # fmt: skip
     """Draws the body and the plain head; returns the centre of the head."""
     stance, _, hold = pose.partition("+")
@@ -74,10 +76,12 @@ def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress
     if dress:
         hem = hip - (0.05 if stance in ("sit", "ride") else 0.14)
         wide = 0.22 if stance not in ("sit", "ride") else 0.19
-        p.poly([(-0.10 + lean, shoulder + 0.045), (0.10 + lean, shoulder + 0.045), (0.11, hip + 0.08), (wide, hem),
+        p.poly([(-0.10 + lean, shoulder + 0.045), (0.10 + lean, shoulder + 0.045), (0.11, hip + 0.08),
+                (wide, hem),
                 (0.0, hem - 0.02), (-wide, hem), (-0.11, hip + 0.08)], c)  # fmt: skip
     else:
-        p.poly([(-0.115 + lean, shoulder + 0.03), (-0.07 + lean, shoulder + 0.06), (0.07 + lean, shoulder + 0.06),
+        p.poly([(-0.115 + lean, shoulder + 0.03), (-0.07 + lean, shoulder + 0.06),
+                (0.07 + lean, shoulder + 0.06),
                 (0.115 + lean, shoulder + 0.03), (0.125, hip - 0.03), (-0.125, hip - 0.03)], c)  # fmt: skip
     p.glaze(-0.05, hip + 0.1, 0.05, 0.13, (0, 0, 0, 22))
 
@@ -105,7 +109,8 @@ def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress
     return hx, hy
 
 
-_HAIRLINE = ((-1.04, -0.1), (-1.04, 0.35), (-0.75, 0.82), (-0.25, 1.08), (0.35, 1.05), (0.85, 0.7), (1.02, 0.3),
+_HAIRLINE = ((-1.04, -0.1), (-1.04, 0.35), (-0.75, 0.82), (-0.25, 1.08), (0.35, 1.05), (0.85, 0.7),
+             (1.02, 0.3),
              (0.55, 0.5), (-0.1, 0.48), (-0.62, 0.35), (-0.78, -0.05))  # fmt: skip
 
 
@@ -117,7 +122,8 @@ def man(p: Pen, c: Paint, pose: str, look: int) -> None:
     x, y = figure(p, c, pose, look)
     if look % 3 == 0:  # a beard
         beard = HAIR[(look // 7) % len(HAIR)]
-        p.poly([(x - 0.11, y - 0.06), (x - 0.03, y - 0.075), (x + 0.06, y - 0.06), (x + 0.145, y - 0.04), (x + 0.12, y - 0.13),
+        p.poly([(x - 0.11, y - 0.06), (x - 0.03, y - 0.075), (x + 0.06, y - 0.06), (x + 0.145, y - 0.04),
+                (x + 0.12, y - 0.13),
                 (x + 0.03, y - 0.18), (x - 0.07, y - 0.14)], beard)  # fmt: skip
 
 
@@ -134,12 +140,13 @@ def girl(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def chef(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look, hair="none", trousers=(74, 74, 84))
+    x, y = figure(p, c, pose, look, trousers=(74, 74, 84))
     white: Rgb = (250, 250, 248)
     for dx, dy in ((-0.11, 0.24), (0.11, 0.24), (0.0, 0.28)):
         p.ell(x + dx, y + dy, 0.10, 0.085, white)
     p.rect(x - 0.125, y + 0.09, x + 0.125, y + 0.22, white, r=0.02)
-    p.poly([(x + 0.0, y - 0.05), (x + 0.06, y - 0.03), (x + 0.12, y - 0.05), (x + 0.06, y - 0.075)], (60, 42, 36))
+    p.poly([(x + 0.0, y - 0.05), (x + 0.06, y - 0.03), (x + 0.12, y - 0.05), (x + 0.06, y - 0.075)],
+           (60, 42, 36))
 
 
 def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
@@ -155,13 +162,17 @@ def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def king(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.13, SHOULDER + 0.06), (0.1, SHOULDER + 0.06), (0.10, 0.08), (-0.27, 0.06)], c.shade(0.78))
+    low = 0.06 if pose.partition("+")[0] not in ("sit", "ride") else 0.3
+    p.poly([(-0.13, SHOULDER + 0.06), (0.1, SHOULDER + 0.06), (0.10, low + 0.02), (-0.27, low)],
+           c.shade(0.78))
     x, y = figure(p, c, pose, look)
     gold: Rgb = (248, 202, 62)
-    p.poly([(x - 0.13, y + 0.08), (x + 0.13, y + 0.08), (x + 0.16, y + 0.27), (x + 0.07, y + 0.17), (x, y + 0.29),
+    p.poly([(x - 0.13, y + 0.08), (x + 0.13, y + 0.08), (x + 0.16, y + 0.27), (x + 0.07, y + 0.17),
+            (x, y + 0.29),
             (x - 0.07, y + 0.17), (x - 0.16, y + 0.27)], gold)  # fmt: skip
     p.ell(x, y + 0.13, 0.025, 0.025, (214, 50, 70), edge=False)
-    p.poly([(x - 0.09, y - 0.05), (x + 0.15, y - 0.05), (x + 0.1, y - 0.15), (x + 0.03, y - 0.19), (x - 0.05, y - 0.15)],
+    p.poly([(x - 0.09, y - 0.05), (x + 0.15, y - 0.05), (x + 0.1, y - 0.15), (x + 0.03, y - 0.19),
+            (x - 0.05, y - 0.15)],
            (236, 232, 226))  # fmt: skip
 
 
@@ -190,7 +201,8 @@ def astronaut(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def pirate(p: Pen, c: Paint, pose: str, look: int) -> None:
     x, y = figure(p, c, pose, look, trousers=(84, 70, 62))
-    p.poly([(x - 0.24, y + 0.07), (x + 0.24, y + 0.07), (x + 0.13, y + 0.17), (x, y + 0.26), (x - 0.13, y + 0.17)], (44, 42, 50))
+    p.poly([(x - 0.24, y + 0.07), (x + 0.24, y + 0.07), (x + 0.13, y + 0.17), (x, y + 0.26),
+            (x - 0.13, y + 0.17)], (44, 42, 50))
     p.ell(x, y + 0.14, 0.035, 0.035, (245, 245, 240), edge=False)
     p.ell(x + 0.095, y, 0.045, 0.04, (30, 28, 32), edge=False)
     p.line([(x - 0.14, y + 0.06), (x + 0.12, y + 0.0)], (30, 28, 32), 2)
@@ -213,7 +225,8 @@ def snowman(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 DRAWS: dict[str, Draw] = {
-    "man": man, "woman": woman, "boy": boy, "girl": girl, "chef": chef, "clown": clown, "king": king, "robot": robot,
+    "man": man, "woman": woman, "boy": boy, "girl": girl, "chef": chef, "clown": clown, "king": king,
+    "robot": robot,
     "astronaut": astronaut, "pirate": pirate, "snowman": snowman,
 }  # fmt: skip
 

@@ -52,7 +52,8 @@ def whole_mask(scene: Scene, index: int) -> np.ndarray:
 
 
 def boxes(scene: Scene) -> np.ndarray:
-    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels of the picture, cut at its edge; what covers it is not taken off."""
+    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels of the picture, cut at its edge; what covers it
+    is not taken off."""
     out = np.array([t.box for t in scene.things], dtype=np.float32) * SIZE
     return np.clip(out, 0, SIZE)
 
@@ -73,8 +74,8 @@ def _draw_things(canvas: Canvas, scene: Scene, *, inked: bool = False) -> None:
     fronts = {i: j for i, verb, j in scene.relations if verb == "in"}
     carried = {i: j for i, verb, j in scene.relations if verb in _CARRIED}
     late: dict[int, int] = {}
-    for i, container in fronts.items():
-        late[carried.get(i, i)] = container
+    for i, holder in fronts.items():
+        late[carried.get(i, i)] = holder
     for i in _order(scene):
         _draw_thing(canvas, scene.things[i], i + 1 if inked else None)
         if i in late:
@@ -101,7 +102,9 @@ def _paint(thing: Thing) -> Paint:
 
 def _grounded(scene: Scene) -> set[int]:
     """The things that throw a shadow on the ground."""
-    up = {i for i, verb, _ in scene.relations if verb in _OFF_GROUND} | {j for _, verb, j in scene.relations if verb in _CARRIED}
+    up = {i for i, verb, _ in scene.relations if verb in _OFF_GROUND} | {j for _, verb,
+            j in scene.relations if verb in _CARRIED}
     return {i for i, t in enumerate(scene.things)
-            if i not in up and t.spots[0].y > 0.7 and KINDS[t.kind].where not in ("sky", "water") and t.pose != "fly"}  # fmt: skip
+            if i not in up and t.spots[0].y > 0.7 and KINDS[t.kind].where not in ("sky",
+                    "water") and t.pose != "fly"}  # fmt: skip
 

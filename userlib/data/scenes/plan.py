@@ -1,6 +1,8 @@
-"""What a scene holds: units of one to four things that belong together (a boy on a bicycle with a balloon), not placed yet.
+"""What a scene holds: units of one to four things that belong together (a boy on a bicycle with a balloon),
+not placed yet.
 
-A part's spot is relative to its unit's ground point, x to the right, y upwards, in fractions of the picture at scale 1.
+A part's spot is relative to its unit's ground point, x to the right, y upwards, in fractions of the picture
+at scale 1.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from dataclasses import dataclass, field
 from .dice import Dice
 from .graph import Spot, spot_box
 from .kinds import KINDS, POSES, TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS, VERBS, Kind
-from .people import SEAT
 from .pen import COLOURS, PATTERNS
+from .people import SEAT
 from .rooms import ROOMS
 from .settings import SCENERY, WATER
 from .splits import allowed
@@ -37,17 +39,21 @@ class Unit:
 
     def box(self) -> tuple[float, float, float, float]:
         """(x0, low, x1, high) around all parts, y upwards."""
-        boxes = [spot_box(p.kind, p.pose, Spot(s.x, -s.y, s.height, s.flip)) for p in self.parts for s in p.spots]
-        return (min(b[0] for b in boxes), -max(b[3] for b in boxes), max(b[2] for b in boxes), -min(b[1] for b in boxes))
+        boxes = [spot_box(p.kind, p.pose, Spot(s.x, -s.y, s.height,
+                                               s.flip)) for p in self.parts for s in p.spots]
+        return (min(b[0] for b in boxes), -max(b[3] for b in boxes), max(b[2] for b in boxes),
+                -min(b[1] for b in boxes))
 
 
 class Planner:
-    """Draws the units of one scene: `half` says which pairs are allowed (see splits.py), `wide` lets pretrain's extras in."""
+    """Draws the units of one scene: `half` says which pairs are allowed (see splits.py), `wide` lets
+    pretrain's extras in."""
 
     def __init__(self, dice: Dice, setting: str, *, half: str, wide: bool) -> None:
         self.dice, self.half = dice, half
         indoor = setting in ROOMS
-        places = ("in", "any") if indoor else (("out", "any", "sky", "water") if setting in WATER else ("out", "any", "sky"))
+        places = ("in", "any") if indoor else (("out", "any", "sky",
+                                                "water") if setting in WATER else ("out", "any", "sky"))
         names = tuple(KINDS) if wide else TRAIN_KINDS
         barred = SCENERY.get(setting, ())
         self.kinds = [k for k in names if KINDS[k].where in places and k not in barred]
@@ -111,7 +117,8 @@ class Planner:
         x0, _, x1, _ = spot_box(part.kind, part.pose, Spot(0, 0, h, False))
         step = (x1 - x0) * dice.between(1.0, 1.12)
         airy = KINDS[part.kind].where == "sky"
-        return [Spot((i - (part.count - 1) / 2) * step, dice.between(0, 0.09 if airy else 0.025) if part.count > 1 else 0.0,
+        return [Spot((i - (part.count - 1) / 2) * step, dice.between(0,
+                0.09 if airy else 0.025) if part.count > 1 else 0.0,
                      h * dice.between(0.95, 1.0), flip != (part.count > 1 and dice.chance(0.15)))
                 for i in range(part.count)]  # fmt: skip
 
@@ -121,7 +128,8 @@ class Planner:
         verb = dice.weighted(tuple(VERBS), _VERB_WEIGHTS)
         subjects = [k for k in VERBS[verb][0] if k in self.carried and allowed(k, verb, self.half)
                     and (not self.indoor or KINDS[k].where != "out")]  # fmt: skip
-        objects = [k for k in VERBS[verb][1] if k in (self.carried if verb in ("holding", "wearing") else self.kinds)]
+        objects = [k for k in VERBS[verb][1] if k in (self.carried if verb in ("holding",
+                "wearing") else self.kinds)]
         if self.indoor:
             objects = [k for k in objects if k not in ("kite",)]
         if not subjects or not objects:
@@ -171,7 +179,8 @@ class Planner:
                 subject.pose = "stand+hold"
         elif verb == "playing":
             subject.pose = "stand+hold"
-            ox, oy = (0.0, 0.27 * hs) if o == "guitar" else (sign * 0.36 * hs, 0.0)
+            ho *= hs / 0.42
+            ox, oy = (0.0, 0.27 * hs) if o == "guitar" else (sign * 0.4 * hs, 0.0)
         elif verb == "wearing":
             x, y, w = ks.head or (0.0, 1.0, 0.2)
             ho, ox, oy = w * hs, sign * x * hs, y * hs
@@ -184,7 +193,8 @@ class Planner:
             sx = dice.between(-0.25, 0.25) * half * ho
         elif verb == "in":
             hs *= 0.84
-            sy = (ko.rim or 0.0) * ho
+            # at most a quarter of the subject is hidden by the container's front
+            sy = max((ko.rim or 0.0) * ho, _FRONT[o] * ho - 0.24 * hs)
             sx = sign * (0.12 * ho if o == "boat" else 0.0)
         elif verb == "chasing":
             subject.pose, subject.action = "run", "running"
@@ -205,8 +215,6 @@ class Planner:
         relations = [(0, verb, 1)]
         if verb == "behind":
             relations.append((1, "in front of", 0))
-        elif verb == "chasing":
-            pass
         where = "water" if ko.where == "water" else "ground"
         return Unit([subject, thing], relations, where)
 
@@ -215,28 +223,38 @@ class Planner:
         dice = self.dice
         k, spot = KINDS[part.kind], part.spots[0]
         sign = -1.0 if spot.flip else 1.0
-        if (k.hand is not None and part.pose in ("ride", "sit") and allowed(part.kind, "holding", self.half) and dice.chance(0.3)):
+        if (k.hand is not None and part.pose in ("ride", "sit") and allowed(part.kind, "holding",
+                self.half) and dice.chance(0.3)):
             held = [o for o in VERBS["holding"][1] if o in self.carried and not (self.indoor and o == "kite")]
             o = self.choose(held)
             if k.family == "person":
                 part.pose += "+hold"
             thing = self.part(o)
-            thing.spots = [Spot(spot.x + sign * k.hand[0] * spot.height, spot.y + k.hand[1] * spot.height, KINDS[o].height, spot.flip)]
+            thing.spots = [Spot(spot.x + sign * k.hand[0] * spot.height, spot.y + k.hand[1] * spot.height,
+                                KINDS[o].height, spot.flip)]
             unit.parts.append(thing)
             unit.relations.append((0, "holding", len(unit.parts) - 1))
-        elif k.head is not None and k.family == "person" and allowed(part.kind, "wearing", self.half) and dice.chance(0.12):
+        elif k.head is not None and k.family == "person" and allowed(part.kind, "wearing",
+                self.half) and dice.chance(0.12):
             x, y, w = k.head
             thing = self.part("hat")
-            thing.spots = [Spot(spot.x + sign * x * spot.height, spot.y + y * spot.height, w * spot.height, spot.flip)]
+            thing.spots = [Spot(spot.x + sign * x * spot.height, spot.y + y * spot.height, w * spot.height,
+                                spot.flip)]
             unit.parts.append(thing)
             unit.relations.append((0, "wearing", len(unit.parts) - 1))
 
 
-_VERB_WEIGHTS = tuple({"riding": 1.6, "holding": 1.6, "wearing": 0.9, "playing": 0.5, "kicking": 0.5, "sitting on": 1.2,
-                       "sleeping on": 0.5, "standing on": 0.6, "on": 1.0, "under": 0.9, "in": 0.8, "chasing": 0.7,
+_VERB_WEIGHTS = tuple({"riding": 1.6, "holding": 1.6, "wearing": 0.9, "playing": 0.5, "kicking": 0.5,
+                       "sitting on": 1.2,
+                       "sleeping on": 0.5, "standing on": 0.6, "on": 1.0, "under": 0.9, "in": 0.8,
+                       "chasing": 0.7,
                        "behind": 1.1}[verb] for verb in VERBS)  # fmt: skip
-_STRETCH = {("under", "table"): 1.35, ("under", "tree"): 1.15, ("in", "box"): 1.35, ("on", "chair"): 0.9, ("in", "boat"): 1.15,
-            ("sleeping on", "table"): 1.0}  # fmt: skip
+_STRETCH = {("under", "table"): 1.35, ("under", "tree"): 1.15, ("in", "box"): 1.35, ("on", "chair"): 0.9,
+            ("in", "boat"): 1.15,
+            ("sitting on", "chair"): 1.2, ("sitting on", "box"): 1.3, ("sitting on", "bench"): 1.15,
+            ("sleeping on", "bench"): 1.3,
+            ("sleeping on", "sofa"): 1.1}  # fmt: skip
+_FRONT = {"box": 0.84, "boat": 0.35}  # how high the front reaches
 _BIG = ("horse", "elephant", "cow", "tractor", "bicycle", "scooter", "skateboard")
 
 
@@ -251,7 +269,7 @@ def fits(verb: str, s: Kind, o: Kind) -> bool:
     if verb == "sitting on":
         return o.name != "table" or s.name in ("boy", "girl")
     if verb == "sleeping on":
-        return s.height < o.height * 1.4
+        return s.height < o.height * 1.2
     if verb == "under":
         return o.room is not None and s.height * 0.62 < 0.94 * o.room[1] * o.height * 1.15
     if verb == "in":

@@ -1,7 +1,8 @@
-"""The outdoor settings: each paints structure and clutter on a canvas that has its sky; and the list of all settings.
+"""The outdoor settings: each paints structure and clutter on a canvas that has its sky; and the list of all
+settings.
 
-Coordinates are canvas pixels (256 a side, y downwards). Nothing here is of a kind that captions count, except what SCENERY
-says: a forest has trees, and truth knows it.
+Coordinates are canvas pixels (256 a side, y downwards). Nothing here is of a kind that captions count,
+except what SCENERY says: a forest has trees, and truth knows it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def _round_tree(canvas: Canvas, x: float, y: float, h: float, crown: Rgb) -> Non
     d.rectangle((x - h * 0.05, y - h * 0.5, x + h * 0.05, y), fill=(112, 80, 58))
     line = shade(crown, 0.75)
     for dx, dy, r in ((-0.16, 0.55, 0.2), (0.16, 0.55, 0.2), (0.0, 0.74, 0.24)):
-        d.ellipse((x + (dx - r) * h, y - (dy + r) * h, x + (dx + r) * h, y - (dy - r) * h), fill=crown, outline=line)
+        d.ellipse((x + (dx - r) * h, y - (dy + r) * h, x + (dx + r) * h, y - (dy - r) * h), fill=crown,
+                  outline=line)
     d.ellipse((x - 0.14 * h, y - 0.86 * h, x + 0.02 * h, y - 0.72 * h), fill=shade(crown, 1.2))
 
 
@@ -57,12 +59,16 @@ def _fir(canvas: Canvas, x: float, y: float, h: float, rgb: Rgb, *, snowy: bool)
     d = canvas.opaque
     d.rectangle((x - h * 0.04, y - h * 0.2, x + h * 0.04, y), fill=(100, 72, 54))
     for k0, k1, w in ((0.12, 0.52, 0.24), (0.36, 0.76, 0.19), (0.6, 1.0, 0.13)):
-        d.polygon([(x - w * h, y - k0 * h), (x + w * h, y - k0 * h), (x, y - k1 * h)], fill=rgb, outline=shade(rgb, 0.78))
+        d.polygon([(x - w * h, y - k0 * h), (x + w * h, y - k0 * h), (x, y - k1 * h)], fill=rgb,
+                  outline=shade(rgb, 0.78))
         if snowy:
-            d.polygon([(x - w * h * 0.4, y - (k1 - 0.16) * h), (x + w * h * 0.4, y - (k1 - 0.16) * h), (x, y - k1 * h)], fill=SNOW)
+            d.polygon([(x - w * h * 0.4, y - (k1 - 0.16) * h), (x + w * h * 0.4, y - (k1 - 0.16) * h),
+                       (x, y - k1 * h)], fill=SNOW)
 
 
 def beach(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+    x: float
+    y: float
     d = c.opaque
     if dice.chance(0.6):
         x = dice.between(20, 236)
@@ -106,30 +112,38 @@ def street(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     lit: Rgb = (255, 232, 140) if time == "night" else (190, 222, 240)
     while x < 256:
         w, h = dice.between(44, 66), dice.between(52, 92)
-        wall = dice.pick(((226, 178, 146), (206, 196, 216), (236, 220, 178), (176, 204, 210), (222, 160, 150), (198, 212, 178)))
+        wall = dice.pick(((226, 178, 146), (206, 196, 216), (236, 220, 178), (176, 204, 210),
+                          (222, 160, 150), (198, 212, 178)))
         top = 158 - h
         d.polygon([(x - 3, top), (x + w / 2, top - dice.between(16, 28)), (x + w + 3, top)],
-                  fill=_ground(weather, dice.pick(((168, 92, 76), (120, 104, 120), (150, 112, 84)))), outline=(92, 74, 74))  # fmt: skip
+                  fill=_ground(weather, dice.pick(((168, 92, 76), (120, 104, 120), (150, 112, 84)))),
+                  outline=(92, 74, 74))  # fmt: skip
         d.rectangle((x, top, x + w, 160), fill=wall, outline=shade(wall, 0.7))
         for wy in range(int(top) + 8, 128, 24):
             for wx in (x + w * 0.16, x + w * 0.6):
                 d.rectangle((wx, wy, wx + w * 0.24, wy + 14), fill=lit, outline=shade(wall, 0.6))
-        d.rectangle((x + w * 0.4, 138, x + w * 0.6, 160), fill=dice.pick(((120, 84, 62), (86, 110, 96), (150, 76, 70))))
+        d.rectangle((x + w * 0.4, 138, x + w * 0.6, 160), fill=dice.pick(((120, 84, 62), (86, 110, 96),
+                (150, 76, 70))))
         x += w + dice.between(-1, 3)
     d.rectangle((0, 160, 256, 176), fill=_ground(weather, (196, 192, 186)))
     _field(c, 176, _ground(weather, (120, 122, 130)), _ground(weather, (140, 142, 150)))
     d.rectangle((0, 174, 256, 178), fill=(160, 158, 156))
     for i in range(-1, 6):
-        d.polygon([(i * 52 + 10, 214), (i * 52 + 38, 214), (i * 52 + 36, 219), (i * 52 + 6, 219)], fill=(244, 238, 208))
+        d.polygon([(i * 52 + 10, 214), (i * 52 + 38, 214), (i * 52 + 36, 219), (i * 52 + 6, 219)],
+                  fill=(244, 238, 208))
     x = dice.pick((22, 234))
     d.rectangle((x - 2, 96, x + 2, 172), fill=(70, 72, 80))
-    d.ellipse((x - 7, 86, x + 7, 100), fill=(255, 240, 170) if time != "day" else (236, 236, 226), outline=(70, 72, 80))
+    d.ellipse((x - 7, 86, x + 7, 100), fill=(255, 240, 170) if time != "day" else (236, 236, 226),
+              outline=(70, 72, 80))
 
 
 def forest(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+    x: float
+    y: float
     snowy = weather == "snowy"
     leaf = dice.pick(((52, 112, 74), (66, 124, 62), (44, 104, 84)))
-    c.blend.rectangle((0, 60, 256, 150), fill=(*shade(leaf, 1.25), 120))
+    c.blend.rectangle((0, 60, 256, 156), fill=(*shade(leaf, 1.25), 120))
+    c.opaque.rectangle((0, 134, 256, 158), fill=shade(leaf, 0.9))
     for row, (y, n, tall) in enumerate(((150, 9, 84), (158, 6, 120))):
         for i in range(n):
             x = (i + dice.between(0.1, 0.9)) * 256 / n
@@ -138,11 +152,13 @@ def forest(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     _field(c, 154, shade(floor, 0.85), floor)
     for x in (dice.between(-4, 30), dice.between(226, 260)):
         bark = shade((110, 82, 62), dice.between(0.9, 1.1))
-        c.opaque.polygon([(x - 9, 0), (x + 9, 0), (x + 10, 170), (x + 18, 184), (x - 18, 184), (x - 10, 170)], fill=bark)
+        c.opaque.polygon([(x - 9, 0), (x + 9, 0), (x + 10, 170), (x + 18, 184), (x - 18, 184),
+                          (x - 10, 170)], fill=bark)
         c.opaque.line((x - 4, 0, x - 5, 170), fill=shade(bark, 0.8), width=3)
     for _ in range(7):
         x, y = dice.between(0, 256), dice.between(176, 252)
-        c.opaque.ellipse((x - 5, y - 2, x + 5, y + 2), fill=dice.pick(((176, 120, 60), (150, 100, 56), (120, 132, 70))))
+        c.opaque.ellipse((x - 5, y - 2, x + 5, y + 2), fill=dice.pick(((176, 120, 60), (150, 100, 56),
+                (120, 132, 70))))
     _tufts(c, dice, shade(floor, 0.72), number=7)
 
 
@@ -154,7 +170,8 @@ def farm(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.rectangle((x - 56, 84, x - 40, 152), fill=(206, 208, 214), outline=(140, 144, 152))
     d.pieslice((x - 56, 74, x - 40, 94), 180, 360, fill=(150, 156, 168))
     d.rectangle((x - 34, 110, x + 34, 154), fill=(186, 70, 60), outline=(120, 44, 40))
-    d.polygon([(x - 40, 112), (x - 26, 86), (x, 74), (x + 26, 86), (x + 40, 112)], fill=_ground(weather, (120, 92, 88)), outline=(84, 64, 62))
+    d.polygon([(x - 40, 112), (x - 26, 86), (x, 74), (x + 26, 86), (x + 40, 112)],
+              fill=_ground(weather, (120, 92, 88)), outline=(84, 64, 62))
     d.rectangle((x - 12, 122, x + 12, 154), fill=(236, 226, 210))
     d.line((x - 12, 122, x + 12, 154), fill=(186, 70, 60), width=2)
     d.line((x + 12, 122, x - 12, 154), fill=(186, 70, 60), width=2)
@@ -176,8 +193,10 @@ def mountains(c: Canvas, dice: Dice, time: str, weather: str) -> None:
             d.polygon([(x - w, base), (x, base - h), (x + w, base)], fill=tone, outline=shade(tone, 0.82))
             d.polygon([(x, base - h), (x + w, base), (x + w * 0.25, base)], fill=shade(tone, 0.88))
             k = 0.32
-            d.polygon([(x, base - h), (x - w * k, base - h * (1 - k)), (x - w * k * 0.4, base - h * 0.74), (x, base - h * 0.62),
-                       (x + w * k * 0.45, base - h * 0.74), (x + w * k, base - h * (1 - k))], fill=(248, 250, 253))  # fmt: skip
+            d.polygon([(x, base - h), (x - w * k, base - h * (1 - k)), (x - w * k * 0.4, base - h * 0.74),
+                       (x, base - h * 0.62),
+                       (x + w * k * 0.45, base - h * 0.74), (x + w * k, base - h * (1 - k))],
+                       fill=(248, 250, 253))  # fmt: skip
     meadow = _ground(weather, (136, 178, 104))
     d.ellipse((-60, 144, 170, 200), fill=shade(meadow, 0.9))
     d.ellipse((100, 148, 330, 204), fill=shade(meadow, 0.95))
@@ -189,14 +208,18 @@ def mountains(c: Canvas, dice: Dice, time: str, weather: str) -> None:
 
 
 def desert(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+    x: float
+    y: float
     d = c.opaque
     sand = _ground(weather, (236, 192, 124))
     rock: Rgb = (198, 122, 86)
     for _ in range(2):
         x, w, h = dice.between(10, 246), dice.between(24, 46), dice.between(34, 64)
-        d.polygon([(x - w, 154), (x - w * 0.72, 154 - h), (x + w * 0.72, 154 - h), (x + w, 154)], fill=rock, outline=shade(rock, 0.75))
+        d.polygon([(x - w, 154), (x - w * 0.72, 154 - h), (x + w * 0.72, 154 - h), (x + w, 154)], fill=rock,
+                  outline=shade(rock, 0.75))
         for k in (0.3, 0.6):
-            d.line((x - w * (1 - 0.28 * k), 154 - h * k, x + w * (1 - 0.28 * k), 154 - h * k), fill=shade(rock, 0.84), width=3)
+            d.line((x - w * (1 - 0.28 * k), 154 - h * k, x + w * (1 - 0.28 * k), 154 - h * k),
+                   fill=shade(rock, 0.84), width=3)
     for x, y, w, h, k in ((50, 150, 130, 26, 0.92), (210, 156, 120, 26, 0.97)):
         x += dice.between(-30, 30)
         d.ellipse((x - w, y - h, x + w, y + h), fill=shade(sand, k))
@@ -229,6 +252,8 @@ def lake(c: Canvas, dice: Dice, time: str, weather: str) -> None:
 
 
 def garden(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+    x: float
+    y: float
     d = c.opaque
     lawn = _ground(weather, (140, 204, 108))
     hedge = _ground(weather, (72, 138, 78))
@@ -237,7 +262,8 @@ def garden(c: Canvas, dice: Dice, time: str, weather: str) -> None:
         d.ellipse((x - 24, 104, x + 24, 150), fill=shade(hedge, dice.between(0.92, 1.08)))
     for i in range(17):
         x = i * 16
-        d.polygon([(x + 1, 162), (x + 1, 128), (x + 7, 119), (x + 13, 128), (x + 13, 162)], fill=(250, 248, 242), outline=(196, 190, 186))
+        d.polygon([(x + 1, 162), (x + 1, 128), (x + 7, 119), (x + 13, 128), (x + 13, 162)],
+                  fill=(250, 248, 242), outline=(196, 190, 186))
     for y in (134, 150):
         d.rectangle((0, y, 256, y + 4), fill=(240, 238, 232))
     _field(c, 160, lawn, shade(lawn, 1.1))
@@ -276,7 +302,8 @@ def playground(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.line((b + 12, 172, b + 12, 96), fill=pole, width=4)
     for y in range(106, 172, 12):
         d.line((b, y, b + 12, y), fill=pole, width=3)
-    d.polygon([(b + 8, 92), (b + 18, 92), (b + 70, 162), (b + 82, 164), (b + 82, 170), (b + 64, 170)], fill=slide, outline=shade(slide, 0.7))
+    d.polygon([(b + 8, 92), (b + 18, 92), (b + 70, 162), (b + 82, 164), (b + 82, 170), (b + 64, 170)],
+              fill=slide, outline=shade(slide, 0.7))
 
 
 def city(c: Canvas, dice: Dice, time: str, weather: str) -> None:
@@ -329,8 +356,10 @@ def castle(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.rectangle((x - 70, 92, x + 70, 160), fill=stone, outline=shade(stone, 0.7))
     for tx, top, w in ((-78, 62, 17), (78, 62, 17), (-30, 44, 14), (32, 50, 14)):
         d.rectangle((x + tx - w, top, x + tx + w, 160), fill=shade(stone, 0.95), outline=shade(stone, 0.66))
-        d.polygon([(x + tx - w - 5, top), (x + tx, top - 32), (x + tx + w + 5, top)], fill=(96, 90, 160), outline=(64, 60, 112))
-        d.rectangle((x + tx - 4, top + 14, x + tx + 4, top + 26), fill=(255, 232, 140) if time == "night" else (92, 86, 98))
+        d.polygon([(x + tx - w - 5, top), (x + tx, top - 32), (x + tx + w + 5, top)], fill=(96, 90, 160),
+                  outline=(64, 60, 112))
+        d.rectangle((x + tx - 4, top + 14, x + tx + 4, top + 26),
+                    fill=(255, 232, 140) if time == "night" else (92, 86, 98))
     for i in range(9):
         d.rectangle((x - 68 + i * 16, 84, x - 60 + i * 16, 94), fill=stone)
     d.pieslice((x - 18, 116, x + 18, 170), 180, 360, fill=(112, 78, 56), outline=(76, 54, 42))
@@ -343,7 +372,8 @@ def castle(c: Canvas, dice: Dice, time: str, weather: str) -> None:
 Painter = Callable[[Canvas, Dice, str, str], None]
 OUTDOOR: dict[str, Painter] = {
     "beach": beach, "park": park, "street": street, "forest": forest, "farm": farm, "mountains": mountains,
-    "desert": desert, "lake": lake, "garden": garden, "playground": playground, "city": city, "moon": moon, "castle": castle,
+    "desert": desert, "lake": lake, "garden": garden, "playground": playground, "city": city, "moon": moon,
+    "castle": castle,
 }  # fmt: skip
 EXTRA_SETTINGS = ("moon", "castle", "circus")  # in pretrain alone
 TRAIN_SETTINGS = tuple(s for s in (*OUTDOOR, *ROOMS) if s not in EXTRA_SETTINGS)

@@ -15,16 +15,22 @@ WEATHERS = ("sunny", "cloudy", "rainy", "snowy", "foggy")
 
 # Top and horizon of the sky before the light of the hour is applied.
 _SKIES: dict[tuple[str, str], tuple[Rgb, Rgb]] = {
-    ("day", "sunny"): ((96, 176, 240), (206, 234, 250)), ("day", "cloudy"): ((150, 178, 204), (214, 224, 232)),
-    ("day", "rainy"): ((112, 130, 152), (176, 190, 202)), ("day", "snowy"): ((168, 184, 204), (226, 232, 240)),
+    ("day", "sunny"): ((96, 176, 240), (206, 234, 250)),
+    ("day", "cloudy"): ((150, 178, 204), (214, 224, 232)),
+    ("day", "rainy"): ((112, 130, 152), (176, 190, 202)),
+    ("day", "snowy"): ((168, 184, 204), (226, 232, 240)),
     ("day", "foggy"): ((186, 198, 208), (226, 230, 234)),
-    ("sunset", "sunny"): ((112, 104, 190), (255, 176, 110)), ("sunset", "cloudy"): ((126, 108, 160), (246, 170, 130)),
-    ("sunset", "rainy"): ((104, 96, 132), (206, 150, 136)), ("sunset", "snowy"): ((146, 132, 176), (250, 196, 170)),
+    ("sunset", "sunny"): ((112, 104, 190), (255, 176, 110)),
+    ("sunset", "cloudy"): ((126, 108, 160), (246, 170, 130)),
+    ("sunset", "rainy"): ((104, 96, 132), (206, 150, 136)),
+    ("sunset", "snowy"): ((146, 132, 176), (250, 196, 170)),
     ("sunset", "foggy"): ((178, 156, 176), (248, 206, 176)),
-    ("night", "sunny"): ((24, 30, 78), (84, 96, 160)), ("night", "cloudy"): ((36, 42, 80), (92, 100, 146)),
-    ("night", "rainy"): ((30, 36, 64), (78, 86, 120)), ("night", "snowy"): ((52, 60, 104), (120, 130, 172)),
+    ("night", "sunny"): ((24, 30, 78), (84, 96, 160)),
+    ("night", "cloudy"): ((36, 42, 80), (92, 100, 146)),
+    ("night", "rainy"): ((30, 36, 64), (78, 86, 120)),
+    ("night", "snowy"): ((52, 60, 104), (120, 130, 172)),
     ("night", "foggy"): ((66, 72, 104), (124, 130, 156)),
-}  # fmt: skip
+}
 _LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (1.04, 0.92, 0.82), "night": (0.66, 0.70, 0.92),
           "lamplight": (0.82, 0.76, 0.72)}
 
@@ -68,7 +74,8 @@ def sky(time: str, weather: str, dice: Dice) -> Canvas:
         number = {"sunny": 2, "cloudy": 6, "rainy": 6, "snowy": 4}[weather]
         if time == "night":
             number //= 2
-        white: Rgb = {"sunny": (255, 255, 255), "cloudy": (232, 238, 244), "rainy": (138, 148, 164), "snowy": (222, 228, 238)}[weather]
+        white: Rgb = {"sunny": (255, 255, 255), "cloudy": (232, 238, 244), "rainy": (138, 148, 164),
+                      "snowy": (222, 228, 238)}[weather]
         tone = mix(low, white, 0.75 if time == "day" else 0.3)
         for _ in range(number):
             _cloud(canvas, dice.between(0, 256), dice.between(14, 88), dice.between(9, 17), tone)
@@ -105,7 +112,7 @@ def weather_over(canvas: Canvas, weather: str, dice: Dice) -> None:
 @functools.lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
     """16 tiles of faint noise, (16, SIZE, SIZE, 1) int16."""
-    noise = np.random.Generator(np.random.PCG64(20)).normal(0, 2.2, (16, SIZE, SIZE, 1))
+    noise = np.random.Generator(np.random.PCG64(20)).normal(0, 1.8, (16, SIZE, SIZE, 1))
     return np.round(noise).astype(np.int16)
 
 
@@ -116,7 +123,8 @@ def _table(time: str, level: int) -> list[int]:
 
 
 def develop(canvas: Canvas, time: str, light: float, dice: Dice) -> Image.Image:
-    """The finished picture: halved in size, in the light of the hour (or "lamplight", indoors at night), with grain."""
+    """The finished picture: halved in size, in the light of the hour (or "lamplight", indoors at night),
+    with grain."""
     small = canvas.image.reduce(CANVAS // SIZE).point(_table(time, round(light * 100)))
     pixels = np.asarray(small, dtype=np.int16) + _grain()[dice.below(16)]
     return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))

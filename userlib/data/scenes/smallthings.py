@@ -19,7 +19,8 @@ def apple(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def banana(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.86, 0.86), (-0.72, 0.42), (-0.3, 0.08), (0.24, 0.02), (0.74, 0.3), (0.98, 0.82), (0.86, 0.88), (0.6, 0.58),
+    p.poly([(-0.86, 0.86), (-0.72, 0.42), (-0.3, 0.08), (0.24, 0.02), (0.74, 0.3), (0.98, 0.82),
+            (0.86, 0.88), (0.6, 0.58),
             (0.2, 0.44), (-0.2, 0.5), (-0.52, 0.68), (-0.7, 0.98)], c)  # fmt: skip
     p.poly([(-0.86, 0.86), (-0.7, 0.98), (-0.76, 1.06), (-0.92, 0.96)], STEM)
     p.line([(-0.6, 0.56), (-0.1, 0.26), (0.4, 0.26), (0.8, 0.6)], c.shade(0.75), 2)
@@ -121,7 +122,8 @@ def blocks(p: Pen, c: Paint, pose: str, look: int) -> None:
 def tree(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.poly([(-0.07, 0.0), (0.07, 0.0), (0.05, 0.5), (-0.05, 0.5)], STEM)
     p.limb([(0.02, 0.34), (0.14, 0.48)], 0.04, STEM)
-    for x, y, r in ((-0.21, 0.56, 0.17), (0.21, 0.56, 0.17), (-0.14, 0.74, 0.18), (0.15, 0.75, 0.17), (0.0, 0.84, 0.16)):
+    for x, y, r in ((-0.21, 0.56, 0.17), (0.21, 0.56, 0.17), (-0.14, 0.74, 0.18), (0.15, 0.75, 0.17),
+                    (0.0, 0.84, 0.16)):
         p.ell(x, y, r, r, c.rgb)
     p.ell(0, 0.66, 0.25, 0.23, c, edge=False)
     p.shine(-0.1, 0.8, 0.1, 0.06)
@@ -131,7 +133,8 @@ def tree(p: Pen, c: Paint, pose: str, look: int) -> None:
 def palm_tree(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.limb([(0, 0.02), (0.04, 0.36), (0.0, 0.72)], 0.08, (160, 120, 78))
     for turn in (0, 40, 140, 180, 205, -25):
-        p.blob(0.17 * (1 if -90 < turn < 90 else -1), 0.75 + (0.1 if 20 < turn < 160 else -0.02), 0.22, 0.06, turn, c)
+        p.blob(0.17 * (1 if -90 < turn < 90 else -1), 0.75 + (0.1 if 20 < turn < 160 else -0.02), 0.22, 0.06,
+               turn, c)
     for x in (-0.05, 0.05):
         p.ell(x, 0.68, 0.045, 0.045, STEM)
 
@@ -157,7 +160,8 @@ def cactus(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def mushroom(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.18, 0.0, 0.18, 0.56, (250, 240, 222), r=0.1)
-    p.poly([(-0.58, 0.46), (-0.54, 0.68), (-0.36, 0.9), (-0.12, 0.99), (0.12, 0.99), (0.36, 0.9), (0.54, 0.68), (0.58, 0.46)], c)
+    p.poly([(-0.58, 0.46), (-0.54, 0.68), (-0.36, 0.9), (-0.12, 0.99), (0.12, 0.99), (0.36, 0.9),
+            (0.54, 0.68), (0.58, 0.46)], c)
     if c.tile is None and p.ink is None:
         dot: Rgb = (254, 252, 246) if sum(c.rgb) < 640 else (190, 170, 160)
         for x, y, r in ((-0.28, 0.68, 0.09), (0.06, 0.8, 0.1), (0.32, 0.62, 0.08)):
@@ -183,7 +187,8 @@ def donut(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def watermelon(p: Pen, c: Paint, pose: str, look: int) -> None:
     """A slice; the colour is that of its flesh."""
-    p.poly([(-0.9, 0.94), (0.9, 0.94), (0.72, 0.46), (0.34, 0.1), (0, 0.0), (-0.34, 0.1), (-0.72, 0.46)], (70, 140, 74))
+    p.poly([(-0.9, 0.94), (0.9, 0.94), (0.72, 0.46), (0.34, 0.1), (0, 0.0), (-0.34, 0.1), (-0.72, 0.46)],
+           (70, 140, 74))
     p.poly([(-0.76, 0.94), (0.76, 0.94), (0.6, 0.5), (0.28, 0.22), (0, 0.14), (-0.28, 0.22), (-0.6, 0.5)], c)
     for x, y in ((-0.4, 0.74), (0.0, 0.78), (0.4, 0.74), (-0.2, 0.48), (0.2, 0.48)):
         p.ell(x, y, 0.04, 0.06, (44, 32, 34), edge=False)
@@ -197,8 +202,10 @@ def carrot(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 DRAWS: dict[str, Draw] = {
-    "apple": apple, "banana": banana, "pizza": pizza, "cake": cake, "ice cream": ice_cream, "pumpkin": pumpkin,
+    "apple": apple, "banana": banana, "pizza": pizza, "cake": cake, "ice cream": ice_cream,
+    "pumpkin": pumpkin,
     "ball": ball, "balloon": balloon, "kite": kite, "teddy bear": teddy_bear, "blocks": blocks, "tree": tree,
-    "palm tree": palm_tree, "flower": flower, "cactus": cactus, "mushroom": mushroom, "potted plant": potted_plant,
+    "palm tree": palm_tree, "flower": flower, "cactus": cactus, "mushroom": mushroom,
+    "potted plant": potted_plant,
     "donut": donut, "watermelon": watermelon, "carrot": carrot,
 }  # fmt: skip

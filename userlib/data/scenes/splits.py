@@ -1,7 +1,8 @@
 """What each split may contain: held-out combinations, and which scene graphs belong to it.
 
-Of each kind three colours and one pattern, and of each relation a quarter of its subjects, are held out by a hash of the words: train, val
-and the `seen` half of test never hold such a pair, the `new pairs` half holds no other, pretrain holds all.
+Of each kind three colours and one pattern, and of each relation a quarter of its subjects, are held out by
+a hash of the words: train, val and the `seen` half of test never hold such a pair, the `new pairs` half
+holds no other, pretrain holds all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def _kept_back(words: tuple[str, ...], salt: str, number: int) -> frozenset[str]
 
 @functools.cache
 def held_out(kind: str, word: str) -> bool:
-    """Whether the pair of a kind with a colour, a pattern or a relation of which it is the subject is kept from train."""
+    """Whether the pair of a kind with a colour, a pattern or a relation of which it is the subject is kept
+    from train."""
     if word in TRAIN_COLOURS:
         return word in _kept_back(TRAIN_COLOURS, kind, 3)
     if word in TRAIN_PATTERNS:
@@ -43,5 +45,6 @@ def allowed(kind: str, word: str, half: str) -> bool:
 
 
 def half_of(split: str, index: int) -> str:
-    """"seen" or "new pairs" in test, by turns, so that every even prefix holds as many of both; "" elsewhere."""
+    """"seen" or "new pairs" in test, by turns, so that every even prefix holds as many of both; ""
+    elsewhere."""
     return (SEEN, NEW)[index % 2] if split == "test" else ""

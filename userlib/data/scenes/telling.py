@@ -1,7 +1,7 @@
 """One caption in the making: noun phrases, the facts they state, and the spans that name each thing.
 
-A noun phrase is text between marks (a private character for the thing, another for the end); `finish` takes the marks out and
-returns where they were. Each thing's words in one caption make one fact about it.
+A noun phrase is text between marks (a private character for the thing, another for the end); `finish` takes
+the marks out and returns where they were. Each thing's words in one caption make one fact about it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ class Telling:
         dice, t = self.dice, self.scene.things[i]
         kind = KINDS[t.kind]
         level = t.kind
-        if not plain and len(kind.levels) > 1 and dice.chance(0.07):
+        if not plain and len(kind.levels) > 1 and dice.chance(0.1):
             level = dice.pick(kind.levels[1:])
-        nouns = CLASS_NOUNS[level] if level != t.kind else kind.nouns[0] if dice.chance(0.62) else dice.pick(kind.nouns)
+        if level != t.kind:
+            nouns = CLASS_NOUNS[level]
+        else:
+            nouns = kind.nouns[0] if dice.chance(0.62) else dice.pick(kind.nouns)
         said = Mention(level)
         front: list[str] = []
         if t.size and not plain and dice.chance(0.85):
@@ -86,7 +89,8 @@ class Telling:
         what = (said.level, said.colour, said.pattern)
         if total != t.count or dice.chance(0.1):
             self.facts.add(("many", *what))
-            return noun if self.terse else f"{dice.pick(('some', 'several') if t.count > 2 else ('some',))} {noun}"
+            vague = dice.pick(("some", "several")) if t.count > 2 else "some"
+            return noun if self.terse else f"{vague} {noun}"
         self.facts.add(("count", *what, t.count))
         if self.terse:
             return f"{dice.pick((str(t.count), NUMBERS[t.count]))} {noun}"

@@ -1,4 +1,5 @@
-"""The terse captions of pretrain, in the manner of alt texts and tags: "red bus, street, night", "2 brown dogs near boat - lake"."""
+"""The terse captions of pretrain, in the manner of alt texts and tags: "red bus, street, night", "2 brown
+dogs near boat - lake"."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def tag(t: Telling, n: int) -> str:
         what = _related(t, *dice.pick(acts))
     else:
         number = min(len(s.things), dice.pick((1, 2, 2, 3)))
-        what = dice.pick((", ", " and ", " + ")).join(_one(t, i) for i in dice.shuffled(list(range(len(s.things))))[:number])
+        chosen = dice.shuffled(range(len(s.things)))[:number]
+        what = dice.pick((", ", " and ", " + ")).join(_one(t, i) for i in chosen)
     ends = _ends(t)
     return dice.pick((", ", " - ", ", ")).join([what, *ends]) if ends else what
 

@@ -1,18 +1,22 @@
-"""What is true of a picture: atomic facts, their closure, a table for all pairs, and a slow interpreter to test it against.
+"""What is true of a picture: atomic facts, their closure, and a table for all pairs.
 
-A caption compiles to facts and is true of a picture when every one of them is. The conventions:
+A caption compiles to facts and is true of a picture when every one of them is. `true` is a slow interpreter
+that reads the scene graph without the closure; the tests compare both. The conventions:
 
-- ("thing", level, colour, pattern, size, action, side): there is a thing of which all given words hold ("" is not said). `level`
-  is its kind or what that is one of (person, animal, bird, ...). "a dog" says at least one dog. A group is one thing, and a word
-  for it holds of all its members.
-- ("count", level, colour, pattern, n): there are exactly n such, over all groups. "two dogs" is false where there are three,
-  "two brown dogs" is true where a white one stands by. ("many", level, colour, pattern): there are two or more.
-- ("rel", level, colour, pattern, relation, level, colour, pattern): some thing of the first description stands in the relation to
-  some thing of the second. Directions are those of the picture as seen. Implied relations hold too (IMPLIES).
+- ("thing", level, colour, pattern, size, action, side): there is a thing of which all given words hold (""
+  is not said). `level` is its kind or what that is one of (person, animal, bird, ...). "a dog" says at
+  least one dog. A group is one thing, and a word for it holds of all its members.
+- ("count", level, colour, pattern, n): there are exactly n such, over all groups. "two dogs" is false where
+  there are three, "two brown dogs" is true where a white one stands by. ("many", level, colour, pattern):
+  there are two or more.
+- ("rel", level, colour, pattern, relation, level, colour, pattern): some thing of the first description
+  stands in the relation to some thing of the second. Directions are those of the picture as seen. Implied
+  relations hold too (IMPLIES).
 - ("setting", s), ("place", "indoors" or "outdoors"), ("time", t), ("weather", w).
-- The world is closed: what the scene graph does not say is false. Things not mentioned may be there. Clutter is no thing, but
-  a forest has trees (SCENERY), of no colour, number or place in words.
-- A colour is that of the thing by daylight: a red car is red at night. Of people it is that of their clothes.
+- The world is closed: what the scene graph does not say is false. Things not mentioned may be there.
+  Clutter is no thing, but a forest has trees (SCENERY), of no colour, number or place in words.
+- A colour is that of the thing by daylight: a red car is red at night. Of people it is that of their
+  clothes.
 """
 
 from __future__ import annotations
@@ -33,12 +37,14 @@ if TYPE_CHECKING:
 
 Fact = tuple[str | int, ...]
 
-IMPLIES = {"riding": ("on",), "sitting on": ("on",), "sleeping on": ("on",), "standing on": ("on",), "holding": ("with",),
+IMPLIES = {"riding": ("on",), "sitting on": ("on",), "sleeping on": ("on",), "standing on": ("on",),
+           "holding": ("with",),
            "wearing": ("with",), "playing": ("with",)}  # fmt: skip
 
 
 def side_of(thing: Thing) -> str:
-    """"left", "right" or "middle" of the picture by the middle of the thing's box; "" near the borders between them."""
+    """"left", "right" or "middle" of the picture by the middle of the thing's box; "" near the borders
+    between them."""
     x0, _, x1, _ = thing.box
     x = (max(x0, 0.0) + min(x1, 1.0)) / 2
     if x < 0.36:
@@ -54,7 +60,8 @@ def _options(word: str) -> tuple[str, ...]:
 
 def closed_facts(scene: Scene) -> frozenset[Fact]:
     """Every atomic fact that is true of the scene."""
-    facts: set[Fact] = {("setting", scene.setting), ("place", "indoors" if scene.setting in ROOMS else "outdoors"),
+    facts: set[Fact] = {("setting", scene.setting),
+                        ("place", "indoors" if scene.setting in ROOMS else "outdoors"),
                         ("time", scene.time)}  # fmt: skip
     if scene.weather:
         facts.add(("weather", scene.weather))
@@ -82,7 +89,8 @@ def closed_facts(scene: Scene) -> frozenset[Fact]:
 class TruthTable:
     """Which captions are true of which pictures, from the facts of both, by bits packed over the pictures."""
 
-    def __init__(self, captions_facts: Sequence[Iterable[Fact]], picture_facts: Sequence[Iterable[Fact]]) -> None:
+    def __init__(self, captions_facts: Sequence[Iterable[Fact]],
+                 picture_facts: Sequence[Iterable[Fact]]) -> None:
         self.n_pictures = len(picture_facts)
         index: dict[Fact, int] = {}
         self._needs = [[index.setdefault(f, len(index)) for f in facts] for facts in captions_facts]
@@ -106,7 +114,8 @@ def true(caption: Caption, scene: Scene) -> bool:
 
 
 def _is(thing: Thing, level: object, colour: object, pattern: object) -> bool:
-    return level in KINDS[thing.kind].levels and colour in ("", thing.colour) and pattern in ("", thing.pattern)
+    return level in KINDS[thing.kind].levels and colour in ("", thing.colour) and pattern in ("",
+            thing.pattern)
 
 
 def _holds(fact: Fact, scene: Scene) -> bool:
@@ -128,7 +137,8 @@ def _holds(fact: Fact, scene: Scene) -> bool:
                    if _is(scene.things[i], *first) and _is(scene.things[j], *second))  # fmt: skip
     level, colour, pattern, size, action, side = rest
     for t in scene.things:
-        if _is(t, level, colour, pattern) and size in ("", t.size) and action in ("", t.action) and side in ("", side_of(t)):
+        if _is(t, level, colour, pattern) and size in ("", t.size) and action in ("",
+                t.action) and side in ("", side_of(t)):
             return True
     plain = not (colour or pattern or size or action or side)
     return plain and any(level in KINDS[k].levels for k in SCENERY.get(scene.setting, ()))

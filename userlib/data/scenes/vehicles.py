@@ -80,9 +80,9 @@ def bicycle(p: Pen, c: Paint, pose: str, look: int) -> None:
         else:
             p.arc(x, 0.32, 0.33, 0, 360, TYRE, 4)
         p.ell(x, 0.32, 0.05, 0.05, STEEL, edge=False)
-    for a, b in (((-0.5, 0.32), (-0.2, 0.74)), ((-0.5, 0.32), (0.0, 0.3)), ((0.0, 0.3), (-0.2, 0.74)), ((-0.2, 0.72), (0.36, 0.74)),
-                 ((0.0, 0.3), (0.36, 0.72)), ((0.5, 0.32), (0.32, 0.94))):  # fmt: skip
-        p.limb([a, b], 0.075, c.rgb)
+    for tube in (((-0.5, 0.32), (-0.2, 0.74)), ((-0.5, 0.32), (0.0, 0.3)), ((0.0, 0.3), (-0.2, 0.74)),
+                 ((-0.2, 0.72), (0.36, 0.74)), ((0.0, 0.3), (0.36, 0.72)), ((0.5, 0.32), (0.32, 0.94))):  # fmt: skip
+        p.limb(tube, 0.075, c.rgb)
     p.limb([(-0.22, 0.74), (-0.26, 0.86)], 0.05, c.rgb, edge=False)
     p.limb([(-0.4, 0.88), (-0.14, 0.87)], 0.09, (60, 50, 52))
     p.limb([(0.22, 0.98), (0.32, 0.94), (0.42, 0.97)], 0.06, (60, 50, 52))
@@ -101,7 +101,8 @@ def skateboard(p: Pen, c: Paint, pose: str, look: int) -> None:
     for x in (-1.0, 1.0):
         p.ell(x, 0.28, 0.28, 0.28, (250, 240, 220))
         p.ell(x, 0.28, 0.1, 0.1, TYRE, edge=False)
-    p.poly([(-1.85, 1.0), (-1.5, 0.58), (1.5, 0.58), (1.85, 1.0), (1.6, 0.98), (1.38, 0.84), (-1.38, 0.84), (-1.6, 0.98)], c)
+    p.poly([(-1.85, 1.0), (-1.5, 0.58), (1.5, 0.58), (1.85, 1.0), (1.6, 0.98), (1.38, 0.84), (-1.38, 0.84),
+            (-1.6, 0.98)], c)
 
 
 def boat(p: Pen, c: Paint, pose: str, look: int) -> None:
@@ -174,6 +175,7 @@ def helicopter(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 DRAWS: dict[str, Draw] = {
     "car": car, "bus": bus, "truck": truck, "train": train, "bicycle": bicycle, "scooter": scooter,
-    "skateboard": skateboard, "boat": boat, "plane": plane, "hot-air balloon": hot_air_balloon, "tractor": tractor,
+    "skateboard": skateboard, "boat": boat, "plane": plane, "hot-air balloon": hot_air_balloon,
+    "tractor": tractor,
     "rocket": rocket, "helicopter": helicopter,
 }  # fmt: skip

@@ -70,10 +70,12 @@ class Scenes:
 def make_world(split: str, count: int | None = None, *, seed: int = 0) -> Scenes:
     """The first `count` scenes of a split (its usual size where None).
 
-    Raises UserError for a split that is not one of train, val, test, pretrain, train_more, and for a negative count.
+    Raises UserError for a split that is not one of train, val, test, pretrain, train_more, and for a
+    negative count.
     """
     if split not in SPLITS:
-        raise UserError(f"There is no split {split!r} in the embedded world. Choose one of {', '.join(SPLITS)}.")
+        choice = ", ".join(SPLITS)
+        raise UserError(f"There is no split {split!r} in the embedded world. Choose one of {choice}.")
     if count is None:
         count = SIZES[split]
     if count < 0:
