@@ -1,57 +1,77 @@
-"""The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`."""
+"""The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`, which is one split, train.
+
+Pictures are known by the code that draws them, the library versions it draws with, and a sample of the pixels.
+"""
 
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
-SIZES: dict[str, dict[str, int]] = {
-    "scenes": {"train": 4_000, "val": 500, "test": 1_000},
-    "pretrain": {"pretrain": 200_000},
-}
+if TYPE_CHECKING:
+    from userlib.data.scenes import Scenes
+
+WORLDS = {"scenes": {"train": "train", "val": "val", "test": "test"}, "pretrain": {"train": "pretrain"}}
+SAMPLE = 8  # pictures drawn for the fingerprint
 
 
 class DrawnPictures:
     """Pictures drawn when asked for. Satisfies `Pictures`."""
 
-    def __init__(self, world: "object", count: int) -> None:
-        self.world, self.count = world, count
+    def __init__(self, world: "Scenes") -> None:
+        self.world = world
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.world)
 
-    def __getitem__(self, i: int):  # type: ignore[no-untyped-def]
-        return self.world.picture(i)  # type: ignore[attr-defined]
+    def __getitem__(self, i: int) -> Image.Image:
+        return self.world.picture(i)
 
 
 def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
     """The first pictures of each split: as many as `sizes` says, else as many as the world has."""
-    wrong = sorted(set(sizes) - set(SIZES[name]))
+    from userlib.data.scenes.splits import SIZES
+
+    wrong = sorted(set(sizes) - set(WORLDS[name]))
     if wrong:
-        raise UserError(f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(SIZES[name])}.")
-    splits = {split: _split(split, sizes.get(split, size)) for split, size in SIZES[name].items()}
-    return RetrievalData(
-        name=name,
-        splits=splits,
-        fingerprint=sha256_bytes(name, *(split.fingerprint for split in splits.values())),
-    )
+        raise UserError(f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(WORLDS[name])}.")
+    splits = {}
+    for split, world in WORLDS[name].items():
+        count = sizes.get(split, SIZES[world])
+        if count > SIZES[world]:
+            raise UserError(f"{count} pictures were asked of {split!r} of {name!r}, which has {SIZES[world]}.")
+        splits[split] = _split(split, world, count)
+    content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
+    return RetrievalData(name=name, splits=splits, fingerprint=content)
 
 
-def _split(name: str, count: int) -> Split:
-    from userlib.data.scenes import make_world, world_hash
+def _split(name: str, world_name: str, count: int) -> Split:
+    from userlib.data.scenes import library_versions, make_world
 
-    world = make_world(name, count)
+    world = make_world(world_name, count)
     captions = [[caption.text for caption in world.captions(i)] for i in range(count)]
     halves = tuple(world.half(i) for i in range(count))
+    sample = [world.picture(i).tobytes() for i in range(0, count, -(-count // SAMPLE))]
     return Split(
         name=name,
         ids=tuple(world.ids),
-        pictures=DrawnPictures(world, count),
+        pictures=DrawnPictures(world),
         captions=tuple(text for texts in captions for text in texts),
         image_of=np.repeat(np.arange(count, dtype=np.int64), [len(texts) for texts in captions]),
-        fingerprint=sha256_bytes("scenes", name, world_hash(name, count, 0)),
+        fingerprint=sha256_bytes(world_name, str(count), _code(), repr(library_versions()), *sample),
         groups=halves if any(halves) else None,
     )
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that draws: whatever changes there may change a pixel."""
+    folder = Path(__file__).parent / "scenes"
+    return sha256_bytes(*(file.read_bytes() for file in sorted(folder.glob("*.py"))))
