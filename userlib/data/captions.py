@@ -6,6 +6,7 @@ masked (50 %), replaced by a random one (10 %) or deleted (40 %).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,10 +85,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(
-            **{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
-        )
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device, non_blocking=True)
+            for name, tensor in tensors.items()
+        }
+        return Batch(**moved)
 
 
 class PairData:
@@ -137,7 +140,7 @@ class PairData:
         if rng is not None and word_drop > 0:
             captions = [augment(ids, rng=rng, tokenizer=self.tokenizer, p=word_drop) for ids in captions]
         if rng is not None and region_drop > 0:
-            mask = drop_regions(mask, tuple(tokens.shape[:2]), region_drop, rng)
+            mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_drop, rng)
         words, word_mask = self._padded(captions)
         return Batch(tokens, mask, guide, words, word_mask, torch.from_numpy(images.astype(np.int64)))
 

@@ -9,7 +9,7 @@ model's, and where the hub cannot be reached.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -172,6 +172,7 @@ class ClipExtractor(Extractor):
         super().__init__(spec, device)
         self.name = spec.removeprefix("open_clip:")
         self.model_name, self.weights = split_name(self.name)
+        self.local = self.weights is None
         self.token_shape, self.guide_width = _shapes(self.model_name)
         side = round(self.token_shape[0] ** 0.5)
         self.grid = (side, side) if side * side == self.token_shape[0] else None
@@ -194,6 +195,13 @@ class ClipExtractor(Extractor):
         """Model and preprocessing, at first use."""
         return load_clip(self.name, device=self.device)
 
+    def load(self) -> None:
+        self.loaded  # noqa: B018 - built here, before threads ask for it
+
+    def skeleton(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
+        model, inputs = _skeleton(self.model_name)
+        return model, lambda x: _forward(model, x), inputs
+
     def prepare(self, picture: Image.Image) -> Tensor:
         x: Tensor = self.loaded[1](picture)
         return x
@@ -214,20 +222,25 @@ def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return found["image_intermediates"][-1], found["image_features"]
 
 
-def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
-    """(R, D) and G, from the same network without weights or numbers."""
+def _skeleton(model_name: str) -> tuple[nn.Module, Tensor]:
+    """The model without numbers, and one input."""
     import open_clip
 
+    with quiet():
+        model = open_clip.create_model(
+            model_name, load_weights=False, pretrained_text=False, device="meta"
+        ).eval()
+    size = model.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return model, torch.empty(1, 3, height, width, device="meta")
+
+
+def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
+    """(R, D) and G, read off the skeleton."""
     try:
-        with quiet():
-            model = open_clip.create_model(
-                model_name, load_weights=False, pretrained_text=False, device="meta"
-            )
-        model.eval()
-        size = model.visual.image_size
-        height, width = (size, size) if isinstance(size, int) else size
+        model, inputs = _skeleton(model_name)
         with torch.inference_mode():
-            tokens, guide = _forward(model, torch.empty(1, 3, height, width, device="meta"))
+            tokens, guide = _forward(model, inputs)
     except (AssertionError, NotImplementedError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"open_clip:{model_name} gives no patch tokens ({str(error).strip()[:200]}). Use a vision "

@@ -1,6 +1,8 @@
-"""The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`, which is one split, train.
+"""The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`, which is one split,
+train.
 
-Pictures are known by the code that draws them, the library versions it draws with, and a sample of the pixels.
+Pictures are known by the code that draws them, the library versions it draws with, and a sample of the
+pixels.
 """
 
 from collections.abc import Mapping
@@ -41,12 +43,16 @@ def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
 
     wrong = sorted(set(sizes) - set(WORLDS[name]))
     if wrong:
-        raise UserError(f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(WORLDS[name])}.")
+        raise UserError(
+            f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(WORLDS[name])}."
+        )
     splits = {}
     for split, world in WORLDS[name].items():
         count = sizes.get(split, SIZES[world])
         if count > SIZES[world]:
-            raise UserError(f"{count} pictures were asked of {split!r} of {name!r}, which has {SIZES[world]}.")
+            raise UserError(
+                f"{count} pictures were asked of {split!r} of {name!r}, which has {SIZES[world]}."
+            )
         splits[split] = _split(split, world, count)
     content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
     return RetrievalData(name=name, splits=splits, fingerprint=content)

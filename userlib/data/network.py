@@ -42,15 +42,15 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    caught: tuple[type[Exception], ...] = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError)
+    caught += (ConnectionError, *also)
     before, answers = constants.HF_HUB_OFFLINE, hub_answers()
-    constants.HF_HUB_OFFLINE = (
-        before or not answers
-    )  # else each missing file costs five retries of eight seconds
+    constants.HF_HUB_OFFLINE = before or not answers  # else a missing file costs five retries of 8 seconds
     try:
         yield
     except UserError:
         raise
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, *also) as error:
+    except caught as error:
         if answers:
             reason = f"{hub_address()} answered: {str(error).strip().splitlines()[0]}"
         elif before:

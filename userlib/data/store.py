@@ -36,7 +36,7 @@ def open_array(folder: Path) -> np.ndarray:
         whole = stat.st_size == manifest["size"] and (
             _same(checked, seen) or sha256_file(file) == manifest["sha256"]
         )
-        array = np.load(file, mmap_mode="r", allow_pickle=False) if whole else None
+        array: np.ndarray | None = np.load(file, mmap_mode="r", allow_pickle=False) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         array = None
     if array is None:
@@ -133,7 +133,7 @@ class ArrayWriter:
                 "beyond its range). Check the weights and the JSON beside them: mean, std and range above "
                 "all."
             )
-        data = memoryview(kept).cast("B")
+        data = memoryview(kept.reshape(-1).view(np.uint8).data)
         with disk_errors(self.file):
             while data:
                 data = data[self._open.write(data) :]

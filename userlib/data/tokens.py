@@ -75,7 +75,9 @@ class Features:
                 return None
             return Rows(array.base, array.rows[rows]) if isinstance(array, Rows) else Rows(array, rows)
 
-        parts = {name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "mirrored")}
+        parts: dict[str, Any] = {
+            name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "mirrored")
+        }
         return replace(self, **parts)
 
 
@@ -194,6 +196,7 @@ def _fill(
     done = min(writer.done for writer in writers.values())
     what = f"{' and '.join(folders)} of {split.name} ({extractor.spec})"
     try:
+        extractor.load()
         for writer in writers.values():
             writer.rewind(done)
         with Progress(count, what, show=progress) as bar:

@@ -1,0 +1,102 @@
+"""What a run will download, store, compute and hold in memory, told before the first byte and without the
+network.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from userlib.data.extractors import Extractor, make_extractor
+from userlib.data.hub import HUB_SETS
+from userlib.errors import UserError
+
+# Orders of magnitude: two cores of a server CPU, one data-centre GPU, JPEGs of 500 x 375, a usual line.
+FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations a second
+DECODED = 150.0  # pictures a second and worker
+LINE = 20e6  # bytes a second over the network
+KNOWN_TEXT = {"bert-base-uncased": 440_000_000}  # bytes
+
+
+def estimate(
+    name: str,
+    *,
+    tokens: str,
+    token_weights: Path | None = None,
+    guide: str | None = None,
+    mirrored: bool = False,
+    text_model: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    device: str = "cpu",
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Pictures, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms
+    of the data set.
+
+    Nothing is downloaded and nothing computed; seconds are of the order of magnitude, for what is not in the
+    cache yet.
+    """
+    pictures, download, terms = _data(name, sizes)
+    parts: dict[str, dict[str, float]] = {"download_bytes": {}, "store_bytes": {}, "seconds": {}}
+    if download:
+        parts["download_bytes"]["pictures and captions"] = download
+        parts["store_bytes"]["pictures and captions"] = download
+    wanted: dict[str, list[str]] = {}
+    if tokens != "precomputed":
+        wanted[tokens] = ["tokens", "mirrored tokens"] if mirrored else ["tokens"]
+    if guide is not None:
+        wanted.setdefault(guide, []).append("guide")
+    memory = 0.0
+    for spec, arrays in wanted.items():
+        extractor = make_extractor(spec, weights=token_weights if spec == tokens else None, device=device)
+        flops, size = _costs(extractor)
+        if not extractor.local:
+            parts["download_bytes"][f"weights of {spec}"] = size
+        for array in arrays:
+            numbers = (extractor.guide_width or 0) if array == "guide" else math.prod(extractor.token_shape)
+            parts["store_bytes"][array] = pictures * numbers * (4 if array == "guide" else 2)
+        passes = 2 if "mirrored tokens" in arrays else 1
+        rate = min(FLOPS[device.partition(":")[0]] / flops, DECODED * workers)
+        parts["seconds"][f"{' and '.join(arrays)} by {spec}"] = passes * pictures / rate
+        memory = max(memory, size + 1e9)
+    if text_model in KNOWN_TEXT:
+        parts["download_bytes"][f"weights of {text_model}"] = KNOWN_TEXT[text_model]
+    if parts["download_bytes"]:
+        parts["seconds"]["download"] = sum(parts["download_bytes"].values()) / LINE
+    whole = {
+        part: {**{k: round(v) for k, v in values.items()}, "total": round(sum(values.values()))}
+        for part, values in parts.items()
+    }
+    return {"data": name, "pictures": pictures, **whole, "memory_bytes": round(memory), "terms": terms}
+
+
+def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, str]:
+    """Number of pictures, bytes to download or None, terms."""
+    known = HUB_SETS.get(name)
+    if known is not None and known.counts is not None:
+        pictures = sum((sizes or {}).get(split, count) for split, count in known.counts.items())
+        return pictures, known.download, known.terms
+    if not Path(name).expanduser().exists() and "/" in name:
+        raise UserError(
+            f"Nothing is known of the hub's data set {name!r} without asking the hub, so that its cost "
+            f"cannot be told. Known are {', '.join(HUB_SETS)}."
+        )
+    from userlib.data.sources import load_data
+
+    splits = load_data(name, sizes=sizes).splits
+    return (
+        sum(len(split) for split in splits.values()),
+        None,
+        "The terms under which you got the pictures apply.",
+    )
+
+
+def _costs(extractor: Extractor) -> tuple[float, float]:
+    """Floating-point operations a picture and bytes of weights, counted on a network without numbers."""
+    network, forward, inputs = extractor.skeleton()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        forward(inputs)
+    return counter.get_total_flops(), 4.0 * sum(p.numel() for p in network.parameters())

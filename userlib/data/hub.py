@@ -1,0 +1,161 @@
+"""Data sets on the hub: Parquet files fetched once, at a commit that is remembered, and read like any local
+folder.
+
+Flickr30K is known under two names, the second of which stands in where the first is gone; both must have
+29,000, 1,014 and 1,000 pictures with five captions each. An interrupted download goes on where it stopped.
+Raises `UserError` where the hub cannot be reached, has no such data set or revision, asks for a permission,
+or sends other data than it should.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from userlib.data.network import hub_access, hub_address
+from userlib.data.parquet import load_parquet
+from userlib.data.splits import RetrievalData
+from userlib.errors import UserError
+from userlib.files import cache_dir, disk_errors, read_json, write_json
+
+FLICKR_TERMS = (
+    "The photos belong to their Flickr owners and may be used for non-commercial research and teaching "
+    "only; they are downloaded for this use and must not be passed on."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSet:
+    """What is known of a data set before it is fetched."""
+
+    revision: str = "main"
+    counts: Mapping[str, int] | None = None  # pictures of each split
+    captions_each: int | None = None
+    download: int | None = None  # bytes
+    terms: str = "Its own terms apply: read them on its page before you use or pass on anything of it."
+    fallback: str | None = None
+
+
+FLICKR30K: dict[str, Any] = {
+    "counts": {"train": 29_000, "val": 1_014, "test": 1_000},
+    "captions_each": 5,
+    "download": 4_300_000_000,
+    "terms": FLICKR_TERMS,
+}
+HUB_SETS = {
+    # "main" moves: the first load records the commit that it stands for, and later loads ask for that commit.
+    "umaru97/flickr30k_train_val_test": HubSet(revision="main", fallback="nlphuji/flickr30k", **FLICKR30K),
+    # One split "test" of 31,014 rows; the column "split" says which is which.
+    "nlphuji/flickr30k": HubSet(revision="refs/convert/parquet", **FLICKR30K),
+}
+
+
+class Gone(UserError):
+    """The hub answers, and has no such data set or revision, or does not give it to everyone."""
+
+
+def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
+    """The data set `owner/name`, fetched at the first call. `known` replaces what HUB_SETS says of it."""
+    known = known or HUB_SETS.get(name, HubSet())
+    try:
+        files = fetch(name, known)
+    except Gone as error:
+        if known.fallback is None:
+            raise
+        print(f"{error} Trying {known.fallback} in its place.", file=sys.stderr)
+        return load_hub(known.fallback)
+    return load_parquet(files, name, rows=known.counts, captions_each=known.captions_each)
+
+
+def fetch(name: str, known: HubSet) -> list[Path]:
+    """The Parquet files of the data set, in order: from the hub's cache where all are there, else
+    downloaded.
+    """
+    note = cache_dir() / "hub" / f"{name}@{known.revision}".replace("/", "--")
+    note = note.with_name(f"{note.name}.json")
+    with hub_access(f"the data set {name}"):
+        record = _record(note)
+        if record is None:
+            record = _ask(name, known)
+            write_json(note, record)
+        files = _files(name, record, offline=True)
+        if files is None:
+            size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"
+            print(f"Downloading {name} ({size}) from {hub_address()}. {known.terms}", file=sys.stderr)
+            files = _files(name, record, offline=False)
+    if files is None:
+        raise UserError(f"The download of {name} is not complete. Run the same command again: it will go on.")
+    return files
+
+
+def _record(note: Path) -> dict[str, Any] | None:
+    """{"sha": commit, "files": names} of the first load, or None."""
+    try:
+        record = read_json(note, limit=2**24)
+        return {"sha": str(record["sha"]), "files": [str(file) for file in record["files"]]}
+    except (UserError, KeyError, TypeError):
+        return None
+
+
+def _ask(name: str, known: HubSet) -> dict[str, Any]:
+    """The commit that the revision stands for now, and its Parquet files."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        found = HfApi(endpoint=hub_address()).dataset_info(name, revision=known.revision, timeout=10)
+    except GatedRepoError as error:
+        raise Gone(
+            f"The hub gives {name!r} only to accounts that accepted its terms: accept them on its page, then "
+            "run `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise Gone(
+            f"The hub has no revision {known.revision!r} of the data set {name!r}. Name another, or give a "
+            "local copy."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise Gone(
+            f"The hub has no data set {name!r} (or it is private). Check the name, or give a local folder."
+        ) from error
+    files = sorted(file.rfilename for file in found.siblings or () if file.rfilename.endswith(".parquet"))
+    if not files or found.sha is None:
+        raise Gone(
+            f"The data set {name!r} has no Parquet files at revision {known.revision!r}. Only Parquet is "
+            "read; many sets have it at refs/convert/parquet."
+        )
+    return {"sha": found.sha, "files": files}
+
+
+def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:
+    """The files at the recorded commit; None where they are not all there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+
+    try:
+        with disk_errors(Path(name)):
+            folder = snapshot_download(
+                name,
+                repo_type="dataset",
+                revision=record["sha"],
+                allow_patterns=record["files"],
+                local_files_only=offline,
+                endpoint=hub_address(),
+            )
+    except RevisionNotFoundError as error:
+        raise UserError(
+            f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
+            f"{cache_dir() / 'hub'} to load the present one, and say so beside the results."
+        ) from error
+    except LocalEntryNotFoundError:
+        if offline:
+            return None
+        raise
+    files = [Path(folder) / file for file in record["files"]]
+    return files if all(file.is_file() for file in files) else None
