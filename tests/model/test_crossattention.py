@@ -1,0 +1,97 @@
+"""The vectorised cross-attention against the loop of the field, and against a hand-made case."""
+
+import time
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.reference.crossattention import i2t_loop, t2i_loop
+from userlib.errors import UserError
+from userlib.model.crossattention import scan_i2t, scan_t2i
+
+BOTH = pytest.mark.parametrize(("quick", "slow"), [(scan_t2i, t2i_loop), (scan_i2t, i2t_loop)])
+
+
+def vectors(pictures=9, regions=7, captions=40, longest=12, dimensions=32, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (captions,), generator=g)
+    mask = torch.arange(longest) < lengths[:, None]
+    seen = F.normalize(torch.randn(pictures, regions, dimensions, generator=g), dim=2)
+    words = F.normalize(torch.randn(captions, longest, dimensions, generator=g), dim=2)
+    return seen, words, mask, lengths
+
+
+@BOTH
+@pytest.mark.parametrize("pooling", ["logsumexp", "mean"])
+@pytest.mark.parametrize("block", [1, 20, 768])
+def test_equal_to_the_loop(quick, slow, pooling, block, monkeypatch):
+    monkeypatch.setattr("userlib.model.crossattention.VECTORS", block)
+    regions, words, mask, lengths = vectors()
+    wanted = slow(regions, words, lengths, pooling=pooling)
+    found = quick(regions, words, mask, pooling=pooling)
+    assert found.shape == (9, 40)
+    assert (found - wanted).abs().max() < 1e-5
+
+
+@BOTH
+def test_settings_reach_the_scores(quick, slow):
+    regions, words, mask, lengths = vectors(seed=1)
+    found = quick(regions, words, mask, sharpness=20.0, temperature=2.0)
+    assert (found - slow(regions, words, lengths, sharpness=20.0, temperature=2.0)).abs().max() < 1e-5
+    assert (found - quick(regions, words, mask)).abs().max() > 1e-2
+
+
+@BOTH
+def test_what_is_masked_does_not_count_and_lengths_do_not_matter(quick, slow):
+    regions, words, mask, _ = vectors()
+    plain = quick(regions, words, mask)
+    noise = torch.where(mask[:, :, None], words, torch.full_like(words, 7.0))
+    assert torch.allclose(quick(3 * regions, 2 * noise, mask), plain, atol=1e-5)
+    more = torch.cat([regions, torch.randn(9, 3, 32)], 1)
+    there = torch.arange(10).expand(9, -1) < 7
+    assert torch.allclose(quick(more, words, mask, region_mask=there), plain, atol=1e-5)
+
+
+def test_a_word_that_is_a_region_is_found():
+    """A word equal to one of two orthogonal regions, attention sharp: it sees that region alone."""
+    regions = torch.eye(3)[None, :2]
+    words = torch.eye(3)[None, :1]
+    score = scan_t2i(regions, words, torch.ones(1, 1), sharpness=40.0, pooling="mean")
+    assert score.item() == pytest.approx(1.0, abs=1e-4)
+    blurred = scan_t2i(regions, words, torch.ones(1, 1), sharpness=0.0, pooling="mean")
+    assert blurred.item() == pytest.approx(0.5**0.5, abs=1e-5)
+
+
+def test_quicker_than_the_loop():
+    """Ten times at the field's sizes, which the benchmark measures; here only that it is not slower."""
+    regions, words, mask, lengths = vectors(30, 36, 30, 14, 128)
+    seconds = {}
+    for name, run in (
+        ("quick", lambda: scan_i2t(regions, words, mask)),
+        ("slow", lambda: i2t_loop(regions, words, lengths)),
+    ):
+        run()
+        start = time.process_time()
+        run()
+        seconds[name] = time.process_time() - start
+    assert seconds["quick"] < seconds["slow"]
+
+
+def test_a_sharpness_that_would_overflow_is_named():
+    regions, words, mask, _ = vectors()
+    with pytest.raises(UserError, match="sharpness"):
+        scan_t2i(regions, words, mask, sharpness=60.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words_of_error"),
+    [
+        (lambda r, w, m: (r[:, :, :5], w, m), "one E"),
+        (lambda r, w, m: (r, w, m[:, :-1]), "word_mask has the shape"),
+        (lambda r, w, m: (r, w, m & (torch.arange(40) != 3)[:, None]), "row 3"),
+    ],
+)
+def test_bad_input_is_named(change, words_of_error):
+    with pytest.raises(UserError, match=words_of_error):
+        scan_t2i(*change(*vectors()[:3]))
