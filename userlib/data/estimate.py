@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from userlib.config import Config
 from userlib.data.extractors import Extractor, make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.errors import UserError
@@ -18,35 +19,28 @@ from userlib.errors import UserError
 FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations a second
 DECODED = 150.0  # pictures a second and worker
 LINE = 20e6  # bytes a second over the network
-KNOWN_TEXT = {"bert-base-uncased": 440_000_000}  # bytes
+TEXTS = {"bert-base-uncased": 440_000_000}  # bytes
 
 
-def estimate(
-    name: str,
-    *,
-    tokens: str,
-    token_weights: Path | None = None,
-    guide: str | None = None,
-    mirrored: bool = False,
-    text_model: str | None = None,
-    sizes: Mapping[str, int] | None = None,
-    device: str = "cpu",
-    workers: int = 2,
-) -> dict[str, Any]:
+def estimate(name: str, config: Config, *, device: str | None = None, workers: int = 2) -> dict[str, Any]:
     """Pictures, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms
-    of the data set.
+    of `name`.
 
-    Nothing is downloaded and nothing computed; seconds are of the order of magnitude, for what is not in the
-    cache yet.
+    Nothing is downloaded and nothing computed. Seconds are an order of magnitude, for what the cache does not
+    hold yet, without the training itself. device: the GPU where there is one, unless said.
     """
-    pictures, download, terms = _data(name, sizes)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    data = config.data
+    tokens, guide = data.tokens, data.guide
+    token_weights = Path(data.token_weights) if data.token_weights else None
+    pictures, download, terms = _data(name, data.sizes)
     parts: dict[str, dict[str, float]] = {"download_bytes": {}, "store_bytes": {}, "seconds": {}}
     if download:
         parts["download_bytes"]["pictures and captions"] = download
         parts["store_bytes"]["pictures and captions"] = download
     wanted: dict[str, list[str]] = {}
     if tokens != "precomputed":
-        wanted[tokens] = ["tokens", "mirrored tokens"] if mirrored else ["tokens"]
+        wanted[tokens] = ["tokens", "mirrored tokens"] if data.mirrored else ["tokens"]
     if guide is not None:
         wanted.setdefault(guide, []).append("guide")
     memory = 0.0
@@ -62,8 +56,9 @@ def estimate(
         rate = min(FLOPS[device.partition(":")[0]] / flops, DECODED * workers)
         parts["seconds"][f"{' and '.join(arrays)} by {spec}"] = passes * pictures / rate
         memory = max(memory, size + 1e9)
-    if text_model in KNOWN_TEXT:
-        parts["download_bytes"][f"weights of {text_model}"] = KNOWN_TEXT[text_model]
+    text = config.model.text_model
+    if text in TEXTS:
+        parts["download_bytes"][f"weights of {text}"] = TEXTS[text]
     if parts["download_bytes"]:
         parts["seconds"]["download"] = sum(parts["download_bytes"].values()) / LINE
     whole = {
