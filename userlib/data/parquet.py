@@ -188,8 +188,14 @@ def _row(
             "not the published one: fetch it again."
         )
     split = cell.get("split") or file_split
+    split = SPLIT_NAMES.get(split, split)
+    if "sentids" in cell and split not in ("train", "val", "test"):
+        raise UserError(
+            f"{where} is of the split {split!r}; the splits of this schema are train, val, test. Correct the "
+            "column 'split'."
+        )
     label = cell.get("filename") or cell.get("img_id") or f"{file_split}-{place[0]}-{place[1]}-{place[2]}"
-    return Row(place, str(label), SPLIT_NAMES.get(split, split), tuple(captions))
+    return Row(place, str(label), split, tuple(captions))
 
 
 def _file_split(file: Path) -> str:

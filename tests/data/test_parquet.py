@@ -1,0 +1,201 @@
+"""Folders in the hub's schema, whole and with every fault."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.data.copies import COUNTS, all_rows, captions, hub_rows, jpeg, write_hub, write_rows
+from userlib.data.parquet import load_parquet
+from userlib.data.pictures import open_picture
+from userlib.data.sources import load_data
+from userlib.errors import UserError
+
+
+def test_a_folder_gives_what_was_written(tmp_path, cache):
+    data = load_data(str(write_hub(tmp_path / "flickr")))
+    assert data.name == "flickr"
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    val = data.split("val")
+    assert val.ids == ("6.jpg", "7.jpg", "8.jpg")
+    assert val.captions == tuple(text for i in (6, 7, 8) for text in captions(i))
+    assert val.image_of.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert val.pictures[2].size == (48, 36)
+
+
+def test_split_column_and_file_names_agree(tmp_path, cache):
+    with_column = load_data(str(write_hub(tmp_path / "a")))
+    without = load_data(str(write_hub(tmp_path / "b", split_column=False)))
+    assert list(with_column.splits) == list(without.splits)
+    for name in COUNTS:
+        assert with_column.split(name).ids == without.split(name).ids
+        assert with_column.split(name).captions == without.split(name).captions
+
+
+def test_one_file_is_parted_by_its_split_column(tmp_path, cache):
+    write_rows(tmp_path / "TEST" / "test" / "0000.parquet", all_rows(), group=3)
+    data = load_data(str(tmp_path))
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    for row, split in enumerate(data.splits.values()):
+        for i in range(len(split)):
+            assert split.ids[i] == f"{sum(list(COUNTS.values())[:row]) + i}.jpg"
+            expected = open_picture(jpeg(int(split.ids[i][:-4])), "expected")
+            np.testing.assert_array_equal(np.asarray(split.pictures[i]), np.asarray(expected))
+
+
+def test_a_folder_named_after_the_split_tells_it(tmp_path, cache):
+    write_rows(tmp_path / "default" / "validation" / "0000.parquet", hub_rows("val", 2), drop=("split",))
+    assert list(load_data(str(tmp_path)).splits) == ["val"]
+
+
+def test_uneven_captions_are_kept_where_the_schema_is_ones_own(tmp_path, cache):
+    rows = hub_rows("train", 2, each=2)
+    rows[1]["caption"] = ["one alone"]
+    write_rows(tmp_path / "train.parquet", rows, drop=("sentids",))
+    train = load_data(str(tmp_path)).split("train")
+    assert train.image_of.tolist() == [0, 0, 1]
+    rows = [row | {"caption": "one alone"} for row in rows]
+    write_rows(tmp_path / "train.parquet", rows, drop=("sentids",))
+    assert load_data(str(tmp_path)).split("train").captions == ("one alone", "one alone")
+
+
+def test_the_first_pictures_of_a_split(tmp_path, cache):
+    folder = str(write_hub(tmp_path / "a"))
+    small = load_data(folder, sizes={"train": 2})
+    assert small.split("train").ids == ("0.jpg", "1.jpg")
+    assert len(small.split("val")) == COUNTS["val"]
+    assert small.fingerprint != load_data(folder).fingerprint
+    with pytest.raises(UserError, match="7 pictures were asked of 'train', which has 6"):
+        load_data(folder, sizes={"train": 7})
+    with pytest.raises(UserError, match="at least one"):
+        load_data(folder, sizes={"train": 0})
+    with pytest.raises(UserError, match="no split 'tain'"):
+        load_data(folder, sizes={"tain": 1})
+
+
+def test_the_fingerprint_follows_the_content(tmp_path, cache):
+    folder = write_hub(tmp_path / "a")
+    first = load_data(str(folder))
+    copy = load_data(str(write_hub(tmp_path / "b")))
+    assert first.fingerprint == copy.fingerprint
+    file = folder / "data" / "train-00000-of-00001.parquet"
+    rows = hub_rows("train", COUNTS["train"])
+    rows[3]["image"]["bytes"] = jpeg(99)
+    write_rows(file, rows)
+    assert load_data(str(folder)).split("train").fingerprint != first.split("train").fingerprint
+
+
+def change(**cells):
+    def fault(rows):
+        rows[2] |= cells
+        return rows
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (change(caption=captions(2, 4)), "row 2 of .*train.* has 4 captions; this data set has 5"),
+        (change(caption=["a", "b", "", "c", "d"]), "captions in row 2 of .*one is empty"),
+        (change(caption=[]), "captions in row 2 of .*none is there"),
+        (change(caption=None), "captions in row 2 of"),
+        (change(split="trian"), "row 2 of .* split 'trian'.*train, val, test"),
+        (change(filename="0.jpg"), "'0.jpg' occurs twice"),
+        (
+            lambda rows: [{k: v for k, v in row.items() if k != "caption"} for row in rows],
+            "needs 'image' and 'caption'",
+        ),
+    ],
+)
+def test_faults_in_rows_are_named(tmp_path, cache, fault, message):
+    write_rows(tmp_path / "train-00000-of-00001.parquet", fault(hub_rows("train", 4)))
+    with pytest.raises(UserError, match=message):
+        load_data(str(tmp_path))
+
+
+def test_missing_rows_are_named(tmp_path, cache):
+    files = sorted(write_hub(tmp_path / "a").rglob("*.parquet"))
+    assert len(load_parquet(files, "flickr", rows=COUNTS).split("test")) == 2
+    with pytest.raises(
+        UserError, match="train 6, val 3, test 3; but these were found: .*test 2.*fetch it again"
+    ):
+        load_parquet(files, "flickr", rows=COUNTS | {"test": 3})
+    with pytest.raises(UserError, match="should have these pictures"):
+        load_parquet(files[1:], "flickr", rows=COUNTS)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -1, -200])
+def test_a_file_that_is_cut_short_is_named(tmp_path, cache, keep):
+    folder = write_hub(tmp_path / "a")
+    file = folder / "data" / "val-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(
+        UserError, match=r"val-00000-of-00001\.parquet cannot be read.*cut short.*fetch it again"
+    ):
+        load_data(str(folder))
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path, cache):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "image": pa.array([{"bytes": jpeg(0), "path": "0.jpg"}]),
+            "caption": pa.array([b"caf\xe9 at night"]).view(pa.string()),
+        }
+    )
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"row group 0 of .*train\.parquet is not UTF-8"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [({"bytes": None, "path": "x"}, "is missing"), ({"bytes": b"nothing", "path": "x"}, "cannot be read")],
+)
+def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path, cache, image, message):
+    rows = hub_rows("train", 4)
+    rows[1]["image"] = image
+    write_rows(tmp_path / "train.parquet", rows, group=2)
+    pictures = load_data(str(tmp_path)).split("train").pictures
+    assert pictures[0].size == (48, 36)
+    with pytest.raises(UserError, match=rf"row 1 of row group 0 of .*train\.parquet.*{message}"):
+        pictures[1]
+
+
+def test_pictures_can_be_sent_to_another_process(tmp_path, cache):
+    import pickle  # as multiprocessing does; nothing on the disk is unpickled
+
+    pictures = load_data(str(write_hub(tmp_path))).split("val").pictures
+    pictures[0]
+    np.testing.assert_array_equal(
+        np.asarray(pickle.loads(pickle.dumps(pictures))[2]), np.asarray(pictures[2])
+    )
+
+
+def test_saved_by_datasets(tmp_path, cache):
+    import datasets
+
+    folder = write_hub(tmp_path / "a")
+    files = {name: str(folder / "data" / f"{name}-00000-of-00001.parquet") for name in COUNTS}
+    found = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "hf"))
+    found.cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
+    saved, direct = load_data(str(tmp_path / "saved")), load_data(str(folder))
+    for name in COUNTS:
+        assert saved.split(name).ids == direct.split(name).ids
+        assert saved.split(name).captions == direct.split(name).captions
+        np.testing.assert_array_equal(
+            np.asarray(saved.split(name).pictures[1]), np.asarray(direct.split(name).pictures[1])
+        )
+    assert len(os.listdir(cache / "parquet")) == 1
+    next((tmp_path / "saved" / "val").glob("*.arrow")).write_bytes(b"cut")
+    with pytest.raises(UserError, match="no whole data set of save_to_disk"):
+        load_data(str(tmp_path / "saved"))
+
+
+@pytest.mark.parametrize("name", ["no-such-folder", "./no/such", "/no/such/folder", "a/b/c"])
+def test_a_name_that_is_nothing_is_an_error(name, cache):
+    with pytest.raises(UserError, match="There is no data set"):
+        load_data(name)

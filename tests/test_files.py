@@ -1,0 +1,153 @@
+"""Files are whole or absent, JSON has limits, a full disk is a sentence."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from userlib.errors import UserError
+from userlib.files import (
+    cache_dir,
+    disk_errors,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    sha256_known,
+    write_beside,
+    write_folder_beside,
+    write_json,
+)
+
+text = st.text(st.characters(codec="utf-8"))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=values)
+def test_json_comes_back_as_it_went(value, tmp_path):
+    file = tmp_path / "a.json"
+    write_json(file, value)
+    assert read_json(file) == value
+
+
+def test_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("USERLIB_CACHE", str(tmp_path / "here"))
+    assert cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("USERLIB_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "userlib"
+
+
+def test_a_failed_writer_leaves_the_old_file_and_no_litter(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+
+    def writer(part):
+        part.write_text("half")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_beside(file, writer)
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_failed_folder_writer_leaves_the_old_folder(tmp_path):
+    folder = tmp_path / "run"
+    write_folder_beside(folder, lambda part: (part / "a").write_text("old"))
+
+    def writer(part):
+        (part / "a").write_text("new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        write_folder_beside(folder, writer)
+    assert (folder / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["run"]
+    write_folder_beside(folder, lambda part: (part / "b").write_text("new"))
+    assert os.listdir(folder) == ["b"]
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_full_disk_is_a_sentence(tmp_path, number):
+    with (
+        pytest.raises(UserError, match="No space left while writing .*USERLIB_CACHE"),
+        disk_errors(tmp_path / "a"),
+    ):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_read_only_folder_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"Cannot write .*Make .* writable"), disk_errors(tmp_path / "a"):
+        raise OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(FileExistsError), disk_errors(tmp_path / "a"):
+        raise FileExistsError  # what is no matter of space or rights stays what it is
+
+
+def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
+    code = (
+        "import resource, sys; from pathlib import Path; from userlib.files import write_beside\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_beside(Path(sys.argv[1]), lambda part: part.write_bytes(b'x' * 5000))\n"
+    )
+    assert resource.RLIMIT_FSIZE is not None
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True)
+    assert "UserError: No space left while writing" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b'{"a": 1', "not valid JSON.*line 1"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[" + b"1," * 600 + b"1]", "more than the 1,000"),
+    ],
+)
+def test_bad_json_is_named(tmp_path, content, message):
+    file = tmp_path / "a.json"
+    file.write_bytes(content)
+    limit = 1000 if b"1,1" in content else 10**6
+    with pytest.raises(UserError, match=message) as caught:
+        read_json(file, limit=limit)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(UserError, match="There is no file"):
+        read_json(tmp_path / "no.json")
+
+
+def test_nan_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_sums_of_parts_tell_where_one_part_ends():
+    assert sha256_bytes("ab", "c") != sha256_bytes("a", "bc")
+    assert sha256_bytes("ab", b"c") == sha256_bytes(b"ab", "c")
+
+
+def test_a_known_sum_follows_the_file(tmp_path, cache):
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"one")
+    first = sha256_known(file)
+    assert first == sha256_file(file)
+    assert len(list((cache / "sums").iterdir())) == 1
+    os.utime(file, ns=(5, 5))
+    file.write_bytes(b"two")
+    assert sha256_known(file) == sha256_file(file) != first
+    next((cache / "sums").iterdir()).write_text("damaged")
+    assert sha256_known(file) == sha256_file(file)
