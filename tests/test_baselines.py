@@ -1,0 +1,72 @@
+"""The CCA baseline: against the plain eigenproblem, on a world it can solve, and on real photos."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse
+
+from userlib.baselines import cca, fit_cca
+from userlib.errors import UserError
+from userlib.evaluation import recalls
+
+WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "wolf", "fox", "duck", "frog"]
+
+
+def world(pictures, seed, captions=3, noise=0.3):
+    """Each picture shows three of thirteen things; a token mean holds them noisily, a caption names two of
+    them."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).standard_normal((len(WORDS), 24)).astype(np.float32)
+    shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
+    tokens = mixing[shown].sum(1) + noise * rng.standard_normal((pictures, 24)).astype(np.float32)
+    image_of = np.repeat(np.arange(pictures), captions)
+    said = [" and ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in image_of]
+    return tokens.astype(np.float32), said, image_of
+
+
+def test_fit_equals_the_generalised_eigenproblem():
+    """max w_x' C_xy w_y under both variances 1, as one dense problem over repeated pictures."""
+    rng = np.random.default_rng(0)
+    image_of = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
+    pictures = rng.standard_normal((40, 5)).astype(np.float32)
+    texts = scipy.sparse.random(len(image_of), 8, 0.5, "csr", np.float32, random_state=1)
+    found = fit_cca(pictures, texts, image_of, ridge=0.1)
+    x, y = pictures[image_of].astype(float), texts.toarray().astype(float)
+    x, y = x - x.mean(0), y - y.mean(0)
+    xx, yy, xy = x.T @ x / len(x), y.T @ y / len(x), x.T @ y / len(x)
+    xx += 0.1 * np.trace(xx) / 5 * np.eye(5)
+    yy += 0.1 * np.trace(yy) / 8 * np.eye(8)
+    left = np.block([[np.zeros((5, 5)), xy], [xy.T, np.zeros((8, 8))]])
+    values, vectors = scipy.linalg.eigh(left, scipy.linalg.block_diag(xx, yy))
+    assert found.correlations == pytest.approx(values[::-1][:5], abs=1e-4)
+    for k in range(3):
+        wx, wy = vectors[:5, -1 - k] * 2**0.5, vectors[5:, -1 - k] * 2**0.5
+        sign = np.sign(wx @ found.pictures[:, k])
+        assert sign * found.pictures[:, k] == pytest.approx(wx, abs=1e-3)
+        assert sign * found.texts[:, k] == pytest.approx(wy, abs=1e-3)
+
+
+def test_cca_retrieves_on_new_pictures_and_is_the_same_twice():
+    train, select, test = world(300, 0), world(60, 1), world(60, 2)
+    found = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
+    assert recalls(found.ranks).rsum > 400  # chance is 52
+    assert found.facts == {"ridge": found.ridge, "dimension": 12, "select_rsum": found.select_rsum}
+    again = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
+    assert np.array_equal(found.ranks.t2i, again.ranks.t2i)
+
+
+def test_the_choice_is_made_on_select_alone():
+    train, select, test = world(200, 0), world(50, 1), world(50, 2)
+    found = cca(train, select, test, ridges=(0.1,), dimensions=(2, 8))
+    other = cca(train, select, world(50, 3), ridges=(0.1,), dimensions=(2, 8))
+    assert (found.dimension, found.select_rsum) == (other.dimension, other.select_rsum)
+    assert found.select_rsum != recalls(found.ranks).rsum
+
+
+def test_captions_without_a_common_word_are_named():
+    tokens, _, image_of = world(3, 0, captions=1)
+    part = (tokens, ["one", "two", "three"], image_of)
+    with pytest.raises(UserError, match="share none"):
+        cca(part, part, part)
+    with pytest.raises(UserError, match="has none"):
+        cca((tokens, [], image_of), part, part)

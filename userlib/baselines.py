@@ -1,0 +1,153 @@
+"""The bar that a trained model has to clear: canonical correlation of words and mean-pooled tokens.
+
+No network learns here. Captions become TF-IDF vectors, pictures the mean of their tokens; regularised CCA
+finds the directions in which both agree, each weighted by its correlation; the cosine of the projections is
+the score. Ridge and dimension are chosen by rSum on a selection split, and the report split is ranked once.
+
+With x the centred pictures and y the centred captions over all pairs, and C their covariances plus ridge: S =
+C_yy^-1 C_yx, and the eigenvectors of C_xx^-1/2 C_xy S C_xx^-1/2 give the picture side W_x and the squared
+correlations rho^2; the text side is W_y = S W_x / rho. Source: Hotelling 1936; weighting by correlations
+after Gong et al., IJCV 2014.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from userlib.errors import UserError
+from userlib.evaluation import Ranks, ranks, recalls
+
+Array = NDArray[np.float32]
+Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # pictures (N, D), M captions, image_of (M,)
+RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
+DIMENSIONS = (64, 128, 256, 512)
+TERMS = 20_000  # words and pairs of words kept, the most frequent: their covariance takes 1.6 GB at most
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Ranks on the report split, and what was chosen on the selection split."""
+
+    ranks: Ranks
+    ridge: float
+    dimension: int
+    select_rsum: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What stands beside the table, as JSON."""
+        return {"ridge": self.ridge, "dimension": self.dimension, "select_rsum": self.select_rsum}
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Both sides' way into one space: W_x (D, d), W_y (V, d), correlations (d,), descending."""
+
+    picture_mean: Array
+    text_mean: Array
+    pictures: Array
+    texts: Array
+    correlations: Array
+
+    def project_pictures(self, pictures: Array, dimension: int) -> Array:
+        """pictures (N, D) -> unit vectors (N, dimension)."""
+        weights = self.pictures[:, :dimension] * self.correlations[:dimension]
+        return _unit((pictures - self.picture_mean) @ weights)
+
+    def project_texts(self, texts: Any, dimension: int) -> Array:
+        """texts sparse (M, V) -> unit vectors (M, dimension)."""
+        weights = self.texts[:, :dimension] * self.correlations[:dimension]
+        return _unit(texts @ weights - self.text_mean @ weights)
+
+
+def cca(
+    train: Part,
+    select: Part,
+    test: Part,
+    *,
+    ridges: Sequence[float] = RIDGES,
+    dimensions: Sequence[int] = DIMENSIONS,
+) -> Baseline:
+    """Fit on train, choose ridge and dimension on select, rank test; each a Part of that split."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if not train[1]:
+        raise UserError("the baseline needs captions to fit on, and the training split has none")
+    words = TfidfVectorizer(
+        sublinear_tf=True,
+        min_df=3,
+        ngram_range=(1, 2),
+        max_features=TERMS,
+        dtype=np.float32,
+    )
+    try:
+        texts = words.fit_transform(train[1])
+    except ValueError as error:  # no term is left
+        raise UserError(
+            f"the baseline needs words that occur in three captions, and the {len(train[1])} training "
+            "captions share none; train on more captions"
+        ) from error
+    select_texts = words.transform(select[1])
+    best: tuple[float, float, int, Projection] | None = None
+    for ridge in ridges:
+        projection = fit_cca(train[0], texts, train[2], ridge=ridge)
+        for dimension in dimensions:
+            images = projection.project_pictures(select[0], dimension)
+            captions = projection.project_texts(select_texts, dimension)
+            rsum = recalls(ranks(images, captions, select[2])).rsum
+            if best is None or rsum > best[0]:
+                best = rsum, ridge, dimension, projection
+    if best is None:
+        raise UserError("the baseline needs a ridge and a dimension to try, and got none")
+    rsum, ridge, dimension, projection = best
+    found = ranks(
+        projection.project_pictures(test[0], dimension),
+        projection.project_texts(words.transform(test[1]), dimension),
+        test[2],
+    )
+    return Baseline(ranks=found, ridge=ridge, dimension=dimension, select_rsum=rsum)
+
+
+def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: float) -> Projection:
+    """pictures (N, D), texts sparse (M, V), image_of (M,) -> Projection; ridge: share of each side's mean
+    variance.
+
+    No picture is repeated for its captions: it is weighted by their number.
+    """
+    from scipy import linalg, sparse
+
+    m = np.float32(len(image_of))
+    count = np.bincount(image_of, minlength=len(pictures)).astype(np.float32)  # captions of each picture
+    picture_mean = (count @ pictures / m).astype(np.float32)
+    text_mean = np.asarray(texts.mean(0), np.float32).ravel()
+    x = (pictures - picture_mean).astype(np.float32)
+    one = np.ones(len(image_of), np.float32)
+    pick = sparse.csr_matrix((one, (image_of, np.arange(len(image_of)))), (len(pictures), len(image_of)))
+    xx = _ridged(np.asarray((x * count[:, None]).T @ x / m, np.float32), ridge)  # (D, D)
+    yx = (pick @ texts).T @ x / m  # (V, D); x is centred, so the mean of y drops out
+    yy = (texts.T @ texts).toarray(order="F")  # (V, V)
+    yy /= m
+    yy -= np.outer(text_mean, text_mean)
+    factor = linalg.cho_factor(_ridged(yy, ridge), overwrite_a=True, check_finite=False)
+    solved = linalg.cho_solve(factor, yx, check_finite=False)  # S (V, D)
+    lower = linalg.cholesky(xx, lower=True).astype(np.float64)
+    half = linalg.solve_triangular(lower, (yx.T @ solved).astype(np.float64), lower=True)
+    whitened = linalg.solve_triangular(lower, half.T, lower=True)  # (D, D), symmetric
+    squares, vectors = linalg.eigh((whitened + whitened.T) / 2)
+    correlations = np.sqrt(np.clip(squares[::-1], 1e-12, 1)).astype(np.float32)
+    ways = linalg.solve_triangular(lower, vectors[:, ::-1], lower=True, trans="T").astype(np.float32)
+    return Projection(picture_mean, text_mean, ways, solved @ ways / correlations, correlations)
+
+
+def _ridged(covariance: Array, ridge: float) -> Array:
+    """The covariance with `ridge` times its mean variance added to the diagonal, in place."""
+    covariance[np.diag_indices_from(covariance)] += ridge * np.trace(covariance) / len(covariance)
+    return covariance
+
+
+def _unit(table: Array) -> Array:
+    unit: Array = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -1,0 +1,111 @@
+"""Approximate search by HNSW (package faiss, extra `ann`): for galleries where exact search is too slow.
+
+It finds most of the nearest, not all, so it never comes without a report of how many, measured against exact
+search on queries of one's own. Source: Malkov and Yashunin, IEEE TPAMI 2020. The graph is built by several
+threads and differs a little between builds.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from userlib.errors import UserError
+from userlib.search.exact import Array, Ints, top_k
+
+
+@dataclass(frozen=True)
+class Report:
+    """What HNSW gains and loses. recall: the share of its k hits that score at least as high as the exact
+    k-th."""
+
+    recall: float
+    k: int
+    queries: int
+    exact_ms: float  # a query, asked in one batch
+    approximate_ms: float
+    build_s: float
+    megabytes: float
+
+    def __str__(self) -> str:
+        return (
+            f"HNSW finds {100 * self.recall:.1f} % of the exact {self.k} nearest on {self.queries} queries, "
+            f"in {self.approximate_ms:.3f} ms a query against {self.exact_ms:.3f} ms; built in "
+            f"{self.build_s:.1f} s, {self.megabytes:.0f} MB"
+        )
+
+
+class Hnsw:
+    """A graph over unit vectors (N, E), walked by inner product."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    def search(self, queries: Array, k: int) -> tuple[Array, Ints]:
+        """queries (Q, E) -> scores and rows (Q, min(k, N)), best first, equal ones by row."""
+        k = min(k, self.graph.ntotal)
+        self.graph.hnsw.efSearch = max(self.graph.hnsw.efSearch, k)
+        scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k)
+        order = np.lexsort((rows, -scores), axis=1)
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+
+    def to_bytes(self) -> NDArray[np.uint8]:
+        """The graph with its vectors, for `from_bytes`."""
+        found: NDArray[np.uint8] = _faiss().serialize_index(self.graph)
+        return found
+
+    @classmethod
+    def from_bytes(cls, data: NDArray[np.uint8]) -> "Hnsw":
+        """The graph again. Give it only bytes whose checksum was compared."""
+        return cls(_faiss().deserialize_index(np.ascontiguousarray(data)))
+
+
+def hnsw(
+    vectors: Array,
+    queries: Array,
+    k: int = 10,
+    *,
+    links: int = 32,
+    build_width: int = 200,
+    search_width: int = 128,
+) -> tuple[Hnsw, Report]:
+    """vectors (N, E), queries (Q, E) -> the graph, and how it compares with exact search on these queries.
+
+    links: neighbours of a node; build_width, search_width: candidates kept while building and searching, the
+    more the better and slower. Raises UserError without faiss and without queries.
+    """
+    faiss = _faiss()
+    if not len(queries):
+        raise UserError("the report on HNSW needs queries to compare with exact search; give some")
+    start = time.perf_counter()
+    graph = faiss.IndexHNSWFlat(vectors.shape[1], links, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = build_width
+    graph.hnsw.efSearch = search_width
+    graph.add(np.ascontiguousarray(vectors, np.float32))
+    built = time.perf_counter()
+    index = Hnsw(graph)
+    found, _ = index.search(queries, k)
+    searched = time.perf_counter()
+    exact, _ = top_k(queries, vectors, k)
+    compared = time.perf_counter()
+    return index, Report(
+        recall=float((found >= exact[:, -1:] - 1e-6).mean()),
+        k=exact.shape[1],
+        queries=len(queries),
+        exact_ms=1000 * (compared - searched) / len(queries),
+        approximate_ms=1000 * (searched - built) / len(queries),
+        build_s=built - start,
+        megabytes=len(index.to_bytes()) / 1e6,
+    )
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise UserError(
+            "approximate search needs the package faiss; install it by: pip install userlib[ann]"
+        ) from error
+    return faiss

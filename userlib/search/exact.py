@@ -1,0 +1,69 @@
+"""Exact nearest neighbours: the k best of a gallery by dot product, in chunks, the same order every time.
+
+Up to some 10^5 items this is fast enough that nothing approximate is worth its losses.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from userlib.errors import UserError
+from userlib.evaluation.ranking import exact_products
+
+Array = NDArray[np.float32]
+Ints = NDArray[np.int64]
+CHUNK = 65_536  # gallery rows at a time
+QUERIES = 256  # queries at a time: 64 MB of scores
+PAD = 8  # fewer query rows meet kernels that give equal vectors unequal scores
+
+
+def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
+    """queries (Q, E), gallery (N, E) -> scores and rows (Q, min(k, N)), best first; equal scores by row
+    number.
+
+    Raises UserError for k < 1, shapes that do not fit, and queries that are not finite.
+    """
+    if k < 1:
+        raise UserError(f"a search returns one hit or more, and got k={k}")
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise UserError(
+            f"queries {queries.shape} and gallery {gallery.shape} differ in width; encode both by one model"
+        )
+    if not np.isfinite(queries).all():
+        raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
+    scores, rows = [], []
+    items = torch.from_numpy(np.ascontiguousarray(gallery, np.float32))
+    with exact_products(torch.device("cpu")):
+        for start in range(0, len(queries), QUERIES):
+            part = torch.from_numpy(np.ascontiguousarray(queries[start : start + QUERIES], np.float32))
+            padded = torch.nn.functional.pad(part, (0, 0, 0, max(0, PAD - len(part))))
+            best, at = _best(padded, items, k)
+            scores.append(best[: len(part)].numpy())
+            rows.append(at[: len(part)].numpy())
+    width = min(k, len(gallery))
+    empty = (np.empty((0, width), np.float32), np.empty((0, width), np.int64))
+    return (np.concatenate(scores), np.concatenate(rows)) if scores else empty
+
+
+def _best(queries: torch.Tensor, items: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """queries (q, E) -> scores and rows (q, k), over all chunks of the gallery."""
+    best = queries.new_empty(len(queries), 0)
+    at = torch.empty(len(queries), 0, dtype=torch.int64)
+    for start in range(0, len(items), CHUNK):
+        found, rows = _first(queries @ items[start : start + CHUNK].T, k)
+        best, at = torch.cat([best, found], 1), torch.cat([at, rows + start], 1)
+        best, order = best.sort(dim=1, descending=True, stable=True)  # stable: earlier chunks hold lower rows
+        best, at = best[:, :k], at.gather(1, order)[:, :k]
+    return best, at
+
+
+def _first(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best of each row (q, n), equal ones by column; topk alone takes any of those tied for the last
+    place."""
+    k = min(k, scores.shape[1])
+    last = scores.topk(k, dim=1).values[:, -1:]
+    tied = int(torch.count_nonzero(scores >= last, dim=1).max())
+    values, columns = scores.topk(tied, dim=1) if tied > k else scores.topk(k, dim=1)
+    columns, order = columns.sort(1)
+    values, again = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values[:, :k], columns.gather(1, again)[:, :k]
