@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.config import ModelConfig
+from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.model.enhancement import Enhancement
 from userlib.model.pooling import make_pooling
 from userlib.model.precision import wide
+from userlib.model.regions import Regions
 
 
 class Projection(nn.Module):
@@ -43,10 +46,8 @@ class ImageEncoder(nn.Module):
             _filled("regions", config.regions)
         if "cge" in config.enhancement or config.add_guide:
             _filled("guide_width", config.guide_width)
-        self.normalise, self.regions = (
-            config.normalise_regions,
-            config.regions if config.norm == "batch" else None,
-        )
+        self.scaled = Regions(config.region_scaling, width)
+        self.regions = config.regions if config.norm == "batch" else None
         self.dropout = nn.Dropout(config.region_dropout)
         self.enhancement = Enhancement(
             config.enhancement,
@@ -73,7 +74,8 @@ class ImageEncoder(nn.Module):
                 f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; "
                 "use norm layer for another number of regions."
             )
-        return F.normalize(tokens, dim=-1) if self.normalise else tokens
+        regions: Tensor = self.scaled(tokens)
+        return regions
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit length."""
@@ -102,10 +104,17 @@ class WordStates(nn.Module):
             config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True
         )
 
+    @torch.no_grad()
+    def start(self, train: PairData) -> None:
+        """Word vectors from the co-occurrences of the train captions."""
+        from userlib.data.wordvectors import ppmi_vectors
+
+        self.embedding.weight.copy_(torch.from_numpy(ppmi_vectors(train, self.embedding.embedding_dim)))
+
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
         vectors = self.dropout(self.embedding(words))
-        if words.device.type == "meta":  # lengths have no values there
+        if words.is_meta:  # lengths have no values there
             states = self.gru(vectors)[0]
         else:
             packed = pack_padded_sequence(vectors, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
@@ -138,7 +147,8 @@ class BertStates(nn.Module):
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        states: Tensor = self.bert(input_ids=words, attention_mask=mask.long()).last_hidden_state
+        attended = None if words.is_meta else mask.long()  # transformers reads its values
+        states: Tensor = self.bert(input_ids=words, attention_mask=attended).last_hidden_state
         return states
 
     def load_text(self, name: str) -> None:

@@ -94,7 +94,7 @@ class GPO(nn.Module):
         sizes, which = full, None
         if (
             mask is not None and not mask.is_meta
-        ):  # on the meta device sizes have no values: full ones stand in
+        ):  # sizes have no values on the meta device: full ones stand in
             sizes, which = mask.sum(1).unique(return_inverse=True)
         if mask is None or sizes.tolist() == [count]:
             ordered = channels.sort(dim=-1, descending=True).values

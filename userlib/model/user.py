@@ -126,7 +126,10 @@ class USER(Encoders):
         ).eval()
 
     def start(self, tokens: Tensor, mask: Tensor | None = None) -> None:
-        """Before the first step: the learned strengths from the first training pictures, tokens (B,R,D)."""
+        """Before the first step: the regions' scaling and the learned strengths from the first training
+        pictures, tokens (B,R,D); then the key encoders become copies.
+        """
+        self.image_encoder.scaled.start(tokens, mask)
         regions = self.image_encoder.regions_of(tokens)
         for strength in self.image_encoder.enhancement.strengths().values():
             strength.start(regions, mask)
@@ -166,7 +169,7 @@ class USER(Encoders):
         text_keys = self.text_keys(batch.words, batch.word_mask)
         queue = self.queue
         excluded = queue.excluded(batch.image_ids, same_image=self.objective.mask_same_image)
-        own = int((excluded & (queue.ids != -1)).sum()) if excluded.device.type != "meta" else 0
+        own = int((excluded & (queue.ids != -1)).sum()) if not excluded.is_meta else 0
         if not count_queue:
             excluded = torch.ones_like(excluded)
         with unmixed(images.device):

@@ -1,0 +1,125 @@
+"""Encoders: unit length, padding, masks, mean of the BiGRU's directions, and errors that name the thing."""
+
+import pytest
+import torch
+
+from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
+from tests.reference import model as plain
+from tests.reference.small import make_batch, named, shake, small, small_paper
+from userlib.errors import UserError
+from userlib.model.encoders import ImageEncoder, TextEncoder
+
+TEXTS = {
+    "gru": {},
+    "bert": {"text": "bert", "text_width": 8, "text_layers": 2, "text_heads": 2},
+    "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_caption_alone_equals_the_caption_in_a_batch(text, tiny_clip):  # noqa: F811
+    config = small(**TEXTS[text])
+    encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1, 2, 3])
+    together = encoder(batch.words, batch.word_mask)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(4))
+    for i in range(4):
+        length = int(batch.word_mask[i].sum())
+        alone = encoder(batch.words[i : i + 1, :length], batch.word_mask[i : i + 1, :length])
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_matter(text, tiny_clip):  # noqa: F811
+    config = small(**TEXTS[text])
+    encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1])
+    other = batch.words.clone()
+    other[0, 1] = (other[0, 1] - 4) % 20 + 5
+    found, changed = encoder(batch.words, batch.word_mask), encoder(other, batch.word_mask)
+    assert not torch.allclose(found[0], changed[0], atol=1e-4)
+    torch.testing.assert_close(found[1], changed[1])
+
+
+def test_gru_states_are_the_mean_of_two_directions():
+    config = small()
+    encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1])
+    states, p = encoder.states(batch.words, batch.word_mask), named(encoder.states)
+    for words, keep, row in zip(batch.words, batch.word_mask, states, strict=True):
+        vectors = [p["embedding.weight"][w] for w in words[keep]]
+        torch.testing.assert_close(row[keep], torch.stack(plain.bigru(vectors, plain.sub(p, "gru"))))
+
+
+def test_sge_on_words_moves_them():
+    config, batch = small(text_enhancement="sge"), make_batch(small(), [0, 1])
+    with_sge = shake(TextEncoder(config)).eval()
+    found = with_sge(batch.words, batch.word_mask)
+    with_sge.enhancement.kind = "none"
+    assert not torch.allclose(found, with_sge(batch.words, batch.word_mask), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["none", "sge", "cge", "sge+cge"])
+def test_a_picture_with_missing_regions_equals_the_picture_without_them(kind):
+    config = small(enhancement=kind, add_guide=True)
+    encoder = shake(ImageEncoder(config)).eval()
+    batch = make_batch(config, [0, 1, 2], mask=True)
+    together = encoder(batch.tokens, batch.token_mask, batch.guide)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+    for i in range(3):
+        kept = batch.tokens[i][batch.token_mask[i]].unsqueeze(0)
+        alone = encoder(kept, None, batch.guide[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
+
+
+def test_normalised_regions_have_unit_length():
+    encoder = ImageEncoder(small(normalise_regions=True))
+    tokens = 7 * make_batch(small(), [0, 1]).tokens
+    torch.testing.assert_close(encoder.regions_of(tokens).norm(dim=-1), torch.ones(2, 5))
+    assert ImageEncoder(small()).regions_of(tokens) is tokens
+
+
+def test_the_guide_is_added_to_the_pooled_picture():
+    config = small(add_guide=True)
+    encoder, batch = shake(ImageEncoder(config)).eval(), make_batch(config, [0, 1])
+    with_guide = encoder(batch.tokens, None, batch.guide)
+    pooled = encoder.pooling(encoder.projection(batch.tokens)) + encoder.guide_projection(batch.guide)
+    torch.testing.assert_close(with_guide, pooled / pooled.norm(dim=1, keepdim=True))
+
+
+def test_embeddings_are_fp32_under_autocast():
+    config = small(enhancement="sge")
+    batch = make_batch(config, [0, 1], mask=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = ImageEncoder(config)(batch.tokens, batch.token_mask)
+        text = TextEncoder(config)(batch.words, batch.word_mask)
+    assert image.dtype == text.dtype == torch.float32
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(2))
+
+
+def test_errors_name_the_thing():
+    batch = make_batch(small(), [0, 1])
+    with pytest.raises(UserError, match="has 4 regions and the model normalises over 5"):
+        ImageEncoder(small_paper())(batch.tokens[:, :4])
+    with pytest.raises(UserError, match="uses a guide and the batch has none"):
+        ImageEncoder(small(enhancement="cge"))(batch.tokens)
+    for missing, changes in (
+        ("token_width", {}),
+        ("regions", {"norm": "batch"}),
+        ("guide_width", {"enhancement": "cge"}),
+    ):
+        with pytest.raises(UserError, match=f"^{missing} is not set"):
+            ImageEncoder(small(**{**changes, missing: None}))
+    with pytest.raises(UserError, match="^vocab_size is not set"):
+        TextEncoder(small(vocab_size=None))
+    with pytest.raises(UserError, match="no-such-folder"):
+        TextEncoder(small_paper()).load_text("/no-such-folder")
+
+
+def test_bert_weights_load_from_a_folder(tmp_path):
+    config = small_paper()
+    source, target = shake(TextEncoder(config)), TextEncoder(config)
+    source.states.bert.save_pretrained(tmp_path)
+    target.load_text(str(tmp_path))
+    for a, b in zip(source.states.parameters(), target.states.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = TextEncoder(small_paper(text_width=12, text_heads=2))
+    with pytest.raises(UserError, match="could not be loaded"):
+        other.load_text(str(tmp_path))

@@ -1,0 +1,137 @@
+"""Momentum copies: their arithmetic, precision, statistics and mode."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.reference.small import make_batch, shake, small, small_paper
+from userlib.model.encoders import TextEncoder
+from userlib.model.momentum import MomentumEncoder, half_life, momentum_for, update
+from userlib.model.user import USER
+
+
+class Number(nn.Module):
+    def __init__(self, value, dtype=torch.float32):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    "dtype, wanted", [(torch.float32, 0.475), (torch.float16, 0.366), (torch.bfloat16, 0.250)], ids=str
+)
+def test_the_trap_of_low_precision(dtype, wanted):
+    """m theta_k + (1 - m) theta_q from 0 towards a constant .5 with m = .999 for 3000 steps."""
+    copied, source = torch.zeros((), dtype=dtype), torch.tensor(0.5, dtype=dtype)
+    for _ in range(3000):
+        copied = 0.999 * copied + (1 - 0.999) * source
+    assert float(copied) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_momentum_in_low_precision():
+    """The copy of a bf16 encoder is fp32 and gets where fp32 gets."""
+    source = Number(0.5, torch.bfloat16)
+    copied = MomentumEncoder(Number(0.0, torch.bfloat16))
+    assert copied.encoder.value.dtype == torch.float32 and not copied.encoder.value.requires_grad
+    for _ in range(3000):
+        copied.follow(source, 0.999)
+    assert float(copied.encoder.value) == pytest.approx(0.475, abs=1e-3)
+
+
+def test_a_copy_moves_by_one_minus_m():
+    copied, source = Number(1.0), Number(3.0)
+    update(copied, source, 0.75)
+    assert float(copied.value.detach()) == pytest.approx(0.75 * 1 + 0.25 * 3)
+    assert float(source.value) == 3.0
+    update(copied, source, 1.0)
+    assert float(copied.value) == 1.5
+    update(copied, source, 0.0)
+    assert float(copied.value) == 3.0
+
+
+def test_batch_norm_statistics_of_keys_are_those_of_the_query_encoder():
+    config = small_paper(momentum=0.5)
+    model = USER(config)
+    for step in range(2):
+        model(make_batch(config, [0, 1, 2], seed=step))
+    moved = 0
+    for (name, query), key in zip(
+        model.image_encoder.named_buffers(), model.image_keys.encoder.buffers(), strict=True
+    ):
+        if name.endswith("running_var"):
+            assert (query != 1).any()
+            moved += 1
+        assert torch.equal(query, key), name
+    assert moved == 3
+
+
+def test_key_encoder_mode():
+    """Evaluation mode for both keys: no submodule trains, and two passes give the same key."""
+    config = small_paper(region_dropout=0.5, embed_dropout=0.5)
+    model, batch = USER(config), make_batch(config, [0, 1])
+    for how in (model.train, model.train, model.eval):
+        how()
+        assert model.image_encoder.training is model.training
+        for keys in (model.image_keys, model.text_keys):
+            assert not any(module.training for module in keys.modules())
+        assert torch.equal(model.image_keys(batch.tokens), model.image_keys(batch.tokens))
+        assert torch.equal(*(model.text_keys(batch.words, batch.word_mask) for _ in range(2)))
+    model.train()
+    assert not torch.equal(model.encode_images(batch.tokens), model.encode_images(batch.tokens))
+    # An evaluation of the averaged encoders puts them back as they were.
+    averaged = model.averaged()
+    assert not averaged.training
+    averaged.train(averaged.training)
+    assert not any(module.training for module in model.image_keys.modules())
+
+
+def test_keys_carry_no_gradient():
+    config = small()
+    model = USER(config)
+    model(make_batch(config, [0, 1])).loss.backward()
+    keys = [p for k in (model.image_keys, model.text_keys) for p in k.parameters()]
+    assert keys and not any(p.requires_grad for p in keys) and all(p.grad is None for p in keys)
+    assert all(p.grad is not None for p in model.image_encoder.parameters())
+
+
+def test_keys_follow_before_they_are_made():
+    config = small(guide_dropout=0.0, momentum=0.3)
+    model, batch = USER(config), make_batch(config, [0, 1])
+    shake(model.image_encoder)
+    before = {n: p.clone() for n, p in model.image_keys.encoder.named_parameters()}
+    model(batch)
+    for name, query in model.image_encoder.named_parameters():
+        now = dict(model.image_keys.encoder.named_parameters())[name]
+        torch.testing.assert_close(now, 0.3 * before[name] + 0.7 * query)
+    torch.testing.assert_close(model.queue.images[:2], model.image_keys(batch.tokens))
+
+
+def test_a_frozen_network_is_copied_at_the_start():
+    """Weights that are loaded after the model was made reach the key encoder, though they never learn."""
+    config = small_paper(freeze_text=True)
+    model = USER(config)
+    shake(model.text_encoder, seed=5)
+    model.start(make_batch(config, [0, 1]).tokens)
+    for a, b in zip(model.text_encoder.parameters(), model.text_keys.encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    shake(model.text_encoder.linear, seed=6)
+    model.follow()
+    assert not torch.equal(model.text_encoder.linear.weight, model.text_keys.encoder.linear.weight)
+
+
+def test_a_frozen_network_does_not_learn():
+    encoder = TextEncoder(small_paper(freeze_text=True))
+    assert not any(p.requires_grad for p in encoder.states.parameters())
+    assert all(p.requires_grad for p in encoder.linear.parameters())
+
+
+@pytest.mark.parametrize(
+    "steps, m", [(10, 0.0), (20, 0.0), (40, 0.5), (200, 0.9), (20_000, 0.999), (10**6, 0.999)]
+)
+def test_momentum_belongs_to_a_run_length(steps, m):
+    assert momentum_for(steps) == pytest.approx(m)
+
+
+def test_half_life():
+    assert half_life(0.999) == pytest.approx(692.8, abs=0.5)
+    assert half_life(0.5) == pytest.approx(1.0)
+    assert half_life(1.0) == float("inf") and half_life(0.0) == 0.0

@@ -1,0 +1,143 @@
+"""The objectives: hand-computed rows, the traps of half precision and of masks, the dead start."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from userlib.config import OBJECTIVES, ObjectiveConfig
+from userlib.errors import UserError
+from userlib.model.objectives import batch_loss, hinge, infonce, pull, push, queue_loss, row_loss, same_image
+
+UTO = ObjectiveConfig()
+
+
+def test_a_row_by_hand():
+    negatives = torch.tensor([[0.5, 0.52]])
+    expected = math.log(1 + math.exp(0) + math.exp(90 * 0.02)) / 90
+    assert float(push(negatives, None, mu=90.0, gamma=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(pull(torch.tensor([0.8]))) == pytest.approx(-math.log(1.8))
+    assert float(pull(torch.tensor([-0.3]))) == pytest.approx(0.3)
+    assert float(pull(torch.tensor([-0.3]), live=False)) == 0.0
+    positive = torch.tensor([0.6])
+    found = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=False)
+    assert float(found) == pytest.approx(0.1 + 0.15)
+    found = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=True)
+    assert float(found) == pytest.approx(0.15)
+    scores = torch.tensor([[0.6, 0.5, 0.1]])
+    wanted = F.cross_entropy(scores / 0.05, torch.tensor([0]))
+    assert float(infonce(positive, scores[:, 1:], None, temperature=0.05)) == pytest.approx(
+        float(wanted), rel=1e-4
+    )
+
+
+def test_uto_half_precision():
+    """fp16 overflows at e^45: the loss runs in fp32 whatever comes in, and even mu = 200 at s = 1 is finite."""
+    scores = torch.rand(6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ids = torch.arange(6)
+    for kind in (torch.float16, torch.bfloat16):
+        low = scores.to(kind)
+        found = batch_loss(UTO, low, ids)
+        assert found.dtype == torch.float32
+        assert float(found) == pytest.approx(float(batch_loss(UTO, low.float(), ids)), abs=1e-3)
+    steep = push(torch.ones(2, 5), None, mu=200.0, gamma=0.0)
+    assert torch.isfinite(steep).all()
+    torch.testing.assert_close(steep, torch.full((2,), 1 + math.log(5) / 200))
+    assert float(batch_loss(UTO, scores.half(), ids)) == pytest.approx(
+        float(batch_loss(UTO, scores, ids)), abs=1e-3
+    )
+
+
+def test_dead_start():
+    """With every positive below zero the exact form has no gradient; the live one pulls as hard as at zero."""
+    scores = torch.full((4, 4), -0.2).requires_grad_()
+    exact = batch_loss(ObjectiveConfig(live=False), scores, torch.arange(4))
+    exact.backward()
+    assert abs(float(exact)) < 1e-15 and float(scores.grad.abs().max()) < 1e-12
+    scores.grad = None
+    batch_loss(ObjectiveConfig(live=True), scores, torch.arange(4)).backward()
+    torch.testing.assert_close(scores.grad.diagonal(), torch.full((4,), -0.25))
+
+
+def test_the_live_form_has_slope_one_at_zero():
+    s = torch.tensor([0.0, -1e-6, 1e-6, -0.5]).requires_grad_()
+    pull(s).sum().backward()
+    torch.testing.assert_close(s.grad, torch.full((4,), -1.0), atol=1e-4, rtol=0)
+    assert ObjectiveConfig().live  # the default
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_negative_masked(name):
+    """Zero negative part; finite gradients of scores and of a learnable mu, zero for that row."""
+    negatives = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    excluded = torch.zeros(3, 4, dtype=torch.bool)
+    excluded[1] = True
+    positive = torch.tensor([0.3, 0.4, 0.5]).requires_grad_()
+    loss = row_loss(ObjectiveConfig(name=name), positive, negatives, excluded)
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(negatives.grad).all() and torch.isfinite(positive.grad).all()
+    assert (negatives.grad[1] == 0).all() and (negatives.grad[0] != 0).any()
+    mu = torch.tensor(20.0).requires_grad_()
+    push(negatives, torch.ones_like(excluded), mu=mu, gamma=0.5).sum().backward()
+    assert float(mu.grad) == 0.0
+    push(negatives, excluded, mu=mu, gamma=0.5).sum().backward()
+    assert torch.isfinite(mu.grad) and mu.grad != 0
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_same_image_in_the_batch_is_no_negative(name):
+    """Two captions of one picture: no gradient through their scores; with the mask off there is one."""
+    base = torch.full((4, 4), 0.45)
+    base.diagonal().fill_(0.5)
+    ids = torch.tensor([7, 3, 7, 1])
+    for masked in (True, False):
+        scores = base.clone().requires_grad_()
+        # sum, so that each pair counts and none hides behind the hardest
+        config = ObjectiveConfig(name=name, mask_same_image=masked)
+        batch_loss(config, scores, ids).backward()
+        assert bool(scores.grad[0, 2] == 0 and scores.grad[2, 0] == 0) is masked
+        assert scores.grad[0, 1] != 0
+
+
+def test_the_mask_is_symmetric_and_holds_the_diagonal():
+    assert same_image(torch.tensor([5, 6, 5])).tolist() == [
+        [True, False, True],
+        [False, True, False],
+        [True, False, True],
+    ]
+
+
+def test_uto_counts_the_positive_of_the_batch_once():
+    scores = torch.full((2, 2), -1.0)
+    scores.diagonal().fill_(0.5)  # negatives so low that they vanish
+    assert float(batch_loss(UTO, scores, torch.arange(2))) == pytest.approx(-math.log(1.5), abs=1e-6)
+    assert float(
+        batch_loss(ObjectiveConfig(name="hinge-sum", margin=2.0), scores, torch.arange(2))
+    ) == pytest.approx(1.0)
+
+
+def test_the_batch_loss_looks_both_ways():
+    """A caption near many pictures costs by its column, a picture near many captions by its row."""
+    for at in ((0, 1), (1, 0)):
+        scores = torch.full((3, 3), -1.0)
+        scores.diagonal().fill_(0.5)
+        scores[at] = 0.9
+        row, column = at
+        expected = -math.log(1.5) + 2 * (90 * 0.4) / 90 / 3
+        assert float(batch_loss(UTO, scores, torch.arange(3))) == pytest.approx(expected, abs=1e-4), (
+            row,
+            column,
+        )
+
+
+def test_the_queue_loss_counts_each_positive():
+    none = torch.zeros(2, 0)
+    found = queue_loss(UTO, torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]), none, none, none.bool())
+    assert float(found) == pytest.approx(-math.log(1.5) - math.log(1.2), abs=1e-6)
+
+
+def test_an_unknown_objective_is_an_error():
+    with pytest.raises(UserError, match="'triplet'"):
+        row_loss(ObjectiveConfig(name="triplet"), torch.zeros(1), torch.zeros(1, 1), None)

@@ -1,0 +1,80 @@
+"""Pooling beside plain loops, and what the weights of GPO may and may not depend on."""
+
+import pytest
+import torch
+
+from tests.reference.small import shake
+from userlib.errors import UserError
+from userlib.model.pooling import GPO, make_pooling, max_pool, mean_pool, position_codes
+
+SOME = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
+
+
+def vectors(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", ["mean", "max"])
+def test_mean_and_max_equal_a_loop_over_the_vectors_there_are(name):
+    x, pool = vectors(3, 4, 5), make_pooling(name)
+    one = {"mean": lambda rows: rows.mean(0), "max": lambda rows: rows.max(0).values}[name]
+    wanted = torch.stack([one(rows[keep]) for rows, keep in zip(x, SOME, strict=True)])
+    torch.testing.assert_close(pool(x, SOME), wanted)
+    torch.testing.assert_close(pool(x), torch.stack([one(rows) for rows in x]))
+
+
+def test_position_codes_by_hand():
+    codes = position_codes(2, 4, dtype=torch.float64)
+    second = torch.tensor([2.0, 2 / 100], dtype=torch.float64)
+    torch.testing.assert_close(codes[1, 0::2], second.sin())
+    torch.testing.assert_close(codes[1, 1::2], second.cos())
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "gpo"])
+def test_order_and_padding_do_not_matter(name):
+    pool, x = shake(make_pooling(name)).eval(), vectors(2, 4, 5)
+    wanted = pool(x)
+    torch.testing.assert_close(pool(x[:, [2, 0, 3, 1]]), wanted)
+    padded = torch.cat([x, torch.full((2, 3, 5), 7.0)], 1)
+    mask = torch.tensor([[True] * 4 + [False] * 3] * 2)
+    torch.testing.assert_close(pool(padded, mask), wanted)
+
+
+def test_a_set_alone_equals_the_same_set_in_a_batch():
+    pool, x = shake(GPO()), vectors(3, 4, 5)
+    together = pool(x, SOME)
+    for i in range(3):
+        torch.testing.assert_close(pool(x[i : i + 1], SOME[i : i + 1])[0], together[i])
+
+
+def test_gpo_weights_sum_to_one_and_depend_on_size_alone():
+    pool = shake(GPO())
+    weights = pool.weights(torch.tensor([1, 3, 4]), 4)
+    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    assert weights[0].tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert weights[1, 3] == 0 and (weights[1, :3] > 0).all()
+
+
+def test_gpo_gives_its_first_weight_to_the_largest():
+    pool = GPO()
+    pool.weights = lambda sizes, longest: torch.eye(longest)[: len(sizes)]
+    x = vectors(2, 4, 5)
+    torch.testing.assert_close(pool(x), max_pool(x))
+    torch.testing.assert_close(pool(-x), max_pool(-x))
+
+
+def test_masked_vectors_get_no_gradient():
+    for name in ("mean", "max", "gpo"):
+        x = vectors(3, 4, 5).requires_grad_()
+        make_pooling(name)(x, SOME).square().sum().backward()
+        assert torch.isfinite(x.grad).all()
+        assert (x.grad[~SOME] == 0).all() and (x.grad[SOME].abs().sum(-1) > 0).any()
+
+
+def test_mean_pool_of_nothing_is_zero():
+    assert mean_pool(vectors(1, 3, 2), torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0.0, 0.0]]
+
+
+def test_another_pooling_is_an_error_that_lists_the_names():
+    with pytest.raises(UserError, match="'median'.*mean, max, gpo"):
+        make_pooling("median")

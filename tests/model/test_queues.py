@@ -1,0 +1,175 @@
+"""DualQueue beside collections.deque, and the traps that other queues fall into."""
+
+from collections import deque
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reference.small import make_batch, small
+from userlib.config import ObjectiveConfig
+from userlib.errors import UserError
+from userlib.model.objectives import push
+from userlib.model.queues import EMPTY, DualQueue
+from userlib.model.user import USER
+
+
+def keys(count, first=0):
+    """Keys that tell their own number: pictures +n, captions -n."""
+    numbers = torch.arange(first, first + count).float()
+    return numbers.unsqueeze(1).expand(-1, 2), -numbers.unsqueeze(1).expand(-1, 2), numbers.long()
+
+
+@given(st.integers(0, 9), st.lists(st.integers(0, 14), max_size=12))
+def test_queue_size_not_a_multiple_of_the_batch(size, batches):
+    """Any K, any batch, also one larger than K: the same keys as a deque of that length, in both modalities."""
+    queue, plain, count = DualQueue(size, 2), deque(maxlen=size), 0
+    for number, batch in enumerate(batches, start=1):
+        queue.enqueue(*keys(batch, count))
+        plain.extend((n, number) for n in range(count, count + batch))
+        count += batch
+        assert queue.filled == len(plain)
+        assert int(queue.pointer) == (count % size if size else 0)
+    held = sorted(zip(queue.ids.tolist(), queue.born.tolist(), strict=True))
+    wanted = sorted(list(plain) + [(EMPTY, 0)] * (size - len(plain)))
+    assert held == wanted
+    filled = queue.ids != EMPTY
+    assert (queue.images[filled, 0] == queue.ids[filled]).all()
+    assert (queue.texts[filled, 0] == -queue.ids[filled]).all()
+    assert sorted(queue.ages().tolist()) == sorted(len(batches) - born for _, born in plain)
+
+
+def test_queue_size_in_the_checkpoint_differs():
+    with pytest.raises(UserError, match="queue holds 64 keys and the model's 32.*queue_size to 64"):
+        DualQueue(32, 4).load_state_dict(DualQueue(64, 4).state_dict())
+    saved, model = USER(small(queue_size=64)), USER(small(queue_size=32))
+    with pytest.raises(UserError, match="64 keys and the model's 32"):
+        model.load_state_dict(saved.state_dict())
+
+
+def test_unfilled_slots_are_no_negatives():
+    """Empty: the negative part is exactly 0 with zero gradient. One filled slot changes it."""
+    queue = DualQueue(8, 2)
+    query = torch.tensor([[0.6, 0.8], [0.0, 1.0]]).requires_grad_()
+    ids = torch.tensor([100, 101])
+    part = lambda: push(query @ queue.texts.t(), queue.excluded(ids), mu=90.0, gamma=0.5)
+    assert (part() == 0).all()
+    part().sum().backward()
+    assert (query.grad == 0).all()
+    queue.enqueue(torch.ones(1, 2), torch.tensor([[0.6, 0.8]]), torch.tensor([7]))
+    assert (part() > 0.2).all()
+    part().sum().backward()
+    assert (query.grad != 0).any()
+
+
+def test_an_empty_queue_leaves_the_positives_of_the_loss():
+    model, batch = USER(small(guide_dropout=0.0)).eval(), make_batch(small(), [0, 1, 2])
+    empty = float(model(batch).queue_loss)
+    positives = USER(small(queue_size=0, guide_dropout=0.0)).eval()
+    positives.load_state_dict({k: v for k, v in model.state_dict().items() if "queue" not in k}, strict=False)
+    assert empty == pytest.approx(float(positives(batch).queue_loss), abs=1e-7)
+
+
+def test_keys_of_the_own_image_in_the_queue_are_no_negatives():
+    """Zero gradient through that logit; with the mask off there is one."""
+    queue = DualQueue(4, 2)
+    queue.enqueue(*keys(3, first=5)[:2], torch.tensor([5, 6, 5]))
+    ids = torch.tensor([5, 9])
+    for same, own in ((True, 0.0), (False, 1.0)):
+        logits = torch.full((2, 4), 0.6).requires_grad_()
+        push(logits, queue.excluded(ids, same_image=same), mu=90.0, gamma=0.5).sum().backward()
+        assert ((logits.grad[0, [0, 2]] > 0).float() == own).all()
+        assert (logits.grad[0, 1] > 0) and (logits.grad[1, :3] > 0).all()
+        assert (logits.grad[:, 3] == 0).all()  # the empty slot
+
+
+def test_the_model_counts_and_masks_own_keys():
+    config = small()
+    model, batch = USER(config, ObjectiveConfig(mu=10.0, gamma=-1.0)), make_batch(config, [1, 2, 3])
+    assert model(batch).masked_keys == 0
+    assert model(make_batch(config, [3, 1, 8], seed=1)).masked_keys == 2
+    model = USER(config, ObjectiveConfig(mask_same_image=False))
+    model(batch)
+    assert model(batch).masked_keys == 0
+
+
+def test_own_key_is_enqueued_after_the_loss():
+    """The own key is absent from the negatives: the loss of the first batch is that of an empty queue."""
+    config = small(guide_dropout=0.0)
+    objective = ObjectiveConfig(mu=10.0, gamma=-1.0, mask_same_image=False)
+    model, batch = USER(config, objective), make_batch(config, [0, 1, 2])
+    model.eval()
+    empty = float(model(batch).queue_loss)
+    model.train()
+    first = model(batch)
+    assert float(first.queue_loss) == pytest.approx(empty, abs=1e-6)
+    assert model.queue.filled == 3  # and both modalities are there once
+    assert int(model.queue.clock) == 1
+    model.eval()
+    assert float(model(batch).queue_loss) > empty + 0.1
+
+
+def test_queue_changed_before_backward():
+    """Enqueueing between loss and backward neither fails nor changes the gradient."""
+    queue = DualQueue(6, 2)
+    queue.enqueue(*keys(6))
+    grads = []
+    for between in (False, True):
+        query = torch.tensor([[0.6, 0.8]]).requires_grad_()
+        loss = (query @ queue.texts.t()).square().sum() + (query @ queue.images.t()).square().sum()
+        if between:
+            queue.enqueue(*keys(4, first=50))
+        loss.backward()
+        grads.append(query.grad)
+    assert torch.equal(*grads)
+    model = USER(small())
+    for step in range(3):
+        output = model(make_batch(small(), [step, 10 + step], seed=step))  # enqueues before we go backward
+        output.loss.backward()
+
+
+def test_keys_enter_both_queues_side_by_side_and_detached():
+    config = small(guide_dropout=0.0)
+    model, batch = USER(config), make_batch(config, [4, 5])
+    model(batch)
+    queue = model.queue
+    assert queue.ids.tolist() == [4, 5, EMPTY, EMPTY, EMPTY, EMPTY]
+    torch.testing.assert_close(queue.images[:2], model.image_keys(batch.tokens))
+    torch.testing.assert_close(queue.texts[:2], model.text_keys(batch.words, batch.word_mask))
+    assert not queue.images.requires_grad and queue.images.dtype == torch.float32
+
+
+def test_negatives_are_of_the_other_modality():
+    """A picture query meets caption keys, a caption query picture keys."""
+    config = small(guide_dropout=0.0)
+    objective = ObjectiveConfig(mu=10.0, gamma=0.0)
+    model, batch = USER(config, objective).eval(), make_batch(config, [0])
+    v, t = model.encode_images(batch.tokens), model.encode_captions(batch.words, batch.word_mask)
+    with torch.no_grad():
+        for images, texts in (
+            (-v, v),
+            (t, -t),
+        ):  # near the picture among captions, near the caption among pictures
+            model.queue = DualQueue(config.queue_size, config.embed)
+            alone = float(model(batch).queue_loss)
+            model.queue.enqueue(images, texts, torch.tensor([9]))
+            assert float(model(batch).queue_loss) > alone + 0.5
+
+
+def test_unequal_keys_and_negative_sizes_are_errors():
+    with pytest.raises(UserError, match="2 picture keys, 3 caption keys and 2 numbers"):
+        DualQueue(4, 2).enqueue(torch.zeros(2, 2), torch.zeros(3, 2), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(UserError, match="-1"):
+        DualQueue(-1, 2)
+
+
+def test_state_dict_holds_the_whole_queue():
+    queue, other = DualQueue(5, 2), DualQueue(5, 2)
+    queue.enqueue(*keys(3))
+    queue.enqueue(*keys(4, first=3))
+    other.load_state_dict(queue.state_dict())
+    for q in (queue, other):
+        q.enqueue(*keys(3, first=7))
+    assert all(torch.equal(a, b) for a, b in zip(queue.buffers(), other.buffers(), strict=True))
+    assert int(other.pointer) == 0 and other.filled == 5

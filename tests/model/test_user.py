@@ -1,0 +1,153 @@
+"""USER as a whole: what the parts of its loss are, what it looks at, and the signs of collapse."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.reference.small import make_batch, small
+from userlib.config import ObjectiveConfig
+from userlib.errors import UserError
+from userlib.model.objectives import batch_loss
+from userlib.model.user import USER, Encoders, collapse_signs, gather
+
+
+def test_no_process_group():
+    """Undistributed, gathering is the identity, gradient included."""
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert not torch.distributed.is_initialized()
+    assert gather(rows) is rows
+
+
+def test_the_loss_is_weighted_batch_part_and_queue_part():
+    config = small(guide_dropout=0.0)
+    model, batch = USER(config, ObjectiveConfig(loss_weight=20.0)), make_batch(config, [0, 1, 2])
+    output = model(batch)
+    torch.testing.assert_close(output.loss.detach(), 20 * output.batch_loss + output.queue_loss)
+    scores = output.images @ output.texts.t()
+    torch.testing.assert_close(output.batch_loss, batch_loss(model.objective, scores, batch.image_ids))
+    assert not output.images.requires_grad and output.loss.requires_grad
+
+
+def test_without_a_queue_there_is_no_queue_part_and_no_copy():
+    config = small(queue_size=None)
+    model = USER(config)
+    output = model(make_batch(config, [0, 1]))
+    assert output.queue_loss is None and not hasattr(model, "image_keys")
+    torch.testing.assert_close(output.loss.detach(), output.batch_loss)
+
+
+def test_momentum_positives_only():
+    config = small(queue_size=0, guide_dropout=0.0, momentum=0.5)
+    model, batch = USER(config), make_batch(config, [0, 1])
+    output = model(batch)
+    v, t = model.image_keys(batch.tokens), model.text_keys(batch.words, batch.word_mask)
+    log = lambda s: torch.where(s > 0, s.relu().log1p(), s)
+    wanted = -(log((output.images * t).sum(1)) + log((output.texts * v).sum(1))).mean()
+    torch.testing.assert_close(output.queue_loss, wanted)
+
+
+def test_during_warm_up_keys_are_enqueued_and_count_as_no_negatives():
+    config = small(guide_dropout=0.0)
+    objective = ObjectiveConfig(mu=10.0, gamma=-1.0)
+    model = USER(config, objective)
+    for step in range(2):
+        model(make_batch(config, [2 * step, 2 * step + 1], seed=step), count_queue=False)
+    assert model.queue.filled == 4
+    model.eval()
+    batch = make_batch(config, [10, 11], seed=7)
+    quiet, loud = (float(model(batch, count_queue=count).queue_loss) for count in (False, True))
+    alone = USER(small(queue_size=0, guide_dropout=0.0), objective).eval()
+    alone.load_state_dict({k: v for k, v in model.state_dict().items() if "queue" not in k}, strict=False)
+    assert quiet == pytest.approx(float(alone(batch).queue_loss), abs=1e-6)
+    assert loud > quiet + 0.5
+
+
+def test_evaluation_changes_nothing():
+    config = small()
+    model, batch = USER(config), make_batch(config, [0, 1])
+    model(batch)
+    model.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model(batch)
+    for name, value in model.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+def test_start_sets_strengths_and_copies():
+    config = small(enhancement="sge+cge")
+    model, batch = USER(config), make_batch(config, [0, 1, 2])
+    model.start(batch.tokens)
+    median = batch.tokens.norm(dim=-1).median()
+    for strength in model.image_encoder.enhancement.strengths().values():
+        assert float(strength().detach()) / math.sqrt(5) == pytest.approx(0.1 * float(median), rel=1e-5)
+    for a, b in zip(model.image_encoder.parameters(), model.image_keys.encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with torch.no_grad():
+        model.image_encoder.enhancement.self_strength.sigma += 50
+    model.keep_strengths()
+    assert model.image_encoder.enhancement.self_strength.at_end()
+
+
+def test_attention_shows_every_guide_and_the_weights():
+    config = small(enhancement="sge+cge")
+    model, batch = USER(config).eval(), make_batch(config, [0, 1], mask=True)
+    found = model.attention(batch.tokens, batch.token_mask, batch.guide)
+    assert set(found) == {"self", "clip", "self weights"}
+    torch.testing.assert_close(found["self weights"].sum(1), torch.ones(2))
+    torch.testing.assert_close(found["self"].norm(dim=1), torch.ones(2))
+    assert all((a[~batch.token_mask] == 0).all() for a in found.values())
+    cge = USER(small(enhancement="cge")).attention(batch.tokens, None, batch.guide)
+    assert set(cge) == {"clip"}
+
+
+def test_momentum_must_be_set():
+    config = small(momentum=None)
+    with pytest.raises(UserError, match="^momentum is not set"):
+        USER(config)(make_batch(config, [0, 1]))
+
+
+def test_averaged_are_the_key_encoders():
+    config = small(momentum=0.5)
+    model, batch = USER(config), make_batch(config, [0, 1])
+    model(batch)
+    with torch.no_grad():
+        model.image_encoder.projection.linear.weight += 1
+    model.follow()
+    averaged = model.averaged()
+    assert isinstance(averaged, Encoders) and not isinstance(averaged, USER)
+    assert torch.equal(averaged.encode_images(batch.tokens), model.image_keys(batch.tokens))
+    assert torch.equal(
+        averaged.encode_captions(batch.words, batch.word_mask), model.text_keys(batch.words, batch.word_mask)
+    )
+
+
+def test_signs_of_collapse():
+    """Effective rank near 1 and cosine near 1 on a line; near the width, and near 0, when they spread."""
+    draw = torch.Generator().manual_seed(0)
+    line = F.normalize(torch.ones(50, 8) + torch.linspace(0, 0.1, 50).unsqueeze(1) * torch.eye(8)[0], dim=1)
+    unpaired, rank = collapse_signs(line, line)
+    assert unpaired > 0.99 and rank < 1.6
+    spread = F.normalize(torch.randn(400, 8, generator=draw), dim=1)
+    unpaired, rank = collapse_signs(spread, spread)
+    assert abs(unpaired) < 0.02 and rank > 7.5
+    pairs = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert collapse_signs(pairs, pairs)[0] == 0.0  # the pairs themselves do not count
+    assert collapse_signs(pairs, pairs.flip(0))[0] == 1.0
+
+
+def test_steps_lower_the_loss():
+    torch.manual_seed(0)
+    config = small(enhancement="sge", guide_dropout=0.0)
+    model, batch = USER(config, ObjectiveConfig(mu=10.0, gamma=0.0)), make_batch(config, [0, 1, 2, 3])
+    model.start(batch.tokens)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(12):
+        output = model(batch)
+        losses.append(float(output.batch_loss))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.2
