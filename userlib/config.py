@@ -47,7 +47,7 @@ class ModelConfig:
     embed: int = 1024  # E
     enhancement: str = "none"  # none | sge | cge | sge+cge
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
-    normalise_regions: bool = False  # unit-length regions before anything else
+    region_scaling: str = "raw"  # raw | unit | standard; see model/regions.py
     strength: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     sharpness: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
@@ -61,6 +61,7 @@ class ModelConfig:
     text_heads: int = 12  # bert alone
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
     word_width: int = 300  # gru alone
+    word_vectors: str = "random"  # gru: where they start; random | ppmi (data/wordvectors.py)
     word_dropout: float = 0.0  # of numbers in the word vectors, gru alone
     text_enhancement: str = "none"  # none | sge, on words
     text_pooling: str = "gpo"
@@ -142,6 +143,8 @@ def check(config: Config) -> None:
     _one_of("pooling", model.pooling, POOLINGS)
     _one_of("text_pooling", model.text_pooling, POOLINGS)
     _one_of("text", model.text, TEXTS)
+    _one_of("region_scaling", model.region_scaling, ("raw", "unit", "standard"))
+    _one_of("word_vectors", model.word_vectors, ("random", "ppmi"))
     _one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
     _one_of("objective", objective.name, OBJECTIVES)
     _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
@@ -323,7 +326,7 @@ def _presets() -> dict[str, Config]:
         "scenes": Config(
             data=DataConfig(data="scenes", select="val", report="test"),
             model=ModelConfig(
-                enhancement="sge", embed=256, text_width=256, word_width=128, normalise_regions=True
+                enhancement="sge", embed=256, text_width=256, word_width=128, region_scaling="standard"
             ),
             objective=ObjectiveConfig(mu=30.0, gamma=0.3),
             training=TrainingConfig(epochs=20, lr=1e-3, region_drop=0.1),
