@@ -1,0 +1,183 @@
+"""SCAN's feature folder: mapped, checked, and with a guide from the pictures themselves."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.data.copies import COUNTS, captions, write_clip, write_pictures, write_scan
+from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.sources import load_data
+from userlib.data.tokens import extract
+from userlib.errors import UserError
+
+
+def test_a_folder_gives_what_was_written(tmp_path):
+    data = load_data(str(write_scan(tmp_path / "f30k")))
+    assert data.features_folder == tmp_path / "f30k"
+    assert {name: len(split) for name, split in data.splits.items()} == COUNTS
+    val = data.split("val")
+    assert val.ids == ("6", "7", "8")
+    assert val.captions[5:10] == tuple(captions(7))
+    features = extract(val, tokens="precomputed")
+    assert isinstance(features.tokens, np.memmap)
+    np.testing.assert_array_equal(features.tokens, np.load(tmp_path / "f30k" / "dev_ims.npy"))
+
+
+def test_parts_of_a_split_read_their_own_rows(tmp_path):
+    data = load_data(str(write_scan(tmp_path)), sizes={"train": 5}).hold_out("train", 2)
+    whole = np.load(tmp_path / "train_ims.npy")
+    for name in ("train", "select"):
+        split = data.split(name)
+        tokens = extract(split, tokens="precomputed").tokens
+        assert tokens.shape == (len(split), 4, 8)
+        np.testing.assert_array_equal(np.asarray(tokens), whole[[int(i) for i in split.ids]])
+        np.testing.assert_array_equal(tokens[0], whole[int(split.ids[0])])
+        np.testing.assert_array_equal(tokens[:, 1, :3], whole[[int(i) for i in split.ids]][:, 1, :3])
+
+
+def test_the_guide_comes_from_the_pictures_of_the_same_ids(tmp_path, cache):
+    folder = write_scan(tmp_path / "f30k")
+    clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
+    write_pictures(tmp_path / "pictures", [f"{i}.jpg" for i in range(11)])
+    plain = load_data(str(folder), pictures=tmp_path / "pictures").split("val")
+    features = extract(plain, tokens="precomputed", guide=clip, progress=False)
+    assert features.tokens.shape == (3, 4, 8)
+    assert features.guide.shape == (3, 12)
+    # the same pictures under other names, in another order of names, through id_mapping.json
+    names = {str(i): f"photos/{'zyxwvutsrqp'[i]}.jpg" for i in range(11)}
+    write_pictures(tmp_path / "renamed", list(names.values()))
+    (folder / "id_mapping.json").write_text(json.dumps(names))
+    mapped = load_data(str(folder), pictures=tmp_path / "renamed").split("val")
+    again = extract(mapped, tokens="precomputed", guide=clip, progress=False, cache=tmp_path / "other")
+    np.testing.assert_array_equal(features.guide, again.guide)
+
+
+def test_what_a_feature_folder_cannot_give(tmp_path, cache):
+    split = load_data(str(write_scan(tmp_path / "f30k"))).split("val")
+    clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
+    with pytest.raises(UserError, match="no pictures to make guide from.*folder of its pictures"):
+        extract(split, tokens="precomputed", guide=clip)
+    with pytest.raises(UserError, match="no mirrored"):
+        extract(split, tokens="precomputed", mirrored=True)
+    with pytest.raises(UserError, match="'scenes.*has no precomputed|'val' has no precomputed"):
+        extract(
+            load_data("scenes", sizes={"train": 1, "val": 1, "test": 1}).split("val"), tokens="precomputed"
+        )
+
+
+def cut(name, keep):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+
+
+def lines(name, change):
+    def fault(folder):
+        found = (folder / name).read_text().splitlines()
+        (folder / name).write_text("\n".join(change(found)) + "\n")
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (cut("dev_ims.npy", -40), "dev_ims.npy cannot be mapped.*cut short"),
+        (cut("dev_ims.npy", 20), "dev_ims.npy cannot be mapped"),
+        (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 8), np.float32)), r"float32 of shape \(3, 8\)"),
+        (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 4, 8), np.int64)), "int64 of shape"),
+        (
+            lambda f: np.save(f / "dev_ims.npy", np.array([{}] * 3), allow_pickle=True),
+            "cannot be mapped.*fetch it again",
+        ),
+        (
+            lambda f: np.save(f / "dev_ims.npy", np.zeros((4, 4, 8), np.float32)),
+            "4 pictures, .*15 captions and .*3 ids",
+        ),
+        (lines("dev_caps.txt", lambda x: x[:-1]), "14 captions"),
+        (lines("dev_caps.txt", lambda x: [*x[:3], "", *x[4:]]), "Line 4 of .*dev_caps.txt is empty"),
+        (lines("dev_ids.txt", lambda x: x[:-1]), "2 ids"),
+        (lines("dev_ids.txt", lambda x: ["6", "7", "6"]), "id '6' occurs twice"),
+        (lambda f: (f / "dev_ids.txt").unlink(), "dev_ids.txt cannot be read"),
+        (
+            lambda f: (f / "dev_caps.txt").write_bytes(b"caf\xe9\n" * 15),
+            "Line 1 of .*dev_caps.txt is not UTF-8",
+        ),
+    ],
+)
+def test_faults_are_named(tmp_path, fault, message):
+    fault(write_scan(tmp_path))
+    with pytest.raises(UserError, match=message):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "mapping, message",
+    [
+        (None, "11 of 11|6 of 6 ids .* have no picture.*id '0' should be .*0.jpg"),
+        ({"3": "../../secret.jpg"}, "names the file '../../secret.jpg', which lies outside"),
+        ({"3": "/etc/passwd"}, "lies outside"),
+        (["3"], "must map ids to file names"),
+    ],
+)
+def test_ids_without_their_picture_are_named(tmp_path, mapping, message):
+    folder = write_scan(tmp_path / "f30k")
+    (tmp_path / "pictures").mkdir()
+    if mapping is not None:
+        (folder / "id_mapping.json").write_text(json.dumps(mapping))
+    with pytest.raises(UserError, match=message):
+        load_data(str(folder), pictures=tmp_path / "pictures")
+
+
+def test_nan_is_found_in_the_row_that_holds_it(tmp_path):
+    folder = write_scan(tmp_path)
+    features = np.load(folder / "train_ims.npy")
+    features[4, 2, 1] = np.nan
+    np.save(folder / "train_ims.npy", features)
+    split = load_data(str(folder)).split("train")
+    pairs = PairData(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
+    assert pairs.batch(np.arange(20)).tokens.isfinite().all()
+    with pytest.raises(UserError, match="picture '4' .row 4 of 'train'. hold NaN"):
+        pairs.batch(np.array([3, 22, 7]))
+
+
+FULL_SIZE = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.sources import load_data
+from userlib.data.tokens import extract
+folder = Path(sys.argv[1])
+split = load_data(str(folder)).split("train")
+pairs = PairData(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rng = np.random.default_rng(0)
+for step in range(5):
+    batch = pairs.batch(rng.integers(len(pairs), size=128), rng=rng, word_drop=.2)
+    assert batch.tokens.shape == (128, 36, 2048)
+print(start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_file_of_flickr30k_size_is_never_read_whole(tmp_path):
+    """29,000 x 36 x 2048 float32, 8.6 GB, sparse on the disk: five batches touch 640 rows, 190 MB."""
+    count = 29_000
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, 36, 2048)}
+    with open(tmp_path / "train_ims.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + count * 36 * 2048 * 4)
+    (tmp_path / "train_caps.txt").write_text("a dog runs\n" * (5 * count))
+    (tmp_path / "train_ids.txt").write_text("\n".join(map(str, range(count))) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_SIZE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    start, end = (int(kilobytes) for kilobytes in done.stdout.split())
+    assert end < 1_500_000  # kilobytes, pages of the map included
+    assert end - start < 600_000
