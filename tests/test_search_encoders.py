@@ -1,0 +1,115 @@
+"""Encoders for search against the models' own calls: an open_clip model from a folder, and a checkpoint."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.data.copies import write_backbone, write_clip
+from userlib.checkpoints import save_model
+from userlib.config import Config, DataConfig, ModelConfig
+from userlib.data.captions import WordTokenizer
+from userlib.data.clip import load_clip, tokenizer_of
+from userlib.data.extractors import make_extractor
+from userlib.errors import UserError
+from userlib.model.user import Encoders
+from userlib.search import Index, checkpoint_encoder, open_clip_encoder
+
+TEXTS = ["a red dog", "two cats on a long beach"]
+
+
+def pictures(count=3):
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("search") / "clip")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, clip_folder):
+    """A function: a saved model on tokens of a tiny network, with a guide; facts are what it remembers."""
+    place = tmp_path_factory.mktemp("models")
+    weights = write_backbone(place / "backbone")
+    width = make_extractor("timm:test_resnet", weights=weights).token_shape[1]
+    tokenizer = WordTokenizer.fit(TEXTS)
+    guide = f"open_clip:local-dir:{clip_folder}"
+    data = DataConfig(tokens="timm:test_resnet", token_weights=str(weights), guide=guide)
+    model = ModelConfig(
+        token_width=width, guide_width=12, embed=8, enhancement="cge", text_width=6, word_width=5,
+        vocab_size=tokenizer.vocab_size, queue_size=None,
+    )  # fmt: skip
+    config = Config(data=data, model=model)
+
+    def save(**facts):
+        folder = place / f"model{len(list(place.iterdir()))}"
+        save_model(folder, Encoders(model), tokenizer, config, {"data": "scenes", **facts})
+        return folder
+
+    return save
+
+
+def test_open_clip_encoder_is_the_model_itself(clip_folder):
+    encoder = open_clip_encoder(f"open_clip:local-dir:{clip_folder}")
+    model, preprocess = load_clip(f"local-dir:{clip_folder}")
+    words = tokenizer_of(f"local-dir:{clip_folder}")(TEXTS)
+    with torch.no_grad():
+        text = torch.nn.functional.normalize(model.encode_text(words), dim=1)
+        seen = torch.stack([preprocess(one) for one in pictures()])
+        image = torch.nn.functional.normalize(model.encode_image(seen), dim=1)
+    assert encoder.encode_text(TEXTS) == pytest.approx(text.numpy(), abs=1e-5)
+    assert encoder.encode_pictures(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
+    assert encoder.describe() == open_clip_encoder(f"local-dir:{clip_folder}").describe()
+    assert encoder.unknown("xyzzy") == []
+    assert encoder.warning is None
+
+
+def test_checkpoint_encoder_is_the_model_with_its_tokens_guide_and_words(checkpoint):
+    encoder = checkpoint_encoder(checkpoint())
+    loaded = encoder.loaded
+    tokens, _ = encoder.tokens(pictures())
+    assert encoder.guide is not None
+    _, guide = encoder.guide(pictures())
+    with torch.no_grad():
+        image = loaded.model.encode_images(tokens, None, guide)
+        alone = [
+            loaded.model.encode_captions(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
+            for ids in loaded.tokenizer.encode_all(TEXTS)
+        ]
+    assert encoder.encode_pictures(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
+    assert encoder.encode_text(TEXTS) == pytest.approx(torch.cat(alone).numpy(), abs=1e-5)
+    assert encoder.unknown("a purple dog") == ["purple"]
+
+
+def test_an_index_knows_the_model_that_made_it(checkpoint, tmp_path):
+    first, second = checkpoint_encoder(checkpoint()), checkpoint_encoder(checkpoint())
+    for i, picture in enumerate(pictures()):
+        picture.save(tmp_path / f"{i}.png")
+    index = Index.build(tmp_path, first, progress=False)
+    index.save(tmp_path / "index")
+    assert Index.load(tmp_path / "index", first).search("a dog") == index.search("a dog")
+    with pytest.raises(UserError, match="another model"):
+        Index.load(tmp_path / "index", second)
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(0.0, True), (9.0, False)])
+def test_pictures_unlike_the_training_pictures_are_warned_of(checkpoint, limit, warned):
+    encoder = checkpoint_encoder(checkpoint(guide_mean=[0.0] * 12, guide_limit=limit))
+    encoder.encode_pictures(pictures())
+    assert (encoder.warning is not None) == warned
+    if encoder.warning is not None:
+        assert "only seen drawings, and 3 of 3 pictures" in encoder.warning
+        assert "open_clip" in encoder.warning
+
+
+def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
+    tokenizer = WordTokenizer.fit(TEXTS)
+    model = ModelConfig(
+        token_width=4, embed=8, text_width=6, word_width=5, vocab_size=tokenizer.vocab_size, queue_size=None
+    )
+    config = Config(data=DataConfig(data="flickr", tokens="precomputed"), model=model)
+    save_model(tmp_path / "model", Encoders(model), tokenizer, config, {})
+    with pytest.raises(UserError, match="precomputed features"):
+        checkpoint_encoder(tmp_path / "model")
