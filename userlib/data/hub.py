@@ -136,7 +136,7 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
 def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:
     """The files at the recorded commit; None where they are not all there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 
     try:
         with disk_errors(Path(name)):
@@ -148,14 +148,14 @@ def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | 
                 local_files_only=offline,
                 endpoint=hub_address(),
             )
-    except RevisionNotFoundError as error:
-        raise UserError(
-            f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
-            f"{cache_dir() / 'hub'} to load the present one, and say so beside the results."
-        ) from error
     except LocalEntryNotFoundError:
         if offline:
             return None
         raise
+    except (RevisionNotFoundError, EntryNotFoundError) as error:
+        raise UserError(
+            f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
+            f"{cache_dir() / 'hub'} to load the present one, and say so beside the results."
+        ) from error
     files = [Path(folder) / file for file in record["files"]]
     return files if all(file.is_file() for file in files) else None

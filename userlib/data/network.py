@@ -51,16 +51,16 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
     except UserError:
         raise
     except caught as error:
+        own = "or give a local copy; the project's own scenes and networks need no network at all."
         if answers:
-            reason = f"{hub_address()} answered: {str(error).strip().splitlines()[0]}"
-        elif before:
-            reason = "HF_HUB_OFFLINE is set, and they are not in the hub's cache"
-        else:
-            reason = f"{hub_address()} cannot be reached, and they are not in the hub's cache"
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"Cannot fetch {what}: {hub_address()} answered {said!r}. Try again later, {own}"
+            ) from error
+        reason = "HF_HUB_OFFLINE is set" if before else f"{hub_address()} cannot be reached"
         raise UserError(
-            f"Cannot fetch {what}: {reason}. Connect to the network (or name a mirror in HF_ENDPOINT), fetch "
-            "them once, and later runs need no network; or use a local copy, or the project's own scenes "
-            "and networks, which need none."
+            f"Cannot fetch {what}: {reason}, and the hub's cache on this machine does not hold it. Connect "
+            f"to the network or name a mirror in HF_ENDPOINT (fetched once, it is kept), {own}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
