@@ -5,7 +5,8 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 
-from userlib.baselines import cca, fit_cca
+from userlib.baselines import cca, fit_cca, mean_tokens
+from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.evaluation import recalls
 
@@ -44,6 +45,21 @@ def test_fit_equals_the_generalised_eigenproblem():
         sign = np.sign(wx @ found.pictures[:, k])
         assert sign * found.pictures[:, k] == pytest.approx(wx, abs=1e-3)
         assert sign * found.texts[:, k] == pytest.approx(wy, abs=1e-3)
+
+
+def test_mean_tokens_leave_out_what_is_masked():
+    rng = np.random.default_rng(0)
+    tokens = rng.standard_normal((600, 4, 3)).astype(np.float16)
+    mask = rng.random((600, 4)) < 0.7
+    mask[:, 0] = True
+    assert mean_tokens(Features(tokens=tokens)) == pytest.approx(tokens.astype(np.float32).mean(1), abs=1e-6)
+    wanted = np.stack(
+        [picture[there].astype(np.float32).mean(0) for picture, there in zip(tokens, mask, strict=True)]
+    )
+    assert mean_tokens(Features(tokens=tokens, mask=mask)) == pytest.approx(wanted, abs=1e-6)
+    tokens[599, 3, 2] = np.nan
+    with pytest.raises(UserError, match="NaN"):
+        mean_tokens(Features(tokens=tokens))
 
 
 def test_cca_retrieves_on_new_pictures_and_is_the_same_twice():

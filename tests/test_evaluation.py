@@ -19,6 +19,14 @@ def unit(rng, *shape):
     return table / np.linalg.norm(table, axis=-1, keepdims=True)
 
 
+HOSTILE = st.builds(
+    lambda shape, kind, fill: np.full(shape, fill).astype(kind),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.sampled_from(["f4", "f8", "f2", "i8", "u1", "O", "U3"]),
+    st.sampled_from([0, 1, 3]),
+)
+
+
 def pairs(pictures, captions=5, dimensions=16, noise=1.0, seed=0):
     """A middling retriever: captions are noisy copies of their pictures."""
     rng = np.random.default_rng(seed)
@@ -119,6 +127,20 @@ def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():
 def test_bad_input_is_named(change, words):
     with pytest.raises(UserError, match=words):
         ranks(*change(*pairs(4)))
+
+
+@given(
+    images=st.one_of(HOSTILE, st.just([[1.0, 2.0], [3.0]]), st.just("picture"), st.none()),
+    captions=HOSTILE,
+    image_of=st.one_of(st.lists(st.integers(-2, 4), max_size=4), st.just(["0", "1"]), st.just([[0], [1, 2]])),
+)
+def test_hostile_input_ends_in_ranks_or_in_the_documented_error(images, captions, image_of):
+    try:
+        found = ranks(images, captions, image_of)
+    except UserError:
+        return
+    assert found.t2i.min() >= 1
+    assert found.t2i.max() <= len(found.i2t)
 
 
 # The traps, one test a row.

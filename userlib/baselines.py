@@ -12,7 +12,7 @@ after Gong et al., IJCV 2014.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,12 @@ from numpy.typing import NDArray
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, ranks, recalls
 
+if TYPE_CHECKING:
+    from userlib.data.tokens import Features
+
 Array = NDArray[np.float32]
 Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # pictures (N, D), M captions, image_of (M,)
+READ = 256  # pictures at a time
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
 TERMS = 20_000  # words and pairs of words kept, the most frequent: their covariance takes 1.6 GB at most
@@ -109,6 +113,23 @@ def cca(
         test[2],
     )
     return Baseline(ranks=found, ridge=ridge, dimension=dimension, select_rsum=rsum)
+
+
+def mean_tokens(features: "Features") -> Array:
+    """The mean token of each picture, (N, D) float32, read a few hundred pictures at a time."""
+    n, _, width = features.tokens.shape
+    means = np.empty((n, width), np.float32)
+    for start in range(0, n, READ):
+        rows = np.arange(start, min(start + READ, n))
+        tokens = np.asarray(features.tokens[rows], np.float32)  # (rows, R, D)
+        if features.mask is None:
+            means[rows] = tokens.mean(1)
+        else:
+            there = np.asarray(features.mask[rows], np.float32)
+            means[rows] = np.einsum("nrd,nr->nd", tokens, there) / there.sum(1, keepdims=True)
+    if not np.isfinite(means).all():
+        raise UserError("the tokens hold NaN or infinite values; make or fetch them again")
+    return means
 
 
 def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: float) -> Projection:

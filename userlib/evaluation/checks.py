@@ -31,7 +31,7 @@ def check_embeddings(images: ArrayLike | Tensor, captions: ArrayLike | Tensor) -
 
 def check_scores(scores: ArrayLike | Tensor) -> Tensor:
     """scores (N, M) of pictures by captions, float32 or float64, finite."""
-    table = scores.detach() if isinstance(scores, Tensor) else torch.as_tensor(np.asarray(scores))
+    table = _tensor("scores", scores)
     if table.ndim != 2:
         raise UserError(
             f"scores must be a table of pictures by captions, and got the shape {tuple(table.shape)}"
@@ -46,7 +46,7 @@ def check_scores(scores: ArrayLike | Tensor) -> Tensor:
 def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints:
     """The picture of each caption as (M,) int64; UserError unless it is one of N for each caption, and no
     picture is bare."""
-    given = np.asarray(image_of)
+    given = np.asarray(_tensor("image_of", image_of).cpu())
     if pictures == 0 or captions == 0:
         raise UserError(f"there is nothing to rank: {pictures} pictures and {captions} captions")
     if given.shape != (captions,) or given.dtype.kind not in "iu":
@@ -70,7 +70,7 @@ def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints
 
 
 def _table(name: str, given: ArrayLike | Tensor) -> Tensor:
-    table = given.detach() if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+    table = _tensor(name, given)
     if table.ndim != 2:
         raise UserError(
             f"{name} must be a table of one embedding a row, and got the shape {tuple(table.shape)}"
@@ -79,6 +79,19 @@ def _table(name: str, given: ArrayLike | Tensor) -> Tensor:
     if not torch.isfinite(table).all():
         raise UserError(_not_finite(name, table))
     return table
+
+
+def _tensor(name: str, given: ArrayLike | Tensor) -> Tensor:
+    """An array or tensor of real numbers as a tensor without gradient."""
+    if isinstance(given, Tensor) and not given.is_complex():
+        return given.detach()
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # rows of unequal length
+        raise UserError(f"{name} are no table of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{name} must be real numbers, and got {array.dtype}")
+    return torch.as_tensor(array)
 
 
 def _not_finite(name: str, table: Tensor) -> str:
