@@ -10,8 +10,8 @@
 from .captions import Caption
 from .graph import Scene, Spot, Thing
 from .truth import Fact, TruthTable, closed_facts, true
-from .world import Scenes, contact_sheet, library_versions, make_world, world_hash
+from .world import Scenes, contact_sheet, graph_hash, library_versions, make_world, world_hash
 
 __all__ = ["Caption", "Fact", "Scene", "Scenes", "Spot", "Thing", "TruthTable", "closed_facts",
            "contact_sheet",
-           "library_versions", "make_world", "true", "world_hash"]  # fmt: skip
+           "graph_hash", "library_versions", "make_world", "true", "world_hash"]  # fmt: skip

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import animals, creatures, objects, people, smallthings, vehicles
+from . import animals, creatures, herd, objects, people, smallthings, vehicles
 from .pen import COLOURS
 
-DRAWS = people.DRAWS | animals.DRAWS | creatures.DRAWS | vehicles.DRAWS | objects.DRAWS | smallthings.DRAWS
+DRAWS = (people.DRAWS | animals.DRAWS | herd.DRAWS | creatures.DRAWS | vehicles.DRAWS | objects.DRAWS
+         | smallthings.DRAWS)  # fmt: skip
 FRONTS = {"boat": vehicles.hull, "box": objects.box_front}  # drawn again over what is inside
 
 EXTRA_COLOURS = ("turquoise", "lime", "maroon")  # in pretrain alone
@@ -131,7 +132,7 @@ _ALL = (
     Kind("bus", "vehicle", 0.31, _nouns("bus"), "out"),
     Kind("truck", "vehicle", 0.3, _nouns("truck lorry/lorries"), "out"),
     Kind("train", "vehicle", 0.29, _nouns("train locomotive"), "out"),
-    Kind("bicycle", "vehicle", 0.27, _nouns("bicycle bike"), "out", group=2, seat=(-0.26, 0.93)),
+    Kind("bicycle", "vehicle", 0.27, _nouns("bicycle bike/bicycles"), "out", group=2, seat=(-0.26, 0.93)),
     Kind("scooter", "vehicle", 0.25, _nouns("scooter"), "any", top=(0.24, 0.2)),
     Kind("skateboard", "vehicle", 0.07, _nouns("skateboard"), "any", top=(0.84, 1.0)),
     Kind("tractor", "vehicle", 0.31, _nouns("tractor"), "out", seat=(-0.36, 0.58)),

@@ -41,7 +41,12 @@ def masks(scene: Scene) -> list[np.ndarray]:
     canvas = Canvas(Image.new("L", (CANVAS, CANVAS)))
     _draw_things(canvas, scene, inked=True)
     ids = np.asarray(canvas.image)
-    return [_halved(ids == i + 1) for i in range(len(scene.things))]
+    out: list[np.ndarray] = []
+    free = np.ones((SIZE, SIZE), dtype=bool)
+    for i in range(len(scene.things)):
+        out.append(_halved(ids == i + 1) & free)  # a pixel that two things share by halves goes to the first
+        free &= ~out[-1]
+    return out
 
 
 def whole_mask(scene: Scene, index: int) -> np.ndarray:

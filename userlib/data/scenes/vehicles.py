@@ -80,8 +80,9 @@ def bicycle(p: Pen, c: Paint, pose: str, look: int) -> None:
         else:
             p.arc(x, 0.32, 0.33, 0, 360, TYRE, 4)
         p.ell(x, 0.32, 0.05, 0.05, STEEL, edge=False)
-    for tube in (((-0.5, 0.32), (-0.2, 0.74)), ((-0.5, 0.32), (0.0, 0.3)), ((0.0, 0.3), (-0.2, 0.74)),
-                 ((-0.2, 0.72), (0.36, 0.74)), ((0.0, 0.3), (0.36, 0.72)), ((0.5, 0.32), (0.32, 0.94))):  # fmt: skip
+    hub, pedals, saddle, head = (-0.5, 0.32), (0.0, 0.3), (-0.2, 0.74), (0.36, 0.74)
+    for tube in ((hub, saddle), (hub, pedals), (pedals, saddle), (saddle, head), (pedals, head),
+                 ((0.5, 0.32), (0.32, 0.94))):  # fmt: skip
         p.limb(tube, 0.075, c.rgb)
     p.limb([(-0.22, 0.74), (-0.26, 0.86)], 0.05, c.rgb, edge=False)
     p.limb([(-0.4, 0.88), (-0.14, 0.87)], 0.09, (60, 50, 52))

@@ -83,23 +83,31 @@ def make_world(split: str, count: int | None = None, *, seed: int = 0) -> Scenes
     return Scenes(split, count, seed)
 
 
-def world_hash(split: str, count: int, seed: int) -> str:
-    """A hash of all scene graphs and captions and of the pixels of some pictures.
-
-    Pixels may change with the version of Pillow or numpy, graphs and captions do not; see `library_versions`.
-    """
+def graph_hash(split: str, count: int, seed: int) -> str:
+    """A hash of all scene graphs and captions: the same whatever the versions of Pillow and numpy."""
     scenes = make_world(split, count, seed=seed)
     digest = hashlib.sha256()
     for i in range(count):
         digest.update(json.dumps(scenes[i].as_json(), sort_keys=True).encode())
         digest.update("\n".join(c.text for c in scenes.captions(i)).encode())
+    return digest.hexdigest()[:16]
+
+
+def world_hash(split: str, count: int, seed: int) -> str:
+    """A hash of all scene graphs and captions and of the pixels of SAMPLE pictures.
+
+    Pixels may change with the version of Pillow or numpy: `library_versions` belongs beside it in a cache
+    key.
+    """
+    scenes = make_world(split, count, seed=seed)
+    digest = hashlib.sha256(graph_hash(split, count, seed).encode())
     for i in range(0, count, max(1, count // SAMPLE)):
         digest.update(scenes.picture(i).tobytes())
     return digest.hexdigest()[:16]
 
 
 def library_versions() -> dict[str, str]:
-    """The versions on which pixels depend: they belong beside a world_hash in every cache key."""
+    """The versions on which pixels depend."""
     from PIL import __version__ as pillow
 
     return {"pillow": pillow, "numpy": np.__version__}
