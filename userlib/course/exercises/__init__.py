@@ -1,0 +1,1 @@
+"""The exercises of the notebooks, one module a notebook, each with a list EXERCISES."""

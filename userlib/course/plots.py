@@ -1,0 +1,237 @@
+"""Figures as pure functions: values -> (Figure, sentence). White ground, colours of Okabe and Ito.
+
+`show(*heat_map(...))` displays the picture and, beneath it, the sentence that says what is seen; the sentence
+is the picture's alternative text too. matplotlib's Figure is used by itself, without pyplot and its global
+state.
+"""
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from userlib.evaluation import Interval
+
+COLOURS = {
+    "blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00",
+    "purple": "#CC79A7", "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
+}  # fmt: skip
+CYCLE = tuple(COLOURS.values())[:7]  # yellow is too pale for a line on white
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # colour is never alone
+DPI = 110
+Shown = tuple[Figure, str]
+
+
+def new_figure(
+    width: float = 7.0, height: float = 3.2, *, rows: int = 1, columns: int = 1
+) -> tuple[Figure, Any]:
+    """Figure and its axes as an array (rows, columns), in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for one in axes.flat:
+        one.spines[["top", "right"]].set_visible(False)
+        one.tick_params(labelsize=9)
+    return figure, axes
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes on white, so that a dark theme cannot hide its text; in 256 colours, which
+    halves a notebook's size.
+    """
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    whole = Image.fromarray(pixels).convert("RGB")
+    buffer = io.BytesIO()
+    few = whole.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def show(figure: Figure, sentence: str) -> None:
+    """Display the figure with the sentence beneath it and as its alternative text."""
+    from IPython.display import HTML, display
+
+    bundle = {"image/png": png(figure), "text/plain": sentence}
+    display(bundle, raw=True, metadata={"image/png": {"alt": sentence}})
+    display(HTML(f'<p style="max-width:46em"><i>{html.escape(sentence)}</i></p>'))
+
+
+def heat_map(
+    values: ArrayLike,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    own: ArrayLike | None = None,
+    title: str = "",
+) -> Shown:
+    """values (N, M) as a table of shades with the numbers in it where they fit; own (N, M) bool outlines
+    cells.
+    """
+    table = np.asarray(values, dtype=float)
+    n, m = table.shape
+    figure, axes = new_figure(min(8.5, 1.8 + 0.62 * m), min(7.0, 1.0 + 0.5 * n))
+    axis = axes[0, 0]
+    low, high = float(table.min()), float(table.max())
+    axis.imshow(table, cmap="Blues", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
+    if table.size <= 150:
+        for i, j in np.ndindex(n, m):
+            dark = table[i, j] > (low + high) / 2
+            axis.text(
+                j, i, f"{round(float(table[i, j]), 2) + 0.0:.2f}", ha="center", va="center", fontsize=9,
+                color="white" if dark else "black",
+            )  # fmt: skip
+    if own is not None:
+        from matplotlib.patches import Rectangle
+
+        for i, j in np.argwhere(np.asarray(own)):
+            box = (j - 0.47, i - 0.46)
+            axis.add_patch(Rectangle(box, 0.94, 0.92, fill=False, lw=2.5, ec=COLOURS["vermillion"]))
+    axis.set_xticks(range(m) if columns else [], columns or [])
+    axis.set_yticks(range(n) if rows else [], rows or [])
+    axis.spines[["left", "bottom"]].set_visible(False)
+    axis.tick_params(length=0)
+    if title:
+        axis.set_title(title, fontsize=10, loc="left")
+    i, j = divmod(int(table.argmax()), m)
+    place = f"row {rows[i] if rows else i + 1}, column {columns[j] if columns else j + 1}"
+    ties = int((table == high).sum()) - 1
+    also = f" and in {ties} other cell{'s' if ties > 1 else ''}" if ties else ""
+    outlined = "" if own is None else " Outlined cells are the right pairs."
+    return figure, (
+        f"Darker is larger; the largest of {n} x {m} values, {high:.2f}, is in {place}{also}.{outlined}"
+    )
+
+
+def lines(
+    x: ArrayLike,
+    series: Mapping[str, ArrayLike],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    axis: Axes | None = None,
+) -> Shown:
+    """Curves over a common x (P,), each with its own colour and dash; into `axis` where one is given."""
+    across = np.asarray(x, dtype=float)
+    figure, axis = _place(axis, 7.0, 3.2)
+    ends = []
+    for (name, values), colour, dash in zip(series.items(), _repeat(CYCLE), _repeat(DASHES), strict=False):
+        y = np.asarray(values, dtype=float)
+        axis.plot(across, y, color=colour, ls=dash, lw=2, label=name)
+        ends.append(f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}")
+    axis.set_xlabel(x_label, fontsize=9)
+    axis.set_ylabel(y_label, fontsize=9)
+    axis.set_title(title, fontsize=10, loc="left")
+    if len(series) > 1:
+        axis.legend(fontsize=9, frameon=False)
+    return figure, f"From left to right, {'; '.join(ends)}."
+
+
+def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool = False) -> Shown:
+    """Values with their 95 % intervals, one a line; differences are drawn around zero."""
+    figure, axes = new_figure(7.0, 0.9 + 0.42 * len(rows))
+    axis = axes[0, 0]
+    for i, ((_, (value, low, high)), colour) in enumerate(zip(rows.items(), _repeat(CYCLE), strict=False)):
+        axis.plot([low, high], [i, i], color=colour, lw=3, solid_capstyle="butt")
+        axis.plot(value, i, "o", color=colour, ms=8)
+        axis.annotate(f"{value:+.1f}" if differences else f"{value:.1f}", (value, i), xytext=(0, 7),
+                      textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+    if differences:
+        axis.axvline(0, color="black", lw=1, ls=":")
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axis.set_ylim(len(rows) - 0.5, -0.6)
+    axis.set_xlabel(x_label, fontsize=9)
+    if differences:
+        open_ = [name for name, (_, low, high) in rows.items() if low <= 0 <= high]
+        clear = [name for name in rows if name not in open_]
+        parts = [f"{_and(clear)} {_is(clear)} clear of zero" if clear else "no interval is clear of zero"]
+        parts += [f"the interval of {_and(open_)} holds zero, so these data cannot tell"] if open_ else []
+        return figure, f"Points are differences, bars their 95 % intervals: {'; '.join(parts)}."
+    best = max(rows, key=lambda name: rows[name].value)
+    value, low, high = rows[best]
+    return figure, (
+        f"Points are values, bars their 95 % intervals; the highest is {best} at {value:.1f} "
+        f"[{low:.1f}, {high:.1f}]."
+    )
+
+
+def pictures(
+    images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.7
+) -> Figure:
+    """Pictures side by side, each under its title; the caller says what is to be seen in them."""
+    across = min(columns, len(images))
+    down = -(-len(images) // across)
+    lines_ = max(title.count("\n") + 1 for title in titles)
+    figure, axes = new_figure(size * across, (size + 0.17 * lines_) * down, rows=down, columns=across)
+    for one in axes.flat:
+        one.axis("off")
+    for one, image, title in zip(axes.flat, images, titles, strict=False):
+        one.imshow(np.asarray(image))
+        one.set_title(title, fontsize=8)
+    return figure
+
+
+def attention(
+    picture: Image.Image,
+    weights: ArrayLike,
+    grid: tuple[int, int],
+    *,
+    truth: ArrayLike | None = None,
+    title: str = "",
+    axis: Axes | None = None,
+) -> Shown:
+    """Attention weights (R,) >= 0 on a grid (h, w), h * w = R, over a picture; truth (H, W) bool is outlined.
+
+    The sentence gives the share of the attention on the truth, beside the share of the picture it covers.
+    """
+    a = np.asarray(weights, dtype=float).reshape(grid)
+    a = a / a.sum()
+    figure, axis = _place(axis, 2.6, 2.8)
+    width, height = picture.size
+    axis.imshow(np.asarray(picture.convert("L")), cmap="gray", alpha=0.75)
+    ends = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axis.imshow(a, cmap="magma", alpha=0.6, extent=ends, interpolation="nearest", vmin=0)
+    axis.axis("off")
+    axis.set_title(title, fontsize=9)
+    top = float(a.max() * a.size)
+    if truth is None:
+        return figure, f"Brighter cells get more attention; the brightest gets {top:.1f} times the mean."
+    mask = np.asarray(truth, dtype=bool)
+    axis.contour(mask.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
+    fine = np.kron(a, np.ones((-(-height // grid[0]), -(-width // grid[1]))))[:height, :width]
+    share = float(fine[mask].sum() / fine.sum())
+    return figure, (
+        f"{100 * share:.0f} % of the attention lies on the outlined things, which cover "
+        f"{100 * mask.mean():.0f} % of the picture."
+    )
+
+
+def _place(axis: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """The axis and its figure; a new one where none is given."""
+    if axis is None:
+        figure, axes = new_figure(width, height)
+        return figure, axes[0, 0]
+    return axis.get_figure(root=True), axis  # type: ignore[return-value]
+
+
+def _repeat(values: Sequence[Any]) -> Any:
+    while True:
+        yield from values
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
