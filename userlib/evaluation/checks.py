@@ -4,6 +4,8 @@ caption.
 Everything else is a UserError here, before it can turn into a wrong number.
 """
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -17,14 +19,14 @@ Ints = NDArray[np.int64]
 
 def check_embeddings(images: ArrayLike | Tensor, captions: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
     """images (N, E) and captions (M, E) as float32 tensors, whose products are finite."""
-    left, right = _table("images", images), _table("captions", captions)
+    (left, longest), (right, longest_too) = _table("images", images), _table("captions", captions)
     if left.shape[1] != right.shape[1]:
         raise UserError(
             f"images have {left.shape[1]} dimensions and captions {right.shape[1]}; take both from one model"
         )
-    if len(left) and len(right) and _longest(left) * _longest(right) > 1e38:
+    if longest * longest_too > 1e38:  # by Cauchy and Schwarz no product, nor any sum on the way, is longer
         raise UserError(
-            "the embeddings are so long that their products exceed float32; normalise them to unit length"
+            "the embeddings are so long that their products may exceed float32; normalise them to unit length"
         )
     return left, right
 
@@ -69,16 +71,19 @@ def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints
     return owner
 
 
-def _table(name: str, given: ArrayLike | Tensor) -> Tensor:
+def _table(name: str, given: ArrayLike | Tensor) -> tuple[Tensor, float]:
+    """A finite float32 table (n, E) and the length of its longest row; one pass, as a bad number makes a bad
+    length."""
     table = _tensor(name, given)
     if table.ndim != 2:
         raise UserError(
             f"{name} must be a table of one embedding a row, and got the shape {tuple(table.shape)}"
         )
     table = table.float()
-    if not torch.isfinite(table).all():
+    longest = float(torch.linalg.vector_norm(table, dim=1).max()) if len(table) else 0.0
+    if not math.isfinite(longest) and not torch.isfinite(table).all():
         raise UserError(_not_finite(name, table))
-    return table
+    return table, longest
 
 
 def _tensor(name: str, given: ArrayLike | Tensor) -> Tensor:
@@ -101,7 +106,3 @@ def _not_finite(name: str, table: Tensor) -> str:
         "so they have no order; the model has diverged or its features are damaged: lower the learning rate, "
         "or rebuild the cache"
     )
-
-
-def _longest(table: Tensor) -> float:
-    return float(torch.linalg.vector_norm(table, dim=1, dtype=torch.float64).max())
