@@ -203,6 +203,10 @@ def check(config: Config) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
+    if model.word_vectors != "random" and model.text != "gru":
+        raise UserError(
+            f"word_vectors is {model.word_vectors!r} and text {model.text!r}; a gru alone starts from them."
+        )
     if model.text == "clip" and model.text_model is None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."

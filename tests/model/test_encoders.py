@@ -69,11 +69,21 @@ def test_a_picture_with_missing_regions_equals_the_picture_without_them(kind):
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
 
 
-def test_normalised_regions_have_unit_length():
-    encoder = ImageEncoder(small(normalise_regions=True))
-    tokens = 7 * make_batch(small(), [0, 1]).tokens
-    torch.testing.assert_close(encoder.regions_of(tokens).norm(dim=-1), torch.ones(2, 5))
-    assert ImageEncoder(small()).regions_of(tokens) is tokens
+def test_regions_are_raw_unit_or_standard():
+    tokens = 5 + 7 * make_batch(small(), [0, 1, 2]).tokens
+    raw, unit, standard = (ImageEncoder(small(region_scaling=s)) for s in ("raw", "unit", "standard"))
+    assert raw.regions_of(tokens) is tokens
+    torch.testing.assert_close(unit.regions_of(tokens).norm(dim=-1), torch.ones(3, 5))
+    standard.scaled.start(tokens)
+    V = standard.regions_of(tokens).flatten(0, 1)
+    torch.testing.assert_close(V.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(V.std(0), torch.ones(8), atol=1e-5, rtol=0)
+    mask = torch.tensor([[True] * 3 + [False] * 2] * 3)
+    standard.scaled.start(tokens.masked_fill(~mask.unsqueeze(-1), 1e6), mask)
+    torch.testing.assert_close(standard.scaled.center, tokens[mask].mean(0))
+    torch.testing.assert_close(standard.scaled.spread, tokens[mask].std(0))
+    with pytest.raises(UserError, match="'whitened'"):
+        ImageEncoder(small(region_scaling="whitened"))
 
 
 def test_the_guide_is_added_to_the_pooled_picture():

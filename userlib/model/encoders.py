@@ -219,6 +219,11 @@ class TextEncoder(nn.Module):
         vectors = self.enhancement(self.linear(self.states(words, mask)), mask)
         return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
 
+    def start_words(self, train: PairData) -> None:
+        """Word vectors from the train captions, for a GRU; BERT and CLIP bring their own."""
+        if isinstance(self.states, WordStates):
+            self.states.start(train)
+
     def load_text(self, name: str) -> None:
         """Weights to start from, for BERT and CLIP; a GRU starts from none."""
         if not isinstance(self.states, WordStates):

@@ -116,7 +116,7 @@ class _Fit:
             if self.config.model.text_model is not None:
                 model.text_encoder.load_text(self.config.model.text_model)
             if self.config.model.word_vectors == "ppmi":
-                model.text_encoder.states.start(self.prepared.train)
+                model.text_encoder.start_words(self.prepared.train)
             model.start(self.sample)
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -1,0 +1,107 @@
+"""Data that can be learnt in seconds, configurations for it, and a way to interrupt a run where it hurts.
+
+As a program it is the command line with one change: `python -m tests.reference.runs SIGNAL STEP train ...` sends
+itself SIGNAL (or none) in the middle of the optimizer's step number STEP, when queue and momentum weights of that
+step have moved and the weights have not.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from userlib.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig, to_json
+
+COLOURS = "red blue green black white yellow".split()
+THINGS = "dog cat car boat tree house ball kite".split()
+COUNTS = {"train": 48, "val": 12, "test": 10}
+
+
+def write_learnable(folder: Path, counts=COUNTS, *, regions=4, width=12) -> Path:
+    """SCAN's feature folder: a picture is a coloured thing, one region shows each, and five captions say so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    codes = {word: draw.standard_normal(width) for word in COLOURS + THINGS}
+    number = 0
+    for split, count in counts.items():
+        features, captions, ids = [], [], []
+        for _ in range(count):
+            colour, thing = COLOURS[number % len(COLOURS)], THINGS[(number // 2) % len(THINGS)]
+            rows = 0.3 * draw.standard_normal((regions, width))
+            rows[0] += codes[colour]
+            rows[1] += codes[thing]
+            features.append(rows)
+            captions += [
+                f"a {colour} {thing}",
+                f"the {thing} is {colour}",
+                f"{colour} {thing} here",
+                f"one {thing} that is {colour} today",
+                f"look a {colour} {thing}",
+            ]
+            ids.append(str(number))
+            number += 1
+        part = "dev" if split == "val" else split
+        np.save(folder / f"{part}_ims.npy", np.asarray(features, dtype=np.float32))
+        (folder / f"{part}_caps.txt").write_text("\n".join(captions) + "\n")
+        (folder / f"{part}_ids.txt").write_text("\n".join(ids) + "\n")
+    return folder
+
+
+def run_config(folder: Path, *, data=None, model=None, objective=None, **training) -> Config:
+    """A run of 12 steps on that data, evaluated every 3, all of the model in it."""
+    whole = Config(
+        data=DataConfig(data=str(folder), tokens="precomputed", report="test"),
+        model=ModelConfig(embed=16, enhancement="sge", text_width=16, word_width=8, queue_size=20),
+        objective=ObjectiveConfig(mu=20.0, gamma=0.3),
+        training=TrainingConfig(
+            steps=12, batch=8, lr=3e-3, evaluate_every=0.1, precision="fp32", region_drop=0.1, warmup=0.25
+        ),
+    )
+    return replace(
+        whole,
+        data=replace(whole.data, **(data or {})),
+        model=replace(whole.model, **(model or {})),
+        objective=replace(whole.objective, **(objective or {})),
+        training=replace(whole.training, **training),
+    )
+
+
+def words(config: Config, file: Path, out: Path, *flags: str) -> list[str]:
+    """The command line that trains it."""
+    file.write_text(json.dumps(to_json(config)))
+    return ["train", "--config", str(file), "--out", str(out), "--json", *flags]
+
+
+def main() -> int:
+    import torch
+
+    from userlib.__main__ import main as command
+    from userlib.training.loop import _Fit
+
+    name, at = sys.argv[1], int(sys.argv[2])
+    calls, plain = 0, torch.optim.AdamW.step
+
+    def step(self, *arguments, **named):
+        nonlocal calls
+        calls += 1
+        if calls == at and name != "none":
+            os.kill(os.getpid(), getattr(signal, name))
+        return plain(self, *arguments, **named)
+
+    def finish(self, *, before=_Fit.finish):
+        if self.accelerator.num_processes > 1:  # what each rank holds at the end
+            folder = Path(os.environ["RANKS_FOLDER"])
+            torch.save(self.model.queue.state_dict(), folder / f"{self.accelerator.process_index}.pt")
+        return before(self)
+
+    torch.optim.AdamW.step = step
+    _Fit.finish = finish
+    return command(sys.argv[3:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

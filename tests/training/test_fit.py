@@ -1,0 +1,269 @@
+"""fit: what an interruption may not change, what is refused, what is kept."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.reference.runs import run_config, words, write_learnable
+from userlib.checkpoints import load_model, pointed, read_bundle
+from userlib.errors import UserError
+from userlib.evaluation import embed, ranks, recalls
+from userlib.training import CollapseError, fit, prepare
+from userlib.training.loop import _Fit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_learnable(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def prepared(folder):
+    return prepare(run_config(folder), progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(prepared, tmp_path_factory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert fit(prepared, out=out, progress=False).finished
+    return out
+
+
+def assert_same(one: Path, other: Path, *, last: bool = True) -> None:
+    """Bit-equal weights, momentum weights, queues, optimizer and history."""
+    for which in ("last", "best") if last else ("best",):
+        (a, about_a), (b, about_b) = (read_bundle(pointed(run, which)) for run in (one, other))
+        assert set(a) == set(b)
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+        if which == "last":
+            seconds = {"seconds": 0}
+            assert about_a["state"] | seconds == about_b["state"] | seconds
+            assert any(name.startswith("model.queue.") for name in a)
+            assert any(name.startswith("model.text_keys.") for name in a)
+            assert any(name.startswith("optimizer.") for name in a)
+
+
+def child(name: str, at: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.reference.runs", name, str(at), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+
+
+def test_resume_of_queue_and_momentum(prepared, whole, tmp_path):
+    """2n steps == n steps, stop, resume, n steps: queues, momentum encoders and all the rest, bit-equal."""
+    out = tmp_path / "run"
+    first = fit(prepared, out=out, stop_at=5, progress=False)  # between two evaluations
+    assert not first.finished
+    assert pointed(out, "last").name == "step-00000005"
+    second = fit(prepared, out=out, resume=True, stop_at=9, progress=False)  # at an evaluation
+    assert [row["step"] for row in second.rows] == [3, 6, 9]
+    last = fit(prepared, out=out, resume=True, progress=False)
+    assert last.finished
+    assert_same(whole, out)
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
+
+
+def test_kill_and_resume(folder, prepared, whole, tmp_path):
+    """kill -9 in the middle of step 8 loses what came after the evaluation at step 6, and nothing else."""
+    out = tmp_path / "run"
+    done = child("SIGKILL", 8, words(prepared.config, tmp_path / "c.json", out))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert pointed(out, "last").name == "step-00000006"
+    assert fit(prepared, out=out, resume=True, progress=False).finished
+    assert_same(whole, out)
+
+
+def test_interrupt_leaves_a_run_that_resumes_bit_equal(folder, prepared, whole, tmp_path):
+    """Ctrl-C in the middle of step 8: that step is finished, kept, and the run says how it goes on."""
+    out = tmp_path / "run"
+    done = child("SIGINT", 8, words(prepared.config, tmp_path / "c.json", out))
+    assert done.returncode == 130, done.stderr
+    assert "--resume" in done.stderr
+    assert pointed(out, "last").name == "step-00000008"
+    assert fit(prepared, out=out, resume=True, progress=False).finished
+    assert_same(whole, out)
+
+
+def test_a_resumed_run_does_not_rewrite_the_checkpoint_it_stands_on(prepared, tmp_path):
+    """Replacing a folder that run.json names has a moment without it; a kill then would lose the run."""
+    out = tmp_path / "run"
+    fit(prepared, out=out, stop_at=4, progress=False)
+    before = (pointed(out, "last") / "manifest.json").stat().st_ino
+    fit(prepared, out=out, resume=True, stop_at=4, progress=False)
+    fit(prepared, out=out, resume=True, stop_at=2, progress=False)
+    assert (pointed(out, "last") / "manifest.json").stat().st_ino == before
+
+
+def test_a_finished_run_resumes_to_itself(prepared, whole):
+    run = fit(prepared, out=whole, resume=True, progress=False)
+    assert run.finished and len(run.rows) == 4
+    assert list(run.history["step"]) == [3, 6, 9, 12]
+
+
+def test_a_run_already_there_is_not_touched(prepared, whole):
+    before = (whole / "run.json").read_bytes()
+    with pytest.raises(UserError, match="already holds a run; add --resume"):
+        fit(prepared, out=whole, progress=False)
+    assert (whole / "run.json").read_bytes() == before
+
+
+def test_changed_settings_on_resume_are_named(prepared, whole):
+    config = prepared.config
+    changes = {
+        "training.lr": replace(config, training=replace(config.training, lr=0.01)),
+        "model.queue_size": replace(config, model=replace(config.model, queue_size=21)),
+        "objective.mu": replace(config, objective=replace(config.objective, mu=21.0)),
+    }
+    for name, changed in changes.items():
+        with pytest.raises(UserError, match=rf"^{name} is .*resume with the same settings"):
+            fit(replace(prepared, config=changed), out=whole, resume=True, progress=False)
+
+
+def test_changed_data_on_resume_are_refused(prepared, whole):
+    with pytest.raises(UserError, match="changed since"):
+        fit(replace(prepared, fingerprint="other"), out=whole, resume=True, progress=False)
+
+
+def test_the_best_encoders_are_kept_and_returned(prepared, whole):
+    loaded = load_model(whole)
+    run = fit(prepared, out=whole, resume=True, progress=False)
+    best = max(run.rows, key=lambda row: row["rsum"])
+    for model in (loaded.model, run.encoders):
+        assert not model.training
+        images, captions = embed(model, prepared.select)
+        assert recalls(ranks(images, captions, prepared.select.image_of)).rsum == best["rsum"]
+    assert loaded.config == prepared.config
+    assert loaded.tokenizer.to_json() == prepared.tokenizer.to_json()
+    assert loaded.facts["fingerprint"] == prepared.fingerprint
+    assert not any("queue" in name for name in read_bundle(pointed(whole, "best"))[0])
+
+
+def test_a_run_without_a_folder_gives_the_same(prepared, whole):
+    run = fit(prepared, progress=False)
+    kept = read_bundle(pointed(whole, "best"))[0]
+    for name, value in run.encoders.state_dict().items():
+        assert torch.equal(value, kept[name]), name
+    assert run.rows == read_bundle(pointed(whole, "last"))[1]["state"]["rows"]
+
+
+def test_a_row_of_the_history(prepared, whole):
+    row = read_bundle(pointed(whole, "last"))[1]["state"]["rows"][-1]
+    assert row["step"] == 12 and row["epoch"] == 12 / 30
+    assert row["loss"] == pytest.approx(row["batch_loss"] + row["queue_loss"], abs=1e-6)
+    assert row["residual_self"] > 0 and row["strength_self_at_end"] == 0.0
+    assert {"i2t_r1", "t2i_r10", "rsum", "unpaired_cosine", "effective_rank", "key_age", "lr"} <= set(row)
+    assert row["key_age"] == pytest.approx((8 * 0 + 8 * 1 + 4 * 2) / 20)
+
+
+def test_the_queue_counts_after_warm_up(prepared, monkeypatch):
+    counted = []
+    plain = type(fit(prepared, stop_at=0, progress=False).model).forward
+
+    def forward(self, batch, *, count_queue=True):
+        counted.append(count_queue)
+        return plain(self, batch, count_queue=count_queue)
+
+    monkeypatch.setattr("userlib.model.user.USER.forward", forward)
+    fit(prepared, stop_at=6, progress=False)
+    assert counted == [False] * 3 + [True] * 3  # warm-up is a quarter of 12 steps
+
+
+def test_averaged_evaluates_the_momentum_encoders(folder, tmp_path):
+    prepared = prepare(run_config(folder, averaged=True, model={"momentum": 0.5}), progress=False)
+    run = fit(prepared, out=tmp_path / "run", stop_at=3, progress=False)
+    keys = run.model.averaged().state_dict()
+    for name, value in run.encoders.state_dict().items():
+        assert torch.equal(value, keys[name]), name
+    images, captions = embed(run.model.averaged(), prepared.select)
+    assert recalls(ranks(images, captions, prepared.select.image_of)).rsum == run.rows[-1]["rsum"]
+    query = run.model.image_encoder.projection.linear.weight
+    assert not torch.equal(query, run.encoders.image_encoder.projection.linear.weight)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(prepared, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    fit(prepared, out=out, stop_at=4, progress=False)
+    plain = _Fit.step
+
+    def step(self, batch):
+        output = plain(self, batch)
+        return replace(output, loss=output.loss * math.nan) if self.state.step >= 5 else output
+
+    monkeypatch.setattr(_Fit, "step", step)
+    for stop in (5, None):  # between two evaluations, and at one
+        with pytest.raises(UserError, match="the loss is nan at step .*lower learning rate"):
+            fit(prepared, out=out, resume=True, stop_at=stop, progress=False)
+        assert pointed(out, "last").name == "step-00000004"
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(folder):
+    losses = []
+    for seed in (0, 0, 1):
+        run = fit(prepare(run_config(folder, seed=seed), progress=False), stop_at=3, progress=False)
+        losses.append(run.rows[0]["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_bf16_keeps_loss_momentum_weights_and_keys_in_fp32(folder):
+    config = run_config(folder, precision="bf16", steps=3)
+    run = fit(prepare(config, progress=False), progress=False)
+    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+    assert run.model.queue.images.dtype == run.model.queue.texts.dtype == torch.float32
+    norms = run.model.queue.images[run.model.queue.ids >= 0].norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-6, rtol=0)
+    half = run.model.queue.images.bfloat16().float()
+    assert not torch.equal(half, run.model.queue.images)  # more than bf16 could tell
+    fp32 = fit(prepare(run_config(folder, steps=3), progress=False), progress=False)
+    assert run.rows[-1]["loss"] != fp32.rows[-1]["loss"]
+    assert run.rows[-1]["loss"] == pytest.approx(fp32.rows[-1]["loss"], abs=0.05)
+
+
+COLLAPSING = {
+    "model": {"queue_size": 0, "momentum": 0.0},
+    "objective": {"loss_weight": 0.0},  # positives pull, and nothing pushes
+}
+LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "word_drop": 0.0, "schedule": "constant"}
+
+
+def test_collapse_alarm_on_a_collapsed_run(folder, tmp_path):
+    with pytest.raises(CollapseError, match="collapsed: effective rank.*live positive term"):
+        fit(prepare(run_config(folder, **COLLAPSING, **LONG), progress=False), out=tmp_path, progress=False)
+    rows = read_bundle(pointed(tmp_path, "last"))[1]["state"]["rows"]
+    assert all(row["unpaired_cosine"] > 0.9 or row["effective_rank"] < 4 for row in rows[-3:])
+    assert rows[-1]["step"] >= 0.25 * 60 + 3 * 6 - 6  # three evaluations after warm-up
+
+
+def test_no_collapse_alarm_on_a_healthy_run(folder):
+    run = fit(prepare(run_config(folder, **LONG), progress=False), progress=False)
+    assert run.finished
+    assert run.rows[-1]["rsum"] > run.rows[0]["rsum"] + 50
+    assert run.rows[-1]["unpaired_cosine"] < 0.6
+
+
+def test_report_on_the_selected_split_is_refused(folder):
+    for select, report in (("val", "val"), ("train:10", "select")):
+        with pytest.raises(UserError, match=f"the report would be on '{report}'"):
+            run_config(folder, data={"select": select, "report": report})
+    run_config(folder, data={"select": "train:10", "report": "val"})
+
+
+def test_the_result_file_holds_the_report(folder, tmp_path, capsys):
+    from userlib.__main__ import main
+
+    config = run_config(folder, data={"select": "train:10", "report": "val"}, steps=6)
+    assert main(words(config, tmp_path / "c.json", tmp_path / "run")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert printed["report"]["split"] == kept["report"]["split"] == "val"
+    assert kept["finished"] and kept["steps"] == 6 and len(kept["ranks"]["i2t"]) == 12
+    assert kept["config"]["model"]["token_width"] == 12 and kept["data_hash"]
