@@ -110,11 +110,13 @@ class ArrayWriter:
         """How many rows an interrupted writer of the same array has left."""
         try:
             done = int(read_json(self.part / "progress.json", limit=2**12)["done"])
-            array = np.load(self.file, mmap_mode="r", allow_pickle=False) if done == self.shape[0] else None
-            size = self.file.stat().st_size
+            with open(self.file, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                held = (self.file.stat().st_size - file.tell()) // self.row_bytes
         except (UserError, OSError, ValueError, KeyError, TypeError):
             return 0
-        return done if array is not None or size > done * self.row_bytes else 0
+        return done if (shape, dtype) == (self.shape, self.dtype) and 0 <= done <= held else 0
 
     def rewind(self, row: int) -> None:
         """Go on after `row` rows."""
