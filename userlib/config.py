@@ -327,6 +327,31 @@ def _presets() -> dict[str, Config]:
             ),
             training=TrainingConfig(epochs=10, lr=2e-4, text_lr=0.05),
         ),
+        "photos": Config(
+            data=DataConfig(
+                data="path/to/photos",
+                tokens="timm:mobilenetv1_100",
+                mirrored=True,
+                select="train:500",
+                min_count=2,
+            ),
+            model=ModelConfig(
+                enhancement="sge",
+                embed=512,
+                region_scaling="standard",
+                region_dropout=0.5,
+                pooling="mean",
+                text_width=256,
+                word_vectors="ppmi",
+                word_dropout=0.3,
+                text_pooling="mean",
+                embed_dropout=0.1,
+            ),
+            objective=ObjectiveConfig(mu=30.0, gamma=0.3, loss_weight=4.0),
+            training=TrainingConfig(
+                epochs=8, lr=3e-3, warmup=0.1, word_drop=0.3, region_drop=0.2, averaged=True
+            ),
+        ),
         "scenes": Config(
             data=DataConfig(data="scenes", select="val", report="test"),
             model=ModelConfig(

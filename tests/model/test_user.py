@@ -48,20 +48,19 @@ def test_momentum_positives_only():
     torch.testing.assert_close(output.queue_loss, wanted)
 
 
-def test_during_warm_up_keys_are_enqueued_and_count_as_no_negatives():
+def test_during_warm_up_keys_are_enqueued_and_the_queue_part_is_left_out():
     config = small(guide_dropout=0.0)
-    objective = ObjectiveConfig(mu=10.0, gamma=-1.0)
+    objective = ObjectiveConfig(mu=10.0, gamma=-1.0, loss_weight=2.0)
     model = USER(config, objective)
     for step in range(2):
         model(make_batch(config, [2 * step, 2 * step + 1], seed=step), count_queue=False)
     assert model.queue.filled == 4
     model.eval()
     batch = make_batch(config, [10, 11], seed=7)
-    quiet, loud = (float(model(batch, count_queue=count).queue_loss) for count in (False, True))
-    alone = USER(small(queue_size=0, guide_dropout=0.0), objective).eval()
-    alone.load_state_dict({k: v for k, v in model.state_dict().items() if "queue" not in k}, strict=False)
-    assert quiet == pytest.approx(float(alone(batch).queue_loss), abs=1e-6)
-    assert loud > quiet + 0.5
+    quiet, loud = (model(batch, count_queue=count) for count in (False, True))
+    assert float(quiet.loss.detach()) == pytest.approx(2.0 * float(quiet.batch_loss))
+    assert float(loud.loss.detach()) == pytest.approx(2.0 * float(loud.batch_loss) + float(loud.queue_loss))
+    assert float(loud.queue_loss) > 0.1
 
 
 def test_evaluation_changes_nothing():

@@ -153,7 +153,10 @@ class USER(Encoders):
         self.text_keys.follow(self.text_encoder, self.config.momentum)
 
     def forward(self, batch: Batch, *, count_queue: bool = True) -> Output:
-        """One batch -> Output. count_queue False (warm-up): keys are enqueued, none is a negative."""
+        """One batch -> Output. count_queue False (warm-up): keys are enqueued and L_q is left out of the loss.
+
+        All of it: while the copies hardly move, the momentum positives alone draw everything to one place.
+        """
         images = self.encode_images(batch.tokens, batch.token_mask, batch.guide)
         texts = self.encode_captions(batch.words, batch.word_mask)
         with unmixed(images.device):
@@ -170,8 +173,6 @@ class USER(Encoders):
         queue = self.queue
         excluded = queue.excluded(batch.image_ids, same_image=self.objective.mask_same_image)
         own = int((excluded & (queue.ids != -1)).sum()) if not excluded.is_meta else 0
-        if not count_queue:
-            excluded = torch.ones_like(excluded)
         with unmixed(images.device):
             loss_q = queue_loss(
                 self.objective,
@@ -181,7 +182,9 @@ class USER(Encoders):
                 texts @ queue.images.t(),
                 excluded,
             )
-        loss = self.objective.loss_weight * loss_b + loss_q
+        loss = self.objective.loss_weight * loss_b
+        if count_queue:
+            loss = loss + loss_q
         if self.training:
             queue.enqueue(gather(image_keys), gather(text_keys), all_ids)
         return Output(loss, loss_b.detach(), loss_q.detach(), images.detach(), texts.detach(), own)
