@@ -1,0 +1,195 @@
+"""Augmentation keeps its shares and never empties a caption; batches hold what they should."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.data.copies import captions
+from userlib.data.captions import PairData, WordTokenizer, augment, drop_regions
+from userlib.data.splits import Split
+from userlib.data.tokens import Features
+from userlib.errors import UserError
+
+TOKENIZER = WordTokenizer([f"word{i}" for i in range(20)])
+ORDINARY = {1, *range(5, 25)}
+
+
+@given(
+    words=st.lists(st.sampled_from(sorted(ORDINARY)), min_size=1, max_size=12),
+    seed=st.integers(0, 999),
+    p=st.floats(0, 1),
+)
+def test_augmentation_never_empties_and_keeps_the_ends(words, seed, p):
+    ids = np.array([3, *words, 4])
+    out = augment(ids, rng=np.random.default_rng(seed), tokenizer=TOKENIZER, p=p)
+    assert out[0] == 3
+    assert out[-1] == 4
+    assert 3 <= len(out) <= len(ids)
+    assert set(out[1:-1].tolist()) <= ORDINARY | {2}
+    if p == 0:
+        np.testing.assert_array_equal(out, ids)
+
+
+def test_augmentation_deletes_nothing_but_words_when_it_deletes_all():
+    ids = np.array([3, 7, 8, 9, 4])
+    found = set()
+    for seed in range(60):
+        out = augment(ids, rng=np.random.default_rng(seed), tokenizer=TOKENIZER, p=1, masked=0, random=0)
+        assert len(out) == 3
+        found.add(int(out[1]))
+    assert found == {7, 8, 9}
+
+
+def test_augmentation_has_the_shares_of_the_paper():
+    """p = .2: of all tokens 10 % masked, 2 % replaced, 8 % deleted."""
+    ids = np.full(200_000, 6)
+    out = augment(ids, rng=np.random.default_rng(0), tokenizer=TOKENIZER)
+    assert abs(1 - len(out) / len(ids) - 0.08) < 0.003
+    assert abs((out == 2).sum() / len(ids) - 0.10) < 0.003
+    others = out[(out != 2) & (out != 6)]
+    assert abs(len(others) / len(ids) - 0.02 * 20 / 21) < 0.002
+    assert set(others.tolist()) == ORDINARY - {6}
+    counts = np.bincount(others, minlength=25)[sorted(ORDINARY - {6})]
+    assert counts.min() > 0.7 * counts.mean()
+
+
+def test_augmentation_is_the_same_for_a_seed_and_leaves_its_input():
+    ids = np.arange(5, 25)
+    kept = ids.copy()
+    first, again = (augment(ids, rng=np.random.default_rng(3), tokenizer=TOKENIZER, p=0.5) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(ids, kept)
+
+
+@given(
+    n=st.integers(1, 5),
+    r=st.integers(1, 6),
+    share=st.floats(0, 0.95),
+    seed=st.integers(0, 99),
+    masked=st.booleans(),
+)
+def test_dropping_regions_leaves_one_and_invents_none(n, r, share, seed, masked):
+    rng = np.random.default_rng(seed)
+    there = torch.from_numpy(rng.random((n, r)) < 0.5)
+    there[:, 0] = True
+    kept = drop_regions(there if masked else None, (n, r), share, rng)
+    assert kept.any(1).all()
+    if masked:
+        assert not (kept & ~there).any()
+
+
+def test_dropping_regions_drops_the_share():
+    kept = drop_regions(None, (400, 50), 0.3, np.random.default_rng(0))
+    assert abs(kept.float().mean().item() - 0.7) < 0.02
+
+
+N, R, D, G = 6, 4, 3, 2
+
+
+@pytest.fixture
+def pairs():
+    texts = tuple(text for i in range(N) for text in captions(i, 1 + i % 3))
+    image_of = np.repeat(np.arange(N), [1 + i % 3 for i in range(N)])
+    split = Split(
+        name="train",
+        ids=tuple(f"p{i}" for i in range(N)),
+        pictures=None,
+        captions=texts,
+        image_of=image_of,
+        fingerprint="f",
+    )
+    rng = np.random.default_rng(0)
+    tokens = rng.standard_normal((N, R, D)).astype(np.float16)
+    features = Features(
+        tokens=tokens,
+        guide=rng.standard_normal((N, G)).astype(np.float32),
+        mask=rng.random((N, R)) < 0.9,
+        mirrored=-tokens,
+    )
+    return PairData(split, features, WordTokenizer.fit(texts))
+
+
+def test_a_batch_holds_the_asked_captions_and_their_pictures(pairs):
+    rows = np.array([7, 0, 3, 4, 7])
+    batch = pairs.batch(rows)
+    assert len(pairs) == len(pairs.split.captions) == len(pairs.lengths)
+    for k, row in enumerate(rows):
+        image = pairs.split.image_of[row]
+        ids = pairs.tokenizer.encode(pairs.split.captions[row])
+        np.testing.assert_array_equal(batch.tokens[k], pairs.features.tokens[image].astype(np.float32))
+        np.testing.assert_array_equal(batch.guide[k], pairs.features.guide[image])
+        np.testing.assert_array_equal(batch.token_mask[k], pairs.features.mask[image])
+        assert batch.image_ids[k] == image
+        assert batch.words[k, : len(ids)].tolist() == ids
+        assert batch.words[k, len(ids) :].eq(pairs.tokenizer.pad_id).all()
+        assert batch.word_mask[k].sum() == len(ids) == pairs.lengths[row]
+    assert batch.tokens.dtype == torch.float32
+    assert batch.words.dtype == batch.image_ids.dtype == torch.int64
+    assert batch.words.shape[1] == pairs.lengths[rows].max()
+
+
+def test_training_draws_one_of_the_two_views(pairs):
+    rows = np.arange(len(pairs)).repeat(40)
+    batch = pairs.batch(rows, rng=np.random.default_rng(0))
+    plain = torch.from_numpy(pairs.features.tokens.astype(np.float32))[pairs.image_of[rows]]
+    mirrored = (batch.tokens == -plain).all((1, 2))
+    assert ((batch.tokens == plain).all((1, 2)) | mirrored).all()
+    assert 0.4 < mirrored.float().mean() < 0.6
+    assert torch.equal(pairs.batch(rows).tokens, plain)
+
+
+def test_training_augments_and_evaluation_does_not(pairs):
+    rows = np.arange(len(pairs))
+    plain = pairs.batch(rows, word_drop=0.9, region_drop=0.9)
+    assert plain.word_mask.sum() == pairs.lengths.sum()
+    assert torch.equal(plain.token_mask, torch.from_numpy(pairs.features.mask[pairs.image_of]))
+    changed = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
+    assert changed.word_mask.sum() < plain.word_mask.sum()
+    assert changed.token_mask.sum() < plain.token_mask.sum()
+    again = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
+    assert torch.equal(changed.words, again.words)
+    assert torch.equal(changed.token_mask, again.token_mask)
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_evaluation_sees_everything_once(pairs, size):
+    tokens, masks, guides = (torch.cat(parts) for parts in zip(*pairs.image_batches(size), strict=True))
+    np.testing.assert_array_equal(tokens, pairs.features.tokens.astype(np.float32))
+    np.testing.assert_array_equal(masks, pairs.features.mask)
+    np.testing.assert_array_equal(guides, pairs.features.guide)
+    seen = []
+    longest = 0
+    for rows, words, mask in pairs.caption_batches(size):
+        seen += rows.tolist()
+        assert mask.shape[1] >= longest
+        longest = mask.shape[1]
+        for k, row in enumerate(rows):
+            assert words[k][mask[k]].tolist() == pairs.ids(row).tolist()
+    assert sorted(seen) == list(range(len(pairs)))
+
+
+def test_moving_a_batch_keeps_what_is_absent_absent(pairs):
+    batch = pairs.batch(np.array([0, 1]))
+    batch.guide = None
+    moved = batch.to("meta")
+    assert moved.guide is None
+    assert moved.tokens.device.type == moved.words.device.type == "meta"
+
+
+@pytest.mark.parametrize("part", ["tokens", "guide", "mirrored"])
+def test_nan_is_named(pairs, part):
+    getattr(pairs.features, part)[2] = np.nan
+    with pytest.raises(UserError, match=r"picture 'p2' \(row 2 of 'train'\) hold NaN"):
+        pairs.batch(np.arange(len(pairs)), rng=np.random.default_rng(0))
+
+
+def test_large_finite_numbers_are_no_error(pairs):
+    big = Features(tokens=np.full((N, R, D), 3e38, np.float32))
+    assert PairData(pairs.split, big, pairs.tokenizer).batch(np.arange(5)).tokens.isfinite().all()
+
+
+def test_tokens_of_another_split_are_refused(pairs):
+    with pytest.raises(UserError, match="has 6 pictures, its tokens 5"):
+        PairData(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)

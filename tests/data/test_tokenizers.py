@@ -1,0 +1,132 @@
+"""Words, BERT's pieces and CLIP's pieces: numbers come from the right vocabulary, and come back."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.data.copies import WORDS, write_bert, write_clip
+from userlib.data.captions import (
+    BertTokenizer,
+    ClipTokenizer,
+    WordTokenizer,
+    make_tokenizer,
+    tokenizer_from_json,
+)
+from userlib.errors import UserError
+
+CAPTIONS = ["A dog runs.", "a DOG, and a cat", "the dog's bowl"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return BertTokenizer(str(write_bert(tmp_path_factory.mktemp("bert"))))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return ClipTokenizer(f"local-dir:{write_clip(tmp_path_factory.mktemp('clip'))}")
+
+
+def test_words_are_numbered_by_count_after_the_five_special_ones():
+    words = WordTokenizer.fit(CAPTIONS)
+    assert words.words == ("a", "dog", "and", "bowl", "cat", "dog's", "runs", "the")
+    assert words.vocab_size == 13
+    assert words.encode("A dog runs fast!") == [3, 5, 6, 11, 1, 4]
+    assert words.unknown("A dog runs fast, twice") == ["fast", "twice"]
+    assert words.encode("!?") == [3, 1, 4]
+    assert WordTokenizer.fit(CAPTIONS, min_count=2).words == ("a", "dog")
+
+
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=5
+    )
+)
+def test_known_words_come_back(texts):
+    words = WordTokenizer.fit(texts)
+    for text in texts:
+        assert [words.words[i - 5] for i in words.encode(text)[1:-1]] == text.split()
+
+
+@given(text=st.text(max_size=30))
+def test_any_text_has_numbers_of_the_vocabulary(text):
+    words = WordTokenizer.fit(CAPTIONS)
+    assert all(0 <= i < words.vocab_size for i in words.encode(text))
+    assert len(words.encode(text)) >= 3
+
+
+def test_bert_has_its_own_ends_pieces_and_mask(bert):
+    ids = bert.encode("A dog runs xy")
+    assert bert._tokens.convert_ids_to_tokens(ids) == ["[CLS]", "a", "dog", "runs", "x", "##y", "[SEP]"]
+    assert bert.pad_id == 0
+    assert bert._tokens.convert_ids_to_tokens([bert.mask_id]) == ["[MASK]"]
+    assert bert.special_ids == {bert.pad_id, bert.mask_id, ids[0], ids[-1]}
+    assert bert.vocab_size == len(bert._tokens)
+    assert bert.unknown("dog été") == ["t"] or bert.unknown("dog été") == []
+    assert len(bert.encode("dog " * 500)) == 128
+    assert bert.encode_all(["a dog", "runs"]) == [bert.encode("a dog"), bert.encode("runs")]
+
+
+def test_clip_has_its_own_ends_and_no_padding(clip):
+    ids = clip.encode("a dog")
+    assert ids[0] == 49406
+    assert ids[-1] == 49407
+    assert clip._tokens.decode(ids[1:-1]).strip() == "a dog"
+    assert clip.pad_id == 0
+    assert clip._tokens.decode([clip.mask_id]).strip() == "*"
+    assert clip.mask_id not in clip.special_ids
+    assert len(clip.encode("dog " * 50)) == 16
+    assert clip.vocab_size == 49408
+    assert clip.encode_all([]) == []
+
+
+def same(a, b):
+    text = "a dog runs over the unheard-of grass"
+    return (
+        a.encode(text) == b.encode(text) and a.vocab_size == b.vocab_size and a.special_ids == b.special_ids
+    )
+
+
+def test_each_comes_back_from_its_json(bert, clip):
+    for tokenizer in (WordTokenizer.fit(CAPTIONS), bert, clip):
+        saved = json.loads(json.dumps(tokenizer.to_json()))
+        again = tokenizer_from_json(saved)
+        assert type(again) is type(tokenizer)
+        assert same(again, tokenizer)
+        assert saved["name"] == tokenizer.name
+
+
+def test_made_by_name(bert, clip):
+    assert same(make_tokenizer("words", CAPTIONS, min_count=1), WordTokenizer.fit(CAPTIONS))
+    assert same(make_tokenizer("bert", [], model=bert.source), bert)
+    assert same(make_tokenizer("clip", [], model=clip.model), clip)
+
+
+def test_another_vocabulary_than_at_training_is_noticed(tmp_path):
+    tokenizer = BertTokenizer(str(write_bert(tmp_path)))
+    saved = tokenizer.to_json()
+    (tmp_path / "tokenizer.json").unlink()
+    text = (tmp_path / "vocab.txt").read_text()
+    (tmp_path / "vocab.txt").write_text(re.sub("\ndog\n", "\nwolf\n", text))
+    with pytest.raises(UserError, match="not the one that the model was trained with"):
+        tokenizer_from_json(saved)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: make_tokenizer("letters", []), "no tokenizer 'letters'; there are words, bert and clip"),
+        (lambda: make_tokenizer("clip", []), "taken from a model; name it"),
+        (lambda: make_tokenizer("clip", [], model="ViT-B-31"), "no model 'ViT-B-31'"),
+        (lambda: BertTokenizer("/no/such/folder"), "no vocabulary '/no/such/folder'"),
+        (lambda: tokenizer_from_json({"name": "letters"}), "called 'letters'"),
+        (lambda: tokenizer_from_json({"name": "words"}), "lacks 'words'"),
+        (lambda: tokenizer_from_json({}), "lacks 'name'"),
+    ],
+)
+def test_wrong_names_are_named(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
