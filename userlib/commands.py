@@ -234,9 +234,8 @@ def _zero_shot(name: str, config: Config, split: str) -> Ranks:
 
 def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
     """The baseline on the same tokens, tuned on the selection split."""
-    from userlib.baselines import cca
+    from userlib.baselines import cca, mean_tokens
     from userlib.data.captions import WordTokenizer
-    from userlib.data.tokens import mean_tokens
 
     data = splits_of(config)
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
@@ -247,7 +246,7 @@ def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
     inputs = {
         name: (mean_tokens(part.features), part.split.captions, part.image_of) for name, part in parts.items()
     }
-    found = cca(**inputs)
+    found = cca(inputs["train"], inputs["select"], inputs["test"])
     return found.ranks, found.facts
 
 

@@ -18,7 +18,7 @@ from userlib.errors import UserError
 ENHANCEMENTS = ("none", "sge", "cge", "sge+cge")
 POOLINGS = ("mean", "max", "gpo")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
-TEXTS = ("gru", "bert", "clip")
+TEXTS = ("bag", "gru", "bert", "clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +54,14 @@ class ModelConfig:
     region_dropout: float = 0.0  # of numbers in V, before the enhancement
     add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo, of regions
-    text: str = "gru"  # gru | bert | clip
+    text: str = "gru"  # bag | gru | bert | clip
     text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
     text_width: int = 1024  # hidden width of the text network
     text_layers: int = 1
     text_heads: int = 12  # bert alone
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
-    word_width: int = 300  # gru alone
+    word_width: int = 300  # bag and gru
+    word_skip: bool = False  # gru: each word's own vector beside its state
     word_vectors: str = "random"  # gru: where they start; random | ppmi (data/wordvectors.py)
     word_dropout: float = 0.0  # of numbers in the word vectors, gru alone
     text_enhancement: str = "none"  # none | sge, on words
@@ -203,7 +204,7 @@ def check(config: Config) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
-    if model.word_vectors != "random" and model.text != "gru":
+    if model.word_vectors != "random" and model.text not in ("bag", "gru"):
         raise UserError(
             f"word_vectors is {model.word_vectors!r} and text {model.text!r}; a gru alone starts from them."
         )

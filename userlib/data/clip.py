@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import Extractor
+from userlib.data.extractors import ASSETS, Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
@@ -42,6 +42,7 @@ def split_name(name: str) -> tuple[str, str | None]:
     import open_clip
 
     name = name.removeprefix("open_clip:")
+    name = f"{LOCAL}{ASSETS / name}" if name == "clip-mini" else name
     if name.startswith(LOCAL):
         _check_folder(Path(name.removeprefix(LOCAL)))
         return name, None
@@ -132,6 +133,17 @@ def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
             f"open_clip cannot build {name!r}: {error}. Check its folder, or save the model again."
         ) from error
     return model.eval().requires_grad_(False), preprocess
+
+
+def bare_clip(name: str) -> nn.Module:
+    """The model called `name` as it is built, with random weights: to be filled from a checkpoint."""
+    import open_clip
+
+    with quiet():
+        model: nn.Module = open_clip.create_model(
+            split_name(name)[0], load_weights=False, pretrained_text=False
+        )
+    return model
 
 
 def tokenizer_of(name: str) -> Any:

@@ -13,11 +13,11 @@ from userlib.evaluation.checks import Array
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData
-    from userlib.model.user import USER
+    from userlib.model.user import Encoders
 
 
 def embed(
-    model: "USER",
+    model: "Encoders",
     pairs: "PairData",
     *,
     batch: int = 256,

@@ -90,19 +90,16 @@ class ImageEncoder(nn.Module):
         return F.normalize(wide(self.embed_dropout(pooled)), dim=-1)
 
 
-class WordStates(nn.Module):
-    """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side)."""
+class BagStates(nn.Module):
+    """Word vectors as they are: the order of the words does not count."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.width = config.text_width
+        self.width = config.word_width
         self.embedding = nn.Embedding(
             _filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0
         )
         self.dropout = nn.Dropout(config.word_dropout)
-        self.gru = nn.GRU(
-            config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True
-        )
 
     @torch.no_grad()
     def start(self, train: PairData) -> None:
@@ -113,7 +110,27 @@ class WordStates(nn.Module):
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        vectors = self.dropout(self.embedding(words))
+        vectors: Tensor = self.dropout(self.embedding(words))
+        return vectors
+
+
+class WordStates(BagStates):
+    """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side).
+
+    word_skip keeps each word's own vector beside its state, so that the GRU adds to a bag of words.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.skip = config.word_skip
+        self.width = config.text_width + (config.word_width if self.skip else 0)
+        self.gru = nn.GRU(
+            config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True
+        )
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """words (B,W) long, mask (B,W) -> (B,W,width)."""
+        vectors = super().forward(words, mask)
         if words.is_meta:  # lengths have no values there
             states = self.gru(vectors)[0]
         else:
@@ -123,7 +140,7 @@ class WordStates(nn.Module):
             )
         forward, backward = states.chunk(2, dim=-1)
         averaged: Tensor = (forward + backward) / 2
-        return averaged
+        return torch.cat([averaged, vectors], dim=-1) if self.skip else averaged
 
 
 class BertStates(nn.Module):
@@ -172,10 +189,10 @@ class ClipStates(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        from userlib.data.extractors import create_clip
+        from userlib.data.clip import bare_clip
 
         self.width = config.text_width
-        self.clip: Any = _without_pictures(create_clip(config.text_model or "", weights=False))
+        self.clip: Any = _without_pictures(bare_clip(config.text_model or ""))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
@@ -187,9 +204,9 @@ class ClipStates(nn.Module):
 
     def load_text(self, name: str) -> None:
         """The weights of an open_clip model by name."""
-        from userlib.data.extractors import create_clip
+        from userlib.data.clip import load_clip
 
-        self.clip.load_state_dict(_without_pictures(create_clip(name, weights=True)).state_dict())
+        self.clip.load_state_dict(_without_pictures(load_clip(name)[0]).state_dict())
 
 
 def _without_pictures(clip: nn.Module) -> nn.Module:
@@ -199,17 +216,17 @@ def _without_pictures(clip: nn.Module) -> nn.Module:
 
 
 class TextEncoder(nn.Module):
-    """Words -> BiGRU | BERT | CLIP's text tower -> Linear -> pooling -> unit vector."""
+    """Words -> bag | BiGRU | BERT | CLIP's text tower -> Linear -> pooling -> unit vector."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        kinds: dict[str, type[WordStates | BertStates | ClipStates]]
-        kinds = {"gru": WordStates, "bert": BertStates, "clip": ClipStates}
+        kinds: dict[str, type[BagStates | BertStates | ClipStates]]
+        kinds = {"bag": BagStates, "gru": WordStates, "bert": BertStates, "clip": ClipStates}
         self.states = kinds[config.text](config)
         self.frozen = config.freeze_text
         if self.frozen:
             self.states.requires_grad_(False)
-        self.linear = nn.Linear(config.text_width, config.embed)
+        self.linear = nn.Linear(self.states.width, config.embed)
         self.enhancement = Enhancement(config.text_enhancement, config.embed, dropout=config.guide_dropout)
         self.pooling = make_pooling(config.text_pooling)
         self.embed_dropout = nn.Dropout(config.embed_dropout)
@@ -220,18 +237,18 @@ class TextEncoder(nn.Module):
         return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
 
     def start_words(self, train: PairData) -> None:
-        """Word vectors from the train captions, for a GRU; BERT and CLIP bring their own."""
-        if isinstance(self.states, WordStates):
+        """Word vectors from the train captions, for a bag or a GRU; BERT and CLIP bring their own."""
+        if isinstance(self.states, BagStates):
             self.states.start(train)
 
     def load_text(self, name: str) -> None:
-        """Weights to start from, for BERT and CLIP; a GRU starts from none."""
-        if not isinstance(self.states, WordStates):
+        """Weights to start from, for BERT and CLIP; the others start from none."""
+        if not isinstance(self.states, BagStates):
             self.states.load_text(name)
 
     def pretrained(self) -> list[nn.Parameter]:
         """The parameters of a network that came with weights, which learn at a rate of their own."""
-        return [] if isinstance(self.states, WordStates) else list(self.states.parameters())
+        return [] if isinstance(self.states, BagStates) else list(self.states.parameters())
 
 
 def _filled(name: str, value: int | None) -> int:

@@ -153,7 +153,7 @@ class USER(Encoders):
         self.text_keys.follow(self.text_encoder, self.config.momentum)
 
     def forward(self, batch: Batch, *, count_queue: bool = True) -> Output:
-        """One batch -> Output. count_queue False (warm-up): keys are enqueued and L_q is left out of the loss.
+        """One batch -> Output. count_queue False (warm-up): keys are enqueued, L_q is left out of the loss.
 
         All of it: while the copies hardly move, the momentum positives alone draw everything to one place.
         """

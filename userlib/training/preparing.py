@@ -74,7 +74,7 @@ def prepare(config: Config, *, progress: bool = True) -> Prepared:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = splits_of(config)
     train_split = data.split("train")
-    kind = {"gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
+    kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
         kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
     )
