@@ -10,7 +10,7 @@ model's, and where the hub cannot be reached.
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,21 +116,20 @@ def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
     (3, H, W)).
     """
     import open_clip
+    from safetensors import SafetensorError
 
     model_name, weights = split_name(name)
+    fetched = nullcontext() if weights is None else hub_access(f"the weights of {name}", also=(RuntimeError,))
     try:
-        with (
-            hub_access(f"the weights of open_clip:{name}", also=(RuntimeError,)),
-            quiet(),
-            warnings.catch_warnings(),
-        ):
+        with fetched, quiet(), warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*[Qq]uick ?GELU mismatch.*")
             model, _, preprocess = open_clip.create_model_and_transforms(
                 model_name, pretrained=weights, device=device, pretrained_text=False
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"open_clip cannot build {name!r}: {error}. Check its folder, or save the model again."
+            f"open_clip cannot build {name!r}: {' '.join(str(error).split())[:300]}. Check its folder, or "
+            "save the model again."
         ) from error
     return model.eval().requires_grad_(False), preprocess
 
