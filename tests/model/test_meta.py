@@ -9,7 +9,7 @@ import torch
 
 from tests.reference.small import make_batch, small
 from userlib.config import OBJECTIVES, ObjectiveConfig, preset
-from userlib.data import extractors
+from userlib.data import clip
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.objectives import batch_loss, queue_loss
@@ -39,12 +39,12 @@ MODELS = {
 def tiny_clip(monkeypatch):
     """An open_clip model of a few thousand weights under the name "tiny"."""
 
-    def create(name, *, weights):
+    def build(name):
         from open_clip.model import CLIP
 
         return CLIP(**TINY_CLIP)
 
-    monkeypatch.setattr(extractors, "create_clip", create, raising=False)
+    monkeypatch.setattr(clip, "bare_clip", build)
 
 
 MASKED = ("enhancement sge+cge", "pooling mean", "pooling max", "pooling gpo")
