@@ -1,0 +1,72 @@
+"""The drawn world as a data set, down to tokens."""
+
+import numpy as np
+import pytest
+
+from userlib.data.extractors import ASSETS
+from userlib.data.sources import load_data
+from userlib.data.tokens import extract
+from userlib.errors import UserError
+
+SIZES = {"train": 6, "val": 4, "test": 4}
+
+
+def test_scenes_have_three_splits_and_test_two_halves():
+    data = load_data("scenes", sizes=SIZES)
+    assert {name: len(split) for name, split in data.splits.items()} == SIZES
+    assert set(data.split("test").groups) == {"seen", "new pairs"}
+    for split in data.splits.values():
+        assert len(split.captions) == 5 * len(split)
+        assert split.pictures[0].size == (128, 128)
+        assert split.pictures[0].mode == "RGB"
+
+
+def test_sizes_take_the_first_pictures():
+    few, more = (load_data("scenes", sizes=SIZES | {"train": n}).split("train") for n in (3, 6))
+    assert few.ids == more.ids[:3]
+    assert few.captions == more.captions[:15]
+    assert few.fingerprint != more.fingerprint
+    np.testing.assert_array_equal(np.asarray(few.pictures[2]), np.asarray(more.pictures[2]))
+
+
+def test_fingerprints_follow_the_code_that_draws(monkeypatch):
+    from userlib.data import drawn
+
+    before = load_data("scenes", sizes=SIZES)
+    assert load_data("scenes", sizes=SIZES).fingerprint == before.fingerprint
+    monkeypatch.setattr(drawn, "_code", lambda: "changed")
+    after = load_data("scenes", sizes=SIZES)
+    assert all(after.split(name).fingerprint != before.split(name).fingerprint for name in SIZES)
+
+
+def test_the_wider_world_is_one_split_to_train_on():
+    data = load_data("pretrain", sizes={"train": 5})
+    assert list(data.splits) == ["train"]
+    assert data.split("train").ids[0].startswith("scenes-pretrain")
+
+
+@pytest.mark.parametrize(
+    "name, sizes, message",
+    [
+        ("scenes", {"tarin": 5}, "no split 'tarin'; it has: train, val, test"),
+        ("scenes", {"val": 501}, "501 pictures were asked of 'val'.*has 500"),
+        ("pretrain", {"val": 5}, "no split 'val'"),
+    ],
+)
+def test_wrong_sizes_are_named(name, sizes, message):
+    with pytest.raises(UserError, match=message):
+        load_data(name, sizes=sizes)
+
+
+@pytest.mark.parametrize("name", ["region-mini", "clip-mini"])
+def test_the_projects_own_networks_give_tokens_of_scenes(name, cache):
+    if not (ASSETS / name).exists():
+        pytest.skip(f"assets/{name} is not there")
+    split = load_data("scenes", sizes=SIZES).split("val")
+    guide = "clip-mini" if name == "clip-mini" else None
+    features = extract(split, tokens=name, guide=guide, progress=False)
+    assert len(features.tokens) == 4
+    assert features.grid[0] * features.grid[1] == features.tokens.shape[1]
+    assert len(np.unique(features.tokens[:, 0, 0])) == 4
+    if guide:
+        np.testing.assert_allclose(np.linalg.norm(features.guide, axis=1), 1, atol=1e-3)
