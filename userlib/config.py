@@ -51,7 +51,7 @@ class ModelConfig:
     strength: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     sharpness: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
-    region_dropout: float = 0.0  # of numbers in V, before the enhancement
+    region_dropout: float = 0.0  # of channels of V, in all regions of a picture alike
     add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo, of regions
     text: str = "gru"  # bag | gru | bert | clip

@@ -83,7 +83,9 @@ class ImageEncoder(nn.Module):
             raise UserError(
                 "the model uses a guide and the batch has none; give --guide when the tokens are made."
             )
-        regions = self.dropout(self.regions_of(tokens))
+        regions = self.regions_of(tokens)
+        if self.training and self.dropout.p > 0:  # a channel is dropped from all regions: pooling cannot average it back
+            regions = regions * self.dropout(torch.ones_like(regions[:, :1]))  # (B, 1, D)
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
             pooled = pooled + self.guide_projection(guide)
