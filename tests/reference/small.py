@@ -66,7 +66,7 @@ def shake(module: torch.nn.Module, *, seed=0) -> torch.nn.Module:
     """Random numbers in every parameter and BatchNorm statistic: a gain of 1 or a bias of 0 hides faults."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, value in module.named_parameters():
+        for value in module.parameters():
             noise = torch.randn(value.shape, generator=draw, dtype=torch.float64).to(value.dtype)
             value.copy_(value + 0.2 * noise if value.ndim < 2 else value + 0.1 * noise)
         for name, value in module.named_buffers():
@@ -79,5 +79,5 @@ def shake(module: torch.nn.Module, *, seed=0) -> torch.nn.Module:
 
 def named(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Copies of parameters (that ask for gradients) and buffers by name, for the reference."""
-    found = {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}
+    found = {name: value.detach().clone().requires_grad_() for value in module.parameters()}
     return found | {name: value.detach().clone() for name, value in module.named_buffers()}

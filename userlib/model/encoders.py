@@ -84,7 +84,8 @@ class ImageEncoder(nn.Module):
                 "the model uses a guide and the batch has none; give --guide when the tokens are made."
             )
         regions = self.regions_of(tokens)
-        if self.training and self.dropout.p > 0:  # a channel is dropped from all regions: pooling cannot average it back
+        if self.training and self.dropout.p > 0:
+            # a channel goes from all regions at once: pooling cannot average it back in
             regions = regions * self.dropout(torch.ones_like(regions[:, :1]))  # (B, 1, D)
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
