@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,10 +32,10 @@ def definitions(name: str) -> dict:
     return space
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lift():
     """lift("01_recall") -> a namespace of what the notebook defines."""
-    return lambda name: SimpleNamespace(**definitions(name))
+    return cache(lambda name: SimpleNamespace(**definitions(name)))
 
 
 def checks_of(name: str) -> list[str]:

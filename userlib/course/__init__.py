@@ -8,10 +8,10 @@ Nothing is trained here; the notebooks train with `userlib.training`.
 from userlib.course.checks import Verdict, check
 from userlib.course.plots import show
 from userlib.course.predictions import compare, predict
-from userlib.course.profile import PROFILES, Profile, course_config, expect_trained, profile, start
+from userlib.course.profile import PROFILES, Profile, course_config, expect_trained, profile, start, variant
 from userlib.course.widgets import Demo, choice, slider, twin
 
 __all__ = [
     "PROFILES", "Demo", "Profile", "Verdict", "check", "choice", "compare", "course_config", "expect_trained",
-    "predict", "profile", "show", "slider", "start", "twin",
+    "predict", "profile", "show", "slider", "start", "twin", "variant",
 ]  # fmt: skip

@@ -70,7 +70,7 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
         config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
         _, slope = value_and_gradient(lambda x, c=config: row_loss(c, plus, x, None), row)  # type: ignore[misc]
         whole = float(slope.sum())
-        share = slope[0] / whole if whole > 0 else slope[0]
+        share = (slope[0] / whole if whole > 0 else slope[0]).numpy()
         axis.bar(range(len(negatives)), share, color=COLOURS["blue"])
         axis.set_xticks(range(len(negatives)), [f"{value:g}" for value in negatives], fontsize=8)
         axis.set_title(label, fontsize=10, loc="left")
@@ -100,8 +100,9 @@ def overflow(gamma: float = 0.5) -> Shown:
     for (name, most), colour in zip(LARGEST.items(), ("vermillion", "green"), strict=True):
         axis.axhline(np.log10(most), color=COLOURS[colour], ls="--", lw=1.5)
         axis.annotate(
-            f"largest {name}", (2, np.log10(most)), xytext=(0, 4), textcoords="offset points", fontsize=9
-        )
+            f"largest {name}", (250, np.log10(most)), xytext=(0, -11), textcoords="offset points", fontsize=9,
+            ha="right",
+        )  # fmt: skip
     ends = {name: np.log(most) / (1 - gamma) for name, most in LARGEST.items()}
     return figure, (
         f"At s = 1 the exponential leaves half precision at mu = {ends['float16']:.0f} and single precision "

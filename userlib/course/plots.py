@@ -63,7 +63,8 @@ def show(figure: Figure, sentence: str) -> None:
 
     bundle = {"image/png": png(figure), "text/plain": sentence}
     display(bundle, raw=True, metadata={"image/png": {"alt": sentence}})
-    display(HTML(f'<p style="max-width:46em"><i>{html.escape(sentence)}</i></p>'))
+    below = HTML(f'<p style="max-width:46em"><i>{html.escape(sentence)}</i></p>')
+    display(below, metadata={"sentence": sentence})
 
 
 def heat_map(

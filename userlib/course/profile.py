@@ -15,7 +15,7 @@ from userlib.config import Config, preset
 from userlib.errors import UserError
 
 if TYPE_CHECKING:
-    from userlib.training import Run
+    from userlib.training import Prepared, Run
 
 WHOLE = MappingProxyType({"train": 4_000, "val": 500, "test": 1_000})
 
@@ -45,7 +45,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "fast": Profile(
             name="fast",
             sizes=MappingProxyType({"train": 1_000, "val": 200, "test": 500}),
-            steps=120,
+            steps=80,
             seconds=20,
             seeds=1,
         ),
@@ -84,8 +84,26 @@ def course_config(**changes: Any) -> Config:
     the four dataclasses of userlib.config; `objective` is ObjectiveConfig.name. Raises UserError for a name
     that none of them has.
     """
-    chosen, config = profile(), preset("scenes")
-    wanted = {"sizes": dict(chosen.sizes), "steps": chosen.steps, **changes}
+    chosen = profile()
+    return _changed(preset("scenes"), {"sizes": dict(chosen.sizes), "steps": chosen.steps, **changes})
+
+
+def variant(prepared: "Prepared", **changes: Any) -> "Prepared":
+    """The same data, ready as it is, for a run with other settings of model, objective or seed.
+
+    Raises UserError for a setting that would need the data, the tokens or the number of steps anew.
+    """
+    config = _changed(prepared.config, changes)
+    if config.data != prepared.config.data or {"steps", "epochs", "batch"} & set(changes):
+        raise UserError(
+            f"{', '.join(changes)} cannot be changed on data that are ready; call prepare(course_config(...))."
+        )
+    return replace(prepared, config=config)
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration with settings changed by their flat names."""
+    wanted = dict(changes)
     if "objective" in wanted:
         wanted["name"] = wanted.pop("objective")
     parts = {}
