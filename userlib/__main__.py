@@ -1,4 +1,4 @@
-"""The command line: python -m userlib train | evaluate | search | doctor."""
+"""The command line: python -m userlib train | evaluate | search | doctor | pretrain-regions | pretrain-clip."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ from typing import Any
 
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.errors import UserError
+from userlib.pretraining.settings import add_commands
+from userlib.pretraining.settings import run as pretrain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
         "--verify", action="store_true", help="also check every checkpoint, cache and index on disk"
     )
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    add_commands(commands)
     return whole
 
 
@@ -190,6 +193,8 @@ def main(words: list[str] | None = None) -> int:
             from userlib.doctor import main as doctor
 
             return doctor(verify=arguments.verify, json=arguments.json)
+        if arguments.command.startswith("pretrain-"):
+            return pretrain(arguments)
         from userlib import commands
 
         return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))

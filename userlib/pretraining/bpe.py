@@ -1,0 +1,163 @@
+"""A byte-level byte-pair vocabulary, learned from captions and saved as the tokenizer files that open_clip
+reads.
+
+A word is written with a leading space, as bytes; the pair of neighbours that is most frequent becomes a new
+piece, again and again. Bytes spell every text, so no word is unknown. (Sennrich et al. 2016, on bytes as in
+GPT-2.) Ids: 0 pad, 1 to 256 the bytes, then pieces as they were learned, start, end. The end has the highest
+id, because CLIP's text tower reads its vector where the id is largest.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from userlib.files import write_json
+
+PAD, START, END = "<pad>", "<start_of_text>", "<end_of_text>"
+LETTERS = "bcdfghjklmnpqrstvwxyz", "aeiou"
+# English that says nothing about a picture: it has pieces of its own, and training puts some into captions.
+FILLERS = (
+    "a an the this that these there here is are was were be been being it its they their has have having which "
+    "who with while as at by for from of to and also some very just really one can you see we i shows showing "
+    "seen picture image photo photograph drawing scene view of where during some sort kind his her my your our "
+    "please find look looks like nice lovely several during among into through over up down out about"
+).split()
+
+
+def words_of(captions: Iterable[str]) -> Counter[str]:
+    """How often each stretch of letters, digits or signs occurs, lower-case, in byte letters with the leading
+    space.
+    """
+    from tokenizers import normalizers, pre_tokenizers
+
+    lower, split = normalizers.Lowercase(), pre_tokenizers.ByteLevel(add_prefix_space=True)
+    whole = Counter(captions)
+    found: Counter[str] = Counter()
+    for text, times in whole.items():
+        for word, _ in split.pre_tokenize_str(lower.normalize_str(text)):
+            found[word] += times
+    return found
+
+
+def learn_merges(words: Counter[str], most: int) -> list[tuple[str, str]]:
+    """Up to `most` pairs in the order in which they are joined; of equally frequent ones the first in the
+    alphabet. It ends early when every word is one piece.
+    """
+    pieces = {word: list(word) for word in words}
+    counts: Counter[tuple[str, str]] = Counter()
+    where: dict[tuple[str, str], set[str]] = {}
+    for word, parts in pieces.items():
+        _count(counts, where, word, parts, words[word])
+    merges: list[tuple[str, str]] = []
+    while len(merges) < most and counts:
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        for word in sorted(where[best]):
+            _count(counts, where, word, pieces[word], -words[word])
+            pieces[word] = join(pieces[word], best)
+            _count(counts, where, word, pieces[word], words[word])
+    return merges
+
+
+def _count(
+    counts: Counter[tuple[str, str]],
+    where: dict[tuple[str, str], set[str]],
+    word: str,
+    parts: list[str],
+    times: int,
+) -> None:
+    """Adds a word's pairs `times` times; a pair that is gone leaves the table."""
+    for pair in zip(parts, parts[1:], strict=False):
+        counts[pair] += times
+        where.setdefault(pair, set())
+        if counts[pair] == 0:
+            del counts[pair]
+        (where[pair].add if times > 0 else where[pair].discard)(word)
+
+
+def join(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    """The parts with each occurrence of the pair, from the left, made one."""
+    out: list[str] = []
+    for part in parts:
+        if out and (out[-1], part) == pair:
+            out[-1] += part
+        else:
+            out.append(part)
+    return out
+
+
+def save_tokenizer(folder: Path, merges: list[tuple[str, str]], context: int) -> None:
+    """tokenizer.json and tokenizer_config.json, as transformers reads them from a model's folder."""
+    make_tokenizer(merges).save(str(folder / "tokenizer.json"))
+    names = {"bos_token": START, "eos_token": END, "pad_token": PAD}
+    write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context, **names},
+    )
+
+
+def make_tokenizer(merges: list[tuple[str, str]]) -> Any:
+    """The `tokenizers.Tokenizer` of the merges, start and end put around a text."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    pieces = [PAD, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges), START, END]
+    ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    found = Tokenizer(models.BPE(vocab=ids, merges=merges))
+    found.normalizer = normalizers.Lowercase()
+    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    found.decoder = decoders.ByteLevel()
+    found.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, START, END)])
+    found.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(name, ids[name]) for name in (START, END)]
+    )
+    return found
+
+
+class Writer:
+    """Captions as ids for training, with what keeps unknown words harmless later.
+
+    Now and then a word is cut in two, each half spelled by itself, so that small pieces learn a meaning; and
+    now and then fillers or a made-up word are put in, so that the network learns to read past them.
+    """
+
+    def __init__(self, merges: list[tuple[str, str]], *, context: int, cut: float, noise: float) -> None:
+        self.tokenizer = make_tokenizer(merges)
+        self.context, self.cut, self.noise = context, cut, noise
+        self.start, self.end = (self.tokenizer.token_to_id(name) for name in (START, END))
+        self.known: dict[str, list[int]] = {}
+
+    def ids(self, word: str) -> list[int]:
+        """Of one word without spaces."""
+        if word not in self.known:
+            self.known[word] = self.tokenizer.encode(word, add_special_tokens=False).ids
+        return self.known[word]
+
+    def __call__(self, text: str, rng: np.random.Generator) -> list[int]:
+        """Ids of length `context`, padded with 0, end kept."""
+        words = text.split()
+        if rng.random() < self.noise:
+            for _ in range(int(rng.integers(1, 4))):
+                word = made_up(rng) if rng.random() < 0.2 else FILLERS[int(rng.integers(len(FILLERS)))]
+                words.insert(int(rng.integers(len(words) + 1)), word)
+        place = int(rng.integers(len(words))) if rng.random() < self.cut else -1
+        found = [self.start]
+        for i, word in enumerate(words):
+            if i == place and len(word) > 1:
+                at = int(rng.integers(1, len(word)))
+                found += self.ids(word[:at]) + self.ids(word[at:])
+            else:
+                found += self.ids(word)
+        found = [*found[: self.context - 1], self.end]
+        return found + [0] * (self.context - len(found))
+
+
+def made_up(rng: np.random.Generator) -> str:
+    """A word of one to four syllables."""
+    return "".join(
+        letters[int(rng.integers(len(letters)))]
+        for _ in range(int(rng.integers(1, 5)))
+        for letters in LETTERS
+    )

@@ -1,0 +1,160 @@
+"""The loop that trains both small networks: AdamW, warm-up and cosine, bf16 where the chip has it, resumed
+after a kill.
+
+What happens at step t follows from the seed and t alone, so weights and optimizer are all that a resumed run
+needs. On one machine and thread count it ends with the same bits as a run that was never stopped.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from userlib.checkpoints import fit_state, read_bundle, write_bundle
+from userlib.errors import UserError
+from userlib.progress import Progress
+from userlib.training.schedule import optimizer_tensors, restore_optimizer
+
+BETAS = (0.9, 0.98)  # a short memory, for short runs
+KEEP_EVERY = 60.0  # seconds between two states on disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast."""
+
+    steps: int
+    lr: float
+    weight_decay: float
+    warmup: float = 0.1  # share of the steps with rising rate
+    clip: float = 1.0  # largest gradient norm
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: linear warm-up, then a cosine down to 0."""
+        warm = max(1, round(self.warmup * self.steps))
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+
+@dataclass
+class Log:
+    """How far it came: one row an evaluation, the losses since the last one, and the seconds of all
+    sittings.
+    """
+
+    step: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    total: float = 0.0
+    count: int = 0
+    seconds: float = 0.0
+
+
+def optimise(
+    network: nn.Module,
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    *,
+    judge: Callable[[], dict[str, float]],
+    judgements: int,
+    state: Path,
+    what: str,
+    show: bool = True,
+) -> Log:
+    """Minimises loss_at(step) and calls `judge` that many times, evenly, the last time at the end.
+
+    The state is kept in the folder `state` every minute and at the end, and taken up from there when it
+    exists. Raises UserError when the loss is no longer finite.
+    """
+    optimizer = torch.optim.AdamW(
+        _groups(network, schedule.weight_decay), lr=schedule.lr, betas=BETAS, fused=True
+    )
+    log = _take_up(state, network, optimizer)
+    looks = {round((i + 1) * schedule.steps / judgements) for i in range(judgements)}
+    began = kept = time.monotonic()
+    before = log.seconds
+    with Progress(schedule.steps, what, show=show) as shown:
+        shown.step(log.step)
+        while log.step < schedule.steps:
+            value = _step(network, optimizer, loss_at, schedule, log.step)
+            if not math.isfinite(value):
+                raise UserError(f"The loss of {what} is {value} at step {log.step}. Give a lower --lr.")
+            log.step, log.total, log.count = log.step + 1, log.total + value, log.count + 1
+            shown.step()
+            if log.step in looks:
+                network.eval()
+                row = {"step": float(log.step), "loss": log.total / log.count, **judge()}
+                log.rows.append(row)
+                log.total, log.count = 0.0, 0
+                shown.say(", ".join(f"{key} {number:.3g}" for key, number in row.items() if key != "step"))
+            if log.step in looks or time.monotonic() - kept > KEEP_EVERY:
+                log.seconds, kept = before + time.monotonic() - began, time.monotonic()
+                _keep(state, network, optimizer, log)
+    network.eval()
+    return log
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    step: int,
+) -> float:
+    """One update; the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate(step)
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
+        loss = loss_at(step)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach())
+
+
+def bf16() -> bool:
+    """Whether this processor multiplies bf16 fast."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; gains, biases and the temperature do not."""
+    learned = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _keep(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log: Log) -> None:
+    """Writes the new state before the old one goes, so that there is a whole one at any moment."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | optimizer_tensors(optimizer)
+    folder = state / f"step-{log.step:08d}"
+    write_bundle(folder, tensors, {"log": vars(log)})
+    for old in state.iterdir():
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_up(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Log:
+    """The newest state, if there is one, put into network and optimizer."""
+    kept = sorted(state.glob("step-*/manifest.json"))
+    if not kept:
+        return Log()
+    tensors, documents = read_bundle(kept[-1].parent)
+    own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    fit_state(network, own, where=str(state))
+    restore_optimizer(optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
+    for parameter, kept_of in optimizer.state.items():  # the fused step takes memory as it lies: lay it alike
+        for name, value in kept_of.items():
+            if value.shape == parameter.shape:
+                kept_of[name] = torch.empty_like(parameter).copy_(value)
+    return Log(**documents["log"])
