@@ -169,9 +169,8 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
         steps.append(Stage("mutants", [*mutants, "--sample", "6"]))
     notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
     if notebooks:
-        steps.append(
-            Stage("notebooks", [*pytest, "--nbmake", "--nbmake-kernel=python3", "--durations=0", *notebooks])
-        )
+        options = ["--nbmake", "--nbmake-kernel=python3", "--nbmake-timeout=900", "--durations=0"]
+        steps.append(Stage("notebooks", [*pytest, *options, *notebooks]))
     if (ROOT / "tests/browser").is_dir():
         found = works(py, "-c", "import sys; from userlib.doctor import chromium; sys.exit(not chromium())")
         why_not = "" if found else "no Chromium or Chrome here; install one to run the browser tests"
