@@ -60,7 +60,7 @@ class Demo(W.VBox):  # type: ignore[misc]
 
     def __init__(self, render: Render, **controls: Any) -> None:
         self.render, self.controls = render, controls
-        self.picture = W.Image(format="png", layout=W.Layout(max_width="100%", object_fit="contain"))
+        self.picture = W.Image(format="png", layout=W.Layout(max_width="100%", align_self="flex-start"))
         self.caption = W.HTML()
         super().__init__([*controls.values(), self.picture, self.caption])
         for control in controls.values():
@@ -74,7 +74,7 @@ class Demo(W.VBox):  # type: ignore[misc]
         try:
             figure, sentence = self.render(**{name: one.value for name, one in self.controls.items()})
             self.picture.value = png(figure)
-            self.caption.value = f'<div style="max-width:46em">{html.escape(sentence)}</div>'
+            self.caption.value = f'<div style="max-width:46em;line-height:1.5">{html.escape(sentence)}</div>'
         except Exception:
             self.caption.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
             raise
