@@ -12,7 +12,8 @@ import torch
 
 from tests.data.copies import picture, write_backbone, write_clip, write_hub
 from userlib.data import tokens as module
-from userlib.data.extractors import make_extractor
+from userlib.data.backbones import as_tensor
+from userlib.data.extractors import Extractor, make_extractor
 from userlib.data.pictures import open_picture
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
@@ -50,6 +51,39 @@ def make_split(count=10, name="train", **options):
     )
 
 
+class Plain(Extractor):
+    """Tokens without a network, so that the cache alone is what a test costs: the means of four cells by 32
+    powers.
+    """
+
+    token_shape = (4, 96)
+    grid = (2, 2)
+    local = True
+
+    def describe(self):
+        return {"kind": self.spec}
+
+    def load(self):
+        pass
+
+    def skeleton(self):
+        raise NotImplementedError
+
+    def prepare(self, picture):
+        return as_tensor(picture)
+
+    def run(self, inputs):
+        cells = torch.nn.functional.adaptive_avg_pool2d(inputs.float() / 255, 2).flatten(2).transpose(1, 2)
+        return torch.cat([cells**k for k in range(1, 33)], dim=2), None
+
+
+def make_plain(spec, **options):
+    return Plain(spec, "cpu") if spec.startswith("plain") else make_extractor(spec, **options)
+
+
+PLAIN = "plain"
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return write_backbone(tmp_path_factory.mktemp("backbone"))
@@ -64,6 +98,7 @@ def clip(tmp_path_factory):
 def small_batches(monkeypatch):
     monkeypatch.setattr(module, "BATCH", 2)
     monkeypatch.setattr(module, "FLUSH", 4)
+    monkeypatch.setattr(module, "make_extractor", make_plain)
 
 
 def folders(cache):
@@ -80,22 +115,22 @@ def test_tokens_are_what_the_network_gives_one_picture_at_a_time(weights, cache)
     np.testing.assert_allclose(features.tokens, slow, rtol=2e-3, atol=2e-3)
 
 
-def test_made_once(weights, cache):
+def test_made_once(cache):
     first = make_split()
-    extract(first, tokens=NAME, token_weights=weights, progress=False)
+    extract(first, tokens=PLAIN, progress=False)
     assert sorted(first.pictures.asked) == list(range(10))
     again = make_split()
-    features = extract(again, tokens=NAME, token_weights=weights, progress=False)
+    features = extract(again, tokens=PLAIN, progress=False)
     assert again.pictures.asked == []
     assert isinstance(features.tokens, np.memmap)
     assert len(folders(cache)) == 1
 
 
-def test_whatever_changes_a_token_changes_the_key(weights, cache, tmp_path):
-    extract(make_split(), tokens=NAME, token_weights=weights, progress=False)
-    extract(make_split(9), tokens=NAME, token_weights=weights, progress=False)
-    extract(make_split(), tokens=NAME, token_weights=write_backbone(tmp_path, std=[128] * 3), progress=False)
-    extract(make_split(), tokens=NAME, token_weights=weights, mirrored=True, progress=False)
+def test_whatever_changes_a_token_changes_the_key(cache):
+    extract(make_split(), tokens=PLAIN, progress=False)
+    extract(make_split(9), tokens=PLAIN, progress=False)
+    extract(make_split(), tokens="plain other", progress=False)
+    extract(make_split(), tokens=PLAIN, mirrored=True, progress=False)
     assert len(folders(cache)) == 4
 
 
@@ -126,29 +161,29 @@ def test_tokens_and_guide_are_kept_apart(clip, weights, cache):
     assert len(folders(cache)) == 3
 
 
-def test_parts_of_a_split_share_its_tokens(weights, cache, tmp_path):
+def test_parts_of_a_split_share_its_tokens(cache, tmp_path):
     data = load_data(str(write_hub(tmp_path / "flickr")))
     held = data.hold_out("train", 2)
-    whole = extract(data.split("train"), tokens=NAME, token_weights=weights, progress=False)
+    whole = extract(data.split("train"), tokens=PLAIN, progress=False)
     made = folders(cache)
     for name in ("train", "select"):
         split = held.split(name)
-        features = extract(split, tokens=NAME, token_weights=weights, progress=False)
+        features = extract(split, tokens=PLAIN, progress=False)
         rows = [data.split("train").ids.index(i) for i in split.ids]
         np.testing.assert_array_equal(np.asarray(features.tokens), whole.tokens[rows])
     assert folders(cache) == made
 
 
 @pytest.mark.parametrize("broken", [0, 1, 5, 9])
-def test_an_unreadable_picture_is_named_and_the_rest_goes_on_later(weights, cache, broken):
+def test_an_unreadable_picture_is_named_and_the_rest_goes_on_later(cache, broken):
     split = make_split(broken=[broken])
     with pytest.raises(UserError, match=f"The picture number {broken} "):
-        extract(split, tokens=NAME, token_weights=weights, progress=False)
+        extract(split, tokens=PLAIN, progress=False)
     assert folders(cache)[0].suffix == ".partial"
     repaired = make_split()
-    features = extract(repaired, tokens=NAME, token_weights=weights, progress=False)
+    features = extract(repaired, tokens=PLAIN, progress=False)
     assert min(repaired.pictures.asked) == broken // 2 * 2
-    fresh = extract(make_split(), tokens=NAME, token_weights=weights, progress=False, cache=cache / "other")
+    fresh = extract(make_split(), tokens=PLAIN, progress=False, cache=cache / "other")
     np.testing.assert_array_equal(features.tokens, fresh.tokens)
 
 
@@ -165,21 +200,21 @@ def dying(self, i):
         os._exit(9)
     return real(self, i)
 type(split.pictures).__getitem__ = dying
-t.module.AHEAD = 0
-t.extract(split, tokens=t.NAME, token_weights=Path(sys.argv[2]), progress=False, workers=1)
+t.module.AHEAD, t.module.make_extractor = 0, t.make_plain
+t.extract(split, tokens=t.PLAIN, progress=False, workers=1)
 """
 
 
-def test_a_killed_process_leaves_what_it_had(weights, cache, request):
+def test_a_killed_process_leaves_what_it_had(cache, request):
     root = request.config.rootpath
-    done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(weights)], cwd=root, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=root, env=os.environ)
     assert done.returncode == 9
     partial = folders(cache)[0]
     assert json.loads((partial / "progress.json").read_text())["done"] == 8
     split = make_split()
-    features = extract(split, tokens=NAME, token_weights=weights, progress=False)
+    features = extract(split, tokens=PLAIN, progress=False)
     assert sorted(split.pictures.asked) == [8, 9]
-    fresh = extract(make_split(), tokens=NAME, token_weights=weights, progress=False, cache=cache / "other")
+    fresh = extract(make_split(), tokens=PLAIN, progress=False, cache=cache / "other")
     np.testing.assert_array_equal(features.tokens, fresh.tokens)
 
 
@@ -189,19 +224,19 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.data import test_tokens as t
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-t.module.BATCH, t.module.FLUSH = 2, 2
+t.module.BATCH, t.module.FLUSH, t.module.make_extractor = 2, 2, t.make_plain
 try:
-    t.extract(t.make_split(), tokens=t.NAME, token_weights=Path(sys.argv[2]), progress=False)
+    t.extract(t.make_split(), tokens=t.PLAIN, progress=False)
 except t.UserError as error:
     print("UserError:", error)
 """
 
 
-def test_a_full_disk_is_a_sentence_and_loses_nothing(weights, cache, request):
+def test_a_full_disk_is_a_sentence_and_loses_nothing(cache, request):
     """Ten pictures need 10 x 4 x 96 x 2 = 7,680 bytes, and a file may have 4,000."""
     root = request.config.rootpath
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(root), str(weights)],
+        [sys.executable, "-c", FULL, str(root)],
         cwd=root,
         env=os.environ,
         capture_output=True,
@@ -209,27 +244,27 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(weights, cache, request):
     )
     assert "UserError: No space left while writing" in done.stdout, done.stderr
     split = make_split()
-    features = extract(split, tokens=NAME, token_weights=weights, progress=False)
+    features = extract(split, tokens=PLAIN, progress=False)
     assert 0 < min(split.pictures.asked) < 6
-    fresh = extract(make_split(), tokens=NAME, token_weights=weights, progress=False, cache=cache / "other")
+    fresh = extract(make_split(), tokens=PLAIN, progress=False, cache=cache / "other")
     np.testing.assert_array_equal(features.tokens, fresh.tokens)
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_first_picture(weights, cache, monkeypatch):
+def test_a_disk_that_is_too_small_is_told_before_the_first_picture(cache, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage)
     split = make_split()
     with pytest.raises(UserError, match="No space left for the tokens"):
-        extract(split, tokens=NAME, token_weights=weights, progress=False)
+        extract(split, tokens=PLAIN, progress=False)
     assert split.pictures.asked == []
 
 
-def test_two_writers_wait_for_one_another(weights, cache):
+def test_two_writers_wait_for_one_another(cache):
     splits = [make_split(), make_split()]
     results = []
 
     def work(split):
-        results.append(extract(split, tokens=NAME, token_weights=weights, progress=False).tokens[:])
+        results.append(extract(split, tokens=PLAIN, progress=False).tokens[:])
 
     threads = [threading.Thread(target=work, args=(split,)) for split in splits]
     for thread in threads:
@@ -251,8 +286,8 @@ def damage(file, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "flip", "empty", "gone"])
-def test_a_damaged_cache_is_noticed(weights, cache, how):
-    extract(make_split(), tokens=NAME, token_weights=weights, progress=False)
+def test_a_damaged_cache_is_noticed(cache, how):
+    extract(make_split(), tokens=PLAIN, progress=False)
     file = folders(cache)[0] / "array.npy"
     if how == "empty":
         file.write_bytes(b"")
@@ -261,16 +296,16 @@ def test_a_damaged_cache_is_noticed(weights, cache, how):
     else:
         damage(file, how)
     with pytest.raises(UserError, match=r"array\.npy is damaged.*Delete the folder"):
-        extract(make_split(), tokens=NAME, token_weights=weights, progress=False)
+        extract(make_split(), tokens=PLAIN, progress=False)
 
 
-def test_the_checksum_is_counted_once(weights, cache, monkeypatch):
+def test_the_checksum_is_counted_once(cache, monkeypatch):
     from userlib.data import store
 
-    extract(make_split(), tokens=NAME, token_weights=weights, progress=False)
+    extract(make_split(), tokens=PLAIN, progress=False)
     counted = []
     monkeypatch.setattr(store, "sha256_file", lambda file: counted.append(file))
-    extract(make_split(), tokens=NAME, token_weights=weights, progress=False)
+    extract(make_split(), tokens=PLAIN, progress=False)
     assert counted == []
 
 
@@ -334,10 +369,10 @@ def test_rows_read_like_the_array_they_stand_for():
     np.testing.assert_array_equal(np.asarray(again.guide), base[[4, 0], 0])
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(weights, cache):
+def test_memory_does_not_grow_with_the_number_of_pictures(cache):
     """Pictures are decoded at most AHEAD + 1 batches before the network takes them."""
     split = make_split(40)
-    extractor = make_extractor(NAME, weights=weights)
+    extractor = make_plain(PLAIN)
     taken, most = 0, 0
     for inputs in module._prepared(split.pictures, extractor, range(40), mirror=False, workers=2):
         most = max(most, len(split.pictures.asked) - taken)
@@ -352,11 +387,9 @@ def test_memory_does_not_grow_with_the_number_of_pictures(weights, cache):
     [
         ("region-maxi", None, "no tokens called 'region-maxi'"),
         ("timm:", None, "no tokens called 'timm:'"),
-        (NAME, NAME, "gives no guide vector"),
+        (PLAIN, PLAIN, "gives no guide vector"),
     ],
 )
-def test_wrong_names_are_named(weights, cache, tokens, guide, message):
+def test_wrong_names_are_named(cache, tokens, guide, message):
     with pytest.raises(UserError, match=message):
-        extract(
-            make_split(), tokens=tokens, token_weights=weights if guide else None, guide=guide, progress=False
-        )
+        extract(make_split(), tokens=tokens, guide=guide, progress=False)
