@@ -64,6 +64,7 @@ class ModelConfig:
     word_skip: bool = False  # gru: each word's own vector beside its state
     word_vectors: str = "random"  # gru: where they start; random | ppmi (data/wordvectors.py)
     word_dropout: float = 0.0  # of numbers in the word vectors, gru alone
+    text_dropout: float = 0.0  # of numbers in the word states, before their projection
     text_enhancement: str = "none"  # none | sge, on words
     text_pooling: str = "gpo"
     embed_dropout: float = 0.0  # of numbers in the pooled vectors, before they get unit length
@@ -156,7 +157,7 @@ def check(config: Config) -> None:
         )
     if isinstance(model.strength, str):
         _one_of("strength", model.strength, ("learned",))
-    for name in ("guide_dropout", "region_dropout", "word_dropout", "embed_dropout"):
+    for name in ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout"):
         _between(name, getattr(model, name), 0.0, 0.95)
     for name in ("word_drop", "region_drop"):
         _between(name, getattr(training, name), 0.0, 0.95)
@@ -344,11 +345,13 @@ def _presets() -> dict[str, Config]:
                 pooling="mean",
                 text_width=256,
                 word_vectors="ppmi",
+                word_skip=True,
                 word_dropout=0.3,
+                text_dropout=0.3,
                 text_pooling="mean",
                 embed_dropout=0.1,
             ),
-            objective=ObjectiveConfig(mu=30.0, gamma=0.3, loss_weight=4.0),
+            objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
             training=TrainingConfig(
                 epochs=8, lr=3e-3, warmup=0.1, word_drop=0.3, region_drop=0.2, averaged=True
             ),

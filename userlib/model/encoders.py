@@ -229,6 +229,7 @@ class TextEncoder(nn.Module):
         self.frozen = config.freeze_text
         if self.frozen:
             self.states.requires_grad_(False)
+        self.dropout = nn.Dropout(config.text_dropout)
         self.linear = nn.Linear(self.states.width, config.embed)
         self.enhancement = Enhancement(config.text_enhancement, config.embed, dropout=config.guide_dropout)
         self.pooling = make_pooling(config.text_pooling)
@@ -236,7 +237,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
-        vectors = self.enhancement(self.linear(self.states(words, mask)), mask)
+        vectors = self.enhancement(self.linear(self.dropout(self.states(words, mask))), mask)
         return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
 
     def start_words(self, train: PairData) -> None:
