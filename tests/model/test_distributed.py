@@ -54,4 +54,7 @@ def test_gather_gradient_equals_one_process(ranks, alone):
 def test_gathered_rows_are_in_rank_order(ranks):
     for rank in ranks:
         assert rank["gathered"].flatten().tolist() == [0, 0, 1, 1]
-    assert ranks[0]["gradient"].tolist() == [2, 4] and ranks[1]["gradient"].tolist() == [6, 8]  # times 2 ranks
+    assert ranks[0]["gradient"].tolist() == [2, 4] and ranks[1]["gradient"].tolist() == [
+        6,
+        8,
+    ]  # times 2 ranks

@@ -10,7 +10,9 @@ from userlib.errors import UserError
 from userlib.model.encoders import ImageEncoder, TextEncoder
 
 TEXTS = {
+    "bag": {"text": "bag"},
     "gru": {},
+    "gru with skip": {"word_skip": True},
     "bert": {"text": "bert", "text_width": 8, "text_layers": 2, "text_heads": 2},
     "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
 }
@@ -46,6 +48,29 @@ def test_gru_states_are_the_mean_of_two_directions():
     for words, keep, row in zip(batch.words, batch.word_mask, states, strict=True):
         vectors = [p["embedding.weight"][w] for w in words[keep]]
         torch.testing.assert_close(row[keep], torch.stack(plain.bigru(vectors, plain.sub(p, "gru"))))
+
+
+def test_a_bag_has_no_order_and_a_gru_has():
+    batch = make_batch(small(), [0, 1], full=True)
+    for config, same in ((small(text="bag"), True), (small(), False), (small(word_skip=True), False)):
+        encoder = shake(TextEncoder(config)).eval()
+        found = encoder(batch.words, batch.word_mask), encoder(batch.words.flip(1), batch.word_mask)
+        assert torch.allclose(*found, atol=1e-5) is same
+
+
+def test_a_skip_keeps_the_words_own_vectors():
+    config, batch = small(word_skip=True), make_batch(small(), [0, 1])
+    encoder = TextEncoder(config).eval()
+    states = encoder.states(batch.words, batch.word_mask)
+    assert states.shape[-1] == config.text_width + config.word_width == encoder.linear.in_features
+    assert torch.equal(states[..., config.text_width :], encoder.states.embedding(batch.words))
+
+
+def test_clip_weights_load_by_name(tiny_clip):  # noqa: F811
+    encoder = TextEncoder(small(**TEXTS["clip"]))
+    before = encoder.states.clip.token_embedding.weight.clone()
+    encoder.load_text("tiny")
+    assert not torch.equal(before, encoder.states.clip.token_embedding.weight)
 
 
 def test_sge_on_words_moves_them():

@@ -27,6 +27,8 @@ MODELS = {
     **{f"pooling {kind}": {"pooling": kind, "text_pooling": kind} for kind in ("mean", "max", "gpo")},
     "norm batch": {"norm": "batch", "enhancement": "sge+cge", "strength": 1.0},
     "controls": {"add_guide": True, "region_scaling": "standard", "text_enhancement": "sge"},
+    "bag of words": {"text": "bag"},
+    "words beside the GRU": {"word_skip": True},
     "bert": BERT,
     "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
     "no queue": {"queue_size": None},
@@ -45,6 +47,7 @@ def tiny_clip(monkeypatch):
         return CLIP(**TINY_CLIP)
 
     monkeypatch.setattr(clip, "bare_clip", build)
+    monkeypatch.setattr(clip, "load_clip", lambda name: (build(name), None))
 
 
 MASKED = ("enhancement sge+cge", "pooling mean", "pooling max", "pooling gpo")

@@ -15,7 +15,11 @@ from userlib.data.captions import Batch
 from userlib.errors import UserError
 from userlib.model.user import USER, gather
 
-IDS = [[0, 1, 2, 3, 1, 0], [4, 5, 0, 6, 7, 4], [8, 2, 9, 8, 10, 11]]  # one picture on both ranks, and earlier ones
+IDS = [
+    [0, 1, 2, 3, 1, 0],
+    [4, 5, 0, 6, 7, 4],
+    [8, 2, 9, 8, 10, 11],
+]  # one picture on both ranks, and earlier ones
 RATE = 0.05
 
 

@@ -1,0 +1,193 @@
+"""Configurations: their JSON, the presets, and an error for every setting without a meaning."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from userlib.__main__ import config_of, main, merge, parser
+from userlib.config import (
+    PRESETS,
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    TrainingConfig,
+    from_json,
+    preset,
+    to_json,
+)
+from userlib.errors import UserError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_brings_a_preset_back(name):
+    config = preset(name)
+    assert from_json(Config, json.loads(json.dumps(to_json(config)))) == config
+
+
+@given(
+    st.builds(
+        ModelConfig,
+        embed=st.integers(2, 64),
+        strength=st.one_of(st.just("learned"), st.floats(0, 10)),
+        queue_size=st.one_of(st.none(), st.integers(0, 9)),
+        momentum=st.one_of(st.none(), st.floats(0, 1)),
+        pooling=st.sampled_from(["mean", "max", "gpo"]),
+    ),
+    st.one_of(st.none(), st.dictionaries(st.text(max_size=5), st.integers(1, 9), max_size=2)),
+)
+def test_json_brings_any_configuration_back(model, sizes):
+    config = Config(model=model, data=DataConfig(sizes=sizes))
+    assert from_json(Config, json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_what_is_left_out_has_its_default():
+    assert from_json(Config, {"model": {"embed": 8}}) == Config(model=ModelConfig(embed=8))
+    assert from_json(Config, {}) == Config()
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ({"modle": {}}, "unknown key 'modle'; known are data, model, objective, training"),
+        ({"model": {"embd": 8}}, "model has the unknown key 'embd'"),
+        ({"model": {"embed": "8"}}, "'embed' in the model is '8'"),
+        ({"model": {"embed": 8.0}}, "'embed' in the model is 8.0"),
+        ({"model": {"embed": True}}, "'embed' in the model is True"),
+        ({"model": {"embed": None}}, "'embed' in the model is None"),
+        ({"model": {"queue_size": "none"}}, "'queue_size' in the model is 'none'"),
+        ({"training": {"lr": "fast"}}, "'lr' in the training is 'fast'"),
+        ({"training": {"averaged": 1}}, "'averaged' in the training is 1"),
+        ({"data": {"sizes": {"train": 0}}}, "'sizes' in the data"),
+        ({"data": {"sizes": [5]}}, "'sizes' in the data"),
+        ({"model": []}, "the model is a list; it must be a JSON object"),
+        ([], "the configuration is a list"),
+    ],
+)
+def test_wrong_json_is_an_error_that_names_the_key(values, said):
+    with pytest.raises(UserError) as error:
+        from_json(Config, values)
+    assert said in str(error.value)
+
+
+WRONG = [
+    *(("model", {name: "other"}, f"{name} is 'other'; it must be one of") for name in
+      ("enhancement", "norm", "pooling", "text_pooling", "text", "text_enhancement", "strength",
+       "region_scaling", "word_vectors")),
+    ("objective", {"name": "other"}, "objective is 'other'"),
+    ("training", {"schedule": "other"}, "schedule is 'other'"),
+    ("training", {"precision": "fp16"}, "precision is 'fp16'"),
+    ("model", {"queue_size": -1}, "queue_size is -1; it must be none (no queue) or a whole number from 0 up"),
+    *(("model", {name: 1.5}, f"{name} is 1.5") for name in
+      ("guide_dropout", "region_dropout", "word_dropout", "embed_dropout", "momentum")),
+    ("model", {"momentum": -0.1}, "momentum is -0.1"),
+    ("model", {"momentum": float("nan")}, "momentum is nan"),
+    *(("model", {name: 1}, f"{name} is 1; it must be a whole number from 2 up") for name in
+      ("embed", "text_width", "word_width")),
+    *(("model", {name: 0}, f"{name} is 0; it must be a whole number from 1 up") for name in
+      ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
+    ("model", {"sharpness": -1.0}, "sharpness is -1.0"),
+    ("model", {"strength": -1.0}, "strength is -1.0"),
+    ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
+    ("model", {"text": "clip"}, "text is 'clip' and text_model is not set"),
+    ("model", {"text": "bert", "text_width": 12, "word_vectors": "ppmi"}, "word_vectors is 'ppmi'"),
+    ("model", {"enhancement": "cge"}, "enhancement 'cge' needs a guide vector; give --guide"),
+    ("model", {"add_guide": True}, "needs a guide vector"),
+    ("data", {"min_count": 0}, "min_count is 0"),
+    ("data", {"select": "train:x"}, "select is 'train:x'"),
+    ("data", {"select": "train:0"}, "select is 'train:0'"),
+    ("data", {"select": "train:"}, "select is 'train:'"),
+    ("data", {"select": ""}, "select is ''"),
+    ("data", {"select": "val", "report": "val"}, "the report would be on 'val', the split that selection uses"),
+    ("data", {"select": "train:5", "report": "select"}, "the report would be on 'select'"),
+    *(("objective", {name: 0.0}, f"{name} is 0.0; it must be above 0") for name in ("mu", "temperature")),
+    *(("objective", {name: -1.0}, f"{name} is -1.0") for name in ("gamma", "margin", "loss_weight")),
+    *(("training", {name: 0.0}, f"{name} is 0.0") for name in ("lr", "clip", "evaluate_every")),
+    ("training", {"lr": float("nan")}, "lr is nan"),
+    *(("training", {name: -0.1}, f"{name} is -0.1") for name in
+      ("word_drop", "region_drop", "warmup", "step_at", "weight_decay", "text_lr")),
+    ("training", {"batch": 1}, "batch is 1; it must be at least 2"),
+    ("training", {"steps": 0}, "steps is 0"),
+    ("training", {"epochs": 0}, "epochs is 0"),
+    ("training", {"seed": -1}, "seed is -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part, changes, said", WRONG, ids=lambda v: str(v) if isinstance(v, dict) else None)
+def test_a_setting_without_a_meaning_is_an_error_that_names_it(part, changes, said):
+    config = Config()
+    with pytest.raises(UserError) as error:
+        replace(config, **{part: replace(getattr(config, part), **changes)})
+    assert said in str(error.value)
+
+
+def test_averaged_needs_momentum_encoders():
+    with pytest.raises(UserError, match="averaged evaluates the momentum encoders"):
+        Config(model=ModelConfig(queue_size=None), training=TrainingConfig(averaged=True))
+    Config(model=ModelConfig(queue_size=0), training=TrainingConfig(averaged=True))
+
+
+def test_the_paper_presets_are_the_papers():
+    flickr, coco = preset("paper-flickr30k"), preset("paper-coco")
+    assert (flickr.model.queue_size, coco.model.queue_size) == (2048, 4096)
+    assert (flickr.objective.loss_weight, coco.objective.loss_weight) == (20.0, 1.0)
+    assert (flickr.training.epochs, coco.training.epochs) == (20, 25)
+    assert flickr.training.epochs * flickr.training.step_at == 10
+    assert coco.training.epochs * coco.training.step_at == 15
+    for config in (flickr, coco):
+        model, training, objective = config.model, config.training, config.objective
+        assert (model.enhancement, model.norm, model.strength, model.sharpness) == ("sge", "batch", 1.0, 1.0)
+        assert (model.embed, model.token_width, model.regions, model.momentum) == (1024, 2048, 36, 0.999)
+        assert (training.batch, training.lr, training.lr * training.text_lr) == (128, 5e-4, 5e-5)
+        assert (training.clip, training.weight_decay, training.warmup) == (2.0, 1e-4, 0.0)
+        assert (objective.mu, objective.gamma, objective.live) == (90.0, 0.5, False)
+    assert ObjectiveConfig().live and preset("scenes").objective.live
+    with pytest.raises(UserError, match="preset is 'paper'.*paper-flickr30k, paper-coco"):
+        preset("paper")
+
+
+def flags(*words):
+    return config_of(parser().parse_args(["train", *words]))
+
+
+def test_flags_over_the_file_over_the_preset(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text('{"training": {"lr": 0.5, "batch": 4}, "model": {"embed": 8}}')
+    config = flags(
+        "--config", str(file), "--batch", "6", "--set", "model.pooling=max", "--set", "training.clip=1"
+    )
+    assert (config.training.lr, config.training.batch, config.model.embed) == (0.5, 6, 8)
+    assert config.model.pooling == "max" and config.training.clip == 1
+    assert config.objective == preset("scenes").objective
+
+
+@pytest.mark.parametrize("word", ["--queue-size", "--queue"])
+def test_the_queue_size_of_the_command_line(word):
+    assert flags(word, "none").model.queue_size is None
+    assert flags(f"{word}=0").model.queue_size == 0
+    assert flags(word, "37").model.queue_size == 37
+    assert flags().model.queue_size == preset("scenes").model.queue_size
+    for wrong in ("-3", "many", "1.5", "", "²"):
+        with pytest.raises(SystemExit) as error:
+            flags(f"{word}={wrong}")
+        assert error.value.code == 2
+
+
+@pytest.mark.parametrize("setting", ["mu=3", "objective.mu", "objectives.mu=3", "objective.nu=3"])
+def test_a_setting_that_is_not_understood(setting, capsys):
+    assert main(["train", "--set", setting]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_file_that_is_no_object(tmp_path, capsys):
+    for text in ("[1]", '{"model": 3}', '{"other": {}}', "{", '"x"'):
+        file = tmp_path / "c.json"
+        file.write_text(text)
+        assert main(["train", "--config", str(file)]) == 2
+        found = capsys.readouterr().err
+        assert found.startswith("error: ") and str(file) in found
+    with pytest.raises(UserError, match="a list"):
+        merge(Config(), [], where="file")

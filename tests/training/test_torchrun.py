@@ -1,0 +1,58 @@
+"""The command line under torchrun: two processes on this machine's CPU, over gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.copies import write_backbone, write_hub
+from tests.reference.runs import run_config, words
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTS = {"train": 10, "val": 6, "test": 5}
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """A configuration for a small Parquet data set and a small network for its tokens."""
+    config = run_config(write_hub(tmp_path / "data", COUNTS), steps=4, data={"report": "test"})
+    weights = write_backbone(tmp_path / "network")
+    return replace(config, data=replace(config.data, tokens="timm:test_resnet", token_weights=str(weights)))
+
+
+def torchrun(module: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", module]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)}
+    command = [sys.executable, *launch, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False
+    )
+
+
+def test_two_processes_train_and_hold_the_same_queues(parquet, tmp_path, cache):
+    out = tmp_path / "run"
+    arguments = ["none", "0", *words(parquet, tmp_path / "c.json", out)]
+    done = torchrun("tests.reference.runs", arguments, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert set(first) >= {"images", "texts", "ids", "pointer"}
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert int(first["written"]) == 4 * 8 and (first["ids"] >= 0).all()  # both ranks' keys
+    result = json.loads((out / "result.json").read_text())
+    assert result["finished"] and result["report"]["split"] == "test"
+    assert json.loads(done.stdout)["steps"] == 4  # one rank alone speaks
+
+
+def test_batch_norm_is_refused_on_several_cpu_processes(parquet, tmp_path, cache):
+    config = replace(parquet, model=replace(parquet.model, norm="batch"))
+    done = torchrun("userlib", words(config, tmp_path / "c.json", tmp_path / "run"), tmp_path)
+    assert done.returncode != 0
+    assert "error: norm is batch and 2 processes run on CPU" in done.stderr
+    assert "Traceback" not in done.stderr.split("ChildFailedError")[0].split("torch/distributed")[0]
+    assert not (tmp_path / "run" / "run.json").exists()
