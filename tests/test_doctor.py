@@ -71,7 +71,7 @@ def test_a_package_below_its_bound_is_named(monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0" if name == "torch" else version(name))
     bad = only([check for check in doctor.check_packages() if check.state == "fail"])
     assert bad.name == "torch"
-    assert bad.found == "1.0, but >=2.6 is needed"
+    assert bad.found == "1.0, but >=2.9 is needed"
     assert bad.remedy == 'pip install "torch>=2.6"'
 
 
