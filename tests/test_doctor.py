@@ -72,7 +72,7 @@ def test_a_package_below_its_bound_is_named(monkeypatch):
     bad = only([check for check in doctor.check_packages() if check.state == "fail"])
     assert bad.name == "torch"
     assert bad.found == "1.0, but >=2.9 is needed"
-    assert bad.remedy == 'pip install "torch>=2.6"'
+    assert bad.remedy == 'pip install "torch>=2.9"'
 
 
 @pytest.mark.parametrize("missing, state", [("timm", "fail"), ("voila", "skip")])
