@@ -12,6 +12,8 @@ from userlib.files import sha256_file, write_folder_beside, write_json
 from userlib.pretraining.loop import Log
 from userlib.provenance import code_version, provenance
 
+HASHED = 1000  # scenes whose hash stands for the world
+
 
 def check_out(out: Path) -> None:
     """Raises UserError where `out` holds something else than an earlier result: writing would delete it.
@@ -49,7 +51,7 @@ def write_asset(
         "config": dict(config),
         "world": {
             "split": split,
-            "hash of the first 1,000": world_hash(split, 1000, 0),
+            f"hash of the first {HASHED:,}": world_hash(split, HASHED, 0),
             **library_versions(),
         },
         "seconds": round(log.seconds),

@@ -171,7 +171,7 @@ def pretrain_clip(
         ),
         Schedule(steps=config.steps, lr=config.lr, weight_decay=config.weight_decay),
         judge=partial(zero_shot, learner, tokenizer, held),
-        judgements=min(config.steps, 5),
+        judgements=min(config.steps, 3),
         state=state,
         what="clip-mini",
         show=show,
