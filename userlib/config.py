@@ -26,6 +26,9 @@ class DataConfig:
     """What comes in."""
 
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
+    pictures: str | None = (
+        None  # the pictures' own folder, for SCAN's features and annotations kept elsewhere
+    )
     sizes: Mapping[str, int] | None = None  # the first n pictures of a split, such as {"train": 1000}
     # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"

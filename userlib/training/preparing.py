@@ -55,7 +55,11 @@ def splits_of(config: Config) -> RetrievalData:
     """The run's data with the selection slice held out: RetrievalData with train, the split to select on and
     the rest.
     """
-    data = load_data(config.data.data, sizes=config.data.sizes)
+    data = load_data(
+        config.data.data,
+        sizes=config.data.sizes,
+        pictures=Path(config.data.pictures) if config.data.pictures else None,
+    )
     name, _, count = config.data.select.partition(":")
     if count:
         data = data.hold_out(name, int(count), seed=0)
