@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     _common(train)
     train.add_argument("--data", help="scenes, a folder, or a hub name such as owner/name")
     train.add_argument(
+        "--pictures", metavar="DIR", help="the pictures' folder, where --data is features or annotations"
+    )
+    train.add_argument(
         "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
     )
     train.add_argument(
@@ -160,7 +163,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
         config = merge(config, read_json(Path(arguments.config)), where=f"file {arguments.config}")
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
     flags = {
-        "data": ("data", "tokens", "token_weights", "guide", "select", "report"),
+        "data": ("data", "pictures", "tokens", "token_weights", "guide", "select", "report"),
         "model": ("enhancement",),
         "training": ("steps", "epochs", "batch", "seed"),
     }
