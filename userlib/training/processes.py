@@ -1,5 +1,6 @@
 """One process or many: the device and the share of each, and what all of them decide together."""
 
+import os
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,15 @@ def make_accelerator(config: Config) -> "Accelerator":
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False, find_unused_parameters=config.model.text == "clip"
     )
-    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
+    # Accelerate joins processes that a launcher started on CPUs only where it is told that they are CPUs.
+    on_cpus = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=on_cpus, mixed_precision="no", kwargs_handlers=[ddp])
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise UserError(
+            f"{started} processes were started and {accelerator.num_processes} found each other; each would "
+            "train alone. Start them with torchrun, or start one process."
+        )
     if accelerator.num_processes > 1:
         if config.model.norm == "batch" and accelerator.device.type == "cpu":
             raise UserError(
