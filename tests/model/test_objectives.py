@@ -40,6 +40,9 @@ def test_uto_half_precision():
         low = scores.to(kind)
         found = batch_loss(UTO, low, ids)
         assert found.dtype == torch.float32
+        part, wanted = (push(x, None, mu=90.0, gamma=0.5) for x in (low, low.float()))
+        assert part.dtype == torch.float32
+        assert torch.equal(part, wanted)
         assert float(found) == pytest.approx(float(batch_loss(UTO, low.float(), ids)), abs=1e-3)
     steep = push(torch.ones(2, 5), None, mu=200.0, gamma=0.0)
     assert torch.isfinite(steep).all()

@@ -55,7 +55,9 @@ def run_config(folder: Path, *, data=None, model=None, objective=None, **trainin
     """A run of 12 steps on that data, evaluated every 3, all of the model in it."""
     whole = Config(
         data=DataConfig(data=str(folder), tokens="precomputed", report="test"),
-        model=ModelConfig(embed=16, enhancement="sge", text_width=16, word_width=8, queue_size=20),
+        model=ModelConfig(
+            embed=16, enhancement="sge", text_width=16, word_width=8, queue_size=20, momentum=0.9
+        ),
         objective=ObjectiveConfig(mu=20.0, gamma=0.3),
         training=TrainingConfig(
             steps=12, batch=8, lr=3e-3, evaluate_every=0.1, precision="fp32", region_drop=0.1, warmup=0.25

@@ -120,9 +120,10 @@ def test_steps_of_a_run():
 
 
 def test_prepare_leaves_nothing_open(folder):
-    config = prepare(run_config(folder, data={"select": "train:10"}), progress=False).config
+    open_ = run_config(folder, data={"select": "train:10"}, model={"momentum": None}, steps=40)
+    config = prepare(open_, progress=False).config
     assert (config.model.regions, config.model.token_width, config.model.guide_width) == (4, 12, None)
-    assert config.model.momentum == 0.0  # 12 steps: max(0, 1 - 20 / 12)
+    assert config.model.momentum == 0.5  # 40 steps: max(0, 1 - 20 / 40)
     assert config.model.vocab_size and config.training.precision == "fp32"
     kept = prepare(run_config(folder, model={"momentum": 0.7}), progress=False).config
     assert kept.model.momentum == 0.7
