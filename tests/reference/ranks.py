@@ -3,6 +3,7 @@
 Called by tests/model/test_distributed.py through torch.multiprocessing.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -61,7 +62,13 @@ def train(model: USER, wrapped: torch.nn.Module, rank: int, ranks: int) -> dict:
 
 def work(rank: int, ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=ranks,
+        timeout=timedelta(seconds=60),
+    )
     model = make_model()
     found = train(model, DistributedDataParallel(model, broadcast_buffers=False), rank, ranks)
     try:
