@@ -14,7 +14,7 @@
 # %%
 import numpy as np
 
-from userlib.course import Demo, check, compare, predict, show, slider, start, twin
+from userlib.course import Demo, check, compare, predict, show, show_table, slider, start, twin
 from userlib.course import recall as draw
 from userlib.course.plots import heat_map, intervals, pictures
 
@@ -180,7 +180,6 @@ from userlib.evaluation import (
     ranks_from_scores,
     recalls,
     recalls_many,
-    table,
 )
 
 library = ranks_from_scores(trial, owners)
@@ -360,7 +359,7 @@ compare("recall_width", high - low, unit="points")
 moved = captions + 0.007 * images[owner]  # the same captions, each a hair nearer to its picture
 moved /= np.linalg.norm(moved, axis=1, keepdims=True)
 second = ranks(images, moved, owner)
-print(table({"first": bootstrap(found), "second": bootstrap(second)}))
+show_table({"first": bootstrap(found), "second": bootstrap(second)})
 
 same = paired(second, found)["t2i_r1"]
 halves = [(one["t2i_r1"].high - one["t2i_r1"].low) / 2 for one in (bootstrap(found), bootstrap(second))]
@@ -459,8 +458,8 @@ by_words = ranks(images, captions, query_of)
 chance = np.random.default_rng(0).normal(size=(N, 64)), np.random.default_rng(1).normal(size=(4 * N, 64))
 halves = {half: np.array([world.half(i) == half for i in range(N)]) for half in ("seen", "new pairs")}
 rows = {"chance": bootstrap(ranks(*chance, query_of)), "shared words": bootstrap(by_words)}
-rows |= {f"  {half}": bootstrap(by_words, pictures=mask) for half, mask in halves.items()}
-print(table(rows))
+rows |= {f"words, {half}": bootstrap(by_words, pictures=mask) for half, mask in halves.items()}
+show_table(rows)
 
 # %% [markdown]
 # ## Was it a mistake? Many right answers
@@ -491,7 +490,8 @@ show(
 # %%
 every = recalls_many(images, captions, query_of, truth)
 gain = paired(every.ranks, by_words)
-print(table({"one right": bootstrap(by_words), "all true": bootstrap(every.ranks), "gain": gain}))
+show_table({"one right": bootstrap(by_words), "all true": bootstrap(every.ranks)})
+show_table({"gain": gain})
 show(
     *intervals(
         {"i2t R@1": gain["i2t_r1"], "t2i R@1": gain["t2i_r1"], "t2i R@10": gain["t2i_r10"]},

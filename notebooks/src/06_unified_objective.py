@@ -17,7 +17,7 @@ import math
 import torch
 
 from userlib.config import ObjectiveConfig
-from userlib.course import Demo, check, compare, predict, show, slider, start, twin
+from userlib.course import Demo, check, compare, predict, show, show_table, slider, start, twin
 from userlib.course import objective as draw
 from userlib.course.plots import heat_map
 from userlib.model.objectives import batch_loss, hinge, infonce, pull, push
@@ -337,6 +337,8 @@ def train_tiny(live, seed, steps=200, B=48):
 
 
 curves, begins = {"exact": [], "live": []}, []
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # such small matrices are faster on one core
 with Progress(24, "training twelve seeds twice") as bar:
     for seed in range(12):
         for form in curves:
@@ -344,6 +346,7 @@ with Progress(24, "training twelve seeds twice") as bar:
             curves[form].append(found)
             begins += [begin] if form == "exact" else []
             bar.step()
+torch.set_num_threads(threads)
 curves = {form: torch.tensor(runs).numpy() for form, runs in curves.items()}
 
 # %%
@@ -417,10 +420,10 @@ predict(
 # %%
 from userlib.course import course_config, expect_trained, variant
 from userlib.course.plots import intervals
-from userlib.evaluation import bootstrap, embed, paired, ranks, table
+from userlib.evaluation import bootstrap, embed, paired, ranks
 from userlib.training import fit, prepare
 
-steps = min(profile.steps, 400)
+steps = min(profile.steps, 200)
 prepared = prepare(course_config(enhancement="none", queue_size=None, steps=steps))
 print(f"{3 * profile.seeds} trainings of {steps} steps")
 
@@ -438,7 +441,7 @@ rows = {}
 for name, runs in found.items():
     rows[f"{name}, seen"] = bootstrap(runs, pictures=groups)
     rows[f"{name}, new"] = bootstrap(runs, pictures=~groups)
-print(table(rows))
+show_table(rows)
 
 base = found["hinge, sum"]
 apart = {f"{name} - hinge": paired(found[name], base)["rsum"] for name in ("UTO", "InfoNCE")}

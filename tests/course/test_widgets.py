@@ -1,6 +1,7 @@
 """Demos, predictions and profiles: they draw, keep, compare and refuse as they say."""
 
 import ipywidgets as W
+import numpy as np
 import pytest
 
 from userlib.config import preset
@@ -14,6 +15,7 @@ from userlib.course import (
     predict,
     profile,
     show,
+    show_table,
     slider,
     start,
     twin,
@@ -22,7 +24,7 @@ from userlib.course import (
 from userlib.course.plots import new_figure
 from userlib.course.predictions import kept, store
 from userlib.errors import UserError
-from userlib.evaluation import Interval
+from userlib.evaluation import Interval, Ranks, bootstrap
 
 
 def render(a, b="x"):
@@ -69,6 +71,15 @@ def test_show_gives_the_sentence_twice(monkeypatch):
     given.clear()
     twin(render, a=2, b="z")
     assert given[0][0]["text/plain"] == "The demo at a = 2, b = z. a is 2 & b is z"
+
+
+def test_a_table_is_shown_in_two_forms(monkeypatch):
+    given = []
+    monkeypatch.setattr("IPython.display.display", lambda *what, **how: given.append(what[0]))
+    found = Ranks(i2t=np.array([1, 2]), t2i=np.array([1, 2]), image_of=np.array([0, 1]))
+    show_table({"mine": bootstrap(found)})
+    assert given[0]["text/markdown"].splitlines()[2].startswith("| mine | 50.0 [0.0, 100.0] |")
+    assert "mine" in given[0]["text/plain"]
 
 
 def test_a_prediction_is_kept_and_set_beside_the_measurement(cache):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from userlib.evaluation import Interval
+from userlib.evaluation import Interval, table
 
 COLOURS = {
     "blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "orange": "#E69F00",
@@ -65,6 +65,13 @@ def show(figure: Figure, sentence: str) -> None:
     display(bundle, raw=True, metadata={"image/png": {"alt": sentence}})
     below = HTML(f'<p style="max-width:46em"><i>{html.escape(sentence)}</i></p>')
     display(below, metadata={"sentence": sentence})
+
+
+def show_table(rows: Mapping[str, Mapping[str, Interval]]) -> None:
+    """Display results of `bootstrap` or `paired`, one a row, as a table that fits a narrow page."""
+    from IPython.display import display
+
+    display({"text/markdown": table(rows, markdown=True), "text/plain": table(rows)}, raw=True)
 
 
 def heat_map(

@@ -45,7 +45,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "fast": Profile(
             name="fast",
             sizes=MappingProxyType({"train": 1_000, "val": 200, "test": 500}),
-            steps=80,
+            steps=60,
             seconds=20,
             seeds=1,
         ),
