@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a gradient is | about 2 minutes in the fast profile, 8 in the full | 1.6 GB |
+# | [01_recall](01_recall.ipynb); what a gradient is | 2 minutes in the fast profile, 11 in the full | 1.8 GB |
 
 # %%
 import math
