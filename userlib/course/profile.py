@@ -49,8 +49,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             seconds=20,
             seeds=1,
         ),
-        "full": Profile(name="full", sizes=WHOLE, steps=1_500, seconds=360, seeds=3),
-        "study": Profile(name="study", sizes=WHOLE, steps=400, seconds=60, seeds=3),
+        "full": Profile(name="full", sizes=WHOLE, steps=1_000, seconds=360, seeds=3),
+        "study": Profile(name="study", sizes=WHOLE, steps=170, seconds=60, seeds=3),
     }
 )
 
