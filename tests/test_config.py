@@ -82,7 +82,7 @@ WRONG = [
     ("training", {"precision": "fp16"}, "precision is 'fp16'"),
     ("model", {"queue_size": -1}, "queue_size is -1; it must be none (no queue) or a whole number from 0 up"),
     *(("model", {name: 1.5}, f"{name} is 1.5") for name in
-      ("guide_dropout", "region_dropout", "word_dropout", "embed_dropout", "momentum")),
+      ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout", "momentum")),
     ("model", {"momentum": -0.1}, "momentum is -0.1"),
     ("model", {"momentum": float("nan")}, "momentum is nan"),
     *(("model", {name: 1}, f"{name} is 1; it must be a whole number from 2 up") for name in
@@ -94,6 +94,8 @@ WRONG = [
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
     ("model", {"text": "clip"}, "text is 'clip' and text_model is not set"),
     ("model", {"text": "bert", "text_width": 12, "word_vectors": "ppmi"}, "word_vectors is 'ppmi'"),
+    ("model", {"text": "bag", "word_skip": True}, "word_skip is true and text 'bag'"),
+    ("model", {"text": "bert", "text_width": 12, "word_dropout": 0.1}, "Use text_dropout"),
     ("model", {"enhancement": "cge"}, "enhancement 'cge' needs a guide vector; give --guide"),
     ("model", {"add_guide": True}, "needs a guide vector"),
     ("data", {"min_count": 0}, "min_count is 0"),

@@ -98,13 +98,13 @@ def parser() -> argparse.ArgumentParser:
         description="Index a folder of pictures (or a data set) and find the pictures for a sentence.",
         epilog='example: python -m userlib search --checkpoint runs/first --query "two dogs on a beach"',
     )
-    _common(search)
+    search.add_argument("--json", action="store_true", help="print JSON for machines")
     search.add_argument("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     search.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
     search.add_argument(
-        "--data", help="a folder of pictures or a data set; default: the test pictures it was trained beside"
+        "--data", help="a folder of pictures or a data set; default: the data that it was trained on"
     )
-    search.add_argument("--split", default="test", help="which pictures of a data set (default: test)")
+    search.add_argument("--split", help="which pictures of a data set (default: test, or the first there is)")
     search.add_argument("--query", required=True, help="the sentence")
     search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
     search.add_argument(
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
 def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
     command.add_argument("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
-    command.add_argument("--seed", type=int, help="the seed of all random draws")
+    command.add_argument("--seed", type=int, help="the seed of all random draws, of intervals too")
     command.add_argument("--out", metavar="DIR", help="where results are written")
     command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")
 
@@ -155,9 +155,9 @@ def merge(base: Config, changes: Any, *, where: str) -> Config:
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """The preset, then the file, then the flags."""
-    config = preset(arguments.preset)
-    if arguments.config:
+    """The preset, then the file, then the flags; commands without them have the defaults."""
+    config = preset(getattr(arguments, "preset", "scenes"))
+    if getattr(arguments, "config", None):
         from userlib.files import read_json
 
         config = merge(config, read_json(Path(arguments.config)), where=f"file {arguments.config}")

@@ -60,10 +60,11 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
         f"{prepared.select.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.",
     )
     if prepared.report is not None:
+        seed = resolved.training.seed
         images, captions = embed(run.encoders, prepared.report)
         found = ranks(images, captions, prepared.report.image_of)
         split = prepared.report.split
-        result["report"] = {"split": split.name, "metrics": bootstrap(found)}
+        result["report"] = {"split": split.name, "metrics": bootstrap(found, seed=seed)}
         result["ranks"] = {
             "i2t": found.i2t.tolist(),
             "t2i": found.t2i.tolist(),
@@ -72,7 +73,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
         if split.groups is not None:
             labels = np.asarray(split.groups)
             result["report"]["groups"] = {
-                g: bootstrap(found, pictures=labels == g) for g in dict.fromkeys(split.groups)
+                g: bootstrap(found, pictures=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
             }
         _show(
             arguments,
@@ -125,10 +126,13 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.baseline:
         found, facts["cca"] = _cca(config, name)
         scored["cca"] = [found]
-    tables: dict[str, dict[str, Interval]] = {key: bootstrap(value) for key, value in scored.items()}
+    seed = arguments.seed or 0
+    tables: dict[str, dict[str, Interval]] = {
+        key: bootstrap(value, seed=seed) for key, value in scored.items()
+    }
     first, *beside = scored
     for key in beside:
-        tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key]))
+        tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key], seed=seed))
     result = {
         "split": name,
         "data": config.data.data,
@@ -171,13 +175,10 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
     if index_folder is not None and index_folder.exists():
         index = Index.load(index_folder, encoder)
     else:
-        source = arguments.data or config.data.data
-        data = load_data(source)
-        split = (
-            data.splits[arguments.split]
-            if arguments.split in data.splits
-            else next(iter(data.splits.values()))
-        )
+        trained = load_model(arguments.checkpoint).config if arguments.checkpoint else config
+        data = load_data(arguments.data or trained.data.data)
+        usual = "test" if "test" in data.splits else next(iter(data.splits))
+        split = data.split(arguments.split or usual)
         index = Index.build(split, encoder, progress=not arguments.json)
         if index_folder is not None:
             index.save(index_folder)

@@ -66,7 +66,7 @@ class ModelConfig:
     word_width: int = 300  # bag and gru
     word_skip: bool = False  # gru: each word's own vector beside its state
     word_vectors: str = "random"  # gru: where they start; random | ppmi (data/wordvectors.py)
-    word_dropout: float = 0.0  # of numbers in the word vectors, gru alone
+    word_dropout: float = 0.0  # of numbers in the word vectors, bag and gru
     text_dropout: float = 0.0  # of numbers in the word states, before their projection
     text_enhancement: str = "none"  # none | sge, on words
     text_pooling: str = "gpo"
@@ -210,8 +210,15 @@ def check(config: Config) -> None:
         )
     if model.word_vectors != "random" and model.text not in ("bag", "gru"):
         raise UserError(
-            f"word_vectors is {model.word_vectors!r} and text {model.text!r}; a gru alone starts from them."
+            f"word_vectors is {model.word_vectors!r} and text {model.text!r}; only a bag or a gru starts from them."
         )
+    if model.word_dropout > 0 and model.text not in ("bag", "gru"):
+        raise UserError(
+            f"word_dropout is {model.word_dropout} and text {model.text!r}; only a bag or a gru has it. Use "
+            "text_dropout."
+        )
+    if model.word_skip and model.text != "gru":
+        raise UserError(f"word_skip is true and text {model.text!r}; only a gru can be skipped.")
     if model.text == "clip" and model.text_model is None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."

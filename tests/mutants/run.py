@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("userlib", "tests", "pyproject.toml")  # assets are read only and are linked
+CLEAN_LIMIT_S = 3600  # all named tests together on the clean tree
 LIMIT_S = 180  # a fault that makes a test hang counts as noticed, after this long
 MARK = "# kills:"
 
@@ -66,14 +67,14 @@ def copy_tree(root: Path, target: Path) -> None:
         raise MutantError(f"in the copy userlib is imported from {where}")
 
 
-def run(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, arguments: list[str], *, limit: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Python in `folder`, whose modules come first. Raises subprocess.TimeoutExpired."""
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     plain = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
     env = {**os.environ, **plain, "PYTHONPATH": path}
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=limit, check=False
     )
 
 
@@ -84,14 +85,14 @@ def is_written(folder: Path, test: str) -> bool:
     return path.is_file() and f"def {function.split('[')[0]}(" in path.read_text(encoding="utf-8")
 
 
-def outcomes(folder: Path, tests: tuple[str, ...]) -> dict[str, str]:
+def outcomes(folder: Path, tests: tuple[str, ...], *, limit: float = LIMIT_S) -> dict[str, str]:
     """Each named test -> passed | failed | missing; one with parameters has failed when one case has."""
     report = folder / "report.xml"
     known = [test for test in tests if is_written(folder, test)]
     if not known:
         return dict.fromkeys(tests, "missing")
     options = ["-p", "no:cacheprovider", "--rootdir=.", f"--junitxml={report}"]
-    ended = run(folder, ["-m", "pytest", *options, *known])
+    ended = run(folder, ["-m", "pytest", *options, *known], limit=limit)
     if ended.returncode not in (0, 1) or not report.exists():
         raise MutantError(
             "pytest could not run the tests: " + " | ".join(ended.stdout.strip().splitlines()[-4:])
@@ -171,8 +172,8 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
             tree = Path(folder) / "tree"
             copy_tree(chosen.root, tree)
-            clean = outcomes(tree, tests) if tests else {}
-    except MutantError as error:
+            clean = outcomes(tree, tests, limit=CLEAN_LIMIT_S) if tests else {}
+    except (MutantError, subprocess.TimeoutExpired) as error:
         print(f"0 passed, 1 failed: {error}")
         return 1
     failed = 0

@@ -34,6 +34,13 @@ def test_fewer_do_not(signs):
     alarm(rows(*signs), 100, TrainingConfig(warmup=0.05))
 
 
+def test_a_rank_that_so_few_pictures_cannot_exceed_is_no_sign():
+    bare = [{k: v for k, v in row.items() if k != "effective_rank"} for row in rows(*[FLAT] * 5)]
+    alarm(bare, 100, TrainingConfig(warmup=0.05))
+    with pytest.raises(CollapseError):
+        alarm([{**row, "unpaired_cosine": 0.95} for row in bare], 100, TrainingConfig(warmup=0.05))
+
+
 @pytest.mark.parametrize("warmup, first", [(0.05, 0), (0.4, 20)])
 def test_early_ones_do_not_count(warmup, first):
     """Not during warm-up, and never in the first tenth of the run: a healthy run is alike early."""

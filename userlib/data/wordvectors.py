@@ -39,7 +39,7 @@ def ppmi_vectors(pairs: PairData, width: int) -> np.ndarray:
     left, values, _ = randomized_svd(ppmi, kept, random_state=0)
     vectors = left * np.sqrt(values)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9)
+    unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-6)  # smaller is rounding
     found = np.zeros((size, width), dtype=np.float32)
     found[:, :kept] = unit * (NORM * np.sqrt(width))
     return found

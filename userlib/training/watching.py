@@ -27,6 +27,9 @@ def check_loss(output: Output, step: int) -> float:
     return loss
 
 
+FEW = 32  # pictures: an effective rank of fewer says nothing, since it cannot exceed their number
+
+
 @torch.no_grad()
 def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, float]:
     """The table of the selection split and the two signs of collapse, on its first 512 pictures and their
@@ -39,7 +42,10 @@ def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, 
     unpaired, effective = collapse_signs(
         torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
     )
-    return {**metrics, "unpaired_cosine": unpaired, "effective_rank": effective}
+    signs = {"unpaired_cosine": unpaired}
+    if len(first) >= FEW:
+        signs["effective_rank"] = effective
+    return {**metrics, **signs}
 
 
 def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
@@ -65,10 +71,10 @@ def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig) ->
     late = [row for row in rows if row["step"] > max(training.warmup, 0.1) * total]
     if len(late) < 3:
         return
-    if all(row["effective_rank"] < 4 or row["unpaired_cosine"] > 0.9 for row in late[-3:]):
+    if all(row.get("effective_rank", math.inf) < 4 or row["unpaired_cosine"] > 0.9 for row in late[-3:]):
         last = late[-1]
         raise CollapseError(
-            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f}, mean unpaired "
+            f"the embeddings have collapsed: effective rank {last.get('effective_rank', math.nan):.1f}, mean unpaired "
             f"cosine {last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. "
             "Use the live positive term (objective.live true), a lower learning rate or a longer warm-up; "
             "the last checkpoint is kept."
