@@ -24,21 +24,22 @@ GOOD, FLAT, NEAR = (0.2, 30.0), (0.2, 3.9), (0.91, 30.0)
 @pytest.mark.parametrize("signs", [[FLAT] * 3, [NEAR] * 3, [GOOD, FLAT, NEAR, FLAT]])
 def test_three_running_stop_the_run(signs):
     with pytest.raises(CollapseError, match="three evaluations running"):
-        alarm(rows(*signs), 100, TrainingConfig(warmup=0.05))
+        alarm(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
 
 
 @pytest.mark.parametrize(
     "signs", [[FLAT] * 2, [FLAT, FLAT, GOOD], [FLAT, GOOD, FLAT, FLAT], [(0.89, 4.1)] * 9, []]
 )
 def test_fewer_do_not(signs):
-    alarm(rows(*signs), 100, TrainingConfig(warmup=0.05))
+    alarm(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
 
 
 def test_a_rank_that_so_few_pictures_cannot_exceed_is_no_sign():
-    bare = [{k: v for k, v in row.items() if k != "effective_rank"} for row in rows(*[FLAT] * 5)]
-    alarm(bare, 100, TrainingConfig(warmup=0.05))
-    with pytest.raises(CollapseError):
-        alarm([{**row, "unpaired_cosine": 0.95} for row in bare], 100, TrainingConfig(warmup=0.05))
+    training = TrainingConfig(warmup=0.05)
+    alarm(rows(*[FLAT] * 5), 100, training, pictures=31)
+    for pictures, sign in ((32, FLAT), (31, NEAR)):
+        with pytest.raises(CollapseError):
+            alarm(rows(*[sign] * 5), 100, training, pictures=pictures)
 
 
 @pytest.mark.parametrize("warmup, first", [(0.05, 0), (0.4, 20)])
@@ -46,9 +47,9 @@ def test_early_ones_do_not_count(warmup, first):
     """Not during warm-up, and never in the first tenth of the run: a healthy run is alike early."""
     training = TrainingConfig(warmup=warmup)
     until = 2 + round(max(warmup, 0.1) * 100 - first) // 10 + 1
-    alarm(rows(*[FLAT] * until, first=first), 100, training)
+    alarm(rows(*[FLAT] * until, first=first), 100, training, pictures=500)
     with pytest.raises(CollapseError):
-        alarm(rows(*[FLAT] * (until + 1), first=first), 100, training)
+        alarm(rows(*[FLAT] * (until + 1), first=first), 100, training, pictures=500)
 
 
 def test_strengths_and_the_residuals_share():

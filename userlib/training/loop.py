@@ -136,7 +136,7 @@ class _Fit:
                 if state.step % self.every == 0 or state.step == self.total:
                     shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
                     self.save()
-                    alarm(state.rows, self.total, self.training)
+                    alarm(state.rows, self.total, self.training, pictures=len(self.prepared.select.split))
                 if any_process(self.accelerator, stop.asked):
                     break
             if self.kept != state.step:  # stopped between two evaluations

@@ -42,10 +42,7 @@ def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, 
     unpaired, effective = collapse_signs(
         torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
     )
-    signs = {"unpaired_cosine": unpaired}
-    if len(first) >= FEW:
-        signs["effective_rank"] = effective
-    return {**metrics, **signs}
+    return {**metrics, "unpaired_cosine": unpaired, "effective_rank": effective}
 
 
 def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
@@ -64,17 +61,19 @@ def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
     return found
 
 
-def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig) -> None:
+def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig, *, pictures: int) -> None:
     """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show
-    collapse.
+    collapse; the effective rank counts only where there are pictures enough to have one.
     """
     late = [row for row in rows if row["step"] > max(training.warmup, 0.1) * total]
     if len(late) < 3:
         return
-    if all(row.get("effective_rank", math.inf) < 4 or row["unpaired_cosine"] > 0.9 for row in late[-3:]):
+    if all(
+        (pictures >= FEW and row["effective_rank"] < 4) or row["unpaired_cosine"] > 0.9 for row in late[-3:]
+    ):
         last = late[-1]
         raise CollapseError(
-            f"the embeddings have collapsed: effective rank {last.get('effective_rank', math.nan):.1f}, mean unpaired "
+            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f}, mean unpaired "
             f"cosine {last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. "
             "Use the live positive term (objective.live true), a lower learning rate or a longer warm-up; "
             "the last checkpoint is kept."
