@@ -23,7 +23,7 @@ FILLERS = (
     "a an the this that these there here is are was were be been being it its they their has have having which "
     "who with while as at by for from of to and also some very just really one can you see we i shows showing "
     "seen picture image photo photograph drawing scene view of where during some sort kind his her my your our "
-    "please find look looks like nice lovely several during among into through over up down out about"
+    "please find look looks like nice lovely during among into through over up down out about"
 ).split()
 
 

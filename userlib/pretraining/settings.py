@@ -31,7 +31,7 @@ class ClipConfig:
     """All that changes clip-mini's weights."""
 
     pictures: int = _setting(80_000, "the first of the pretrain world")
-    steps: int = _setting(600, "updates")
+    steps: int = _setting(2000, "updates")
     batch: int = _setting(128, "pictures a step")
     lr: float = _setting(1e-3, "the highest learning rate")
     weight_decay: float = _setting(0.1, "of matrices")

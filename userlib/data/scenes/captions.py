@@ -237,7 +237,7 @@ def long(t: Telling) -> str:
         told = {i}
     bound = {k for a, _, b in acts(s) if {a, b} & told for k in (a, b)}
     rest = [k for k in range(len(s.things)) if k not in told | bound]
-    if rest:
+    if rest and dice.chance(0.6):
         k = dice.pick(rest)
         link = dice.pick((" while ", ", and ", " and "))
         others = [r for r in acts(s) if r[0] == k and r[2] not in told]
@@ -273,7 +273,7 @@ def _side_or_where(t: Telling, i: int) -> str:
 def lister(t: Telling) -> str:
     """"There are two cats, a ball and a lamp in the bedroom"."""
     s, dice = t.scene, t.dice
-    number = min(len(s.things), dice.pick((2, 3, 3, 4)))
+    number = min(len(s.things), dice.pick((2, 2, 3, 3)))
     chosen = dice.shuffled(range(len(s.things)))[:number]
     names = [t.name(i, colour=dice.chance(0.8)) for i in chosen]
     what = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -14,6 +14,7 @@ from .kinds import CLASS_NOUNS, KINDS
 from .truth import Fact, side_of
 from .words import COLOUR_WORDS, NUMBERS, PATTERN_WORDS, SIZE_WORDS, article
 
+UNSAID = 0.4  # how often a writer who could name a colour does not; sets the world's difficulty
 _OPEN, _CLOSE = 0xE000, "\uf8ff"
 
 
@@ -43,8 +44,9 @@ class Telling:
         """The noun phrase of thing i, marked: "two small dogs", "a man in a striped red shirt"."""
         dice, t = self.dice, self.scene.things[i]
         kind = KINDS[t.kind]
+        colour = colour and (self.terse or not dice.chance(UNSAID))
         level = t.kind
-        if not plain and len(kind.levels) > 1 and dice.chance(0.1):
+        if not plain and len(kind.levels) > 1 and dice.chance(0.15):
             level = dice.pick(kind.levels[1:])
         if level != t.kind:
             nouns = CLASS_NOUNS[level]
