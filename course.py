@@ -268,7 +268,7 @@ def open_course(python: Path, browser: bool) -> int:
         f"--ServerApp.root_dir={ROOT}",
         f"--LabApp.default_url=/lab/tree/{FIRST}",
     ]
-    command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
         command.append("--allow-root")
