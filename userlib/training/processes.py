@@ -29,6 +29,14 @@ def make_accelerator(config: Config) -> "Accelerator":
     # Accelerate joins processes that a launcher started on CPUs only where it is told that they are CPUs.
     on_cpus = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpus, mixed_precision="no", kwargs_handlers=[ddp])
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UserError(
+            f"gradient accumulation over {accelerator.gradient_accumulation_steps} steps is set (by `accelerate "
+            "launch`, its configuration or ACCELERATE_GRADIENT_ACCUMULATION_STEPS). Every pair's negatives are "
+            "the other pairs of its batch, so accumulated small batches are another loss than one large batch: "
+            "set it to 1, and give a smaller --batch, more processes, or a longer --queue-size for negatives "
+            "that cost no memory."
+        )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         raise UserError(
