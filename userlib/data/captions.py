@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from userlib.data import resident
 from userlib.data.splits import Split
 from userlib.data.tokenizers import (
     BertTokenizer,
@@ -113,9 +114,26 @@ class PairData:
         self.lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
         self._ends = np.cumsum(self.lengths)
         self._ids = np.array([i for ids in encoded for i in ids], dtype=np.int64)
+        self._held: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def hold(self, device: torch.device) -> bool:
+        """Keep tokens, mirrored tokens and guide on the device where they take at most half of its free memory;
+        True where they do. Batches are the same numbers as before, made on the device. Raises UserError for
+        numbers that are not finite.
+        """
+        if self._held:
+            return all(tensor.device == device for tensor in self._held.values())
+        if resident.size_of(self.features) > resident.SHARE * resident.free_memory(device):
+            return False
+        held = {name: resident.copied(array, device) for name, array in resident.arrays_of(self.features)}
+        for tensor in held.values():
+            for rows in np.array_split(np.arange(len(tensor)), max(1, len(tensor) // resident.CHUNK)):
+                self._check_finite(tensor[rows[0] : rows[-1] + 1], rows)
+        self._held = held
+        return True
 
     def ids(self, row: int) -> np.ndarray:
         """The word numbers of one caption."""
@@ -164,15 +182,24 @@ class PairData:
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these pictures."""
         features = self.features
-        tokens = _read_rows(features.tokens, images)
+        tokens = self._rows("tokens", images)
         if rng is not None and features.mirrored is not None:
             flipped = np.flatnonzero(rng.random(len(images)) < 0.5)
-            tokens[torch.from_numpy(flipped)] = _read_rows(features.mirrored, images[flipped])
+            where = torch.from_numpy(flipped).to(tokens.device)
+            tokens[where] = self._rows("mirrored", images[flipped])
         mask = None if features.mask is None else torch.from_numpy(np.asarray(features.mask[images]))
-        guide = None if features.guide is None else _read_rows(features.guide, images)
-        for numbers in (tokens,) if guide is None else (tokens, guide):
-            self._check_finite(numbers, images)
+        guide = None if features.guide is None else self._rows("guide", images)
+        if not self._held:  # else they were looked at when they were copied
+            for numbers in (tokens,) if guide is None else (tokens, guide):
+                self._check_finite(numbers, images)
         return tokens, mask, guide
+
+    def _rows(self, name: str, images: np.ndarray) -> Tensor:
+        """Rows of one of the arrays as float32, from the device that holds it or from the disk."""
+        if name in self._held:
+            held = self._held[name]
+            return held[torch.from_numpy(images).to(held.device)].float()
+        return _read_rows(getattr(self.features, name), images)
 
     def _check_finite(self, numbers: Tensor, images: np.ndarray) -> None:
         if torch.isfinite(numbers.sum()):  # one sum is twenty times cheaper than a look at each number

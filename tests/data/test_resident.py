@@ -1,0 +1,101 @@
+"""Data held on a device give the batches that the disk gives, and only data that fit are held."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.reference.runs import run_config, write_learnable
+from userlib.data import resident
+from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.splits import Split
+from userlib.data.tokens import Features
+from userlib.errors import UserError
+from userlib.training import fit, prepare
+
+CPU = torch.device("cpu")
+COUNT = 700  # more than one chunk
+
+
+def pairs(*, bad: int | None = None) -> PairData:
+    """Pictures with tokens, mirrored tokens and a guide, some of them rows of a larger array."""
+    draw = np.random.default_rng(0)
+    tokens, mirrored = (draw.standard_normal((COUNT + 5, 3, 4)).astype(np.float16) for _ in range(2))
+    guide = draw.standard_normal((COUNT + 5, 6)).astype(np.float32)
+    if bad is not None:
+        mirrored[5 + bad, 1, 2] = np.nan
+    features = Features(tokens=tokens, mirrored=mirrored, guide=guide).take(np.arange(5, COUNT + 5))
+    split = Split(
+        name="train",
+        ids=tuple(f"p{i}" for i in range(COUNT)),
+        pictures=None,
+        captions=("a dog runs over the grass",) * (2 * COUNT),
+        image_of=np.repeat(np.arange(COUNT), 2),
+        fingerprint="drawn",
+    )
+    return PairData(split, features, WordTokenizer.fit(split.captions))
+
+
+def free(monkeypatch, amount: int) -> None:
+    monkeypatch.setattr(resident, "free_memory", lambda device: amount)
+
+
+def test_held_batches_are_those_of_the_disk(monkeypatch):
+    plain, held = pairs(), pairs()
+    free(monkeypatch, 10**9)
+    assert held.hold(CPU) and held.hold(CPU)
+    assert {tensor.dtype for tensor in held._held.values()} == {torch.float16, torch.float32}
+    rows = np.random.default_rng(1).integers(2 * COUNT, size=64)
+    for drawn in (None, 3):
+        one, other = (
+            p.batch(
+                rows,
+                rng=None if drawn is None else np.random.default_rng(drawn),
+                word_drop=0.2,
+                region_drop=0.3,
+            )
+            for p in (plain, held)
+        )
+        for name, tensor in vars(one).items():
+            assert (tensor is None) == (getattr(other, name) is None)
+            assert tensor is None or torch.equal(tensor, getattr(other, name)), name
+
+
+def test_only_data_that_take_half_of_the_free_memory_are_held(monkeypatch):
+    size = COUNT * (2 * 3 * 4 * 2 + 6 * 4)  # tokens twice in float16, the guide in float32
+    assert resident.size_of(pairs().features) == size
+    for amount, held in ((2 * size - 1, False), (2 * size, True)):
+        free(monkeypatch, amount)
+        found = pairs()
+        assert found.hold(CPU) is held
+        assert bool(found._held) is held
+
+
+def test_a_cpu_holds_nothing():
+    assert resident.free_memory(CPU) == 0
+    assert not pairs().hold(CPU)
+
+
+def test_batches_are_made_where_the_data_are():
+    """On the meta device a row that came from elsewhere would be an error."""
+    found = pairs()
+    found._held = {n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)}
+    batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_drop=0.2)
+    assert batch.tokens.is_meta and batch.guide.is_meta
+    assert batch.tokens.shape == (40, 3, 4) and batch.tokens.dtype == torch.float32
+
+
+def test_numbers_that_are_not_finite_are_named_when_they_are_copied(monkeypatch):
+    free(monkeypatch, 10**9)
+    with pytest.raises(UserError, match="picture 'p601' .row 601 of 'train'. hold NaN"):
+        pairs(bad=601).hold(CPU)
+
+
+def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
+    config = run_config(write_learnable(tmp_path / "data"), steps=4)
+    plain = fit(prepare(config, progress=False), progress=False)
+    free(monkeypatch, 10**9)
+    prepared = prepare(config, progress=False)
+    held = fit(prepared, progress=False)
+    assert prepared.train._held
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(value, held.model.state_dict()[name]), name
