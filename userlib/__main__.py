@@ -1,4 +1,6 @@
-"""The command line: python -m userlib train | evaluate | search | doctor | pretrain-regions | pretrain-clip."""
+"""The command line: python -m userlib train | evaluate | search | ablate | doctor | pretrain-regions |
+pretrain-clip.
+"""
 
 import argparse
 import json
@@ -6,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from userlib.ablation.settings import add_command as add_ablate
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.errors import UserError
 from userlib.pretraining.settings import add_commands
@@ -89,6 +92,11 @@ def parser() -> argparse.ArgumentParser:
         "--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens"
     )
     evaluate.add_argument(
+        "--attention",
+        action="store_true",
+        help="also say how much of SGE's and CGE's attention lies on what captions name (drawn scenes only)",
+    )
+    evaluate.add_argument(
         "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair"
     )
 
@@ -110,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--index", metavar="DIR", help="where the index is kept: made if absent, read if there"
     )
+
+    add_ablate(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -198,6 +208,10 @@ def main(words: list[str] | None = None) -> int:
             return doctor(verify=arguments.verify, json=arguments.json)
         if arguments.command.startswith("pretrain-"):
             return pretrain(arguments)
+        if arguments.command == "ablate":
+            from userlib.ablation.settings import run
+
+            return run(arguments, config_of)
         from userlib import commands
 
         return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))

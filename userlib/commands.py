@@ -101,6 +101,8 @@ def dry_run(arguments: argparse.Namespace, config: Config) -> int:
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores checkpoints (several are seeds of one model), an open_clip model or the baseline alone."""
+    if arguments.attention and not arguments.checkpoint:
+        raise UserError("--attention looks at a trained model; give --checkpoint DIR.")
     if not (arguments.checkpoint or arguments.model or arguments.baseline):
         raise UserError(
             "nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca."
@@ -133,6 +135,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     first, *beside = scored
     for key in beside:
         tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key], seed=seed))
+    if arguments.attention:
+        facts["attention"] = [_attention_of(one, config, name) for one in loaded]
     result = {
         "split": name,
         "data": config.data.data,
@@ -209,6 +213,23 @@ def _ranks_of(loaded: Loaded, config: Config, split: str) -> Ranks:
     pairs = pairs_of(config, splits_of(config).split(split), loaded.tokenizer)
     images, captions = embed(loaded.model, pairs)
     return ranks(images, captions, pairs.image_of)
+
+
+def _attention_of(loaded: Loaded, config: Config, split: str) -> dict[str, dict[str, float]]:
+    """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
+    from userlib.ablation.truths import attention_of
+
+    config = replace(loaded.config, data=config.data)
+    found = attention_of(loaded.model, pairs_of(config, splits_of(config).split(split), loaded.tokenizer))
+    if found is None:
+        raise UserError(
+            f"attention cannot be compared with masks: enhancement {config.model.enhancement!r}, data "
+            f"{config.data.data!r}. It takes SGE or CGE, tokens on a grid, and drawn scenes."
+        )
+    return {
+        guide: {what: round(100 * float(values.mean()), 2) for what, values in numbers.items()}
+        for guide, numbers in found.items()
+    }
 
 
 def _zero_shot(name: str, config: Config, split: str) -> Ranks:

@@ -9,8 +9,8 @@ seeds are drawn too.
 Only weights are drawn (how often each picture was), so a metric of all resamples is one matrix product.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,10 +74,75 @@ def paired(
     return {name: Difference(*interval) for name, interval in found.items()}
 
 
+def compare(
+    cells: Mapping[str, Ranks | Sequence[Ranks]],
+    differences: Sequence[tuple[str, str]] = (),
+    *,
+    pictures: ArrayLike | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
+    """A whole study at once: `bootstrap` of each cell and `paired` of each (a, b), all on the same draws.
+
+    cells: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
+    and median ranks, which cost most of the time, are left out.
+    """
+    runs = {name: _runs(found) for name, found in cells.items()}
+    draw = _Draw([run for part in runs.values() for run in part], pictures, resamples, seed, medians=False)
+    drawn = {name: (draw.value(part), draw.sample(part)) for name, part in runs.items()}
+    return _all_intervals(drawn, differences, level, METRICS)
+
+
+def means(
+    cells: Mapping[str, Sequence[ArrayLike]],
+    differences: Sequence[tuple[str, str]] = (),
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[dict[str, Interval], dict[tuple[str, str], Difference]]:
+    """The mean of a number that each picture has, in the manner of `compare`: cells name -> its runs, each (N,).
+
+    Raises UserError where two runs have other numbers of pictures, or none.
+    """
+    runs = {name: [np.asarray(run, np.float64) for run in part] for name, part in cells.items()}
+    draw = _Means([run for part in runs.values() for run in part], resamples, seed)
+    drawn = {
+        name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))
+        for name, part in runs.items()
+    }
+    found, apart = _all_intervals(drawn, differences, level, ("mean",))
+    return {k: v["mean"] for k, v in found.items()}, {k: v["mean"] for k, v in apart.items()}
+
+
+def _all_intervals(
+    drawn: Mapping[str, tuple[Floats, Floats]],
+    differences: Sequence[tuple[str, str]],
+    level: float,
+    names: Sequence[str],
+) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
+    """drawn: of each cell its value (metrics,) and its sample (S, metrics)."""
+    values = {name: _intervals(value, sample, level, names) for name, (value, sample) in drawn.items()}
+    apart = {}
+    for a, b in differences:
+        found = _intervals(drawn[a][0] - drawn[b][0], drawn[a][1] - drawn[b][1], level, names)
+        apart[a, b] = {name: Difference(*interval) for name, interval in found.items()}
+    return values, apart
+
+
 class _Draw:
     """One set of draws: weights (S, n), how often each of S resamples holds each of n pictures."""
 
-    def __init__(self, runs: Sequence[Ranks], pictures: ArrayLike | None, resamples: int, seed: int) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Ranks],
+        pictures: ArrayLike | None,
+        resamples: int,
+        seed: int,
+        *,
+        medians: bool = True,
+    ) -> None:
         first = runs[0]
         if any(not np.array_equal(run.image_of, first.image_of) for run in runs):
             raise UserError(
@@ -91,7 +156,7 @@ class _Draw:
         place[self.pictures] = np.arange(len(self.pictures))
         self.owner = place[first.image_of[self.rows]]  # of each chosen caption, the column of its picture
         self.rng = np.random.default_rng(seed)
-        self.n = len(self.pictures)
+        self.n, self.medians = len(self.pictures), medians
         drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=resamples * self.n)
         self.weights = counts.reshape(resamples, self.n).astype(np.float32)
@@ -102,7 +167,7 @@ class _Draw:
         mean: Floats = np.asarray([[getattr(one, name) for name in METRICS] for one in found]).mean(0)
         return mean
 
-    def sample(self, runs: Sequence[Ranks]) -> Floats:
+    def sample(self, runs: Sequence[Any]) -> Floats:
         """The metrics of every resample, mean over resampled runs -> (S, metrics)."""
         each = np.stack([self._one(run) for run in runs])  # (runs, S, metrics)
         mean: Floats = each.mean(0)
@@ -127,6 +192,8 @@ class _Draw:
         totals = np.stack([np.bincount(owner, value, self.n) for value in per_picture], 1)  # (n, 5)
         sums = self.weights @ totals  # (S, 5)
         means = sums[:, 1:] / sums[:, :1]
+        if not self.medians:
+            return np.column_stack([means[:, :3], np.full(len(means), np.nan), means[:, 3]])
         order = np.argsort(found, kind="stable")
         medians = [self._medians(found[order], owner[order], s) for s in range(0, len(self.weights), BLOCK)]
         return np.column_stack([means[:, :3], np.concatenate(medians), means[:, 3]])
@@ -141,6 +208,21 @@ class _Draw:
         return middle
 
 
+class _Means(_Draw):
+    """The same draws for a number a picture in place of ranks; runs are (n,)."""
+
+    def __init__(self, runs: Sequence[Floats], resamples: int, seed: int) -> None:
+        shapes = {run.shape for run in runs}
+        if len(shapes) != 1 or runs[0].ndim != 1 or len(runs[0]) == 0:
+            raise UserError(f"each run needs one number a picture, and got the shapes {sorted(shapes)}")
+        count = len(runs[0])
+        nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every picture, one caption each
+        super().__init__([nothing], None, resamples, seed, medians=False)
+
+    def _one(self, run: Any) -> Floats:
+        return (self.weights @ run / self.n)[:, None]  # type: ignore[no-any-return]
+
+
 def _runs(found: Ranks | Sequence[Ranks]) -> list[Ranks]:
     runs = [found] if isinstance(found, Ranks) else list(found)
     if not runs:
@@ -148,8 +230,15 @@ def _runs(found: Ranks | Sequence[Ranks]) -> list[Ranks]:
     return runs
 
 
-def _intervals(value: Floats, sample: Floats, level: float) -> dict[str, Interval]:
+def _intervals(
+    value: Floats, sample: Floats, level: float, names: Sequence[str] = METRICS
+) -> dict[str, Interval]:
+    """value (metrics,), sample (S, metrics) -> by name; a metric that was not drawn (NaN) is left out."""
     if not 0 < level < 1:
         raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; .95 is usual")
     low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: Interval(float(value[i]), float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
+    return {
+        name: Interval(float(value[i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(names)
+        if not np.isnan(low[i])
+    }

@@ -16,35 +16,45 @@ COLUMNS = {
 }
 
 
-def table(rows: Mapping[str, Mapping[str, Interval]], *, markdown: bool = False) -> str:
+def table(
+    rows: Mapping[str, Mapping[str, Interval]],
+    *,
+    markdown: bool = False,
+    columns: Mapping[str, str] = COLUMNS,
+) -> str:
     """rows: a name for each result of `bootstrap` or `paired` -> R@K both ways and rSum, in percent.
+
+    columns: other numbers, each by its name and its heading; a row that lacks one has an empty place there.
 
     Differences carry their sign, so that they cannot be taken for values.
     """
     if not rows:
         raise UserError("there is nothing to show: the table has no rows")
-    cells = {name: [_cell(found[key]) for key in COLUMNS] for name, found in rows.items()}
-    return _markdown(cells) if markdown else _plain(cells)
+    cells = {name: [_cell(found.get(key)) for key in columns] for name, found in rows.items()}
+    return (_markdown if markdown else _plain)(cells, list(columns.values()))
 
 
-def _cell(interval: Interval) -> tuple[str, str]:
+def _cell(interval: Interval | None) -> tuple[str, str]:
     """The value, and its interval in brackets."""
+    if interval is None:
+        return "", ""
     sign = "+" if isinstance(interval, Difference) else ""
     return f"{interval.value:{sign}.1f}", f"[{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
 
 
-def _plain(cells: Mapping[str, list[tuple[str, str]]]) -> str:
+def _plain(cells: Mapping[str, list[tuple[str, str]]], heads: list[str]) -> str:
     left = max(map(len, cells))
-    wide = max([len("t2i R@1"), *(len(ends) for row in cells.values() for _, ends in row)])
-    lines = [(" " * left, list(COLUMNS.values()))]
+    wide = max([*map(len, heads), *(len(ends) for row in cells.values() for _, ends in row)])
+    lines = [(" " * left, heads)]
     for name, row in cells.items():
         lines += [(name.ljust(left), [value for value, _ in row]), (" " * left, [ends for _, ends in row])]
     return "\n".join("  ".join([start, *(text.rjust(wide) for text in texts)]) for start, texts in lines)
 
 
-def _markdown(cells: Mapping[str, list[tuple[str, str]]]) -> str:
-    lines = [["", *COLUMNS.values()], ["---", *["--:"] * len(COLUMNS)]]
+def _markdown(cells: Mapping[str, list[tuple[str, str]]], heads: list[str]) -> str:
+    lines = [["", *heads], ["---", *["--:"] * len(heads)]]
     lines += [
-        [name.replace("|", r"\|"), *(f"{value} {ends}" for value, ends in row)] for name, row in cells.items()
+        [name.replace("|", r"\|"), *(f"{value} {ends}".strip() for value, ends in row)]
+        for name, row in cells.items()
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,99 @@
+"""What a study compares: cells, each a change of one base configuration, and which pairs of them are subtracted.
+
+A cell changes settings by part, {"model": {"enhancement": "sge"}}. Headline cells take five seeds, the rest
+two and count as exploratory. `guide` says whose vector CGE is given: the picture's own (informed), that of the same
+network with random weights (random), or another picture's (mismatched): a gain that the last two share is
+capacity, not knowledge.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from userlib.config import Config, from_json, to_json
+from userlib.errors import UserError
+
+GUIDES = ("informed", "random", "mismatched")
+KINDS = ("trained", "zero-shot")
+HEADLINE, EXPLORATORY = 5, 2  # seeds
+Changes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One line of a study's table.
+
+    label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, the
+    same trained model with CLIP's scores added with one weight. needs_guide: the data get CLIP's vector.
+    """
+
+    label: str
+    changes: Changes = field(default_factory=dict)
+    guide: str = "informed"
+    kind: str = "trained"
+    scores: str | None = None
+    needs_guide: bool = False
+    seeds: int = EXPLORATORY
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether it has fewer seeds than a headline cell, and is not one that no seed changes."""
+        return self.kind == "trained" and self.seeds < HEADLINE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Cells around one question.
+
+    reference: the cell that the others are compared with. pairs: further differences, (cell, minus cell). base:
+    changes that all cells share. steps: a run's length where the command line gives none; None leaves the
+    preset's epochs. rates: learning rates of which each cell gets its own, chosen on the selection split with
+    one seed.
+    """
+
+    name: str
+    question: str
+    cells: Mapping[str, Cell]
+    reference: str
+    pairs: tuple[tuple[str, str], ...] = ()
+    base: Changes = field(default_factory=dict)
+    preset: str = "scenes"
+    steps: int | None = 170
+    rates: tuple[float, ...] = ()
+
+    def cell(self, name: str) -> Cell:
+        """The cell of that name. Raises UserError that lists them."""
+        if name not in self.cells:
+            raise UserError(f"the study {self.name!r} has no cell {name!r}; it has {', '.join(self.cells)}.")
+        return self.cells[name]
+
+    def lines(self) -> dict[str, str]:
+        """Every line of the table: its name and its label; added scores follow their cell."""
+        found: dict[str, str] = {}
+        for name, cell in self.cells.items():
+            found[name] = cell.label
+            if cell.scores is not None:
+                found[cell.scores] = f"{cell.label}, CLIP's scores added"
+        return found
+
+
+def changed(config: Config, changes: Changes) -> Config:
+    """The configuration with settings changed by part. Raises UserError for one that is unknown."""
+    values = to_json(config)
+    for part, settings in changes.items():
+        if part not in values:
+            raise UserError(
+                f"there is no part {part!r} of a configuration; its parts are {', '.join(values)}."
+            )
+        values[part] = {**values[part], **settings}
+    return from_json(Config, values)  # type: ignore[no-any-return]
+
+
+def cell_config(study: Study, name: str, base: Config, *, seed: int, rate: float | None = None) -> Config:
+    """The configuration of one run of a cell; rate replaces the learning rate."""
+    cell = study.cell(name)
+    if cell.needs_guide or cell.kind == "zero-shot" or cell.scores is not None:
+        base = replace(base, data=replace(base.data, guide=base.data.guide or "clip-mini"))
+    config = changed(changed(base, study.base), cell.changes)
+    training = replace(config.training, seed=seed, lr=config.training.lr if rate is None else rate)
+    return replace(config, training=training)

@@ -1,0 +1,97 @@
+"""A finished run as it is stored: a JSON row, and the ranks of every picture and caption beside it.
+
+The arrays are small: ranks as uint16, other numbers a picture as float16, captions in the order of their
+pictures, so that one count a picture says whose they are. Read without unpickling.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from userlib.errors import UserError
+from userlib.evaluation import Ranks
+from userlib.files import read_json, write_beside, write_json
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def pack(found: Ranks, name: str) -> dict[str, NDArray[Any]]:
+    """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions a picture)."""
+    order = np.argsort(found.image_of, kind="stable")
+    kind = np.uint16 if max(found.i2t.max(), found.t2i.max()) < 2**16 else np.uint32
+    return {
+        f"{name}_i2t": found.i2t.astype(kind),
+        f"{name}_t2i": found.t2i[order].astype(kind),
+        f"{name}_each": np.bincount(found.image_of, minlength=len(found.i2t)).astype(np.uint8),
+    }
+
+
+def unpack(arrays: Arrays, name: str) -> Ranks:
+    """What `pack` was given, captions in the order of their pictures."""
+    each = arrays[f"{name}_each"].astype(np.int64)
+    return Ranks(
+        i2t=arrays[f"{name}_i2t"].astype(np.int64),
+        t2i=arrays[f"{name}_t2i"].astype(np.int64),
+        image_of=np.repeat(np.arange(len(each)), each),
+    )
+
+
+def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
+    """The arrays, then the JSON: a row is there when its JSON is."""
+
+    def save(path: Path) -> None:
+        with open(path, "wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+    write_beside(file.with_suffix(".npz"), save)
+    write_json(file, dict(row))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run: `facts` as in its JSON, `arrays` as beside it."""
+
+    file: Path
+    facts: Mapping[str, Any]
+    arrays: Arrays
+
+    @property
+    def cell(self) -> str:
+        return str(self.facts["cell"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.facts["seed"])
+
+    def ranks(self, name: str = "report") -> Ranks:
+        """Of the split reported on, of the one selected on ("select"), or with every true answer ("many")."""
+        if f"{name}_i2t" not in self.arrays:
+            raise UserError(f"{self.file} holds no ranks {name!r}.")
+        return unpack(self.arrays, name)
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks over the pictures reported on, by the name of their half; empty where there are none."""
+        names = self.facts.get("groups", [])
+        return {name: self.arrays["report_group"] == i for i, name in enumerate(names)}
+
+
+def read_row(file: Path) -> Row:
+    """A row and its arrays. Raises UserError for a file that is damaged or lacks its arrays."""
+    facts = read_json(file)
+    try:
+        with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        if not {"study", "cell", "of", "seed", "key"} <= set(facts):
+            raise ValueError("it is no result of `userlib ablate`")
+        return Row(file, facts, arrays)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"the row {file} is damaged ({error}); delete it and run the study again.") from error
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """All rows of a study's folder, by file name."""
+    return [read_row(file) for file in sorted(folder.glob("*.json"))]

@@ -1,0 +1,76 @@
+"""Does attention look at what the captions name? Pointing game and mass, against the masks of drawn things.
+
+Attention lies on the R cells of a grid of tokens; `inside` says how much of each cell the masks of the named
+things cover, 0 to 1. Mass: the attention times that share. Pointing game (Zhang et al., ECCV 2016): a point drawn
+in the cell of highest attention hits with that share. Attention that knows nothing already scores the masks' area,
+so uniform, area and centre-Gaussian attention stand beside. All functions: (N, R) -> (N,).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from userlib.errors import UserError
+
+Floats = NDArray[np.float64]
+
+
+def covered(mask: ArrayLike, grid: tuple[int, int]) -> Floats:
+    """mask (H, W) bool -> (h * w,) the share of each cell of the grid that it covers, row by row.
+
+    Raises UserError where the picture does not divide into the grid.
+    """
+    pixels = np.asarray(mask, dtype=np.float64)
+    (height, width), (rows, columns) = pixels.shape, grid
+    if height % rows or width % columns:
+        raise UserError(f"a mask of {height} x {width} does not divide into a grid of {rows} x {columns}.")
+    cells: Floats = pixels.reshape(rows, height // rows, columns, width // columns).mean((1, 3)).ravel()
+    return cells
+
+
+def mass(attention: ArrayLike, inside: ArrayLike) -> Floats:
+    """The share of each picture's attention that lies in the masks; attention (N, R) of any positive sum."""
+    weights, shares = _both(attention, inside)
+    found: Floats = (weights * shares).sum(1) / weights.sum(1)
+    return found
+
+
+def pointing(attention: ArrayLike, inside: ArrayLike) -> Floats:
+    """The chance that a point of the cell with most attention lies in the masks; equal cells share it."""
+    weights, shares = _both(attention, inside)
+    first = weights == weights.max(1, keepdims=True)
+    found: Floats = (first * shares).sum(1) / first.sum(1)
+    return found
+
+
+def uniform(count: int, grid: tuple[int, int]) -> Floats:
+    """(count, R) the same on every cell: its mass and its pointing are the masks' area."""
+    return np.full((count, grid[0] * grid[1]), 1 / (grid[0] * grid[1]))
+
+
+def by_area(things: ArrayLike) -> Floats:
+    """(N, R) how much of each cell any thing covers, named or not -> attention that goes by area alone.
+
+    A picture without things gets uniform attention.
+    """
+    shares = np.asarray(things, dtype=np.float64)
+    total = shares.sum(1, keepdims=True)
+    attention: Floats = np.where(total > 0, shares, 1.0) / np.where(total > 0, total, shares.shape[1])
+    return attention
+
+
+def centre(count: int, grid: tuple[int, int], *, spread: float = 0.25) -> Floats:
+    """(count, R) a Gaussian around the middle of the picture; spread: its deviation in picture widths."""
+    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
+    bell = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * spread**2)).ravel()
+    return np.tile(bell / bell.sum(), (count, 1))
+
+
+def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
+    weights, shares = np.asarray(attention, np.float64), np.asarray(inside, np.float64)
+    if weights.shape != shares.shape or weights.ndim != 2:
+        raise UserError(
+            f"attention is {weights.shape} and the masks' share {shares.shape}; both must be (pictures, tokens)"
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(1) > 0).all()):
+        raise UserError("attention must be finite, nowhere negative, and not zero everywhere in a picture")
+    return weights, shares
