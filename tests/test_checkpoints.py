@@ -23,8 +23,9 @@ from userlib.checkpoints import (
 from userlib.config import Config, ModelConfig
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
-from userlib.files import sha256_file, write_json
+from userlib.files import sha256_file, write_json, write_sealed
 from userlib.model.user import USER, Encoders
+from userlib.verify import write_manifest
 
 FILES = (TENSORS, "config.json", "facts.json", "tokenizer.json", "manifest.json")
 
@@ -47,9 +48,7 @@ def copied(made, tmp_path) -> Path:
 
 def resign(folder: Path) -> None:
     """Makes the checksums right again, as someone hostile would."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"] = {name: sha256_file(folder / name) for name in manifest["sha256"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder)
 
 
 def test_a_model_comes_back(made):
@@ -106,10 +105,10 @@ def test_a_flipped_bit_is_found_and_the_file_named(name, copied):
         path.write_bytes(changed)
         with pytest.raises(UserError) as error:
             load_model(copied)
-        assert str(copied) in str(error.value)
+        assert str(path) in str(error.value)
         if name != "manifest.json":
             assert f"{path} is damaged" in str(error.value)
-            assert "Delete" in str(error.value)
+        assert f"Delete {copied}" in str(error.value)
     path.write_bytes(content)
     load_model(copied)
 
@@ -125,11 +124,21 @@ def test_a_missing_or_empty_file_is_named(name, copied):
         load_model(copied)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "2", None])
 def test_another_format_is_refused_by_name(version, copied):
     manifest = json.loads((copied / "manifest.json").read_text())
     write_json(copied / "manifest.json", {**manifest, "format": version})
-    with pytest.raises(UserError, match=f"has format {version!r} and this version reads 1"):
+    with pytest.raises(UserError, match=f"has format {version!r} and this version reads 1 and 2.*newer"):
+        load_model(copied)
+
+
+def test_a_bundle_of_format_1_is_read(copied):
+    """It had no seal; one that says it is of format 2 must have it."""
+    sums = json.loads((copied / "manifest.json").read_text())["sha256"]
+    write_json(copied / "manifest.json", {"format": 1, "sha256": sums})
+    assert load_model(copied).facts == {"data": "here"}
+    write_json(copied / "manifest.json", {"format": 2, "sha256": sums})
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
         load_model(copied)
 
 
@@ -148,10 +157,8 @@ def test_another_format_is_refused_by_name(version, copied):
 )
 def test_a_manifest_that_names_files_elsewhere(name, copied):
     (copied.parent / "outside.json").write_text("{}")
-    write_json(
-        copied / "manifest.json", {"format": 1, "sha256": {name: sha256_file(copied.parent / "outside.json")}}
-    )
-    with pytest.raises(UserError, match="which is no file of a checkpoint"):
+    write_sealed(copied / "manifest.json", {"sha256": {name: sha256_file(copied.parent / "outside.json")}})
+    with pytest.raises(UserError, match="which is no (plain file name|file of a checkpoint)"):
         load_model(copied)
 
 

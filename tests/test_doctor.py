@@ -164,10 +164,10 @@ def test_verify_finds_a_flipped_bit_and_says_what_to_delete(cache, tmp_path, mon
         (lambda folder: (folder / "array.npy").unlink(), "array.npy is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
         (lambda folder: write_json(folder / "manifest.json", {}), "lists no checksums"),
-        (lambda folder: write_json(folder / "manifest.json", [1]), "lists no checksums"),
+        (lambda folder: write_json(folder / "manifest.json", [1]), "holds no JSON object"),
         (
             lambda folder: write_json(folder / "manifest.json", {"sha256": {"../x": "0"}}),
-            "not a plain file name",
+            "no plain file name",
         ),
     ],
 )

@@ -15,12 +15,14 @@ from userlib.files import (
     cache_dir,
     disk_errors,
     read_json,
+    read_sealed,
     sha256_bytes,
     sha256_file,
     sha256_known,
     write_beside,
     write_folder_beside,
     write_json,
+    write_sealed,
 )
 
 text = st.text(st.characters(codec="utf-8"))
@@ -112,6 +114,7 @@ def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
         (b'{"a": 1', "not valid JSON.*line 1"),
         (b"\xff\xfe{}", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
+        (b"1" * 10_000, "too many digits"),
         (b"[" + b"1," * 600 + b"1]", "more than the 1,000"),
     ],
 )
@@ -151,3 +154,37 @@ def test_a_known_sum_follows_the_file(tmp_path, cache):
     assert sha256_known(file) == sha256_file(file) != first
     next((cache / "sums").iterdir()).write_text("damaged")
     assert sha256_known(file) == sha256_file(file)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.dictionaries(text.filter(lambda key: key not in ("format", "seal")), values, max_size=4))
+def test_a_sealed_object_comes_back_as_it_went(value, tmp_path):
+    file = tmp_path / "a.json"
+    write_sealed(file, value)
+    assert read_sealed(file, "") == value
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path):
+    file = tmp_path / "a.json"
+    write_sealed(file, {"rate": 1e-05, "name": "Dämmerung", "rows": [1, 2.5, None], "deep": {"seal": "x"}})
+    content = file.read_bytes()
+    for at in range(len(content)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[at] ^= 1 << bit
+            file.write_bytes(changed)
+            with pytest.raises(UserError, match=r"a\.json.*Make it again\.$"):
+                read_sealed(file, "Make it again.")
+
+
+def test_older_files_had_no_seal_and_newer_ones_are_refused_by_name(tmp_path):
+    file = tmp_path / "a.json"
+    for older in ({"a": 1}, {"format": 1, "a": 1}):
+        write_json(file, older)
+        assert read_sealed(file, "") == {"a": 1}
+    write_json(file, {"format": 3, "a": 1})
+    with pytest.raises(UserError, match="has format 3 and this version reads 1 and 2.*newer"):
+        read_sealed(file, "")
+    file.write_bytes(b'{"format": 2, "a": NaN, "seal": "0"}')
+    with pytest.raises(UserError, match="is damaged"):
+        read_sealed(file, "")

@@ -19,10 +19,10 @@ from torch import Tensor
 from userlib.config import Config, from_json, to_json
 from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
-from userlib.files import read_json, sha256_file, write_folder_beside, write_json
+from userlib.files import read_json, read_sealed, write_folder_beside, write_json
 from userlib.model.user import Encoders
+from userlib.verify import MANIFEST, read_manifest, write_manifest
 
-FORMAT = 1
 TENSORS = "tensors.safetensors"
 
 
@@ -40,8 +40,7 @@ def write_bundle(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping
         )
         for name, document in documents.items():
             write_json(beside / f"{name}.json", document)
-        sums = {path.name: sha256_file(path) for path in sorted(beside.iterdir())}
-        write_json(beside / "manifest.json", {"format": FORMAT, "sha256": sums})
+        write_manifest(beside)
 
     write_folder_beside(folder, write)
 
@@ -54,34 +53,20 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         raise UserError(
-            f"{folder} is no checkpoint: it has no manifest.json. Give the folder of a run or of one of its "
+            f"{folder} is no checkpoint: it has no {MANIFEST}. Give the folder of a run or of one of its "
             "checkpoints."
         )
-    manifest = read_json(folder / "manifest.json")
-    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(sums, dict):
-        raise UserError(
-            f"{folder / 'manifest.json'} is damaged: it lists no checksums. Delete {folder} and resume from "
-            "an older checkpoint, or train again."
-        )
-    if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"{folder} has format {manifest.get('format')!r} and this version reads {FORMAT}; train it "
-            "again, or use the version that wrote it."
-        )
+    remedy = f"Delete {folder} and resume from an older checkpoint, or train again."
+    _, sums = read_manifest(folder, remedy)
     tensors: dict[str, Tensor] = {}
     documents: dict[str, Any] = {}
     for name, expected in sums.items():
         path = folder / name
-        if not re.fullmatch(r"[a-z-]+\.(json|safetensors)", str(name)):
-            raise UserError(
-                f"{folder / 'manifest.json'} names {name!r}, which is no file of a checkpoint. Delete "
-                f"{folder}."
-            )
-        remedy = f"Delete {folder} and resume from an older checkpoint, or train again."
-        if not path.is_file():
+        if path.suffix not in (".json", ".safetensors"):
+            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no file of a checkpoint. {remedy}")
+        if path.is_symlink() or not path.is_file():
             raise UserError(f"{path} is missing. {remedy}")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
@@ -131,12 +116,21 @@ def save_model(
 
 def pointed(run: Path, which: str) -> Path:
     """The checkpoint of a run's folder that `run.json` names as "best" or "last"."""
-    name = read_json(run / "run.json").get(which)
+    name = _run(run).get(which)
     if not isinstance(name, str) or not re.fullmatch(r"(best|step)-\d{8}", name):
         raise UserError(
             f"{run / 'run.json'} names no {which} checkpoint. Let the run reach its first evaluation."
         )
     return run / name
+
+
+def _run(run: Path) -> dict[str, Any]:
+    """What `run.json` says."""
+    remedy = (
+        'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
+        '"best-..."}, and resume.'
+    )
+    return read_sealed(run / "run.json", remedy, limit=2**16)
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
@@ -180,7 +174,7 @@ def fit_state(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: s
 
 def clean(run: Path) -> None:
     """Removes checkpoints that `run.json` does not name, and what a dead process left half written."""
-    kept = set(read_json(run / "run.json").values())
+    kept = set(_run(run).values())
     for path in run.iterdir():
         if (
             path.is_dir()

@@ -1,7 +1,9 @@
-"""Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits;
-checksums; the cache folder.
+"""Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits and
+seals; checksums; the cache folder.
 
-Raises `UserError` where the disk is full or a file cannot be written, read or understood.
+A sealed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
+last line, so that no byte of it can change unseen. Raises `UserError` where the disk is full or a file cannot
+be written, read or understood.
 """
 
 import errno
@@ -10,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
+FORMAT = 2  # of sealed files; 1 had no seal
 
 
 def cache_dir() -> Path:
@@ -105,8 +108,53 @@ def write_json(path: Path, value: Any) -> None:
     """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
     them.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_beside(path, lambda part: part.write_bytes(text.encode("utf-8")))
+    text = _text(value)
+    write_beside(path, lambda part: part.write_bytes(text))
+
+
+def _text(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {"format": FORMAT, **value}
+    return {**whole, "seal": hashlib.sha256(_text(whole)).hexdigest()}
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_json` of an object with its format first and its seal last."""
+    write_json(path, _sealed(value))
+
+
+def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str, Any]:
+    """The object in a sealed file, without format and seal; one of format 1, which had no seal, is taken as
+    it is.
+
+    Raises UserError, which ends with `remedy`, for a file that is missing, changed, or of a newer format.
+    """
+    path = Path(path)
+    try:
+        value = read_json(path, limit=limit)
+    except UserError as error:
+        raise UserError(f"{error} {remedy}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object. {remedy}")
+    form, seal = value.pop("format", 1), value.pop("seal", None)
+    if form not in (1, FORMAT):
+        raise UserError(
+            f"{path} has format {form!r} and this version reads 1 and {FORMAT}; it was written by a newer "
+            f"version, or is damaged. Use the version that wrote it. {remedy}"
+        )
+    if (form, seal) != (1, None) and not _is_text_of(path, value):
+        raise UserError(f"{path} is damaged: its text is not the one that was sealed. {remedy}")
+    return value
+
+
+def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
+    try:
+        return path.read_bytes() == _text(_sealed(value))
+    except ValueError:  # NaN and half a character can be read and not written
+        return False
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
@@ -134,6 +182,10 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
         raise UserError(
             f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. It may "
             "have been cut short: fetch or write it again."
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} holds a number of too many digits ({error}). Is it the right file?"
         ) from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
@@ -164,12 +216,12 @@ def sha256_known(path: Path) -> str:
     note = cache_dir() / "sums" / f"{sha256_bytes(str(path))[:32]}.json"
     seen = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     try:
-        known = read_json(note, limit=2**16)
+        known = read_sealed(note, "", limit=2**16)
         if {key: known.get(key) for key in seen} == seen:
             return str(known["sha256"])
-    except (UserError, AttributeError, KeyError):
+    except (UserError, KeyError):
         pass  # no note yet, or a damaged one: count again
     seen["sha256"] = sha256_file(path)
     with suppress(UserError):  # a cache that cannot be written costs time, not correctness
-        write_json(note, seen)
+        write_sealed(note, seen)
     return str(seen["sha256"])

@@ -1,21 +1,46 @@
 """Stored folders against the checksums in their manifests, and what a dead process left half written.
 
-A stored folder (a checkpoint, cached array, index or asset) has a manifest.json whose `sha256` holds each
-file's checksum: a mapping from file names, or one checksum for array.npy.
+A stored folder (a checkpoint, cached array, index or asset) has a sealed manifest.json whose `sha256` holds
+each file's checksum: a mapping from file names, or one checksum for array.npy.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from userlib.errors import UserError
-from userlib.files import read_json, sha256_file
+from userlib.files import read_sealed, sha256_file, write_sealed
 
 MANIFEST = "manifest.json"
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
 LEFT_OVER = re.compile(r"\..+\.(part|old)")
 UNFINISHED = re.compile(r".+\.partial")
+
+
+def write_manifest(folder: Path, **facts: Any) -> None:
+    """Seals `folder` as it is now: the checksum of every file, and what else is to be said of it."""
+    sums = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    write_sealed(folder / MANIFEST, {**facts, "sha256": sums})
+
+
+def read_manifest(folder: Path, remedy: str) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The manifest, and the checksum of each file by its name.
+
+    Raises UserError for a manifest that is missing, changed or newer, that lists no checksums, or that names
+    a file elsewhere.
+    """
+    manifest = read_sealed(folder / MANIFEST, remedy)
+    sums = manifest.get("sha256")
+    if isinstance(sums, str):
+        sums = {"array.npy": sums}
+    if not isinstance(sums, dict) or not sums:
+        raise UserError(f"{folder / MANIFEST} is damaged: it lists no checksums. {remedy}")
+    for name in sums:
+        if not PLAIN_NAME.fullmatch(name):
+            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no plain file name. {remedy}")
+    return manifest, sums
 
 
 def folders(root: Path) -> Iterator[Path]:
@@ -45,20 +70,13 @@ def unfinished(folder: Path) -> tuple[str, str] | None:
 def damage(folder: Path) -> list[str]:
     """What is wrong with a stored folder, one entry a file; empty when every checksum holds."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        _, sums = read_manifest(folder, "")
     except UserError as error:
-        return [str(error)]
-    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if isinstance(sums, str):
-        sums = {"array.npy": sums}
-    if not isinstance(sums, dict) or not sums:
-        return [f"{MANIFEST} lists no checksums"]
+        return [str(error).strip()]
     found = []
     for name, expected in sums.items():
-        path = folder / str(name)
-        if not PLAIN_NAME.fullmatch(str(name)):
-            found.append(f"{MANIFEST} names {name!r}, which is not a plain file name")
-        elif path.is_symlink() or not path.is_file():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
             found.append(f"{name} is missing")
         elif sha256_file(path) != expected:
             found.append(f"{name} is damaged: its checksum is not the stored one")

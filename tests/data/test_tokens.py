@@ -281,8 +281,9 @@ def damage(file, how):
         data = data[:-100]
     elif how == "flip":
         data[-5] ^= 1
+    before = file.stat()
     file.write_bytes(data)
-    os.utime(file, ns=(1, 1))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a failing disk would
 
 
 @pytest.mark.parametrize("how", ["cut", "flip", "empty", "gone"])
@@ -297,16 +298,6 @@ def test_a_damaged_cache_is_noticed(cache, how):
         damage(file, how)
     with pytest.raises(UserError, match=r"array\.npy is damaged.*Delete the folder"):
         extract(make_split(), tokens=PLAIN, progress=False)
-
-
-def test_the_checksum_is_counted_once(cache, monkeypatch):
-    from userlib.data import store
-
-    extract(make_split(), tokens=PLAIN, progress=False)
-    counted = []
-    monkeypatch.setattr(store, "sha256_file", lambda file: counted.append(file))
-    extract(make_split(), tokens=PLAIN, progress=False)
-    assert counted == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])

@@ -6,6 +6,8 @@ with plain writes, never through a memory map, because a full disk is then an er
 `UserError` for a full disk, a damaged array, or numbers that are not finite.
 """
 
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,45 +18,28 @@ from typing import Any
 import numpy as np
 
 from userlib.errors import UserError
-from userlib.files import disk_errors, read_json, sha256_file, sync, write_json
+from userlib.files import disk_errors, read_sealed, sha256_file, sync, write_sealed
+from userlib.verify import MANIFEST
 
 
 def stored(folder: Path) -> bool:
     """Whether the array is there, complete."""
-    return (folder / "manifest.json").exists()
+    return (folder / MANIFEST).exists()
 
 
 def open_array(folder: Path) -> np.ndarray:
-    """The array, mapped into memory. Its checksum is compared the first time; later its size and time of
-    change are.
-    """
-    file, manifest = folder / "array.npy", read_json(folder / "manifest.json")
-    checked = folder / "checked.json"
+    """The array, mapped into memory, after its checksum was compared (a gigabyte takes about a second)."""
+    file = folder / "array.npy"
+    remedy = f"Delete the folder {folder} and run the same command again; only this array is made anew."
+    manifest = read_sealed(folder / MANIFEST, remedy)
     try:
-        stat = file.stat()
-        seen = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        whole = stat.st_size == manifest["size"] and (
-            _same(checked, seen) or sha256_file(file) == manifest["sha256"]
-        )
+        whole = file.stat().st_size == manifest["size"] and sha256_file(file) == manifest["sha256"]
         array: np.ndarray | None = np.load(file, mmap_mode="r", allow_pickle=False) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         array = None
     if array is None:
-        raise UserError(
-            f"The cached array {file} is damaged: it is not what its checksum says. Delete the folder "
-            f"{folder} and run the same command again; only this array is made anew."
-        )
-    if not _same(checked, seen):
-        with suppress(UserError):  # a cache that cannot be written is checked in full each time
-            write_json(checked, seen)
+        raise UserError(f"The cached array {file} is damaged: it is not what its checksum says. {remedy}")
     return array
-
-
-def _same(note: Path, seen: dict[str, int]) -> bool:
-    try:
-        return bool(read_json(note, limit=2**12) == seen)
-    except UserError:
-        return False
 
 
 @contextmanager
@@ -88,41 +73,37 @@ class ArrayWriter:
         self.part = folder.with_name(f"{folder.name}.partial")
         self.file = self.part / "array.npy"
         self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+        header = io.BytesIO()
+        about_rows = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, about_rows)
+        self.header = header.getvalue()
         with disk_errors(self.file):
             self.part.mkdir(parents=True, exist_ok=True)
-            self.done = self._earlier()
-            if not self.done:
-                with open(self.file, "wb") as file:
-                    header = {
-                        "descr": np.lib.format.dtype_to_descr(dtype),
-                        "fortran_order": False,
-                        "shape": shape,
-                    }
-                    np.lib.format.write_array_header_1_0(file, header)
+            self.file.touch()
             self._open = open(self.file, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
-            self._open.seek(0)
-            np.lib.format.read_magic(self._open)
-            np.lib.format.read_array_header_1_0(self._open)
-            self.start = self._open.tell()
-            self.rewind(self.done)
+            done, total = self._noted()
+            self.rewind(done)
+            if done and self.sum.hexdigest() != total:  # cut short, changed, or of another shape
+                self.rewind(0)
 
-    def _earlier(self) -> int:
-        """How many rows an interrupted writer of the same array has left."""
+    def _noted(self) -> tuple[int, str]:
+        """How many rows an interrupted writer has left, and the checksum of the file up to there."""
         try:
-            done = int(read_json(self.part / "progress.json", limit=2**12)["done"])
-            with open(self.file, "rb") as file:
-                np.lib.format.read_magic(file)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                held = (self.file.stat().st_size - file.tell()) // self.row_bytes
-        except (UserError, OSError, ValueError, KeyError, TypeError):
-            return 0
-        return done if (shape, dtype) == (self.shape, self.dtype) and 0 <= done <= held else 0
+            note = read_sealed(self.part / "progress.json", "", limit=2**12)
+            done, total = int(note["done"]), str(note["sha256"])
+        except (UserError, ValueError, KeyError, TypeError):
+            return 0, ""
+        return (done, total) if 0 <= done <= self.shape[0] else (0, "")
 
     def rewind(self, row: int) -> None:
         """Go on after `row` rows."""
         self.done = row
-        self._open.truncate(self.start + row * self.row_bytes)
-        self._open.seek(0, os.SEEK_END)
+        self._open.truncate(len(self.header) + row * self.row_bytes)
+        self._open.seek(0)
+        if not row:
+            self._open.write(self.header)
+            self._open.seek(0)
+        self.sum: Any = hashlib.file_digest(self._open, "sha256")  # reads to the end
 
     def write(self, rows: np.ndarray) -> None:
         """Append rows of the array's shape."""
@@ -136,16 +117,18 @@ class ArrayWriter:
                 "all."
             )
         data = memoryview(kept.reshape(-1).view(np.uint8).data)
+        left = data
         with disk_errors(self.file):
-            while data:
-                data = data[self._open.write(data) :]
+            while left:
+                left = left[self._open.write(left) :]
+        self.sum.update(data)
         self.done += len(kept)
 
     def flush(self) -> None:
         """Put the rows on the disk, then their number: what a later writer can count on."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
-        write_json(self.part / "progress.json", {"done": self.done})
+        write_sealed(self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()})
 
     def finish(self) -> None:
         """Checksum, manifest, rename. Only a full array may be finished."""
@@ -162,9 +145,9 @@ class ArrayWriter:
             "shape": self.shape,
             "dtype": str(self.dtype),
             "size": size,
-            "sha256": sha256_file(self.file),
+            "sha256": self.sum.hexdigest(),  # of what was meant: a disk that kept something else is found out
         }
-        write_json(self.part / "manifest.json", manifest)
+        write_sealed(self.part / MANIFEST, manifest)
         (self.part / "progress.json").unlink(missing_ok=True)
         with disk_errors(self.folder):
             os.replace(self.part, self.folder)

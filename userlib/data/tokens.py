@@ -198,7 +198,8 @@ def _fill(
     try:
         extractor.load()
         for writer in writers.values():
-            writer.rewind(done)
+            if writer.done > done:
+                writer.rewind(done)
         with Progress(count, what, show=progress) as bar:
             bar.step(done)
             for inputs in _prepared(

@@ -11,6 +11,7 @@ from userlib.errors import UserError
 from userlib.files import sha256_file, write_folder_beside, write_json
 from userlib.pretraining.loop import Log
 from userlib.provenance import code_version, provenance
+from userlib.verify import write_manifest
 
 HASHED = 1000  # scenes whose hash stands for the world
 
@@ -67,9 +68,7 @@ def write_asset(
             table.writeheader()
             table.writerows([{key: f"{value:.6g}" for key, value in row.items()} for row in log.rows])
         write_json(beside / "provenance.json", facts)
-        write_json(
-            beside / "manifest.json", {"sha256": {p.name: sha256_file(p) for p in sorted(beside.iterdir())}}
-        )
+        write_manifest(beside)
 
     write_folder_beside(out, write)
     return facts

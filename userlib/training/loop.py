@@ -21,7 +21,7 @@ from userlib.checkpoints import clean, fit_state, load_model, pointed, read_bund
 from userlib.config import Config, to_json
 from userlib.data.captions import Batch, Tokenizer
 from userlib.errors import UserError
-from userlib.files import write_json
+from userlib.files import write_sealed
 from userlib.model.user import USER, Encoders, Output
 from userlib.progress import Progress
 from userlib.training.preparing import Prepared, facts_of, total_steps
@@ -221,7 +221,7 @@ class _Fit:
             },
         )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
-        write_json(self.out / "run.json", {"last": name, **best})
+        write_sealed(self.out / "run.json", {"last": name, **best})
         clean(self.out)
 
     def saved(self, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
