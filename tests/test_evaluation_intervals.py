@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from userlib.errors import UserError
-from userlib.evaluation import METRICS, Ranks, bootstrap, paired, recalls
+from userlib.evaluation import METRICS, Ranks, bootstrap, compare, means, paired, recalls
 
 
 def some_ranks(pictures=60, seed=0, scale=4.0, uneven=True):
@@ -119,3 +119,41 @@ def test_bad_comparisons_are_named():
         bootstrap(found, pictures=np.zeros(60, bool))
     with pytest.raises(UserError, match="distinct"):
         recalls(found, pictures=[3, 3])
+
+
+def test_compare_is_bootstrap_and_paired_on_one_draw():
+    a, b = (some_ranks(seed=seed, uneven=False) for seed in (0, 3))
+    chosen = np.arange(10, 50)
+    values, differences = compare({"a": a, "b": [b]}, [("a", "b")], pictures=chosen, resamples=300, seed=4)
+    alone = bootstrap(a, pictures=chosen, resamples=300, seed=4)
+    apart = paired(a, b, pictures=chosen, resamples=300, seed=4)
+    assert set(values["a"]) == set(METRICS) - {"i2t_median", "t2i_median"}
+    for name in values["a"]:
+        assert values["a"][name] == pytest.approx(alone[name]), name
+        assert differences["a", "b"][name] == pytest.approx(apart[name]), name
+
+
+def test_compare_draws_seeds_too():
+    runs = [shifted(some_ranks(200, seed=7), by) for by in (0, 4, 8)]
+    values, differences = compare({"many": runs, "one": runs[1]}, [("many", "one")])
+    width = {name: values[name]["t2i_mean"].high - values[name]["t2i_mean"].low for name in values}
+    assert width["many"] > 1.5 * width["one"]
+    assert differences["many", "one"]["t2i_mean"].value == pytest.approx(0)
+    assert differences["many", "one"]["t2i_mean"].low < -2
+
+
+def test_means_of_a_number_a_picture():
+    rng = np.random.default_rng(0)
+    plain, better = rng.random(80), 0.1 + rng.random(80)
+    values, differences = means({"a": [better], "b": [plain]}, [("a", "b")], resamples=400, seed=1)
+    draws = np.random.default_rng(1).integers(80, size=(400, 80))
+    slow = np.quantile([(better - plain)[draw].mean() for draw in draws], [0.025, 0.975])
+    assert values["a"].value == pytest.approx(better.mean())
+    assert differences["a", "b"].value == pytest.approx((better - plain).mean())
+    assert differences["a", "b"][1:] == pytest.approx(tuple(slow), abs=1e-5)
+    seeds = means({"a": [plain, plain + 1, plain - 1]})[0]["a"]
+    assert seeds.value == pytest.approx(plain.mean())
+    assert seeds.high - seeds.low > 1
+    for bad in ([plain, plain[:3]], [plain[None]]):
+        with pytest.raises(UserError, match="one number a picture"):
+            means({"a": bad})

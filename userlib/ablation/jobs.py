@@ -53,7 +53,7 @@ class Job:
             return self.keys[name]
         added = name == self.scores
         parts = {
-            "config": to_json(self.config),
+            "config": _settings(self.config),
             "guide": self.guide,
             "kind": self.kind,
             "scores": added,
@@ -107,6 +107,15 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"the row lacks {error}; is it a result of `userlib ablate`?") from error
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What differs from the defaults, so that an option that is new tomorrow leaves today's keys as they are."""
+    usual = to_json(Config())
+    return {
+        part: {name: value for name, value in settings.items() if value != usual[part][name]}
+        for part, settings in to_json(config).items()
+    }
 
 
 def fingerprint(config: Config) -> str:

@@ -4,6 +4,8 @@ The arrays are small: ranks as uint16, other numbers a picture as float16, capti
 pictures, so that one count a picture says whose they are. Read without unpickling.
 """
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +90,7 @@ def read_row(file: Path) -> Row:
         if not {"study", "cell", "of", "seed", "key"} <= set(facts):
             raise ValueError("it is no result of `userlib ablate`")
         return Row(file, facts, arrays)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the row {file} is damaged ({error}); delete it and run the study again.") from error
 
 

@@ -1,0 +1,57 @@
+"""Attention against masks: loops over cells and pixels say the same."""
+
+import numpy as np
+import pytest
+
+from userlib.errors import UserError
+from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
+
+
+def test_covered_counts_pixels():
+    mask = np.random.default_rng(0).random((12, 8)) < 0.4
+    found = covered(mask, (3, 2))
+    for row in range(3):
+        for column in range(2):
+            cell = mask[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            assert found[2 * row + column] == pytest.approx(cell.sum() / 16)
+    with pytest.raises(UserError, match="12 x 8"):
+        covered(mask, (5, 2))
+
+
+def test_mass_and_pointing_by_loops():
+    rng = np.random.default_rng(1)
+    attention, inside = rng.random((9, 6)), rng.random((9, 6))
+    attention[0] = [3, 1, 3, 0, 3, 2]  # three cells share the first place
+    for n in range(9):
+        total = sum(a * s for a, s in zip(attention[n], inside[n], strict=True)) / attention[n].sum()
+        assert mass(attention, inside)[n] == pytest.approx(total)
+        best = [s for a, s in zip(attention[n], inside[n], strict=True) if a == attention[n].max()]
+        assert pointing(attention, inside)[n] == pytest.approx(sum(best) / len(best))
+    assert np.allclose(mass(7 * attention, inside), mass(attention, inside))
+
+
+def test_what_knows_nothing():
+    rng = np.random.default_rng(2)
+    inside = rng.random((5, 12))
+    flat = uniform(5, (3, 4))
+    area = inside.mean(1)  # of the picture that the masks cover
+    assert np.allclose(mass(flat, inside), area)
+    assert np.allclose(pointing(flat, inside), area)
+    things = inside.copy()
+    things[3] = 0
+    attention = by_area(things)
+    assert np.allclose(attention.sum(1), 1)
+    assert np.allclose(attention[3], 1 / 12)
+    assert np.allclose(attention[0], inside[0] / inside[0].sum())
+    bell = centre(2, (4, 4)).reshape(2, 4, 4)
+    assert np.allclose(bell.sum((1, 2)), 1)
+    assert np.allclose(bell, bell[:, ::-1, ::-1])
+    assert bell[0, 1, 1] == bell[0].max() > bell[0, 0, 1] > bell[0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 3)), np.full((2, 3), np.nan), -np.ones((2, 3)), np.ones((2, 4))]
+)
+def test_refused(bad):
+    with pytest.raises(UserError, match="attention"):
+        mass(bad, np.ones((2, 3)))
