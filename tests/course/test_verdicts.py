@@ -1,0 +1,20 @@
+"""Sentences on differences, whatever the sign."""
+
+import pytest
+
+from userlib.course.verdicts import outcome, says
+from userlib.evaluation import Interval
+
+
+@pytest.mark.parametrize(
+    "interval, said, word",
+    [
+        (Interval(3.0, 1.0, 5.0), "A has 3.0 more rSum than B [+1.0, +5.0], clear of zero.", "higher"),
+        (Interval(-3.0, -5.0, -1.0), "A has 3.0 less rSum than B [-5.0, -1.0], clear of zero.", "lower"),
+        (Interval(1.0, -1.0, 3.0), "so these data cannot tell.", "these data cannot tell"),
+        (Interval(0.0, 0.0, 0.0), "so these data cannot tell.", "these data cannot tell"),
+    ],
+)
+def test_verdicts_hold_for_every_sign(interval, said, word):
+    assert says("A", "B", interval).endswith(said)
+    assert outcome(interval) == word
