@@ -188,3 +188,22 @@ def test_older_files_had_no_seal_and_newer_ones_are_refused_by_name(tmp_path):
     file.write_bytes(b'{"format": 2, "a": NaN, "seal": "0"}')
     with pytest.raises(UserError, match="is damaged"):
         read_sealed(file, "")
+
+
+LATE = "import resource; from pathlib import Path; import sys\nfrom userlib.files import write_beside\n{imports}\n"
+LATE += "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\nwrite_beside(Path(sys.argv[1]), lambda part: {write})\n"
+
+
+@pytest.mark.parametrize(
+    "imports, write",
+    [
+        ("import numpy as np", "np.save(open(part, 'wb'), np.ones(5000))"),
+        ("import torch; from safetensors.torch import save_file", "save_file({'a': torch.ones(5000)}, part)"),
+    ],
+    ids=["numpy", "safetensors"],
+)
+def test_libraries_that_tell_a_full_disk_in_words_are_understood(tmp_path, imports, write):
+    code = LATE.format(imports=imports, write=write)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True)
+    assert "UserError: No space left while writing" in done.stderr
+    assert os.listdir(tmp_path) == []

@@ -13,7 +13,7 @@ from userlib.checkpoints import Loaded, load_model
 from userlib.config import Config, to_json
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, paired, ranks, table
-from userlib.files import write_json
+from userlib.files import write_sealed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.training import fit, pairs_of, prepare, select_name, splits_of
 
@@ -80,7 +80,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
             f"{split.name}, 95 % intervals over pictures",
             {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
         )
-    write_json(out / "result.json", result)
+    write_sealed(out / "result.json", result)
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
     return 0
@@ -148,7 +148,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         "provenance": provenance(),
     }
     if arguments.out:
-        write_json(Path(arguments.out), result)
+        write_sealed(Path(arguments.out), result)
     if arguments.json:
         print(json.dumps(result))
     else:

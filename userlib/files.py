@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -35,20 +36,32 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn what an operating system says about a failed write to `path` into one readable paragraph."""
     try:
         yield
-    except OSError as error:
-        folder = path.parent
-        if error.errno in FULL:
+    except UserError:
+        raise
+    except Exception as error:
+        number, said, folder = _number(error), getattr(error, "strerror", None) or error, path.parent
+        if number in FULL:
             raise UserError(
                 f"No space left while writing {path}: the disk, or the quota or file-size limit of this "
-                f"account, is full ({error.strerror}). What was complete before is still good. Free some "
-                "space, or set USERLIB_CACHE to a folder on a larger disk, and run the same command again."
+                f"account, is full ({said}). What was complete before is still good. Free some space, or set "
+                "USERLIB_CACHE to a folder on a larger disk, and run the same command again."
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise UserError(
-                f"Cannot write {path}: {error.strerror}. Make {folder} writable, or choose another folder "
+                f"Cannot write {path}: {said}. Make {folder} writable, or choose another folder "
                 "(USERLIB_CACHE for the cache, --out for results)."
             ) from error
         raise
+
+
+def _number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors tells it in words, and numpy tells what did not fit."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, OSError) and "requested and" in str(error):
+        return errno.ENOSPC
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 def sync(path: Path) -> None:

@@ -67,6 +67,12 @@ def unfinished(folder: Path) -> tuple[str, str] | None:
     return None
 
 
+def check(folder: Path, remedy: str) -> None:
+    """Raises UserError, which ends with `remedy`, unless every checksum of a stored folder holds."""
+    for fault in damage(folder):
+        raise UserError(f"{folder} is not as it was written: {fault}. {remedy}")
+
+
 def damage(folder: Path) -> list[str]:
     """What is wrong with a stored folder, one entry a file; empty when every checksum holds."""
     try:

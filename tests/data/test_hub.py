@@ -25,6 +25,11 @@ from userlib.errors import UserError
 SHA = "a" * 40
 
 
+def lfs(data):
+    """What the hub says of a large file."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub's interface as a download of files needs. `server.sets` maps name@revision to
     (commit, files).
@@ -62,7 +67,8 @@ class Hub(BaseHTTPRequestHandler):
                     {"type": "file", "path": f, "size": len(d), "oid": "0" * 40} for f, d in files.items()
                 ]
                 return self.answer(200, json.dumps(tree).encode())
-            about = {"id": name, "sha": sha, "siblings": [{"rfilename": f} for f in files], "private": False}
+            siblings = [{"rfilename": f, "size": len(d), "lfs": lfs(d)} for f, d in files.items()]
+            about = {"id": name, "sha": sha, "siblings": siblings, "private": False}
             return self.answer(200, json.dumps(about).encode())
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
             name, sha, file = found.groups()

@@ -20,6 +20,7 @@ from userlib.evaluation import Ranks, ranks_from_scores, recalls
 from userlib.evaluation.ranking import exact_products
 from userlib.files import cache_dir, sha256_bytes, sha256_known, write_folder_beside
 from userlib.training import Prepared
+from userlib.verify import MANIFEST
 
 Array = NDArray[np.float32]
 WEIGHTS = (0.0, *(round(float(w), 4) for w in np.geomspace(0.05, 20, 27)))  # of CLIP's scores beside 1

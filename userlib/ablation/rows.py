@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from userlib.errors import UserError
 from userlib.evaluation import Ranks
-from userlib.files import read_json, write_beside, write_json
+from userlib.files import read_sealed, sha256_file, write_beside, write_sealed
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,7 +50,7 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
     write_beside(file.with_suffix(".npz"), save)
-    write_json(file, dict(row))
+    write_sealed(file, {**row, "arrays": sha256_file(file.with_suffix(".npz"))})
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ class Row:
 
 def read_row(file: Path) -> Row:
     """A row and its arrays. Raises UserError for a file that is damaged or lacks its arrays."""
-    facts = read_json(file)
+    facts = read_sealed(file, "Delete it and run the study again.")
     try:
+        if facts.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
+            raise ValueError("the arrays beside it are not those that it was written with")
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if not {"study", "cell", "of", "seed", "key"} <= set(facts):

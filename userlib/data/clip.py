@@ -19,10 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import ASSETS, Extractor
+from userlib.data.extractors import ASSETS, RESTORE, Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
+from userlib.verify import check
 
 LOCAL = "local-dir:"
 USUAL = {
@@ -73,6 +74,8 @@ def _check_folder(folder: Path) -> None:
                 f"{folder} has no {file}; a local open_clip model is a folder with open_clip_config.json and "
                 "open_clip_model.safetensors. Check the path."
             )
+    if folder.is_relative_to(ASSETS):
+        check(folder, RESTORE)
     config = read_json(folder / "open_clip_config.json", limit=2**24)
     if not isinstance(config, dict) or not {"vision_cfg", "text_cfg"} <= set(config.get("model_cfg", {})):
         raise UserError(

@@ -21,8 +21,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from userlib.errors import UserError
+from userlib.verify import check
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+RESTORE = "Restore the assets folder of the repository: git checkout -- assets."
 
 
 class Extractor(ABC):
@@ -84,8 +86,9 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
         file = ASSETS / "region-mini" / "region-mini.safetensors"
         if not file.is_file():
             raise UserError(
-                f"The project's own network {file} is missing. Restore the assets folder of the repository."
+                f"The project's own network {file} is missing. {RESTORE}"
             )
+        check(file.parent, RESTORE)
         return TimmExtractor(spec, weights=file, device=device)
     if kind == "open_clip" and name or spec == "clip-mini":
         return ClipExtractor(

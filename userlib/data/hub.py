@@ -17,7 +17,7 @@ from userlib.data.network import hub_access, hub_address
 from userlib.data.parquet import load_parquet
 from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
-from userlib.files import cache_dir, disk_errors, read_json, write_json
+from userlib.files import cache_dir, disk_errors, read_sealed, sha256_known, write_sealed
 
 FLICKR_TERMS = (
     "The photos belong to their Flickr owners and may be used for non-commercial research and teaching "
@@ -78,7 +78,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         record = _record(note)
         if record is None:
             record = _ask(name, known)
-            write_json(note, record)
+            write_sealed(note, record)
         files = _files(name, record, offline=True)
         if files is None:
             size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"
@@ -86,14 +86,22 @@ def fetch(name: str, known: HubSet) -> list[Path]:
             files = _files(name, record, offline=False)
     if files is None:
         raise UserError(f"The download of {name} is not complete. Run the same command again: it will go on.")
+    for label, file in zip(record["files"], files, strict=True):
+        published = record["sha256"].get(label)
+        if published is not None and sha256_known(file) != published:
+            raise UserError(
+                f"{file} is not the file that {name} has at its commit {record['sha'][:12]}: its checksum is "
+                "another. It was damaged on its way or on this disk. Delete it and run the same command again."
+            )
     return files
 
 
 def _record(note: Path) -> dict[str, Any] | None:
-    """{"sha": commit, "files": names} of the first load, or None."""
+    """{"sha": commit, "files": names, "sha256": checksums by name} of the first load, or None."""
     try:
-        record = read_json(note, limit=2**24)
-        return {"sha": str(record["sha"]), "files": [str(file) for file in record["files"]]}
+        record = read_sealed(note, "", limit=2**24)
+        sums = {str(file): str(total) for file, total in record.get("sha256", {}).items()}
+        return {"sha": str(record["sha"]), "files": [str(file) for file in record["files"]], "sha256": sums}
     except (UserError, KeyError, TypeError):
         return None
 
@@ -109,7 +117,9 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
     )
 
     try:
-        found = HfApi(endpoint=hub_address()).dataset_info(name, revision=known.revision, timeout=10)
+        found = HfApi(endpoint=hub_address()).dataset_info(
+            name, revision=known.revision, timeout=10, files_metadata=True
+        )
     except GatedRepoError as error:
         raise Gone(
             f"The hub gives {name!r} only to accounts that accepted its terms: accept them on its page, then "
@@ -124,13 +134,15 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
         raise Gone(
             f"The hub has no data set {name!r} (or it is private). Check the name, or give a local folder."
         ) from error
-    files = sorted(file.rfilename for file in found.siblings or () if file.rfilename.endswith(".parquet"))
+    parquet = [file for file in found.siblings or () if file.rfilename.endswith(".parquet")]
+    files = sorted(file.rfilename for file in parquet)
+    sums = {file.rfilename: file.lfs.sha256 for file in parquet if file.lfs is not None}
     if not files or found.sha is None:
         raise Gone(
             f"The data set {name!r} has no Parquet files at revision {known.revision!r}. Only Parquet is "
             "read; many sets have it at refs/convert/parquet."
         )
-    return {"sha": found.sha, "files": files}
+    return {"sha": found.sha, "files": files, "sha256": sums}
 
 
 def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:

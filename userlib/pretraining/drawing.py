@@ -22,6 +22,7 @@ from userlib.data.scenes.kinds import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, sha256_bytes, write_folder_beside, write_json
 from userlib.progress import Progress
+from userlib.verify import MANIFEST, check, write_manifest
 
 CHUNK = 1000
 NOTHING = 255  # the label of a pixel that shows no thing, or of a plain one among the patterns
@@ -80,13 +81,15 @@ def drawn(wanted: Wanted, *, processes: int = 1, show: bool = True) -> Drawn:
     jobs = [
         (wanted, start, folder / f"{start:07d}-{min(start + CHUNK, wanted.count):07d}") for start in starts
     ]
-    todo = [job for job in jobs if not (job[2] / "pictures.npy").is_file()]
+    todo = [job for job in jobs if not (job[2] / MANIFEST).is_file()]
     with Progress(
         len(jobs), f"drawing {wanted.count:,} pictures, {CHUNK:,} at a time", show=show and bool(todo)
     ) as shown:
         shown.step(len(jobs) - len(todo))
         for _ in _run(todo, processes):
             shown.step()
+    for _, _, chunk in jobs:
+        check(chunk, f"Delete {chunk} and run the same command again; only this chunk is drawn anew.")
     return Drawn(wanted, [job[2] for job in jobs])
 
 
@@ -133,6 +136,7 @@ def _draw(job: tuple[Wanted, int, Path]) -> None:
             write_json(
                 beside / "captions.json", [[caption.text for caption in world.captions(i)] for i in rows]
             )
+        write_manifest(beside)
 
     write_folder_beside(folder, write)
 
