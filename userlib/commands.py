@@ -87,15 +87,11 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:
-    """Says what a run would download, store and compute; touches no network."""
-    from userlib.data.estimate import estimate
+    """Says what a run would download, store and compute, and how long it should take; touches no network."""
+    from userlib.training.cost import run_cost, told
 
-    found = estimate(config.data.data, config)
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        for key, value in found.items():
-            print(f"{key}: {value}")
+    found = run_cost(config)
+    print(json.dumps(found) if arguments.json else told(found))
     return 0
 
 

@@ -138,12 +138,17 @@ def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
 
 
 def bare_clip(name: str) -> nn.Module:
-    """The model called `name` as it is built, with random weights: to be filled from a checkpoint."""
+    """The model called `name` as it is built, with random weights, on torch's default device: to be filled from a
+    checkpoint.
+    """
     import open_clip
 
     with quiet():
         model: nn.Module = open_clip.create_model(
-            split_name(name)[0], load_weights=False, pretrained_text=False
+            split_name(name)[0],
+            load_weights=False,
+            pretrained_text=False,
+            device=torch.get_default_device(),
         )
     return model
 

@@ -59,6 +59,10 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
     text = config.model.text_model
     if text in TEXTS:
         parts["download_bytes"][f"weights of {text}"] = TEXTS[text]
+    if config.model.text == "clip" and text and not _local_clip(text):
+        spec = "open_clip:" + text.removeprefix("open_clip:")
+        if f"weights of {spec}" not in parts["download_bytes"]:
+            parts["download_bytes"][f"weights of {spec}"] = _costs(make_extractor(spec))[1]
     if parts["download_bytes"]:
         parts["seconds"]["download"] = sum(parts["download_bytes"].values()) / LINE
     whole = {
@@ -74,7 +78,7 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
     if known is not None and known.counts is not None:
         pictures = sum((sizes or {}).get(split, count) for split, count in known.counts.items())
         return pictures, known.download, known.terms
-    if not Path(name).expanduser().exists() and "/" in name:
+    if not Path(name).expanduser().exists() and name.count("/") == 1:
         raise UserError(
             f"Nothing is known of the hub's data set {name!r} without asking the hub, so that its cost "
             f"cannot be told. Known are {', '.join(HUB_SETS)}."
@@ -87,6 +91,10 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
         None,
         "The terms under which you got the pictures apply.",
     )
+
+
+def _local_clip(name: str) -> bool:
+    return name == "clip-mini" or name.removeprefix("open_clip:").startswith("local-dir:")
 
 
 def _costs(extractor: Extractor) -> tuple[float, float]:

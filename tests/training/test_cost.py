@@ -1,0 +1,113 @@
+"""The cost of a run follows from shapes: what a meta model counts is what a real one keeps."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.copies import write_scan
+from tests.reference.small import make_batch, small
+from userlib.__main__ import main
+from userlib.config import preset
+from userlib.model.user import USER
+from userlib.training import cost, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+FLICKR = "umaru97/flickr30k_train_val_test"
+PICTURES = 29_000 + 1_014 + 1_000
+
+
+@pytest.mark.parametrize("model", [{"text": "bag"}, {"text": "bert", "text_width": 8, "text_heads": 2}])
+def test_a_step_without_numbers_counts_what_a_real_one_does(model):
+    config = small(enhancement="sge+cge", **model)
+    counted = {}
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            user = USER(config)
+        counted[device] = cost._one_step(user, make_batch(config, [0, 1, 2, 3], full=True).to(device))
+    assert counted["cpu"][0] == pytest.approx(counted["meta"][0], rel=0.02)
+    assert counted["cpu"][1] == pytest.approx(counted["meta"][1], rel=0.02)
+
+
+def test_a_larger_batch_costs_in_proportion():
+    config = small(text="bag", pooling="mean", text_pooling="mean", queue_size=None)
+    with torch.device("meta"):
+        user = USER(config)
+    one, two = (cost._one_step(user, make_batch(config, list(range(n))).to("meta")) for n in (8, 16))
+    assert 1.9 < two[0] / one[0] < 2.3  # the scores of a batch grow with its square
+    assert 1.9 < two[1] / one[1] < 2.3
+
+
+def test_the_paper_preset_counts_its_parameters(tmp_path, cache):
+    folder = write_scan(tmp_path / "precomp", {"train": 30, "val": 2, "test": 2}, regions=36, width=2048)
+    config = preset("paper-flickr30k")
+    found = cost.training_cost(replace(config, data=replace(config.data, data=str(folder))))
+    memory = found["gpu_memory_bytes"]
+    assert memory["weights"] == memory["gradients"] == 4 * (12_085_225 + 109_691_808)
+    assert memory["optimizer"] == 2 * memory["weights"]
+    assert memory["momentum copies and queues"] > memory["weights"] + 2 * 2048 * 1024 * 4
+    assert memory["training data"] == 30 * 36 * 2048 * 4
+    assert found["steps"] == 20 * (150 // 128)
+    assert memory["total"] == sum(memory.values()) - memory["total"]
+
+
+def test_training_data_are_those_that_a_run_holds(tmp_path, cache):
+    from userlib.data import resident
+
+    folder = write_scan(tmp_path / "small", {"train": 30, "val": 2, "test": 2})
+    config = replace(
+        preset("scenes"), data=replace(preset("scenes").data, data=str(folder), tokens="precomputed")
+    )
+    held = resident.size_of(prepare(config, progress=False).train.features)
+    assert cost.training_cost(config)["gpu_memory_bytes"]["training data"] == held
+
+
+def test_the_dry_run_of_clip_patches_touches_no_network(tmp_path):
+    """In a process of its own, with the guard that refuses and writes down every connection and look-up."""
+    log = tmp_path / "network.txt"
+    command = [sys.executable, "-m", "userlib", "train", "--preset", "clip-patches", "--data", FLICKR]
+    environment = os.environ | {"USERLIB_NETWORK_LOG": str(log), "USERLIB_CACHE": str(tmp_path / "cache")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run(
+        [*command, "--dry-run"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not log.exists()
+    assert not list((tmp_path).rglob("*.parquet")) and not (tmp_path / "cache" / "hub").exists()
+    said = done.stdout
+    assert f"data: {FLICKR}, 31,014 pictures" in said
+    assert "pictures and captions: 4.30 GB" in said
+    assert "weights of open_clip:ViT-B-32/laion2b_s34b_b79k: 0.61 GB" in said
+    assert f"tokens: {PICTURES * 49 * 768 * 2 / 1e9:.2f} GB" in said
+    assert "training: 11,320 steps" in said  # 10 epochs of 1,132
+    assert "time, two CPU cores" in said and "time, one data-centre GPU" in said and "GPU memory" in said
+    assert "Flickr owners" in said
+
+
+def test_the_dry_run_as_json(tmp_path, cache, capsys):
+    folder = write_scan(tmp_path / "small", {"train": 30, "val": 2, "test": 2})
+    flags = ["--data", str(folder), "--set", "data.tokens=precomputed", "--set", "data.report=null", "--json"]
+    assert main(["train", "--batch", "150", *flags, "--dry-run"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pictures"] == 34 and found["download_bytes"] == {"total": 0}
+    assert found["steps"] == 20
+    for seconds in found["seconds"].values():
+        assert seconds["total"] == sum(seconds.values()) - seconds["total"]
+
+
+def test_a_preset_without_data_says_so(capsys):
+    assert main(["train", "--preset", "paper-flickr30k", "--dry-run"]) == 2
+    assert "There is no data set 'path/to/features'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [(0, "0 seconds"), (119, "119 seconds"), (120, "2 minutes"), (8000, "2 hours"), (2e5, "2 days")],
+)
+def test_durations(seconds, words):
+    assert cost._duration(seconds) == words

@@ -1,0 +1,174 @@
+"""What a run takes, told before it starts: bytes, steps, seconds and GPU memory, counted on a model without numbers.
+
+One step of the configured model runs on torch's meta device, where tensors have shapes and no content. Operations
+are counted as torch counts them (products alone); activations are the tensors that the backward pass keeps. Nothing
+is downloaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from userlib.config import Config
+from userlib.data.captions import Batch
+from userlib.data.estimate import FLOPS, estimate
+from userlib.data.extractors import make_extractor
+from userlib.data.hub import HUB_SETS
+from userlib.data.scan import open_features
+from userlib.model.user import USER
+from userlib.training.preparing import splits_of, total_steps
+
+WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
+VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
+
+
+PLACES = {"cpu": "two CPU cores", "cuda": "one data-centre GPU"}
+
+
+def run_cost(config: Config) -> dict[str, Any]:
+    """The cost of data, tokens and training: what `estimate` and `training_cost` say, seconds on both devices."""
+    parts = {device: estimate(config.data.data, config, device=device) for device in FLOPS}
+    training = training_cost(config)
+    seconds = {}
+    for device, found in parts.items():
+        own = {**found.pop("seconds"), "training": training["seconds"][device]}
+        seconds[device] = {**own, "total": own["total"] + own["training"]}
+    found = parts["cpu"]
+    return {
+        **{key: found[key] for key in ("data", "pictures", "download_bytes", "store_bytes")},
+        "steps": training["steps"],
+        "seconds": seconds,
+        "extraction_memory_bytes": found["memory_bytes"],
+        "gpu_memory_bytes": training["gpu_memory_bytes"],
+        "terms": found["terms"],
+    }
+
+
+def told(found: dict[str, Any]) -> str:
+    """The cost for people: a line a part. Times are an order of magnitude, for what no cache holds yet."""
+    lines = [f"data: {found['data']}, {found['pictures']:,} pictures"]
+    for word in ("download", "store"):
+        lines += _lines(word, found[f"{word}_bytes"], lambda number: f"{number / 1e9:.2f} GB")
+    lines.append(f"training: {found['steps']:,} steps")
+    for device, place in PLACES.items():
+        lines += _lines(f"time, {place}", found["seconds"][device], _duration)
+    lines += _lines("GPU memory", found["gpu_memory_bytes"], lambda number: f"{number / 1e9:.2f} GB")
+    lines.append(f"terms: {found['terms']}")
+    lines.append(
+        "Nothing was downloaded. Times are an order of magnitude, evaluations left out; GPU memory is counted in "
+        "float32."
+    )
+    return "\n".join(lines)
+
+
+def _lines(word: str, parts: dict[str, float], shown: Callable[[float], str]) -> list[str]:
+    """The sum, then its parts."""
+    rest = [f"    {name}: {shown(number)}" for name, number in parts.items() if name != "total" and number]
+    return [f"{word}: {shown(parts['total'])}", *rest]
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def training_cost(config: Config) -> dict[str, Any]:
+    """steps, operations_a_step, seconds on "cpu" and "cuda" (an order of magnitude, without the evaluations), and
+    gpu_memory_bytes by part: weights, gradients, optimizer, momentum copies and queues, activations (float32; bf16
+    has about half of them), training data.
+    """
+    captions, shape, guide_width, data_bytes = _data(config)
+    steps = total_steps(config.training, captions)
+    model_config = replace(
+        config.model,
+        regions=shape[0],
+        token_width=shape[1],
+        guide_width=guide_width,
+        vocab_size=config.model.vocab_size or VOCABULARY[config.model.text],
+        momentum=config.model.momentum or 0.0,
+    )
+    with torch.device("meta"):
+        model = USER(model_config, config.objective)
+    operations, activations = _one_step(model, _batch(config.training.batch, shape, guide_width))
+    learnt = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
+    encoders = (model.image_encoder, model.text_encoder)
+    weights = sum(4 * p.numel() for encoder in encoders for p in encoder.parameters())
+    copies = sum(4 * p.numel() for p in model.parameters()) - weights
+    buffers = sum(b.numel() * b.element_size() for b in model.buffers())
+    memory = {
+        "weights": weights,
+        "gradients": learnt,
+        "optimizer": 2 * learnt,
+        "momentum copies and queues": copies + buffers,
+        "activations": activations,
+        "training data": data_bytes,
+    }
+    return {
+        "steps": steps,
+        "operations_a_step": operations,
+        "seconds": {device: round(steps * operations / rate) for device, rate in FLOPS.items()},
+        "gpu_memory_bytes": {**memory, "total": sum(memory.values())},
+    }
+
+
+def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
+    """Train captions, the tokens' (R, D), the guide's width, and the bytes that a batch is read from."""
+    data, known = config.data, HUB_SETS.get(config.data.data)
+    features: Path | None = None
+    if known is not None and known.counts is not None and known.captions_each is not None:
+        pictures = (data.sizes or {}).get("train", known.counts["train"])
+        name, _, held_out = data.select.partition(":")
+        pictures -= int(held_out) if held_out and name == "train" else 0
+        captions = pictures * known.captions_each
+    else:
+        split = splits_of(config).split("train")
+        pictures, captions, features = len(split), len(split.captions), split.features
+    if data.tokens == "precomputed" and features is not None:
+        array = open_features(features)
+        shape, bytes_each = (array.shape[1], array.shape[2]), array.dtype.itemsize
+    else:
+        weights = Path(data.token_weights) if data.token_weights else None
+        shape, bytes_each = make_extractor(data.tokens, weights=weights).token_shape, 2
+    guide = None if data.guide is None else make_extractor(data.guide).guide_width
+    passes = 2 if data.mirrored else 1
+    return captions, shape, guide, pictures * (passes * prod(shape) * bytes_each + 4 * (guide or 0))
+
+
+def _batch(size: int, shape: tuple[int, int], guide: int | None) -> Batch:
+    """A batch without numbers."""
+    with torch.device("meta"):
+        return Batch(
+            tokens=torch.empty(size, *shape),
+            token_mask=None,
+            guide=None if guide is None else torch.empty(size, guide),
+            words=torch.empty(size, WORDS, dtype=torch.long),
+            word_mask=torch.empty(size, WORDS, dtype=torch.bool),
+            image_ids=torch.empty(size, dtype=torch.long),
+        )
+
+
+def _one_step(model: USER, batch: Batch) -> tuple[int, int]:
+    """Operations of forward and backward pass, and bytes of the activations kept between them."""
+    own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = model(batch)
+        activations = sum(storage.nbytes() for storage in kept.values())
+        output.loss.backward()
+    return counter.get_total_flops(), activations
