@@ -58,8 +58,7 @@ class Job:
             "kind": self.kind,
             "scores": added,
             "data": fingerprint(self.config),
-            "tokens": _weights(self.config.data.tokens, self.config.data.token_weights),
-            "clip": None if self.config.data.guide is None else _weights(self.config.data.guide, None),
+            **self.weights(),
         }
         return sha256_bytes(json.dumps(parts, sort_keys=True))[:24]
 
@@ -67,12 +66,36 @@ class Job:
         """Whether all its rows are there. Raises UserError where a file of that name holds another run."""
         there = [self.row(name).is_file() for name in self.names()]
         for name, found in zip(self.names(), there, strict=True):
-            if found and read_json(self.row(name)).get("key") != self.key(name):
+            if found and not self.made(read_json(self.row(name)), name):
                 raise UserError(
                     f"{self.row(name)} holds a run with other settings or other data; give another --out, or "
                     "move that folder away."
                 )
         return all(there)
+
+    def made(self, row: Mapping[str, Any], name: str) -> bool:
+        """Whether a row is of this run: by its key, or else by what it says of itself.
+
+        Keys change with the code that makes them; a setting that is new since then has its default in the row.
+        """
+        if row.get("key") == self.key(name):
+            return True
+        try:
+            config = from_json(Config, row["config"])
+            said = row["guide"], row["kind"], row["cell"] != row["of"], row["data_hash"]
+            weights = row.get("weights", self.weights())
+        except (UserError, KeyError, TypeError):
+            return False
+        asked = self.guide, self.kind, name == self.scores, fingerprint(self.config)
+        return said == asked and weights == self.weights() and _filled(self.config, config)
+
+    def weights(self) -> dict[str, Any]:
+        """What tokens and CLIP's vectors come from."""
+        data = self.config.data
+        return {
+            "tokens": _weights(data.tokens, data.token_weights),
+            "clip": None if data.guide is None else _weights(data.guide, None),
+        }
 
     def place(self) -> Path:
         """Where its training and its lock lie in the cache, without an ending: one for each key and folder."""
@@ -116,6 +139,26 @@ def _settings(config: Config) -> dict[str, Any]:
         part: {name: value for name, value in settings.items() if value != usual[part][name]}
         for part, settings in to_json(config).items()
     }
+
+
+OPEN = {
+    "regions",
+    "token_width",
+    "guide_width",
+    "vocab_size",
+    "momentum",
+    "precision",
+}  # a run fills these in
+
+
+def _filled(asked: Config, made: Config) -> bool:
+    """Whether a run's own configuration is the one asked for, with what was left open filled in."""
+    ask, have = to_json(asked), to_json(made)
+    return all(
+        value == have[part][name] or (name in OPEN and value in (None, "auto"))
+        for part, settings in ask.items()
+        for name, value in settings.items()
+    )
 
 
 def fingerprint(config: Config) -> str:

@@ -87,6 +87,7 @@ def _run(job: Job, scratch: Path) -> int:
             "guide": job.guide,
             "config": to_json(config),
             "data_hash": prepared.fingerprint,
+            "weights": job.weights(),
             "seconds": round(seconds, 1),
             "peak_memory_mb": round(peak_memory_mb() or 0),
             "provenance": provenance(),
