@@ -88,7 +88,9 @@ def random_clip(name: str) -> Path:
         weights = {k: v.contiguous() for k, v in bare_clip(name).state_dict().items()}
 
     def write(beside: Path) -> None:
-        shutil.copytree(source, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", MANIFEST))
+        shutil.copytree(
+            source, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", MANIFEST)
+        )
         save_file(weights, beside / "open_clip_model.safetensors")
 
     write_folder_beside(folder, write)
