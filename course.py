@@ -36,7 +36,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 FIRST = "notebooks/00_start_here.ipynb"
-DEMO = "notebooks/09_retrieval_demo.ipynb"
+DEMO = "userlib/demo/retrieval_demo.ipynb"
 STAMP = "userlib-installed.json"
 
 
@@ -275,15 +275,22 @@ def open_course(python: Path, browser: bool) -> int:
     return serve(command, f"http://127.0.0.1:{port}/lab/tree/{FIRST}", browser)
 
 
+def demo_command(port: int) -> list[str]:
+    """The arguments of Python that serve the demo's page; the token comes from the environment."""
+    command = ["-m", "voila", DEMO, "--Voila.ip=127.0.0.1", f"--port={port}", "--Voila.auto_token=True"]
+    # Only what the page needs: an extension of JupyterLab that does not fit Voila would stop all of them.
+    needed = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
+    return command + [f"--VoilaConfiguration.extension_allowlist={name}" for name in needed]
+
+
 def open_demo(python: Path, browser: bool) -> int:
-    """The demo notebook as a web page, without its code."""
+    """The retrieval demo as a web page, without its code."""
     if not (ROOT / DEMO).exists():
         raise CourseError(
-            f"The demo is made from {DEMO}, which this version of the course does not have yet."
+            f"The demo is served from {DEMO}, which is missing. Restore it from the repository."
         )
     port = free_port(8866)
-    command = [str(python), "-m", "voila", DEMO, "--Voila.ip=127.0.0.1", f"--port={port}", "--auto-token"]
-    return serve(command, f"http://127.0.0.1:{port}/", browser)
+    return serve([str(python), *demo_command(port)], f"http://127.0.0.1:{port}/", browser)
 
 
 def main(arguments: list[str]) -> int:

@@ -182,7 +182,7 @@ def test_an_unknown_step_is_named(course):
 
 
 def test_the_demo_says_so_while_its_notebook_is_missing(course):
-    with pytest.raises(course.CourseError, match="09_retrieval_demo"):
+    with pytest.raises(course.CourseError, match="retrieval_demo.ipynb, which is missing"):
         course.open_demo(Path(sys.executable), False)
 
 
@@ -213,6 +213,16 @@ def test_the_course_listens_on_loopback_with_a_fresh_token(course, monkeypatch, 
     assert f"/lab/tree/notebooks/00_start_here.ipynb?token={env['JUPYTER_TOKEN']}" in capsys.readouterr().out
 
 
+def test_the_demo_listens_on_loopback_with_a_fresh_token(course, monkeypatch, capsys):
+    monkeypatch.setattr(course, "ROOT", ROOT)
+    command, env = started(course, monkeypatch, course.open_demo)
+    assert "--Voila.ip=127.0.0.1" in command
+    assert "--Voila.auto_token=True" in command  # or Voila asks for none
+    assert (ROOT / course.DEMO).is_file()
+    assert not any(env["JUPYTER_TOKEN"] in word for word in command)
+    assert f"/?token={env['JUPYTER_TOKEN']}" in capsys.readouterr().out
+
+
 def test_a_busy_port_is_passed_over(course):
     import socket
 
@@ -226,7 +236,7 @@ def test_a_busy_port_is_passed_over(course):
 def test_the_command_line_prints_errors_in_one_line(course, monkeypatch, capsys):
     monkeypatch.setattr(course, "environment", lambda: Path(sys.executable))
     assert course.main(["demo"]) == 2
-    assert capsys.readouterr().err.startswith("error: The demo is made from")
+    assert capsys.readouterr().err.startswith("error: The demo is served from")
 
 
 def test_the_stamp_names_what_the_installation_rests_on(course, pip, tmp_path, monkeypatch):

@@ -1,0 +1,43 @@
+"""The one custom widget: cards, a picture with its regions and words, a map, an upload; see clickable.js.
+
+What it shows is in `data`; what a person does comes back as a message, {"event": "choose" | "open" | "file",
+...}, for which one function is set by `on_event`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+HERE = Path(__file__).parent
+Told = Callable[[Mapping[str, Any], list[bytes]], None]
+
+
+class Clickable(anywidget.AnyWidget):
+    """form: "cards" | "regions" | "map" | "upload". chosen: the key of the marked card. hits: id -> rank, ringed on
+    the map."""
+
+    _esm = HERE / "clickable.js"
+    _css = HERE / "clickable.css"
+    form = traitlets.Unicode("cards").tag(sync=True)
+    data = traitlets.Dict().tag(sync=True)
+    hits = traitlets.Dict().tag(sync=True)
+    chosen = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, form: str, told: Told | None = None, **data: Any) -> None:
+        super().__init__(form=form, data=data)
+        self.told = told
+        self.on_msg(lambda _, content, buffers: self.tell(content, buffers))
+
+    def tell(self, content: Mapping[str, Any], buffers: list[Any] | None = None) -> None:
+        """Pass on what the page reports."""
+        if self.told is not None:
+            self.told(content, [bytes(one) for one in buffers or ()])
+
+    def show(self, *, chosen: str = "", **data: Any) -> None:
+        """Show these data in place of the old."""
+        with self.hold_sync():
+            self.chosen = chosen
+            self.data = data

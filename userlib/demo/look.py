@@ -1,0 +1,90 @@
+"""Why this picture: attention of SGE and CGE over its regions, and each word of the query against each region.
+
+Words and regions are compared where they lie in one space: after enhancement and projection, before pooling.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from userlib.data.tokenizers import WORD, WordTokenizer
+
+if TYPE_CHECKING:
+    from userlib.model.user import Encoders
+    from userlib.search.encoders import CheckpointEncoder
+
+Array = NDArray[np.float32]
+GUIDES = {"self": "SGE", "clip": "CGE", "self weights": "SGE's guide"}
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """grid (h, w); attention: name -> (R,) summing to 1; words: those of the query; heat (W, R) cosines."""
+
+    grid: tuple[int, int]
+    attention: dict[str, Array]
+    words: tuple[str, ...]
+    heat: Array
+
+
+@torch.inference_mode()
+def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Look | None:
+    """What the model looks at in a picture, and how each word of `text` answers to each region.
+
+    None where the tokens form no grid that could be laid over the picture.
+    """
+    grid = encoder.tokens.grid
+    if grid is None:
+        return None
+    tokens, guide = encoder.tokens([picture])
+    if encoder.guide is not encoder.tokens:
+        guide = None if encoder.guide is None else encoder.guide([picture])[1]
+    model = encoder.loaded.model
+    attention = {
+        GUIDES[name]: (a[0] / a[0].sum()).float().cpu().numpy()
+        for name, a in model.attention(tokens, None, guide).items()
+    }
+    tokenizer = encoder.loaded.tokenizer
+    words = WORD.findall(text.lower()) if isinstance(tokenizer, WordTokenizer) else []
+    heat = np.zeros((0, tokens.shape[1]), np.float32)
+    if words:
+        ids = torch.tensor([tokenizer.encode(" ".join(words))])
+        vectors = word_vectors(model, ids, torch.ones_like(ids, dtype=torch.bool))[
+            0, 1:-1
+        ]  # no start, no end
+        heat = cosines(vectors, region_vectors(model, tokens, guide)[0]).cpu().numpy()
+    return Look(grid, attention, tuple(words), heat)
+
+
+def word_vectors(model: "Encoders", words: Tensor, mask: Tensor) -> Tensor:
+    """words (B, W) -> (B, W, E), as the text encoder has them before it pools."""
+    text = model.text_encoder
+    vectors: Tensor = text.enhancement(text.linear(text.states(words, mask)), mask)
+    return vectors
+
+
+def region_vectors(model: "Encoders", tokens: Tensor, guide: Tensor | None) -> Tensor:
+    """tokens (B, R, D), guide (B, G) -> (B, R, E), as the picture encoder has them before it pools."""
+    image = model.image_encoder
+    vectors: Tensor = image.projection(image.enhancement(image.regions_of(tokens), None, guide))
+    return vectors
+
+
+def cosines(words: Tensor, regions: Tensor) -> Tensor:
+    """words (W, E), regions (R, E) -> (W, R) between -1 and 1."""
+    return F.normalize(words.float(), dim=-1) @ F.normalize(regions.float(), dim=-1).T
+
+
+def share_on(weights: Array, grid: tuple[int, int], mask: NDArray[np.bool_]) -> float:
+    """The share of attention weights (R,) on a mask (H, W) of the picture, each region spread evenly."""
+    height, width = mask.shape
+    rows = np.arange(height) * grid[0] // height
+    columns = np.arange(width) * grid[1] // width
+    fine = weights.reshape(grid)[np.ix_(rows, columns)]
+    return float(fine[mask].sum() / fine.sum())

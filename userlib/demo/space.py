@@ -1,0 +1,79 @@
+"""The map of the joint space: pictures and captions on a plane by UMAP, neighbours near one another.
+
+Source: McInnes, Healy and Melville, "UMAP", 2018. A map is made once for a set of vectors and kept in the
+cache. Distances across a map mean little; what lies together does.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from userlib.files import cache_dir, sha256_bytes, write_beside
+from userlib.search.exact import Array
+
+FEW = 6  # fewer points are laid out by their first two principal axes
+TILE = 32  # pixels a side of a picture on the sheet
+
+
+def plane(vectors: Array, *, cache: Path | None = None) -> Array:
+    """vectors (P, E) -> (P, 2) within 0 and 1, from the cache where they were laid out before."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    file = (cache or cache_dir()) / "maps" / f"{sha256_bytes('umap 1', vectors.tobytes())[:32]}.npy"
+    if file.is_file():
+        try:
+            found: Array = np.load(file, allow_pickle=False)
+            if found.shape == (len(vectors), 2):
+                return found
+        except (OSError, ValueError):
+            pass  # a damaged file: lay it out again
+    found = _unit(_umap(vectors) if len(vectors) >= FEW else _axes(vectors))
+
+    def save(part: Path) -> None:
+        with open(part, "wb") as stream:
+            np.save(stream, found)
+
+    write_beside(file, save)
+    return found
+
+
+def _umap(vectors: Array) -> Array:
+    import warnings
+
+    import umap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells that a seed makes it use one core
+        near = min(15, len(vectors) - 1)
+        start = "spectral" if len(vectors) > 50 else "random"
+        maker = umap.UMAP(n_neighbors=near, min_dist=0.15, metric="cosine", random_state=0, init=start)
+        return np.asarray(maker.fit_transform(vectors), np.float32)
+
+
+def _axes(vectors: Array) -> Array:
+    """(P, E) -> (P, 2) along the directions of the largest spread."""
+    centred = vectors - vectors.mean(0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    found = np.zeros((len(vectors), 2), np.float32)
+    found[:, : min(2, len(s))] = (u * s)[:, :2]
+    return found
+
+
+def _unit(points: Array) -> Array:
+    """Moved and scaled into the unit square, x and y each by itself."""
+    low, high = points.min(0), points.max(0)
+    return np.asarray((points - low) / np.where(high > low, high - low, 1), np.float32)
+
+
+def sheet(pictures: Sequence[Image.Image | None], columns: int) -> bytes:
+    """Pictures at TILE pixels side by side, as a JPEG; grey where there is None."""
+    whole = Image.new("RGB", (columns * TILE, -(-len(pictures) // columns) * TILE), (160, 160, 160))
+    for i, picture in enumerate(pictures):
+        if picture is not None:
+            small = picture.resize((TILE, TILE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            whole.paste(small, ((i % columns) * TILE, (i // columns) * TILE))
+    buffer = io.BytesIO()
+    whole.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
