@@ -23,7 +23,7 @@ MANY = {"i2t_r1": "i2t R@1", "t2i_r1": "t2i R@1", "i2t_map": "i2t mAP@R", "t2i_m
 LOOKS = {"pointing": "pointing game, %", "mass": "mass inside, %"}
 GUIDES = {
     "self": "SGE's a", "self weights": "SGE's w", "clip": "CGE's a",
-    "uniform": "uniform", "area": "by the things' area", "centre": "centre Gaussian",
+    "uniform": "uniform", "area": "by covered area (knows the masks)", "centre": "centre Gaussian",
 }  # fmt: skip
 
 

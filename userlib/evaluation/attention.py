@@ -3,7 +3,8 @@
 Attention lies on the R cells of a grid of tokens; `inside` says how much of each cell the masks of the named
 things cover, 0 to 1. Mass: the attention times that share. Pointing game (Zhang et al., ECCV 2016): a point drawn
 in the cell of highest attention hits with that share. Attention that knows nothing already scores the masks' area,
-so uniform, area and centre-Gaussian attention stand beside. All functions: (N, R) -> (N,).
+so uniform and centre-Gaussian attention stand beside, and above them attention that goes by the area that things
+cover, which knows where they are. All functions: (N, R) -> (N,).
 """
 
 import numpy as np
