@@ -89,6 +89,17 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--token-weights", metavar="FILE", help="their weights")
     evaluate.add_argument("--select", help="the split on which the baseline is tuned: a name, or train:500")
     evaluate.add_argument(
+        "--folds",
+        type=int,
+        metavar="SIZE",
+        help="also the mean over consecutive folds of so many pictures; 1000 gives COCO's 1K numbers",
+    )
+    evaluate.add_argument(
+        "--eccv",
+        action="store_true",
+        help="also ECCV Caption and CxC: COCO's test split, with the package eccv_caption installed",
+    )
+    evaluate.add_argument(
         "--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens"
     )
     evaluate.add_argument(

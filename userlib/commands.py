@@ -12,7 +12,7 @@ import numpy as np
 from userlib.checkpoints import Loaded, load_model
 from userlib.config import Config, to_json
 from userlib.errors import UserError
-from userlib.evaluation import Interval, Ranks, bootstrap, embed, paired, ranks, table
+from userlib.evaluation import Interval, Ranks, bootstrap, embed, folds, paired, ranks, table
 from userlib.files import write_sealed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.training import fit, pairs_of, prepare, select_name, splits_of
@@ -104,6 +104,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
             "nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca."
         )
     loaded = [load_model(folder) for folder in arguments.checkpoint]
+    if (arguments.folds is not None or arguments.eccv) and not loaded:
+        raise UserError("--folds and --eccv need the embeddings of a model; give --checkpoint DIR.")
     if loaded:
         config = _with_flags(loaded[0].config, arguments)
     name = arguments.split or config.data.report
@@ -121,6 +123,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.model:
         scored[arguments.model] = [_zero_shot(arguments.model, config, name)]
     facts: dict[str, Any] = {}
+    if arguments.folds is not None or arguments.eccv:
+        facts |= _coco_facts(arguments, loaded[0], replace(loaded[0].config, data=config.data), name)
     if arguments.baseline:
         found, facts["cca"] = _cca(config, name)
         scored["cca"] = [found]
@@ -203,6 +207,23 @@ def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
     }
     data = replace(config.data, **{key: value for key, value in flags.items() if value is not None})
     return replace(config, data=data)
+
+
+def _coco_facts(arguments: argparse.Namespace, loaded: Loaded, config: Config, split: str) -> dict[str, Any]:
+    """What COCO's tables show beside the whole split, for the first checkpoint."""
+    from userlib.evaluation.eccv import eccv_caption
+
+    pairs = pairs_of(config, splits_of(config).split(split), loaded.tokenizer)
+    images, captions = embed(loaded.model, pairs)
+    found: dict[str, Any] = {}
+    if arguments.folds is not None:
+        mean = folds(images, captions, pairs.image_of, size=arguments.folds).as_dict()
+        found[f"mean of {len(images) // arguments.folds} folds of {arguments.folds}"] = {
+            key: round(value, 2) for key, value in mean.items()
+        }
+    if arguments.eccv:
+        found["ECCV Caption and CxC"] = eccv_caption(images, captions, pairs.split)
+    return found
 
 
 def _ranks_of(loaded: Loaded, config: Config, split: str) -> Ranks:

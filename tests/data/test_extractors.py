@@ -11,6 +11,7 @@ import torch
 from tests.data.copies import CLIP_CONFIG, picture, write_backbone, write_clip
 from userlib.data.clip import load_clip, split_name, tokenizer_of
 from userlib.data.extractors import make_extractor
+from userlib.data.tokenizers import make_tokenizer
 from userlib.errors import UserError
 
 NAME = "timm:test_resnet"
@@ -187,3 +188,22 @@ def test_a_clip_folder_that_does_not_fit_is_an_error(tmp_path):
 def test_weights_belong_to_timm_alone(tmp_path):
     with pytest.raises(UserError, match="belong to 'timm:NAME' only"):
         make_extractor("clip-mini", weights=tmp_path / "a.safetensors")
+
+
+def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
+    """Where a GPU has bf16 the towers run in it; tokens and guide come back as float32."""
+    extractor = make_extractor(f"open_clip:local-dir:{clip}")
+    plain, about = extractor([picture(0), picture(1)]), extractor.describe()
+    extractor.bf16 = True
+    half = extractor([picture(0), picture(1)])
+    assert (about["precision"], extractor.describe()["precision"]) == ("fp32", "bf16")
+    for one, other in zip(plain, half, strict=True):
+        assert other.dtype == torch.float32
+        assert not torch.equal(one, other)
+        assert torch.nn.functional.cosine_similarity(one, other, dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-B-16-SigLIP/webli", "xlm-roberta-base-ViT-B-32"])
+def test_text_towers_that_read_their_padding_are_refused(name):
+    with pytest.raises(UserError, match="text tower of .* is not one of CLIP's.*text 'bert'"):
+        make_tokenizer("clip", [], model=name)

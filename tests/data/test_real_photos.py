@@ -1,13 +1,25 @@
 """Real photos in the hub's schema, where USERLIB_PHOTOS names them: from file to batch."""
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from tests.data.copies import write_clip
+from tests.data.copies import write_backbone, write_clip
+from userlib.config import preset
 from userlib.data.captions import PairData, make_tokenizer
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
+from userlib.evaluation import embed, ranks, recalls
+from userlib.training import fit, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +60,61 @@ def test_a_guide_from_an_open_clip_model(data, tmp_path, cache):
     assert batch.tokens.shape == (40, 4, 32)
     torch.testing.assert_close(batch.guide.norm(dim=1), torch.ones(40))
     assert batch.image_ids.tolist() == [i for i in range(8) for _ in range(5)]
+
+
+def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, cache):
+    """From pixels: tokens of one network, the guide of an open_clip model, CGE, loss, table."""
+    clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
+    weights = write_backbone(tmp_path / "backbone")
+    base = preset("scenes")
+    config = replace(
+        base,
+        data=replace(
+            base.data,
+            data=str(photos),
+            sizes={"train": 40, "val": 20},
+            tokens="timm:test_resnet",
+            token_weights=str(weights),
+            guide=clip,
+            select="train:10",
+            report="val",
+        ),
+        model=replace(base.model, enhancement="cge", embed=32, text_width=32, word_width=16, queue_size=64),
+        training=replace(base.training, steps=5, batch=16, warmup=0.0, precision="fp32"),
+    )
+    prepared = prepare(config, progress=False)
+    norms = np.linalg.norm(np.asarray(prepared.train.features.guide), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=1e-5)
+    before = fit(prepared, stop_at=0, progress=False).model.image_encoder.state_dict()
+    run = fit(prepared, progress=False)
+    assert run.finished and run.rows[-1]["step"] == 5 and np.isfinite(run.rows[-1]["loss"])
+    after = run.model.image_encoder.state_dict()
+    moved = [name for name in after if "enhancement" in name and not torch.equal(before[name], after[name])]
+    assert (
+        any("sigma" in name for name in moved) and len(moved) > 4
+    )  # the guide's own layers and its strength
+    attention = run.encoders.attention(*next(prepared.report.image_batches(4)))
+    assert attention["clip"].shape == (4, 4) and "self" not in attention
+    images, captions = embed(run.encoders, prepared.report)
+    assert images.shape == (20, 32) and captions.shape == (100, 32)
+    assert 0 <= recalls(ranks(images, captions, prepared.report.image_of)).rsum <= 600
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_extraction_takes_little_memory_beyond_the_model(photos, tmp_path, cache):
+    """The same program with ViT-B/32 and more pictures: python tests/soak/extraction_memory.py."""
+    clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
+    command = [sys.executable, "tests/soak/extraction_memory.py", str(photos), "--pictures", "320"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--tokens", clip, "--workers", "8"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["pictures"] == 320 and found["workers"] == 8
+    assert found["beyond_the_model_gb"] < 0.6

@@ -184,3 +184,12 @@ def test_a_file_of_flickr30k_size_is_never_read_whole(tmp_path):
     start, end = (int(kilobytes) for kilobytes in done.stdout.split())
     assert end < 1_500_000  # kilobytes, pages of the map included
     assert end - start < 600_000
+
+
+def test_cocos_whole_test_split_has_its_own_name(tmp_path):
+    """SCAN's COCO folder holds the first 1,000 test pictures as test and all 5,000 as testall."""
+    folder = write_scan(tmp_path, {"train": 3, "test": 2})
+    for end in ("ims.npy", "caps.txt", "ids.txt"):
+        (folder / f"testall_{end}").write_bytes((folder / f"train_{end}").read_bytes())
+    data = load_data(str(folder))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 3, "test": 2, "testall": 3}

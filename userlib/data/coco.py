@@ -50,14 +50,14 @@ def load_karpathy(
             f"{annotations} has no list 'images', as Karpathy's annotations do. Is it another file of COCO's?"
         )
     counts = counts or COUNTS.get(annotations.name)
-    parts: dict[str, list[tuple[str, Path, list[str]]]] = {}
+    parts: dict[str, list[Row]] = {}
     for number, image in enumerate(images):
         split, row = _row(image, f"picture {number} of {annotations}", pictures, annotations)
         parts.setdefault(split, []).append(row)
     if counts is not None:
         check_counts(str(annotations), counts, {name: len(rows) for name, rows in parts.items()})
     if present:
-        _check_present(pictures, [path for rows in parts.values() for _, path, _ in rows])
+        _check_present(pictures, [row[1] for rows in parts.values() for row in rows])
     content = sha256_bytes("karpathy", sha256_known(annotations))
     return RetrievalData(
         name=annotations.stem.removeprefix("dataset_"),
@@ -66,12 +66,14 @@ def load_karpathy(
     )
 
 
-def _row(
-    image: dict[str, Any], where: str, pictures: Path, source: Path
-) -> tuple[str, tuple[str, Path, list[str]]]:
+Row = tuple[str, Path, list[str], list[str]]  # file name, picture, captions and their ids
+
+
+def _row(image: dict[str, Any], where: str, pictures: Path, source: Path) -> tuple[str, Row]:
     try:
         name = str(image["filename"])
         captions = [str(sentence["raw"]).strip() for sentence in image["sentences"]]
+        ids = [str(sentence.get("sentid", "")) for sentence in image["sentences"]]
         split = str(image["split"])
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -83,7 +85,7 @@ def _row(
             f"{where} ({name}) has {len(captions)} captions; five are needed. Fetch the annotations again."
         )
     path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), source)
-    return SPLIT_NAMES.get(split, split), (name, path, captions[:CAPTIONS_EACH])
+    return SPLIT_NAMES.get(split, split), (name, path, captions[:CAPTIONS_EACH], ids[:CAPTIONS_EACH])
 
 
 def _check_present(pictures: Path, paths: list[Path]) -> None:
@@ -96,14 +98,16 @@ def _check_present(pictures: Path, paths: list[Path]) -> None:
         )
 
 
-def _split(name: str, rows: list[tuple[str, Path, list[str]]], content: str) -> Split:
-    paths = [path for _, path, _ in rows]
+def _split(name: str, rows: list[Row], content: str) -> Split:
+    paths = [path for _, path, _, _ in rows]
+    ids = tuple(label for *_, own in rows for label in own)
     sizes = [str(path.stat().st_size) if path.exists() else "-" for path in paths]
     return Split(
         name=name,
-        ids=tuple(label for label, _, _ in rows),
+        ids=tuple(row[0] for row in rows),
         pictures=PictureFiles(paths),
-        captions=tuple(caption for _, _, captions in rows for caption in captions),
+        captions=tuple(caption for row in rows for caption in row[2]),
+        caption_ids=ids if all(ids) else None,
         image_of=np.repeat(np.arange(len(rows), dtype=np.int64), CAPTIONS_EACH),
         fingerprint=sha256_bytes(content, name, *sizes),
     )

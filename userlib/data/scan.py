@@ -15,7 +15,7 @@ from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes
 
 CAPTIONS_EACH = 5
-PARTS = {"train": "train", "dev": "val", "test": "test"}
+PARTS = {"train": "train", "dev": "val", "test": "test", "testall": "testall"}  # testall: COCO's 5K
 
 
 def is_scan(folder: Path) -> bool:

@@ -40,8 +40,9 @@ class Split:
     """N pictures and M captions.
 
     image_of (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
-    is None. features is SCAN's (N, 36, 2048) array on the disk. A split cut from another by `hold_out` names
-    it as `whole`, with its rows there, so that both share one set of tokens.
+    is None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36,
+    2048) array on the disk. A split cut from another by `hold_out` names it as `whole`, with its rows there,
+    so that both share one set of tokens.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Split:
     image_of: np.ndarray
     fingerprint: str
     groups: tuple[str, ...] | None = None
+    caption_ids: tuple[str, ...] | None = None
     features: Path | None = None
     whole: "Split | None" = None
     rows: np.ndarray | None = None
@@ -94,6 +96,7 @@ class Split:
             image_of=image_of[kept],
             fingerprint=sha256_bytes("take", self.fingerprint, rows.tobytes()),
             groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+            caption_ids=None if self.caption_ids is None else tuple(self.caption_ids[j] for j in kept),
             features=self.features,
             whole=whole,
             rows=None if whole is None else own,

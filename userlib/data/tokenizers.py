@@ -219,6 +219,9 @@ def make_tokenizer(
     if name == "bert":
         return BertTokenizer(model or "bert-base-uncased")
     if name == "clip" and model:
+        from userlib.data.clip import check_text_tower
+
+        check_text_tower(model)
         return ClipTokenizer(model)
     if name == "clip":
         raise UserError(

@@ -7,6 +7,7 @@ keeps two writers apart.
 
 import json
 import math
+import os
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from userlib.files import cache_dir, sha256_bytes
 from userlib.progress import Progress
 
 BATCH = 64  # pictures through the network at once
+WORKERS = min(8, max(2, os.cpu_count() or 2))  # threads that decode
 AHEAD = 3  # batches decoded ahead: 40 MB at 224 x 224
 FLUSH = 512  # pictures; no more than these are made again after an interruption
 
@@ -91,7 +93,7 @@ def extract(
     device: str = "cpu",
     cache: Path | None = None,
     progress: bool = True,
-    workers: int = 2,
+    workers: int = WORKERS,
 ) -> Features:
     """Tokens, and where asked a guide and tokens of the mirrored pictures, from the cache or made now.
 

@@ -1,0 +1,82 @@
+"""ECCV Caption and CxC: COCO's test pictures judged with the right answers that its captions left unsaid.
+
+COCO counts one picture as right for a caption, though others may show the same. ECCV Caption (Chun et al., ECCV 2022)
+and CxC (Parekh et al., EACL 2021) name more of them; both come with the package eccv_caption, which is asked for here
+and needed nowhere else. Its numbers are shares; here they are percent, as everywhere.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from userlib.data.splits import Split
+from userlib.errors import UserError
+from userlib.evaluation.checks import Array
+from userlib.evaluation.ranking import exact_products
+
+METRICS = ("eccv_r1", "eccv_map_at_r", "eccv_rprecision", "cxc_recalls")
+
+
+def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict[str, float]]:
+    """images (5000, E), captions (25000, E) of COCO's test split -> {"eccv_map_at_r": {"i2t": .., "t2i": ..}, ..}.
+
+    Raises UserError without the package, for a split without COCO's ids, and where pictures of the ground truth are
+    missing.
+    """
+    try:
+        from eccv_caption import Metrics  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise UserError(
+            "ECCV Caption and CxC need the package eccv_caption, which is not installed: pip install eccv_caption."
+        ) from error
+    pictures, words = coco_ids(split)
+    metrics: Any = Metrics()
+    truths = {way: [metrics.eccv_gts[way], metrics.cxc_gts[way]] for way in ("i2t", "t2i")}
+    for way, own, what in (("i2t", pictures, "pictures"), ("t2i", words, "captions")):
+        missing = {key for truth in truths[way] for key in truth} - set(own.tolist())
+        if missing:
+            raise UserError(
+                f"{len(missing):,} {what} of ECCV Caption and CxC are not in the split {split.name!r} (the first is "
+                f"{min(missing)}). They judge COCO's whole test split: 5,000 pictures, five captions each."
+            )
+    depth = max(10, *(len(right) for way in truths.values() for truth in way for right in truth.values()))
+    found = metrics.compute_all_metrics(
+        _first(images, captions, pictures, words, depth),
+        _first(captions, images, words, pictures, depth),
+        target_metrics=METRICS,
+        Ks=(1, 5, 10),
+        verbose=False,
+    )
+    return {name: {way: 100 * float(share) for way, share in ways.items()} for name, ways in found.items()}
+
+
+def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's numbers of the pictures (N,) and captions (M,) of a split of Karpathy's annotations."""
+    if split.caption_ids is None:
+        raise UserError(
+            f"The split {split.name!r} has no caption ids; ECCV Caption and CxC need those of COCO. Use "
+            "dataset_coco.json with the folder of its pictures."
+        )
+    try:
+        pictures = [int(name.rpartition(".")[0].rpartition("_")[2]) for name in split.ids]
+        return np.array(pictures), np.array([int(i) for i in split.caption_ids])
+    except ValueError as error:
+        raise UserError(
+            f"The pictures or captions of {split.name!r} are not named as COCO's are ({error}). ECCV Caption and "
+            "CxC judge COCO's test split alone."
+        ) from error
+
+
+def _first(
+    queries: Array, gallery: Array, names: np.ndarray, others: np.ndarray, depth: int
+) -> dict[int, list[int]]:
+    """The names of the best `depth` answers of each query, best first."""
+    left, right = torch.as_tensor(queries), torch.as_tensor(gallery)
+    with exact_products(left.device):
+        best = [
+            (left[start : start + 512] @ right.T).topk(min(depth, len(right)), dim=1).indices
+            for start in range(0, len(left), 512)
+        ]
+    rows = others[torch.cat(best).numpy()]
+    return {int(name): row.tolist() for name, row in zip(names, rows, strict=True)}
