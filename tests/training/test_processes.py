@@ -10,7 +10,7 @@ from userlib.training.processes import make_accelerator
 
 @pytest.mark.parametrize("steps", ["4", "2"])
 def test_gradient_accumulation_by_the_launcher_is_refused(steps, monkeypatch):
-    """`accelerate launch --gradient_accumulation_steps 4` sets this variable; the loss would be a quarter."""
+    """`accelerate launch --use_deepspeed` sets this variable from its option; the loss would be divided by it."""
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
     with pytest.raises(UserError, match=f"gradient accumulation over {steps} steps.*negatives are the other"):
         make_accelerator(Config())
