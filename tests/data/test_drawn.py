@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from userlib.ablation.truths import truth_of
 from userlib.data.extractors import ASSETS
+from userlib.data.scenes import make_world
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
@@ -27,6 +29,21 @@ def test_sizes_take_the_first_pictures():
     assert few.captions == more.captions[:15]
     assert few.fingerprint != more.fingerprint
     np.testing.assert_array_equal(np.asarray(few.pictures[2]), np.asarray(more.pictures[2]))
+
+
+def test_more_training_pictures_than_the_world_has_come_from_the_same_generator():
+    data = load_data("scenes", sizes=SIZES | {"train": 4_003})
+    train = data.split("train")
+    further = make_world("train_more", 3)
+    assert len(train) == 4_003 and len(set(train.ids)) == 4_003
+    assert train.ids[3_999:4_001] == ("scenes-train-03999", "scenes-train_more-00000")
+    assert train.captions[-5:] == tuple(caption.text for caption in further.captions(2))
+    np.testing.assert_array_equal(np.asarray(train.pictures[4_002]), np.asarray(further.picture(2)))
+    assert train.pictures.world[4_001] == further[1]
+    assert train.groups is None
+    assert truth_of(train.take(range(3), "few")) is None  # a part is no world of its own
+    with pytest.raises(UserError, match="16001 pictures were asked of 'train'.*has 16000"):
+        load_data("scenes", sizes={"train": 16_001})
 
 
 def test_fingerprints_follow_the_code_that_draws(monkeypatch):
@@ -67,6 +84,6 @@ def test_the_projects_own_networks_give_tokens_of_scenes(name, cache):
     features = extract(split, tokens=name, guide=guide, progress=False)
     assert len(features.tokens) == 4
     assert features.grid[0] * features.grid[1] == features.tokens.shape[1]
-    assert len(np.unique(features.tokens[:, 0, 0])) == 4
+    assert len(np.unique(features.tokens.reshape(4, -1), axis=0)) == 4
     if guide:
         np.testing.assert_allclose(np.linalg.norm(features.guide, axis=1), 1, atol=1e-3)

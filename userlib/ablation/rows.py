@@ -86,7 +86,7 @@ def read_row(file: Path) -> Row:
     facts = read_sealed(file, "Delete it and run the study again.")
     try:
         if facts.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
-            raise ValueError("the arrays beside it are not those that it was written with")
+            raise ValueError(f"{file.stem}.npz beside it is not what it was written with")
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if not {"study", "cell", "of", "seed", "key"} <= set(facts):

@@ -209,7 +209,7 @@ def _world() -> Study:
         },
         reference="baseline",
         pairs=(("cge", "baseline+scores"), ("full", "clip")),
-        steps=500,
+        steps=600,
     )
 
 

@@ -17,14 +17,16 @@ from userlib.files import cache_dir, sha256_bytes, write_beside
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData
+    from userlib.data.drawn import Together
     from userlib.data.scenes import Scenes
     from userlib.model.user import Encoders
 
 Floats = NDArray[np.float64]
 VERSION = "1"  # of what is cached
+MOST = 4_000  # pictures that a share is counted on: the table of all pairs grows with their square
 
 
-def world_of(split: Split) -> "Scenes | None":
+def world_of(split: Split) -> "Scenes | Together | None":
     """The drawn world behind a split; None for pictures that were not drawn here."""
     return split.pictures.world if isinstance(split.pictures, DrawnPictures) else None
 
@@ -38,11 +40,11 @@ def truth_of(split: Split) -> NDArray[np.bool_] | None:
     return np.unpackbits(packed, axis=1, count=len(split)).astype(bool)
 
 
-def _truth(world: "Scenes") -> NDArray[np.bool_]:
-    """(captions, pictures), from the facts of both."""
+def _truth(world: "Scenes | Together", most: int | None = None) -> NDArray[np.bool_]:
+    """(captions, pictures) of all pictures or of the first `most`, from the facts of both."""
     from userlib.data.scenes import TruthTable, closed_facts
 
-    pictures = range(len(world))
+    pictures = range(len(world))[:most]
     said = [caption.facts for i in pictures for caption in world.captions(i)]
     return TruthTable(said, [closed_facts(world[i]) for i in pictures]).true_matrix()
 
@@ -64,7 +66,8 @@ def true_elsewhere_in(split: Split) -> float | None:
         return None
 
     def count() -> NDArray[Any]:
-        return np.array(true_elsewhere(_truth(world), split.image_of))
+        first = split.image_of < MOST
+        return np.array(true_elsewhere(_truth(world, MOST), split.image_of[first]))
 
     return float(_cached(f"elsewhere {split.fingerprint}", count))
 

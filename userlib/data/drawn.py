@@ -18,16 +18,58 @@ from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
 if TYPE_CHECKING:
-    from userlib.data.scenes import Scenes
+    from userlib.data.scenes import Caption, Scene, Scenes
 
+MORE = {
+    "train": "train_more"
+}  # what follows a split of scenes where more pictures are asked of it than it has
 WORLDS = {"scenes": {"train": "train", "val": "val", "test": "test"}, "pretrain": {"train": "pretrain"}}
 SAMPLE = 8  # pictures drawn for the fingerprint
+
+
+class Together:
+    """A world followed by more of the same generator; it answers as one."""
+
+    def __init__(self, first: "Scenes", second: "Scenes") -> None:
+        self.first, self.second = first, second
+        self.ids = [*first.ids, *second.ids]
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def at(self, i: int) -> tuple["Scenes", int]:
+        """The world that picture i is of, and its number there."""
+        return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))
+
+    def __getitem__(self, i: int) -> "Scene":
+        world, n = self.at(i)
+        return world[n]
+
+    def picture(self, i: int) -> Image.Image:
+        """RGB, 128 x 128."""
+        world, n = self.at(i)
+        return world.picture(n)
+
+    def captions(self, i: int) -> "list[Caption]":
+        """Five different captions, each true of the scene."""
+        world, n = self.at(i)
+        return world.captions(n)
+
+    def masks(self, i: int) -> list[np.ndarray]:
+        """The visible part of each thing."""
+        world, n = self.at(i)
+        return world.masks(n)
+
+    def half(self, i: int) -> str:
+        """ "": no test pictures are here."""
+        world, n = self.at(i)
+        return world.half(n)
 
 
 class DrawnPictures:
     """Pictures drawn when asked for. Satisfies `Pictures`."""
 
-    def __init__(self, world: "Scenes") -> None:
+    def __init__(self, world: "Scenes | Together") -> None:
         self.world = world
 
     def __len__(self) -> int:
@@ -38,7 +80,11 @@ class DrawnPictures:
 
 
 def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
-    """The first pictures of each split: as many as `sizes` says, else as many as the world has."""
+    """The first pictures of each split: as many as `sizes` says, else as many as the world has.
+
+    More of `scenes` train than its 4,000, up to 16,000, are further pictures of the same generator; no scene graph
+    of val or test is among them.
+    """
     from userlib.data.scenes.splits import SIZES
 
     wrong = sorted(set(sizes) - set(WORLDS[name]))
@@ -49,10 +95,9 @@ def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
     splits = {}
     for split, world in WORLDS[name].items():
         count = sizes.get(split, SIZES[world])
-        if count > SIZES[world]:
-            raise UserError(
-                f"{count} pictures were asked of {split!r} of {name!r}, which has {SIZES[world]}."
-            )
+        most = SIZES[world] + SIZES.get(MORE.get(world, ""), 0)
+        if count > most:
+            raise UserError(f"{count} pictures were asked of {split!r} of {name!r}, which has {most}.")
         splits[split] = _split(split, world, count)
     content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
     return RetrievalData(name=name, splits=splits, fingerprint=content)
@@ -60,8 +105,12 @@ def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
 
 def _split(name: str, world_name: str, count: int) -> Split:
     from userlib.data.scenes import library_versions, make_world
+    from userlib.data.scenes.splits import SIZES
 
-    world = make_world(world_name, count)
+    own = min(count, SIZES[world_name])
+    world: Scenes | Together = make_world(world_name, own)
+    if count > own:
+        world = Together(make_world(world_name, own), make_world(MORE[world_name], count - own))
     captions = [[caption.text for caption in world.captions(i)] for i in range(count)]
     halves = tuple(world.half(i) for i in range(count))
     sample = [world.picture(i).tobytes() for i in range(0, count, -(-count // SAMPLE))]
