@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from userlib import doctor, verify
-from userlib.files import sha256_file, write_json
+from userlib.files import sha256_file, write_json, write_sealed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -202,3 +202,29 @@ def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
     flip_a_bit(tmp_path / "run/step-00000001/config.json", 1)
     flip_a_bit(tmp_path / "tokens/array.npy", -1)
     assert all(len(verify.damage(folder)) == 1 for folder in verify.folders(tmp_path))
+
+
+def test_verify_sees_runs_and_results_of_this_library(tmp_path):
+    """Files that lie alone: a run's pointer, a result, a row of a study with its arrays."""
+    from userlib.ablation.rows import write_row
+
+    write_sealed(tmp_path / "run" / "run.json", {"last": "step-00000003"})
+    write_sealed(tmp_path / "run" / "result.json", {"rsum": 1.5})
+    write_row(tmp_path / "study" / "sge-0.json", {"seed": 0}, {"ranks": np.arange(5)})
+    write_json(tmp_path / "study" / "mine.json", {"notes": "of no format"})
+    assert [check.found for check in doctor.check_stored((tmp_path,))] == [
+        "0 folders and 3 files are as they were written"
+    ]
+    for name, word in [
+        ("run/run.json", "Write their newest names"),
+        ("run/result.json", "delete"),
+        ("study/sge-0.json", "delete"),
+        ("study/sge-0.npz", "delete"),
+    ]:
+        content = (tmp_path / name).read_bytes()
+        for at in (3, len(content) // 2, len(content) - 70):
+            flip_a_bit(tmp_path / name, at)
+            fail, _ = doctor.check_stored((tmp_path,))
+            assert fail.state == "fail" and word in fail.remedy, (name, at)
+            assert Path(name).name in f"{fail.name} {fail.found}"
+            (tmp_path / name).write_bytes(content)

@@ -21,7 +21,7 @@ from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.files import read_json, read_sealed, write_folder_beside, write_json
 from userlib.model.user import Encoders
-from userlib.verify import MANIFEST, read_manifest, write_manifest
+from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
 TENSORS = "tensors.safetensors"
 
@@ -126,11 +126,7 @@ def pointed(run: Path, which: str) -> Path:
 
 def _run(run: Path) -> dict[str, Any]:
     """What `run.json` says."""
-    remedy = (
-        'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
-        '"best-..."}, and resume.'
-    )
-    return read_sealed(run / "run.json", remedy, limit=2**16)
+    return read_sealed(run / "run.json", RUN_REMEDY, limit=2**16)
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:

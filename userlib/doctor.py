@@ -193,7 +193,7 @@ def check_assets() -> Check:
 
 
 def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
-    """Every checkpoint, cache and index below the roots; slow, since every byte is read."""
+    """Every checkpoint, cache, index and result below the roots; slow, since every byte is read."""
     for root in roots:
         good = 0
         for folder in stored.folders(root):
@@ -203,10 +203,20 @@ def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
             bad = stored.damage(folder)
             good += not bad
             if bad:
-                yield Check(
-                    str(folder), "fail", "; ".join(bad), f"delete {folder}; it is made again when needed"
+                again = (
+                    "a cache is made again when needed; resume a run from an older checkpoint, or train again"
                 )
-        yield Check(f"stored in {root}", "ok", f"{good} folders are as they were written")
+                yield Check(str(folder), "fail", "; ".join(bad), f"delete {folder}: {again}")
+        files = list(stored.lone_files(root))
+        faulty = {path: bad for path in files if (bad := stored.lone_damage(path))}
+        for path, bad in faulty.items():
+            remedy = stored.RUN_REMEDY if path.name == "run.json" else f"delete {path} and make it again"
+            yield Check(str(path), "fail", "; ".join(bad), remedy)
+        yield Check(
+            f"stored in {root}",
+            "ok",
+            f"{good} folders and {len(files) - len(faulty)} files are as they were written",
+        )
 
 
 def all_checks(verify: bool = False) -> Iterator[Check]:
@@ -221,7 +231,7 @@ def all_checks(verify: bool = False) -> Iterator[Check]:
     yield check_browser()
     yield check_photos()
     if verify:
-        yield from check_stored((cache_dir(), Path("runs")))
+        yield from check_stored((cache_dir(), Path("runs"), ROOT / "assets"))
 
 
 def main(verify: bool, json: bool) -> int:

@@ -1,7 +1,8 @@
-"""Stored folders against the checksums in their manifests, and what a dead process left half written.
+"""Stored folders against the checksums in their manifests, sealed files, and what a dead process left.
 
 A stored folder (a checkpoint, cached array, index or asset) has a sealed manifest.json whose `sha256` holds
-each file's checksum: a mapping from file names, or one checksum for array.npy.
+each file's checksum: a mapping from file names, or one checksum for array.npy. Results and notes lie alone:
+each is sealed itself, and one that says `arrays` has an .npz of that checksum beside it.
 """
 
 import os
@@ -14,6 +15,10 @@ from userlib.errors import UserError
 from userlib.files import read_sealed, sha256_file, write_sealed
 
 MANIFEST = "manifest.json"
+RUN_REMEDY = (
+    'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
+    '"best-..."}, and resume.'
+)
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
 LEFT_OVER = re.compile(r"\..+\.(part|old)")
 UNFINISHED = re.compile(r".+\.partial")
@@ -53,6 +58,41 @@ def folders(root: Path) -> Iterator[Path]:
             yield here
         elif MANIFEST in files:
             yield here
+
+
+def lone_files(root: Path) -> Iterator[Path]:
+    """Sealed files below `root` outside of stored folders: run.json, results, notes."""
+    for parent, names, files in os.walk(root):
+        names[:] = sorted(n for n in names if not (UNFINISHED.fullmatch(n) or LEFT_OVER.fullmatch(n)))
+        if MANIFEST in files:
+            continue
+        for name in sorted(files):
+            path = Path(parent) / name
+            if path.suffix == ".json" and not path.is_symlink() and _looks_sealed(path):
+                yield path
+
+
+def _looks_sealed(path: Path) -> bool:
+    """One changed bit cannot take away both marks."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            file.seek(max(0, path.stat().st_size - 128))
+            return b'"format": ' in head or b'"seal": ' in file.read()
+    except OSError:
+        return False
+
+
+def lone_damage(path: Path) -> list[str]:
+    """What is wrong with a sealed file, or with the arrays beside it."""
+    try:
+        value = read_sealed(path, "")
+        beside = path.with_suffix(".npz")
+        if "arrays" in value and sha256_file(beside) != value["arrays"]:
+            return [f"{beside.name} is damaged: its checksum is not the stored one"]
+    except (UserError, OSError) as error:
+        return [str(error).strip()]
+    return []
 
 
 def unfinished(folder: Path) -> tuple[str, str] | None:

@@ -90,8 +90,9 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         published = record["sha256"].get(label)
         if published is not None and sha256_known(file) != published:
             raise UserError(
-                f"{file} is not the file that {name} has at its commit {record['sha'][:12]}: its checksum is "
-                "another. It was damaged on its way or on this disk. Delete it and run the same command again."
+                f"{file.resolve()} is not the file {label} that {name} has at its commit {record['sha'][:12]}: its "
+                "checksum is another. It was damaged on its way or on this disk. Delete it and run the same command "
+                "again."
             )
     return files
 

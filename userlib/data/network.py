@@ -11,6 +11,13 @@ from contextlib import contextmanager
 
 from userlib.errors import UserError
 
+CLIENTS = {
+    "httpx",
+    "httpx2",
+    "requests",
+    "urllib3",
+}  # what the hub's library speaks by, now or in other versions
+
 
 def hub_address() -> str:
     """The hub's address: $HF_ENDPOINT or the public one."""
@@ -50,7 +57,9 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
         yield
     except UserError:
         raise
-    except caught as error:
+    except Exception as error:
+        if not isinstance(error, caught) and type(error).__module__.partition(".")[0] not in CLIENTS:
+            raise
         own = "or give a local copy; the project's own scenes and networks need no network at all."
         if answers:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
