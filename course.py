@@ -4,7 +4,7 @@
     python course.py            install, then open JupyterLab at the first notebook
     python course.py test       install, then run every check and print where the time went
     python course.py demo       install, then serve the retrieval demo as a web page
-    python course.py soak       install, then run the long tests
+    python course.py soak       install, then run the long tests: some hours; `soak faults` runs one of its steps
 
 Packages go into the virtual or conda environment that is active; when none is, into .venv beside this file.
 They are installed once, and again only after pyproject.toml changed. Servers listen on 127.0.0.1 and ask for
@@ -156,10 +156,23 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
     mutants = [py, "tests/mutants/run.py"]
     have_mutants = any((ROOT / "tests/mutants").glob("*.patch"))
     if soak:
-        steps = [Stage("mutants", mutants)] if have_mutants else []
-        if (ROOT / "tests/faults").is_dir():
-            steps.append(Stage("long tests", [py, "-m", "pytest", "-m", "soak", "--hypothesis-profile=soak"]))
-        return steps
+        steps = [
+            Stage("faults", [py, "-m", "tests.faults", "--all"]),
+            Stage("fuzz", [py, "tests/soak/fuzz.py"]),
+            Stage("mutants", mutants),
+            Stage("memory", [py, "tests/soak/memory.py"]),
+            Stage("demo queries", [py, "tests/soak/demo_queries.py"]),
+            Stage("long tests", [*pytest, "-m", "soak", "tests"]),
+        ]
+        files = (
+            "faults/__main__.py",
+            "soak/fuzz.py",
+            "mutants/run.py",
+            "soak/memory.py",
+            "soak/demo_queries.py",
+            "soak",
+        )
+        return [step for step, file in zip(steps, files, strict=True) if (ROOT / "tests" / file).exists()]
     steps = [
         Stage("lint", [py, "-m", "ruff", "check", "."]),
         Stage("types", [py, "-m", "mypy"]),

@@ -35,7 +35,7 @@ os.environ["USERLIB_CACHE"] = CACHE.name
 # The same examples at each run, so that a red test is red again; the soak looks for new ones.
 slow_is_fine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("tests", derandomize=True, max_examples=50, **slow_is_fine)
-settings.register_profile("soak", max_examples=5000, **slow_is_fine)
+settings.register_profile("soak", max_examples=500, **slow_is_fine)
 settings.load_profile("tests")
 
 

@@ -132,13 +132,20 @@ def test_steps_exist_only_with_their_files(course, tmp_path):
         "tests/mutants/one.patch",
         "notebooks/00_a.ipynb",
         "tests/browser/test_a.py",
-        "tests/faults/test_a.py",
+        "tests/faults/__main__.py",
+        "tests/mutants/run.py",
+        "tests/soak/fuzz.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     names = [step.name for step in course.stages(python, soak=False)]
     assert names == ["lint", "types", "unit tests", "mutants", "notebooks", "browser"]
-    assert [step.name for step in course.stages(python, soak=True)] == ["mutants", "long tests"]
+    assert [step.name for step in course.stages(python, soak=True)] == [
+        "faults",
+        "fuzz",
+        "mutants",
+        "long tests",
+    ]
 
 
 def test_a_test_run_counts_what_pytest_reports(course, tmp_path, capsys):
