@@ -10,6 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from userlib.config import ModelConfig
 from userlib.data.captions import PairData
 from userlib.errors import UserError
+from userlib.model.bigru import bigru
+from userlib.model.dropout import Dropout
 from userlib.model.enhancement import Enhancement
 from userlib.model.pooling import make_pooling
 from userlib.model.precision import wide
@@ -48,7 +50,7 @@ class ImageEncoder(nn.Module):
             _filled("guide_width", config.guide_width)
         self.scaled = Regions(config.region_scaling, width)
         self.regions = config.regions if config.norm == "batch" else None
-        self.dropout = nn.Dropout(config.region_dropout)
+        self.dropout = Dropout(config.region_dropout)
         self.enhancement = Enhancement(
             config.enhancement,
             width,
@@ -62,7 +64,7 @@ class ImageEncoder(nn.Module):
         self.projection = Projection(width, config.embed, norm=config.norm)
         self.pooling = make_pooling(config.pooling)
         self.guide_projection = nn.Linear(config.guide_width or 0, config.embed) if config.add_guide else None
-        self.embed_dropout = nn.Dropout(config.embed_dropout)
+        self.embed_dropout = Dropout(config.embed_dropout)
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
     def regions_of(self, tokens: Tensor) -> Tensor:
@@ -102,7 +104,7 @@ class BagStates(nn.Module):
         self.embedding = nn.Embedding(
             _filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0
         )
-        self.dropout = nn.Dropout(config.word_dropout)
+        self.dropout = Dropout(config.word_dropout)
 
     @torch.no_grad()
     def start(self, train: PairData) -> None:
@@ -136,6 +138,8 @@ class WordStates(BagStates):
         vectors = super().forward(words, mask)
         if words.is_meta:  # lengths have no values there
             states = self.gru(vectors)[0]
+        elif words.device.type == "cpu":
+            states = bigru(self.gru, vectors, mask.sum(1))
         else:
             packed = pack_padded_sequence(vectors, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
             states, _ = pad_packed_sequence(
@@ -229,11 +233,11 @@ class TextEncoder(nn.Module):
         self.frozen = config.freeze_text
         if self.frozen:
             self.states.requires_grad_(False)
-        self.dropout = nn.Dropout(config.text_dropout)
+        self.dropout = Dropout(config.text_dropout)
         self.linear = nn.Linear(self.states.width, config.embed)
         self.enhancement = Enhancement(config.text_enhancement, config.embed, dropout=config.guide_dropout)
         self.pooling = make_pooling(config.text_pooling)
-        self.embed_dropout = nn.Dropout(config.embed_dropout)
+        self.embed_dropout = Dropout(config.embed_dropout)
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""

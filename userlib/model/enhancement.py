@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.model.dropout import Dropout
 from userlib.model.pooling import mean_pool
 from userlib.model.precision import wide
 
@@ -23,6 +24,22 @@ def agreement(
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     return F.normalize(scores.softmax(-1), dim=-1)
+
+
+class _Moved(torch.autograd.Function):
+    """V + a g^T in one pass, and its slopes as products that make nothing of V's size but V's own."""
+
+    @staticmethod
+    def forward(ctx, regions: Tensor, share: Tensor, guide: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(share, guide)
+        return torch.addcmul(regions, share.unsqueeze(-1), guide.unsqueeze(1))
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        share, guide = ctx.saved_tensors
+        of_share = torch.bmm(slope, guide.to(slope.dtype).unsqueeze(-1)).squeeze(-1)
+        of_guide = torch.bmm(share.to(slope.dtype).unsqueeze(1), slope).squeeze(1)
+        return slope, of_share.to(share.dtype), of_guide.to(guide.dtype)
 
 
 class Norm(nn.Module):
@@ -51,7 +68,7 @@ class SelfGuide(nn.Module):
         self.local_linear, self.global_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.local_norm = Norm(norm, regions or 0, width)
         self.global_norm = Norm(norm, width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.weigh = nn.Linear(width, 1)
 
     def forward(self, regions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -60,7 +77,8 @@ class SelfGuide(nn.Module):
         whole = self.dropout(
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
-        scores = wide(self.weigh(local * whole.unsqueeze(1)).squeeze(-1))
+        seen = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
+        scores = wide(torch.einsum("bd,brd->br", seen, local) + self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1).to(regions.dtype)
@@ -184,5 +202,5 @@ class Enhancement(nn.Module):
         enhanced = regions
         for name, (g, a) in self.guides(regions, mask, guide).items():
             s = getattr(self, f"{name}_strength")()
-            enhanced = enhanced + (s * a).unsqueeze(-1) * g.unsqueeze(1)  # (B, R, 1) x (B, 1, D)
+            enhanced = _Moved.apply(enhanced, s * a, g)  # (B, R, D) + (B, R, 1) x (B, 1, D)
         return enhanced

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
-from userlib.model.precision import unmixed
+from userlib.model.precision import unmixed, wide
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -40,6 +40,21 @@ class MaxPool(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         return max_pool(vectors, mask)
+
+
+def descending(channels: Tensor) -> Tensor:
+    """channels (..., N), contiguous -> each row from large to small, with gradient; a tie's order is left open.
+
+    On a CPU numpy's sort takes a third to an eighth of the time of torch's.
+    """
+    if channels.device.type != "cpu":
+        return channels.sort(dim=-1, descending=True).values
+    channels = wide(channels)
+    falling = channels.detach().neg()
+    if not (torch.is_grad_enabled() and channels.requires_grad):
+        falling.numpy().sort(axis=-1)
+        return falling.neg_()
+    return channels.gather(-1, torch.from_numpy(falling.numpy().argsort(axis=-1)))
 
 
 def position_codes(
@@ -97,9 +112,9 @@ class GPO(nn.Module):
         ):  # sizes have no values on the meta device: full ones stand in
             sizes, which = mask.sum(1).unique(return_inverse=True)
         if mask is None or sizes.tolist() == [count]:
-            ordered = channels.sort(dim=-1, descending=True).values
+            ordered = descending(channels)
             return ordered @ self.weights(full, count)[0].to(ordered.dtype)
-        ordered = channels.masked_fill(~mask.unsqueeze(1), -math.inf).sort(dim=-1, descending=True).values
+        ordered = descending(channels.masked_fill(~mask.unsqueeze(1), -math.inf))
         beyond = torch.arange(count, device=vectors.device) >= mask.sum(1, keepdim=True)  # (B, N)
         ordered = ordered.masked_fill(beyond.unsqueeze(1), 0.0)
         weights = self.weights(sizes, count)[which]  # (B, N)

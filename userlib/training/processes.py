@@ -7,6 +7,7 @@ import torch
 
 from userlib.config import Config
 from userlib.errors import UserError
+from userlib.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -54,6 +55,8 @@ def make_accelerator(config: Config) -> "Accelerator":
                 f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; "
                 "it must be a multiple of them."
             )
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
 
 
