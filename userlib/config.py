@@ -65,7 +65,9 @@ class ModelConfig:
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
     word_width: int = 300  # bag and gru
     word_skip: bool = False  # gru: each word's own vector beside its state
-    word_vectors: str = "random"  # gru: where they start; random | ppmi (data/wordvectors.py)
+    # bag and gru: where they start; random | ppmi (data/wordvectors.py) | grounded, and both projections with
+    # them (training/grounding.py)
+    word_vectors: str = "random"
     word_dropout: float = 0.0  # of numbers in the word vectors, bag and gru
     text_dropout: float = 0.0  # of numbers in the word states, before their projection
     text_enhancement: str = "none"  # none | sge, on words
@@ -149,7 +151,7 @@ def check(config: Config) -> None:
     _one_of("text_pooling", model.text_pooling, POOLINGS)
     _one_of("text", model.text, TEXTS)
     _one_of("region_scaling", model.region_scaling, ("raw", "unit", "standard"))
-    _one_of("word_vectors", model.word_vectors, ("random", "ppmi"))
+    _one_of("word_vectors", model.word_vectors, ("random", "ppmi", "grounded"))
     _one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
     _one_of("objective", objective.name, OBJECTIVES)
     _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
@@ -211,6 +213,21 @@ def check(config: Config) -> None:
     if model.word_vectors != "random" and model.text not in ("bag", "gru"):
         raise UserError(
             f"word_vectors is {model.word_vectors!r} and text {model.text!r}; only a bag or a gru starts from them."
+        )
+    if model.word_vectors == "grounded" and model.text == "gru" and not model.word_skip:
+        raise UserError(
+            "word_vectors is 'grounded' and word_skip false; a gru reaches its grounded word vectors by "
+            "word_skip alone. Set model.word_skip true."
+        )
+    if model.word_vectors == "grounded" and model.region_scaling == "unit":
+        raise UserError(
+            "word_vectors is 'grounded' and region_scaling 'unit'; the start is linear in the tokens. Use raw "
+            "or standard."
+        )
+    if model.word_vectors == "grounded" and model.word_width > model.embed:
+        raise UserError(
+            f"word_vectors is 'grounded', word_width {model.word_width} and embed {model.embed}; word vectors "
+            "become the first numbers of the embedding. Use a word_width of at most embed."
         )
     if model.word_dropout > 0 and model.text not in ("bag", "gru"):
         raise UserError(
@@ -349,21 +366,22 @@ def _presets() -> dict[str, Config]:
             ),
             model=ModelConfig(
                 enhancement="sge",
-                embed=512,
+                embed=256,
                 region_scaling="standard",
-                region_dropout=0.5,
+                region_dropout=0.3,
                 pooling="mean",
                 text_width=256,
-                word_vectors="ppmi",
+                word_width=256,
+                word_vectors="grounded",
                 word_skip=True,
-                word_dropout=0.3,
+                word_dropout=0.1,
                 text_dropout=0.3,
                 text_pooling="mean",
                 embed_dropout=0.1,
             ),
             objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
             training=TrainingConfig(
-                epochs=8, lr=3e-3, warmup=0.1, word_drop=0.3, region_drop=0.2, averaged=True
+                epochs=4, lr=1e-4, warmup=0.1, word_drop=0.15, region_drop=0.2, averaged=True
             ),
         ),
         "scenes": Config(

@@ -35,6 +35,19 @@ class Regions(nn.Module):
         self.center.copy_(there.float().mean(0))
         self.spread.copy_(there.float().std(0).clamp(min=1e-3))
 
+    def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A linear map of tokens, weight (E,D) and bias (E,), as the map of V that gives the same.
+
+        Raises UserError for unit, which is not linear.
+        """
+        if self.scaling == "unit":
+            raise UserError(
+                "regions of unit length are no linear function of the tokens; use raw or standard."
+            )
+        if self.scaling == "standard":
+            return weight * self.spread, bias + weight @ self.center
+        return weight, bias
+
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B,R,D) -> V (B,R,D)."""
         if self.scaling == "unit":

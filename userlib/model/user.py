@@ -133,6 +133,10 @@ class USER(Encoders):
         regions = self.image_encoder.regions_of(tokens)
         for strength in self.image_encoder.enhancement.strengths().values():
             strength.start(regions, mask)
+        self.start_keys()
+
+    def start_keys(self) -> None:
+        """The key encoders become copies of the query encoders."""
         if self.queue is not None:
             self.image_keys.start(self.image_encoder)
             self.text_keys.start(self.text_encoder)

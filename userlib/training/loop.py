@@ -24,6 +24,7 @@ from userlib.errors import UserError
 from userlib.files import write_sealed
 from userlib.model.user import USER, Encoders, Output
 from userlib.progress import Progress
+from userlib.training.grounding import start_grounded
 from userlib.training.preparing import Prepared, facts_of, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
@@ -119,6 +120,8 @@ class _Fit:
             if self.config.model.word_vectors == "ppmi":
                 model.text_encoder.start_words(self.prepared.train)
             model.start(self.sample)
+            if self.config.model.word_vectors == "grounded":
+                start_grounded(model, self.prepared.train)
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)

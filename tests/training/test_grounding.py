@@ -1,0 +1,148 @@
+"""The closed-form start: the model is the canonical correlation before its first step, keys included."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.reference.small import small
+from userlib.baselines import fit_cca
+from userlib.config import Config, ModelConfig
+from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.splits import Split
+from userlib.data.tokens import Features
+from userlib.errors import UserError
+from userlib.evaluation import ranks, recalls
+from userlib.model.user import USER
+from userlib.training.grounding import IDF_POWER, RIDGE, grounded, start_grounded
+
+WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "wolf", "fox", "duck", "frog"]
+WIDTH = 6
+
+
+def pairs(pictures=120, *, seed=0, mirrored=False) -> PairData:
+    """Each picture shows three of thirteen things; its five tokens hold them noisily, a caption names two."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
+    shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
+    image_of = np.repeat(np.arange(pictures), 3)
+    said = tuple("a " + " and a ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in image_of)
+    seen = lambda: (3 + mixing[shown].sum(1)[:, None] + 0.5 * rng.standard_normal((pictures, 5, 8))).astype(
+        np.float32
+    )
+    split = Split(
+        name="train",
+        ids=tuple(str(i) for i in range(pictures)),
+        pictures=None,
+        captions=said,
+        image_of=image_of,
+        fingerprint="x",
+    )
+    features = Features(tokens=seen(), mirrored=seen() if mirrored else None)
+    return PairData(split, features, WordTokenizer.fit([*WORDS, "a and"]))
+
+
+def model_of(train: PairData, **changes) -> USER:
+    settings = {"word_skip": True, "pooling": "mean", "text_pooling": "mean", "region_scaling": "standard"}
+    settings |= {"word_width": WIDTH, "token_width": 8, "vocab_size": train.tokenizer.vocab_size}
+    config = small(**settings | changes)
+    torch.manual_seed(0)
+    model = USER(replace(config, word_vectors="grounded")).eval()
+    model.start(torch.from_numpy(np.asarray(train.features.tokens[:40])))
+    return model
+
+
+def plain(train: PairData) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of pictures and captions by the canonical correlation itself, word by word."""
+    size, count = train.tokenizer.vocab_size, len(train)
+    texts = np.zeros((count, size))
+    for row in range(count):
+        for word in train.ids(row):
+            texts[row, word] += 1 / len(train.ids(row))
+    for word in range(size):
+        found_in = (texts[:, word] > 0).sum()
+        special = word in train.tokenizer.special_ids
+        texts[:, word] *= 0 if special or not found_in else (np.log(count / found_in) + 1) ** IDF_POWER
+    from scipy import sparse
+
+    pictures = np.asarray(train.features.tokens).mean(1)
+    cca = fit_cca(pictures, sparse.csr_matrix(texts.astype(np.float32)), train.image_of, ridge=RIDGE)
+    return cca.project_pictures(pictures, WIDTH), cca.project_texts(texts, WIDTH)
+
+
+@pytest.mark.parametrize("text", ["gru", "bag"])
+@pytest.mark.parametrize("scaling", ["standard", "raw"])
+def test_the_model_starts_as_the_canonical_correlation(text, scaling):
+    """Pictures and captions both, by the query encoders and by the keys; numbers beyond the width are zero."""
+    train = pairs()
+    model = model_of(train, text=text, word_skip=text == "gru", region_scaling=scaling)
+    start_grounded(model, train)
+    batch = train.batch(np.arange(len(train)))
+    pictures, captions = plain(train)
+    for encoders in (model, model.averaged()):
+        with torch.no_grad():
+            images = encoders.encode_images(batch.tokens, None).numpy()
+            texts = encoders.encode_captions(batch.words, batch.word_mask).numpy()
+        # a direction's sign is free, the same for both sides: compare cosines
+        assert images @ texts.T == pytest.approx(pictures[train.image_of] @ captions.T, abs=1e-3)
+        assert images @ images.T == pytest.approx(
+            (pictures @ pictures.T)[train.image_of][:, train.image_of], abs=1e-3
+        )
+        assert texts @ texts.T == pytest.approx(captions @ captions.T, abs=1e-3)
+        assert not images[:, WIDTH:].any() and not texts[:, WIDTH:].any()
+
+
+def test_unseen_pairs_are_found_before_the_first_step():
+    train, unseen = pairs(), pairs(60, seed=1)
+    model = model_of(train, enhancement="sge")
+    rsum = []
+    for start in (lambda: None, lambda: start_grounded(model, train)):
+        start()
+        batch = unseen.batch(np.arange(len(unseen)))
+        with torch.no_grad():
+            images = model.encode_images(batch.tokens, None)[::3].numpy()
+            texts = model.encode_captions(batch.words, batch.word_mask).numpy()
+        rsum.append(recalls(ranks(images, texts, unseen.image_of)).rsum)
+    assert rsum[0] < 150 < 250 < rsum[1]
+
+
+def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
+    train = pairs(mirrored=True)
+    found = grounded(train, WIDTH)
+    means = np.asarray(train.features.tokens).mean(1) / 2 + np.asarray(train.features.mirrored).mean(1) / 2
+    pictures = means @ found.token_map.T + found.token_bias
+    captions = [found.words[train.ids(row)].mean(0) + found.text_bias for row in range(len(train))]
+    assert np.linalg.norm(pictures, axis=1).mean() == pytest.approx(1, abs=1e-3)
+    assert np.linalg.norm(captions, axis=1).mean() == pytest.approx(1, abs=1e-3)
+    assert not found.words[sorted(train.tokenizer.special_ids)].any()
+
+
+def test_everything_can_learn_from_there():
+    """Zero outputs are no dead end: after a few steps each parameter has moved."""
+    train = pairs()
+    model = model_of(train, enhancement="sge").train()
+    start_grounded(model, train)
+    before = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for step in range(3):
+        batch = train.batch(np.arange(step, 180, 3))
+        optimizer.zero_grad()
+        model(batch).loss.backward()
+        optimizer.step()
+    still = [name for name, value in model.named_parameters() if name in before and value.equal(before[name])]
+    assert still == []
+
+
+def test_what_cannot_be_grounded_is_refused():
+    train = pairs()
+    with pytest.raises(UserError, match="word_width is 9 and a token has 8 channels"):
+        grounded(train, 9)
+    for model, said in (
+        ({"text": "gru"}, "word_skip false"),
+        ({"text": "bag", "region_scaling": "unit"}, "region_scaling 'unit'"),
+        ({"text": "bag", "word_width": 64, "embed": 32}, "word_width 64 and embed 32"),
+        ({"text": "clip", "text_model": "clip-mini"}, "only a bag or a gru"),
+    ):
+        with pytest.raises(UserError, match=said):
+            Config(model=ModelConfig(word_vectors="grounded", **model))

@@ -1,0 +1,114 @@
+"""A start in closed form: before its first step the model is a canonical correlation of words and mean tokens.
+
+A few thousand pictures are too few to learn from nothing what each word looks like. Regularised CCA of the
+train captions' words and the train pictures' mean tokens finds it at once: a vector for each word, and a
+linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part
+of both projections start there; all that is not linear (BiGRU, the MLP of the picture's projection) starts
+with an output of zero, so that training only adds to it.
+
+A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power
+makes rare words count at all beside the frequent ones. Validation and test pictures are never seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from userlib.data.captions import PairData
+from userlib.data.tokens import Features
+from userlib.errors import UserError
+from userlib.model.encoders import BagStates
+from userlib.model.user import USER
+
+Array = NDArray[np.float32]
+RIDGE = 2.0  # of the mean variance of each side
+IDF_POWER = 1.5
+WORDS = 20_000  # their covariance takes 1.6 GB
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """Word vectors and a map of tokens into one space of d directions, the most correlated first.
+
+    A caption is mean(words[ids]) + text_bias, a picture token_map @ mean token + token_bias; both have length
+    1 on average over train.
+    """
+
+    words: Array  # (V, d); zero for words that are not in train, and for the special ones
+    text_bias: Array  # (d,)
+    token_map: Array  # (d, D)
+    token_bias: Array  # (d,)
+
+
+def grounded(train: PairData, width: int) -> Grounded:
+    """The closed form of a train split, d = width directions.
+
+    Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
+    channels.
+    """
+    from scipy import sparse
+
+    from userlib.baselines import fit_cca, mean_tokens
+
+    size, count = train.tokenizer.vocab_size, len(train)
+    if size > WORDS:
+        raise UserError(
+            f"word_vectors is 'grounded' and the vocabulary has {size:,} words; at most {WORDS:,} can be "
+            "grounded. Give a larger --set data.min_count."
+        )
+    if width > train.features.tokens.shape[2]:
+        raise UserError(
+            f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; grounded word "
+            "vectors cannot be wider than a token."
+        )
+    ids = [train.ids(row) for row in range(count)]
+    rows = np.repeat(np.arange(count), train.lengths)
+    shares = np.repeat(1 / train.lengths, train.lengths).astype(np.float32)
+    bags = sparse.csr_matrix((shares, (rows, np.concatenate(ids))), shape=(count, size))  # (M, V)
+    found_in = np.bincount(bags.indices, minlength=size)
+    weight = (np.log(count / np.maximum(found_in, 1)) + 1) ** IDF_POWER  # (V,)
+    weight[found_in == 0] = 0
+    weight[sorted(train.tokenizer.special_ids)] = 0
+    texts = bags.multiply(weight.astype(np.float32)[None]).tocsr().astype(np.float32)
+    pictures = mean_tokens(train.features)  # (N, D)
+    if train.features.mirrored is not None:
+        mirrored = mean_tokens(Features(tokens=train.features.mirrored))
+        pictures = (pictures + mirrored) / np.float32(2)
+    cca = fit_cca(pictures, texts, train.image_of, ridge=RIDGE)
+    to_text = cca.texts[:, :width] * cca.correlations[:width]  # (V, d)
+    to_picture = cca.pictures[:, :width] * cca.correlations[:width]  # (D, d)
+    text_length = np.linalg.norm(texts @ to_text - cca.text_mean @ to_text, axis=1).mean()
+    picture_length = np.linalg.norm((pictures - cca.picture_mean) @ to_picture, axis=1).mean()
+    return Grounded(
+        words=(to_text * weight[:, None] / text_length).astype(np.float32),
+        text_bias=-(cca.text_mean @ to_text) / text_length,
+        token_map=to_picture.T / picture_length,
+        token_bias=-(cca.picture_mean @ to_picture) / picture_length,
+    )
+
+
+@torch.no_grad()
+def start_grounded(model: USER, train: PairData) -> None:
+    """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
+    image, text = model.image_encoder, model.text_encoder
+    if not isinstance(text.states, BagStates):
+        raise UserError("only a bag or a gru has word vectors that can be grounded.")
+    width = text.states.embedding.embedding_dim
+    found = grounded(train, width)
+    text.states.embedding.weight.copy_(torch.from_numpy(found.words))
+    text.linear.weight.zero_()
+    text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the GRU's states
+    text.linear.bias.zero_()
+    text.linear.bias[:width] = torch.from_numpy(found.text_bias)
+    projection = image.projection
+    weight, bias = image.scaled.of_tokens(
+        torch.from_numpy(found.token_map), torch.from_numpy(found.token_bias)
+    )
+    projection.linear.weight.zero_()
+    projection.linear.bias.zero_()
+    projection.linear.weight[:width], projection.linear.bias[:width] = weight, bias
+    projection.out.weight.zero_()
+    projection.out.bias.zero_()
+    model.start_keys()
