@@ -17,7 +17,7 @@ from userlib.data.extractors import Extractor, make_extractor
 from userlib.data.pictures import open_picture
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
-from userlib.data.store import ArrayWriter, open_array, stored
+from userlib.data.store import ArrayWriter, kept, open_array, stored
 from userlib.data.tokens import Features, Rows, extract
 from userlib.errors import UserError
 
@@ -384,3 +384,26 @@ def test_memory_does_not_grow_with_the_number_of_pictures(cache):
 def test_wrong_names_are_named(cache, tokens, guide, message):
     with pytest.raises(UserError, match=message):
         extract(make_split(), tokens=tokens, guide=guide, progress=False)
+
+
+def test_a_small_array_is_made_once_and_again_when_a_bit_has_changed(tmp_path):
+    file, made = tmp_path / "maps" / "a.npy", []
+
+    def make():
+        made.append(len(made))
+        return np.arange(20).reshape(4, 5)
+
+    np.testing.assert_array_equal(kept(file, make), make())
+    content = file.read_bytes()
+    del made[:]
+    np.testing.assert_array_equal(kept(file, make), np.arange(20).reshape(4, 5))
+    assert not made
+    for at in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[at] ^= 1 << (at % 8)
+        file.write_bytes(changed)
+        np.testing.assert_array_equal(kept(file, make), np.arange(20).reshape(4, 5))
+    assert len(made) == len(range(0, len(content), 7))
+    assert file.read_bytes() == content
+    (tmp_path / "a file").touch()
+    np.testing.assert_array_equal(kept(tmp_path / "a file" / "b.npy", make), np.arange(20).reshape(4, 5))

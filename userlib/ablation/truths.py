@@ -3,7 +3,6 @@ are that captions name. Counted once and cached.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from userlib.data.drawn import DrawnPictures
 from userlib.data.splits import Split
+from userlib.data.store import kept
 from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
-from userlib.files import cache_dir, sha256_bytes, write_beside
+from userlib.files import cache_dir, sha256_bytes
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData
@@ -115,16 +115,5 @@ def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str,
 
 
 def _cached(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """An array counted once; a damaged file is counted again."""
-    file: Path = cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy"
-    try:
-        return np.asarray(np.load(file, allow_pickle=False))
-    except (OSError, ValueError):
-        found = count()
-
-    def save(path: Path) -> None:
-        with open(path, "wb") as stream:
-            np.save(stream, found, allow_pickle=False)
-
-    write_beside(file, save)
-    return found
+    """An array counted once."""
+    return kept(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)

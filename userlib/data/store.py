@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from userlib.errors import UserError
-from userlib.files import disk_errors, read_sealed, sha256_file, sync, write_sealed
+from userlib.files import disk_errors, read_sealed, sha256_file, sync, write_beside, write_sealed
 from userlib.verify import MANIFEST
 
 
@@ -39,6 +39,24 @@ def open_array(folder: Path) -> np.ndarray:
         array = None
     if array is None:
         raise UserError(f"The cached array {file} is damaged: it is not what its checksum says. {remedy}")
+    return array
+
+
+def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A small array from `file`, where its checksum stands behind it; made and kept there when it is absent or
+    damaged.
+    """
+    try:
+        content = file.read_bytes()
+        if hashlib.sha256(content[:-32]).digest() == content[-32:]:
+            return np.asarray(np.load(io.BytesIO(content[:-32]), allow_pickle=False))
+    except (OSError, ValueError):
+        pass  # not there yet
+    array, stream = make(), io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    whole = stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
+    with suppress(UserError, OSError):  # where nothing can be kept it is made each time
+        write_beside(file, lambda part: part.write_bytes(whole))
     return array
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from userlib.files import cache_dir, sha256_bytes, write_beside
+from userlib.data.store import kept
+from userlib.files import cache_dir, sha256_bytes
 from userlib.search.exact import Array
 
 FEW = 6  # fewer points are laid out by their first two principal axes
@@ -22,21 +23,7 @@ def plane(vectors: Array, *, cache: Path | None = None) -> Array:
     """vectors (P, E) -> (P, 2) within 0 and 1, from the cache where they were laid out before."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     file = (cache or cache_dir()) / "maps" / f"{sha256_bytes('umap 1', vectors.tobytes())[:32]}.npy"
-    if file.is_file():
-        try:
-            found: Array = np.load(file, allow_pickle=False)
-            if found.shape == (len(vectors), 2):
-                return found
-        except (OSError, ValueError):
-            pass  # a damaged file: lay it out again
-    found = _unit(_umap(vectors) if len(vectors) >= FEW else _axes(vectors))
-
-    def save(part: Path) -> None:
-        with open(part, "wb") as stream:
-            np.save(stream, found)
-
-    write_beside(file, save)
-    return found
+    return kept(file, lambda: _unit(_umap(vectors) if len(vectors) >= FEW else _axes(vectors)))
 
 
 def _umap(vectors: Array) -> Array:
