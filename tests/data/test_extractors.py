@@ -207,3 +207,9 @@ def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
 def test_text_towers_that_read_their_padding_are_refused(name):
     with pytest.raises(UserError, match="text tower of .* is not one of CLIP's.*text 'bert'"):
         make_tokenizer("clip", [], model=name)
+
+
+def test_clip_mini_is_called_by_its_name_and_not_by_its_folder():
+    extractor = make_extractor("clip-mini")
+    assert extractor.spec == "clip-mini"  # what progress says, also in notebooks that others read
+    assert (extractor.token_shape, extractor.guide_width) == ((64, 128), 128)

@@ -91,9 +91,7 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
         check(file.parent, RESTORE)
         return TimmExtractor(spec, weights=file, device=device)
     if kind == "open_clip" and name or spec == "clip-mini":
-        return ClipExtractor(
-            f"open_clip:local-dir:{ASSETS / 'clip-mini'}" if spec == "clip-mini" else spec, device=device
-        )
+        return ClipExtractor(spec, device=device)
     raise UserError(
         f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, "
         "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
