@@ -1,0 +1,648 @@
+# %% [markdown]
+# # 05 Momentum and queues: more negatives without more memory
+#
+# You will be able to
+#
+# - build a first-in first-out queue of keys that takes any batch, and the momentum copy that makes the keys;
+# - say what momentum trades: keys that agree with each other against keys that are up to date;
+# - count the right answers that sit among the negatives, and see a model collapse for want of negatives.
+#
+# | needs | time on two CPU cores | memory |
+# |---|---|---|
+# | [01_recall](01_recall.ipynb); what a gradient is | 1 minute in the fast profile, 7 in the full | 1.6 GB |
+
+# %%
+import copy
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from userlib.config import ObjectiveConfig
+from userlib.course import check, compare, course_config, predict, show, start
+from userlib.course import queues as draw
+from userlib.model.momentum import update
+from userlib.model.objectives import batch_loss, queue_loss
+from userlib.model.queues import DualQueue
+from userlib.training import prepare
+
+profile = start()
+
+# %% [markdown]
+# ## The claim
+#
+# A [query](GLOSSARY.md#query) learns from its [negatives](GLOSSARY.md#negative), and in plain training these are the
+# other pairs of the [mini-batch](GLOSSARY.md#mini-batch): 127 of them in a batch of 128, out of a gallery of thousands.
+# USER's second idea, taken over from MoCo, is to keep the embeddings of earlier batches as further negatives: 2,048 of
+# each kind on Flickr30K, 4,096 on MSCOCO. Kept embeddings are called [keys](GLOSSARY.md#key), the list that holds them is
+# the [queue](GLOSSARY.md#queue), and a slowly moving copy of the encoders, the
+# [momentum encoder](GLOSSARY.md#momentum-encoder), makes them.
+#
+# Why not a larger batch? Because of what the backward pass needs: everything that the encoders computed on the way.
+# Here is the course's model without enhancement, and a batch of 128 pictures and captions.
+
+# %%
+predict(
+    "queues_memory", "How many MB does a batch of 128 pairs keep for the backward pass?", high=300, unit="MB"
+)
+
+# %%
+from userlib.model.user import USER
+
+B, K, steps = 32, 1024, min(2 * profile.steps, 200)
+prepared = prepare(course_config(enhancement="none", queue_size=None, batch=B, steps=steps))
+
+torch.manual_seed(0)
+model = USER(prepared.config.model, prepared.config.objective)
+parameters = list(model.parameters())
+kept = {}
+for size in (16, 32, 64, 128):
+    batch = prepared.train.batch(np.arange(0, 5 * size, 5))  # one caption a picture
+    kept[size] = draw.kept_bytes(model, batch, known=parameters) / draw.MB
+
+copies = sum(4 * one.numel() for one in parameters) / draw.MB
+sizes = (128, 512, 2048, 8192)
+show(
+    *draw.memory(
+        {b: mb for b, mb in kept.items() if b >= B}, copies, prepared.config.model.embed, sizes=sizes
+    )
+)
+compare("queues_memory", round(kept[128]))
+
+# %% [markdown]
+# One line rises steeply with the negatives, the other slowly, because a key is 256 numbers and nothing else. No gradient
+# flows into it, so nothing else is needed. (With BERT and 36 regions of 2,048 numbers the first line is steeper by far.)
+#
+# ## The queue, by hand
+#
+# Five slots, batches of two. A pointer says where the next key goes; after the last slot it starts over, and the
+# newcomer takes the place of the oldest.
+
+
+# %%
+def enqueue_loop(slots, pointer, batch):
+    """slots: a list of K keys; batch: the new keys in order -> where the next key will go."""
+    for key in batch:
+        slots[pointer] = key
+        pointer = (pointer + 1) % len(slots)
+    return pointer
+
+
+slots, pointer = [None] * 5, 0
+for batch in ([1, 2], [3, 4], [5, 6]):
+    pointer = enqueue_loop(slots, pointer, batch)
+print(slots, "next slot:", pointer)
+
+show(*draw.ring(5, [[1, 2], [3, 4], [5, 6], [7, 8]]))
+
+# %% [markdown]
+# Three rules, each of them broken in some public code. The queue must take **any batch**, not only one that divides it.
+# Slots start **empty** and must count as nothing; in the authors' release they start as random vectors that push until
+# they are overwritten. And keys go in **after the loss**, or each query would find itself among its negatives.
+#
+# ### Exercise 1. Where the keys go (difficulty 2 of 3, about 10 minutes)
+#
+# Without a loop: the slots of a batch of n keys, and the new pointer. Where the batch is larger than the queue, the
+# last K keys stay, each in the slot to which the loop would have brought it.
+
+
+# %%
+def slots_of(pointer, n, K):
+    """-> (slots (min(n, K),) of the keys that stay, in order; the new pointer)."""
+    ...
+
+
+check("slots_of", slots_of)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Number the keys 0, 1, ..., n - 1. Key i goes to a slot that depends on the pointer and on i, and starts over at K.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `(pointer + i) % K`, for the i from `max(0, n - K)` on. The pointer moves as if all n had been written.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: slots_of -->
+# ```python
+# def slots_of(pointer, n, K):
+#     i = torch.arange(max(0, n - K), n)
+#     return (pointer + i) % K, (pointer + n) % K
+# ```
+#
+# </details>
+#
+# ## Momentum
+#
+# The encoder changes at every step, so keys of different ages come from different encoders. MoCo's answer: make them
+# with a copy that changes slowly. With $\theta_q$ the weights that are trained and $\theta_k$ those of the copy,
+#
+# $$ \theta_k \leftarrow m\, \theta_k + (1 - m)\, \theta_q $$
+#
+# once a step, with $m = 0.999$ in the release. By hand, one weight: the copy is at 0, the trained one at 0.5, $m = 0.9$.
+# Then 0.05, 0.095, 0.1355: each step goes a tenth of the way that is left.
+
+
+# %%
+def follow_loop(theta_k, theta_q, m):
+    """Two lists of weights -> the copy's, one step later."""
+    return [m * k + (1 - m) * q for k, q in zip(theta_k, theta_q, strict=True)]
+
+
+theta = [0.0]
+for _ in range(3):
+    theta = follow_loop(theta, [0.5], m=0.9)
+    print(f"{theta[0]:.4f}")
+
+show(*draw.follow_curves([0.0, 0.5, 0.9, 0.99, 0.999], 60))
+
+# %% [markdown]
+# ### Exercise 2. Half-life (difficulty 1 of 3, about 5 minutes)
+#
+# After n steps, a share $m^n$ of the copy is what it was. After how many steps is that share one half?
+
+
+# %%
+def half_life(m):
+    """m between 0 and 1 -> a number of steps, not rounded."""
+    ...
+
+
+check("half_life", half_life)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Take the logarithm on both sides of $m^n = 1/2$.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `n * math.log(m) = math.log(0.5)`.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: half_life -->
+# ```python
+# import math
+#
+# def half_life(m):
+#     return math.log(0.5) / math.log(m)
+# ```
+#
+# </details>
+#
+# So $m$ belongs to a **run length**. At 0.999 half of the copy is older than 693 steps: nothing in a run of 20,000, and
+# everything in a run of 500. The course takes $m = 1 - 20 / \text{steps}$ and never more than 0.999.
+#
+# There is a trap. $1 - m$ is small, and a copy kept in [half precision](GLOSSARY.md#half-precision) cannot take small
+# steps. A weight follows a constant 0.5 from 0 for 3,000 steps at m = 0.999. **Think**: in exact numbers it reaches 0.475.
+# Where does a bfloat16 weight get to?
+
+# %%
+for dtype in (torch.float32, torch.float16, torch.bfloat16):
+    weight = torch.zeros((), dtype=dtype)
+    for _ in range(3000):
+        weight = 0.999 * weight + 0.001 * torch.tensor(0.5, dtype=dtype)
+    print(f"{str(dtype):15}  {weight.item():.3f}")
+
+# %% [markdown]
+# It stops where a step becomes smaller than half of the last digit, and stays there for ever. The library keeps the
+# copies in float32, whatever the model computes in.
+#
+# ## The queue's part of the loss
+#
+# A picture is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys
+# of the queue; a caption with the key of its picture and the picture keys. $\ell$ is
+# [UTO](GLOSSARY.md#uto) for one query: a push on negatives that score near $\gamma$ or above, a pull on the positive;
+# [notebook 06](06_unified_objective.ipynb) takes it apart. $\tilde v_i, \tilde t_i$ are the momentum keys of pair $i$, $V_k, T_k$ those in
+# the queue:
+#
+# $$ L_q = \frac{1}{B} \sum_i \Big[\, \ell\big(v_i \cdot \tilde t_i, \{v_i \cdot T_k\}\big)
+#    + \ell\big(t_i \cdot \tilde v_i, \{t_i \cdot V_k\}\big) \Big], \qquad L = L_b + L_q $$
+
+
+# %%
+def queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, mu, gamma):
+    """v, t, v_keys, t_keys (B, E); V, T (K, E); ids (B,); held (K,) the pictures of the keys, -1: empty."""
+    total = 0.0
+    for i in range(len(v)):
+        use = [k for k in range(len(V)) if held[k] != -1 and held[k] != ids[i]]
+        for query, positive, keys in ((v[i], t_keys[i], T), (t[i], v_keys[i], V)):
+            pushed = 1.0 + sum(float(torch.exp(mu * (query @ keys[k] - gamma))) for k in use)
+            pulled = 1.0 + max(float(query @ positive), 0.0)
+            total += np.log(pushed) / mu - np.log(pulled)
+    return total / len(v)
+
+
+generator = torch.Generator().manual_seed(0)
+unit = [nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (3, 3, 3, 3, 6, 6)]
+v, t, v_keys, t_keys, V, T = unit
+ids, held = torch.tensor([4, 7, 4]), torch.tensor([1, 4, 9, 7, -1, -1])
+excluded = (held == -1)[None, :] | (held[None, :] == ids[:, None])  # (B, K)
+exact = ObjectiveConfig(mu=30.0, gamma=0.3, live=False)
+ours = queue_loss(exact, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, excluded)
+assert abs(float(ours) - queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, 30.0, 0.3)) < 1e-5
+print("loop and library agree")
+
+# %% [markdown]
+# ## The smallest retriever that has a queue
+#
+# To look inside, we train something small enough to train again at every move of a slider: two matrices. A picture is the
+# mean of its [regions](GLOSSARY.md#region), a caption its counted words; each matrix brings its side to 32 numbers.
+# The first 1,000 training pictures, batches of 32, a queue of 512. Everything else is the library's.
+
+
+# %%
+from userlib.evaluation import ranks, recalls
+from userlib.model.user import collapse_signs
+
+
+class Small(nn.Module):
+    """x (B, D), y (B, words) -> unit vectors v, t (B, E)."""
+
+    def __init__(self, D, words, E=32):
+        super().__init__()
+        self.image, self.text = nn.Linear(D, E), nn.Linear(words, E)
+
+    def forward(self, x, y):
+        return nn.functional.normalize(self.image(x), dim=1), nn.functional.normalize(self.text(y), dim=1)
+
+
+def small_inputs(pairs, pictures):
+    """Mean regions (N, D), word counts of unit length (M, words), and the picture of each caption (M,)."""
+    rows = np.flatnonzero(pairs.image_of < pictures)
+    x = torch.from_numpy(np.asarray(pairs.features.tokens[np.arange(pictures)], np.float32).mean(1))
+    y = torch.zeros(len(rows), pairs.tokenizer.vocab_size)
+    for place, row in enumerate(rows):
+        y[place] += torch.bincount(torch.from_numpy(pairs.ids(row)), minlength=y.shape[1])
+    return x, nn.functional.normalize(y, dim=1), torch.from_numpy(pairs.image_of[rows])
+
+
+x, y, image_of = small_inputs(prepared.train, 1000)
+x_val, y_val, val_of = small_inputs(prepared.select, 200)
+x, x_val = (x - x.mean(0)) / x.std(0), (x_val - x.mean(0)) / x.std(0)
+
+
+@torch.no_grad()
+def look(step, model, keys, queue, loss):
+    """What the figures need to know of this moment."""
+    there = queue.ids >= 0
+    same, of = torch.zeros(queue.size), queue.ids.clamp(min=0)
+    today = keys(x[of], y[:1])[0] if queue.size else queue.images  # what the key encoder makes of them now
+    same[there] = (queue.images * today).sum(1)[there]
+    v, t = model(x_val, y_val)
+    lag = (v * keys(x_val, y_val)[0]).sum(1).mean()
+    ages = torch.where(there, queue.clock - queue.born, 0)
+    unpaired, _ = collapse_signs(v, t[::5])
+    r10 = recalls(ranks(v, t, val_of)).t2i_r10
+    return draw.Moment(
+        step, queue.ids.numpy(), ages.numpy(), same.numpy(), float(lag), loss, unpaired, r10
+    )  # fmt: skip
+
+
+@cache
+def train_small(m, K=512, steps=120, B=32, negatives=True):
+    """A moment every four steps of a training with momentum m and K keys."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small matrices are faster on one core
+    torch.manual_seed(0)
+    model = Small(x.shape[1], y.shape[1])
+    keys, queue = copy.deepcopy(model), DualQueue(K, 32)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    objective, moments = ObjectiveConfig(mu=30.0, gamma=0.3), []
+    order = np.random.default_rng(0).permutation(len(y))
+    for step in range(1, steps + 1):
+        rows = np.take(order, np.arange(step * B, (step + 1) * B), mode="wrap")
+        ids = image_of[rows]
+        v, t = model(x[ids], y[rows])  # (B, E) each
+        update(keys, model, m)
+        with torch.no_grad():
+            v_keys, t_keys = keys(x[ids], y[rows])
+        excluded = queue.excluded(ids)
+        loss = queue_loss(
+            objective,
+            (v * t_keys).sum(1),
+            (t * v_keys).sum(1),
+            v @ queue.texts.T,
+            t @ queue.images.T,
+            excluded,
+        )
+        if negatives:
+            loss = loss + batch_loss(objective, v @ t.T, ids)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        queue.enqueue(v_keys, t_keys, ids)  # after the loss
+        if step % 4 == 0:
+            moments.append(look(step, model, keys, queue, loss.item()))
+    torch.set_num_threads(threads)
+    return moments
+
+
+first = train_small(0.9)
+print(f"val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by chance 5 %")
+
+# %% [markdown]
+# ## The queue as a picture
+#
+# In the drawn world we know which pictures a caption is true of. So we can mark, for one caption, the keys that are
+# **right answers**: those of its own picture, and those of other pictures that it happens to be true of. The latter are
+# [false negatives](GLOSSARY.md#false-negative): training pushes them away.
+#
+# On the right: how well keys of each age agree with what the key encoder makes of the same pictures today (are they
+# [stale](GLOSSARY.md#stale-key)?), and how well the key encoder agrees with the query encoder (does it lag?). Move the
+# step first and watch the queue fill; then the momentum. Each new momentum is a new training of some seconds.
+
+# %%
+from userlib.course import Demo, choice, slider, twin
+from userlib.data.scenes import TruthTable, closed_facts, make_world
+
+world = make_world("train", 1000)
+facts = [closed_facts(scene) for scene in world]
+some = [(i, caption) for i in range(0, 1000, 5) for caption in world.captions(i)[:1]]
+true = TruthTable([caption.facts for _, caption in some], facts).true_matrix()  # (200, 1000)
+held = train_small(0.9)[9].ids  # at step 40; captions whose own picture is there show most
+few = [j for j in np.argsort(-true.sum(1), kind="stable") if some[j][0] in held]
+chosen = {some[j][1].text.rstrip("."): (some[j][0], true[j]) for j in (few[0], few[3], few[9], few[-1])}
+
+
+def queue_demo(step, m, caption):
+    """The queue at a step of a training with momentum m, for one caption."""
+    return draw.queue_picture(train_small(m)[step // 4 - 1], *chosen[caption])
+
+
+Demo(
+    queue_demo,
+    step=slider("step", 4, 120, value=12, step=4),
+    m=slider("momentum m", 0.0, 1.0, value=0.9, step=0.01),
+    caption=choice("the caption", list(chosen)),
+)
+
+# %%
+general = next(iter(chosen))
+twin(queue_demo, step=12, m=0.9, caption=general)
+twin(queue_demo, step=40, m=0.9, caption=general)
+
+# %% [markdown]
+# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never moves. What does each line on the right do
+# between the two?
+#
+# <details><summary>One answer</summary>
+#
+# With m = 0 nothing lags, but keys go stale as fast as the encoder learns: fast at first, hardly at all later. With m = 1
+# no key is ever stale, and all of them are those of an untrained encoder. Momentum sits between: it buys agreement among
+# the keys and pays with lag. Here are both at an early step.
+#
+# </details>
+
+# %%
+momenta = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
+at = {m: train_small(m)[3] for m in momenta}  # step 16, when the queue has just filled
+show(*draw.two_pulls(at))
+print(
+    "val t2i R@10 after 120 steps: "
+    + ", ".join(f"{train_small(m)[-1].r10:.0f} % (m = {m:g})" for m in momenta)
+)
+
+# %% [markdown]
+# Look at the R@10 too before believing that some m is the right one: this retriever learns so fast, and its queue is so
+# short (16 steps), that m matters little until it is nearly 1. Long queues and deep encoders are where keys go stale.
+#
+# ## Right answers among the negatives
+#
+# The queue of $K$ keys is filled from an epoch of $N$ pictures with $c$ captions each. Keys of the query's own picture
+# are masked by its number. Nothing masks the others.
+#
+# ### Exercise 3. The mask (difficulty 2 of 3, about 5 minutes)
+
+
+# %%
+def no_negatives(ids, held):
+    """ids (B,) of the queries' pictures, held (K,) of the keys', -1: empty -> (B, K), True: no negative."""
+    ...
+
+
+check("no_negatives", no_negatives)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two reasons why a key is no negative for a query. One of them is the same for all queries.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Compare a column with a row: `held[None, :] == ids[:, None]` is (B, K). Join the two tables with `|`.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: no_negatives -->
+# ```python
+# def no_negatives(ids, held):
+#     return (held[None, :] == -1) | (held[None, :] == ids[:, None])
+# ```
+#
+# </details>
+#
+# ### Exercise 4. How often is the mask needed? (difficulty 2 of 3, about 5 minutes)
+#
+# All $cN$ captions come once an epoch, in random order, and $K < cN$. How many of the K keys belong to the query's own
+# picture, on the mean?
+
+
+# %%
+def own_keys(K, N, c):
+    """K keys, N pictures with c captions each -> a number."""
+    ...
+
+
+check("own_keys", own_keys)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Which captions of the picture can be in the queue, when this one is only coming in now?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Each of the other c - 1 captions is in the queue with probability K / (cN).
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: own_keys -->
+# ```python
+# def own_keys(K, N, c):
+#     return K * (c - 1) / (c * N)
+# ```
+#
+# </details>
+
+# %%
+predict(
+    "queues_true",
+    "2,048 keys of all training pictures: how many more of other pictures is a caption true of, on the mean?",
+    high=20,
+    step=0.1,
+)
+
+# %%
+N = len(prepared.train.split)
+world = make_world("train", N)
+facts = [closed_facts(scene) for scene in world]
+rng = np.random.default_rng(0)
+asked = [
+    (int(i), world.captions(int(i))[int(j)])
+    for i, j in zip(*rng.integers([[N], [5]], size=(2, 600)), strict=True)
+]
+true = TruthTable([caption.facts for _, caption in asked], facts).true_matrix()  # (600, N)
+true_of = true.sum(1)
+show(*draw.right_keys(true_of, N, [size for size in (128, 512, 2048, 8192) if size < 5 * N]))
+compare("queues_true", round(2048 * float((true_of - 1).mean()) / N, 1))
+
+# %% [markdown]
+# The mean hides how unequal they are: a caption such as "A person" is true of hundreds of pictures, most captions of
+# their own alone. In photo collections nobody can count this, and captions are vaguer there. The other direction, a
+# picture among caption keys, has the same mean, since it counts the same pairs.
+#
+# ## Collapse
+#
+# A momentum positive needs no negatives to make a loss: set K = 0, leave out the batch part, and
+# $L_q = -\log(1 + v \cdot \tilde t) - \log(1 + t \cdot \tilde v)$. Each part is least, $-\log 2$, when the two vectors are one.
+
+# %%
+predict(
+    "queues_collapse",
+    "Trained so for 480 steps: which mean cosine do pictures have with captions of other pictures?",
+    low=-1,
+    high=1,
+    step=0.05,
+)
+
+# %%
+alone, beside = train_small(0.9, K=0, steps=480, negatives=False), train_small(0.9, steps=480)
+show(*draw.collapse_curves({"positives only": alone, "with negatives": beside}))
+compare("queues_collapse", round(alone[-1].unpaired, 2))
+
+# %% [markdown]
+# The loss without negatives is the lower one: its least value is $-2 \log 2 = -1.386$, reached by a model that gives
+# everything the same vector. That is [collapse](GLOSSARY.md#collapse), and why a loss alone says nothing. Two matrices
+# keep some order among nearly equal vectors; deep encoders lose that too. So training watches the unpaired cosine and
+# the [effective rank](GLOSSARY.md#effective-rank) and stops with advice, and the queue's part counts only after
+# warm-up: while the copies hardly move, their positives draw everything to one place.
+#
+# ## The experiment: a queue for a small batch
+#
+# The course's model with a batch of 32: without a queue (the baseline), with 1,024 keys of each kind and the momentum
+# that belongs to the run's length, and with the same keys at m = 0. Same data, steps and seeds.
+
+# %%
+predict(
+    "queues_helps",
+    "Does the queue raise rSum over a batch of 32 alone?",
+    options=["higher", "lower", "these data cannot tell"],
+)
+
+# %%
+from userlib.course import expect_trained, show_table, variant
+from userlib.course.plots import intervals
+from userlib.course.verdicts import outcome, says
+from userlib.evaluation import bootstrap, embed, paired
+from userlib.model.momentum import momentum_for
+from userlib.training import fit
+
+m = momentum_for(steps)
+sides = {
+    "batch alone": {"queue_size": None},
+    f"queue, m = {m:.2f}": {"queue_size": K, "momentum": m},
+    "queue, m = 0": {"queue_size": K, "momentum": 0.0},
+}
+print(f"{len(sides) * profile.seeds} trainings of {steps} steps of {B} pairs")
+found, queued = {name: [] for name in sides}, None
+for name, changes in sides.items():
+    for seed in range(profile.seeds):
+        run = fit(variant(prepared, seed=seed, **changes))
+        expect_trained(run)
+        queued = run if queued is None and changes["queue_size"] else queued
+        found[name].append(ranks(*embed(run.encoders, prepared.report), prepared.report.image_of))
+
+base, slow, fast = found
+show_table({name: bootstrap(runs) for name, runs in found.items()})
+apart = {
+    f"{slow} - batch": paired(found[slow], found[base])["rsum"],
+    f"{slow} - m = 0": paired(found[slow], found[fast])["rsum"],
+}
+show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
+help_, slowness = apart.values()
+print(says("The queue", "the batch alone", help_))
+print(says(f"m = {m:.2f}", "m = 0", slowness))
+compare("queues_helps", outcome(help_))
+
+# %% [markdown]
+# **Think**: how could more negatives make a short run worse?
+#
+# <details><summary>A likely answer, not tested here</summary>
+#
+# $L_q$ brings a second pull for each pair, towards the keys, beside the push of its negatives. UTO's push is felt only from
+# scores near $\gamma$ on, and early in a run few negatives score so high; the second pull is felt at once, and draws all vectors
+# closer before the push sorts them. At m = 0 its target is the query encoder itself. What it costs early it must win back
+# later, and a short run may end before that. The other reason is in the next picture.
+#
+# </details>
+#
+# One more look, at the trained model with its queue. UTO's push divides among the keys as a
+# [softmax](GLOSSARY.md#softmax), the hardest first. Who are the hardest?
+
+# %%
+rows = np.array(
+    [i * 5 for i, _ in asked]
+)  # the first caption of each asked picture stands for its row of truth
+firsts = TruthTable([world.captions(i)[0].facts for i, _ in asked], facts).true_matrix()
+with torch.no_grad():
+    batch = prepared.train.batch(rows)
+    queries = queued.model.encode_captions(batch.words, batch.word_mask)  # (600, E)
+pictures_of = queued.model.queue.ids
+own = pictures_of[None, :] == batch.image_ids[:, None]  # (600, K)
+right = torch.from_numpy(firsts[:, pictures_of])
+scores, objective = queries @ queued.model.queue.images.T, queued.config.objective
+shares = draw.push_shares(scores, own, right, mu=objective.mu, gamma=objective.gamma)
+keys = {"own": own, "other": right & ~own, "wrong": ~right & ~own}
+show(*draw.push_bars(shares, {name: 100 * mask.float().mean().item() for name, mask in keys.items()}))
+
+# %% [markdown]
+# Compare the first bar with the second. Where right answers take more of the push than of the keys, the model is right to
+# think them near, and is pushed off it; the better the model, the more so. That is what the mask is for, and what it cannot do:
+# it knows the own picture alone.
+#
+# ## Verdict
+#
+# **Shown.** A key costs its own numbers and no more. A queue is a pointer, a modulo and a mask, and keys go in after the
+# loss. Momentum trades agreement among the keys against lag, and its m belongs to a run length. Captions have other right
+# answers among the keys, and without negatives the loss is lowest for a model that has collapsed.
+#
+# **Not shown.** More than the printed differences say: one size of batch, one K, short runs, a small model. Whether
+# m = 0.999 and K = 2,048 are right for Flickr30K is the paper's business; its ablations were not at hand. Queue size and
+# momentum at several seeds are in notebook 08.
+#
+# ## What to try next
+#
+# - Train through `variant(prepared, queue_size=K, mask_same_image=False)`. Does rSum move?
+# - `prepare(course_config(enhancement="none", queue_size=None, batch=128, steps=steps // 4))` sees as many pairs with four times the
+#   memory. Where does it stand beside the queue?
+# - In `train_small`, call `queue.enqueue` before the loss, and switch the mask off. What happens to the loss, and why?
+# - Set `steps=60` and `K=2048` in `train_small`: at which m is R@10 highest now?
+#
+# ## References
+#
+# - H. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
+# - K. He and others, *Momentum contrast for unsupervised visual representation learning* (MoCo), CVPR 2020.
+# - J. Li and others, *Align before fuse* (ALBEF), NeurIPS 2021: queues for pictures and texts, with many positives.
