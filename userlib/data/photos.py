@@ -99,12 +99,12 @@ def _captions(source: Path) -> Iterator[Caption]:
 
 def _csv(source: Path, text: str) -> Iterator[Caption]:
     rows = csv.DictReader(text.splitlines(), strict=True)
-    if not {"filename", "caption"} <= set(rows.fieldnames or ()):
-        raise UserError(
-            f"{source} has the columns {', '.join(rows.fieldnames or ())}; it needs filename and caption, "
-            "and may have split."
-        )
     try:
+        if not {"filename", "caption"} <= set(rows.fieldnames or ()):
+            raise UserError(
+                f"{source} has the columns {', '.join(rows.fieldnames or ())}; it needs filename and caption, "
+                "and may have split."
+            )
         for row in rows:
             yield row["filename"] or "", row["caption"] or "", row.get("split") or ""
     except csv.Error as error:

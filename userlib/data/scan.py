@@ -6,6 +6,7 @@ counts disagree, an id occurs twice, a file is cut short, or a picture that an i
 """
 
 from pathlib import Path
+from tokenize import TokenError  # numpy parses a header as Python
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def open_features(file: Path) -> np.ndarray:
     """The (n, R, D) float32 array of a file, mapped into memory."""
     try:
         array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, TokenError) as error:
         raise UserError(
             f"{file} cannot be mapped into memory: {error}. It is cut short or no .npy file: fetch it again."
         ) from error

@@ -13,6 +13,8 @@ from PIL import Image
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
+LONGEST = 10_000  # characters of a caption or query: every other one of its batch is padded to its length
+
 
 class Pictures(Protocol):
     """Pictures by index, decoded when asked for: RGB, upright."""
@@ -176,6 +178,11 @@ def check_split(split: Split) -> None:
             raise UserError(
                 f"Caption {j} in {where} (of picture {split.ids[int(split.image_of[j])]!r}) is empty. Write "
                 "it, or remove it."
+            )
+        if len(caption) > LONGEST:
+            raise UserError(
+                f"Caption {j} in {where} (of picture {split.ids[int(split.image_of[j])]!r}) has "
+                f"{len(caption):,} characters; at most {LONGEST:,} are read. Shorten it, or remove it."
             )
     if m:
         bare = np.flatnonzero(np.bincount(split.image_of, minlength=n) == 0)

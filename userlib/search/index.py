@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from userlib.checkpoints import read_bundle, write_bundle
-from userlib.data.splits import Split
+from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.progress import Progress
 from userlib.search.ann import Hnsw, Report, hnsw
@@ -27,7 +27,6 @@ from userlib.search.encoders import Encoder
 from userlib.search.exact import Array, Ints, top_k
 from userlib.search.reading import BATCH, only_split, readable
 
-LONGEST = 10_000  # characters of a query
 Reranker = Callable[[str, Sequence[str]], Sequence[float]]  # a sentence and picture ids -> their new scores
 
 
