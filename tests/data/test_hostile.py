@@ -221,3 +221,24 @@ def test_the_loaders_still_load_what_is_right(photos, parquet, tmp_path, cache):
     folder = tmp_path / "coco"
     write_coco(folder, karpathy({"train": 2}))
     assert "counts" not in told(lambda: load_data(str(folder)))
+
+
+@pytest.mark.parametrize("name", ["region-mini", "clip-mini"])
+def test_a_flipped_bit_in_a_shipped_network_is_named(name, tmp_path, monkeypatch):
+    """It would change every token without another sign."""
+    import shutil
+
+    from userlib.data import clip, extractors
+
+    folder = Path(shutil.copytree(extractors.ASSETS / name, tmp_path / name))
+    for module in (clip, extractors):
+        monkeypatch.setattr(module, "ASSETS", tmp_path)
+    assert extractors.make_extractor(name).token_shape
+    for file in sorted(folder.iterdir()):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 8
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{file.name}.*Restore the assets folder"):
+            extractors.make_extractor(name)
+        file.write_bytes(whole)
