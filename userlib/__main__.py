@@ -1,4 +1,4 @@
-"""The command line: python -m userlib train | evaluate | search | ablate | doctor | pretrain-regions |
+"""The command line: python -m userlib train | evaluate | search | ablate | bench | doctor | pretrain-regions |
 pretrain-clip.
 """
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from userlib.ablation.settings import add_command as add_ablate
+from userlib.bench.settings import add_command as add_bench
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.errors import UserError
 from userlib.pretraining.settings import add_commands
@@ -131,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     add_ablate(commands)
+    add_bench(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -223,6 +225,10 @@ def main(words: list[str] | None = None) -> int:
             from userlib.ablation.settings import run
 
             return run(arguments, config_of)
+        if arguments.command == "bench":
+            from userlib.bench.settings import run as bench
+
+            return bench(arguments)
         from userlib import commands
 
         return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))

@@ -1,0 +1,71 @@
+"""Every case runs once at tiny size and gives what its reference gives; clocks are not judged."""
+
+import json
+
+import pytest
+
+from userlib.__main__ import main
+from userlib.bench import report, settings
+from userlib.bench.settings import GROUPS, measure, stored
+from userlib.errors import UserError
+
+SAME = 1e-5
+
+
+@pytest.fixture(scope="module")
+def document():
+    return measure(list(GROUPS), runs=2, threads=None, tiny=True, say=False)
+
+
+def test_every_group_has_rows_and_every_row_a_time(document):
+    assert {row["group"] for row in document["rows"]} == set(GROUPS)
+    for row in document["rows"]:
+        assert "skipped" in row or row["ours"]["ms"] > 0, row["case"]
+    assert document["machine"]["flops_fp32"] > 0 and document["provenance"]["hardware"]["cores"]
+
+
+def test_each_case_equals_its_reference(document):
+    compared = {row["case"]: row["differs"] for row in document["rows"] if "differs" in row}
+    assert set(compared) == {
+        "GPO forward",
+        "training step, fp32",
+        "pictures and captions",
+        "ranks, Flickr30K 1K",
+        "scores, t2i",
+        "scores, i2t",
+    }
+    assert all(difference < SAME for difference in compared.values()), compared
+
+
+def test_search_counts_recall_by_score(document):
+    (row,) = [row for row in document["rows"] if row["group"] == "search"]
+    assert row["notes"]["recall_at_10"] > 0.95
+    assert row["notes"]["gigabytes_of_1e+09_pictures_e1024"] == pytest.approx(4352)
+
+
+def test_rows_are_kept_by_group_and_make_a_table(document, tmp_path):
+    file, page = tmp_path / "results" / "bench.json", tmp_path / "page.md"
+    settings._keep(file, document)
+    assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--out", str(file), "--json"]) == 0
+    assert [row["group"] for row in stored(file)["rows"]] == [row["group"] for row in document["rows"]]
+    page.write_text(f"before\n{report.START}\nformer table\n{report.END}\nafter\n")
+    assert main(["bench", "--markdown", str(page), "--out", str(file)]) == 0
+    text = page.read_text()
+    assert "former table" not in text and text.startswith("before") and text.endswith("after\n")
+    for row in document["rows"]:
+        assert f"| {row['case']} |" in text
+
+
+def test_json_is_one_document(capsys):
+    assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
+
+
+def test_what_cannot_be_done_is_said(tmp_path, capsys):
+    assert main(["bench", "--runs", "0"]) == 2
+    assert main(["bench", "--markdown", str(tmp_path / "x.md"), "--out", str(tmp_path / "none.json")]) == 2
+    assert "--runs is 0" in capsys.readouterr().err
+    file = tmp_path / "page.md"
+    file.write_text("nothing")
+    with pytest.raises(UserError, match="no place for the table"):
+        report.fill(file, {})

@@ -1,0 +1,99 @@
+"""The rows of a measurement as a table for people, and the table in a text between two markers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from userlib.errors import UserError
+from userlib.files import write_beside
+
+START, END = "<!-- speed -->", "<!-- end of speed -->"
+HEAD = ("case", "shapes", "ours", "the field's way", "ratio", "limit", "ratio to limit", "goal")
+Row = Mapping[str, Any]
+
+
+def lines_of(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """A line a row: milliseconds, ours over the others with the tenth and ninetieth percentile, the goal."""
+    return [_line(row) for row in rows]
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    if "skipped" in row:
+        return (row["case"], row["skipped"], *[""] * (len(HEAD) - 2))
+    other, least = row.get("reference"), row.get("limit")
+    return (
+        row["case"],
+        row["shapes"],
+        duration(row["ours"]["ms"]),
+        f"{duration(other['ms'])} ({row['reference_is']})" if other else "",
+        _ratio(row.get("over_reference")),
+        f"{duration(least['ms'])} ({row['limit_is']})" if least else "",
+        _ratio(row.get("over_limit")),
+        "; ".join(_goal(goal) for goal in row["goals"]),
+    )
+
+
+def duration(ms: float) -> str:
+    """Milliseconds, or seconds from one second up."""
+    return f"{ms / 1e3:.2f} s" if ms >= 1000 else f"{ms:.3g} ms"
+
+
+def _ratio(found: Row | None) -> str:
+    if found is None:
+        return ""
+    if found["median"] < 0.5:
+        return f"1/{1 / found['median']:.1f} (1/{1 / found['low']:.1f} to 1/{1 / found['high']:.1f})"
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _goal(goal: Row) -> str:
+    word = "met" if goal["met"] else "not met"
+    return f"{goal['side']} <= {goal['at_most']:.3g}: {word}"
+
+
+def notes_of(rows: Sequence[Row]) -> list[str]:
+    """The further numbers of each row, a line each."""
+    return [
+        f"{row['case']}: " + ", ".join(f"{name} {_number(value)}" for name, value in row["notes"].items())
+        for row in rows
+        if row.get("notes")
+    ]
+
+
+def _number(value: Any) -> str:
+    return str(value) if isinstance(value, bool) or not isinstance(value, float) else f"{value:.4g}"
+
+
+def told(rows: Sequence[Row]) -> str:
+    """The rows for a terminal."""
+    parts = []
+    for row, line in zip(rows, lines_of(rows), strict=True):
+        facts = [f"{name}: {text}" for name, text in zip(HEAD[1:], line[1:], strict=True) if text]
+        parts.append("\n    ".join([f"[{row['group']}] {line[0]}", *facts]))
+    return "\n".join([*parts, *notes_of(rows)])
+
+
+def markdown(document: Row) -> str:
+    """A table of the stored rows, their further numbers, and what they were measured on."""
+    rows = document["rows"]
+    table = [HEAD, tuple("---" for _ in HEAD), *lines_of(rows)]
+    where, rates = document["provenance"]["hardware"], document["machine"]
+    about = (
+        f"Measured on {where['processor']}, {where['cores']} cores, {document['threads']} thread(s), torch "
+        f"{document['provenance']['torch']}, {document['provenance']['date']}: copies "
+        f"{rates['bytes_per_s'] / 1e9:.1f} GB/s, products {rates['flops_fp32'] / 1e9:.0f} GFLOP/s in fp32 and "
+        f"{rates['flops_bf16'] / 1e9:.0f} in bf16. Medians of processor time over runs in turn; in brackets the tenth "
+        "and ninetieth percentile of the ratio."
+    )
+    body = "\n".join("| " + " | ".join(line) + " |" for line in table)
+    return "\n\n".join([about, body, "\n".join(f"- {note}" for note in notes_of(rows))])
+
+
+def fill(file: Path, document: Row) -> None:
+    """Writes the table between the markers. Raises UserError where the file has no place for it."""
+    text = file.read_text(encoding="utf-8")
+    start, end = text.find(START), text.find(END)
+    if start < 0 or end < start:
+        raise UserError(f"{file} has no place for the table; put the lines {START!r} and {END!r} into it.")
+    after = text[: start + len(START)] + "\n\n" + markdown(document) + "\n\n" + text[end:]
+    write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")))

@@ -1,0 +1,124 @@
+"""The command line of the measurements: python -m userlib bench."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from userlib.errors import UserError
+
+GROUPS = {
+    "train": "train",
+    "encode": "encode",
+    "rank": "rank",
+    "search": "search",
+    "crossattention": "crossattention",
+    "load": "load",
+    "import": "imports",
+}
+RESULTS = "assets/results/bench.json"
+
+
+def add_command(commands: Any) -> None:
+    """Puts bench beside the other commands."""
+    command = commands.add_parser(
+        "bench",
+        help="how fast each part is here, beside the field's way and beside the machine's limit",
+        description="Time each part of the library in turn with the customary way of writing it and with the least "
+        "that this machine could take. Every number is a median after warm-up. All groups take some minutes; "
+        "a busy machine makes the wall clock longer, and leaves the ratios nearly as they are.",
+        epilog="example: python -m userlib bench --group train --out assets/results/bench.json",
+    )
+    command.add_argument(
+        "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
+    )
+    command.add_argument("--runs", type=int, default=10, help="readings a side (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="threads of torch (default: as many as it takes)")
+    command.add_argument("--tiny", action="store_true", help="tiny sizes: shows that it runs, says nothing")
+    command.add_argument(
+        "--out", metavar="FILE.json", help=f"write the rows there, such as {RESULTS}; other groups' rows stay"
+    )
+    command.add_argument(
+        "--markdown", nargs="?", const="README.md", metavar="FILE",
+        help=f"measure nothing; write the table of {RESULTS} between its markers in this file (default: README.md)",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print JSON for machines in place of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command. Raises UserError for numbers below 1, and for a table without results."""
+    from userlib.bench import report
+
+    if arguments.markdown is not None:
+        report.fill(Path(arguments.markdown), stored(Path(arguments.out or RESULTS)))
+        return 0
+    for name in ("runs", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
+    document = measure(
+        arguments.group or list(GROUPS),
+        runs=arguments.runs,
+        threads=arguments.threads,
+        tiny=arguments.tiny,
+        say=not arguments.json,
+    )
+    if arguments.out:
+        _keep(Path(arguments.out), document)
+    if arguments.json:
+        print(json.dumps(document))
+    return 0
+
+
+def measure(groups: list[str], *, runs: int, threads: int | None, tiny: bool, say: bool) -> dict[str, Any]:
+    """The rows of the groups, with the machine's rates and what else a reader needs to believe them."""
+    import torch
+
+    from userlib.bench import limits, report
+    from userlib.bench.case import Case, measured
+    from userlib.provenance import provenance
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = limits.measure(device, runs=runs, tiny=tiny)
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        module = importlib.import_module(f"userlib.bench.{GROUPS[group]}")
+        for found in module.cases(tiny=tiny, device=device):
+            row = measured(found, machine, runs=runs, device=device) if isinstance(found, Case) else found
+            rows.append(row)
+            if say:
+                print(report.told([row]), flush=True)
+    return {
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "tiny": tiny,
+        "machine": machine.as_dict(),
+        "rows": rows,
+        "provenance": provenance(),
+    }
+
+
+def stored(file: Path) -> dict[str, Any]:
+    """What a measurement wrote."""
+    from userlib.files import read_sealed
+
+    if not file.is_file():
+        raise UserError(
+            f"there are no measurements in {file}; make them by: python -m userlib bench --out {file}"
+        )
+    return read_sealed(file, "measure again by: python -m userlib bench --out FILE.json")
+
+
+def _keep(file: Path, document: dict[str, Any]) -> None:
+    """Writes the rows over those of the same groups; the order is that of GROUPS."""
+    from userlib.files import write_sealed
+
+    fresh = {row["group"] for row in document["rows"]}
+    older = stored(file)["rows"] if file.is_file() else []
+    rows = [row for row in older if row["group"] not in fresh] + document["rows"]
+    order = list(GROUPS)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_sealed(file, {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))})

@@ -1,0 +1,77 @@
+"""Times that can be compared: sides run in turn, after warm-up, and ratios are taken run by run.
+
+A machine that others use too slows every side alike as long as they alternate. Beside the wall clock stands the time
+that the processor spent on this process, which waiting does not enter; on a CPU the ratios are of the latter. On a
+GPU everything is synchronised before a clock is read.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+SHORTEST = 0.02  # seconds of one reading: what takes less is repeated within it
+Side = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one call: wall and processor, a number a run."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+
+    def of(self, clock: str) -> tuple[float, ...]:
+        return self.wall if clock == "wall" else self.cpu
+
+
+def clock_of(device: str) -> str:
+    """The clock that ratios are taken from: a GPU works while the processor waits."""
+    return "cpu" if device == "cpu" else "wall"
+
+
+def in_turn(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
+    """Calls every side to warm up and to see how often a reading repeats it, then all of them in turn."""
+    repeats = {}
+    for name, side in sides.items():
+        wall, cpu = _read(side, 1, device)
+        if cpu < 1:  # what takes longer is warm by then
+            wall, cpu = _read(side, 1, device)
+        repeats[name] = max(1, math.ceil(SHORTEST / max(cpu if device == "cpu" else wall, 1e-6)))
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(runs):
+        for name, side in sides.items():
+            found[name].append(_read(side, repeats[name], device))
+    return {name: Times(*zip(*readings, strict=True)) for name, readings in found.items()}
+
+
+def _read(side: Side, repeats: int, device: str) -> tuple[float, float]:
+    _wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(repeats):
+        side()
+    _wait(device)
+    return (time.perf_counter() - wall) / repeats, (time.process_time() - cpu) / repeats
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def ratio(one: Times, other: Times, clock: str) -> dict[str, float]:
+    """one / other, run by run: the median, and the tenth and ninetieth percentile."""
+    each = [a / max(b, 1e-12) for a, b in zip(one.of(clock), other.of(clock), strict=True)]
+    low, high = spread(each)
+    return {"median": statistics.median(each), "low": low, "high": high}
+
+
+def spread(values: list[float] | tuple[float, ...]) -> tuple[float, float]:
+    """The tenth and the ninetieth percentile."""
+    if len(values) < 2:
+        return values[0], values[0]
+    tenths = statistics.quantiles(values, n=10, method="inclusive")
+    return tenths[0], tenths[-1]
