@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a linear layer is | 45 s in the fast profile; the full one trains six times 400 steps | 1.8 GB |
+# | [01_recall](01_recall.ipynb); what a linear layer is | 45 s in the fast profile, 3 minutes in the full | 2.3 GB |
 
 # %%
 import numpy as np
@@ -485,7 +485,8 @@ compare("baseline_order", outcome(order))
 # | action | none does so, is so large, or stands on that side | the thing is there |
 # | setting | place, hour or weather | the caption speaks of it |
 #
-# The yardstick is a picture drawn at random. A retriever that knows nothing of colours is as often wrong in colour as that.
+# The yardstick is a picture drawn at random. A retriever that knows nothing of colours would be about as often wrong in colour
+# as that.
 
 # %%
 predict(
@@ -548,12 +549,12 @@ tells = "cannot tell" if low <= 0 <= high else "clear of zero"
 print(f"Errors in relations, GRU less bag: {value:+.1f} points [{low:+.1f}, {high:+.1f}], {tells}.")
 
 # %% [markdown]
-# **Shown.** A retriever is two encoders, a dot product and a loss; forty steps of a loop of ten lines make it better than chance.
+# **Shown.** A retriever is two encoders, a dot product and a loss; a loop of ten lines trains it.
 # A mean of regions cannot tell which colour belongs to which thing, nor how many there are, unless the layers before it put that
 # into the regions. What a retriever gets wrong can be counted, group by group, beside what chance gets wrong.
 #
 # **Not shown.** That the *mean* is to blame. Regions from a better detector, more training or another loss might mend the same
-# errors; only a comparison in which the pooling alone changes can tell, and that is notebook 03. The rates look at one seed and
+# errors; only a comparison in which one thing changes can tell, and notebook 03 makes one. The rates look at one seed and
 # at the first picture only. And the drawn world has its own mix of easy and hard: on photos the shares will be others.
 #
 # ## What to try next
