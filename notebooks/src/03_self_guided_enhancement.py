@@ -323,7 +323,9 @@ print(f"the learned strength began at {began:.2f} and ended at", ", ".join(f"{s:
 compare("sge_help", outcome(helps))
 
 # %% [markdown]
-# An interval over one seed speaks of other pictures, not of other seeds; the full profile trains three a side.
+# An interval over one seed speaks of other pictures, not of other seeds; the full profile trains three a side. And the same seed
+# is not the same start: SGE's own weights are drawn before the others. So a difference at $s = 1$, where little is added, may be
+# no more than the luck of another start. Read the learned strength's difference beside it.
 #
 # ## Where does it look?
 #
