@@ -242,3 +242,35 @@ def test_a_flipped_bit_in_a_shipped_network_is_named(name, tmp_path, monkeypatch
         with pytest.raises(UserError, match=rf"{file.name}.*Restore the assets folder"):
             extractors.make_extractor(name)
         file.write_bytes(whole)
+
+
+@TRIES
+@given(
+    changed=st.dictionaries(
+        st.sampled_from(["ids", "texts", "skipped", "warning", "encoder", "report"]), json_values
+    ),
+    rows=st.integers(0, 4),
+    width=st.integers(0, 4),
+    owner=st.integers(-2, 5),
+)
+def test_an_index_sealed_again_by_someone_hostile(changed, rows, width, owner, tmp_path):
+    import torch
+
+    from tests.test_search import ColourEncoder
+    from userlib.checkpoints import write_bundle
+    from userlib.search import Index
+
+    contents = {"kind": "index", "ids": ["a", "b"], "texts": ["a dog"], "skipped": [], "warning": None}
+    contents |= {"encoder": ColourEncoder().describe(), "report": None, **changed}
+    tensors = {"vectors": torch.ones(rows, width), "text_of": torch.tensor([owner])}
+    try:
+        json.dumps(contents, allow_nan=False)
+    except ValueError:
+        return  # no JSON file can say it
+    write_bundle(tmp_path / "index", tensors, {"contents": contents})
+    try:
+        found = Index.load(tmp_path / "index", ColourEncoder())
+    except UserError:
+        return
+    assert len(found.vectors) == len(found.ids)
+    assert all(0 <= row < len(found.ids) for row in found.text_of)

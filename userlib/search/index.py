@@ -191,12 +191,23 @@ class Index:
         contents = documents.get("contents")
         if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in tensors:
             raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
-        if contents["encoder"] != encoder.describe():
+        try:
+            if contents["encoder"] != encoder.describe():
+                raise UserError(
+                    f"the index {folder} was made with another model ({contents['encoder'].get('kind')}) than "
+                    "the one given; use that one, or build the index again"
+                )
+            index = cls._of(contents, {name: tensor.numpy() for name, tensor in tensors.items()}, encoder)
+            index._check()
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(
-                f"the index {folder} was made with another model ({contents['encoder'].get('kind')}) than "
-                "the one given; use that one, or build the index again"
-            )
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+                f"the index {folder} cannot be used: its parts do not fit together ({error}). Delete it and build "
+                "it again."
+            ) from error
+        return index
+
+    @classmethod
+    def _of(cls, contents: dict[str, Any], arrays: dict[str, NDArray[Any]], encoder: Encoder) -> "Index":
         return cls(
             ids=tuple(contents["ids"]),
             vectors=arrays["vectors"],
@@ -209,6 +220,16 @@ class Index:
             nearest=Hnsw.from_bytes(arrays["hnsw"]) if "hnsw" in arrays else None,
             report=None if contents["report"] is None else Report(**contents["report"]),
         )
+
+    def _check(self) -> None:
+        """Raises ValueError where the parts do not belong to one another."""
+        n, m = len(self.ids), len(self.texts)
+        if self.vectors.ndim != 2 or len(self.vectors) != n or not np.isfinite(self.vectors).all():
+            raise ValueError(f"{n} ids for vectors {self.vectors.shape}")
+        if self.text_of.shape != (m,) or (m and not 0 <= self.text_of.min() <= self.text_of.max() < n):
+            raise ValueError(f"{m} captions of {n} pictures")
+        if self.text_vectors is not None and self.text_vectors.shape != (m, self.vectors.shape[1]):
+            raise ValueError(f"{m} captions for vectors {self.text_vectors.shape}")
 
     def _pictures(self, queries: Array, k: int) -> tuple[Array, Ints]:
         return top_k(queries, self.vectors, k) if self.nearest is None else self.nearest.search(queries, k)
