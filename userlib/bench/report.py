@@ -8,7 +8,9 @@ from userlib.errors import UserError
 from userlib.files import write_beside
 
 START, END = "<!-- speed -->", "<!-- end of speed -->"
-HEAD = ("case", "shapes", "ours", "the field's way", "ratio", "limit", "ratio to limit", "goal")
+HEAD = (
+    "case", "shapes", "ours", "the field's way", "ratio", "limit", "ratio to limit", "the machine's least", "goal",
+)  # fmt: skip
 Row = Mapping[str, Any]
 
 
@@ -29,6 +31,7 @@ def _line(row: Row) -> tuple[str, ...]:
         _ratio(row.get("over_reference")),
         f"{duration(least['ms'])} ({row['limit_is']})" if least else "",
         _ratio(row.get("over_limit")),
+        duration(row["physical_ms"]) if "physical_ms" in row else "",
         "; ".join(_goal(goal) for goal in row["goals"]),
     )
 

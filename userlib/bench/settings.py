@@ -33,11 +33,14 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
     )
+    command.add_argument("--case", metavar="WORDS", help="only the cases whose name holds these words")
     command.add_argument("--runs", type=int, default=10, help="readings a side (default: %(default)s)")
     command.add_argument("--threads", type=int, help="threads of torch (default: as many as it takes)")
     command.add_argument("--tiny", action="store_true", help="tiny sizes: shows that it runs, says nothing")
     command.add_argument(
-        "--out", metavar="FILE.json", help=f"write the rows there, such as {RESULTS}; other groups' rows stay"
+        "--out",
+        metavar="FILE.json",
+        help=f"write the rows there, such as {RESULTS}; rows of other cases stay",
     )
     command.add_argument(
         "--markdown", nargs="?", const="README.md", metavar="FILE",
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
     document = measure(
         arguments.group or list(GROUPS),
+        only=arguments.case or "",
         runs=arguments.runs,
         threads=arguments.threads,
         tiny=arguments.tiny,
@@ -71,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(groups: list[str], *, runs: int, threads: int | None, tiny: bool, say: bool) -> dict[str, Any]:
+def measure(
+    groups: list[str], *, runs: int, threads: int | None, tiny: bool, say: bool, only: str = ""
+) -> dict[str, Any]:
     """The rows of the groups, with the machine's rates and what else a reader needs to believe them."""
     import torch
 
@@ -87,6 +93,8 @@ def measure(groups: list[str], *, runs: int, threads: int | None, tiny: bool, sa
     for group in groups:
         module = importlib.import_module(f"userlib.bench.{GROUPS[group]}")
         for found in module.cases(tiny=tiny, device=device):
+            if only not in (found.name if isinstance(found, Case) else found["case"]):
+                continue
             row = measured(found, machine, runs=runs, device=device) if isinstance(found, Case) else found
             rows.append(row)
             if say:
@@ -113,12 +121,12 @@ def stored(file: Path) -> dict[str, Any]:
 
 
 def _keep(file: Path, document: dict[str, Any]) -> None:
-    """Writes the rows over those of the same groups; the order is that of GROUPS."""
+    """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
     from userlib.files import write_sealed
 
-    fresh = {row["group"] for row in document["rows"]}
+    fresh = {(row["group"], row["case"]) for row in document["rows"]}
     older = stored(file)["rows"] if file.is_file() else []
-    rows = [row for row in older if row["group"] not in fresh] + document["rows"]
+    rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
     order = list(GROUPS)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_sealed(file, {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))})

@@ -105,7 +105,8 @@ class _Direction(torch.autograd.Function):
         w_h_slope, b_h_slope = _product(inner.t(), before, half), inner.sum(0)
         inner[:, 2 * width :] = candidate  # from here on the slopes of W_i x + b_i
         words_slope = _product(inner, w_i, half) if ctx.needs_input_grad[0] else None
-        slopes = words_slope, _product(inner.t(), words, half), w_h_slope, inner.sum(0), b_h_slope
+        b_i_slope = torch.cat([b_h_slope[: 2 * width], candidate.sum(0)])
+        slopes = words_slope, _product(inner.t(), words, half), w_h_slope, b_i_slope, b_h_slope
         return *slopes, None, None, None, None
 
 
