@@ -234,6 +234,16 @@ def test_faults_in_what_the_hub_sends_are_named(server, flickr, tmp_path, fault,
         load_hub("me/flickr", known=SMALL)
 
 
+def test_other_bytes_than_the_published_ones_are_refused(server, flickr, monkeypatch):
+    server.sets["me/flickr@main"] = server.sets[f"me/flickr@{SHA}"] = (SHA, flickr)
+    with monkeypatch.context() as other:
+        other.setitem(
+            globals(), "lfs", lambda data: {"sha256": "0" * 64, "size": len(data), "pointerSize": 130}
+        )
+        with pytest.raises(UserError, match="is not the file .*parquet that me/flickr has.*Delete it"):
+            load_hub("me/flickr", known=SMALL)
+
+
 def test_wrong_names_and_revisions_are_named(server, flickr):
     server.sets["me/flickr@main"] = (SHA, flickr)
     with pytest.raises(UserError, match="no data set 'me/flicker'"):
