@@ -10,6 +10,7 @@ from userlib.checkpoints import save_model
 from userlib.config import preset
 from userlib.data.captions import make_tokenizer
 from userlib.data.drawn import DrawnPictures
+from userlib.data.extractors import make_extractor
 from userlib.data.scenes import make_world
 from userlib.demo.gallery import Gallery, world_texts
 from userlib.demo.models import RECIPES, SMALL, open_engine
@@ -24,8 +25,10 @@ def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
     tokenizer = make_tokenizer("words", captions)
     base = preset("scenes")
     wanted = {**SMALL, "enhancement": "none", **RECIPES[name].model, "vocab_size": tokenizer.vocab_size}
-    model = replace(base.model, **wanted, regions=64, token_width=192)
-    config = replace(base, model=model, data=replace(base.data, data="scenes"))
+    guide = RECIPES[name].guide
+    width = None if guide is None else make_extractor(guide).guide_width
+    model = replace(base.model, **wanted, regions=64, token_width=192, guide_width=width)
+    config = replace(base, model=model, data=replace(base.data, data="scenes", guide=guide))
     torch.manual_seed(3)
     save_model(home / name, Encoders(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
 

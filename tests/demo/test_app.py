@@ -19,7 +19,7 @@ def app(home, gallery, tmp_path_factory):
         patch.setattr(
             panels_module, "photo_encoder", lambda name, fallback: (fallback, "drawings", "only drawings")
         )
-        yield App(home=home, gallery=gallery, query="a ball")
+        yield App(home=home, gallery=gallery, query="a ball", warm=False)
 
 
 def keys(cards):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.demo.vast import vast_png
 from userlib.demo.uploads import LONGEST, MAX_BYTES, open_upload
 from userlib.errors import UserError
 
@@ -65,4 +66,4 @@ def test_what_is_no_picture(data):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_of_400_million_pixels():
     with pytest.raises(UserError, match="vast.png .*400000000 pixels"):
-        open_upload(encoded(Image.new("1", (20_000, 20_000))), "vast.png")
+        open_upload(vast_png(), "vast.png")

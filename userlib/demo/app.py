@@ -8,6 +8,7 @@ becomes a sentence in the page; what the program did wrong is shown and raised.
 """
 
 import html
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,13 @@ FIRST = "a red car on a street"
 
 
 class App(W.VBox):  # type: ignore[misc]
-    """home: the folder of the demo's models. query: what is asked at the start."""
+    """home: the folder of the demo's models. query: what is asked at the start. warm: load the networks that
+    see pictures in the background, so that the first look at a hit need not wait for them.
+    """
 
-    def __init__(self, *, home: Path = HOME, query: str = FIRST, gallery: Gallery | None = None) -> None:
+    def __init__(
+        self, *, home: Path = HOME, query: str = FIRST, gallery: Gallery | None = None, warm: bool = True
+    ) -> None:
         names = shelf(home)
         if not names:
             raise UserError(
@@ -56,6 +61,8 @@ class App(W.VBox):  # type: ignore[misc]
         self._widgets(list(names), query)
         super().__init__([self.top, self.message, self.tabs, *self.panels.values()], layout=wide())
         self.act(self.run)
+        if warm:
+            threading.Thread(target=self.engine.warm, daemon=True).start()
 
     # --- the parts of the page ---------------------------------------------------------------------------
 
@@ -245,15 +252,15 @@ class App(W.VBox):  # type: ignore[misc]
                     html.escape(answer.runner_up),
                 ]
         else:
-            thumb = as_url(thumbnail(self.asked, 96))
-            name = html.escape(self.asked_name)
+            thumb, name = as_url(thumbnail(self.asked, 96)), html.escape(self.asked_name)
             said.append(
                 f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Asked with {name}'
             )
-            self._captions(engine, self.asked)
         if engine.encoder.warning:
             said.append(html.escape(engine.encoder.warning))
         self.heading.value = paragraph("<br>".join(filter(None, said)))
+        if not isinstance(self.asked, str):
+            self._captions(engine, self.asked)
 
     def _captions(self, engine: Engine, picture: Image.Image) -> None:
         """Captions for a picture that is asked with, and at once what the model looks at."""

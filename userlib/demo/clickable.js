@@ -319,6 +319,7 @@ const FORMS = { cards, regions, map, upload };
 
 function render({ model, el }) {
   el.classList.add("ud-root");
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // or JupyterLab takes the arrows for its cells
   let tidy = null;
   const draw = () => {
     if (tidy) tidy();

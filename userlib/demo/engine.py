@@ -9,6 +9,7 @@ Raises `UserError` for an empty query, one that is too long, and a picture that 
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,6 +97,16 @@ class Engine:
         if not isinstance(self.encoder, CheckpointEncoder):
             return None
         return look(self.encoder, self.picture(picture), text)
+
+    def warm(self) -> None:
+        """Load the networks that see pictures, and encode the captions, now rather than when first asked."""
+        if self.gallery.captions:
+            _ = self.text_vectors
+        if isinstance(self.encoder, CheckpointEncoder):
+            for extractor in (self.encoder.tokens, self.encoder.guide):
+                if extractor is not None:
+                    with suppress(UserError):  # told where they are used
+                        extractor.load()
 
     def picture(self, picture: Picture) -> Image.Image:
         """The picture itself. UserError where it is gone."""

@@ -131,7 +131,7 @@ def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
         small = picture.copy()
         small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=85)
+    small.save(buffer, "WEBP", quality=75)
     return buffer.getvalue()
 
 

@@ -199,7 +199,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training (default %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
-        write_gallery(chosen.out)
+        if not (chosen.out / "gallery").exists():
+            write_gallery(chosen.out)
         for name in chosen.only:
             command = f"python -m userlib.demo.models --only {name} --steps {chosen.steps}"
             test = train(name, chosen.out, chosen.steps, command)
