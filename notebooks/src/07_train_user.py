@@ -49,7 +49,7 @@ print(f"queue of {model.queue_size}, objective {config.objective.name}, batch {t
 print(f"chosen on {config.data.select}, reported on {config.data.report}")
 
 # %% [markdown]
-# All four ideas are in it: [SGE](03_self_guided_enhancement.ipynb) and [CGE](04_clip_guided_enhancement.ipynb), the
+# On Scenes all four ideas are in it (the preset for photos leaves CGE out): [SGE](03_self_guided_enhancement.ipynb) and [CGE](04_clip_guided_enhancement.ipynb), the
 # [momentum encoders and queues](05_momentum_queues.ipynb), and [UTO](06_unified_objective.ipynb).
 #
 # ## What will it cost?
