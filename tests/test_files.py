@@ -191,7 +191,8 @@ def test_older_files_had_no_seal_and_newer_ones_are_refused_by_name(tmp_path):
 
 
 LATE = "import resource; from pathlib import Path; import sys\nfrom userlib.files import write_beside\n{imports}\n"
-LATE += "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\nwrite_beside(Path(sys.argv[1]), lambda part: {write})\n"
+LATE += "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+LATE += "write_beside(Path(sys.argv[1]), lambda part: {write})\n"
 
 
 @pytest.mark.parametrize(
