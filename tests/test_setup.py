@@ -63,6 +63,9 @@ def imported() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"userlib"}
 
 
+OPTIONAL = {"eccv_caption"}  # asked for by name in the error where it is missing
+
+
 def test_everything_imported_is_declared():
     """A package that only comes along with another one may one day not come along."""
     declared = {requirement.name.lower().replace("_", "-") for requirement in DECLARED}
@@ -72,7 +75,7 @@ def test_everything_imported_is_declared():
         for name in imported()
         if not declared & {package.lower().replace("_", "-") for package in provided.get(name, ())}
     }
-    assert missing == set()
+    assert missing == OPTIONAL
 
 
 def test_the_license_is_mit_everywhere():
