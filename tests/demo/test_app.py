@@ -106,6 +106,7 @@ def test_an_upload_finds_captions(app):
     assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
     assert keys(app.left)[0] == app.gallery.ids[4]
     assert app.regions.layout.display == ""
+    assert app.query.value == ""  # so that the sentence before can be asked again
 
 
 @pytest.mark.parametrize(

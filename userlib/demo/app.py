@@ -57,6 +57,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.engines: dict[str, Engine] = {}
         self.asked: str | Image.Image = query
         self.asked_name = ""
+        self.quiet = False  # True while the field is emptied by the page itself
         self.explained = ""  # the id of the picture that is explained
         self._widgets(list(names), query)
         super().__init__([self.top, self.message, self.tabs, *self.panels.values()], layout=wide())
@@ -109,7 +110,7 @@ class App(W.VBox):  # type: ignore[misc]
         search = W.VBox([self.heading, self.found_title, self.found, columns, self.detail], layout=wide())
         self.map, self.failures, self.photos = MapPanel(self), FailuresPanel(self), PhotosPanel(self)
         self.panels = dict(zip(PANELS, (search, self.map, self.failures, self.photos), strict=True))
-        self.query.observe(lambda _: self.on_query(), "value")
+        self.query.observe(lambda _: self.typed(), "value")
         self.go.on_click(lambda _: self.on_query())
         for control in (self.model, self.beside):
             control.observe(lambda _: self.act(self.run), "value")
@@ -164,6 +165,11 @@ class App(W.VBox):  # type: ignore[misc]
 
     # --- what people do ----------------------------------------------------------------------------------
 
+    def typed(self) -> None:
+        """Another text stands in the field."""
+        if not self.quiet:
+            self.on_query()
+
     def on_query(self) -> None:
         """Enter in the field, or the button."""
         self.asked = self.query.value
@@ -188,13 +194,18 @@ class App(W.VBox):  # type: ignore[misc]
         self.act(self._upload, name, buffers[0] if buffers else b"")
 
     def _upload(self, name: str, data: bytes) -> None:
-        self.asked, self.asked_name = open_upload(data, name), name[:80]
-        self.tabs.value = "Search"
-        self.run()
+        self.ask_with_picture(open_upload(data, name), name[:80])
 
     def ask_picture(self, key: str) -> None:
         """Ask with a picture of the gallery."""
-        self.asked, self.asked_name = self.engine.picture(key), key
+        self.ask_with_picture(self.engine.picture(key), key)
+
+    def ask_with_picture(self, picture: Image.Image, name: str) -> None:
+        """Ask with a picture; the field is emptied, so that the sentence before can be asked again."""
+        self.asked, self.asked_name = picture, name
+        self.quiet = True
+        self.query.value = ""
+        self.quiet = False
         self.tabs.value = "Search"
         self.run()
 

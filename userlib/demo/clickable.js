@@ -196,6 +196,7 @@ function map(model, root) {
   const place = (i) => [((xy[i][0] - centre[0]) * zoom + 0.5) * side(), ((xy[i][1] - centre[1]) * zoom + 0.5) * side()];
 
   function paint() {
+    if (plane.offsetParent === null) return; // another panel is shown; it is drawn when this one comes back
     const ratio = window.devicePixelRatio || 1, size = side();
     plane.width = size * ratio; plane.height = size * ratio;
     const pen = plane.getContext("2d");
