@@ -241,7 +241,7 @@ function map(model, root) {
     }, make("span", { class: "ud-tile", style: `background: url(${sheet}) -${(j % columns) * tile}px -${Math.floor(j / columns) * tile}px; width: ${tile}px; height: ${tile}px` }),
     make("span", { class: "ud-text" }, labels[j] || keys[j]))));
     rove(list);
-    said.textContent = `Chosen: ${labels[i] || keys[i]}, and its ${picked.length - 1} neighbours on the map. One of the list opens it as a query.`;
+    said.textContent = `“${labels[i] || keys[i]}” and its ${picked.length - 1} neighbours on the map. Choose one to ask with it.`;
     root.dataset.picked = picked.map((j) => keys[j]).join(" ");
     model.send({ event: "choose", keys: picked.map((j) => keys[j]) });
     paint();
