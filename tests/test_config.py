@@ -93,7 +93,7 @@ WRONG = [
     ("model", {"strength": -1.0}, "strength is -1.0"),
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
     ("model", {"text": "clip"}, "text is 'clip' and text_model is not set"),
-    ("model", {"text": "bert", "text_width": 12, "word_vectors": "ppmi"}, "word_vectors is 'ppmi'"),
+    ("model", {"text": "bert", "text_width": 12, "word_vectors": "grounded"}, "word_vectors is 'grounded'"),
     ("model", {"text": "bag", "word_skip": True}, "word_skip is true and text 'bag'"),
     ("model", {"text": "bert", "text_width": 12, "word_dropout": 0.1}, "Use text_dropout"),
     ("model", {"enhancement": "cge"}, "enhancement 'cge' needs a guide vector; give --guide"),

@@ -65,8 +65,7 @@ class ModelConfig:
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
     word_width: int = 300  # bag and gru
     word_skip: bool = False  # gru: each word's own vector beside its state
-    # bag and gru: where they start; random | ppmi (data/wordvectors.py) | grounded, and both projections with
-    # them (training/grounding.py)
+    # bag and gru: where they start; random | grounded, and both projections with them (training/grounding.py)
     word_vectors: str = "random"
     word_dropout: float = 0.0  # of numbers in the word vectors, bag and gru
     text_dropout: float = 0.0  # of numbers in the word states, before their projection
@@ -151,7 +150,7 @@ def check(config: Config) -> None:
     _one_of("text_pooling", model.text_pooling, POOLINGS)
     _one_of("text", model.text, TEXTS)
     _one_of("region_scaling", model.region_scaling, ("raw", "unit", "standard"))
-    _one_of("word_vectors", model.word_vectors, ("random", "ppmi", "grounded"))
+    _one_of("word_vectors", model.word_vectors, ("random", "grounded"))
     _one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
     _one_of("objective", objective.name, OBJECTIVES)
     _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
@@ -210,9 +209,9 @@ def check(config: Config) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
-    if model.word_vectors != "random" and model.text not in ("bag", "gru"):
+    if model.word_vectors == "grounded" and model.text not in ("bag", "gru"):
         raise UserError(
-            f"word_vectors is {model.word_vectors!r} and text {model.text!r}; only a bag or a gru starts from them."
+            f"word_vectors is 'grounded' and text {model.text!r}; only a bag or a gru starts from them."
         )
     if model.word_vectors == "grounded" and model.text == "gru" and not model.word_skip:
         raise UserError(

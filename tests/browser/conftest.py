@@ -76,6 +76,12 @@ def start(command: list[str], folder: Path, cwd: Path, **environment: str) -> It
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def seen() -> Seen:
+    """What goes wrong in all the pages of a file."""
+    return Seen()
+
+
 @pytest.fixture(scope="session")
 def browser():
     path = chromium()
@@ -115,7 +121,7 @@ def lab(tmp_path_factory, jupyter_folders):
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src"))
     command = ["jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port={port}",
-               f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+               f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
                "--LabApp.extension_manager=readonly"]  # fmt: skip
     yield from start(command, folder, folder, **jupyter_folders)

@@ -4,12 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.actions import ask, expected_hits, field, hits, see, wait_for_hits
-from tests.browser.conftest import SLOW, Seen, new_page
-
-
-@pytest.fixture(scope="module")
-def seen():
-    return Seen()
+from tests.browser.conftest import SLOW, new_page
 
 
 @pytest.fixture(scope="module")

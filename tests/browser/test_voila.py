@@ -29,11 +29,6 @@ LIMIT = 6 * 2**20
 
 
 @pytest.fixture(scope="module")
-def seen():
-    return Seen()
-
-
-@pytest.fixture(scope="module")
 def page(browser, voila, seen):
     """One page for the whole file: each test also shows that those before left it whole."""
     page = new_page(browser, seen)

@@ -22,10 +22,8 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     """
     count, longest, _ = vectors.shape
     order = lengths.argsort(descending=True, stable=True)
-    active = (
-        (torch.arange(longest).unsqueeze(1) < lengths[order]).sum(1).tolist()
-    )  # rows at work at each step
     there = torch.arange(longest).unsqueeze(1) < lengths[order]  # (W, B)
+    active = there.sum(1).tolist()  # rows at work at each step
     step, row = there.nonzero(as_tuple=True)  # (P,): every word, step by step, the longest captions first
     place = order[row] * longest + step
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.config import ModelConfig
-from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.model.bigru import bigru
 from userlib.model.dropout import Dropout
@@ -105,13 +104,6 @@ class BagStates(nn.Module):
             _filled("vocab_size", config.vocab_size), config.word_width, padding_idx=0
         )
         self.dropout = Dropout(config.word_dropout)
-
-    @torch.no_grad()
-    def start(self, train: PairData) -> None:
-        """Word vectors from the co-occurrences of the train captions."""
-        from userlib.data.wordvectors import ppmi_vectors
-
-        self.embedding.weight.copy_(torch.from_numpy(ppmi_vectors(train, self.embedding.embedding_dim)))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) -> (B,W,width)."""
@@ -243,11 +235,6 @@ class TextEncoder(nn.Module):
         """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
         vectors = self.enhancement(self.linear(self.dropout(self.states(words, mask))), mask)
         return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
-
-    def start_words(self, train: PairData) -> None:
-        """Word vectors from the train captions, for a bag or a GRU; BERT and CLIP bring their own."""
-        if isinstance(self.states, BagStates):
-            self.states.start(train)
 
     def load_text(self, name: str) -> None:
         """Weights to start from, for BERT and CLIP; the others start from none."""

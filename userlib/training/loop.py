@@ -117,8 +117,6 @@ class _Fit:
         if saved is None:
             if self.config.model.text_model is not None:
                 model.text_encoder.load_text(self.config.model.text_model)
-            if self.config.model.word_vectors == "ppmi":
-                model.text_encoder.start_words(self.prepared.train)
             model.start(self.sample)
             if self.config.model.word_vectors == "grounded":
                 start_grounded(model, self.prepared.train)
