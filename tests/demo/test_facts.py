@@ -1,9 +1,11 @@
 """What a caption says that a picture lacks: the right cause and a sentence, for each kind of fact."""
 
+from dataclasses import replace
+
 import pytest
 
 from userlib.data.scenes import closed_facts, make_world, true
-from userlib.demo.facts import CAUSES, difference, missing, scene_words
+from userlib.demo.facts import CAUSES, difference, missing, scene_words, tell
 
 
 def thing(level, colour="", pattern="", size="", action="", side=""):
@@ -78,3 +80,13 @@ def test_scenes_differ_in_words():
     assert "it lacks" in said
     assert "it has" in said
     assert world[0].setting in scene_words(world[0])
+
+
+def test_things_are_told_in_words():
+    things = [thing for scene in map(make_world("test", 200).__getitem__, range(200)) for thing in scene.things]
+    dog = next(thing for thing in things if thing.kind == "dog")
+    plain = replace(dog, colour="orange", pattern="", size="", action="", count=1)
+    assert tell(plain) == "an orange dog"
+    assert tell(replace(plain, count=2, pattern="striped")) == "two striped orange dogs"
+    assert tell(replace(plain, count=3, kind="man", action="waving")) == "three orange men waving"
+    assert tell(replace(plain, kind="blocks", size="big")) == "a big orange pile of blocks"

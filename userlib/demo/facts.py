@@ -102,10 +102,14 @@ def _number(text: str) -> str:
 
 
 def tell(thing: "Thing") -> str:
-    """A thing of a scene: "two striped red cars" without grammar's finer points, "a red car"."""
-    words = noun(thing.kind, thing.colour, thing.pattern, thing.size)
+    """A thing of a scene: "two striped red cars", "a red car running"."""
+    from userlib.data.scenes.kinds import KINDS
+
+    singular, plural = KINDS[thing.kind].nouns[0]
+    many = thing.count > 1
+    words = noun(plural if many else singular, thing.colour, thing.pattern, thing.size)
     acting = f" {thing.action}" if thing.action else ""
-    return (f"{_number(str(thing.count))} x {words}" if thing.count > 1 else a(words)) + acting
+    return (f"{_number(str(thing.count))} {words}" if many else a(words)) + acting
 
 
 def scene_words(scene: "Scene") -> str:

@@ -28,7 +28,7 @@ from userlib.files import sha256_file
 from userlib.search import checkpoint_encoder
 from userlib.search.exact import Array
 
-STEPS = 400
+STEPS = 1_200
 SMALL = {"embed": 128, "text_width": 128, "word_width": 96}
 COLUMNS = 32  # of the sheet of small pictures
 
