@@ -4,7 +4,8 @@
     ...
     <!-- end of results -->
 
-Whatever stands before the first marker on its line (such as "# " in a notebook's source) stands before each line.
+`ledger` in place of a study names the table of claims. Whatever stands before the first marker on its line (such as
+"# " in a notebook's source) stands before each line.
 """
 
 import re

@@ -64,7 +64,8 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument(
         "--markdown", nargs="*", metavar="FILE",
-        help="run nothing; write the tables between their markers in these files (default: README.md)",
+        help="run nothing; write tables and the ledger of claims between their markers in these files "
+        "(default: README.md)",
     )  # fmt: skip
     command.add_argument(
         "--repeat", metavar="ROW.json", help="make one finished row again and say whether it is bit-equal"
@@ -160,10 +161,13 @@ def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
 
 
 def tables_as_markdown(name: str, out: str = RESULTS) -> str:
-    """The tables and notes of a study for a README or a notebook."""
+    """The tables and notes of a study for a README or a notebook; "ledger" names the table of claims."""
+    from userlib.ablation.ledger import ledger, markdown
     from userlib.ablation.studies import study_named
     from userlib.ablation.summary import load_study, notes, tables
 
+    if name == "ledger":
+        return markdown(ledger(out))
     study = study_named(name)
     found = load_study(study, out)
     if not found:

@@ -1,0 +1,118 @@
+"""Claims as data: of the paper, of what it builds on, and of the controls that this library sets beside them.
+
+Source of the paper's claims is its abstract. CONTROL marks what a claim has to beat to mean what it says, CHOICE what
+this library does otherwise than the authors' release.
+"""
+
+from dataclasses import dataclass
+
+ALL, SEEN, NEW = "all", "seen", "new pairs"
+ABSTRACT, CONTROL, CHOICE = "abstract", "control", "choice"
+GUIDED = "CGE can know no more than its guide does: notebook 04."
+SCORES = "Added scores use both of CLIP's encoders, CGE the picture's alone: notebook 04."
+LATE = "A queue pays late, and these runs are short beside the 20,000 steps of the paper: notebook 05."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """`cell` of a study is better than its cell `minus`.
+
+    source: where it is claimed. judged: the part of the pictures that decides. photos: the evaluation on photos
+    that has the model beside the one without this part. reason: where to look when it does not hold.
+    """
+
+    text: str
+    source: str
+    study: str
+    cell: str
+    minus: str
+    reason: str
+    judged: str = ALL
+    photos: str | None = None
+
+
+CLAIMS = (
+    Claim(
+        text="SGE helps the plain model", source=ABSTRACT, study="world", cell="sge", minus="baseline",
+        reason="What SGE adds has length s, so its strength decides: notebook 03.",
+    ),
+    Claim(
+        text="SGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", cell="sge", minus="none",
+        photos="sge-off", reason="GPO pooling already weighs regions: notebook 03.",
+    ),
+    Claim(
+        text="CGE helps the plain model", source=ABSTRACT, study="world", cell="cge", minus="baseline",
+        reason=GUIDED,
+    ),
+    Claim(
+        text="CGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", cell="cge", minus="none",
+        reason=GUIDED,
+    ),
+    Claim(
+        text="CGE is more than adding CLIP's scores", source=CONTROL, study="world", cell="cge",
+        minus="baseline+scores",
+        reason=SCORES,
+    ),
+    Claim(
+        text="CGE brings more than added scores to new pairs", source=CONTROL, study="world", cell="cge",
+        minus="baseline+scores", judged=NEW,
+        reason=SCORES,
+    ),
+    Claim(
+        text="CGE needs the picture's own vector", source=CONTROL, study="guide", cell="cge",
+        minus="cge-mismatched", reason="Then the gain is capacity, not knowledge: notebook 04.",
+    ),
+    Claim(
+        text="A queue of 2,048 helps the plain model", source=ABSTRACT, study="world", cell="queue",
+        minus="baseline", reason=LATE,
+    ),
+    Claim(
+        text="A queue of 2,048 helps beside SGE and UTO", source=ABSTRACT, study="queue", cell="2048",
+        minus="absent", photos="queue-off", reason=LATE,
+    ),
+    Claim(
+        text="4,096 keys are better than 256", source=ABSTRACT, study="queue", cell="4096", minus="256",
+        reason="Of more keys, more are true of the query, and those are pushed off: notebook 05.",
+    ),
+    Claim(
+        text="A queue helps a batch of 32", source=ABSTRACT, study="batch", cell="32-queue", minus="32-absent",
+        reason=LATE,
+    ),
+    Claim(
+        text="Keys from slow encoders are better", source="MoCo", study="momentum", cell="rule", minus="0",
+        reason="In a short run a slow encoder lags far behind: notebook 05.",
+    ),
+    Claim(
+        text="Keys of the own picture should be masked", source=CHOICE, study="masking",
+        cell="masked-2048", minus="unmasked-2048",
+        reason="They are few, one query in some: notebook 05, exercise 4.",
+    ),
+    Claim(
+        text="UTO is better than hinge, plain model", source=ABSTRACT, study="world", cell="uto",
+        minus="baseline", reason="Both have the same learning rate there; see the line below.",
+    ),
+    Claim(
+        text="UTO is better than hinge, rates tuned", source=ABSTRACT, study="objective", cell="uto",
+        minus="hinge-sum", reason="A better learning rate may be worth more than an objective: notebook 06.",
+    ),
+    Claim(
+        text="UTO is better than InfoNCE, rates tuned", source=CONTROL, study="objective", cell="uto",
+        minus="infonce", reason="Both push the hardest negatives most: notebook 06.",
+    ),
+    Claim(
+        text="Live UTO is better than exact UTO", source=CHOICE, study="objective", cell="uto",
+        minus="uto-exact", reason="The two differ below zero alone, where a run may never be: notebook 06.",
+    ),
+    Claim(
+        text="GPO pools better than the mean", source="VSE-infinity", study="pooling", cell="gpo", minus="mean",
+        reason="A network before the mean can do what pooling would: notebook 02.",
+    ),
+    Claim(
+        text="All parts together help", source=ABSTRACT, study="world", cell="full", minus="baseline",
+        reason="Parts that help alone may stand in each other's way.",
+    ),
+    Claim(
+        text="The whole beats its own guide", source=CONTROL, study="world", cell="full", minus="clip",
+        reason="The guide has seen far more pictures.",
+    ),
+)  # fmt: skip

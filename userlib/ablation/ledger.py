@@ -1,0 +1,186 @@
+"""The ledger: what the stored runs say of each claim; no number and no verdict is typed by hand.
+
+A claim is a difference between two cells of a study, in mean R@1, which is what the paper's claims are about. With
+its 95 % interval over pictures and seeds it holds where all of the interval lies above zero, does not hold where all
+lies below, and is not shown where the interval holds zero.
+
+    entries = ledger("assets/results")
+    print(markdown(entries))
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from userlib.ablation.cells import HEADLINE
+from userlib.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
+from userlib.ablation.rows import Row
+from userlib.ablation.studies import study_named
+from userlib.ablation.summary import load_study
+from userlib.errors import UserError
+from userlib.evaluation import Difference, compare
+from userlib.files import read_json
+
+PARTS = (ALL, SEEN, NEW)
+PHOTOS = "flickr8k"  # the folder of evaluations on photos
+HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not shown", "not measured"
+ByMetric = Mapping[str, Difference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A claim and what was found: differences in every metric, by part of the drawn pictures, and on photos.
+
+    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides.
+    """
+
+    claim: Claim
+    found: Mapping[str, ByMetric] = field(default_factory=dict)
+    seeds: int = 0
+    photos_found: ByMetric = field(default_factory=dict)
+    photo_seeds: int = 0
+    metric: str = "r1"
+
+    def part(self, name: str) -> Difference | None:
+        """The difference on a part of the drawn pictures; None where it was not measured."""
+        return self.found.get(name, {}).get(self.metric)
+
+    @property
+    def photos(self) -> Difference | None:
+        return self.photos_found.get(self.metric)
+
+    @property
+    def verdict(self) -> str:
+        """On drawn pictures, by the part that the claim is judged on."""
+        return verdict_of(self.part(self.claim.judged))
+
+    def words(self) -> str:
+        """The verdict for a table: of drawn pictures, and of photos where there are some."""
+        said = self.verdict + (", the opposite does" if self.verdict == FAILS else "")
+        said += _mark(self.seeds)
+        if self.photos is not None:
+            said += f"; photos: {verdict_of(self.photos)}{_mark(self.photo_seeds)}"
+        return said
+
+
+def _mark(seeds: int) -> str:
+    return f" ({seeds} seed{'s' if seeds > 1 else ''}, exploratory)" if 0 < seeds < HEADLINE else ""
+
+
+def verdict_of(difference: Difference | None) -> str:
+    """holds, does not hold, not shown, or not measured."""
+    if difference is None:
+        return UNMEASURED
+    if difference.low > 0:
+        return HOLDS
+    return FAILS if difference.high < 0 else OPEN
+
+
+def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int = 2000) -> list[Entry]:
+    """An entry for every claim, from the rows in `out`.
+
+    Raises UserError for damaged rows, and for a claim about a study that there is not.
+    """
+    made: dict[Claim, Entry] = {}
+    for name in dict.fromkeys(claim.study for claim in claims):
+        found = load_study(study_named(name), out)
+        known = [c for c in claims if c.study == name and {c.cell, c.minus} <= set(found)]
+        apart = _differences(found, list(dict.fromkeys((c.cell, c.minus) for c in known)), resamples)
+        for claim in known:
+            seeds = _seeds(found[claim.cell], found[claim.minus])
+            made[claim] = Entry(claim=claim, found=apart[claim.cell, claim.minus], seeds=seeds)
+    return [_with_photos(made.get(claim, Entry(claim=claim)), Path(out)) for claim in claims]
+
+
+def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
+    """The same entries, judged by another metric, such as "rsum"."""
+    return [replace(entry, metric=metric) for entry in entries]
+
+
+def _differences(
+    found: Mapping[str, list[Row]], pairs: list[tuple[str, str]], resamples: int
+) -> dict[tuple[str, str], dict[str, ByMetric]]:
+    """Of each pair, by part of the pictures and metric."""
+    apart: dict[tuple[str, str], dict[str, ByMetric]] = {pair: {} for pair in pairs}
+    if not pairs:
+        return apart
+    cells = {name: [row.ranks() for row in found[name]] for pair in pairs for name in pair}
+    halves = found[pairs[0][0]][0].groups()
+    for part in PARTS:
+        if part == ALL or part in halves:
+            differences = compare(cells, pairs, pictures=halves.get(part), resamples=resamples)[1]
+            for pair, by_metric in differences.items():
+                apart[pair][part] = by_metric
+    return apart
+
+
+def _seeds(*sides: list[Row]) -> int:
+    """Of the side with fewer; one that was not trained has none that could differ."""
+    return min((len(rows) for rows in sides if rows[0].facts["kind"] == "trained"), default=HEADLINE)
+
+
+def _with_photos(entry: Entry, out: Path) -> Entry:
+    """The entry with what a stored evaluation says of the model beside the one without the part."""
+    file = out / PHOTOS / f"{entry.claim.photos}.json"
+    if entry.claim.photos is None or not file.is_file():
+        return entry
+    try:
+        read: Any = read_json(file)
+        apart = {name: Difference(*map(float, v)) for name, v in read["tables"]["model - against"].items()}
+        seeds = min(len(read["checkpoints"]), len(read["against"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file} is no evaluation beside another model ({error}); delete it.") from error
+    return replace(entry, photos_found=apart, photo_seeds=seeds)
+
+
+def markdown(entries: Sequence[Entry]) -> str:
+    """The ledger as a table, and what a reader of it should know."""
+    lines = [["claim", "source", *PARTS, "photos", "verdict"], ["---", "---", *["--:"] * 4, "---"]]
+    for entry in entries:
+        parts = [_shown(entry.part(part), bold=part == entry.claim.judged) for part in PARTS]
+        lines.append([entry.claim.text, entry.claim.source, *parts, _shown(entry.photos), entry.words()])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([table, *notes(entries)])
+
+
+def _shown(difference: Difference | None, *, bold: bool = False) -> str:
+    if difference is None:
+        return ""
+    value, low, high = difference
+    text = f"**{value:+.1f}**" if bold else f"{value:+.1f}"
+    return f"{text} [{low:+.1f}, {high:+.1f}]"
+
+
+def counted(entries: Sequence[Entry]) -> str:
+    """How many claims hold, in one sentence."""
+    verdicts = [entry.verdict for entry in entries if entry.verdict != UNMEASURED]
+    if not verdicts:
+        return f"None of {len(entries)} claims was measured on drawn pictures yet."
+    counts = [f"{word}: {verdicts.count(word)}" for word in (HOLDS, OPEN, FAILS)]
+    return (
+        f"Of {len(entries)} claims {len(verdicts)} were measured on drawn pictures; {', '.join(counts)}. Were "
+        f"none of them true, {0.05 * len(verdicts):.1f} of their intervals would miss zero by luck."
+    )
+
+
+def notes(entries: Sequence[Entry]) -> list[str]:
+    """How to read it, how many claims hold, and where to seek the reason for each that does not."""
+    said = [
+        "Differences in mean R@1, in points, on the drawn test pictures, with 95 % intervals over pictures and "
+        "seeds; the bold one gives the verdict. Fewer than five seeds are exploratory. Sources: the paper's "
+        "abstract; a method that it builds on; *control*, what a claim has to beat to mean what it says; *choice*, "
+        "what this library does otherwise.",
+        counted(entries),
+    ]
+    if any(entry.photos is not None for entry in entries):
+        said.append(
+            "On photos (flickr8k-224) three seeds of the whole model stand against one without the part; the "
+            "one without a queue lacks averaged weights too. CGE on photos is not shown: it takes CLIP's weights."
+        )
+    open_ = [entry for entry in entries if entry.verdict in (FAILS, OPEN)]
+    reasons = [f"- *{entry.claim.text}*: {entry.claim.reason}" for entry in open_]
+    if reasons:
+        head = "Where to seek the reason, for each that does not hold or is not shown:"
+        said.append("\n".join([head, "", *reasons]))
+    return said
