@@ -37,6 +37,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 FIRST = "notebooks/00_start_here.ipynb"
 DEMO = "userlib/demo/retrieval_demo.ipynb"
+SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
 STAMP = "userlib-installed.json"
 
 
@@ -262,7 +263,9 @@ def serve(command: list[str], url: str, browser: bool) -> int:
     token = secrets.token_urlsafe(24)
     say(f"\n{url}?token={token}\n\nCtrl-C stops it.\n")
     browse = [] if browser else ["--no-browser"]
-    process = subprocess.Popen([*command, *browse], cwd=ROOT, env={**os.environ, "JUPYTER_TOKEN": token})
+    settings = os.pathsep.join(filter(None, [str(ROOT / SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    environment = {**os.environ, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
+    process = subprocess.Popen([*command, *browse], cwd=ROOT, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
@@ -281,7 +284,7 @@ def open_course(python: Path, browser: bool) -> int:
         f"--ServerApp.root_dir={ROOT}",
         f"--LabApp.default_url=/lab/tree/{FIRST}",
     ]
-    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
         command.append("--allow-root")

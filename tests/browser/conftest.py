@@ -115,16 +115,28 @@ def voila(tmp_path_factory, jupyter_folders):
     yield from start(command, tmp_path_factory.mktemp("voila"), ROOT, **jupyter_folders)
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory, jupyter_folders):
-    """JupyterLab over a copy of the notebooks."""
-    folder = tmp_path_factory.mktemp("lab")
+def lab_over(folder: Path, **environment: str) -> Iterator[Server]:
+    """JupyterLab over a copy of the notebooks, with the settings that `course.py` gives it."""
+    import course
+
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns("src"))
     command = ["jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port={port}",
-               f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+               f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True",
                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
                "--LabApp.extension_manager=readonly"]  # fmt: skip
-    yield from start(command, folder, folder, **jupyter_folders)
+    settings = {"JUPYTER_CONFIG_PATH": str(ROOT / course.SETTINGS)}
+    yield from start(command, folder, folder, **settings, **environment)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, jupyter_folders):
+    yield from lab_over(tmp_path_factory.mktemp("lab"), **jupyter_folders)
+
+
+@pytest.fixture(scope="session")
+def course_lab(tmp_path_factory, jupyter_folders):
+    """One more, whose notebooks run in the fast profile."""
+    yield from lab_over(tmp_path_factory.mktemp("course"), USERLIB_PROFILE="fast", **jupyter_folders)
 
 
 def new_page(browser, seen: Seen):

@@ -64,5 +64,6 @@ def test_the_keyboard_does_not_leave_the_demo_for_the_notebook(page, engine):
 def test_nothing_went_wrong_in_the_page(page, seen):
     assert seen.errors == []
     assert seen.outside == []
+    assert page.locator(".Toastify__toast").count() == 0  # no question about news
     assert page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     assert page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]').count() == 0

@@ -35,8 +35,7 @@ class Profile:
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.sizes.items())
         return (
-            f"profile {self.name}: {counts} pictures; a training takes {self.steps:,} steps, "
-            f"at most {self.seconds} s on two cores"
+            f"profile {self.name}: {counts} pictures; training at most {self.steps:,} steps, {self.seconds} s"
         )
 
 
