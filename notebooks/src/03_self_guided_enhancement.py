@@ -63,7 +63,7 @@ together = torch.cat([V, a[:, None], moved], dim=1)  # (R, 5)
 columns = ["V, 1st", "V, 2nd", "a", "V', 1st", "V', 2nd"]
 figure, _ = heat_map(together, rows=["r = 1", "r = 2", "r = 3"], columns=columns)
 show(figure, f"Region 1 agrees most and moves most, by {a[0]:.3f}, along the guide; across it nothing moves.")
-print(f"length of all that was added: {(moved - V).norm():.3f}")
+print(f"The length of all that was added: {(moved - V).norm():.3f}.")
 
 # %% [markdown]
 # Look at the last line. Since $g$ has length 1 and $a$ has length 1, all that is added to *all* regions together has
@@ -128,7 +128,7 @@ assert torch.allclose(mine(V, s=2.0), library(V), atol=1e-5)
 for i in range(B):
     g, w = self_guide_loop(V[i], library.self_guide)
     assert torch.allclose(enhance_loop(V[i], g, s=2.0, lam=1.0)[0], library(V)[i], atol=1e-5)
-print("loop, batch and library agree")
+print("Loop, batch and library agree.")
 
 # %% [markdown]
 # ### Exercise 1. The agreement (difficulty 1 of 3, about 5 minutes)
@@ -230,13 +230,13 @@ V = untrained.image_encoder.regions_of(sample)  # (256, R, D)
 whole = V.flatten(1).norm(dim=1)  # (256,): the length of all regions of each picture together
 added = (100 / whole).median().item()  # s = 1, whatever the weights
 print(
-    f"a region is about {V.norm(dim=2).median():.1f} long, all {V.shape[1]} of a picture {whole.median():.0f}"
+    f"A region is about {V.norm(dim=2).median():.1f} long, all {V.shape[1]} of a picture {whole.median():.0f}."
 )
 compare("sge_added", round(added, 2), unit="%")
 
 # %% [markdown]
-# So the paper's formula, read to the letter, barely touches the regions. (On 36 regions of 2,048 random numbers its authors'
-# release adds about .6 %.) The course therefore gives the strength a number of its own, $s = e^{\sigma}$, **learned** like a weight, and
+# So the paper's formula, read to the letter, barely touches the regions. (36 regions of 2,048 random numbers of spread 1
+# are $\sqrt{36 \cdot 2048} = 272$ long together: .4 %.) The course therefore gives the strength a number of its own, $s = e^{\sigma}$, **learned** like a weight, and
 # starts it where the addition is a tenth as long as the regions: $s / \sqrt{R}$ is 10 % of the median region's length.
 # The sharpness $\lambda$ is no substitute: it moves $a$ about, the length stays $s$.
 #
@@ -294,7 +294,7 @@ sides = {
     "SGE, s = 1": dict(strength=1.0),
     "SGE, s learned": dict(strength="learned"),
 }
-print(f"{len(sides) * profile.seeds} trainings of {steps} steps")
+print(f"{len(sides) * profile.seeds} trainings of {steps} steps:")
 found, runs = {name: [] for name in sides}, {name: [] for name in sides}
 for name, changes in sides.items():
     for seed in range(profile.seeds):
@@ -319,7 +319,7 @@ show(*intervals(apart, x_label="difference in rSum on the test pictures", differ
 
 began = untrained.image_encoder.enhancement.self_strength().item()
 ended = [run.encoders.image_encoder.enhancement.self_strength().item() for run in runs["SGE, s learned"]]
-print(f"the learned strength began at {began:.2f} and ended at", ", ".join(f"{s:.2f}" for s in ended))
+print(f"The learned strength began at {began:.2f} and ended at {', '.join(f'{s:.2f}' for s in ended)}.")
 compare("sge_help", outcome(helps))
 
 # %% [markdown]
@@ -366,7 +366,7 @@ others = [("a, trained", name) for name in looks if name != "a, trained"]
 shares, gaps = means(on_things, others)
 show(*intervals(shares, x_label="share of the attention on named things, percent"))
 wide = (trained[0]["self"].sum(1) ** 2).median()  # 1 where one region has it all, R where all have alike
-print(f"the agreement of a picture is spread as over {wide:.1f} of its {tokens.shape[1]} regions")
+print(f"The agreement of a picture is spread as if over {wide:.1f} of its {tokens.shape[1]} regions.")
 compare("sge_where", shares["a, trained"], unit="%")
 
 # %% [markdown]
@@ -453,14 +453,22 @@ show(*draw.at_strengths(encoder, world, tokens, grid, pictures=[0, 3, 5, 8], str
 # %% [markdown]
 # ## Verdict
 #
-# In numbers of this run and this profile; a sentence says "cannot tell" where the interval holds zero.
+# In numbers of this run and this profile. Points are percent of the attention; a sentence says "cannot tell" where the interval
+# holds zero.
 
 # %%
-print("Does it help?      ", says("SGE with s learned", "none", helps))
-print("At s = 1?          ", says("SGE with s = 1", "none", paper))
-for name in ("uniform", "centre", "length", "a, untrained"):
-    label = {"a, untrained": "untrained SGE"}.get(name, name)
-    print("Where does it look?", says("a", label, gaps["a, trained", name], what="percent on named things"))
+from IPython.display import Markdown
+
+yardsticks = ("uniform", "centre", "length", "untrained *a*", "*w*")
+told = [
+    "**Does it help?** " + says("SGE with s learned", "no SGE", helps),
+    "**At s = 1?** " + says("SGE with s = 1", "no SGE", paper),
+]
+told += [
+    "**Where?** " + says("Trained *a*", name, gap, what="points on named things")
+    for name, gap in zip(yardsticks, gaps.values(), strict=True)
+]
+Markdown("\n".join(f"- {sentence}" for sentence in told))
 
 # %% [markdown]
 # **Shown.** What SGE computes, three times over with one result. All it adds has length $s$, whatever it has learned; at the
