@@ -123,7 +123,9 @@ def test_profiles_follow_the_environment(monkeypatch, capsys):
     assert profile() is PROFILES["full"]
     monkeypatch.setenv("USERLIB_PROFILE", "fast")
     assert start() is PROFILES["fast"]
-    assert "Profile fast: 1,000 train, 200 val, 500 test pictures" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Profile fast: 1,000 train, 200 val, 500 test pictures" in told
+    assert "training at most 60 steps, 20 s" in told
     monkeypatch.setenv("USERLIB_PROFILE", "quick")
     with pytest.raises(UserError, match="'quick'; it must be one of fast, full, study"):
         profile()

@@ -220,7 +220,7 @@ VERDICTS = {
     ("plain + scores", TELL): "It cannot be told from the plain model with clip-mini's scores added, so by the rule "
     "of this notebook it does not count as helping.",
     ("zero-shot", "higher"): "It is better than clip-mini alone.",
-    ("zero-shot", "lower"): "clip-mini alone, which never saw our training pictures, is better than it.",
+    ("zero-shot", "lower"): "By itself clip-mini, which never saw our training pictures, is better than it.",
     ("zero-shot", TELL): "It cannot be told from clip-mini alone.",
 }  # fmt: skip
 ON_NEW = {
