@@ -423,7 +423,7 @@ show(figure, sentence + " At the start every wrong caption costs about the margi
 # ## The experiment: what does word order add?
 #
 # The same pictures, loss, steps and seeds; only the captions are read differently. *bag*: the encoder above. *GRU*: a network
-# that reads the words in order, from both ends, as VSE++ does (from one end). Below both stands a baseline that
+# that reads the words in order, from both ends, as VSE++ does (from one end). Beside both stands a baseline that
 # learns without any network: [CCA](GLOSSARY.md#cca), a formula of 1936 that finds the directions in which the mean region and the
 # words (and pairs of neighbouring words) of a caption agree best.
 

@@ -31,7 +31,7 @@ GUIDE = "clip-mini"
 # ## The claim
 #
 # [CLIP](GLOSSARY.md#clip) has read hundreds of millions of pictures with captions from the web, and knows things that
-# 29,000 photos do not show. USER's second form of [enhancement](GLOSSARY.md#enhancement), **CGE**, lets CLIP's vector of
+# the 29,000 training photos of Flickr30K do not show. USER's second form of [enhancement](GLOSSARY.md#enhancement), **CGE**, lets CLIP's vector of
 # the whole picture take the place of the [guide](GLOSSARY.md#guide) that [SGE](03_self_guided_enhancement.ipynb) makes
 # from the regions themselves. CLIP is frozen; one small network brings its vector to the width of the regions.
 #
@@ -426,7 +426,7 @@ for name, difference in zip(names, overall.values(), strict=True):
     print(says("CGE", name, difference))
 
 # %% [markdown]
-# ## Where does it look
+# ## Where does it look?
 #
 # The attention $a$ of the trained model, on test pictures, with the things outlined. Choose whose guide it follows, how
 # sharply ($\lambda$, which only sharpens $a$) and how strongly ($s$, which only scales what is added).
@@ -477,7 +477,7 @@ for picture in (0, 1):
     )
 
 # %% [markdown]
-# Two or three pictures prove nothing. So, over all 60: the share of the attention on the things, beside attention that
+# A few pictures prove nothing. So, over all 60 that the demo offers: the share of the attention on the things, beside attention that
 # knows nothing. Uniform attention has the share of the picture that the things cover.
 
 # %%
@@ -525,11 +525,11 @@ print(draw.verdict(overall, apart))
 
 # %% [markdown]
 # **Shown** in any case: CGE is a norm, a matrix, a norm, a ReLU, a matrix and a unit length, and then SGE's step; at $s = 1$ it adds
-# next to nothing to regions of this size; and a claim of transfer needs all four controls, or it can be true for
+# next to nothing to regions of this size; and a claim of transfer needs each of its controls, or it can be true for
 # the wrong reason.
 #
 # **Not shown.** How CGE fares on photos with the real CLIP: the teacher here is small and has seen drawings only. The paper's own
-# ablation of CGE was not at hand, and nobody has published code for it. The trainings are short, the seeds few, and a
+# ablation of CGE was not at hand, and no public code for it is known to us. The trainings are short, the seeds few, and a
 # teacher's vector could be joined in better ways than any of these.
 #
 # ## What to try next

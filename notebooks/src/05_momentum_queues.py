@@ -198,8 +198,8 @@ check("half_life", half_life)
 #
 # </details>
 #
-# So $m$ belongs to a **run length**. At 0.999 half of the copy is older than 693 steps: nothing in a run of 20,000, and
-# everything in a run of 500. The course takes $m = 1 - 20 / \text{steps}$ and never more than 0.999.
+# So $m$ belongs to a **run length**. At 0.999 half of the copy is older than 693 steps: a small part of a run of 20,000,
+# and more than all of a run of 500. The course takes $m = 1 - 20 / \text{steps}$ and never more than 0.999.
 #
 # There is a trap. $1 - m$ is small, and a copy kept in [half precision](GLOSSARY.md#half-precision) cannot take small
 # steps. A weight follows a constant 0.5 from 0 for 3,000 steps at m = 0.999. **Think**: in exact numbers it reaches 0.475.
@@ -213,7 +213,7 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{str(dtype):15}  {weight.item():.3f}")
 
 # %% [markdown]
-# It stops where a step becomes smaller than half of the last digit, and stays there for ever. The library keeps the
+# In half precision it stops where a step becomes smaller than half of the last digit, and stays there for ever. The library keeps the
 # copies in float32, whatever the model computes in.
 #
 # ## The queue's part of the loss

@@ -295,7 +295,7 @@ check("masked_push", masked_push)
 # zero has no pull, and with every score far below $\gamma$ no push either: the loss is 0.0000 and stays there. Users of
 # the release have met it: a report of rSum 2.4 is what such a model scores.
 #
-# Does it happen? We train a tiny model: 48 pairs, two networks of three layers, 200 steps, twelve
+# Does it happen? We train a tiny model: 48 pairs, two networks with three hidden layers, 200 steps, twelve
 # [seeds](GLOSSARY.md#seed). Its inputs are far from centred, as real features are, so that at the start all vectors of
 # one side point much the same way. Depth, width, learning rate and how far off centre were **chosen** so that dead starts
 # occur: this is a demonstration that they can, and of the cure, not a measurement of how often they do.
