@@ -15,8 +15,10 @@ from userlib.checkpoints import write_bundle
 from userlib.config import TrainingConfig, preset
 from userlib.course import running
 from userlib.data.sources import Split, load_data
+from userlib.errors import UserError
 from userlib.evaluation import METRICS, folds
 from userlib.files import write_sealed
+from userlib.progress import Progress
 from userlib.training.schedule import rows_of_step
 
 NAME = "07_train_user"
@@ -208,6 +210,46 @@ def test_equal_bits_are_called_equal_and_others_are_named(tmp_path):
     assert str(running.bits(one, hair)).endswith("1 tensors differ, the first is a.")
 
 
+@pytest.fixture
+def lines(monkeypatch):
+    """What progress has counted: (total, all steps that were made)."""
+    made = []
+
+    class Counted(Progress):
+        def __init__(self, total, what):
+            super().__init__(total, what, show=False)
+            made.append((total, []))
+
+        def step(self, count=1):
+            super().step(count)
+            made[-1][1].append(count)
+
+    monkeypatch.setattr(running, "Progress", Counted)
+    return made
+
+
+def test_waiting_ticks_until_the_work_is_done(monkeypatch, lines):
+    monkeypatch.setattr(running, "TICK_S", 0.01)
+    with running.waiting("counting"):
+        began = time.monotonic()
+        while len(lines[0][1]) < 3 and time.monotonic() - began < 10:
+            time.sleep(0.01)
+    (total, steps), ticks = lines[0], len(lines[0][1])
+    assert (total, steps[:3], steps[-1]) == (1, [0, 0, 0], 1)
+    time.sleep(0.05)
+    assert len(steps) == ticks
+
+
+def test_waiting_that_fails_stops_ticking_and_is_not_done(monkeypatch, lines):
+    monkeypatch.setattr(running, "TICK_S", 0.01)
+    with pytest.raises(UserError), running.waiting("counting"):
+        raise UserError("no such data")
+    ticks = list(lines[0][1])
+    time.sleep(0.05)
+    assert lines[0][1] == ticks
+    assert 1 not in ticks
+
+
 def wait_for_the_button(folder):
     checkpoint(folder, 1, a=[1.0])
     for _ in range(2000):  # the button is felt between two instructions, not within a long sleep
@@ -239,7 +281,7 @@ def child(monkeypatch, folder, code):
     monkeypatch.setattr(running.subprocess, "Popen", popen)
 
 
-def test_a_child_is_killed_after_its_checkpoint(monkeypatch, tmp_path):
+def test_a_child_is_killed_after_its_checkpoint(monkeypatch, tmp_path, lines):
     folder = tmp_path / "run"
     checkpoint(folder, 5, a=[1.0])
     checkpoint(tmp_path / "later", 9, a=[1.0])
@@ -252,6 +294,9 @@ def test_a_child_is_killed_after_its_checkpoint(monkeypatch, tmp_path):
     began = time.monotonic()
     said = running.killed(preset("scenes"), folder, after=9, grace_s=0.1)
     assert said == "killed, its last checkpoint is of step 9"
+    (total, steps), *others = lines
+    assert (total, steps[0], sum(steps), others) == (9, 5, 9, [])
+    assert 0 in steps  # the line is drawn again while nothing has been reached, so that its seconds go on
     assert time.monotonic() - began < 40
 
 

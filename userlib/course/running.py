@@ -1,5 +1,5 @@
-"""What notebook 07 needs beside the trainer: one setting for three kinds of data, interruptions, bits compared,
-folds.
+"""What notebook 07 needs beside the trainer: one setting for three kinds of data, signs of life, interruptions,
+bits compared, folds.
 
 Raises UserError where a folder has no training pictures, or a run has no checkpoint.
 """
@@ -32,6 +32,7 @@ from userlib.progress import Progress
 LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
 WHOLE = {"enhancement": "sge+cge", "guide": "clip-mini"}  # the full model, as in the preset clip-patches
 POLL_S = 0.02
+TICK_S = 0.5
 
 
 def settings(data: str, *, steps: int | None = None) -> Config:
@@ -74,6 +75,26 @@ def reached(folder: Path) -> int:
 
 
 @contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows that work without steps to count is alive: a line with the seconds since it began, twice a second."""
+    over = threading.Event()
+    with Progress(1, what) as bar:
+
+        def tick() -> None:
+            while not over.wait(TICK_S):
+                bar.step(0)
+
+        clock = threading.Thread(target=tick, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            over.set()
+            clock.join()
+        bar.step()
+
+
+@contextmanager
 def stop_pressed(folder: Path) -> Iterator[None]:
     """Presses the stop button, or Ctrl-C, for the reader: as soon as the run in `folder` has a checkpoint."""
     over = threading.Event()
@@ -96,7 +117,8 @@ def stop_pressed(folder: Path) -> Iterator[None]:
 
 def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) -> str:
     """Goes on with the run in `folder` in a process of its own, as a terminal would, and kills that without warning:
-    grace_s seconds after its checkpoint of step `after` or later. -> how it ended, in words.
+    grace_s seconds after its checkpoint of step `after` or later. Meanwhile a line says how far it is.
+    -> how it ended, in words.
     """
     file = folder.parent / f"{folder.name}.json"
     write_json(file, to_json(config))
@@ -112,10 +134,14 @@ def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) ->
         "--resume",
     ]
     log = folder.parent / f"{folder.name}.log"
-    with log.open("w", encoding="utf-8") as words:
+    with (
+        log.open("w", encoding="utf-8") as words,
+        Progress(after, "training in a process of its own, last checkpoint at step") as bar,
+    ):
         child = subprocess.Popen(command, stdout=words, stderr=words)
         try:
-            while child.poll() is None and reached(folder) < after:
+            while child.poll() is None and bar.done < after:
+                bar.step(min(reached(folder), after) - bar.done)
                 time.sleep(POLL_S)
             if child.poll() is None:
                 time.sleep(grace_s)
