@@ -11,8 +11,8 @@
 # |---|---|---|
 # | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what is inside | 80 s of computing in the fast profile; the full one trains twice 1,000 steps | 1.6 GB, and as much for a second process |
 #
-# *The outputs stored here are those of the fast profile*: 60 steps on 1,000 pictures, which is enough to see a run stop and go on, and far too
-# few to judge a model by.
+# The line under the first cell says which profile the stored outputs are of. In the fast one a run is long enough to be stopped
+# and to go on, and far too short to judge a model by.
 
 # %%
 import tempfile
@@ -67,7 +67,8 @@ predict(
 # %%
 from userlib.training.cost import run_cost, told
 
-flickr = run_cost(running.settings("umaru97/flickr30k_train_val_test"))
+with running.waiting("one step without numbers"):
+    flickr = run_cost(running.settings("umaru97/flickr30k_train_val_test"))
 print(told(flickr))
 compare("running_days", round(flickr["seconds"]["cpu"]["total"] / 86_400, 1), unit="days")
 
@@ -77,8 +78,9 @@ compare("running_days", round(flickr["seconds"]["cpu"]["total"] / 86_400, 1), un
 # notebook:
 
 # %%
-here = run_cost(config)
-print(f"{here['steps']:,} steps, about {here['seconds']['cpu']['training']} s of products on two idle cores")
+with running.waiting("one step without numbers"):
+    here = run_cost(config)
+print(f"{here['steps']:,} steps, about {here['seconds']['cpu']['training']} s of products on two idle cores.")
 
 # %% [markdown]
 # ## A hand example: what has to be kept
@@ -87,7 +89,7 @@ print(f"{here['steps']:,} steps, about {here['seconds']['cpu']['training']} s of
 #
 # $$ u \leftarrow \tfrac12 u + x, \qquad x \leftarrow x - \tfrac12 u $$
 #
-# From $x = 8$ and $u = 0$ the four first values of $x$ are 4, 0, -2, -2. **Think:** somebody stops after two steps, saves $x = 0$
+# From $x = 8$ and $u = 0$ the first four values of $x$ are 4, 0, -2, -2. **Think:** somebody stops after two steps, saves $x = 0$
 # alone, and goes on later with $u = 0$. Where is $x$ after two more steps?
 
 
@@ -179,10 +181,10 @@ broken = runs / "broken"
 with running.stop_pressed(broken):  # presses stop for you once there is a checkpoint
     run = fit(prepared, out=broken)
 total, stopped = here["steps"], running.reached(broken)
-print(f"stopped at step {stopped} of {total}; finished: {run.finished}")
+print(f"Stopped at step {stopped} of {total}; finished: {run.finished}.")
 
 # %%
-print(running.killed(prepared.config, broken, after=total // 2))
+print(f"The other process: {running.killed(prepared.config, broken, after=total // 2)}.")
 taken_up = running.reached(broken)
 
 # %% [markdown]
@@ -215,7 +217,8 @@ if DATA == "scenes":
     left_alone = fit(prepared, out=runs / "whole")
     found = running.bits(broken, runs / "whole")
     print(found)
-    print("the histories of all evaluations are", "equal" if left_alone.rows == run.rows else "different")
+    equal = "equal" if left_alone.rows == run.rows else "different"
+    print(f"The histories of all evaluations are {equal}.")
     measured = "the same to the last bit" if not found.differing else "not the same"
 compare("running_bits", measured)
 
@@ -238,7 +241,7 @@ compare("running_bits", measured)
 #
 # ### Exercise 2. The number to report (difficulty 1 of 3, about 3 minutes)
 #
-# Two lists: rSum on val and on test at every evaluation of one run. Which number belongs into the paper? Where several are
+# Two lists: rSum on val and on test at every evaluation of one run. Which number belongs in the paper? Where several are
 # best, the first counts.
 
 
@@ -284,12 +287,13 @@ from userlib.course.verdicts import says
 from userlib.evaluation import bootstrap, embed, paired, ranks
 
 test = prepared.report
-v, t = embed(run.encoders, test)  # (N, E), (M, E)
+with running.waiting("the model scored, the formula solved"):
+    v, t = embed(run.encoders, test)  # (N, E), (M, E)
+    full = ranks(v, t, test.image_of)
+    parts = (prepared.train, prepared.select, test)
+    formula = cca(*((mean_tokens(part.features), part.split.captions, part.image_of) for part in parts))
 N, M = len(test.split), len(test.split.captions)
 assert v.shape == (N, model.embed) and t.shape == (M, model.embed)
-full = ranks(v, t, test.image_of)
-parts = (prepared.train, prepared.select, test)
-formula = cca(*((mean_tokens(part.features), part.split.captions, part.image_of) for part in parts))
 
 labels = np.array(test.split.groups or ["all"] * N)
 halves = {half: labels == half for half in dict.fromkeys(labels.tolist())}
@@ -303,8 +307,8 @@ for half, difference in apart.items():
     print(f"{half}: " + says("the full model", "CCA", difference))
 
 # %% [markdown]
-# A short run need not beat a good formula; that is what a baseline is for. CCA solves for all training pairs at once; sixty
-# steps of 64 pairs have seen each caption less than once, and lose to it by far. An interval here speaks of other test pictures. Of
+# A short run need not beat a good formula; that is what a baseline is for. CCA solves for all training pairs at once; the
+# model has met them a batch at a time, each caption a few times in the full profile and less than once in the fast. An interval here speaks of other test pictures. Of
 # another seed it says nothing: one run is one seed.
 #
 # ## Folds: why COCO has two numbers
@@ -420,7 +424,7 @@ small = fit(mine)
 show_table({"12 steps": bootstrap(ranks(*embed(small.encoders, mine.report), mine.report.image_of))})
 if DATA == "scenes":
     same = np.array_equal(mine.report.features.tokens, test.features.tokens[:100])
-    print("the pictures came through another door; their tokens are", "the same" if same else "others")
+    print(f"The pictures came through another door; their tokens are {'the same' if same else 'others'}.")
 
 # %% [markdown]
 # Twelve steps on 160 pictures teach next to nothing; they show that the door opens. Photos need tokens from a network that has seen photos. Where
@@ -466,7 +470,7 @@ print(f"The same vectors gain {more:+.1f} points of t2i R@1 from being counted i
 # or follows from the step's number. A number means something together with the split that chose, the split that was
 # reported on, the size of the gallery and an interval. Data come in through one name.
 #
-# **Not shown.** That the full model is better than its parts: here is one seed of it, trained shortly, beside a formula. What
+# **Not shown.** That the full model is better than its parts: here is one seed of it, after a short training, beside a formula. What
 # each part brings is asked with several seeds in the README's studies. Anything on Flickr30K or on photos: that needs the
 # data, and for Flickr30K a GPU. Equal bits on a GPU.
 #
