@@ -63,7 +63,7 @@ with torch.inference_mode():
 texts = clip.encode_text(captions)  # (4, G)
 vectors = clip.encode_pictures(pictures)  # (4, G)
 assert patches.shape[:2] == (4, 64) and texts.shape == vectors.shape
-print(f"patch tokens {tuple(patches.shape)}, picture vectors {vectors.shape}, caption vectors {texts.shape}")
+print(f"Patch tokens {tuple(patches.shape)}, picture vectors {vectors.shape}, caption vectors {texts.shape}")
 
 near = torch.einsum("nre,ne->nr", nearness, torch.from_numpy(texts)).numpy()  # (4, R)
 things = [np.any(world.masks(i), axis=0) for i in range(4)]
@@ -189,7 +189,7 @@ g = guide_loop(
 )
 _, by_hand = enhance_loop(V[0].tolist(), g, s=2.0)
 assert torch.allclose(library(V, None, G)[0], torch.tensor(by_hand), atol=1e-5)
-print("loop and library agree")
+print("Loop and library agree.")
 
 # %% [markdown]
 # ### Exercise 1. From CLIP's vector to the guide (difficulty 2 of 3, about 10 minutes)
@@ -386,12 +386,12 @@ from userlib.course.verdicts import says
 
 found = {name: found[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
 show_table({name: bootstrap(runs) for name, runs in found.items()})
-print("weights of clip-mini's scores, chosen on val:", ", ".join(f"{w:g}" for w in weights))
-for run in trained[:1]:
-    last = run.rows[-1]
-    print(
-        f"the learned strength went from {s0:.1f} to {last['strength_clip']:.1f}: {100 * last['residual_clip']:.1f} % of V"
-    )
+print(f"Weights of clip-mini's scores, chosen on val: {', '.join(f'{w:g}' for w in weights)}.")
+last = trained[0].rows[-1]
+print(
+    f"The learned strength went from {s0:.1f} to {last['strength_clip']:.1f}; "
+    f"what CGE adds is {100 * last['residual_clip']:.1f} % of V."
+)
 
 totals = {name: bootstrap(runs)["rsum"].value for name, runs in found.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
