@@ -14,6 +14,7 @@ from userlib.config import Config
 from userlib.errors import UserError
 
 RESULTS = "assets/results"
+TEXTS = ["README.md", "assets/results/STUDIES.md"]
 
 
 def add_command(commands: Any) -> None:
@@ -172,14 +173,20 @@ def tables_as_markdown(name: str, out: str = RESULTS) -> str:
     found = load_study(study, out)
     if not found:
         return "*No run of this study is stored.*"
-    said = [one.text(markdown=True) for one in tables(study, found)]
-    return "\n\n".join([*said, " ".join(notes(study, found))])
+    first, *more = tables(study, found)
+    parts = [first.text(markdown=True)]
+    if more:
+        about = "; ".join(one.title.partition(", ")[2].partition(", 95 %")[0] for one in more)
+        parts += [f"<details><summary>More tables: {about}</summary>"]
+        parts += [one.text(markdown=True) for one in more]
+        parts += ["</details>"]
+    return "\n\n".join([*parts, " ".join(notes(study, found))])
 
 
 def _markdown(arguments: argparse.Namespace) -> int:
     from userlib.ablation.markers import fill
 
-    for name in arguments.markdown or ["README.md"]:
+    for name in arguments.markdown or TEXTS:
         changed = fill(Path(name), lambda study: tables_as_markdown(study, arguments.out))
         print(f"{name}: {'written' if changed else 'as it was'}", file=sys.stderr)
     return 0
