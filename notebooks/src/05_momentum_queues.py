@@ -22,6 +22,7 @@ from torch import nn
 from userlib.config import ObjectiveConfig
 from userlib.course import check, compare, course_config, predict, show, start
 from userlib.course import queues as draw
+from userlib.course.running import waiting
 from userlib.model.momentum import update
 from userlib.model.objectives import batch_loss, queue_loss
 from userlib.model.queues import DualQueue
@@ -249,7 +250,7 @@ excluded = (held == -1)[None, :] | (held[None, :] == ids[:, None])  # (B, K)
 exact = ObjectiveConfig(mu=30.0, gamma=0.3, live=False)
 ours = queue_loss(exact, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, excluded)
 assert abs(float(ours) - queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, 30.0, 0.3)) < 1e-5
-print("loop and library agree")
+print("Loop and library agree.")
 
 # %% [markdown]
 # ## The smallest retriever that has a queue
@@ -346,8 +347,9 @@ def train_small(m, K=512, steps=120, B=32, negatives=True):
     return moments
 
 
-first = train_small(0.9)
-print(f"val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by chance 5 %")
+with waiting("training"):
+    first = train_small(0.9)
+print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by chance 5 %.")
 
 # %% [markdown]
 # ## The queue as a picture
@@ -404,10 +406,11 @@ twin(queue_demo, step=40, m=0.9, caption=general)
 
 # %%
 momenta = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
-at = {m: train_small(m)[3] for m in momenta}  # step 16, when the queue has just filled
+with waiting("a training for each m"):
+    at = {m: train_small(m)[3] for m in momenta}  # step 16, when the queue has just filled
 show(*draw.two_pulls(at))
 print(
-    "val t2i R@10 after 120 steps: "
+    "Val t2i R@10 after 120 steps: "
     + ", ".join(f"{train_small(m)[-1].r10:.0f} % (m = {m:g})" for m in momenta)
 )
 
@@ -504,7 +507,8 @@ asked = [
     (int(i), world.captions(int(i))[int(j)])
     for i, j in zip(*rng.integers([[N], [5]], size=(2, 600)), strict=True)
 ]
-true = TruthTable([caption.facts for _, caption in asked], facts).true_matrix()  # (600, N)
+with waiting("600 captions held against all pictures"):
+    true = TruthTable([caption.facts for _, caption in asked], facts).true_matrix()  # (600, N)
 true_of = true.sum(1)
 show(*draw.right_keys(true_of, N, [size for size in (128, 512, 2048, 8192) if size < 5 * N]))
 compare("queues_true", round(2048 * float((true_of - 1).mean()) / N, 1))
@@ -529,7 +533,8 @@ predict(
 )
 
 # %%
-alone, beside = train_small(0.9, K=0, steps=480, negatives=False), train_small(0.9, steps=480)
+with waiting("two trainings"):
+    alone, beside = train_small(0.9, K=0, steps=480, negatives=False), train_small(0.9, steps=480)
 show(*draw.collapse_curves({"positives only": alone, "with negatives": beside}))
 compare("queues_collapse", round(alone[-1].unpaired, 2))
 
