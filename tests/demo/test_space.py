@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from userlib.demo import space
 from userlib.demo.space import TILE, plane, sheet
@@ -17,7 +18,11 @@ def three():
 
 
 def test_what_is_alike_lies_together_and_is_found_again(three, tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     points = plane(three, cache=tmp_path)
+    assert torch.get_num_threads() == 1  # numba asks OpenMP, which torch shares, for all cores
+    torch.set_num_threads(threads)
     assert points.shape == (60, 2)
     assert points.min() == 0
     assert points.max() == 1

@@ -29,14 +29,18 @@ def plane(vectors: Array, *, cache: Path | None = None) -> Array:
 def _umap(vectors: Array) -> Array:
     import warnings
 
+    import torch
     import umap
 
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells that a seed makes it use one core
         near = min(15, len(vectors) - 1)
         start = "spectral" if len(vectors) > 50 else "random"
         maker = umap.UMAP(n_neighbors=near, min_dist=0.15, metric="cosine", random_state=0, init=start)
-        return np.asarray(maker.fit_transform(vectors), np.float32)
+        found = np.asarray(maker.fit_transform(vectors), np.float32)
+    torch.set_num_threads(threads)  # numba asks OpenMP for all cores, and torch shares it
+    return found
 
 
 def _axes(vectors: Array) -> Array:
