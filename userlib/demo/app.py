@@ -36,7 +36,7 @@ K = 12  # pictures shown
 DEEP = 100  # hits looked through when two models are compared
 NOTHING = "no other"
 PANELS = ("Search", "Map", "Failures", "Your photos")
-FIRST = "a red car on a street"
+FIRST = "A penguin rides a scooter in a classroom."
 
 
 class App(W.VBox):  # type: ignore[misc]

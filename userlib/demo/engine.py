@@ -1,7 +1,7 @@
 """One model over one gallery: everything that the page shows, without a page.
 
     engine = open_engine("full")
-    answer = engine.search("a red car on a street", 12)
+    answer = engine.search("a truck on a playground", 12)
     answer.hits[0].id, answer.right, answer.runner_up
 
 Raises `UserError` for an empty query, one that is too long, and a picture that cannot be read.
