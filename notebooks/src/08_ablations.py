@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | 45 s of computing in the fast profile; the full one trains two models for 600 steps, some 4 minutes | 1.6 GB, and as much for each of two processes |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | about a minute of computing in the fast profile; the full one trains two models for 600 steps side by side, two minutes more | 1.6 GB, and in the full profile 2.4 GB for each of the two trainings |
 
 # %%
 import math
@@ -34,7 +34,7 @@ profile = start()
 # over the best method before. The way to test a leg is to take it away, or to add it alone: an
 # [ablation](GLOSSARY.md#ablation). The tables in which the paper does so were not at hand, so nothing here copies them.
 #
-# A table of ablations prints differences of one or two points, as a rule from one training each. Two kinds of luck are in
+# A table of ablations prints differences of one or two points, often from one training each. Two kinds of luck are in
 # such a number: which pictures were in the test, and which [seed](GLOSSARY.md#seed) the training had. This notebook measures both.
 #
 # ## By hand: two models, five pictures, three seeds
@@ -141,6 +141,9 @@ check("paired_gain", paired_gain)
 
 
 # %%
+from userlib.evaluation import Ranks, paired
+
+
 def means_loop(a, pictures, rng):
     """a (n, N) percent of hits, pictures (S, N) drawn -> (S,): the mean of each resample, seeds drawn too."""
     n, S = len(a), len(pictures)
@@ -164,9 +167,6 @@ def paired_loop(a, b, S=2000, seed=0):
     return float(a.mean() - b.mean()), float(low), float(high)
 
 
-from userlib.evaluation import Ranks, paired
-
-
 def as_ranks(hits):
     """hits (N,) of 0 and 1, one caption a picture -> ranks for the library."""
     return Ranks(i2t=2 - hits, t2i=2 - hits, image_of=np.arange(len(hits)))
@@ -181,7 +181,7 @@ print(
 )
 
 # %% [markdown]
-# By the pictures alone A is better; with the luck of three seeds counted, these data cannot tell. Seeds belong into the interval.
+# By the pictures alone A is better; with the luck of three seeds counted, these data cannot tell. Seeds belong in the interval.
 #
 # Read off the interval, a claim "A is better" has one of three [verdicts](GLOSSARY.md#verdict): it *holds* where all of the interval lies above
 # zero, it *does not hold* where all lies below, and it is *not shown* otherwise.
@@ -417,8 +417,7 @@ changed = [
     for one, two in zip(entries, other, strict=True)
     if one.verdict != two.verdict
 ]
-print(f"{len(changed)} of {measured} verdicts are others in rSum.")
-print("\n".join(changed))
+print("\n".join([f"{len(changed)} of {measured} verdicts are others in rSum.", *changed]))
 
 # %% [markdown]
 # *Luck is counted.* Who looks at many intervals will see some that miss zero though nothing is there.
@@ -473,7 +472,7 @@ check("lucky_claims", lucky_claims)
 #
 # ## Verdict
 #
-# **Shown.** On the same pictures a gain has a narrower interval than two intervals suggest; seeds belong into it; a verdict can be
+# **Shown.** On the same pictures a gain has a narrower interval than two intervals suggest; seeds belong in it; a verdict can be
 # read off by a rule that was fixed before. What holds on Scenes, and what does not, is in the ledger above, with its numbers.
 #
 # **Not shown.** That what holds on drawn pictures holds on Flickr30K: the photos column is the nearest that this course comes, with few

@@ -69,7 +69,9 @@ def test_the_explorer_says_what_compare_says(found):
     assert "Not told apart from mean pooling: max pooling (+0.0)." in said
     assert "3 models have fewer than five seeds" in said
     assert len(figure.axes) == 2
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][0] == "mean pooling (3 seeds)"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][
+        0
+    ] == "mean pooling (3\u00a0seeds)"
 
 
 @pytest.mark.parametrize("metric", list(draw.METRICS))
@@ -89,10 +91,10 @@ def test_nothing_stored_is_said_and_drawn():
 def test_curves_join_the_runs_and_name_their_ends(found):
     figure, said = draw.curves(STUDY, found["pooling"])
     assert (
-        "At the end: mean pooling 201, max pooling 201, GPO pooling 201" in said
+        "At the end: mean pooling 201; max pooling 201; GPO pooling 201" in said
     )  # 200 + the mean of 0, 1, 2
     assert len(figure.axes[0].lines) == 3 * (3 + 1)
-    assert "1 further models are left out" in draw.curves(STUDY, found["pooling"], most=2)[1]
+    assert "Further models left out: 1." in draw.curves(STUDY, found["pooling"], most=2)[1]
 
 
 def test_runs_of_other_lengths_share_their_steps(folder):
@@ -148,7 +150,7 @@ CLAIM = Claim(
 def test_the_ledger_s_figure_names_each_verdict(folder):
     entries = ledger(folder, claims=[CLAIM], resamples=50)
     figure, said = draw.ledger_figure(entries)
-    assert said == "Claims beside zero, by verdict. holds: GPO is better."
+    assert said == "Claims beside zero, by verdict. Holds: GPO is better."
     assert png(figure)
     photos = Entry(claim=CLAIM, photos_found={"r1": Difference(1, 0, 2)}, photo_seeds=1)
     assert draw.ledger_figure([photos])[1].endswith("Photos alone are measured.")

@@ -10,7 +10,7 @@ ALL, SEEN, NEW = "all", "seen", "new pairs"
 ABSTRACT, CONTROL, CHOICE = "abstract", "control", "choice"
 GUIDED = "CGE can know no more than its guide does: notebook 04."
 SCORES = "Added scores use both of CLIP's encoders, CGE the picture's alone: notebook 04."
-LATE = "A queue pays late, and these runs are short beside the 20,000 steps of the paper: notebook 05."
+LATE = "These runs are short beside the 20,000 steps of the paper, and a queue may pay late: notebook 05."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,9 +178,12 @@ def notes(entries: Sequence[Entry]) -> list[str]:
             "On photos (flickr8k-224) three seeds of the whole model stand against one without the part; the "
             "one without a queue lacks averaged weights too. CGE on photos is not shown: it takes CLIP's weights."
         )
-    open_ = [entry for entry in entries if entry.verdict in (FAILS, OPEN)]
-    reasons = [f"- *{entry.claim.text}*: {entry.claim.reason}" for entry in open_]
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.verdict in (FAILS, OPEN):
+            reasons.setdefault(entry.claim.reason, []).append(f"*{entry.claim.text}*")
     if reasons:
         head = "Where to seek the reason, for each that does not hold or is not shown:"
-        said.append("\n".join([head, "", *reasons]))
+        items = [f"- {'; '.join(texts)}: {reason}" for reason, texts in reasons.items()]
+        said.append("\n".join([head, "", *items]))
     return said

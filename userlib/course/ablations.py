@@ -25,6 +25,7 @@ from userlib.evaluation import Difference, Interval, Ranks, compare
 
 STORED = Path(__file__).resolve().parents[2] / "assets" / "results"
 NOTHING = "none is stored"
+NO_BREAK = "\u00a0"
 METRICS = {
     "mean R@1": "r1", "i2t R@1": "i2t_r1", "t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "rSum": "rsum",
 }  # fmt: skip
@@ -211,7 +212,7 @@ def label_of(study: Study, name: str, rows: Sequence[Row]) -> str:
     words = study.lines().get(name, name)
     count = len(rows)
     trained = rows[0].facts["kind"] == "trained"
-    return f"{words} ({count} seed{'s' if count > 1 else ''})" if trained else words
+    return f"{words} ({count}{NO_BREAK}seed{'s' if count > 1 else ''})" if trained else words
 
 
 def _pictures(part: str) -> str:
@@ -258,12 +259,10 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
     axis.set_ylabel("rSum on val", fontsize=9)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     order = sorted(ends, key=lambda name: -ends[name])
-    left_out = (
-        f" {len(with_curve) - len(chosen)} further models are left out." if len(with_curve) > most else ""
-    )
+    left_out = f" Further models left out: {len(with_curve) - len(chosen)}." if len(with_curve) > most else ""
     return figure, (
         "rSum on val, thin lines are runs and thick ones their means. At the end: "
-        + ", ".join(f"{name} {ends[name]:.0f}" for name in order)
+        + "; ".join(f"{name} {ends[name]:.0f}" for name in order)
         + f".{left_out}"
     )
 
@@ -350,7 +349,7 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
     axis.set_xlabel("difference in mean R@1, points", fontsize=9)
     _legend(axis)
     by = {word: [e.claim.text for e in shown if e.verdict == word] for word in VERDICTS}
-    parts = [f"{word}: {'; '.join(of)}" for word, of in by.items() if of]
+    parts = [f"{word.capitalize()}: {'; '.join(of)}" for word, of in by.items() if of]
     return figure, f"Claims beside zero, by verdict. {'. '.join(parts) or 'Photos alone are measured'}."
 
 
