@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
             print(f"seed {seed}: a round took more than {ROUND_S} s")
             failed += 1
             break
-        drawn = sum(map(int, re.findall(r"(\d+) passing examples", done.stdout)))
+        drawn = sum(map(int, re.findall(r"- (\d+) passing", done.stdout)))
         examples += drawn
         found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout[-400:])}
         passed += found.get("passed", 0)
