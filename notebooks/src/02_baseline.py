@@ -21,6 +21,7 @@ from userlib.config import ObjectiveConfig
 from userlib.course import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
 from userlib.course import baseline as draw
 from userlib.course.plots import heat_map, intervals, lines
+from userlib.course.running import waiting
 from userlib.course.verdicts import outcome, says
 from userlib.progress import Progress
 
@@ -116,7 +117,7 @@ first = torch.from_numpy(np.asarray(train.features.tokens[:256], dtype=np.float3
 center, spread = first.mean((0, 1)), first.std((0, 1))  # (D,): of each channel, over many regions
 some = torch.from_numpy(np.asarray(test.features.tokens[:100], dtype=np.float32))
 unit = F.normalize((some - center) / spread, dim=-1).numpy()  # (100, R, D), each region of length 1
-print("one picture is", tuple(first.shape[1:]), "numbers, in a grid of", grid)
+print(f"One picture is {tuple(first.shape[1:])} numbers, in a grid of {grid}.")
 
 # %% [markdown]
 # What do 192 numbers know? Ask which other regions they resemble. Choose a picture and one of its cells: the middle shows
@@ -160,7 +161,7 @@ for text in (caption, "A platypus in the park"):
     print(text, "\n   ", "  ".join(f"{i}:{spelled[i]}" for i in ids))
     unknown = [word for word in re.findall(r"[a-z0-9']+", text.lower()) if word not in words.ids]
     print("    unknown:", ", ".join(unknown) or "none")
-print(f"{words.vocab_size} numbers in all; the longest test caption has {test.lengths.max()}")
+print(f"{words.vocab_size} numbers in all; the longest test caption has {test.lengths.max()} of them.")
 
 # %% [markdown]
 # ### Exercise 2. Words to numbers (difficulty 1 of 3, about 10 minutes)
@@ -269,7 +270,7 @@ captions.linear.load_state_dict(library.text_encoder.linear.state_dict())
 v, t = pictures((batch.tokens - center) / spread), captions(batch.words, batch.word_mask)
 assert torch.allclose(v, library.encode_images(batch.tokens), atol=1e-5)
 assert torch.allclose(t, library.encode_captions(batch.words, batch.word_mask), atol=1e-5)
-print("the same vectors, to five digits")
+print("The same vectors, to five digits.")
 
 # %% [markdown]
 # ### Exercise 3. A mean that skips what is not there (difficulty 2 of 3, about 5 minutes)
@@ -335,7 +336,7 @@ from userlib.model.objectives import batch_loss
 hand = torch.tensor([[0.6, 0.5, -0.2], [0.1, 0.4, 0.3], [0.0, 0.1, 0.9]])
 objective = ObjectiveConfig(name="hinge-sum", margin=0.2)
 ids = torch.arange(3)
-print(f"by hand {hinge_batch_loop(hand, ids, 0.2):.4f}, library {batch_loss(objective, hand, ids):.4f}")
+print(f"By hand {hinge_batch_loop(hand, ids, 0.2):.4f}, library {batch_loss(objective, hand, ids):.4f}")
 show(*heat_map(hand, rows=["v0", "v1", "v2"], columns=["t0", "t1", "t2"], own=torch.eye(3, dtype=torch.bool)))
 
 # %% [markdown]
@@ -448,8 +449,9 @@ for name, changes in sides.items():
         v, t = embed(run.encoders, test)
         found[name].append(ranks(v, t, test.image_of))
         vectors.setdefault(name, (v, t))  # of the first seed, for a look below
-parts = [(mean_tokens(p.features), p.split.captions, p.image_of) for p in (train, prepared.select, test)]
-found["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
+with waiting("CCA solved"):
+    parts = [(mean_tokens(p.features), p.split.captions, p.image_of) for p in (train, prepared.select, test)]
+    found["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
 
 # %%
 seen = np.array([half == "seen" for half in test.split.groups])

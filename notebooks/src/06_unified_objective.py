@@ -92,7 +92,7 @@ for i in range(B):
     sums = hinge(positive, negatives, None, margin=0.2, hardest=False)[i]
     assert abs(sums - hinge_loop(s, row, 0.2, hardest=False)) < 1e-5
     assert abs(infonce(positive, negatives, None, temperature=0.05)[i] - infonce_loop(s, row, 0.05)) < 1e-4
-print("loops and library agree on", B, "random queries")
+print(f"Loops and library agree on {B} random queries.")
 
 # %% [markdown]
 # ## Read a loss by its gradient
@@ -248,7 +248,7 @@ check("stable_push", stable_push)
 ids = torch.tensor([7, 4, 9, 4, 2])  # the picture of each of five pairs
 same = ids[:, None] == ids[None, :]  # (B, B): what must not count as a negative
 show(*heat_map(same.float(), rows=[f"pair {i}" for i in range(5)], columns=[f"pair {i}" for i in range(5)]))
-print(f"the push of one other right caption that scores .9, taken for a negative: {draw.mask_effect():.3f}")
+print(f"The push of one other right caption that scores .9, taken for a negative: {draw.mask_effect():.3f}.")
 
 # %% [markdown]
 # So these scores are [masked](GLOSSARY.md#mask): their exponent becomes $-\infty$, their weight $e^{-\infty} = 0$. The order matters. Scale
@@ -353,8 +353,9 @@ curves = {form: torch.tensor(runs).numpy() for form, runs in curves.items()}
 # %%
 show(*draw.starts(curves, alive=7.0))
 dead = curves["exact"][:, -1] < 7.0
-loss, gradient = begins[int(dead.argmax())]
-print(f"the first dead run began with loss {loss:.0e} and a largest gradient of {gradient:.0e}")
+if dead.any():
+    loss, gradient = begins[int(dead.argmax())]
+    print(f"The first dead run began with loss {loss:.0e} and a largest gradient of {gradient:.0e}.")
 compare("objective_dead", int(dead.sum()))
 
 # %% [markdown]

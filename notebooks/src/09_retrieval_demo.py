@@ -99,8 +99,8 @@ check("word_heat", word_heat)
 
 # %%
 best = engines[next(title for title in engines if title.startswith("full"))]
-answer = best.search("a red car on a street", 12)
-seen = best.look(answer.hits[0].id, "a red car on a street")
+answer = best.search("A penguin rides a scooter in a classroom.", 12)
+seen = best.look(answer.hits[0].id, "A penguin rides a scooter in a classroom.")
 R = seen.grid[0] * seen.grid[1]
 assert seen.heat.shape == (len(seen.words), R)
 assert all(a.shape == (R,) and abs(a.sum() - 1) < 1e-4 for a in seen.attention.values())
@@ -117,7 +117,7 @@ def why(model, query, rank):
     return why_figure(engines[model], query, rank)
 
 
-twin(why, model=best.name, query="a red car on a street", rank=1)
+twin(why, model=best.name, query="A penguin rides a scooter in a classroom.", rank=1)
 
 # %% [markdown]
 # ## The demo
@@ -143,7 +143,7 @@ def hits(model, query, k):
 
 
 for title in (next(iter(engines)), best.name):
-    twin(hits, model=title, query="two dogs on a beach at night", k=8)
+    twin(hits, model=title, query="A truck on a playground.", k=8)
 
 # %% [markdown]
 # ### Exercise 2. Side by side (difficulty 2 of 3, about 10 minutes)
