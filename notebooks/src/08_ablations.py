@@ -253,6 +253,13 @@ twin(explore, study=first, part="all", metric="mean R@1")
 twin(explore, study=first, part="new pairs", metric="mean R@1")
 
 # %% [markdown]
+# <details><summary>One answer</summary>
+#
+# On the new pairs. Training has not shown them, and the guide comes from a wider world in which they occur. What only helps to learn the
+# training pictures better shows on the half that was drawn like them.
+#
+# </details>
+#
 # Are the runs long enough to be compared? A difference between two models that are still climbing is a difference in speed. Here
 # are the curves, scored on val while training.
 
