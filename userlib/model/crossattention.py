@@ -106,12 +106,16 @@ def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling)
 
 def _blocks(vectors: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
     """vectors (B, Q, E) -> blocks of rows, unit vectors (padding zero) and mask, shortest first, trimmed."""
-    if mask is None:
-        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+    size = max(1, VECTORS // vectors.shape[1])
+    if mask is None:  # nothing to sort, trim or blank: no copy but the normalised one
+        there = torch.arange(len(vectors), device=vectors.device)
+        whole = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+        parts = zip(there.split(size), vectors.split(size), whole.split(size), strict=True)
+        return [(rows, F.normalize(part.float(), dim=2), used) for rows, part, used in parts]
     mask = mask.bool()
     order = mask.sum(1).argsort(stable=True)
     blocks = []
-    for rows in order.split(max(1, VECTORS // vectors.shape[1])):
+    for rows in order.split(size):
         used = mask[rows].any(0).nonzero()[:, 0]
         block = F.normalize(vectors[rows][:, used].float(), dim=2)
         blocks.append((rows, block * mask[rows][:, used, None], mask[rows][:, used]))
