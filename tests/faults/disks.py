@@ -21,7 +21,8 @@ def full_at_a_byte(work: str, place: Place) -> str:
     sample, folder = place.kept, place.fresh()
     if work in ("training", "a study") and sample.exists():
         shutil.copytree(sample / "data", folder / "data", dirs_exist_ok=True)
-    limit = place.draw.randrange(200, 100_000 if not sample.exists() else largest(sample))
+    # What it says goes to a file as well, and must fit.
+    limit = place.draw.randrange(1_000, 100_000 if not sample.exists() else largest(sample))
     answer = place.server.do(work, folder, file_limit=limit)
     must(
         answer["status"] in (0, 2),

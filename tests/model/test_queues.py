@@ -146,11 +146,13 @@ def test_negatives_are_of_the_other_modality():
     objective = ObjectiveConfig(mu=10.0, gamma=0.0)
     model, batch = USER(config, objective).eval(), make_batch(config, [0])
     v, t = model.encode_images(batch.tokens), model.encode_captions(batch.words, batch.word_mask)
+    far = -torch.nn.functional.normalize(v + t, dim=1)  # from both
     with torch.no_grad():
         for images, texts in (
-            (-v, v),
-            (t, -t),
+            (far, v),
+            (t, far),
         ):  # near the picture among captions, near the caption among pictures
+            assert (v * far).sum() < 0 and (t * far).sum() < 0
             model.queue = DualQueue(config.queue_size, config.embed)
             alone = float(model(batch).queue_loss)
             model.queue.enqueue(images, texts, torch.tensor([9]))

@@ -15,7 +15,7 @@ from tests.reference.runs import run_config, words, write_learnable
 from userlib.checkpoints import load_model, pointed, read_bundle
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
-from userlib.training import CollapseError, fit, prepare
+from userlib.training import CollapseError, fit, loop, prepare
 from userlib.training.loop import _Fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +146,20 @@ def test_the_best_encoders_are_kept_and_returned(prepared, whole):
     assert loaded.tokenizer.to_json() == prepared.tokenizer.to_json()
     assert loaded.facts["fingerprint"] == prepared.fingerprint
     assert not any("queue" in name for name in read_bundle(pointed(whole, "best"))[0])
+
+
+def test_a_worse_look_replaces_nothing(prepared, tmp_path, monkeypatch):
+    """The best encoders are those of the highest rSum, not of the last look."""
+    real, looks = loop.evaluate_now, []
+
+    def worse_each_time(*arguments):
+        looks.append(1)
+        return real(*arguments) | {"rsum": 100.0 / len(looks)}
+
+    monkeypatch.setattr(loop, "evaluate_now", worse_each_time)
+    run = fit(prepared, out=tmp_path / "run", progress=False)
+    assert len(looks) > 1
+    assert pointed(tmp_path / "run", "best").name == f"best-{int(run.rows[0]['step']):08d}"
 
 
 def test_a_run_without_a_folder_gives_the_same(prepared, whole):
