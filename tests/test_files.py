@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from userlib.files import (
     disk_errors,
     read_json,
     read_sealed,
+    remove_folder,
     sha256_bytes,
     sha256_file,
     sha256_known,
@@ -106,6 +108,17 @@ def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True)
     assert "UserError: No space left while writing" in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_a_removal_that_is_killed_leaves_nothing_of_that_name(tmp_path, monkeypatch):
+    folder = tmp_path / "step-00000003"
+    write_folder_beside(folder, lambda part: (part / "data.json").write_text("{}"))
+    with monkeypatch.context() as dead:
+        dead.setattr(shutil, "rmtree", lambda *_, **__: None)
+        remove_folder(folder)
+    assert not folder.exists()
+    assert [path.name.endswith(".old") for path in tmp_path.iterdir()] == [True]
+    remove_folder(folder)  # there is nothing to remove
 
 
 @pytest.mark.parametrize(

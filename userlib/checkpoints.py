@@ -7,7 +7,6 @@ alone, for search and evaluation) and `run.json`, which names the two that count
 
 import hashlib
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 from userlib.config import Config, from_json, to_json
 from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
-from userlib.files import read_json, read_sealed, write_folder_beside, write_json
+from userlib.files import read_json, read_sealed, remove_folder, write_folder_beside, write_json
 from userlib.model.user import Encoders
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
@@ -177,4 +176,4 @@ def clean(run: Path) -> None:
             and path.name not in kept
             and re.fullmatch(r"(best|step)-\d{8}|\..*\.(part|old)", path.name)
         ):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)

@@ -117,6 +117,18 @@ def write_folder_beside(path: Path, writer: Callable[[Path], object]) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder of files. It loses its name first: killed half-way, what is left looks like no whole one."""
+    path = Path(path)
+    if not path.is_dir():
+        return
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    with suppress(OSError):
+        os.replace(path, old)
+    for left in (old, path):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
     them.

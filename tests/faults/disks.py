@@ -22,7 +22,7 @@ def full_at_a_byte(work: str, place: Place) -> str:
     if work in ("training", "a study") and sample.exists():
         shutil.copytree(sample / "data", folder / "data", dirs_exist_ok=True)
     # What it says goes to a file as well, and must fit.
-    limit = place.draw.randrange(1_000, 100_000 if not sample.exists() else largest(sample))
+    limit = place.draw.randrange(1_000, 100_000 if not sample.exists() else max(2_000, largest(sample)))
     answer = place.server.do(work, folder, file_limit=limit)
     must(
         answer["status"] in (0, 2),

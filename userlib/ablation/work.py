@@ -6,7 +6,6 @@ the process that started it lives: at its end this one stops too, after the step
 """
 
 import json
-import shutil
 import signal
 import sys
 import threading
@@ -26,6 +25,7 @@ from userlib.config import to_json
 from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import Many, Ranks, embed, ranks, recalls, recalls_many, recalls_many_from_scores
+from userlib.files import remove_folder
 from userlib.model.user import Encoders
 from userlib.provenance import code_version, peak_memory_mb, provenance
 from userlib.training import CollapseError, Prepared, fit, prepare
@@ -97,7 +97,7 @@ def _run(job: Job, scratch: Path) -> int:
             **_reported(prepared, found),
         }
         write_row(job.row(name), row, {**pack(found.select, "select"), **found.arrays})
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_folder(scratch)
     return 0
 
 

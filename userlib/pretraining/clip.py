@@ -6,7 +6,6 @@ the folder by `local-dir:`, tokenizer included.
 """
 
 import re
-import shutil
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from userlib.files import cache_dir, sha256_bytes, write_json
+from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 from userlib.pretraining.assets import check_out, command_of, write_asset
 from userlib.pretraining.bpe import FILLERS, Writer, learn_merges, make_tokenizer, save_tokenizer, words_of
 from userlib.pretraining.drawing import Drawn, Wanted, drawn, shifted
@@ -179,7 +178,7 @@ def pretrain_clip(
     command = command_of("pretrain-clip", out, config)
     write = partial(save_clip, model=learner.clip, merges=merges)
     facts = write_asset(out, write, log, command=command, config=asdict(config), split="pretrain")
-    shutil.rmtree(state, ignore_errors=True)
+    remove_folder(state)
     return facts
 
 

@@ -6,7 +6,6 @@ needs. On one machine and thread count it ends with the same bits as a run that 
 """
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from userlib.checkpoints import fit_state, read_bundle, write_bundle
 from userlib.errors import UserError
+from userlib.files import remove_folder
 from userlib.progress import Progress
 from userlib.training.schedule import optimizer_tensors, restore_optimizer
 
@@ -141,7 +141,7 @@ def _keep(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log
     write_bundle(folder, tensors, {"log": vars(log)})
     for old in state.iterdir():
         if old != folder:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_folder(old)
 
 
 def _take_up(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Log:

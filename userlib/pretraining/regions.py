@@ -5,7 +5,6 @@ patterns cover at least a sixteenth of it. Its tokens are the features below the
 bottom-up attention takes them from Faster R-CNN. Pictures 128 x 128 -> tokens (B, 64, 192).
 """
 
-import shutil
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.files import cache_dir, sha256_bytes, write_json
+from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 from userlib.pretraining.assets import check_out, command_of, write_asset
 from userlib.pretraining.drawing import NAMES, Drawn, Wanted, drawn, shifted
 from userlib.pretraining.loop import Schedule, optimise
@@ -159,5 +158,5 @@ def pretrain_regions(
 
     command = command_of("pretrain-regions", out, config)
     facts = write_asset(out, write, log, command=command, config=asdict(config), split="train")
-    shutil.rmtree(state, ignore_errors=True)
+    remove_folder(state)
     return facts
