@@ -6,12 +6,14 @@
 
 The commands run at their default sizes (Scenes in full, the preset's model and batch) but for few steps: memory is
 reached in the first steps and evaluation, and does not grow with more of them. Tokens are a memory map, whose pages
-are the file's. Peak: the sum over a command's processes of RssAnon and RssShmem in /proc/PID/status, looked at every
-5 ms. Then the command runs once more where no process may have more data than 1.25 times the largest VmData seen
-(`ulimit -d`), and must complete. Ends with 1 where one does not, or where a run is above 1.2 times the median.
+are the file's. Peak: RssAnon and RssShmem in /proc/PID/status, looked at every 5 ms; of a command's several processes
+the sum of Pss in smaps_rollup, which counts shared pages once. Then the command runs once more where no process may
+have more data than 1.25 times the largest VmData seen (`ulimit -d`), and must complete. Ends with 1 where one does
+not, or where a run is above 1.2 times the median.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -67,6 +69,20 @@ def of(processes: Iterable[int], field: str) -> list[int]:
     return figures
 
 
+def taken(processes: list[int]) -> int:
+    """Anonymous and shared bytes of all. Of several, each page counts once: between fork and exec a child has its
+    parent's.
+    """
+    if len(processes) == 1:
+        return sum(of(processes, "RssAnon")) + sum(of(processes, "RssShmem"))
+    found = 0
+    for process in processes:
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            found += 1024 * sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", text, re.MULTILINE)))
+    return found
+
+
 def measured(words: list[str], data_limit: int | None = None) -> dict[str, Any]:
     """One run: its code, seconds, peak of anonymous pages (all processes) and of VmData (the largest process)."""
 
@@ -85,7 +101,7 @@ def measured(words: list[str], data_limit: int | None = None) -> dict[str, Any]:
     anonymous = data = 0
     while process.poll() is None:
         every = family(process.pid)
-        anonymous = max(anonymous, sum(of(every, "RssAnon")) + sum(of(every, "RssShmem")))
+        anonymous = max(anonymous, taken(every))
         data = max(data, *of(every, "VmData"))
         time.sleep(0.005)
     reader.join()

@@ -1,0 +1,14 @@
+"""The README's table of memory is that of the stored measurement."""
+
+from pathlib import Path
+
+from tests.soak.memory import OUT, table
+from userlib.files import read_sealed
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_readme_tells_what_was_measured():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    between = text.partition("<!-- memory -->")[2].partition("<!-- end of memory -->")[0]
+    assert between.strip() == table(read_sealed(OUT, ""))
