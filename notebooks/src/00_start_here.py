@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | nothing but the installation: no GPU, no network | 1 minute | 2 GB |
+# | nothing but the installation: no GPU, no network | 1 to 2 minutes | 2 GB |
 #
 # Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time.
 

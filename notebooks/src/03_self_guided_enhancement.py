@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [02_baseline](02_baseline.ipynb) | 55 s in the fast profile; the full one trains nine times 400 steps | 1.2 GB |
+# | [02_baseline](02_baseline.ipynb) | 1 minute in the fast profile, 9 in the full | 1.2 GB |
 
 # %%
 import numpy as np

@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb), [03_self_guided_enhancement](03_self_guided_enhancement.ipynb) | 1 minute in the fast profile, 6 in the full | 1.6 GB |
+# | [01_recall](01_recall.ipynb), [03_self_guided_enhancement](03_self_guided_enhancement.ipynb) | 90 s in the fast profile, 8 minutes in the full | 1.6 GB |
 
 # %%
 import math

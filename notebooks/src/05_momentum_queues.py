@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a gradient is | 1 minute in the fast profile, 7 in the full | 1.6 GB |
+# | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 10 minutes in the full | 1.6 GB |
 
 # %%
 import copy

@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a gradient is | 2 minutes in the fast profile, 11 in the full | 1.8 GB |
+# | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 14 minutes in the full | 1.8 GB |
 
 # %%
 import math

@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what is inside | 80 s of computing in the fast profile; the full one trains twice 1,000 steps | 1.6 GB, and as much for a second process |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 1.6 GB, and as much for a second process |
 #
 # The line under the first cell says which profile the stored outputs are of. In the fast one a run is long enough to be stopped
 # and to go on, and far too short to judge a model by.

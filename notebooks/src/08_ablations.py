@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | about a minute of computing in the fast profile; the full one trains two models for 600 steps side by side, two minutes more | 1.6 GB, and in the full profile 2.4 GB for each of the two trainings |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two trainings |
 
 # %%
 import math

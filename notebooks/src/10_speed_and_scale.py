@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores |
 # |---|---|
-# | [01_recall](01_recall.ipynb), [05_momentum_queues](05_momentum_queues.ipynb) | to be measured on a free machine |
+# | [01_recall](01_recall.ipynb), [05_momentum_queues](05_momentum_queues.ipynb) | 1 minute in the fast profile, 2 in the full |
 
 # %%
 import statistics
