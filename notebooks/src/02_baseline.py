@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a linear layer is | 45 s in the fast profile, 3 minutes in the full | 2.3 GB |
+# | [01_recall](01_recall.ipynb); what a linear layer is | 1 minute in the fast profile, 3 in the full | 2.3 GB |
 
 # %%
 import numpy as np
