@@ -389,8 +389,8 @@ check("score_recall", score_recall)
 for gpus in (1, 10, 100):
     one = draw.many(gpus=gpus, share=128, embed=1024, keys=2048, pairs=145_000, parameters=122_000_000)
     print(f"{gpus:4d} GPUs: batch {one.joint:6,}, negatives {one.negatives:6,}, oldest key {one.key_age:5.2f} steps, "
-          f"{one.steps:5,} steps an epoch, received a step: {one.embedding_bytes / 1e6:6.1f} MB of embeddings, "
-          f"{one.gradient_bytes / 1e6:4.0f} MB of gradients")  # fmt: skip
+          f"{one.steps:5,} steps an epoch,\n          received a step: {one.embedding_bytes / 1e6:6.1f} MB of "
+          f"embeddings, {one.gradient_bytes / 1e6:4.0f} MB of gradients")  # fmt: skip
 
 # %%
 Demo(draw.traffic, gpus=slider("GPUs", 1, 128, value=10, step=1), K=choice("K", [2048, 4096, 16_384, 65_536]))
