@@ -143,7 +143,7 @@ compare("start_first", measured["t2i_r1"])
 from userlib.course import twin
 from userlib.search import Index, checkpoint_encoder
 
-index = Index.build(test, checkpoint_encoder(folder), progress=False)
+index = Index.build(test, checkpoint_encoder(folder))
 place = {name: i for i, name in enumerate(test.ids)}
 
 
