@@ -15,6 +15,7 @@
 import numpy as np
 
 from userlib.course import check, compare, predict, show, start, twin
+from userlib.course.running import waiting
 from userlib.demo import App, open_engine, shelf, world_gallery
 from userlib.demo.figures import hits_figure, map_figure, why_figure
 from userlib.demo.models import stored_map
@@ -258,7 +259,8 @@ def also_true(engine):
     return Interval(100 * fine.sum() / failed.sum(), *np.quantile(values, [0.025, 0.975]))
 
 
-measured = {title: also_true(engine) for title, engine in engines.items()}
+with waiting("5,000 captions asked of each model"):
+    measured = {title: also_true(engine) for title, engine in engines.items()}
 for title, (value, low, high) in measured.items():
     print(f"{title:16} {value:5.1f} % [{low:.1f}, {high:.1f}]   by luck {by_luck:.2f} %")
 compare("demo_also_true", measured[best.name], unit="%")
