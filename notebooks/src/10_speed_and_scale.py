@@ -298,13 +298,16 @@ compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, 
 # %%
 from userlib.bench.captions import caption_vectors
 from userlib.bench.search import gigabytes
+from userlib.course.running import waiting
 from userlib.errors import UserError
 from userlib.search.ann import hnsw
 
 size, queries = (1500, 100) if quick else (20_000, 500)
-vectors = caption_vectors(size, queries, progress=False)
+with waiting("sentences written and encoded"):
+    vectors = caption_vectors(size, queries, progress=False)
 try:
-    index, report = hnsw(vectors.gallery, vectors.queries, 10)
+    with waiting("the graph built, and compared with exact search"):
+        index, report = hnsw(vectors.gallery, vectors.queries, 10)
     print(report)
 except UserError as error:  # the package faiss is an extra
     index, report = None, None
