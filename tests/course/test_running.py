@@ -296,7 +296,6 @@ def test_a_child_is_killed_after_its_checkpoint(monkeypatch, tmp_path, lines):
     assert said == "killed, its last checkpoint is of step 9"
     (total, steps), *others = lines
     assert (total, steps[0], sum(steps), others) == (9, 5, 9, [])
-    assert 0 in steps  # the line is drawn again while nothing has been reached, so that its seconds go on
     assert time.monotonic() - began < 40
 
 
