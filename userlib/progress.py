@@ -15,11 +15,11 @@ def in_notebook() -> bool:
 
 class Progress:
     """Counts to `total`. `step` moves it, `say` puts words beside it; a notebook keeps the last line when it
-    is saved.
+    is saved. Work that may be over at once has a delay: the seconds before anything is shown.
     """
 
-    def __init__(self, total: int, what: str, *, show: bool = True) -> None:
-        self.total, self.what, self.show = total, what, show
+    def __init__(self, total: int, what: str, *, show: bool = True, delay: float = 0.0) -> None:
+        self.total, self.what, self.show, self.delay = total, what, show, delay
         self.done, self.words, self.began, self.drawn = 0, "", time.monotonic(), 0.0
         self.bar: Any = None
         self.handle: Any = None
@@ -28,9 +28,8 @@ class Progress:
         if not self.show:
             return self
         if in_notebook():
-            from IPython.display import HTML, display
-
-            self.handle = display(HTML(self._line()), display_id=True)
+            if not self.delay:
+                self._appear()
         else:
             from tqdm import tqdm
 
@@ -39,6 +38,7 @@ class Progress:
                 desc=self.what,
                 file=sys.stderr,
                 mininterval=0.5 if sys.stderr.isatty() else 15,
+                delay=self.delay,
                 dynamic_ncols=True,
             )
         return self
@@ -48,6 +48,9 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
+        late = self.show and self.handle is None and time.monotonic() - self.began > self.delay
+        if late and in_notebook():
+            self._appear()
         self._draw()
 
     def say(self, words: str) -> None:
@@ -56,6 +59,11 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)
         self._draw(force=True)
+
+    def _appear(self) -> None:
+        from IPython.display import HTML, display
+
+        self.handle = display(HTML(self._line()), display_id=True)
 
     def _line(self) -> str:
         share = 100 * self.done / max(self.total, 1)

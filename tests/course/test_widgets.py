@@ -1,5 +1,7 @@
 """Demos, predictions and profiles: they draw, keep, compare and refuse as they say."""
 
+import time
+
 import ipywidgets as W
 import numpy as np
 import pytest
@@ -44,6 +46,23 @@ def test_a_demo_draws_at_once_and_again_when_a_control_moves():
     assert demo.picture.value != before
     demo.controls["b"].value = "y"
     assert "a is 2 &amp; b is y" in demo.caption.value
+
+
+def test_a_slow_demo_tells_that_it_works_and_then_what_it_found(monkeypatch):
+    monkeypatch.setattr("userlib.course.widgets.TICK_S", 0.01)
+    told = []
+
+    def slow(a):
+        deadline = time.monotonic() + 10
+        while a > 1 and not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return render(a)
+
+    demo = Demo(slow, a=slider("a", 1, 5, value=1, step=1))
+    demo.caption.observe(lambda change: told.append(change["new"]), "value")
+    demo.controls["a"].value = 2
+    assert "Computing the next picture" in told[0]
+    assert "a is 2" in demo.caption.value and "Computing" not in demo.caption.value
 
 
 def test_an_error_in_a_demo_is_shown_and_raised():

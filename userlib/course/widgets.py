@@ -8,8 +8,11 @@ errors to themselves.
 import html
 import importlib
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as W
@@ -19,6 +22,7 @@ from userlib.course.plots import png, show
 
 Render = Callable[..., tuple[Figure, str]]
 WIDE, NARROW = "34em", "28em"
+TICK_S = 0.5
 
 
 def ready() -> None:
@@ -72,12 +76,30 @@ class Demo(W.VBox):  # type: ignore[misc]
     def draw(self) -> None:
         """Render with the values as they stand."""
         try:
-            figure, sentence = self.render(**{name: one.value for name, one in self.controls.items()})
+            with self._clock():
+                figure, sentence = self.render(**{name: one.value for name, one in self.controls.items()})
             self.picture.value = png(figure)
             self.caption.value = f'<div style="max-width:46em;line-height:1.5">{html.escape(sentence)}</div>'
         except Exception:
             self.caption.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
             raise
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Tells the seconds under the picture, twice a second, while a new one is computed."""
+        began, over = time.monotonic(), threading.Event()
+
+        def tick() -> None:
+            while not over.wait(TICK_S):
+                self.caption.value = f"Computing the next picture, {time.monotonic() - began:.0f} s so far."
+
+        clock = threading.Thread(target=tick, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            over.set()
+            clock.join()
 
 
 def twin(render: Render, **values: Any) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
+from userlib.progress import Progress
 
 if TYPE_CHECKING:
     from userlib.data.scenes import Caption, Scene, Scenes
@@ -79,7 +80,7 @@ class DrawnPictures:
         return self.world.picture(i)
 
 
-def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
+def load_scenes(name: str, sizes: Mapping[str, int], *, progress: bool = False) -> RetrievalData:
     """The first pictures of each split: as many as `sizes` says, else as many as the world has.
 
     More of `scenes` train than its 4,000, up to 16,000, are further pictures of the same generator; no scene graph
@@ -98,12 +99,12 @@ def load_scenes(name: str, sizes: Mapping[str, int]) -> RetrievalData:
         most = SIZES[world] + SIZES.get(MORE.get(world, ""), 0)
         if count > most:
             raise UserError(f"{count} pictures were asked of {split!r} of {name!r}, which has {most}.")
-        splits[split] = _split(split, world, count)
+        splits[split] = _split(split, world, count, progress=progress)
     content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
     return RetrievalData(name=name, splits=splits, fingerprint=content)
 
 
-def _split(name: str, world_name: str, count: int) -> Split:
+def _split(name: str, world_name: str, count: int, *, progress: bool) -> Split:
     from userlib.data.scenes import library_versions, make_world
     from userlib.data.scenes.splits import SIZES
 
@@ -111,7 +112,11 @@ def _split(name: str, world_name: str, count: int) -> Split:
     world: Scenes | Together = make_world(world_name, own)
     if count > own:
         world = Together(make_world(world_name, own), make_world(MORE[world_name], count - own))
-    captions = [[caption.text for caption in world.captions(i)] for i in range(count)]
+    captions: list[list[str]] = []
+    with Progress(count, f"scenes of {name}", show=progress, delay=1.0) as bar:
+        for i in range(count):
+            captions.append([caption.text for caption in world.captions(i)])
+            bar.step()
     halves = tuple(world.half(i) for i in range(count))
     sample = [world.picture(i).tobytes() for i in range(0, count, -(-count // SAMPLE))]
     return Split(

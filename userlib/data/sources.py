@@ -14,7 +14,11 @@ __all__ = ["Pictures", "RetrievalData", "Split", "load_data"]
 
 
 def load_data(
-    name: str, *, sizes: Mapping[str, int] | None = None, pictures: Path | None = None
+    name: str,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    pictures: Path | None = None,
+    progress: bool = False,
 ) -> RetrievalData:
     """The data set called `name`.
 
@@ -24,7 +28,7 @@ def load_data(
     - `owner/name`: a data set on the hub
 
     sizes keeps the first n pictures of a split, e.g. {"train": 1000}. pictures is the folder of the pictures
-    themselves, for SCAN's features and for annotations kept elsewhere.
+    themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
     """
     for split, size in (sizes or {}).items():
         if size < 1:
@@ -32,7 +36,7 @@ def load_data(
     if name in ("scenes", "pretrain"):
         from userlib.data.drawn import load_scenes
 
-        return load_scenes(name, sizes or {})
+        return load_scenes(name, sizes or {}, progress=progress)
     path = Path(name).expanduser()
     if path.exists():
         data = _load_local(path, pictures)

@@ -51,7 +51,7 @@ def pairs_of(
     return PairData(split, features, tokenizer)
 
 
-def splits_of(config: Config) -> RetrievalData:
+def splits_of(config: Config, *, progress: bool = False) -> RetrievalData:
     """The run's data with the selection slice held out: RetrievalData with train, the split to select on and
     the rest.
     """
@@ -59,6 +59,7 @@ def splits_of(config: Config) -> RetrievalData:
         config.data.data,
         sizes=config.data.sizes,
         pictures=Path(config.data.pictures) if config.data.pictures else None,
+        progress=progress,
     )
     name, _, count = config.data.select.partition(":")
     if count:
@@ -76,7 +77,7 @@ def prepare(config: Config, *, progress: bool = True) -> Prepared:
     open settings.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = splits_of(config)
+    data = splits_of(config, progress=progress)
     train_split = data.split("train")
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
