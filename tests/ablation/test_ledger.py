@@ -1,6 +1,5 @@
 """The ledger says of each claim what its rows say, and what is missing."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -22,20 +21,19 @@ from userlib.ablation.ledger import (
 from userlib.ablation.rows import pack, write_row
 from userlib.ablation.settings import tables_as_markdown
 from userlib.ablation.studies import STUDIES
-from userlib.errors import UserError
 from userlib.evaluation import Difference, Ranks, paired
 
 COUNT = 40
 BETTER = Claim(
     text="SGE helps", source="abstract", study="world", cell="sge", minus="baseline", reason="See SGE.",
-    photos="sge-off",
+    photos=("full", "none"),
 )  # fmt: skip
 WORSE = replace(BETTER, text="The other way", cell="baseline", minus="sge", photos=None)
 SAME = replace(BETTER, text="Nothing", cell="cge", minus="baseline", judged=NEW, photos=None, reason="Why?")
 ABSENT = replace(BETTER, text="Elsewhere", study="queue", cell="2048", minus="absent", photos=None)
 
 
-def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pairs")):
+def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pairs"), study="world"):
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
     owner = np.repeat(np.arange(COUNT), 5)
@@ -45,11 +43,11 @@ def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pai
         image_of=owner,
     )
     row = {
-        "study": "world", "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": kind,
+        "study": study, "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": kind,
         "groups": list(groups), "report": {"hash": "h"},
     }  # fmt: skip
     arrays = {**pack(found, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
-    write_row(folder / "world" / f"{cell}-{seed}.json", row, arrays)
+    write_row(folder / study / f"{cell}-{seed}.json", row, arrays)
     return found
 
 
@@ -63,12 +61,12 @@ def stored(tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    (tmp_path / "flickr8k").mkdir()
-    apart = {"r1": [0.4, -0.7, 1.4], "rsum": [4.0, 2.0, 6.0]}
-    tables = {"checkpoints": ["a", "b", "c"], "against": ["d"], "tables": {"model - against": apart}}
-    file = tmp_path / "flickr8k" / "sge-off.json"
-    file.write_text(json.dumps(tables))
-    return file
+    """Three runs with SGE and three without on photos, which have no halves."""
+    more = {"groups": (), "study": "photos"}
+    return {
+        cell: [write(tmp_path, cell, seed, right=right, **more) for seed in range(3)]
+        for cell, right in (("full", 0.8), ("none", 0.2))
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,10 +103,11 @@ def test_a_claim_is_judged_on_its_own_part(stored):
     assert replace(entry, found=found).verdict == HOLDS
 
 
-def test_another_metric_may_decide_otherwise(stored, photos):
+def test_another_metric_may_decide_otherwise(stored):
     folder, _ = stored
     (entry,) = ledger(folder, claims=[BETTER], resamples=100)
-    (other,) = in_metric([entry], "rsum")
+    photos = {"r1": Difference(0.4, -0.7, 1.4), "rsum": Difference(4, 2, 6)}
+    (other,) = in_metric([entry := replace(entry, photos_found=photos, photo_seeds=1)], "rsum")
     assert "photos: not shown (1 seed, exploratory)" in entry.words()
     assert "photos: holds (1 seed, exploratory)" in other.words()
     assert other.part(ALL).value > entry.part(ALL).value
@@ -124,21 +123,19 @@ def test_few_seeds_are_exploratory_and_what_is_not_trained_has_none(stored):
     assert clip.words() == "holds"
 
 
-def test_photos_alone_and_nothing_at_all(tmp_path, photos):
-    (entry,) = ledger(tmp_path, claims=[BETTER])
-    assert entry.words() == "not measured; photos: not shown (1 seed, exploratory)"
-    photos.unlink()
+def test_photos_alone(tmp_path, photos):
+    entry, other = ledger(tmp_path, claims=[BETTER, replace(BETTER, text="Other", photos=("full", "hinge"))])
+    assert entry.photos == paired(photos["full"], photos["none"])["r1"]
+    assert entry.words() == "not measured; photos: holds (3 seeds, exploratory)"
+    assert other.words() == UNMEASURED
+    assert "400 steps" in markdown([entry]) and "400 steps" not in markdown([other])
+
+
+def test_nothing_at_all(tmp_path):
     entries = ledger(tmp_path)
     assert {entry.words() for entry in entries} == {UNMEASURED}
     assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn pictures yet."
     assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |" in markdown(entries)
-
-
-@pytest.mark.parametrize("text", ['{"tables": {}}', '{"tables": {"model - against": {"r1": [1]}}}', "[]"])
-def test_a_foreign_file_of_photos_is_named(tmp_path, photos, text):
-    photos.write_text(text)
-    with pytest.raises(UserError, match=r"sge-off\.json"):
-        ledger(tmp_path, claims=[BETTER])
 
 
 def test_rows_without_halves_have_the_whole_alone(tmp_path):
@@ -161,6 +158,7 @@ def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
 def test_every_claim_is_about_cells_that_there_are():
     for claim in CLAIMS:
         assert {claim.cell, claim.minus} <= set(STUDIES[claim.study].lines()), claim.text
+        assert set(claim.photos or ()) <= set(STUDIES["photos"].lines()), claim.text
     assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
 
 

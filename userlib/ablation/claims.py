@@ -17,8 +17,8 @@ LATE = "These runs are short beside the 20,000 steps of the paper, and a queue m
 class Claim:
     """`cell` of a study is better than its cell `minus`.
 
-    source: where it is claimed. judged: the part of the pictures that decides. photos: the evaluation on photos
-    that has the model beside the one without this part. reason: where to look when it does not hold.
+    source: where it is claimed. judged: the part of the pictures that decides. photos: the same as two cells of the
+    study on photos, the better one first. reason: where to look when it does not hold.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Claim:
     minus: str
     reason: str
     judged: str = ALL
-    photos: str | None = None
+    photos: tuple[str, str] | None = None
 
 
 CLAIMS = (
@@ -38,7 +38,7 @@ CLAIMS = (
     ),
     Claim(
         text="SGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", cell="sge", minus="none",
-        photos="sge-off", reason="GPO pooling already weighs regions: notebook 03.",
+        photos=("full", "none"), reason="GPO pooling already weighs regions: notebook 03.",
     ),
     Claim(
         text="CGE helps the plain model", source=ABSTRACT, study="world", cell="cge", minus="baseline",
@@ -68,7 +68,7 @@ CLAIMS = (
     ),
     Claim(
         text="A queue of 2,048 helps beside SGE and UTO", source=ABSTRACT, study="queue", cell="2048",
-        minus="absent", photos="queue-off", reason=LATE,
+        minus="absent", photos=("full", "absent"), reason=LATE,
     ),
     Claim(
         text="4,096 keys are better than 256", source=ABSTRACT, study="queue", cell="4096", minus="256",
@@ -93,11 +93,12 @@ CLAIMS = (
     ),
     Claim(
         text="UTO is better than hinge, rates tuned", source=ABSTRACT, study="objective", cell="uto",
-        minus="hinge-sum", reason="A better learning rate may be worth more than an objective: notebook 06.",
+        minus="hinge-sum", photos=("full", "hinge"),
+        reason="A better learning rate may be worth more than an objective: notebook 06.",
     ),
     Claim(
         text="UTO is better than InfoNCE, rates tuned", source=CONTROL, study="objective", cell="uto",
-        minus="infonce", reason="Both push the hardest negatives most: notebook 06.",
+        minus="infonce", photos=("full", "infonce"), reason="Both push the hardest negatives most: notebook 06.",
     ),
     Claim(
         text="Live UTO is better than exact UTO", source=CHOICE, study="objective", cell="uto",
