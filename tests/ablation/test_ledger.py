@@ -128,7 +128,7 @@ def test_photos_alone(tmp_path, photos):
     assert entry.photos == paired(photos["full"], photos["none"])["r1"]
     assert entry.words() == "not measured; photos: holds (3 seeds, exploratory)"
     assert other.words() == UNMEASURED
-    assert "400 steps" in markdown([entry]) and "400 steps" not in markdown([other])
+    assert "300 steps" in markdown([entry]) and "300 steps" not in markdown([other])
 
 
 def test_nothing_at_all(tmp_path):

@@ -230,7 +230,7 @@ def _photos() -> Study:
         },
         reference="full",
         preset="photos",
-        steps=400,  # half the preset's, so that a run beside another takes less than ten minutes
+        steps=300,  # a third of the preset's, so that a run beside another takes less than ten minutes
     )
 
 
