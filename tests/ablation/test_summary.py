@@ -100,6 +100,24 @@ def test_what_a_reader_must_know(stored):
     assert re.search(r"b: the interval of the mean R@1 is \d+\.\d points wide; add seeds", said)
 
 
+def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):
+    study = replace(STUDY, rates=(1e-3, 2e-3, 4e-3))
+    for cell, rate, processor in (("a", 2e-3, "one"), ("b", 4e-3, "two")):
+        settings = {"training": {"lr": rate}}
+        write(
+            tmp_path,
+            cell,
+            0,
+            hard=1,
+            config=settings,
+            provenance={"code": "1", "hardware": {"processor": processor}},
+        )
+    said = notes(study, load_study(study, tmp_path))
+    assert "Learning rates, chosen on val with one seed: a 0.002, b 0.004." in said
+    assert "At an end of what was tried, so that a better one may lie beyond: b." in said
+    assert "They were made on 2 processors: one, two." in said
+
+
 def test_headline_lines_are_not_exploratory(stored):
     folder, _ = stored
     for seed in range(5):

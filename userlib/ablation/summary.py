@@ -104,9 +104,18 @@ def notes(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
             said.append(
                 f"{name}: CLIP's scores count {', '.join(f'{w:g}' for w in weights)} times, chosen on val."
             )
+    if study.rates:
+        said += _rates(study, found)
     codes = {row.facts["provenance"]["code"] for rows in found.values() for row in rows}
     if len(codes) > 1:
         said.append(f"The rows come from {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
+    made_on = {
+        row.facts["provenance"].get("hardware", {}).get("processor")
+        for rows in found.values()
+        for row in rows
+    }
+    if len(made_on) > 1:
+        said.append(f"They were made on {len(made_on)} processors: {', '.join(sorted(map(str, made_on)))}.")
     for name, interval in _headline(study, found).items():
         if interval.high - interval.low > 4:
             said.append(
@@ -125,6 +134,17 @@ def notes(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
             f"{len(seconds)} runs, {sum(seconds) / 60:.0f} minutes of training, "
             f"at most {max(seconds):.0f} s each and {_peak(found):.0f} MB."
         )
+    return said
+
+
+def _rates(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
+    """The learning rate that each cell was given, and for which a better one may lie beyond those tried."""
+    given = {name: float(rows[0].facts["config"]["training"]["lr"]) for name, rows in found.items()}
+    listed = ", ".join(f"{name} {rate:g}" for name, rate in given.items())
+    said = [f"Learning rates, chosen on val with one seed: {listed}."]
+    ends = [name for name, rate in given.items() if rate in (min(study.rates), max(study.rates))]
+    if ends:
+        said.append(f"At an end of what was tried, so that a better one may lie beyond: {', '.join(ends)}.")
     return said
 
 
