@@ -71,6 +71,10 @@ CLAIMS = (
         minus="absent", photos=("full", "absent"), reason=LATE,
     ),
     Claim(
+        text="A queue of 2,048 helps, batch loss times 20", source=ABSTRACT, study="queue",
+        cell="2048-weight-20", minus="absent-weight-20", reason=LATE,
+    ),
+    Claim(
         text="4,096 keys are better than 256", source=ABSTRACT, study="queue", cell="4096", minus="256",
         reason="Of more keys, more are true of the query, and those are pushed off: notebook 05.",
     ),

@@ -91,15 +91,24 @@ def _queue() -> Study:
     for size in (256, 2048, 4096):
         cells[str(size)] = _model(f"queue of {size:,}", queue_size=size, seeds=HEADLINE)
     cells["24000"] = _model("queue of 24,000, beyond an epoch", queue_size=24_000)
-    for size in (256, 2048, 4096):
-        cells[f"{size}-weight-20"] = Cell(
-            label=f"queue of {size:,}, batch loss times 20",
+    for name, size in (("absent", None), ("256", 256), ("2048", 2048), ("4096", 4096)):
+        cells[f"{name}-weight-20"] = Cell(
+            label=f"{cells[name].label}, batch loss times 20",
             changes={"model": {"queue_size": size}, "objective": {"loss_weight": 20.0}},
         )
     return Study(
-        name="queue", question="Do more negatives help?", cells=cells, reference="absent",
-        pairs=(("2048", "0"), ("4096", "256")),
-    )  # fmt: skip
+        name="queue",
+        question="Do more negatives help?",
+        cells=cells,
+        reference="absent",
+        pairs=(
+            ("2048", "0"),
+            ("4096", "256"),
+            ("256-weight-20", "absent-weight-20"),
+            ("2048-weight-20", "absent-weight-20"),
+            ("4096-weight-20", "256-weight-20"),
+        ),
+    )
 
 
 def _masking() -> Study:
@@ -121,7 +130,7 @@ def _masking() -> Study:
 
 def _momentum() -> Study:
     cells = {"rule": _model("m from the run's length", queue_size=2048)}
-    for m, half in ((0.0, "0"), (0.5, "1"), (0.9, "7"), (0.97, "23"), (0.99, "69"), (0.999, "693")):
+    for m, half in ((0.0, "0"), (0.9, "7"), (0.97, "23"), (0.99, "69"), (0.999, "693")):
         cells[f"{m:g}"] = _model(f"m = {m:g}, half-life {half} steps", momentum=m)
     return Study(
         name="momentum", question="How slowly should the key encoders follow?", cells=cells, reference="rule"
