@@ -1,6 +1,7 @@
 """Every case runs once at tiny size and gives what its reference gives; clocks are not judged."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from userlib.bench import report, settings
 from userlib.bench.settings import GROUPS, measure, stored
 from userlib.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 SAME = 1e-5
 
 
@@ -69,3 +71,10 @@ def test_what_cannot_be_done_is_said(tmp_path, capsys):
     file.write_text("nothing")
     with pytest.raises(UserError, match="no place for the table"):
         report.fill(file, {})
+
+
+@pytest.mark.parametrize(
+    "text, file", [("README.md", "bench.json"), ("assets/results/SPEED-XEON.md", "bench-xeon.json")]
+)
+def test_the_texts_show_what_is_stored(text, file):
+    assert report.markdown(stored(ROOT / "assets/results" / file)) in (ROOT / text).read_text(encoding="utf-8")
