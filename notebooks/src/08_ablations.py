@@ -294,8 +294,8 @@ else:
 
 # %% [markdown]
 # The weight alone, with no queue at all, brings what queue and weight bring together. And why should a factor before a loss help, when
-# Adam divides by the size of the gradient anyway? Because gradients are clipped before Adam sees them: a loss 20 times as large
-# is clipped at every step. The last line leaves the weight at 1 and clips at a 20th, and does as well. A gain that looked like the
+# Adam divides by the size of the gradient anyway? Because gradients are clipped before Adam sees them, and of a loss 20 times as large
+# they are clipped 20 times lower. The last line leaves the weight at 1 and clips at a 20th, and does as well. A gain that looked like the
 # queue's was one of the optimizer. It took one more line in the table to see it.
 #
 # ## How many seeds?
