@@ -91,10 +91,10 @@ def _queue() -> Study:
     for size in (256, 2048, 4096):
         cells[str(size)] = _model(f"queue of {size:,}", queue_size=size, seeds=HEADLINE)
     cells["24000"] = _model("queue of 24,000, beyond an epoch", queue_size=24_000)
-    for name, size in (("absent", None), ("256", 256), ("2048", 2048), ("4096", 4096)):
+    for name in ("absent", "256", "2048", "4096"):
         cells[f"{name}-weight-20"] = Cell(
             label=f"{cells[name].label}, batch loss times 20",
-            changes={"model": {"queue_size": size}, "objective": {"loss_weight": 20.0}},
+            changes={**cells[name].changes, "objective": {"loss_weight": 20.0}},
         )
     # What a weight of 20 does to gradients that are clipped, without the weight: does it explain its gain?
     cells["absent-clip"] = Cell(
