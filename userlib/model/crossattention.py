@@ -14,6 +14,7 @@ Source: Lee et al., Stacked Cross Attention, ECCV 2018, sections 3.1 and 3.2; th
 release, where the text clips at 0.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -75,26 +76,33 @@ def _look(
 ) -> Tensor:
     """queries (B, Q, E) look at contexts (A, C, E) -> scores (B, A), block by block."""
     scores = queries.new_empty(len(queries), len(contexts))
-    looking = _blocks(queries, query_mask)
-    for there, seen, _ in _blocks(contexts, context_mask):
+    looking, looked_at = _blocks(queries, query_mask), _blocks(contexts, context_mask)
+    most = math.prod(max(block.shape[:2].numel() for _, block, _ in side) for side in (looking, looked_at))
+    room = torch.empty(3, most, device=queries.device)  # for every block: new memory costs page faults
+    for there, seen, _ in looked_at:
         gram = seen @ seen.transpose(1, 2)  # (a, C, C)
         for here, vectors, mask in looking:
-            relevance = _relevance(vectors, seen, gram, sharpness)  # (a, b, Q)
+            relevance = _relevance(vectors, seen, gram, sharpness, room)  # (a, b, Q)
             scores[here[:, None], there] = _pool(relevance, mask, temperature, pooling).T
     return scores
 
 
-def _relevance(queries: Tensor, contexts: Tensor, gram: Tensor, sharpness: float) -> Tensor:
-    """queries (b, Q, E), contexts (a, C, E), gram (a, C, C) -> cos of query and what it sees, (a, b, Q)."""
+def _relevance(queries: Tensor, contexts: Tensor, gram: Tensor, sharpness: float, room: Tensor) -> Tensor:
+    """queries (b, Q, E), contexts (a, C, E), gram (a, C, C) -> cos of query and what it sees, (a, b, Q).
+
+    room (3, n) is written over; n is at least a C b Q.
+    """
     (b, q, _), (a, c, _) = queries.shape, contexts.shape
-    s = (contexts.flatten(0, 1) @ queries.flatten(0, 1).T).view(a, c, b, q)
-    weights = F.leaky_relu(s, LEAK)
-    over_queries = torch.linalg.vector_norm(weights, dim=3, keepdim=True)  # (a, C, b, 1)
-    weights.mul_(sharpness / (over_queries + EPSILON)).exp_()  # at most e^sharpness
-    along = s.mul_(weights).sum(1)  # (a, b, Q): w . c
-    flat = weights.view(a, c, b * q)
-    length = torch.bmm(gram, flat).mul_(flat).sum(1).view(a, b, q)  # p^T G p
-    return along / length.clamp(min=0).sqrt().clamp(min=EPSILON)
+    s, weights, product = (part[: a * c * b * q].view(a, c, b * q) for part in room)
+    torch.mm(contexts.flatten(0, 1), queries.flatten(0, 1).T, out=s.view(a * c, b * q))
+    torch.maximum(torch.mul(s, LEAK, out=weights), s, out=weights)  # leaky rectifier
+    apart = weights.view(a, c, b, q)
+    over_queries = torch.linalg.vector_norm(apart, dim=3, keepdim=True)  # (a, C, b, 1)
+    apart.mul_(sharpness / (over_queries + EPSILON)).exp_()  # at most e^sharpness
+    along = s.mul_(weights).sum(1)  # (a, b Q): w . c
+    length = torch.bmm(gram, weights, out=product).mul_(weights).sum(1)  # p^T G p
+    relevance: Tensor = along / length.clamp(min=0).sqrt().clamp(min=EPSILON)
+    return relevance.view(a, b, q)
 
 
 def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling) -> Tensor:
@@ -106,20 +114,30 @@ def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling)
 
 def _blocks(vectors: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
     """vectors (B, Q, E) -> blocks of rows, unit vectors (padding zero) and mask, shortest first, trimmed."""
-    size = max(1, VECTORS // vectors.shape[1])
     if mask is None:  # nothing to sort, trim or blank: no copy but the normalised one
+        size = max(1, VECTORS // vectors.shape[1])
         there = torch.arange(len(vectors), device=vectors.device)
         whole = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
         parts = zip(there.split(size), vectors.split(size), whole.split(size), strict=True)
         return [(rows, F.normalize(part.float(), dim=2), used) for rows, part, used in parts]
     mask = mask.bool()
-    order = mask.sum(1).argsort(stable=True)
+    lengths, order = mask.sum(1).sort(stable=True)
     blocks = []
-    for rows in order.split(size):
+    for rows in order.split(_sizes(lengths.tolist())):
         used = mask[rows].any(0).nonzero()[:, 0]
         block = F.normalize(vectors[rows][:, used].float(), dim=2)
         blocks.append((rows, block * mask[rows][:, used, None], mask[rows][:, used]))
     return blocks
+
+
+def _sizes(lengths: list[int]) -> list[int]:
+    """Rising lengths -> how many rows in a row make a block of at most VECTORS vectors, one at least."""
+    sizes = [0]
+    for length in lengths:
+        if sizes[-1] and (sizes[-1] + 1) * length > VECTORS:
+            sizes.append(0)
+        sizes[-1] += 1
+    return sizes
 
 
 def _check(
