@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from userlib.bench.reference import i2t_loop, t2i_loop
 from userlib.errors import UserError
-from userlib.model.crossattention import scan_i2t, scan_t2i
+from userlib.model.crossattention import _sizes, scan_i2t, scan_t2i
 
 BOTH = pytest.mark.parametrize(("quick", "slow"), [(scan_t2i, t2i_loop), (scan_i2t, i2t_loop)])
 
@@ -78,3 +78,11 @@ def test_a_sharpness_that_would_overflow_is_named():
 def test_bad_input_is_named(change, words_of_error):
     with pytest.raises(UserError, match=words_of_error):
         scan_t2i(*change(*vectors()[:3]))
+
+
+@pytest.mark.parametrize(
+    "lengths, sizes",
+    [([3], [1]), ([600, 700], [1, 1]), ([1] * 513, [512, 1]), ([6] * 80 + [20] * 30, [80, 25, 5])],
+)
+def test_a_block_holds_as_many_rows_as_their_true_lengths_allow(lengths, sizes):
+    assert _sizes(lengths) == sizes
