@@ -171,7 +171,7 @@ def notes(entries: Sequence[Entry]) -> list[str]:
     if any(entry.photos is not None for entry in entries):
         said.append(
             "On photos (flickr8k-224) one part at a time is changed of SGE, a queue of 2,048 and UTO, with three "
-            "seeds, 300 steps and the preset's learning rate for all; the model without a queue lacks averaged "
+            f"seeds, {study_named(PHOTOS).steps} steps and the preset's learning rate for all; the model without a queue lacks averaged "
             "weights too. CGE on photos is not shown: it takes CLIP's weights."
         )
     reasons: dict[str, list[str]] = {}
