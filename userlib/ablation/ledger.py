@@ -171,8 +171,8 @@ def notes(entries: Sequence[Entry]) -> list[str]:
     if any(entry.photos is not None for entry in entries):
         said.append(
             "On photos (flickr8k-224) one part at a time is changed of SGE, a queue of 2,048 and UTO, with three "
-            f"seeds, {study_named(PHOTOS).steps} steps and the preset's learning rate for all; the model without a queue lacks averaged "
-            "weights too. CGE on photos is not shown: it takes CLIP's weights."
+            f"seeds, {study_named(PHOTOS).steps} steps and the preset's learning rate for all; the model without "
+            "a queue lacks averaged weights too. CGE on photos is not shown: it takes CLIP's weights."
         )
     reasons: dict[str, list[str]] = {}
     for entry in entries:
