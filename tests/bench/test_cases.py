@@ -1,13 +1,17 @@
 """Every case runs once at tiny size and gives what its reference gives; clocks are not judged."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from userlib.__main__ import main
 from userlib.bench import report, settings
 from userlib.bench.settings import GROUPS, measure, stored
+from userlib.bench.timing import clock_of
 from userlib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,8 +63,44 @@ def test_rows_are_kept_by_group_and_make_a_table(document, tmp_path):
 
 
 def test_json_is_one_document(capsys):
-    assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
+    assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--group", "search", "--json"]) == 0
+    assert [row["group"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["rank", "rank", "search"]
+
+
+def _kill_itself(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_group_that_is_killed_is_named_and_the_rows_before_it_are_kept(document, tmp_path, monkeypatch):
+    file = tmp_path / "bench.json"
+    settings._keep(file, document)
+    monkeypatch.setattr(settings, "measure", _kill_itself)
+    with pytest.raises(UserError, match="the group rank was ended from outside"):
+        list(settings._apart(["rank"], runs=2, threads=1, tiny=True, say=False))
+    assert stored(file)["rows"] == document["rows"]
+
+
+@pytest.mark.parametrize("key, value", [("threads", 77), ("tiny", False), ("device", "cuda")])
+def test_rows_of_another_kind_are_not_mixed(document, tmp_path, key, value):
+    file = tmp_path / "bench.json"
+    settings._keep(file, document)
+    with pytest.raises(UserError, match=f"with {key} {document[key]}, and these are with {key} {value}"):
+        settings._keep(file, {**document, key: value})
+    elsewhere = {**document["provenance"], "hardware": {**document["provenance"]["hardware"], "processor": "X"}}
+    with pytest.raises(UserError, match="these are with processor X"):
+        settings._keep(file, {**document, "provenance": elsewhere})
+    assert stored(file)["rows"] == document["rows"]
+
+
+def test_several_threads_are_timed_by_the_wall_clock():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert clock_of("cpu") == "cpu" and clock_of("cuda") == "wall"
+        torch.set_num_threads(2)
+        assert clock_of("cpu") == "wall"
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_what_cannot_be_done_is_said(tmp_path, capsys):

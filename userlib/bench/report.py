@@ -81,12 +81,13 @@ def markdown(document: Row) -> str:
     rows = document["rows"]
     table = [HEAD, tuple("---" for _ in HEAD), *lines_of(rows)]
     where, rates = document["provenance"]["hardware"], document["machine"]
+    clock = "the wall clock" if any(row.get("clock") == "wall" for row in rows) else "processor time"
     about = (
         f"Measured on {where['processor']}, {where['cores']} cores, {document['threads']} thread(s), torch "
         f"{document['provenance']['torch']}, {document['provenance']['date']}: copies "
         f"{rates['bytes_per_s'] / 1e9:.1f} GB/s, products {rates['flops_fp32'] / 1e9:.0f} GFLOP/s in fp32 and "
-        f"{rates['flops_bf16'] / 1e9:.0f} in bf16. Medians of processor time over runs in turn; in brackets the tenth "
-        "and ninetieth percentile of the ratio."
+        f"{rates['flops_bf16'] / 1e9:.0f} in bf16. Medians of {clock} over runs in turn; "
+        "in brackets the tenth and ninetieth percentile of the ratio."
     )
     body = "\n".join("| " + " | ".join(line) + " |" for line in table)
     return "\n\n".join([about, body, "\n".join(f"- {note}" for note in notes_of(rows))])

@@ -3,6 +3,10 @@
 import argparse
 import importlib
 import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +30,10 @@ def add_command(commands: Any) -> None:
         "bench",
         help="how fast each part is here, beside the field's way and beside the machine's limit",
         description="Time each part of the library in turn with the customary way of writing it and with the least "
-        "that this machine could take. Every number is a median after warm-up. All groups take some minutes; "
-        "a busy machine makes the wall clock longer, and leaves the ratios nearly as they are.",
+        "that this machine could take. Every number is a median after warm-up, and every group has a process of its "
+        "own, as what ran before changes the speed of what follows. All groups take half an hour. With --threads 1 "
+        "processor time is counted, and other work on the machine leaves the ratios nearly as they are; with more "
+        "threads it is the wall clock, and the machine should be idle.",
         epilog="example: python -m userlib bench --group train --out assets/results/bench.json",
     )
     command.add_argument(
@@ -60,19 +66,35 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
-    document = measure(
+    out = Path(arguments.out) if arguments.out else None
+    document: dict[str, Any] = {}
+    for found in _apart(
         arguments.group or list(GROUPS),
         only=arguments.case or "",
         runs=arguments.runs,
         threads=arguments.threads,
         tiny=arguments.tiny,
         say=not arguments.json,
-    )
-    if arguments.out:
-        _keep(Path(arguments.out), document)
+    ):
+        if out is not None:
+            _keep(out, found)  # at once: a later group may fail
+        document = {**found, "rows": document.get("rows", []) + found["rows"]}
     if arguments.json:
         print(json.dumps(document))
     return 0
+
+
+def _apart(groups: list[str], **settings: Any) -> Iterator[dict[str, Any]]:
+    """`measure` of each group in a fresh process. Raises UserError where one ends without an answer."""
+    for group in groups:
+        try:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                yield pool.submit(measure, [group], **settings).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"the process of the group {group} was ended from outside, perhaps for want of memory; its rows are "
+                f"missing. Measure it by: python -m userlib bench --group {group}"
+            ) from error
 
 
 def measure(
@@ -121,11 +143,26 @@ def stored(file: Path) -> dict[str, Any]:
 
 
 def _keep(file: Path, document: dict[str, Any]) -> None:
-    """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
+    """Writes the rows over those of the same cases; groups stand in the order of GROUPS.
+
+    Raises UserError where the file's rows are of another machine, number of threads or size.
+    """
     from userlib.files import write_sealed
 
+    older: list[dict[str, Any]] = []
+    if file.is_file():
+        former = stored(file)
+        for name, one, other in (
+            ("processor", *(each["provenance"]["hardware"]["processor"] for each in (former, document))),
+            *((key, former[key], document[key]) for key in ("threads", "device", "tiny")),
+        ):
+            if one != other:
+                raise UserError(
+                    f"{file} holds rows with {name} {one}, and these are with {name} {other}; ratios of one table must "
+                    "be of one kind. Name another file by --out, or move this one away."
+                )
+        older = former["rows"]
     fresh = {(row["group"], row["case"]) for row in document["rows"]}
-    older = stored(file)["rows"] if file.is_file() else []
     rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
     order = list(GROUPS)
     file.parent.mkdir(parents=True, exist_ok=True)

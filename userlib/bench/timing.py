@@ -1,8 +1,9 @@
 """Times that can be compared: sides run in turn, after warm-up, and ratios are taken run by run.
 
 A machine that others use too slows every side alike as long as they alternate. Beside the wall clock stands the time
-that the processor spent on this process, which waiting does not enter; on a CPU the ratios are of the latter. On a
-GPU everything is synchronised before a clock is read.
+that the processor spent on this process, which waiting does not enter; with one thread on a CPU the ratios are of the
+latter. With more threads they are of the wall clock, as a thread that waits for another spins. On a GPU everything is
+synchronised before a clock is read.
 """
 
 import math
@@ -29,8 +30,8 @@ class Times:
 
 
 def clock_of(device: str) -> str:
-    """The clock that ratios are taken from: a GPU works while the processor waits."""
-    return "cpu" if device == "cpu" else "wall"
+    """The clock that ratios are taken from: a GPU works while the processor waits, and waiting threads spin."""
+    return "cpu" if device == "cpu" and torch.get_num_threads() == 1 else "wall"
 
 
 def in_turn(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
@@ -38,9 +39,9 @@ def in_turn(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dic
     repeats = {}
     for name, side in sides.items():
         wall, cpu = _read(side, 1, device)
-        if cpu < 1:  # what takes longer is warm by then
+        if wall < 1:  # what takes longer is warm by then
             wall, cpu = _read(side, 1, device)
-        repeats[name] = max(1, math.ceil(SHORTEST / max(cpu if device == "cpu" else wall, 1e-6)))
+        repeats[name] = max(1, math.ceil(SHORTEST / max(cpu if clock_of(device) == "cpu" else wall, 1e-6)))
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(runs):
         for name, side in sides.items():

@@ -163,7 +163,7 @@ def _gpo(tiny: bool) -> Case:
             {"torch": lambda: vectors.detach().transpose(1, 2).contiguous().sort(-1, descending=True), "ours": sort},
             runs=2 if tiny else 10,
         )  # fmt: skip
-        ms = {name: 1e3 * statistics.median(found.cpu) for name, found in times.items()}
+        ms = {name: 1e3 * statistics.median(found.of(clock_of("cpu"))) for name, found in times.items()}
         return {"torch.sort_ms": ms["torch"], "sort_ms": ms["ours"]}
 
     return Case(
@@ -196,7 +196,7 @@ def _queue(tiny: bool) -> Iterator[Case]:
 
     def notes() -> dict[str, Any]:
         times = in_turn({"none": steps[None], "zero": steps[0]}, runs=2 if tiny else 10)
-        none, zero = (statistics.median(times[name].cpu) for name in ("none", "zero"))
+        none, zero = (statistics.median(times[name].of(clock_of("cpu"))) for name in ("none", "zero"))
         return {"no_queue_ms": 1e3 * none, "momentum_encoders_over_no_queue": zero / none}
 
     yield Case(

@@ -77,18 +77,30 @@ def _look(
     """queries (B, Q, E) look at contexts (A, C, E) -> scores (B, A), block by block."""
     scores = queries.new_empty(len(queries), len(contexts))
     looking, looked_at = _blocks(queries, query_mask), _blocks(contexts, context_mask)
+    grams = [seen @ seen.transpose(1, 2) for _, seen, _ in looked_at]  # (a, C, C) each
+    order = torch.cat([rows for rows, _, _ in looked_at])
     most = math.prod(max(block.shape[:2].numel() for _, block, _ in side) for side in (looking, looked_at))
     room = torch.empty(3, most, device=queries.device)  # for every block: new memory costs page faults
-    for there, seen, _ in looked_at:
-        gram = seen @ seen.transpose(1, 2)  # (a, C, C)
-        for here, vectors, mask in looking:
-            relevance = _relevance(vectors, seen, gram, sharpness, room)  # (a, b, Q)
-            scores[here[:, None], there] = _pool(relevance, mask, temperature, pooling).T
+    for here, vectors, mask in looking:
+        along, squared = torch.empty(2, len(contexts), mask.numel(), device=queries.device)
+        start = 0
+        for (_, seen, _), gram in zip(looked_at, grams, strict=True):
+            part = slice(start, start := start + len(seen))
+            _attend(vectors, seen, gram, sharpness, room, (along[part], squared[part]))
+        relevance = along / squared.clamp_(min=0).sqrt_().clamp_(min=EPSILON)
+        scores[here[:, None], order] = _pool(relevance.unflatten(1, mask.shape), mask, temperature, pooling).T
     return scores
 
 
-def _relevance(queries: Tensor, contexts: Tensor, gram: Tensor, sharpness: float, room: Tensor) -> Tensor:
-    """queries (b, Q, E), contexts (a, C, E), gram (a, C, C) -> cos of query and what it sees, (a, b, Q).
+def _attend(
+    queries: Tensor,
+    contexts: Tensor,
+    gram: Tensor,
+    sharpness: float,
+    room: Tensor,
+    out: tuple[Tensor, Tensor],
+) -> None:
+    """queries (b, Q, E) look at contexts (a, C, E) with gram (a, C, C): w . c and |c|^2, (a, b Q) each, go into out.
 
     room (3, n) is written over; n is at least a C b Q.
     """
@@ -99,10 +111,8 @@ def _relevance(queries: Tensor, contexts: Tensor, gram: Tensor, sharpness: float
     apart = weights.view(a, c, b, q)
     over_queries = torch.linalg.vector_norm(apart, dim=3, keepdim=True)  # (a, C, b, 1)
     apart.mul_(sharpness / (over_queries + EPSILON)).exp_()  # at most e^sharpness
-    along = s.mul_(weights).sum(1)  # (a, b Q): w . c
-    length = torch.bmm(gram, weights, out=product).mul_(weights).sum(1)  # p^T G p
-    relevance: Tensor = along / length.clamp(min=0).sqrt().clamp(min=EPSILON)
-    return relevance.view(a, b, q)
+    torch.sum(s.mul_(weights), 1, out=out[0])
+    torch.sum(torch.bmm(gram, weights, out=product).mul_(weights), 1, out=out[1])  # p^T G p
 
 
 def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling) -> Tensor:
