@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from userlib.__main__ import main
-from userlib.bench import report, settings
+from userlib.bench import limits, report, settings
 from userlib.bench.settings import GROUPS, measure, stored
 from userlib.bench.timing import clock_of
 from userlib.errors import UserError
@@ -80,6 +83,31 @@ def test_a_group_that_is_killed_is_named_and_the_rows_before_it_are_kept(documen
     assert stored(file)["rows"] == document["rows"]
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_command_that_is_killed_leaves_no_process_behind():
+    command = [sys.executable, "-m", "userlib", "bench", "--group", "search", "--runs", "100000", "--tiny"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as whole:
+        children = Path(f"/proc/{whole.pid}/task/{whole.pid}/children")
+        measuring: list[str] = []
+        for _ in range(600):  # a tenth of a second each
+            measuring = [pid for pid in children.read_text().split() if _cpu_seconds(pid) > 1]
+            if measuring:
+                break
+            time.sleep(0.1)
+        whole.kill()
+    assert measuring, "no process began to measure"
+    for _ in range(300):
+        if not any(Path(f"/proc/{pid}").exists() for pid in measuring):
+            return
+        time.sleep(0.1)
+    pytest.fail("it works on")
+
+
+def _cpu_seconds(pid: str) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("key, value", [("threads", 77), ("tiny", False), ("device", "cuda")])
 def test_rows_of_another_kind_are_not_mixed(document, tmp_path, key, value):
     file = tmp_path / "bench.json"
@@ -90,6 +118,16 @@ def test_rows_of_another_kind_are_not_mixed(document, tmp_path, key, value):
     with pytest.raises(UserError, match="these are with processor X"):
         settings._keep(file, {**document, "provenance": elsewhere})
     assert stored(file)["rows"] == document["rows"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bf16_is_left_out_where_the_chip_has_none(monkeypatch, there):
+    """Without units for it one product of the limits takes a minute, and a step an hour."""
+    monkeypatch.setattr(limits, "has_bf16", lambda: there)
+    found = measure(["train"], runs=2, threads=None, tiny=True, say=False, only="bf16")
+    (row,) = found["rows"]
+    assert (found["machine"]["flops_bf16"] is not None, "skipped" not in row) == (there, there)
+    assert ("no bf16" in report.markdown(found)) is not there
 
 
 def test_several_threads_are_timed_by_the_wall_clock():

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from userlib.bench.timing import clock_of, in_turn
+from userlib.bench.timing import Side, clock_of, in_turn
+from userlib.training.preparing import precision_of
 
 COPIED = 2**26  # float32 numbers: far beyond any cache
 SIDE = 2048  # of the matrices
@@ -13,18 +14,23 @@ SIDE = 2048  # of the matrices
 
 @dataclass(frozen=True)
 class Machine:
-    """bytes_per_s: read plus written. flops_fp32, flops_bf16: of a matrix product."""
+    """bytes_per_s: read plus written. flops_fp32, flops_bf16: of a matrix product; None where the chip has no bf16."""
 
     bytes_per_s: float
     flops_fp32: float
-    flops_bf16: float
+    flops_bf16: float | None
 
     def seconds(self, *, flops: float = 0.0, moved: float = 0.0, half: bool = False) -> float:
         """No program that multiplies and moves so much takes less."""
-        return max(flops / (self.flops_bf16 if half else self.flops_fp32), moved / self.bytes_per_s)
+        return max(flops / ((half and self.flops_bf16) or self.flops_fp32), moved / self.bytes_per_s)
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         return asdict(self)
+
+
+def has_bf16() -> bool:
+    """Whether the chip multiplies bf16 itself; a processor without it takes a minute for a product of 2,048 a side."""
+    return precision_of("auto") == "bf16"
 
 
 def measure(device: str = "cpu", *, runs: int = 10, tiny: bool = False) -> Machine:
@@ -33,15 +39,16 @@ def measure(device: str = "cpu", *, runs: int = 10, tiny: bool = False) -> Machi
     source, target = torch.ones(count, device=device), torch.empty(count, device=device)
     square = torch.randn(side, side, device=device)
     half, out = square.bfloat16(), torch.empty_like(square)
-    times = in_turn(
-        {
-            "copy": lambda: target.copy_(source),
-            "fp32": lambda: torch.mm(square, square, out=out),
-            "bf16": lambda: half @ half,
-        },
-        runs=runs,
-        device=device,
-    )
+    sides: dict[str, Side] = {
+        "copy": lambda: target.copy_(source),
+        "fp32": lambda: torch.mm(square, square, out=out),
+    }
+    if has_bf16():
+        sides["bf16"] = lambda: half @ half
     clock = clock_of(device)
-    best = {name: statistics.median(found.of(clock)) for name, found in times.items()}
-    return Machine(8 * count / best["copy"], 2 * side**3 / best["fp32"], 2 * side**3 / best["bf16"])
+    times = in_turn(sides, runs=runs, device=device)
+    took = {name: statistics.median(found.of(clock)) for name, found in times.items()}
+    products = 2.0 * side**3
+    return Machine(
+        8 * count / took["copy"], products / took["fp32"], products / took["bf16"] if "bf16" in took else None
+    )

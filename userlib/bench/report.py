@@ -82,11 +82,12 @@ def markdown(document: Row) -> str:
     table = [HEAD, tuple("---" for _ in HEAD), *lines_of(rows)]
     where, rates = document["provenance"]["hardware"], document["machine"]
     clock = "the wall clock" if any(row.get("clock") == "wall" for row in rows) else "processor time"
+    half = f"{rates['flops_bf16'] / 1e9:.0f} in bf16" if rates["flops_bf16"] else "no bf16"
     about = (
         f"Measured on {where['processor']}, {where['cores']} cores, {document['threads']} thread(s), torch "
         f"{document['provenance']['torch']}, {document['provenance']['date']}: copies "
         f"{rates['bytes_per_s'] / 1e9:.1f} GB/s, products {rates['flops_fp32'] / 1e9:.0f} GFLOP/s in fp32 and "
-        f"{rates['flops_bf16'] / 1e9:.0f} in bf16. Medians of {clock} over runs in turn; "
+        f"{half}. Medians of {clock} over runs in turn; "
         "in brackets the tenth and ninetieth percentile of the ratio."
     )
     body = "\n".join("| " + " | ".join(line) + " |" for line in table)

@@ -3,10 +3,12 @@
 import argparse
 import importlib
 import json
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +90,25 @@ def _apart(groups: list[str], **settings: Any) -> Iterator[dict[str, Any]]:
     """`measure` of each group in a fresh process. Raises UserError where one ends without an answer."""
     for group in groups:
         try:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(1, get_context("spawn"), initializer=_end_with_parent) as pool:
                 yield pool.submit(measure, [group], **settings).result()
         except BrokenProcessPool as error:
             raise UserError(
                 f"the process of the group {group} was ended from outside, perhaps for want of memory; its rows are "
                 f"missing. Measure it by: python -m userlib bench --group {group}"
             ) from error
+
+
+def _end_with_parent() -> None:
+    """A command that is killed leaves no process behind that works on for half an hour."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def measure(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from userlib.bench import limits
 from userlib.bench.case import Case, Goal
 from userlib.bench.products import alone, flops, products_of
 from userlib.bench.reference import PlainGPO, PlainStep
@@ -104,7 +105,7 @@ def largest_difference(*, tiny: bool) -> float:
 PAPER = ObjectiveConfig(live=False, loss_weight=1.0)
 
 
-def cases(*, tiny: bool, device: str) -> Iterator[Case]:
+def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
     """GPO, the step in fp32 and bf16, the queue's cost in the scenes preset and at the paper's shapes."""
     if device == "cpu":
         keep_freed_memory()
@@ -133,16 +134,19 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
         differs=lambda: largest_difference(tiny=tiny),
         **shared,
     )
-    half = Step(ours.model, batch, half=True)
-    yield Case(
-        name="training step, bf16",
-        ours=half,
-        limit=alone(products_of(half)),
-        limit_is="its matrix products alone",
-        half=True,
-        goals=(Goal("reference", 1 / 1.5),),
-        **shared,
-    )
+    if limits.has_bf16():
+        half = Step(ours.model, batch, half=True)
+        yield Case(
+            name="training step, bf16",
+            ours=half,
+            limit=alone(products_of(half)),
+            limit_is="its matrix products alone",
+            half=True,
+            goals=(Goal("reference", 1 / 1.5),),
+            **shared,
+        )
+    else:
+        yield {"group": "train", "case": "training step, bf16", "skipped": "this processor has no bf16"}
     yield from _queue(tiny)
 
 
