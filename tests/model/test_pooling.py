@@ -85,6 +85,23 @@ def test_descending_equals_torchs_sort_and_its_gradient(dtype):
     )  # those that tie share their ranks in some order
 
 
+def test_threads_change_neither_the_order_nor_its_gradient():
+    vectors, threads = torch.randn(5, 7, 3000), torch.get_num_threads()  # more than LARGE; 5 is no multiple of 2
+    weights, found = torch.randn(3000), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            leaf = vectors.clone().requires_grad_()
+            ordered = descending(leaf)
+            (ordered @ weights).sum().backward()
+            found.append((descending(vectors), ordered.detach(), leaf.grad))
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+    assert torch.equal(found[1][0], vectors.sort(-1, descending=True).values)
+
+
 def test_masked_vectors_get_no_gradient():
     for name in ("mean", "max", "gpo"):
         x = vectors(3, 4, 5).requires_grad_()

@@ -20,10 +20,29 @@ def agreement(
     regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, sharpness: float = 1.0
 ) -> Tensor:
     """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit length."""
-    scores = sharpness * torch.einsum("bd,brd->br", guide, regions)
+    scores = sharpness * _Dots.apply(guide, regions)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     return F.normalize(scores.softmax(-1), dim=-1)
+
+
+class _Dots(torch.autograd.Function):
+    """g . V_r for guides (B,D) and regions (B,R,D) -> (B,R).
+
+    Its slope lies in memory as the regions do; einsum's lies across, and each pass over it takes several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx, guide: Tensor, regions: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(guide, regions)
+        return torch.bmm(guide.unsqueeze(1), regions.transpose(1, 2)).squeeze(1)
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        guide, regions = ctx.saved_tensors
+        of_guide = torch.bmm(slope.unsqueeze(1), regions.to(slope.dtype)).squeeze(1)
+        of_regions = slope.unsqueeze(-1) * guide.to(slope.dtype).unsqueeze(1)
+        return of_guide.to(guide.dtype), of_regions.to(regions.dtype)
 
 
 class _Moved(torch.autograd.Function):
@@ -78,7 +97,7 @@ class SelfGuide(nn.Module):
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
         seen = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
-        scores = wide(torch.einsum("bd,brd->br", seen, local) + self.weigh.bias)
+        scores = wide(_Dots.apply(seen, local) + self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1).to(regions.dtype)
