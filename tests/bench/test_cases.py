@@ -152,7 +152,12 @@ def test_what_cannot_be_done_is_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "text, file", [("README.md", "bench.json"), ("assets/results/SPEED-XEON.md", "bench-xeon.json")]
+    "text, file",
+    [
+        ("README.md", "bench.json"),
+        ("assets/results/SPEED-EPYC.md", "bench-epyc.json"),
+        ("assets/results/SPEED-XEON.md", "bench-xeon.json"),
+    ],
 )
 def test_the_texts_show_what_is_stored(text, file):
     assert report.markdown(stored(ROOT / "assets/results" / file)) in (ROOT / text).read_text(
