@@ -259,8 +259,17 @@ show(*draw.bars(middle, x_label="processor seconds"))
 
 # %% [markdown]
 # What lies between the two bars is the price of all that is no product: sorting in [pooling](GLOSSARY.md#pooling), norms,
-# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. At the course's small shapes these
-# weigh more than at the paper's, where the products are a hundred times larger; the README has both.
+# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile says which of them; look at it before you
+# make anything faster.
+
+# %%
+from userlib.bench.shares import shares
+
+show(*draw.shares(shares(step)))
+
+# %% [markdown]
+# No single one stands out, and so nothing is left that would bring much at once. At the course's small shapes all of
+# them together weigh more than at the paper's, where the products are a hundred times larger; the README has both.
 #
 # ## What a queue costs
 #

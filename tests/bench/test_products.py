@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from userlib.bench.products import alone, flops, products_of
+from userlib.bench.shares import OTHERS, PRODUCTS, REST, shares
 from userlib.bench.timing import Times, in_turn, ratio, spread
 
 
@@ -26,6 +27,24 @@ def test_they_run_alone_with_the_strides_they_had():
     (((left, strides, _), _),) = noted.seen
     assert left == (4, 6) and strides == a.stride()
     assert flops(products_of(alone(noted))) == flops(noted)
+
+
+def test_a_profile_adds_up_and_names_the_products_the_operations_and_the_rest():
+    a, b = torch.randn(200, 200), torch.randn(200, 200)
+
+    def work():
+        torch.tanh(a @ b).exp_().sum()
+        sorted(range(10**5), key=lambda i: -i)
+
+    found = shares(work, most=2)
+    assert list(found)[0] == PRODUCTS and list(found)[-2:] == [OTHERS, REST] and len(found) == 5
+    assert sum(found.values()) == pytest.approx(100) and min(found.values()) >= 0
+    assert {"tanh", "exp", "sum"} & set(found) and found[REST] > 0
+
+
+def test_a_profile_writes_nothing_to_stderr(capfd):
+    shares(lambda: torch.ones(3) + 1)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_ratio_is_taken_run_by_run():

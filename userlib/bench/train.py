@@ -12,6 +12,7 @@ from userlib.bench import limits
 from userlib.bench.case import Case, Goal
 from userlib.bench.products import alone, flops, products_of
 from userlib.bench.reference import PlainGPO, PlainStep
+from userlib.bench.shares import shares
 from userlib.bench.timing import clock_of, in_turn
 from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig, preset
 from userlib.data.captions import Batch
@@ -132,6 +133,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
         limit_is="its matrix products alone",
         goals=(Goal("limit", 1.25), Goal("reference", 1.0)),
         differs=lambda: largest_difference(tiny=tiny),
+        notes=lambda: {f"{name}, %": share for name, share in shares(ours).items()},
         **shared,
     )
     if limits.has_bf16():

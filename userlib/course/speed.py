@@ -26,6 +26,22 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     return figure, f"The fastest is {best} at {_time(times[best])}; {', '.join(others)}."
 
 
+def shares(percent: Mapping[str, float]) -> Shown:
+    """Percent of a step's time by what it went into, from above in the order given; the sentence names the largest."""
+    figure, axes = new_figure(7.0, 0.9 + 0.28 * len(percent))
+    axis = axes[0, 0]
+    axis.barh(range(len(percent)), list(percent.values()), color=COLOURS["blue"], height=0.6)
+    for i, share in enumerate(percent.values()):
+        axis.annotate(f" {share:.1f}", (share, i), va="center", fontsize=9)
+    axis.set_yticks(range(len(percent)), list(percent), fontsize=9)
+    axis.set_ylim(len(percent) - 0.4, -0.6)
+    axis.set_xlim(0, 1.1 * max(percent.values()))
+    axis.set_xlabel("percent of the step's time", fontsize=9)
+    first, *others = percent
+    rest = ", ".join(f"{name} {percent[name]:.0f} %" for name in others if percent[name] >= 2)
+    return figure, f"{first[:1].upper()}{first[1:]} take {percent[first]:.0f} % of the step; then {rest}."
+
+
 def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], *, exact_ms: float) -> Shown:
     """Recall in percent over milliseconds a query, a point for each search width; exact search is the line."""
     figure, axes = new_figure(7.0, 3.2)
