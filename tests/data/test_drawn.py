@@ -50,10 +50,17 @@ def test_fingerprints_follow_the_code_that_draws(monkeypatch):
     from userlib.data import drawn
 
     before = load_data("scenes", sizes=SIZES)
+    monkeypatch.setattr(drawn, "_DRAWN", {})
     assert load_data("scenes", sizes=SIZES).fingerprint == before.fingerprint
     monkeypatch.setattr(drawn, "_code", lambda: "changed")
     after = load_data("scenes", sizes=SIZES)
     assert all(after.split(name).fingerprint != before.split(name).fingerprint for name in SIZES)
+
+
+def test_a_split_is_drawn_once_a_process():
+    few, same, more = (load_data("scenes", sizes=SIZES | {"train": n}) for n in (6, 6, 5))
+    assert same.split("train") is few.split("train")
+    assert len(more.split("train")) == 5 and more.split("val") is few.split("val")
 
 
 def test_the_wider_world_is_one_split_to_train_on():

@@ -69,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
     out = Path(arguments.out) if arguments.out else None
+    if out is not None and out.is_file():
+        _check_kind(out, stored(out), threads=arguments.threads, tiny=arguments.tiny)
     document: dict[str, Any] = {}
     for found in _apart(
         arguments.group or list(GROUPS),
@@ -123,7 +125,7 @@ def measure(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     machine = limits.measure(device, runs=runs, tiny=tiny)
     rows: list[dict[str, Any]] = []
     for group in groups:
@@ -156,27 +158,38 @@ def stored(file: Path) -> dict[str, Any]:
     return read_sealed(file, "measure again by: python -m userlib bench --out FILE.json")
 
 
-def _keep(file: Path, document: dict[str, Any]) -> None:
-    """Writes the rows over those of the same cases; groups stand in the order of GROUPS.
+def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny: bool) -> None:
+    """Before minutes are spent: UserError where the file's rows are of another machine, number of threads or size."""
+    import torch
 
-    Raises UserError where the file's rows are of another machine, number of threads or size.
-    """
+    from userlib.provenance import processor
+
+    kinds = {
+        "processor": (former["provenance"]["hardware"]["processor"], processor()),
+        "threads": (former["threads"], threads or torch.get_num_threads()),
+        "device": (former["device"], _device()),
+        "tiny": (former["tiny"], tiny),
+    }
+    for name, (one, other) in kinds.items():
+        if one != other:
+            raise UserError(
+                f"{file} holds rows with {name} {one}, and these would be with {name} {other}; the ratios of one table "
+                "must be of one kind. Name another file by --out, or move this one away."
+            )
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _keep(file: Path, document: dict[str, Any]) -> None:
+    """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
     from userlib.files import write_sealed
 
-    older: list[dict[str, Any]] = []
-    if file.is_file():
-        former = stored(file)
-        for name, one, other in (
-            ("processor", *(each["provenance"]["hardware"]["processor"] for each in (former, document))),
-            *((key, former[key], document[key]) for key in ("threads", "device", "tiny")),
-        ):
-            if one != other:
-                raise UserError(
-                    f"{file} holds rows with {name} {one}, and these are with {name} {other}; ratios of one table must "
-                    "be of one kind. Name another file by --out, or move this one away."
-                )
-        older = former["rows"]
     fresh = {(row["group"], row["case"]) for row in document["rows"]}
+    older = stored(file)["rows"] if file.is_file() else []
     rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
     order = list(GROUPS)
     file.parent.mkdir(parents=True, exist_ok=True)

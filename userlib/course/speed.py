@@ -22,7 +22,10 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     axis.set_xlim(min(times.values()) / 3, max(times.values()) * 8)
     axis.set_xlabel(x_label, fontsize=9)
     best = min(times, key=lambda name: times[name])
-    others = [f"{name} takes {times[name] / times[best]:.3g} times as long" for name in times if name != best]
+    ratios = {name: seconds / times[best] for name, seconds in times.items() if name != best}
+    others = [
+        f"{name} takes {ratio:{',.0f' if ratio >= 100 else '.3g'}} times as long" for name, ratio in ratios.items()
+    ]
     return figure, f"The fastest is {best} at {_time(times[best])}; {', '.join(others)}."
 
 

@@ -26,6 +26,7 @@ MORE = {
 }  # what follows a split of scenes where more pictures are asked of it than it has
 WORLDS = {"scenes": {"train": "train", "val": "val", "test": "test"}, "pretrain": {"train": "pretrain"}}
 SAMPLE = 8  # pictures drawn for the fingerprint
+_DRAWN: dict[tuple[str, str, int, str], Split] = {}  # what this process has drawn
 
 
 class Together:
@@ -105,6 +106,14 @@ def load_scenes(name: str, sizes: Mapping[str, int], *, progress: bool = False) 
 
 
 def _split(name: str, world_name: str, count: int, *, progress: bool) -> Split:
+    """The split, drawn at the first call of this process and kept: it is the same every time."""
+    key = (name, world_name, count, _code())
+    if key not in _DRAWN:
+        _DRAWN[key] = _draw(name, world_name, count, progress=progress)
+    return _DRAWN[key]
+
+
+def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
     from userlib.data.scenes import library_versions, make_world
     from userlib.data.scenes.splits import SIZES
 
