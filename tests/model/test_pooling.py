@@ -5,7 +5,7 @@ import torch
 
 from tests.reference.small import shake
 from userlib.errors import UserError
-from userlib.model.pooling import GPO, descending, make_pooling, max_pool, mean_pool, position_codes
+from userlib.model.pooling import GPO, make_pooling, max_pool, mean_pool, position_codes
 
 SOME = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
 
@@ -61,45 +61,6 @@ def test_gpo_gives_its_first_weight_to_the_largest():
     x = vectors(2, 4, 5)
     torch.testing.assert_close(pool(x), max_pool(x))
     torch.testing.assert_close(pool(-x), max_pool(-x))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_descending_equals_torchs_sort_and_its_gradient(dtype):
-    x = vectors(3, 7, 36).to(dtype)
-    x[0, 0, 5:9] = x[0, 0, 4]  # a tie
-    x[1, 2, 30:] = -torch.inf  # padding
-    mine, theirs = (
-        x.clone().to(torch.promote_types(dtype, torch.float32)).requires_grad_() for _ in range(2)
-    )
-    found, wanted = descending(mine), theirs.sort(-1, descending=True).values
-    assert torch.equal(found, wanted)
-    with torch.no_grad():
-        assert torch.equal(descending(x), wanted)
-    ranks = torch.arange(36.0)
-    (found.nan_to_num(neginf=0) * ranks).sum().backward()
-    (wanted.nan_to_num(neginf=0) * ranks).sum().backward()
-    once = torch.stack([(x == value.unsqueeze(-1)).sum(-1) == 1 for value in x.unbind(-1)], -1)
-    assert once.any() and torch.equal(mine.grad[once], theirs.grad[once])
-    assert torch.equal(
-        mine.grad.sum(-1), theirs.grad.sum(-1)
-    )  # those that tie share their ranks in some order
-
-
-def test_threads_change_neither_the_order_nor_its_gradient():
-    vectors, threads = torch.randn(5, 7, 3000), torch.get_num_threads()  # more than LARGE; 5 is no multiple of 2
-    weights, found = torch.randn(3000), []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            leaf = vectors.clone().requires_grad_()
-            ordered = descending(leaf)
-            (ordered @ weights).sum().backward()
-            found.append((descending(vectors), ordered.detach(), leaf.grad))
-    finally:
-        torch.set_num_threads(threads)
-    for one, two in zip(*found, strict=True):
-        assert torch.equal(one, two)
-    assert torch.equal(found[1][0], vectors.sort(-1, descending=True).values)
 
 
 def test_masked_vectors_get_no_gradient():

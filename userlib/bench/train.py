@@ -17,8 +17,9 @@ from userlib.bench.timing import clock_of, in_turn
 from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig, preset
 from userlib.data.captions import Batch
 from userlib.model.objectives import queue_loss
-from userlib.model.pooling import GPO, descending
+from userlib.model.pooling import GPO
 from userlib.model.queues import DualQueue
+from userlib.model.sorting import descending
 from userlib.model.user import USER
 from userlib.training.memory import keep_freed_memory
 from userlib.training.schedule import make_optimizer
@@ -162,7 +163,7 @@ def _gpo(tiny: bool) -> Case:
     there = torch.ones(count, regions, dtype=torch.bool)
 
     def sort() -> torch.Tensor:
-        return descending(vectors.transpose(1, 2).contiguous())
+        return descending(vectors)
 
     def notes() -> dict[str, Any]:
         times = in_turn(

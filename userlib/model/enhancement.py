@@ -38,11 +38,13 @@ class _Dots(torch.autograd.Function):
         return torch.bmm(guide.unsqueeze(1), regions.transpose(1, 2)).squeeze(1)
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[no-untyped-def]
         guide, regions = ctx.saved_tensors
-        of_guide = torch.bmm(slope.unsqueeze(1), regions.to(slope.dtype)).squeeze(1)
+        of_guide = torch.bmm(slope.unsqueeze(1), regions.to(slope.dtype)).squeeze(1).to(guide.dtype)
+        if not ctx.needs_input_grad[1]:  # tokens that came from the disk
+            return of_guide, None
         of_regions = slope.unsqueeze(-1) * guide.to(slope.dtype).unsqueeze(1)
-        return of_guide.to(guide.dtype), of_regions.to(regions.dtype)
+        return of_guide, of_regions.to(regions.dtype)
 
 
 class _Moved(torch.autograd.Function):

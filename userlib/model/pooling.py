@@ -4,21 +4,14 @@ GPO: Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedd
 """
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
-from userlib.model.precision import unmixed, wide
-
-Result = TypeVar("Result")
-LARGE = 10**5  # numbers; fewer are sorted before a second thread has begun
+from userlib.model.precision import unmixed
+from userlib.model.sorting import descending
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -48,33 +41,6 @@ class MaxPool(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         return max_pool(vectors, mask)
-
-
-def descending(channels: Tensor) -> Tensor:
-    """channels (..., N), contiguous -> each row from large to small, with gradient; a tie's order is left open.
-
-    On a CPU numpy's sort takes a third to an eighth of the time of torch's where there is AVX-512, and no more where
-    there is not. It runs in as many threads as torch has, which does not change the result.
-    """
-    if channels.device.type != "cpu":
-        return channels.sort(dim=-1, descending=True).values
-    channels = wide(channels)
-    rising = channels.detach().neg()
-    if not (torch.is_grad_enabled() and channels.requires_grad):
-        _in_threads(lambda part: part.sort(axis=-1), rising)
-        return rising.neg_()
-    orders = _in_threads(lambda part: torch.from_numpy(part.argsort(axis=-1)), rising)
-    return channels.gather(-1, orders[0] if len(orders) == 1 else torch.cat(orders))
-
-
-def _in_threads(work: Callable[[NDArray[np.float32]], Result], whole: Tensor) -> list[Result]:
-    """What work gives for shares of the first axis; numpy lets the other threads run while it sorts."""
-    threads = torch.get_num_threads() if whole.numel() > LARGE else 1
-    shares = [share.numpy() for share in whole.chunk(threads)]
-    if len(shares) == 1:
-        return [work(shares[0])]
-    with ThreadPoolExecutor(len(shares)) as pool:
-        return list(pool.map(work, shares))
 
 
 def position_codes(
@@ -124,19 +90,16 @@ class GPO(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
         count = vectors.shape[1]
-        channels = vectors.transpose(1, 2).contiguous()  # (B, E, N): the sort runs over contiguous numbers
         full = torch.tensor([count])
-        sizes, which = full, None
-        if (
-            mask is not None and not mask.is_meta
-        ):  # sizes have no values on the meta device: full ones stand in
-            sizes, which = mask.sum(1).unique(return_inverse=True)
-        if mask is None or sizes.tolist() == [count]:
-            ordered = descending(channels)
+        if mask is None:
+            ordered = descending(vectors)
             return ordered @ self.weights(full, count)[0].to(ordered.dtype)
-        ordered = descending(channels.masked_fill(~mask.unsqueeze(1), -math.inf))
-        beyond = torch.arange(count, device=vectors.device) >= mask.sum(1, keepdim=True)  # (B, N)
-        ordered = ordered.masked_fill(beyond.unsqueeze(1), 0.0)
+        sizes, which = full, None
+        if not mask.is_meta:  # sizes have no values on the meta device: full ones stand in
+            sizes, which = mask.sum(1).unique(return_inverse=True)
+        ordered = descending(vectors, mask)
+        if sizes.tolist() == [count]:
+            return ordered @ self.weights(full, count)[0].to(ordered.dtype)
         weights = self.weights(sizes, count)[which]  # (B, N)
         return torch.einsum("ben,bn->be", ordered, weights.to(ordered.dtype))
 
