@@ -263,7 +263,7 @@ show(*draw.bars(middle, x_label=unit))
 # %% [markdown]
 # What lies between the two bars is the price of all that is no product: sorting in [pooling](GLOSSARY.md#pooling), norms,
 # [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile says which of them; look at it before you
-# make anything faster.
+# make anything faster. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
 
 # %%
 from userlib.bench.shares import shares

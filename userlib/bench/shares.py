@@ -15,7 +15,7 @@ def shares(work: Callable[[], object], *, most: int = 8) -> dict[str, float]:
     """Percent of one call of `work`: matrix products, the `most` next operations, other ones, Python and numpy.
 
     By torch's profiler, after one call to warm up; an operation's time is its own, without that of the operations it
-    calls. numpy sorts in GPO. On a GPU these are the times of its kernels.
+    calls. Sorted is GPO's sort by numpy, Direction the BiGRU's own Python. On a GPU these are the times of its kernels.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains to stderr where there is no GPU
     work()
@@ -26,7 +26,7 @@ def shares(work: Callable[[], object], *, most: int = 8) -> dict[str, float]:
     for event in found.key_averages():
         name = event.key.removeprefix("aten::")
         own = event.self_device_time_total if gpu else event.self_cpu_time_total
-        times[PRODUCTS if name in OPERANDS else name.rstrip("_")] += own
+        times[PRODUCTS if name in OPERANDS else name.strip("_")] += own
     products, rest = times.pop(PRODUCTS, 0.0), times.pop(REST, 0.0)
     ranked = times.most_common()
     parts = {
