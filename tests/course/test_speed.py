@@ -27,8 +27,12 @@ def test_one_gpu_receives_nothing_and_ten_what_nine_send():
 
 
 def test_sentences_say_what_is_drawn():
-    _, said = speed.bars({"slow": 2.0, "quick": 0.01}, x_label="s")
-    assert said == "The fastest is quick at 10 ms; slow takes 200 times as long."
+    figure, said = speed.bars({"slow": 2000.0, "quick": 0.01}, x_label="s")
+    assert said == "The fastest is quick at 10 ms; slow takes 200,000 times as long."
+    assert figure.axes[0].get_xscale() == "log" and figure.axes[0].texts[0].get_text() == " 2,000 s"
+    figure, said = speed.bars({"slow": 3.0, "quick": 2.0}, x_label="s")
+    assert said == "The fastest is quick at 2.00 s; slow takes 1.5 times as long."
+    assert figure.axes[0].get_xscale() == "linear" and figure.axes[0].get_xlim()[0] == 0
     _, said = speed.trade([10, 20], [90.0, 96.0], [0.1, 0.2], exact_ms=0.5)
     assert "a width of 20 is the first with 95 %, at 0.200 ms against 0.500 ms" in said
     assert "no width" in speed.trade([10], [90.0], [0.1], exact_ms=0.5)[1]

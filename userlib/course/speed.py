@@ -10,16 +10,22 @@ NUMBER = 8  # bytes of a picture's number
 
 
 def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
-    """Seconds by name as bars on a logarithmic scale; the sentence compares each with the fastest."""
+    """Seconds by name as bars, on a logarithmic scale where some would vanish; the sentence compares each with the
+    fastest.
+    """
     figure, axes = new_figure(7.0, 0.9 + 0.45 * len(times))
     axis = axes[0, 0]
     for i, (seconds, colour) in enumerate(zip(times.values(), CYCLE, strict=False)):
         axis.barh(i, seconds, color=colour, height=0.6)
         axis.annotate(f" {_time(seconds)}", (seconds, i), va="center", fontsize=9)
-    axis.set_xscale("log")
+    least, most = min(times.values()), max(times.values())
+    if most > 20 * least:
+        axis.set_xscale("log")
+        axis.set_xlim(least / 3, most * 8)
+    else:
+        axis.set_xlim(0, most * 1.15)
     axis.set_yticks(range(len(times)), list(times), fontsize=9)
     axis.set_ylim(len(times) - 0.4, -0.6)
-    axis.set_xlim(min(times.values()) / 3, max(times.values()) * 8)
     axis.set_xlabel(x_label, fontsize=9)
     best = min(times, key=lambda name: times[name])
     ratios = {name: seconds / times[best] for name, seconds in times.items() if name != best}
@@ -55,7 +61,8 @@ def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], 
     axis.axvline(exact_ms, color=COLOURS["vermillion"], ls="--", lw=1.5, label="exact search, recall 100")
     axis.set_xlabel("milliseconds a query", fontsize=9)
     axis.set_ylabel("recall@10, %", fontsize=9)
-    axis.legend(fontsize=9, frameon=False, loc="lower right")
+    axis.legend(fontsize=9, frameon=False, loc="lower center")
+    axis.margins(y=0.12)
     good = [(x, width) for width, x, y in zip(widths, ms, recalls, strict=True) if y >= 95]
     said = (
         f"a width of {good[0][1]} is the first with 95 %, at {good[0][0]:.3f} ms against {exact_ms:.3f} ms"
@@ -131,4 +138,6 @@ def traffic(gpus: int, K: int) -> Shown:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.2f} s"
