@@ -75,8 +75,9 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
     right = table.gather(0, column[None])[0]  # (M,)
     best = _best_of(right, column, len(table))  # (N,)
     i2t, t2i = torch.zeros(len(table), dtype=torch.int64), torch.zeros(len(owner), dtype=torch.int64)
+    memory = torch.empty_like(table[:512]).flatten()
     for start in range(0, len(table), 512):
-        rows, columns = _at_least(table[start : start + 512], best[start : start + 512], right)
+        rows, columns = _at_least(table[start : start + 512], best[start : start + 512], right, memory)
         i2t[start : start + 512] += rows.cpu()
         t2i += columns.cpu()
     i2t -= _own_at_best(right, best, column).cpu() - 1
@@ -110,6 +111,7 @@ class _Tiles:
         self.edges = np.searchsorted(owner, [*self.starts, self.count])  # where each block's captions begin
         self.width = _round_up(int(np.diff(self.edges).max()))
         self.score = torch.empty(step, self.width, device=self.device)
+        self.memory = torch.empty(step * self.width, device=self.device)
 
     def pictures(self, a: int) -> Tensor:
         return _padded(self.images[a * self.step : (a + 1) * self.step], self.step)
@@ -142,25 +144,27 @@ def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
             local = tiles.owner_of(b)
             right.append(score.gather(0, local[None])[0])
             best.append(_best_of(right[b], local, size[b]))
-            rows, columns = _at_least(score, best[b], right[b])
+            rows, columns = _at_least(score, best[b], right[b], tiles.memory)
             i2t.append(rows - _own_at_best(right[b], best[b], local) + 1)
             t2i.append(columns)
         for b in blocks:
             captions = tiles.captions_of(b)
             for a in blocks:
                 if a != b:
-                    rows, columns = _at_least(tiles.product(a, images[a], b, captions), best[a], right[b])
+                    score = tiles.product(a, images[a], b, captions)
+                    rows, columns = _at_least(score, best[a], right[b], tiles.memory)
                     i2t[a] += rows
                     t2i[b] += columns
     return torch.cat(i2t).cpu().numpy(), torch.cat(t2i).cpu().numpy()
 
 
-def _at_least(score: Tensor, best: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def _at_least(score: Tensor, best: Tensor, right: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
     """score (n, m) -> how many of a row reach best (n,), and how many of a column reach right (m,).
 
-    The comparison is written as 0. and 1. because sums of floats are vectorised; exact below 2^24 a tile.
+    The comparison is written as 0. and 1. because sums of floats are vectorised; exact below 2^24 a tile. It goes to
+    memory (n * m or more), as a tile's own would have to be asked of the system each time.
     """
-    reached = torch.empty_like(score)
+    reached = memory[: score.numel()].view(score.shape)
     rows = torch.ge(score, best[:, None], out=reached).sum(1)
     columns = torch.ge(score, right[None, :], out=reached).sum(0)
     return rows.long(), columns.long()
