@@ -257,10 +257,8 @@ def wait_for_the_button(folder):
 
 
 def test_stop_is_pressed_once_there_is_a_checkpoint(tmp_path):
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), running.stop_pressed(tmp_path):
         wait_for_the_button(tmp_path)
-    assert time.monotonic() - began < 15
 
 
 def test_nothing_is_pressed_without_a_checkpoint(tmp_path):

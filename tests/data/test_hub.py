@@ -279,7 +279,7 @@ def test_an_unreachable_hub_is_told_at_once(server, way, monkeypatch, tmp_path, 
         with pytest.raises(UserError, match="Cannot fetch|no vocabulary.*network") as caught:
             call()
         assert "\n" not in str(caught.value)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # three rounds of retries would take longer
     assert not list((cache / "hub").iterdir()) if (cache / "hub").exists() else True
 
 
