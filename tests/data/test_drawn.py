@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from userlib.ablation.truths import truth_of
-from userlib.data.extractors import ASSETS
 from userlib.data.scenes import make_world
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
@@ -84,8 +83,6 @@ def test_wrong_sizes_are_named(name, sizes, message):
 
 @pytest.mark.parametrize("name", ["region-mini", "clip-mini"])
 def test_the_projects_own_networks_give_tokens_of_scenes(name, cache):
-    if not (ASSETS / name).exists():
-        pytest.skip(f"assets/{name} is not there")
     split = load_data("scenes", sizes=SIZES).split("val")
     guide = "clip-mini" if name == "clip-mini" else None
     features = extract(split, tokens=name, guide=guide, progress=False)
