@@ -11,7 +11,7 @@ import pytest
 from userlib.__main__ import main
 from userlib.ablation.cells import Cell, Study
 from userlib.ablation.markers import filled, studies_in
-from userlib.ablation.rows import pack, write_row
+from userlib.ablation.rows import EARLIER, POSITIONS, pack, write_row
 from userlib.ablation.settings import RESULTS, TEXTS, tables_as_markdown
 from userlib.ablation.studies import STUDIES
 from userlib.ablation.summary import load_study, notes, ranks_by_cell, tables
@@ -98,6 +98,21 @@ def test_what_a_reader_must_know(stored):
     said = " ".join(notes(STUDY, load_study(STUDY, folder)))
     assert "4 versions of the code: 1, 2, 3, 4" in said
     assert re.search(r"b: the interval of the mean R@1 is \d+\.\d points wide; add seeds", said)
+
+
+def test_rows_of_the_earlier_position_codes_are_marked(stored):
+    folder, _ = stored
+    assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER
+    write(folder, "a", 0, hard=4, positions=POSITIONS)
+    assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER  # one row is enough
+    for cell, seed, of in (
+        ("a", 1, "a"),
+        ("b", 0, "b"),
+        ("b", 1, "b"),
+        *(("a+scores", s, "a") for s in (0, 1)),
+    ):
+        write(folder, cell, seed, of=of, hard=4, positions=POSITIONS)
+    assert EARLIER not in notes(STUDY, load_study(STUDY, folder))
 
 
 def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):

@@ -24,10 +24,12 @@ def test_mean_and_max_equal_a_loop_over_the_vectors_there_are(name):
 
 
 def test_position_codes_by_hand():
-    codes = position_codes(2, 4, dtype=torch.float64)
-    second = torch.tensor([2.0, 2 / 100], dtype=torch.float64)
-    torch.testing.assert_close(codes[1, 0::2], second.sin())
-    torch.testing.assert_close(codes[1, 1::2], second.cos())
+    codes = position_codes(3, 4, dtype=torch.float64)
+    assert codes.shape == (3, 4)
+    assert codes[0].tolist() == [0.0, 1.0, 0.0, 1.0]  # the first position is 0: sin 0, cos 0
+    third = torch.tensor([2.0, 2 / 100], dtype=torch.float64)
+    torch.testing.assert_close(codes[2, 0::2], third.sin())
+    torch.testing.assert_close(codes[2, 1::2], third.cos())
 
 
 @pytest.mark.parametrize("name", ["mean", "max", "gpo"])

@@ -75,9 +75,9 @@ def bigru(xs, p):
 
 
 def gpo_weights(n, p, *, like):
-    """softmax(score / 0.1) over the ranks 1..n of a set of n."""
+    """softmax(score / 0.1) over the ranks of a set of n, which are numbered from 0."""
     codes = []
-    for position in range(1, n + 1):
+    for position in range(n):
         code = []
         for k in range(16):
             angle = position / 10000 ** (2 * k / 32)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from userlib.ablation.cells import HEADLINE
 from userlib.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
-from userlib.ablation.rows import Row
+from userlib.ablation.rows import EARLIER, Row
 from userlib.ablation.studies import study_named
 from userlib.ablation.summary import load_study
 from userlib.evaluation import Difference, compare
@@ -29,7 +29,8 @@ ByMetric = Mapping[str, Difference]
 class Entry:
     """A claim and what was found: differences in every metric, by part of the drawn pictures, and on photos.
 
-    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides.
+    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. earlier: whether
+    an earlier model gave the rows.
     """
 
     claim: Claim
@@ -38,6 +39,7 @@ class Entry:
     photos_found: ByMetric = field(default_factory=dict)
     photo_seeds: int = 0
     metric: str = "r1"
+    earlier: bool = False
 
     def part(self, name: str) -> Difference | None:
         """The difference on a part of the drawn pictures; None where it was not measured."""
@@ -83,12 +85,14 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int 
     for name in dict.fromkeys(claim.study for claim in claims):
         found = load_study(study_named(name), out)
         pairs = {claim: (claim.cell, claim.minus) for claim in claims if claim.study == name}
+        earlier = any(row.earlier for rows in found.values() for row in rows)
         for claim, apart, seeds in _measured(found, pairs, resamples):
-            made[claim] = replace(made[claim], found=apart, seeds=seeds)
+            made[claim] = replace(made[claim], found=apart, seeds=seeds, earlier=earlier)
     photos = load_study(study_named(PHOTOS), out)
     beside = {claim: claim.photos for claim in claims if claim.photos is not None}
     for claim, apart, seeds in _measured(photos, beside, resamples):
-        made[claim] = replace(made[claim], photos_found=apart[ALL], photo_seeds=seeds)
+        earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
+        made[claim] = replace(made[claim], photos_found=apart[ALL], photo_seeds=seeds, earlier=earlier)
     return list(made.values())
 
 
@@ -161,7 +165,8 @@ def counted(entries: Sequence[Entry]) -> str:
 
 def notes(entries: Sequence[Entry]) -> list[str]:
     """How to read it, how many claims hold, and where to seek the reason for each that does not."""
-    said = [
+    said = [EARLIER] if any(entry.earlier for entry in entries) else []
+    said += [
         "Differences in mean R@1, in points, on the drawn test pictures, with 95 % intervals over pictures and "
         "seeds; the bold one gives the verdict. Fewer than five seeds are exploratory. Sources: the paper's "
         "abstract; a method that it builds on; *control*, what a claim has to beat to mean what it says; *choice*, "

@@ -19,6 +19,11 @@ from userlib.evaluation import Ranks
 from userlib.files import read_sealed, sha256_file, write_beside, write_sealed
 
 Arrays = Mapping[str, NDArray[Any]]
+POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were made with 1..n
+EARLIER = (
+    "**Made with GPO's position codes 1..n. The model now has 0..n-1, as its sources do; these numbers will be "
+    "measured again.**"
+)
 
 
 def pack(found: Ranks, name: str) -> dict[str, NDArray[Any]]:
@@ -68,6 +73,11 @@ class Row:
     @property
     def seed(self) -> int:
         return int(self.facts["seed"])
+
+    @property
+    def earlier(self) -> bool:
+        """Whether another model than today's gave it: see EARLIER."""
+        return self.facts["kind"] == "trained" and self.facts.get("positions") != POSITIONS
 
     def ranks(self, name: str = "report") -> Ranks:
         """Of the split reported on, of the one selected on ("select"), or with every true answer ("many")."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from userlib.ablation.cells import HEADLINE, Study
-from userlib.ablation.rows import Row, read_rows
+from userlib.ablation.rows import EARLIER, Row, read_rows
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, compare, means, table
 
@@ -92,7 +92,7 @@ def tables(study: Study, found: Mapping[str, list[Row]], *, resamples: int = 200
 
 def notes(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
     """What a reader of the tables should know: collapsed runs, mixed code, wide intervals, the weights of scores."""
-    said = []
+    said = [EARLIER] if any(row.earlier for rows in found.values() for row in rows) else []
     for name, rows in found.items():
         collapsed = [row.seed for row in rows if row.facts.get("collapsed")]
         if collapsed:

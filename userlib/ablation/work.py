@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from userlib.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlib.ablation.jobs import Job, job_from_json
-from userlib.ablation.rows import pack, write_row
+from userlib.ablation.rows import POSITIONS, pack, write_row
 from userlib.ablation.truths import attention_of, true_elsewhere_in, truth_of
 from userlib.config import to_json
 from userlib.data.captions import PairData
@@ -88,6 +88,7 @@ def _run(job: Job, scratch: Path) -> int:
             "config": to_json(config),
             "data_hash": prepared.fingerprint,
             "weights": job.weights(),
+            "positions": POSITIONS,
             "seconds": round(seconds, 1),
             "peak_memory_mb": round(peak_memory_mb() or 0),
             "provenance": provenance(),

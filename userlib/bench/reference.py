@@ -107,7 +107,7 @@ class PlainGPO(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """vectors (B, N, E), mask (B, N) -> (B, E)."""
         count, longest, _ = vectors.shape
-        positions = torch.arange(1, longest + 1.0).unsqueeze(1)
+        positions = torch.arange(0.0, longest).unsqueeze(1)
         angles = positions * torch.exp(torch.arange(0.0, 32, 2) * -(math.log(10000.0) / 32))
         codes = torch.zeros(longest, 32)
         codes[:, 0::2], codes[:, 1::2] = angles.sin(), angles.cos()

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from userlib.ablation.cells import HEADLINE, Study
 from userlib.ablation.claims import ALL, NEW
 from userlib.ablation.ledger import FAILS, HOLDS, OPEN, UNMEASURED, Entry
-from userlib.ablation.rows import Row
+from userlib.ablation.rows import EARLIER, Row
 from userlib.ablation.studies import STUDIES
 from userlib.ablation.summary import load_study
 from userlib.course.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
@@ -194,6 +194,8 @@ def _study_sentence(study: Study, rows: Rows, found: Measured, part: str, metric
     said += " ".join(
         f"{word.capitalize()} {reference}: {'; '.join(of)}." for word, of in groups.items() if of
     )
+    if any(row.earlier for of in rows.values() for row in of):
+        said += f" {EARLIER.strip('*')}"
     few = sum(0 < len(of) < HEADLINE and of[0].facts["kind"] == "trained" for of in rows.values())
     return said + (
         f" {few} of {len(rows)} models have fewer than five seeds and are exploratory." if few else ""

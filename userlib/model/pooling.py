@@ -46,10 +46,10 @@ class MaxPool(nn.Module):
 def position_codes(
     count: int, width: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Sinusoidal codes of the positions 1..count -> (count, width): sines in the even columns, cosines in the
+    """Sinusoidal codes of the positions 0..count-1 -> (count, width): sines in the even columns, cosines in the
     odd.
     """
-    positions = torch.arange(1, count + 1, device=device, dtype=dtype).unsqueeze(1)
+    positions = torch.arange(count, device=device, dtype=dtype).unsqueeze(1)
     even = torch.arange(0, width, 2, device=device, dtype=dtype)
     angles = positions * torch.exp(even * (-math.log(10000.0) / width))  # (count, width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
