@@ -56,3 +56,57 @@ def test_nothing_is_shown_where_none_is_wanted(notebook):
         clock[0] = 5.0
         bar.step()
     assert not shown
+
+
+def test_a_wait_is_one_line_that_counts_seconds(notebook, capsys):
+    shown, clock = notebook
+    asked = []
+
+    def take(seconds):
+        asked.append(seconds)
+        clock[0] += 3 * seconds
+        return len(asked) == 4
+
+    progress.wait_for(take, "waiting for <another>")
+    assert asked == [0.0, 0.5, 0.5, 0.5]
+    assert shown[0] == "<code>waiting for &lt;another&gt;, 0 s</code>"
+    assert shown[-1] == "<code>waiting for &lt;another&gt;, 4 s</code>"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_there_at_once_is_not_waited_for(notebook, capsys):
+    progress.wait_for(lambda seconds: True, "waiting")
+    assert notebook[0] == [] and capsys.readouterr() == ("", "")
+
+
+def test_a_wait_in_a_terminal_stands_where_bars_stand(capsys):
+    answers = iter([False, False, True])
+    progress.wait_for(lambda seconds: next(answers), "waiting for another")
+    out, err = capsys.readouterr()
+    assert out == "" and "waiting for another, 00:00" in err
+
+
+def test_words_beside_a_result_are_no_fault_in_a_notebook(monkeypatch, capsys):
+    progress.tell("Downloading")
+    assert capsys.readouterr() == ("", "Downloading\n")
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    progress.tell("Downloading")
+    assert capsys.readouterr() == ("Downloading\n", "")
+
+
+def test_a_second_process_waits_for_the_lock_without_a_word_on_stderr(notebook, tmp_path, capsys):
+    """Two notebooks that start together on an empty cache: the second shows its wait as a line of its own."""
+    import threading
+
+    from filelock import FileLock
+
+    from userlib.data.store import locked
+
+    other = FileLock(tmp_path / "tokens.lock", thread_local=False)
+    other.acquire()
+    threading.Timer(0.2, other.release).start()
+    with locked(tmp_path / "tokens"):
+        assert other.acquire is not None and not other.is_locked
+    shown, _ = notebook
+    assert shown[0].startswith(f"<code>waiting for another process that is filling {tmp_path / 'tokens'}")
+    assert capsys.readouterr() == ("", "")

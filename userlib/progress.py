@@ -3,6 +3,7 @@
 import html
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -13,12 +14,31 @@ def in_notebook() -> bool:
     return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
+def tell(words: str) -> None:
+    """A line that is no result: on stderr, where it does not mix with what a command prints; in a notebook, where
+    stderr is red and means a fault, among the outputs.
+    """
+    print(words, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
+
+
+def wait_for(take: Callable[[float], bool], what: str) -> None:
+    """Calls `take(seconds)`, which waits so long at most, until it returns True; a wait is shown as progress: `what`
+    and the seconds that passed.
+    """
+    if take(0.0):
+        return
+    with Progress(None, what) as bar:
+        while not take(0.5 if in_notebook() or sys.stderr.isatty() else 15.0):
+            bar.step(0)
+
+
 class Progress:
-    """Counts to `total`. `step` moves it, `say` puts words beside it; a notebook keeps the last line when it
-    is saved. Work that may be over at once has a delay: the seconds before anything is shown.
+    """Counts to `total`; with None only the time is shown. `step` moves it, `say` puts words beside it; a notebook
+    keeps the last line when it is saved. Work that may be over at once has a delay: the seconds before anything is
+    shown.
     """
 
-    def __init__(self, total: int, what: str, *, show: bool = True, delay: float = 0.0) -> None:
+    def __init__(self, total: int | None, what: str, *, show: bool = True, delay: float = 0.0) -> None:
         self.total, self.what, self.show, self.delay = total, what, show, delay
         self.done, self.words, self.began, self.drawn = 0, "", time.monotonic(), 0.0
         self.bar: Any = None
@@ -40,6 +60,7 @@ class Progress:
                 mininterval=0.5 if sys.stderr.isatty() else 15,
                 delay=self.delay,
                 dynamic_ncols=True,
+                bar_format="{desc}, {elapsed}{postfix}" if self.total is None else None,
             )
         return self
 
@@ -48,6 +69,8 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
+            if self.total is None:
+                self.bar.refresh()
         late = self.show and self.handle is None and time.monotonic() - self.began > self.delay
         if late and in_notebook():
             self._appear()
@@ -66,10 +89,11 @@ class Progress:
         self.handle = display(HTML(self._line()), display_id=True)
 
     def _line(self) -> str:
-        share = 100 * self.done / max(self.total, 1)
+        count = ""
+        if self.total is not None:
+            count = f": {self.done} of {self.total} ({100 * self.done / max(self.total, 1):.0f} %)"
         tail = f", {self.words}" if self.words else ""
-        seconds = time.monotonic() - self.began
-        line = f"{self.what}: {self.done} of {self.total} ({share:.0f} %), {seconds:.0f} s{tail}"
+        line = f"{self.what}{count}, {time.monotonic() - self.began:.0f} s{tail}"
         return f"<code>{html.escape(line)}</code>"
 
     def _draw(self, *, force: bool = False) -> None:

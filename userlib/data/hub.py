@@ -7,7 +7,6 @@ Raises `UserError` where the hub cannot be reached, has no such data set or revi
 or sends other data than it should.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from userlib.data.parquet import load_parquet
 from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
 from userlib.files import cache_dir, disk_errors, read_sealed, sha256_known, write_sealed
+from userlib.progress import tell
 
 FLICKR_TERMS = (
     "The photos belong to their Flickr owners and may be used for non-commercial research and teaching "
@@ -63,7 +63,7 @@ def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
     except Gone as error:
         if known.fallback is None:
             raise
-        print(f"{error} Trying {known.fallback} in its place.", file=sys.stderr)
+        tell(f"{error} Trying {known.fallback} in its place.")
         return load_hub(known.fallback)
     return load_parquet(files, name, rows=known.counts, captions_each=known.captions_each)
 
@@ -82,7 +82,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         files = _files(name, record, offline=True)
         if files is None:
             size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"
-            print(f"Downloading {name} ({size}) from {hub_address()}. {known.terms}", file=sys.stderr)
+            tell(f"Downloading {name} ({size}) from {hub_address()}. {known.terms}")
             files = _files(name, record, offline=False)
     if files is None:
         raise UserError(f"The download of {name} is not complete. Run the same command again: it will go on.")

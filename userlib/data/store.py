@@ -9,7 +9,6 @@ with plain writes, never through a memory map, because a full disk is then an er
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from userlib.errors import UserError
 from userlib.files import disk_errors, read_sealed, sha256_file, sync, write_beside, write_sealed
+from userlib.progress import wait_for
 from userlib.verify import MANIFEST
 
 
@@ -68,11 +68,15 @@ def locked(folder: Path) -> Iterator[None]:
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for another process that is filling {folder}", file=sys.stderr)
-            lock.acquire()
+
+        def take(seconds: float) -> bool:
+            try:
+                lock.acquire(timeout=seconds)
+            except Timeout:
+                return False
+            return True
+
+        wait_for(take, f"waiting for another process that is filling {folder}")
     try:
         yield
     finally:
