@@ -21,9 +21,12 @@ if sys.version_info < (3, 11):  # noqa: UP036
     )
 
 import argparse
+import errno
 import hashlib
+import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -31,6 +34,8 @@ import subprocess
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +44,7 @@ FIRST = "notebooks/00_start_here.ipynb"
 DEMO = "userlib/demo/retrieval_demo.ipynb"
 SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
 STAMP = "userlib-installed.json"
+IDENTITY = "userlib.server.TokenIdentity"
 
 
 class CourseError(Exception):
@@ -73,55 +79,160 @@ def active_python() -> Path | None:
 
 
 def own_python() -> Path:
-    """The interpreter of .venv, which is made when it is missing or broken."""
+    """The interpreter of .venv, which is made when it is missing, broken or was made for another folder."""
     folder = ROOT / ".venv"
     python = python_in(folder)
-    if not python.exists() or not works(python, "-c", "pass"):
-        say(f"Making a virtual environment in {folder} ...")
-        if not works(sys.executable, "-m", "venv", "--clear", str(folder)):
-            raise CourseError(
-                f"Python could not make a virtual environment in {folder}. On Debian and Ubuntu install its "
-                "venv module (sudo apt install python3-venv); elsewhere install Python from python.org. Or "
-                "activate an environment of your own and start course.py again."
-            )
-    return python
+    if python.exists() and made_here(folder) and works(python, "-c", "pass"):
+        return python
+    if os.pathsep in str(folder):
+        raise CourseError(
+            f"The folder {ROOT} has {os.pathsep!r} in its path, where no virtual environment works. Move it to a "
+            "folder without, or activate an environment of your own, and start course.py again."
+        )
+    must_be_writable(ROOT)
+    say(f"Making a virtual environment in {folder} ...")
+    code, said = heard(sys.executable, "-I", "-m", "venv", "--clear", folder)
+    if code == 0:
+        return python
+    if re.search("ensurepip|No module named '?venv", said):
+        raise CourseError(
+            f"This Python ({sys.executable}) cannot make virtual environments. On Debian and Ubuntu install its "
+            "venv module (sudo apt install python3-venv); elsewhere install Python from python.org. Or "
+            "activate an environment of your own. Then start course.py again."
+        )
+    raise CourseError(
+        f"Python could not make a virtual environment in {folder}: {last_line(said)}. {remedy_for(said)}"
+        "Or activate an environment of your own. Then start course.py again."
+    )
+
+
+def made_here(folder: Path) -> bool:
+    """False for a virtual environment that was moved: its scripts still name the folder it was made in."""
+    try:
+        settings = (folder / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    command = re.search(r"^command = .* -m venv (?:--?\S+ )*(.+)$", settings, flags=re.MULTILINE)
+    return command is None or Path(command[1]).resolve() == folder.resolve()
+
+
+def must_be_writable(folder: Path) -> None:
+    """CourseError with the system's own reason when no file can be made in the folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"course")
+    except OSError as error:
+        raise CourseError(
+            f"Nothing can be written into {folder}: {error.strerror}. {remedy_for(str(error.strerror))}"
+            "The course is installed in place, and so needs a clone in a folder that is yours: clone it there and "
+            "start its course.py."
+        ) from error
+
+
+def remedy_for(said: str) -> str:
+    """What to do about an error that another program told in words; "" where they say nothing known."""
+    known = {
+        "No space left|Disk quota": "Free some space (10 GB are enough). ",
+        "Missing dependencies for SOCKS": "Set HTTPS_PROXY to an HTTP proxy, or run `pip install pysocks` in a "
+        "shell where ALL_PROXY is unset. ",
+        "externally-managed": "This Python belongs to the system: activate an environment of your own. ",
+    }
+    return next((words for pattern, words in known.items() if re.search(pattern, said)), "")
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, without the full stop at its end."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "it gave no reason"
+
+
+def heard(*command: object) -> tuple[int, str]:
+    """The exit code of a command and what it said; what it prints is kept from the screen."""
+    words = [str(word) for word in command]
+    try:
+        run = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:  # not a program, or one of another system
+        return 127, f"{words[0]}: {error.strerror}"
+    return run.returncode, f"{run.stdout or ''}\n{run.stderr or ''}"
 
 
 def works(*command: object) -> bool:
-    """True when the command ends well; what it prints is kept from the screen."""
-    return subprocess.run([str(c) for c in command], capture_output=True, check=False).returncode == 0
+    """True when the command ends well."""
+    return heard(*command)[0] == 0
 
 
-def ask(python: Path, name: str) -> str:
-    """sys.NAME in another interpreter, as text."""
-    command = [str(python), "-c", f"import sys; print(sys.{name})"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def facts(python: Path) -> dict[str, str]:
+    """Prefix and version of another interpreter."""
+    code = "import json, sys; print(json.dumps({'prefix': sys.prefix, 'version': sys.version}))"
+    said = heard(python, "-c", code)[1]
+    answer = re.search(r"^\{.*\}$", said, flags=re.MULTILINE)
+    if answer is None:
+        raise CourseError(
+            f"{python} does not run: {last_line(said)}. Leave the environment that it belongs to (deactivate), or "
+            "make it anew, and start course.py again."
+        )
+    found: dict[str, str] = json.loads(answer[0])
+    return found
 
 
 def environment() -> Path:
     """An interpreter that has the package and all it needs; installs when what that rests on has changed."""
+    if os.environ.get("PYTHONPATH"):
+        say(
+            f"PYTHONPATH is set: what lies in {os.environ['PYTHONPATH']} comes before the course's own packages."
+        )
     python = active_python() or own_python()
-    stamp = Path(ask(python, "prefix")) / STAMP
+    found = facts(python)
+    version = tuple(int(number) for number in re.findall(r"\d+", found["version"])[:2])
+    if version < (3, 11):
+        raise CourseError(
+            f"The active environment, {found['prefix']}, has Python {version[0]}.{version[1]}; the course needs "
+            "3.11 or newer. Leave it (deactivate) and start course.py again, or activate another one."
+        )
+    stamp = Path(found["prefix"]) / STAMP
     declared = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    wanted = {"pyproject": declared, "python": ask(python, "version"), "root": str(ROOT)}
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == json.dumps(wanted):
-        return python
-    if not works(python, "-m", "pip", "--version") and not works(python, "-m", "ensurepip", "--upgrade"):
+    wanted = json.dumps({"pyproject": declared, "python": found["version"], "root": str(ROOT)})
+    with suppress(OSError):
+        if stamp.read_bytes() == wanted.encode():
+            return python
+    check_pip(python)
+    must_be_writable(ROOT)
+    say("Installing the course and its packages: some minutes and some gigabytes, this once ...")
+    quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
+    install = [str(python), "-I", "-m", "pip", "install", *quiet, "-e", ".[ann,app,dev]"]
+    if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
+        raise CourseError(
+            f"pip could not install the packages; its own message stands above. {socks()}Usual reasons: no network, a "
+            "full disk (10 GB are enough), or a Python so new that a package has no build for it yet (then "
+            "take the Python before it). Start course.py again to carry on."
+        )
+    stamp.write_bytes(wanted.encode())
+    return python
+
+
+def check_pip(python: Path) -> None:
+    """The environment has a pip that can install in place from pyproject.toml, which 21.3 was the first to do."""
+    code, said = heard(python, "-I", "-m", "pip", "--version")
+    if code and not works(python, "-I", "-m", "ensurepip", "--upgrade"):
         raise CourseError(
             f"{python} has no pip. Install it (sudo apt install python3-pip python3-venv on Debian and "
             f"Ubuntu), delete {ROOT / '.venv'} if it exists, and start course.py again."
         )
-    say("Installing the course and its packages: some minutes and some gigabytes, this once ...")
-    quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
-    install = [str(python), "-m", "pip", "install", *quiet, "-e", ".[ann,app,dev]"]
-    if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
+    version = re.match(r"\s*pip (\d+)\.(\d+)", said)
+    if version and (int(version[1]), int(version[2])) < (21, 3):
         raise CourseError(
-            "pip could not install the packages; its own message stands above. Usual reasons: no network, a "
-            "full disk (10 GB are enough), or a Python so new that a package has no build for it yet (then "
-            "take the Python before it). Start course.py again to carry on."
+            f"The pip of {python} is {version[1]}.{version[2]}, and 21.3 or newer is needed. Run "
+            f'"{python}" -m pip install --upgrade pip, and start course.py again.'
         )
-    stamp.write_text(json.dumps(wanted), encoding="utf-8")
-    return python
+
+
+def socks() -> str:
+    """A sentence about a SOCKS proxy, which pip cannot use by itself; "" where none is set."""
+    names = [f"{kind}_proxy" for kind in ("all", "https", "http")]
+    for name in [*names, *map(str.upper, names)]:
+        if os.environ.get(name, "").lower().startswith("socks"):
+            return f"{name} names a SOCKS proxy. {remedy_for('Missing dependencies for SOCKS')}"
+    return ""
 
 
 # --- the tests -------------------------------------------------------------------------------------------
@@ -221,10 +332,51 @@ def counts(report: Path) -> tuple[int, int, int]:
     return total - bad - skipped, bad, skipped
 
 
+FOLDERS = (  # where programs keep what they found out and what they were told, each in a folder of its own
+    "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+    "XDG_STATE_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "MPLCONFIGDIR", "HF_HOME", "TORCH_HOME", "NUMBA_CACHE_DIR",
+    "USERLIB_CACHE",
+)  # fmt: skip
+SETTINGS_OF = re.compile(  # variables by which a shell changes what the tests see; they use no network and no proxy
+    r"(JUPYTER|IPYTHON|HF_|HUGGINGFACE|TRANSFORMERS_|MPLBACKEND|PYTEST_|PYTHONSTARTUP|PYTHONWARNINGS)|.*_proxy$",
+    flags=re.IGNORECASE,
+)
+
+
+@contextmanager
+def clean_machine() -> Iterator[None]:
+    """The environment of a machine on which nothing ever ran: an empty cache and no settings of Jupyter or ours.
+
+    So a cache that is full already hides nothing, and the settings of whoever runs the tests break nothing.
+    """
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="userlib-home-", ignore_cleanup_errors=True) as folder:
+        git = Path(os.path.expanduser("~"), ".gitconfig")  # its list of folders that may be read
+        for name in [name for name in os.environ if SETTINGS_OF.match(name)]:
+            del os.environ[name]
+        for name in FOLDERS:
+            path = Path(folder, name.lower())
+            path.mkdir(mode=0o700)
+            os.environ[name] = str(path)
+        if git.is_file():
+            os.environ.setdefault("GIT_CONFIG_GLOBAL", str(git))
+        os.environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        os.environ.setdefault("USERLIB_PROFILE", "fast")
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
 def run_tests(python: Path, installed: float, *, soak: bool, only: list[str]) -> int:
     """Run the steps, print where the time went, and end with one line that counts."""
-    os.environ.setdefault("USERLIB_PROFILE", "fast")
-    os.environ["PYTHONUNBUFFERED"] = "1"
+    with clean_machine():
+        return run_steps(python, installed, soak=soak, only=only)
+
+
+def run_steps(python: Path, installed: float, *, soak: bool, only: list[str]) -> int:
     steps = stages(python, soak=soak)
     names = [step.name for step in steps]
     unknown = [name for name in only if name not in names]
@@ -248,52 +400,121 @@ def run_tests(python: Path, installed: float, *, soak: bool, only: list[str]) ->
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody on this machine listens on."""
+    """The first port from `first` on that a server can have; one that another program holds silently is none."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+            probe.settimeout(1.0)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe, suppress(OSError):
+            if os.name != "nt":  # there it would let two servers share a port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+            return port
     raise CourseError(
         f"No port between {first} and {first + 99} is free. Close other Jupyter servers and try again."
     )
 
 
-def serve(command: list[str], url: str, browser: bool) -> int:
-    """Run a server until Ctrl-C. The token travels in the environment, where other users cannot read it."""
+def answer(port: int, path: str) -> str | None:
+    """Status and place of the server's answer, such as "302 /login?next=%2F"; asked past any proxy, and None while
+    nobody answers.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # a busy machine takes its time
+    try:
+        connection.request("GET", path)
+        said = connection.getresponse()
+        return f"{said.status} {said.getheader('Location', '')}"
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def must_ask_for_token(port: int, closed: str, token: str) -> None:
+    """CourseError unless the server keeps everyone from the page `closed` who does not show the token."""
+    strangers = [
+        answer(port, path) or "nothing" for path in (closed, f"{closed}?token=x", f"{closed}?token=")
+    ]
+    refused = all(re.match(r"401|403|30\d \S*/login\b", said) for said in strangers)
+    known = answer(port, f"/login?token={token}") or "nothing"
+    if not refused or not known.startswith("302"):  # who is known is sent on from there
+        raise CourseError(
+            f"The server on port {port} does not keep to its token: it answered {strangers[0].strip()} without and "
+            f"{known.strip()} with it. So it was stopped. Some setting of Jupyter on this machine is the cause: look "
+            "at what `jupyter --paths` lists under config, and at the variables whose names begin with JUPYTER."
+        )
+
+
+def serve(command: list[str], port: int, page: str, closed: str, browser: bool) -> int:
+    """Run a server until Ctrl-C. The token travels in the environment, where other users cannot read it; the page's
+    address is told once the server was seen to refuse whoever lacks it.
+    """
     token = secrets.token_urlsafe(24)
-    say(f"\n{url}?token={token}\n\nCtrl-C stops it.\n")
     browse = [] if browser else ["--no-browser"]
-    settings = os.pathsep.join(filter(None, [str(ROOT / SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    settings = os.pathsep.join(filter(None, [SETTINGS, os.environ.get("JUPYTER_CONFIG_PATH")]))
     environment = {**os.environ, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
+    environment.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # its own kernel, no other of that name
+    say("Starting the server ...")
     process = subprocess.Popen([*command, *browse], cwd=ROOT, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
+        while answer(port, "/login") is None:
+            if process.poll() is not None:
+                raise CourseError(
+                    f"The server ended before it answered (exit code {process.returncode}); its own message stands "
+                    "above. `python -m userlib doctor` looks at the packages."
+                )
+            time.sleep(0.2)
+        must_ask_for_token(port, closed, token)
+        say(f"\nhttp://127.0.0.1:{port}{page}?token={token}\n\nCtrl-C stops it.\n")
         return process.wait()
     except KeyboardInterrupt:  # the server has had it too; the second signal spares its question
-        process.terminate()
-        process.wait()
         return 0
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def lab_command(port: int) -> list[str]:
+    """The arguments of Python that serve JupyterLab; they beat what a settings file says."""
+    server = {
+        "ip": "127.0.0.1",
+        "port": str(port),
+        "port_retries": "0",
+        "root_dir": str(ROOT),
+        "base_url": "/",
+        "identity_provider_class": IDENTITY,
+        "allow_remote_access": "False",
+        "allow_origin": "",
+        "allow_origin_pat": "",
+        "allow_credentials": "False",
+        "disable_check_xsrf": "False",
+        "certfile": "",
+        "keyfile": "",
+        "sock": "",
+    }
+    command = ["-m", "jupyterlab", *(f"--ServerApp.{name}={value}" for name, value in server.items())]
+    command += [f"--LabApp.default_url=/lab/tree/{FIRST}"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
+        command.append("--allow-root")
+    return command
 
 
 def open_course(python: Path, browser: bool) -> int:
     """JupyterLab at the first notebook."""
     port = free_port(8888)
-    command = [str(python), "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
-    command += [
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={ROOT}",
-        f"--LabApp.default_url=/lab/tree/{FIRST}",
-    ]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
-        command.append("--allow-root")
-    return serve(command, f"http://127.0.0.1:{port}/lab/tree/{FIRST}", browser)
+    return serve([str(python), *lab_command(port)], port, f"/lab/tree/{FIRST}", "/lab", browser)
 
 
 def demo_command(port: int) -> list[str]:
     """The arguments of Python that serve the demo's page; the token comes from the environment."""
     command = ["-m", "voila", DEMO, "--Voila.ip=127.0.0.1", f"--port={port}", "--Voila.auto_token=True"]
+    command += [f"--Voila.identity_provider_class={IDENTITY}", "--Voila.base_url=/", "--Voila.server_url=/"]
     # Only what the page needs: an extension of JupyterLab that does not fit Voila would stop all of them.
     needed = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
     return command + [f"--VoilaConfiguration.extension_allowlist={name}" for name in needed]
@@ -306,7 +527,7 @@ def open_demo(python: Path, browser: bool) -> int:
             f"The demo is served from {DEMO}, which is missing. Restore it from the repository."
         )
     port = free_port(8866)
-    return serve([str(python), *demo_command(port)], f"http://127.0.0.1:{port}/", browser)
+    return serve([str(python), *demo_command(port)], port, "/", "/", browser)
 
 
 def main(arguments: list[str]) -> int:
@@ -319,6 +540,10 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
     chosen = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a path may hold letters that the terminal's encoding lacks
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ.pop("PYTHONHOME", None)  # every interpreter but this one would take it for its own
     try:
         start = time.perf_counter()
         python = environment()
@@ -328,6 +553,11 @@ def main(arguments: list[str]) -> int:
         return (open_demo if chosen.what == "demo" else open_course)(python, not chosen.no_browser)
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        more = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
+        print(f"error: {where}{error.strerror or error}. {more} and start course.py again.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
