@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from userlib.ablation.truths import truth_of
 from userlib.data.scenes import make_world
@@ -10,6 +11,7 @@ from userlib.data.tokens import extract
 from userlib.errors import UserError
 
 SIZES = {"train": 6, "val": 4, "test": 4}
+FINGERPRINT = "4c285aa52a73cb5761edb81d31ad93aca8e7211862794e53f30d9ebf27e1a71f"  # as when stored results were made
 
 
 def test_scenes_have_three_splits_and_test_two_halves():
@@ -45,15 +47,25 @@ def test_more_training_pictures_than_the_world_has_come_from_the_same_generator(
         load_data("scenes", sizes={"train": 16_001})
 
 
-def test_fingerprints_follow_the_code_that_draws(monkeypatch):
+def test_fingerprints_follow_the_worlds_version_and_its_pixels_alone(monkeypatch):
+    """Library versions and comments are no new data: stored results of this fingerprint stay valid."""
     from userlib.data import drawn
+    from userlib.data.scenes import world
 
-    before = load_data("scenes", sizes=SIZES)
     monkeypatch.setattr(drawn, "_DRAWN", {})
-    assert load_data("scenes", sizes=SIZES).fingerprint == before.fingerprint
-    monkeypatch.setattr(drawn, "_code", lambda: "changed")
+    monkeypatch.setattr("PIL.__version__", "99.0.0")
+    monkeypatch.setattr(np, "__version__", "99.0.0")
+    before = load_data("scenes", sizes=SIZES)
+    assert before.fingerprint == FINGERPRINT
+    monkeypatch.setattr(drawn, "_DRAWN", {})
+    monkeypatch.setattr(drawn, "WORLD_VERSION", ("2",))
     after = load_data("scenes", sizes=SIZES)
     assert all(after.split(name).fingerprint != before.split(name).fingerprint for name in SIZES)
+    monkeypatch.undo()
+    monkeypatch.setattr(drawn, "_DRAWN", {})
+    monkeypatch.setattr(world.Scenes, "picture", lambda self, i: Image.new("RGB", (128, 128), (i, 0, 0)))
+    redrawn = load_data("scenes", sizes=SIZES)
+    assert all(redrawn.split(name).fingerprint != before.split(name).fingerprint for name in SIZES)
 
 
 def test_a_split_is_drawn_once_a_process():
