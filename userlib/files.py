@@ -216,6 +216,14 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
 
+def shown(name: str | os.PathLike[str]) -> str:
+    """A file name as text that can be printed and stored: bytes that are no UTF-8 become \\xNN."""
+    try:
+        return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a UTF-16 character, as Windows lets pass
+        return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def sha256_bytes(*parts: bytes | str) -> str:
     """Hex SHA-256 of the parts; each is preceded by its length, so that no two lists of parts read alike."""
     digest = hashlib.sha256()

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.data.copies import jpeg, picture
-from userlib.data.pictures import PictureFiles, open_picture, read_picture
+from userlib.data import pictures
+from userlib.data.pictures import MAX_RATIO, PictureFiles, open_picture, read_picture, to_rgb
 from userlib.errors import UserError
 
 
@@ -38,6 +39,229 @@ def test_a_photo_taken_sideways_is_turned():
     np.testing.assert_allclose(
         np.asarray(upright, float), np.asarray(picture(0, (40, 20)).rotate(-90, expand=True), float), atol=40
     )
+
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+GREY = Image.fromarray(RAMP)
+DEEP = RAMP.astype(np.uint16) * 257  # the same greys with 16 bits
+
+
+def lab():
+    from PIL import ImageCms
+
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    return ImageCms.profileToProfile(GREY.convert("RGB"), *profiles, outputMode="LAB")
+
+
+def twelve_bits():
+    """A TIFF of 12 bits a pixel, packed, which Pillow reads and does not write."""
+    values = (RAMP.astype(int) * 4095 + 127) // 255
+    first, second = values.reshape(-1, 2).T
+    packed = (
+        np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8).tobytes()
+    )
+    tags = [
+        (256, 16),
+        (257, 16),
+        (258, 12),
+        (259, 1),
+        (262, 1),
+        (273, 122),
+        (277, 1),
+        (278, 16),
+        (279, len(packed)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + b"\0\0\0\0" + packed
+
+
+def white_is_zero():
+    """The 16-bit TIFF with its greys turned round, and the tag that says so."""
+    data = encoded(Image.fromarray(65_535 - DEEP), "TIFF")
+    entry = struct.pack("<HHIH", 262, 3, 1, 1)
+    assert data.count(entry) == 1
+    return data.replace(entry, struct.pack("<HHIH", 262, 3, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: encoded(Image.fromarray(DEEP)),
+        lambda: encoded(Image.fromarray(DEEP), "TIFF"),
+        lambda: encoded(Image.fromarray(DEEP), "JPEG2000"),
+        lambda: encoded(Image.fromarray(DEEP), "PPM"),
+        lambda: encoded(Image.fromarray(DEEP.astype(">u2")), "TIFF"),
+        lambda: encoded(Image.fromarray(DEEP.astype(np.int32)), "TIFF"),
+        lambda: encoded(Image.fromarray(RAMP.astype(np.int32)), "TIFF"),
+        lambda: encoded(Image.fromarray(RAMP.astype(np.int32) * 1_000_000 - 5_000), "TIFF"),
+        lambda: encoded(Image.fromarray(RAMP.astype(np.float32)), "TIFF"),
+        lambda: encoded(Image.fromarray((RAMP / 255).astype(np.float32)), "TIFF"),
+        lambda: encoded(Image.fromarray(DEEP.astype(np.float32)), "TIFF"),
+        lambda: encoded(Image.fromarray(RAMP.astype(np.float32) / 10 - 3), "TIFF"),
+        lambda: encoded(Image.fromarray((RAMP / 255).astype(np.float32)), "PPM"),
+        lambda: encoded(lab(), "TIFF"),
+        lambda: encoded(GREY.convert("RGB").convert("YCbCr"), "TIFF"),
+        lambda: encoded(GREY.convert("RGB").convert("CMYK"), "TIFF"),
+        lambda: encoded(GREY.convert("LA"), "PNG"),
+        lambda: encoded(GREY.convert("RGB").quantize(256, dither=Image.Dither.NONE), "PNG"),
+        lambda: encoded(GREY, "BMP"),
+        lambda: encoded(GREY, "PPM"),
+        lambda: encoded(GREY, "AVIF", quality=100),
+        lambda: encoded(GREY, "WEBP", lossless=True),
+        lambda: encoded(GREY, "GIF"),
+        twelve_bits,
+        white_is_zero,
+    ],
+)
+def test_every_depth_and_colour_space_keeps_its_greys(data):
+    found = np.asarray(open_picture(data(), "a"), int)
+    assert found.shape == (16, 16, 3)
+    assert np.abs(found - RAMP[..., None]).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["HSV", "RGBX", "RGBa", "La", "PA", "I;16B"])
+def test_modes_that_no_file_here_has(mode):
+    if mode == "I;16B":
+        image = Image.frombytes("I;16B", (16, 16), DEEP.astype(">u2").tobytes())
+    elif mode == "PA":
+        image = GREY.convert("RGB").quantize(256, dither=Image.Dither.NONE).convert("PA")
+    else:
+        image = GREY.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")).convert(mode)
+    assert np.abs(np.asarray(to_rgb(image), int) - RAMP[..., None]).max() <= 2
+
+
+def test_black_of_sixteen_bits_stays_black():
+    dim = np.full((4, 4), 2_000, np.uint16)
+    assert open_picture(encoded(Image.fromarray(dim)), "a").getpixel((0, 0)) == (8, 8, 8)
+
+
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_a_float_image_of_one_value(value):
+    flat = Image.fromarray(np.full((4, 4), value, np.float32))
+    expected = 255 if value else 0
+    assert open_picture(encoded(flat, "TIFF"), "a").getpixel((0, 0)) == (expected,) * 3
+
+
+def test_nan_is_named():
+    holes = Image.fromarray(np.full((4, 4), np.nan, np.float32))
+    with pytest.raises(UserError, match=r"a\.tif .*NaN"):
+        open_picture(encoded(holes, "TIFF"), "a.tif")
+
+
+def clear_palette():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    return encoded(image, transparency=0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        clear_palette,
+        lambda: encoded(Image.fromarray(np.array([[7, 65_535]], np.uint16)), transparency=7),
+        lambda: encoded(Image.fromarray(np.array([[7, 9]], np.uint8)), transparency=7),
+        lambda: encoded(Image.fromarray(np.array([[[9, 0], [9, 255]]], np.uint8), "LA")),
+        lambda: encoded(
+            Image.fromarray(np.array([[[9, 9, 9, 0], [9, 9, 9, 255]]], np.uint8)), "WEBP", lossless=True
+        ),
+    ],
+    ids=["P", "I;16", "L", "LA", "RGBA"],
+)
+def test_what_is_transparent_is_white_in_every_mode(data):
+    assert open_picture(data(), "a").getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_all_eight_orientations(kind, turn):
+    corner = Image.new("RGB", (64, 32), "white")
+    corner.paste((0, 0, 0), (0, 0, 16, 16))  # black where the camera's top left was
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    found = open_picture(encoded(corner, kind, exif=exif), "a")
+    assert found.size == ((32, 64) if turn > 4 else (64, 32))
+    where = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "tl", 6: "tr", 7: "br", 8: "bl"}[turn]
+    x = 4 if where[1] == "l" else found.width - 5
+    y = 4 if where[0] == "t" else found.height - 5
+    assert max(found.getpixel((x, y))) < 60
+    assert min(found.getpixel((found.width - 1 - x, found.height - 1 - y))) > 200
+
+
+def test_damaged_exif_beside_whole_pixels():
+    data = encoded(picture(0), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert open_picture(data, "a").size == (48, 36)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+def test_of_several_frames_the_first(kind):
+    red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    found = open_picture(encoded(red, kind, save_all=True, append_images=[blue]), "a").getpixel((9, 9))
+    assert found[0] > 240 and found[2] < 15
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pip install pillow-heif"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", "pip install pillow-heif"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video"),
+        (b"\xff\x0a" + b"x" * 20, "JPEG XL"),
+        (b"%PDF-1.7", "PDF"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"PK\3\4", "ZIP"),
+        (b'<?xml version="1.0"?><svg xmlns="x"/>', "SVG"),
+        (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\0" * 900, "zeros only"),
+        (b"", r"empty \(0 bytes\)"),
+        (b"words", "no image of a format"),
+    ],
+)
+def test_what_it_is_in_place_of_an_image(data, words):
+    pictures.formats.cache_clear()
+    with pytest.raises(UserError, match=rf"The picture dog\.jpg .*cannot be read: .*{words}"):
+        open_picture(data, "dog.jpg")
+
+
+def test_heic_is_read_where_its_package_is(monkeypatch):
+    import sys
+    from types import SimpleNamespace
+
+    from PIL import ImageFile
+
+    class Heif(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self._mode, self._size = "RGB", (1, 1)
+            self.tile = [("raw", (0, 0, 1, 1), 24, "RGB")]
+
+    def register():
+        Image.register_open("HEIF", Heif, lambda head: head[4:12] == b"ftypheic")
+
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\1\2\3"
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    pictures.formats.cache_clear()
+    try:
+        assert open_picture(data, "a.heic").getpixel((0, 0)) == (1, 2, 3)
+    finally:
+        pictures.formats.cache_clear()
+
+
+def test_a_thread_of_pixels_is_refused():
+    assert open_picture(encoded(Image.new("L", (MAX_RATIO, 1))), "a").size == (MAX_RATIO, 1)
+    with pytest.raises(UserError, match=rf"line\.png has 1 x {MAX_RATIO + 1} pixels"):
+        open_picture(encoded(Image.new("L", (1, MAX_RATIO + 1))), "line.png")
+
+
+def test_a_name_that_is_no_text_is_shown_escaped():
+    with pytest.raises(UserError, match=r"caf\\xe9\.jpg") as error:
+        open_picture(b"", b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))
+    str(error.value).encode("utf-8")
 
 
 def bomb(width=60_000, height=60_000):

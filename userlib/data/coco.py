@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from userlib.data.parquet import SPLIT_NAMES, check_counts
+from userlib.data.parquet import check_counts
 from userlib.data.pictures import PictureFiles
 from userlib.data.scan import inside
-from userlib.data.splits import RetrievalData, Split
+from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
@@ -85,7 +85,7 @@ def _row(image: dict[str, Any], where: str, pictures: Path, source: Path) -> tup
             f"{where} ({name}) has {len(captions)} captions; five are needed. Fetch the annotations again."
         )
     path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), source)
-    return SPLIT_NAMES.get(split, split), (name, path, captions[:CAPTIONS_EACH], ids[:CAPTIONS_EACH])
+    return split_name(split), (name, path, captions[:CAPTIONS_EACH], ids[:CAPTIONS_EACH])
 
 
 def _check_present(pictures: Path, paths: list[Path]) -> None:

@@ -17,11 +17,10 @@ import numpy as np
 from PIL import Image
 
 from userlib.data.pictures import open_picture
-from userlib.data.splits import RetrievalData, Split
+from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
 from userlib.files import sha256_bytes, sha256_known
 
-SPLIT_NAMES = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "restval": "train"}
 TEXT_COLUMNS = ("split", "filename", "img_id", "sentids")
 
 
@@ -187,8 +186,7 @@ def _row(
             f"{where} has {len(captions)} captions; this data set has {each} for each picture. The file is "
             "not the published one: fetch it again."
         )
-    split = cell.get("split") or file_split
-    split = SPLIT_NAMES.get(split, split)
+    split = split_name(cell.get("split") or file_split)
     if "sentids" in cell and split not in ("train", "val", "test"):
         raise UserError(
             f"{where} is of the split {split!r}; the splits of this schema are train, val, test. Correct the "

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from userlib.data.parquet import SPLIT_NAMES, load_parquet
+from userlib.data.parquet import load_parquet
 from userlib.data.pictures import SUFFIXES, PictureFiles
 from userlib.data.scan import inside
-from userlib.data.splits import RetrievalData, Split
+from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes, sha256_known, write_folder_beside
 
@@ -48,7 +48,7 @@ def load_photos(folder: Path) -> RetrievalData:
             )
         said[file].append(caption)
         if split:
-            split_of[file] = SPLIT_NAMES.get(split, split)
+            split_of[file] = split_name(split)
     splits = {}
     for split in dict.fromkeys(split_of.values()):
         own = [name for name in names if split_of[name] == split]

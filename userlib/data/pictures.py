@@ -1,56 +1,182 @@
-"""Opening a picture from bytes: RGB, upright, and of a bearable size.
+"""Opening an image from bytes: RGB with 8 bits a channel, upright, and of a bearable size.
 
-Raises `UserError` naming the picture where the bytes are no picture, are cut short, or would unpack to too
-many pixels.
+Raises `UserError` naming the image where the bytes are no image, are cut short, or would unpack to too many
+pixels. Every reader of image bytes comes through `open_picture`, so that all see the same pixels.
 """
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image
 
 from userlib.errors import UserError
+from userlib.files import shown
 
 MAX_PIXELS = 89_478_485  # Pillow's own warning level; here it is an error
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "MPO",
-)  # nothing that starts another program, as EPS would
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+MAX_RATIO = 250  # long to short side: networks scale the short one up, and the long one with it
+# Nothing that starts another program, as EPS would. JPEG also opens MPO, the format of stereo and phone cameras.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .gif .bmp .dib .tif .tiff .jp2 .j2k .j2c .jpf .jpx .jpc "
+    ".ppm .pgm .pbm .pnm .pfm".split()
+)
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+HEIF = "HEIC needs one more package: `pip install pillow-heif`, or save it as JPEG"
+AVIF = "AVIF needs Pillow 11.3 or newer: `pip install --upgrade pillow`, or save it as JPEG"
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """The formats that are read on this machine: HEIC where pillow-heif is installed, AVIF where Pillow has it."""
+    Image.init()
+    with suppress(Exception):  # absent, or a build for another machine: HEIC is then refused by name
+        import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in (*FORMATS, "HEIF") if name in Image.OPEN)
 
 
 def open_picture(data: bytes, name: str) -> Image.Image:
-    """The picture in `data` as RGB, turned as its EXIF orientation says, transparency on white. `name` is for
-    the error.
+    """The image in `data` as RGB, turned as its EXIF orientation says, transparency on white; of an animation
+    the first frame. `name` is for the error.
     """
+    name = shown(name)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(data), formats=formats()) as picture:
             pixels = picture.width * picture.height
             if pixels > MAX_PIXELS:
                 raise UserError(
                     f"The picture {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} "
                     "allowed. Scale it down or remove it."
                 )
-            upright = ImageOps.exif_transpose(picture)
-            if upright.has_transparency_data:
-                layered = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-            return upright.convert("RGB")
+            if max(picture.size) > MAX_RATIO * min(picture.size):
+                raise UserError(
+                    f"The picture {name} has {picture.width} x {picture.height} pixels; its long side may be "
+                    f"{MAX_RATIO} times the short one at most. Crop it or remove it."
+                )
+            found = to_rgb(picture)
+            turn = TURNS.get(_orientation(picture))
+            return found if turn is None else found.transpose(turn)
     except UserError:
         raise
     except (
         Exception
     ) as error:  # Pillow raises a dozen kinds on damaged files; all mean the same to the reader
         raise UserError(
-            f"The picture {name} ({len(data):,} bytes) cannot be read: {error}. Replace it by a whole JPEG, "
-            "PNG or WebP, or remove it together with its captions."
+            f"The picture {name} ({len(data):,} bytes) cannot be read: {_reason(data, error)}. Replace it by a "
+            "whole JPEG, PNG or WebP, or remove it together with its captions."
         ) from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """An image of any pixel mode as RGB with 8 bits a channel; what is transparent becomes white."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _deep(picture)
+    if picture.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        found = ImageCms.profileToProfile(picture, lab, rgb, outputMode="RGB")
+        assert found is not None  # None is for inPlace alone
+        return found
+    if picture.has_transparency_data:
+        if picture.mode == "La":
+            picture = picture.convert("LA")
+        layered = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    return picture.convert("RGB")
+
+
+def _deep(picture: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bits, which Pillow's own conversion cuts off at 255.
+
+    16 bits have the range of 16 bits. For 32 bits and floats no file says the range: they have the smallest of
+    0 to 1 (floats), 0 to 255 and 0 to 65,535 that holds all values, else the range of their own values.
+    """
+    values = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds NaN or infinite pixel values; write numbers in their place")
+    low, high = 0.0, 65_535.0
+    tags = getattr(picture, "tag_v2", {})
+    bits = tags.get(258, (16,))  # TIFF's BitsPerSample
+    if picture.mode.startswith("I;16") and bits[0] < 16:
+        high = 2.0 ** bits[0] - 1
+    elif not picture.mode.startswith("I;16") and picture.format not in ("PNG", "PPM", "JPEG2000"):
+        tops = (1.0, 255.0, high) if picture.mode == "F" else (255.0, high)
+        fits = [top for top in tops if values.min() >= 0 and values.max() <= top]
+        low, high = (0.0, fits[0]) if fits else (float(values.min()), float(values.max()))
+    elif picture.mode == "F":
+        high = max(1.0, float(values.max()))  # PFM
+    grey = np.clip((values - low) / max(high - low, 1e-30) * 255, 0, 255)
+    if tags.get(262) == 0:  # TIFF's PhotometricInterpretation: white is zero
+        grey = 255 - grey
+    if isinstance(clear := picture.info.get("transparency"), int):
+        grey[values == clear] = 255
+    return Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's orientation of a loaded image; 1 (upright) where it has none, or one that cannot be read."""
+    try:
+        found = picture.getexif().get(0x0112, 1)
+    except Exception:  # damaged EXIF beside whole pixels
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    """Why the bytes are no image, in words."""
+    from PIL import UnidentifiedImageError
+
+    if not data:
+        return "it is empty (0 bytes)"
+    if not isinstance(error, (UnidentifiedImageError, SyntaxError)):
+        return str(error) or type(error).__name__
+    return named(data[:512]) or f"it is no image of a format that is read here ({', '.join(formats())})"
+
+
+SIGNS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\x0a", "it is JPEG XL, which is not read"),
+    (b"\0\0\0\x0cJXL ", "it is JPEG XL, which is not read"),
+    (b"%PDF", "it is a PDF document"),
+    (b"%!PS", "it is PostScript, which is not read"),
+    (b"8BPS", "it is a Photoshop document"),
+    (b"PK\x03\x04", "it is a ZIP archive"),
+    (b"\x1f\x8b", "it is a gzip archive"),
+    (b"version https://git-lfs", "it is a Git LFS pointer in place of the image; run `git lfs pull`"),
+)
+
+
+def named(head: bytes) -> str:
+    """What a file is that begins with `head` and is no image read here; "" where that is not known."""
+    for sign, what in SIGNS:
+        if head.startswith(sign):
+            return what
+    if head[4:8] == b"ftyp":
+        brands = head[8 : max(12, int.from_bytes(head[:4], "big"))]
+        if any(brand in brands for brand in (b"avif", b"avis")):
+            return "its AVIF data are damaged" if "AVIF" in formats() else AVIF
+        if any(brand in brands for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")):
+            return "its HEIC data are damaged" if "HEIF" in formats() else HEIF
+        return "it is a video"
+    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if b"<svg" in text:
+        return "it is SVG, a drawing without pixels"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, such as a failed download leaves"
+    return "it holds zeros only" if not head.strip(b"\0") else ""
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -59,7 +185,7 @@ def read_picture(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"The picture {path} cannot be opened: {error.strerror}. Put it back, or remove its captions."
+            f"The picture {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove its captions."
         ) from error
     return open_picture(data, str(path))
 

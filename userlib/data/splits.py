@@ -14,6 +14,23 @@ from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
 LONGEST = 10_000  # characters of a caption or query: every other one of its batch is padded to its length
+SPLIT_NAMES = {
+    "training": "train",
+    "restval": "train",
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "development": "val",
+    "testing": "test",
+}
+
+
+def split_name(text: str) -> str:
+    """The name of a split as it is known here: without blanks around it, in lower case, train, val or test for
+    their synonyms.
+    """
+    name = text.strip().lower()
+    return SPLIT_NAMES.get(name, name)
 
 
 class Pictures(Protocol):

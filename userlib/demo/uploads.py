@@ -1,9 +1,7 @@
-"""A picture that somebody brings: how large it may be, and what is done with depths that screens do not have."""
+"""A picture that somebody brings: how large it may be."""
 
-import io
 import re
 
-import numpy as np
 from PIL import Image
 
 from userlib.data.pictures import open_picture
@@ -26,10 +24,5 @@ def open_upload(data: bytes, name: str) -> Image.Image:
             "Scale the picture down."
         )
     picture = open_picture(data, called)
-    with Image.open(io.BytesIO(data)) as raw:
-        if raw.mode.startswith("I"):  # 16 bits a pixel, which a plain conversion cuts off at 255
-            raw.seek(0)
-            deep = np.asarray(raw).astype(np.float64)
-            picture = Image.fromarray((deep / max(deep.max(), 1.0) * 255).astype(np.uint8)).convert("RGB")
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return picture
