@@ -1,10 +1,12 @@
 """Faults planted in notebooks: what `pytest --nbmake notebooks` must not let through, and what it must."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -130,7 +132,69 @@ def test_a_planted_fault_is_caught(said, name, word):
     assert word in said[name]
 
 
-def test_a_slow_notebook_is_caught(tmp_path):
-    slow = {"slow": "import time\ntime.sleep(0.3)"}
-    said = run_notebooks(tmp_path, slow, USERLIB_NOTEBOOK_BUDGET="0.2")
-    assert "the budget is 0 s" in said["slow"]
+NO_TIMES = pytest.mark.skipif(os.name == "nt", reason="Windows keeps no times of ended processes")
+
+
+@NO_TIMES
+def test_a_kernel_s_processor_time_is_counted(tmp_path):
+    said = run_notebooks(tmp_path, {"slow": "pass"}, USERLIB_NOTEBOOK_BUDGET="0.1")  # to start takes longer
+    assert "s of processor time; the budget is 0.1 s" in said["slow"]
+
+
+@NO_TIMES
+@pytest.mark.parametrize(
+    "code, caught",
+    [("import time\nwhile time.process_time() < 1: pass", True), ("import time; time.sleep(1)", False)],
+)
+def test_work_counts_and_waiting_for_other_programs_does_not(monkeypatch, code, caught):
+    guard = load_guard()
+    monkeypatch.setenv("USERLIB_NOTEBOOK_BUDGET", "0.9")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("USERLIB_PROFILE", "fast")
+
+    def execute(self):
+        subprocess.run([sys.executable, "-S", "-c", code], check=True)
+        return SimpleNamespace(nb=nbformat.v4.new_notebook(), error=None)
+
+    error = guard.guarded(execute)(None).error
+    assert (error is not None) == caught
+    assert not caught or "the budget is 0.9 s" in error.trace
+
+
+@pytest.mark.parametrize(
+    "profile, threads, named, budget",
+    [
+        ("fast", 1, None, 400),
+        ("fast", 2, None, 800),
+        ("full", 1, None, float("inf")),
+        ("full", 2, "0.5", 0.5),
+    ],
+)
+def test_the_budget_is_a_thread_s(monkeypatch, profile, threads, named, budget):
+    guard = load_guard()
+    monkeypatch.setenv("USERLIB_PROFILE", profile)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    monkeypatch.delenv("USERLIB_NOTEBOOK_BUDGET", raising=False)
+    if named:
+        monkeypatch.setenv("USERLIB_NOTEBOOK_BUDGET", named)
+    assert guard.budget_s() == budget
+
+
+def load_guard():
+    spec = importlib.util.spec_from_file_location("guard", NOTEBOOKS / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_a_notebook_says_on_stderr_is_a_fault_and_a_line_of_progress_is_none(monkeypatch, tmp_path):
+    guard = load_guard()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("USERLIB_PROFILE", "fast")
+    log = tmp_path / "network.txt"
+    log.touch()
+    bar = nbformat.v4.new_output("display_data", data={"text/html": "<code>waiting, 3 s</code>"})
+    red = nbformat.v4.new_output("stream", name="stderr", text="waiting for another process\n")
+    for outputs, found in (([bar], []), ([bar, red], ["stderr: waiting for another process"])):
+        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
+        assert guard.complaints(nb, log, 1.0) == found
