@@ -201,8 +201,10 @@ def environment() -> Path:
     quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
     install = [str(python), "-I", "-m", "pip", "install", *quiet, "-e", ".[ann,app,dev]"]
     if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
+        proxy = "".join(f"{name} names a SOCKS proxy. " for name in socks()[:1])
+        proxy += remedy_for("Missing dependencies for SOCKS") if proxy else ""
         raise CourseError(
-            f"pip could not install the packages; its own message stands above. {socks()}Usual reasons: no network, a "
+            f"pip could not install the packages; its own message stands above. {proxy}Usual reasons: no network, a "
             "full disk (10 GB are enough), or a Python so new that a package has no build for it yet (then "
             "take the Python before it). Start course.py again to carry on."
         )
@@ -226,13 +228,11 @@ def check_pip(python: Path) -> None:
         )
 
 
-def socks() -> str:
-    """A sentence about a SOCKS proxy, which pip cannot use by itself; "" where none is set."""
+def socks() -> list[str]:
+    """The variables that name a SOCKS proxy, which pip and JupyterLab cannot use by themselves."""
     names = [f"{kind}_proxy" for kind in ("all", "https", "http")]
-    for name in [*names, *map(str.upper, names)]:
-        if os.environ.get(name, "").lower().startswith("socks"):
-            return f"{name} names a SOCKS proxy. {remedy_for('Missing dependencies for SOCKS')}"
-    return ""
+    named = [name for name in os.environ if name.lower() in names]
+    return sorted(name for name in named if os.environ[name].lower().startswith("socks"))
 
 
 # --- the tests -------------------------------------------------------------------------------------------
@@ -456,6 +456,12 @@ def serve(command: list[str], port: int, page: str, closed: str, browser: bool) 
     settings = os.pathsep.join(filter(None, [SETTINGS, os.environ.get("JUPYTER_CONFIG_PATH")]))
     environment = {**os.environ, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
     environment.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # its own kernel, no other of that name
+    if socks() and not works(command[0], "-c", "import socksio"):
+        say(
+            f"{', '.join(socks())} names a SOCKS proxy. It is left out, because without the package socksio JupyterLab "
+            f'does not start with it: "{command[0]}" -m pip install "httpx[socks]"'
+        )
+        environment = {name: value for name, value in environment.items() if name not in socks()}
     say("Starting the server ...")
     process = subprocess.Popen([*command, *browse], cwd=ROOT, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -263,6 +263,16 @@ def test_a_failed_installation_names_a_socks_proxy(course, pip, tmp_path, monkey
         course.environment()
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_server_starts_without_a_proxy_that_would_stop_it(course, server, monkeypatch, installed):
+    monkeypatch.setattr(course, "works", lambda *command: installed)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9050")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:80")
+    assert course.open_course(Path("python"), False) == 0
+    assert ("ALL_PROXY" in server.log[0].env) == installed
+    assert server.log[0].env["https_proxy"] == "http://127.0.0.1:80"
+
+
 def test_a_stamp_that_was_cut_short_is_no_stamp(course, pip, tmp_path, monkeypatch):
     folder = bare_environment(tmp_path / "mine")
     monkeypatch.setenv("VIRTUAL_ENV", str(folder))

@@ -1,7 +1,9 @@
 """The doctor: a sound machine passes, faults come with remedies, nothing damaged on disk goes unseen."""
 
+import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +112,7 @@ def test_a_full_disk_and_little_memory_are_named(monkeypatch, cache):
         free = total = available = 2**20
 
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage)
-    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: Usage)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Usage)
     assert doctor.check_cache().state == "fail"
     assert doctor.check_memory().state == "fail"
 
@@ -228,3 +230,162 @@ def test_verify_sees_runs_and_results_of_this_library(tmp_path):
             assert fail.state == "fail" and word in fail.remedy, (name, at)
             assert Path(name).name in f"{fail.name} {fail.found}"
             (tmp_path / name).write_bytes(content)
+
+
+CHECKS = [name for name in vars(doctor) if name.startswith("check_") and name not in ("check_stored",)]
+
+
+def failing(name: str, error: Exception):
+    def fail():
+        raise error
+
+    fail.__name__ = name
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (RuntimeError("first\nsecond"), "RuntimeError: first"),
+        (OSError(5, "Input/output error"), "OSError: [Errno 5] Input/output error"),
+        (KeyError(), "KeyError: no reason was given"),
+        (ModuleNotFoundError("x", name="psutil"), "the package psutil is missing"),
+    ],
+)
+def test_a_check_that_cannot_look_stops_no_other(monkeypatch, capsys, error, words):
+    for name in CHECKS:
+        monkeypatch.setattr(doctor, name, failing(name, error))
+    assert doctor.main(verify=True, json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("[fail]")]
+    assert sorted(told) == sorted(f"[fail] {name[6:]}: could not look: {words}" for name in CHECKS)
+    assert lines[-1] == f"0 ok, 0 skipped, {len(CHECKS)} failed"
+    assert sum("pip install -e ." in line for line in lines) == len(CHECKS)
+
+
+@pytest.mark.parametrize("missing", ["psutil", "packaging", "torch"])
+def test_a_package_that_the_doctor_uses_may_be_missing(monkeypatch, cache, missing):
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    found = [check for check in doctor.all_checks() if "could not look" in check.found]
+    names = {"psutil": ["memory"], "packaging": ["packages"], "torch": ["torch", "machine"]}
+    assert [check.name for check in found] == names[missing]
+    assert all(missing in check.found and "pip install -e ." in check.remedy for check in found)
+
+
+def test_the_doctor_is_reached_without_any_other_package():
+    """Whatever is broken, the command must start: it imports nothing beyond the standard library and ours."""
+    import ast
+
+    seen, todo = set(), ["userlib.__main__", "userlib.doctor"]
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        path = ROOT / name.replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                module = str(node.module)
+                inner = [f"{module}.{alias.name}" for alias in node.names]
+                names = [
+                    module,
+                    *(n for n in inner if (ROOT / n.replace(".", "/")).with_suffix(".py").is_file()),
+                ]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for other in names:
+                top = other.partition(".")[0]
+                assert top == "userlib" or top in sys.stdlib_module_names, f"{name} imports {other}"
+                parts = other.split(".")
+                parents = [".".join(parts[: i + 1]) for i in range(len(parts))] if top == "userlib" else []
+                todo += [one for one in parents if one not in seen and one not in todo]
+
+
+def test_no_home_is_told_with_its_remedy(monkeypatch, capsys):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("USERLIB_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    check = doctor.check_cache()
+    assert check.state == "fail" and "no home folder" in check.found
+    assert "set USERLIB_CACHE" in check.remedy
+    (line,) = doctor.alone(doctor.check_all_stored)
+    assert line.state == "fail" and "Set USERLIB_CACHE" in line.found
+
+
+def test_a_disk_that_is_full_is_not_called_read_only(monkeypatch, cache):
+    def full(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(doctor.tempfile, "NamedTemporaryFile", full)
+    check = doctor.check_cache()
+    assert "No space left" in check.found and check.remedy.startswith("free 2 GB")
+
+
+def plain(monkeypatch):
+    """Surroundings that change nothing."""
+    for name in (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "ALL_PROXY",
+        "all_proxy",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "http_proxy",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor, "ROOT", Path("/clone"))
+    monkeypatch.setattr("userlib.data.network.importlib.util.find_spec", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("PYTHONPATH", "/opt/ros"),
+        ("PYTHONHOME", "/usr"),
+        ("ALL_PROXY", "socks5://x:1"),
+        ("https_proxy", "SOCKS4://x"),
+    ],
+)
+def test_what_changes_what_runs_is_told_and_nothing_else(monkeypatch, name, value):
+    plain(monkeypatch)
+    assert list(doctor.check_surroundings()) == []
+    monkeypatch.setenv("http_proxy", "http://proxy:80")
+    monkeypatch.setenv(name, value)
+    check = only(doctor.check_surroundings())
+    assert (check.name, check.state) == (name, "skip") and check.remedy
+
+
+@pytest.mark.parametrize("folder", ["/home/Übung", "/it's", '/say "x"', f"/a{os.pathsep}b"])
+def test_a_path_that_tools_stumble_over_is_told(monkeypatch, folder):
+    plain(monkeypatch)
+    monkeypatch.setattr(doctor, "ROOT", Path(folder))
+    assert only(doctor.check_surroundings()).name == "path"
+
+
+def test_no_place_for_temporary_files_is_told(monkeypatch):
+    plain(monkeypatch)
+
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", nowhere)
+    check = only(doctor.check_surroundings())
+    assert (
+        check.state == "fail" and "No usable temporary directory" in check.found and "TMPDIR" in check.remedy
+    )
+
+
+def test_a_terminal_without_the_letters_of_a_caption_gets_the_rest(monkeypatch):
+    import io
+
+    from userlib.__main__ import main
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(doctor, "all_checks", lambda verify: iter([doctor.Check("cache", "ok", "/tmp/数")]))
+    assert main(["doctor"]) == 0
+    sys.stdout.flush()
+    assert raw.getvalue().startswith(b"[ok]   cache: /tmp/\\u6570\n")

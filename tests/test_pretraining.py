@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bits_of_a_whole_one(cache, tmp_p
     make, config = TINY[name]
     words = [sys.executable, "-c", KILLED, name, repr(config), str(tmp_path / "killed")]
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    died = subprocess.run(words, env=env, capture_output=True, text=True, timeout=240)
+    died = subprocess.run(words, env=env, capture_output=True, text=True, timeout=900)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (tmp_path / "killed").exists()
     (state,) = (cache / "pretraining").glob("*-mini-*/step-*")

@@ -234,7 +234,7 @@ def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
 
 def test_hnsw_without_faiss_names_the_remedy(index, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match=r"pip install userlib\[ann\]"):
+    with pytest.raises(UserError, match=r'pip install -e "\.\[ann\]"'):
         index.approximate(["red"])
 
 

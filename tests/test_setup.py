@@ -119,13 +119,10 @@ def test_ci_is_strict_bash_that_parses_and_can_be_run():
 
 
 def test_the_package_imports_quickly():
-    """At most .3 s beyond torch: the heavy libraries are imported where they are used."""
-    code = "import time, torch; t = time.perf_counter(); import userlib; print(time.perf_counter() - t)"
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-        for _ in range(2)
-    ]
-    assert min(seconds) < 0.3
+    """At most 0.3 s of processor time beyond torch: the heavy libraries are imported where they are used."""
+    code = "import time, torch; t = time.process_time(); import userlib; print(time.process_time() - t)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 0.3
 
 
 def test_files_name_no_machine_and_no_package_host():

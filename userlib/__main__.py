@@ -3,6 +3,7 @@ pretrain-clip.
 """
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -213,6 +214,9 @@ def config_of(arguments: argparse.Namespace) -> Config:
 def main(words: list[str] | None = None) -> int:
     """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):  # a caption may hold letters that the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(words)
     try:
         if arguments.command == "doctor":

@@ -13,17 +13,16 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-import psutil
-from packaging.requirements import Requirement
-
 from userlib import verify as stored
-from userlib.files import cache_dir
+from userlib.data.network import unusable_proxies
+from userlib.errors import UserError
+from userlib.files import FULL, cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
@@ -90,6 +89,8 @@ def check_machine() -> Check:
 
 def check_memory() -> Check:
     """Memory that is free now; a training on the embedded world wants about 2 GB."""
+    import psutil
+
     memory = psutil.virtual_memory()
     found = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f}"
     if memory.available < 2 * GIB:
@@ -99,7 +100,10 @@ def check_memory() -> Check:
 
 def check_cache() -> Check:
     """The cache folder can be written, and its disk has room."""
-    folder = cache_dir()
+    try:
+        folder = cache_dir()
+    except UserError as error:
+        return Check("cache", "fail", str(error), "set USERLIB_CACHE to a folder that can be written")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder) as stream:
@@ -108,6 +112,8 @@ def check_cache() -> Check:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         remedy = "make it writable, or set USERLIB_CACHE to a folder that is"
+        if error.errno in FULL:
+            remedy = "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk"
         return Check("cache", "fail", f"{folder} cannot be written ({error.strerror})", remedy)
     found = f"{folder}, {free / GIB:.1f} GB free"
     if free < 2 * GIB:
@@ -126,8 +132,30 @@ def check_torch() -> Check:
     return Check("torch", "ok", f"{torch.__version__}, CUDA {torch.version.cuda or 'not built in'}, {device}")
 
 
+def check_surroundings() -> Iterator[Check]:
+    """What in the environment of this process changes what runs: nothing is said where nothing does."""
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        if os.environ.get(name):
+            remedy = f"unset {name} where an import goes wrong: what lies there comes before the installed packages"
+            yield Check(name, "skip", f"is set to {os.environ[name]}", remedy)
+    for name in unusable_proxies():
+        remedy = "pip install 'httpx[socks]', or name an HTTP proxy; without either nothing is downloaded"
+        yield Check(name, "skip", "names a SOCKS proxy, and the package socksio is missing", remedy)
+    try:
+        with tempfile.TemporaryFile() as stream:
+            stream.write(b"doctor")
+    except OSError as error:
+        remedy = "set TMPDIR to a folder that can be written, on a disk that is not full"
+        yield Check("temporary files", "fail", error.strerror or str(error), remedy)
+    if not str(ROOT).isascii() or any(letter in str(ROOT) for letter in "'\"" + os.pathsep):
+        remedy = "move the clone into a folder of plain letters if a tool cannot find its files"
+        yield Check("path", "skip", f"{str(ROOT)!r} holds letters that some tools do not take", remedy)
+
+
 def check_packages() -> Iterator[Check]:
     """Every declared package against its declared bounds; the ones that fail on lines of their own."""
+    from packaging.requirements import Requirement
+
     pyproject = ROOT / "pyproject.toml"
     if not pyproject.exists():
         remedy = "clone the repository and install it in place: pip install -e ."
@@ -219,19 +247,42 @@ def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
         )
 
 
+def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:
+    """What a check finds; one that cannot even look says why, and the others still look."""
+    name = check.__name__.removeprefix("check_")
+    try:
+        found = check()
+        yield from [found] if isinstance(found, Check) else found
+    except ModuleNotFoundError as error:
+        remedy = "install the packages again: python course.py, or pip install -e ."
+        yield Check(name, "fail", f"could not look: the package {error.name} is missing", remedy)
+    except Exception as error:
+        said = (str(error).strip() or "no reason was given").splitlines()[0]
+        remedy = "install the packages again (pip install -e .); if it stays, report it with this line"
+        yield Check(name, "fail", f"could not look: {type(error).__name__}: {said}", remedy)
+
+
+def check_all_stored() -> Iterator[Check]:
+    """The cache, the runs of this folder and the assets."""
+    return check_stored((cache_dir(), Path("runs"), ROOT / "assets"))
+
+
 def all_checks(verify: bool = False) -> Iterator[Check]:
     """Every check in turn, so that the slow ones do not hold the others back."""
-    yield check_python()
-    yield check_memory()
-    yield check_cache()
-    yield from check_packages()
-    yield check_torch()
-    yield check_machine()
-    yield check_assets()
-    yield check_browser()
-    yield check_photos()
-    if verify:
-        yield from check_stored((cache_dir(), Path("runs"), ROOT / "assets"))
+    checks: list[Callable[[], Check | Iterator[Check]]] = [
+        check_python,
+        check_surroundings,
+        check_memory,
+        check_cache,
+        check_packages,
+        check_torch,
+        check_machine,
+        check_assets,
+        check_browser,
+        check_photos,
+    ]
+    for check in checks + [check_all_stored] * verify:
+        yield from alone(check)
 
 
 def main(verify: bool, json: bool) -> int:

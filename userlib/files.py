@@ -26,9 +26,16 @@ FORMAT = 2  # of sealed files; 1 had no seal
 
 
 def cache_dir() -> Path:
-    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib."""
+    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib. UserError where nobody
+    says what the home is.
+    """
     named = os.environ.get("USERLIB_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "userlib"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "userlib"
+    except RuntimeError as error:
+        raise UserError(
+            f"There is no home folder for the cache ({error}). Set USERLIB_CACHE to a folder that can be written."
+        ) from error
 
 
 @contextmanager

@@ -232,7 +232,7 @@ def test_waiting_ticks_until_the_work_is_done(monkeypatch, lines):
     monkeypatch.setattr(running, "TICK_S", 0.01)
     with running.waiting("counting"):
         began = time.monotonic()
-        while len(lines[0][1]) < 3 and time.monotonic() - began < 10:
+        while len(lines[0][1]) < 3 and time.monotonic() - began < 300:
             time.sleep(0.01)
     (total, steps), ticks = lines[0], len(lines[0][1])
     assert (total, steps[:3], steps[-1]) == (1, [0, 0, 0], 1)
@@ -287,14 +287,14 @@ def test_a_child_is_killed_after_its_checkpoint(monkeypatch, tmp_path, lines):
         monkeypatch,
         tmp_path,
         "import os, time\nos.rename('later/step-00000009', 'run/step-00000009')\n"
-        "os.replace('later/run.json', 'run/run.json')\ntime.sleep(60)",
+        "os.replace('later/run.json', 'run/run.json')\ntime.sleep(900)",
     )
     began = time.monotonic()
     said = running.killed(preset("scenes"), folder, after=9, grace_s=0.1)
     assert said == "killed, its last checkpoint is of step 9"
     (total, steps), *others = lines
     assert (total, steps[0], sum(steps), others) == (9, 5, 9, [])
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 600  # it would sleep longer
 
 
 def test_a_child_that_ends_by_itself_says_why(monkeypatch, tmp_path):

@@ -1,5 +1,7 @@
 """The map: neighbours lie together, it is the same again, and it is found in the cache."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -53,3 +55,13 @@ def test_a_sheet_has_its_pictures_in_rows(gallery):
     whole = Image.open(io.BytesIO(sheet([gallery.pictures[0], None, gallery.pictures[2]], 2)))
     assert whole.size == (2 * TILE, 2 * TILE)
     assert np.abs(np.asarray(whole, float)[: TILE - 2, TILE + 2 :].mean() - 160) < 3
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_numba_has_a_place_for_what_it_compiles(monkeypatch, cache, writable):
+    """Packages of the system are read-only, and without any such place umap cannot be imported."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(space.os, "access", lambda path, mode: writable)
+    space.numba_cache()
+    named = os.environ.pop("NUMBA_CACHE_DIR", None)
+    assert named == (None if writable else str(cache / "numba"))

@@ -67,7 +67,7 @@ def work(rank: int, ranks: int, folder: str) -> None:
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=ranks,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=600),
     )
     model = make_model()
     found = train(model, DistributedDataParallel(model, broadcast_buffers=False), rank, ranks)

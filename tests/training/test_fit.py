@@ -56,7 +56,7 @@ def assert_same(one: Path, other: Path, *, last: bool = True) -> None:
 
 def child(name: str, at: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.reference.runs", name, str(at), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_resume_of_queue_and_momentum(prepared, whole, tmp_path):

@@ -30,7 +30,7 @@ def torchrun(module: str, arguments: list[str], folder: Path) -> subprocess.Comp
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)}
     command = [sys.executable, *launch, *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
 
 

@@ -2,6 +2,7 @@
 answer.
 """
 
+import importlib.util
 import os
 import socket
 import urllib.parse
@@ -41,6 +42,19 @@ def hub_answers(*, seconds: float = 5.0) -> bool:
         return False
 
 
+def unusable_proxies() -> dict[str, str]:
+    """The variables that name a SOCKS proxy, where the package for it is missing: with one of them the hub's library
+    fails before it looks into its cache.
+    """
+    if importlib.util.find_spec("socksio") is not None:
+        return {}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() in {"all_proxy", "https_proxy", "http_proxy"} and value.lower().startswith("socks")
+    }
+
+
 @contextmanager
 def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does
@@ -51,6 +65,9 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
 
     caught: tuple[type[Exception], ...] = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError)
     caught += (ConnectionError, *also)
+    named = unusable_proxies()
+    for name in named:
+        del os.environ[name]
     before, answers = constants.HF_HUB_OFFLINE, hub_answers()
     constants.HF_HUB_OFFLINE = before or not answers  # else a missing file costs five retries of 8 seconds
     try:
@@ -67,9 +84,12 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
                 f"Cannot fetch {what}: {hub_address()} answered {said!r}. Try again later, {own}"
             ) from error
         reason = "HF_HUB_OFFLINE is set" if before else f"{hub_address()} cannot be reached"
+        if named:
+            reason += f" ({', '.join(named)} names a SOCKS proxy, which takes: pip install 'httpx[socks]')"
         raise UserError(
             f"Cannot fetch {what}: {reason}, and the hub's cache on this machine does not hold it. Connect "
             f"to the network or name a mirror in HF_ENDPOINT (fetched once, it is kept), {own}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+        os.environ.update(named)

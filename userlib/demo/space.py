@@ -4,7 +4,9 @@ Source: McInnes, Healy and Melville, "UMAP", 2018. A map is made once for a set 
 cache. Distances across a map mean little; what lies together does.
 """
 
+import importlib.util
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def _umap(vectors: Array) -> Array:
     import warnings
 
     import torch
+
+    numba_cache()
     import umap
 
     threads = torch.get_num_threads()
@@ -41,6 +45,16 @@ def _umap(vectors: Array) -> Array:
         found = np.asarray(maker.fit_transform(vectors), np.float32)
     torch.set_num_threads(threads)  # numba asks OpenMP for all cores, and torch shares it
     return found
+
+
+def numba_cache() -> None:
+    """Numba keeps what it compiles beside its source, or in the home; where neither can be written umap cannot even be
+    imported. Then it is kept in our cache.
+    """
+    found = importlib.util.find_spec("umap")
+    places = list(found.submodule_search_locations or ()) if found else []
+    if places and not os.access(places[0], os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))
 
 
 def _axes(vectors: Array) -> Array:

@@ -106,6 +106,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise UserError(
-            "approximate search needs the package faiss; install it by: pip install userlib[ann]"
+            'approximate search needs the package faiss; install it by: pip install -e ".[ann]"'
         ) from error
     return faiss
