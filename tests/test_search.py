@@ -116,13 +116,13 @@ def test_captions_stay_with_their_pictures():
 
 def test_unreadable_pictures_are_listed_and_skipped(folder):
     (folder / "broken.jpg").write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match="1 of 6 pictures"):
+    with pytest.warns(UserWarning, match="1 of 6 images"):
         index = Index.build(folder, ColourEncoder(), progress=False)
     assert len(index) == 5
     assert "broken.jpg" in index.skipped[0]
     for file in folder.rglob("*.png"):
         file.write_bytes(b"")
-    with pytest.raises(UserError, match="none of the 6 pictures"):
+    with pytest.raises(UserError, match="none of the 6 images"):
         Index.build(folder, ColourEncoder(), progress=False)
 
 

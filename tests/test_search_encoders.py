@@ -95,13 +95,16 @@ def test_an_index_knows_the_model_that_made_it(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "warned"), [(0.0, True), (9.0, False)])
-def test_pictures_unlike_the_training_pictures_are_warned_of(checkpoint, limit, warned):
-    encoder = checkpoint_encoder(checkpoint(guide_mean=[0.0] * 12, guide_limit=limit))
-    encoder.encode_pictures(pictures())
-    assert (encoder.warning is not None) == warned
-    if encoder.warning is not None:
-        assert "only seen drawings, and 3 of 3 pictures" in encoder.warning
-        assert "open_clip" in encoder.warning
+def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(checkpoint, limit, warned):
+    encoder = checkpoint_encoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=limit))
+    vectors, distances = encoder.measured(pictures())
+    assert vectors.tolist() == encoder.encode_pictures(pictures()).tolist()
+    assert ((distances > 1) == warned).all()
+    said = encoder.warn(distances, drawn=False)
+    assert (said is not None) == warned
+    if said is not None:
+        assert "only seen images such as those of photos: 3 of 3 images here (100 %)" in said
+        assert "open_clip" in said
 
 
 def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):

@@ -126,10 +126,14 @@ def parser() -> argparse.ArgumentParser:
         "--data", help="a folder of pictures or a data set; default: the data that it was trained on"
     )
     search.add_argument("--split", help="which pictures of a data set (default: test, or the first there is)")
+    search.add_argument(
+        "--token-weights", metavar="FILE", help="where the weights of the checkpoint's tokens are now"
+    )
+    search.add_argument("--device", default="cpu", help="cpu | cuda | cuda:N | mps (default: cpu)")
     search.add_argument("--query", required=True, help="the sentence")
     search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
     search.add_argument(
-        "--index", metavar="DIR", help="where the index is kept: made if absent, read if there"
+        "--index", metavar="DIR", help="where the index is kept; it follows the images from run to run"
     )
 
     add_ablate(commands)

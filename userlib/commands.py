@@ -164,37 +164,10 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def search(arguments: argparse.Namespace, config: Config) -> int:
-    """Finds the pictures for a sentence."""
-    from userlib.data.sources import load_data
-    from userlib.search import Index, checkpoint_encoder, open_clip_encoder
+    """Finds the images for a query."""
+    from userlib.search.command import run
 
-    if bool(arguments.checkpoint) == bool(arguments.model):
-        raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
-    encoder = (
-        checkpoint_encoder(arguments.checkpoint)
-        if arguments.checkpoint
-        else open_clip_encoder(arguments.model)
-    )
-    index_folder = Path(arguments.index) if arguments.index else None
-    if index_folder is not None and index_folder.exists():
-        index = Index.load(index_folder, encoder)
-    else:
-        trained = load_model(arguments.checkpoint).config if arguments.checkpoint else config
-        data = load_data(arguments.data or trained.data.data)
-        usual = "test" if "test" in data.splits else next(iter(data.splits))
-        split = data.split(arguments.split or usual)
-        index = Index.build(split, encoder, progress=not arguments.json)
-        if index_folder is not None:
-            index.save(index_folder)
-    hits = index.search(arguments.query, arguments.top)
-    if arguments.json:
-        print(json.dumps([{"id": hit.id, "score": hit.score, "rank": hit.rank} for hit in hits]))
-        return 0
-    if index.warning:
-        print(index.warning)
-    for hit in hits:
-        print(f"{hit.rank:3d}  {hit.score:.3f}  {hit.id}")
-    return 0
+    return run(arguments, config)
 
 
 def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:

@@ -145,7 +145,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _text(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    """Half a character, which stands for a byte of a file name that is no UTF-8, becomes JSON's own escape of it."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str
 def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
     try:
         return path.read_bytes() == _text(_sealed(value))
-    except ValueError:  # NaN and half a character can be read and not written
+    except ValueError:  # NaN can be read and not written
         return False
 
 
@@ -224,11 +226,14 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A file name as text that can be printed and stored: bytes that are no UTF-8 become \\xNN."""
+    """A file name as text that can be printed and stored: bytes that are no UTF-8 become \\xNN, and line breaks and
+    the like their escapes.
+    """
     try:
-        return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a UTF-16 character, as Windows lets pass
-        return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+        text = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def sha256_bytes(*parts: bytes | str) -> str:

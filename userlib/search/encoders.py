@@ -1,10 +1,12 @@
-"""Encoders for search: sentences and photos into one space, by a trained USER model or by an open_clip model.
+"""Encoders for search: queries and photos into one space, by a trained USER model or by an open_clip model.
 
 An open_clip model has seen the web and is the one to recommend for photos; a checkpoint knows what it was
 trained on.
 """
 
-from collections.abc import Sequence
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,48 +21,100 @@ if TYPE_CHECKING:
     from userlib.data.extractors import Extractor
 
 Array = NDArray[np.float32]
+PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k."
 
 
 class Encoder(Protocol):
-    """What an index needs. Vectors are float32 and of unit length."""
+    """What an index needs. Vectors are float32 and of unit norm.
+
+    One that knows what it was trained on also has `measured(pictures) -> (vectors (n, E), distances (n,))`, where a
+    distance of 1 is the limit of the usual, and `warn(distances, drawn=...) -> str | None`, which says of an index
+    what that means.
+    """
 
     @property
     def warning(self) -> str | None:
-        """What a user of its results should know."""
+        """What a user of its results should know, whatever the images."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Array:
-        """n sentences -> (n, E)."""
+        """n captions or queries -> (n, E)."""
         ...
 
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
-        """n pictures -> (n, E)."""
+        """n images -> (n, E)."""
         ...
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a sentence that the encoder has never met."""
+        """The words of a query that the encoder has never met."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the vectors depend on, as JSON: an index opens only with an encoder that says the same."""
+        """What the vectors depend on, as JSON: an index opens only with an encoder that says the same. "name" is for
+        people and is not compared.
+        """
         ...
+
+
+def measured(encoder: Encoder, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+    """n images -> vectors (n, E), and distances (n,) from the training images, NaN from an encoder that knows none."""
+    if hasattr(encoder, "measured"):
+        found: tuple[Array, Array] = encoder.measured(pictures)
+        return found
+    return encoder.encode_pictures(pictures), np.full(len(pictures), np.nan, np.float32)
+
+
+def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None:
+    """What a user of an index should know. drawn: its images are of the embedded world."""
+    if not hasattr(encoder, "warn"):
+        return encoder.warning
+    found: str | None = encoder.warn(distances, drawn=drawn)
+    return found
+
+
+def identity(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe` says, without what is for people."""
+    return {key: value for key, value in described.items() if key != "name"}
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Where two encoders differ, in words; "" where they are one."""
+    if identity(ours) == identity(theirs):
+        return ""
+    said = [f"{told.get('kind')} {told.get('name', '')}".strip() for told in (ours, theirs)]
+    flat = [dict(_flat(identity(told))) for told in (ours, theirs)]
+    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)][:4]
+    parts = [f"{key} {_short(flat[0].get(key))} against {_short(flat[1].get(key))}" for key in keys]
+    return f"by {said[0]}, and the one given is {said[1]} ({'; '.join(parts)})"
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """A nested value as names like "tokens.0.precision" and plain values."""
+    if not isinstance(value, (dict, list)):
+        return [(name, value)]
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    return [pair for key, part in inner for pair in _flat(part, f"{name}.{key}".strip("."))]
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)[:60]
 
 
 class OpenClipEncoder:
     """Zero-shot: an open_clip model as it is."""
 
-    @property
-    def warning(self) -> str | None:
-        return None
+    warning: str | None = None
 
     def __init__(self, name: str, *, device: str = "cpu") -> None:
-        from userlib.data.clip import load_clip, split_name, tokenizer_of
+        from userlib.data.clip import LOCAL, load_clip, split_name, tokenizer_of
 
         self.name = name.removeprefix("open_clip:")
         self.model_name, self.weights = split_name(self.name)
         self.model, self.preprocess = load_clip(self.name, device=device)
         self.tokenizer = tokenizer_of(self.name)
         self.device = device
+        folder = Path(self.model_name.removeprefix(LOCAL)) if self.weights is None else None
+        self.drawings = folder is not None and _is_clip_mini(folder)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Array:
@@ -73,27 +127,77 @@ class OpenClipEncoder:
         found = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
         return np.asarray(found.float().cpu().numpy(), np.float32)
 
+    def measured(self, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+        """Vectors, and how far each image is from drawings where the model has seen nothing else."""
+        from userlib.search.drawings import distances
+
+        far = distances(pictures) if self.drawings else np.full(len(pictures), np.nan, np.float32)
+        return self.encode_pictures(pictures), far
+
+    def warn(self, distances: Array, *, drawn: bool) -> str | None:
+        """A sentence where the model has only seen drawings and these are none."""
+        from userlib.search.weak import far_images
+
+        return far_images(distances, "drawings", PHOTOS) if self.drawings and not drawn else None
+
     def unknown(self, text: str) -> list[str]:
-        return []  # made of pieces, so that every word is spelled somehow
+        """The words that are spelled letter by letter, or byte by byte: the model has met none of their parts."""
+        from userlib.search.weak import WORDS
+
+        return [word for word in WORDS.findall(text) if _is_spelled(word, self._pieces(word))]
+
+    def _pieces(self, word: str) -> int:
+        """How many pieces the tokenizer makes of a word, the mark of a word's beginning left out."""
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is None:
+            return len(self.tokenizer.encode(word))
+        ids = inner(word, add_special_tokens=False)["input_ids"]
+        return sum(piece not in ("▁", "Ġ", "</w>") for piece in inner.convert_ids_to_tokens(ids))
 
     def describe(self) -> dict[str, Any]:
         from userlib.data.clip import LOCAL
         from userlib.files import sha256_known
 
+        about = {"kind": "open_clip", "name": self.name}
         if self.weights is not None:
-            return {"kind": "open_clip", "model": self.model_name, "weights": self.weights}
-        file = Path(self.model_name.removeprefix(LOCAL)) / "open_clip_model.safetensors"
-        return {"kind": "open_clip", "weights": sha256_known(file)}
+            return {**about, "model": self.model_name, "weights": self.weights}
+        folder = Path(self.model_name.removeprefix(LOCAL))
+        files = [folder / "open_clip_config.json", *sorted(folder.glob("tokenizer*.json"))]
+        return {
+            **about,
+            "weights": sha256_known(folder / "open_clip_model.safetensors"),
+            **{file.name: sha256_known(file) for file in files if file.is_file()},
+        }
+
+
+def _is_spelled(word: str, pieces: int) -> bool:
+    """Whether a word fell into as many pieces as it has letters; where a letter may be a word (Chinese), into more."""
+    if any(c.isdigit() for c in word):
+        return False  # numbers are read digit by digit
+    if all(unicodedata.category(c) == "Lo" for c in word):
+        return pieces > len(word)
+    return pieces >= max(2, len(word))
+
+
+def _is_clip_mini(folder: Path) -> bool:
+    from userlib.data.extractors import ASSETS
+
+    return folder.resolve() == (ASSETS / "clip-mini").resolve()
 
 
 class CheckpointEncoder:
     """A trained model with its own tokens, guide and words.
 
-    Where the checkpoint tells how its training pictures lay around their mean guide, pictures beyond the 99th
-    percentile of those distances count as unlike them; a fifth of such pictures makes a warning.
+    One trained on drawings tells images that are none by their pixels. Of others the checkpoint may tell how the
+    training images lay around their mean guide: beyond the 99th percentile of those distances, and a tenth more, an
+    image counts as unlike them. token_weights: where the file of the tokens' weights is now.
     """
 
-    def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
+    warning: str | None = None
+
+    def __init__(
+        self, folder: str | Path, *, device: str = "cpu", token_weights: str | Path | None = None
+    ) -> None:
         from userlib.checkpoints import load_model
         from userlib.data.extractors import make_extractor
 
@@ -105,13 +209,15 @@ class CheckpointEncoder:
                 f"the model in {folder} was trained on precomputed features, which new pictures do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME"
             )
-        weights = None if data.token_weights is None else Path(data.token_weights)
+        stored = token_weights or data.token_weights
+        weights = None if stored is None else Path(stored)
         self.tokens = make_extractor(data.tokens, weights=weights, device=device)
         self.guide: Extractor | None = None
         if data.guide is not None:
             same = data.guide == data.tokens
             self.guide = self.tokens if same else make_extractor(data.guide, device=device)
-        self.seen = self.far = 0
+        self.name = str(folder)
+        self.drawings = self.loaded.facts.get("data") in ("scenes", "pretrain")
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Array:
@@ -122,48 +228,62 @@ class CheckpointEncoder:
         found = self.loaded.model.encode_captions(words.to(self.device), mask.to(self.device))
         return np.asarray(found.float().cpu().numpy(), np.float32)
 
-    @torch.inference_mode()
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
+        return self._encode(pictures)[0]
+
+    def measured(self, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+        """Vectors, and how far each image is from those that the model was trained on."""
+        from userlib.search import drawings
+
+        vectors, guide = self._encode(pictures)
+        facts = self.loaded.facts
+        if self.drawings:
+            return vectors, drawings.distances(pictures)
+        if guide is None or "guide_mean" not in facts:
+            return vectors, np.full(len(pictures), np.nan, np.float32)
+        unit = torch.nn.functional.normalize(guide.float(), dim=1).cpu()
+        away = torch.linalg.vector_norm(unit - torch.tensor(facts["guide_mean"]), dim=1)
+        limit = 1.1 * max(float(facts["guide_limit"]), 1e-6)
+        return vectors, np.asarray((away / limit).numpy(), np.float32)
+
+    @torch.inference_mode()
+    def _encode(self, pictures: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None]:
+        """n images -> vectors (n, E) and, where the model has one, the guide (n, G)."""
         tokens, guide = self.tokens(pictures)
         if self.guide is not self.tokens:
             guide = None if self.guide is None else self.guide(pictures)[1]
-        if guide is not None:
-            self._look(guide)
         found = self.loaded.model.encode_images(tokens, None, guide)
-        return np.asarray(found.float().cpu().numpy(), np.float32)
+        return np.asarray(found.float().cpu().numpy(), np.float32), guide
 
-    def _look(self, guide: torch.Tensor) -> None:
-        """Counts the pictures, and those unlike the training pictures."""
-        facts = self.loaded.facts
-        if "guide_mean" in facts:
-            unit = torch.nn.functional.normalize(guide.float(), dim=1).cpu()
-            distance = torch.linalg.vector_norm(unit - torch.tensor(facts["guide_mean"]), dim=1)
-            self.seen += len(guide)
-            self.far += int((distance > facts["guide_limit"]).sum())
+    def warn(self, distances: Array, *, drawn: bool) -> str | None:
+        """A sentence where some of the images lie beyond the limit; none on the world that it was trained on."""
+        from userlib.search.weak import far_images
 
-    @property
-    def warning(self) -> str | None:
-        if not self.far * 5 > self.seen:
-            return None
-        trained_on = self.loaded.facts.get("data")
-        known = (
-            "drawings" if trained_on in ("scenes", "pretrain") else f"pictures such as those of {trained_on}"
-        )
-        return (
-            f"This model has only seen {known}, and {self.far} of {self.seen} pictures here are unlike them. "
-            "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k."
-        )
+        if self.drawings:
+            return None if drawn else far_images(distances, "drawings", PHOTOS)
+        known = f"images such as those of {self.loaded.facts.get('data')}"
+        return far_images(distances, known, "Take a model that was trained on the like, or an open_clip model.")
 
     def unknown(self, text: str) -> list[str]:
         return self.loaded.tokenizer.unknown(text)
 
     def describe(self) -> dict[str, Any]:
+        from userlib.config import to_json
         from userlib.files import sha256_bytes
 
         state = self.loaded.model.state_dict()
         parts = [data for name in sorted(state) for data in (name, state[name].cpu().numpy().tobytes())]
-        extractors = [self.tokens.describe(), None if self.guide is None else self.guide.describe()]
-        return {"kind": "checkpoint", "weights": sha256_bytes(*parts), "tokens": extractors}
+        built = {**to_json(self.loaded.config.model), **self.loaded.tokenizer.to_json()}
+        for place in ("text_model", "model", "source"):  # a name or path; the vocabulary is compared
+            built.pop(place, None)
+        return {
+            "kind": "checkpoint",
+            "name": self.name,
+            "weights": sha256_bytes(*parts),
+            "built": sha256_bytes(json.dumps(built, sort_keys=True)),
+            "tokens": self.tokens.describe(),
+            "guide": None if self.guide is None else self.guide.describe(),
+        }
 
 
 def open_clip_encoder(name: str, *, device: str = "cpu") -> OpenClipEncoder:
@@ -171,6 +291,9 @@ def open_clip_encoder(name: str, *, device: str = "cpu") -> OpenClipEncoder:
     return OpenClipEncoder(name, device=device)
 
 
-def checkpoint_encoder(folder: str | Path, *, device: str = "cpu") -> CheckpointEncoder:
-    """The folder of a run, or of one of its checkpoints."""
-    return CheckpointEncoder(folder, device=device)
+def checkpoint_encoder(
+    folder: str | Path, *, device: str = "cpu", token_weights: str | Path | None = None
+) -> CheckpointEncoder:
+    """The folder of a run, or of one of its checkpoints. token_weights: the file of the tokens' weights, where it is
+    no longer where it was."""
+    return CheckpointEncoder(folder, device=device, token_weights=token_weights)

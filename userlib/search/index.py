@@ -1,13 +1,16 @@
-"""An index of pictures: built once from a folder or a split, asked in words or with a picture, kept on disk.
+"""An index of images: built from a folder or a split, brought in line when these change, searched with words or
+with an image, kept on disk.
 
 encoder = open_clip_encoder("ViT-B-32/laion2b_s34b_b79k")
 index = Index.build("my/photos", encoder)
 index.save("my/index")
 for hit in index.search("two dogs on a beach", 5):
     print(hit.rank, hit.id, hit.score)
+index = Index.load("my/index", encoder)
+print(index.update("my/photos"))  # 12 added, 3 removed, 1 renamed, 984 kept
 """
 
-import warnings
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,11 +24,13 @@ from PIL import Image
 from userlib.checkpoints import read_bundle, write_bundle
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
-from userlib.progress import Progress
 from userlib.search.ann import Hnsw, Report, hnsw
-from userlib.search.encoders import Encoder
+from userlib.search.encoders import Encoder, difference, warning_of
 from userlib.search.exact import Array, Ints, top_k
-from userlib.search.reading import BATCH, only_split, readable
+from userlib.search.reading import BATCH, Print, is_drawn, only_split
+from userlib.search.upkeep import Changes, bring_in_line, finite
+from userlib.search.weak import notes_on
+from userlib.verify import MANIFEST
 
 Reranker = Callable[[str, Sequence[str]], Sequence[float]]  # a sentence and picture ids -> their new scores
 
@@ -42,11 +47,13 @@ class Hit:
 
 @dataclass
 class Index:
-    """N pictures sorted by id, and where the source has them M captions.
+    """N images sorted by id, and where the source has them M captions.
 
-    vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's picture; skipped: what could
-    not be read; warning: what a user should know about the encoder and these pictures. Equal scores stand in
-    the order of ids.
+    vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's image; skipped: what could not be
+    read; warning: what a user should know about the encoder and these images; prints: by what each image is known
+    again; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
+    and NaN unknown; missing: images and captions that an update did not come to; source: where the images are
+    from. Equal scores stand in the order of ids.
     """
 
     ids: tuple[str, ...]
@@ -59,50 +66,61 @@ class Index:
     warning: str | None = None
     nearest: Hnsw | None = None
     report: Report | None = None
+    prints: tuple[Print, ...] = ()
+    distances: Array = field(default_factory=lambda: np.empty(0, np.float32))
+    missing: int = 0
+    source: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved
+
+    def __post_init__(self) -> None:
+        if not len(self.distances):
+            self.distances = np.full(len(self.ids), np.nan, np.float32)
+
+    @classmethod
+    def empty(cls, encoder: Encoder) -> "Index":
+        """An index of nothing, to be filled by `update`."""
+        return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=encoder)
 
     @classmethod
     def build(cls, source: str | Path | Split, encoder: Encoder, *, progress: bool = True) -> "Index":
-        """Encode every picture of a folder of photos or of a split, and the captions where there are some.
+        """Encode every image of a folder of photos or of a split, and the captions where there are some.
 
-        Unreadable pictures are listed in `skipped`, with one warning; UserError when none is left.
+        Unreadable images are listed in `skipped`, with one warning; UserError when none is left.
+        """
+        index = cls.empty(encoder)
+        index.update(source, progress=progress)
+        return index
+
+    def update(
+        self, source: str | Path | Split, *, keep_in: str | Path | None = None, progress: bool = True
+    ) -> Changes:
+        """Bring the index in line with a folder of photos or a split: new and changed images are encoded, those
+        that are gone are dropped, and renamed or copied ones keep their vector. Content decides, not names.
+
+        keep_in: the folder to save it in, at the end, now and then, and where the update is stopped by Ctrl-C or
+        an error: the next update carries on from there. UserError when no image can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
-        if split.pictures is None:
-            raise UserError(
-                f"the split {split.name!r} has features but no pictures; an index encodes pictures"
-            )
-        order = sorted(range(len(split.ids)), key=split.ids.__getitem__)
-        kept, vectors, skipped = [], [], []
-        with Progress(len(order), "pictures", show=progress) as bar:
-            for rows, pictures, failed in readable(split.pictures, order):
-                skipped += failed
-                if rows:
-                    kept += rows
-                    vectors.append(encoder.encode_pictures(pictures))
-                bar.step(len(rows) + len(failed))
-        if not kept:
-            raise UserError(
-                f"none of the {len(order)} pictures of {split.name!r} can be read; the first: {skipped[0]}"
-            )
-        if skipped:
-            warnings.warn(
-                f"{len(skipped)} of {len(order)} pictures were left out; the first: {skipped[0]}",
-                stacklevel=2,
-            )
-        place = np.full(len(split.ids), -1)
-        place[kept] = np.arange(len(kept))
-        said = np.flatnonzero(place[split.image_of] >= 0)
-        texts = tuple(split.captions[j] for j in said)
-        return cls(
-            ids=tuple(split.ids[i] for i in kept),
-            vectors=_finite(np.concatenate(vectors)),
-            encoder=encoder,
-            texts=texts,
-            text_vectors=_encode_texts(texts, encoder, progress) if texts else None,
-            text_of=place[split.image_of[said]],
-            skipped=tuple(skipped),
-            warning=encoder.warning,
-        )
+        drawn, before = is_drawn(split), self._kept()
+
+        def keep() -> None:
+            self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
+            if keep_in is not None:
+                self.save(keep_in)
+
+        changes = bring_in_line(self, split, progress=progress, keep=keep)
+        self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
+        if keep_in is not None and (self._kept() != before or self.folder != Path(keep_in)):
+            self.save(keep_in)
+        return changes
+
+    def _kept(self) -> list[Any]:
+        """All that an update may change, to be compared."""
+        return [self.ids, self.prints, self.texts, self.text_of.tolist(), self.skipped, self.warning, self.source]
+
+    def prints_by_id(self) -> dict[str, Print]:
+        """By what each image is known again; empty for an index of an older version, which did not keep it."""
+        return dict(zip(self.ids, self.prints, strict=False))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -144,31 +162,45 @@ class Index:
         """The words of a query that the model has never met."""
         return self.encoder.unknown(text)
 
+    def notes(self, text: str) -> tuple[str, ...]:
+        """What should stand beside the hits of a query: what is wrong with the images, words that the model has
+        never met, and that hits are arbitrary where it knows none.
+        """
+        part = (
+            f"The index is a part: {self.missing:,} images and captions are still to be encoded; update it.",
+        )
+        more = (self.warning,) if self.warning else ()
+        return (*(part if self.missing else ()), *more, *notes_on(text, self.encoder.unknown))
+
     def encode_text(self, texts: Sequence[str]) -> Array:
-        """Sentences -> (n, E), after a look at them."""
+        """Queries -> (n, E), after a look at them."""
         for text in texts:
-            if not text.strip():
-                raise UserError("the query is empty; write what the picture should show")
-            if len(text) > LONGEST:
-                raise UserError(f"the query has {len(text):,} characters; write at most {LONGEST:,}")
+            check_query(text)
         return self.encoder.encode_text(texts)
 
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
         """Search by HNSW from here on; its recall against exact search on these queries is in the report."""
         self.nearest, self.report = hnsw(
-            self.vectors, _encode_texts(queries, self.encoder, False), k, **settings
+            self.vectors, _encode_texts(queries, self.encoder), k, **settings
         )
         return self.report
 
     def save(self, folder: str | Path) -> None:
         """A folder of safetensors and JSON with checksums, written beside and renamed."""
-        tensors = {"vectors": torch.from_numpy(self.vectors), "text_of": torch.from_numpy(self.text_of)}
+        tensors = {
+            "vectors": torch.from_numpy(self.vectors),
+            "text_of": torch.from_numpy(self.text_of),
+            "distances": torch.from_numpy(self.distances),
+        }
         if self.text_vectors is not None:
             tensors["text_vectors"] = torch.from_numpy(self.text_vectors)
         if self.nearest is not None:
             tensors["hnsw"] = torch.from_numpy(self.nearest.to_bytes())
         contents: dict[str, Any] = {
             "kind": "index",
+            "source": self.source,
+            "missing": self.missing,
+            "prints": [[one.sha256, one.state] for one in self.prints],
             "ids": list(self.ids),
             "texts": list(self.texts),
             "skipped": list(self.skipped),
@@ -177,37 +209,46 @@ class Index:
             "report": None if self.report is None else asdict(self.report),
         }
         write_bundle(Path(folder), tensors, {"contents": contents})
+        self.folder = Path(folder)
 
     @classmethod
     def load(cls, folder: str | Path, encoder: Encoder) -> "Index":
-        """Open a saved index. UserError when a file is missing or changed, or another encoder made it."""
+        """Open a saved index. UserError when a file is missing or changed, or another encoder made it.
+
+        It answers for the images as they were; `update` brings it in line with them.
+        """
+        remedy = f"Delete {folder} and build it again."
+        if not (Path(folder) / MANIFEST).is_file():
+            raise UserError(
+                f"{folder} is no index: it has no {MANIFEST}. Name the folder of an index, or one that does not "
+                "exist yet and build it again there."
+            )
         try:
             tensors, documents = read_bundle(Path(folder))
         except UserError as error:
             what = str(error).split(". ")[0].rstrip(".")
-            raise UserError(
-                f"the index {folder} cannot be used: {what}. Delete it and build it again."
-            ) from error
+            raise UserError(f"the index {folder} cannot be used: {what}. {remedy}") from error
         contents = documents.get("contents")
         if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in tensors:
             raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
         try:
-            if contents["encoder"] != encoder.describe():
+            if differs := difference(contents["encoder"], encoder.describe()):
                 raise UserError(
-                    f"the index {folder} was made with another model ({contents['encoder'].get('kind')}) than "
-                    "the one given; use that one, or build the index again"
+                    f"the index {folder} was made with another model: {differs}. Use that model, name another "
+                    "folder for this one, or delete that folder and build it again."
                 )
             index = cls._of(contents, {name: tensor.numpy() for name, tensor in tensors.items()}, encoder)
             index._check()
+            index.folder = Path(folder)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(
-                f"the index {folder} cannot be used: its parts do not fit together ({error}). Delete it and build "
-                "it again."
+                f"the index {folder} cannot be used: its parts do not fit together ({error}). {remedy}"
             ) from error
         return index
 
     @classmethod
     def _of(cls, contents: dict[str, Any], arrays: dict[str, NDArray[Any]], encoder: Encoder) -> "Index":
+        """What an older version did not keep is empty: prints, distances, source."""
         return cls(
             ids=tuple(contents["ids"]),
             vectors=arrays["vectors"],
@@ -219,6 +260,13 @@ class Index:
             warning=contents["warning"],
             nearest=Hnsw.from_bytes(arrays["hnsw"]) if "hnsw" in arrays else None,
             report=None if contents["report"] is None else Report(**contents["report"]),
+            prints=tuple(
+                Print(sha256, None if state is None else tuple(state))
+                for sha256, state in contents.get("prints", [])
+            ),
+            distances=arrays.get("distances", np.empty(0, np.float32)),
+            missing=contents.get("missing", 0),
+            source=contents.get("source", {}),
         )
 
     def _check(self) -> None:
@@ -230,8 +278,16 @@ class Index:
             raise ValueError(f"{m} captions of {n} pictures")
         if self.text_vectors is not None and self.text_vectors.shape != (m, self.vectors.shape[1]):
             raise ValueError(f"{m} captions for vectors {self.text_vectors.shape}")
+        if len(self.prints) not in (0, n) or self.distances.shape != (n,) or len(set(self.ids)) != n:
+            raise ValueError(f"{n} ids, not each with a print and a distance of its own")
+        if not all(isinstance(text, str) for text in (*self.ids, *self.texts, *self.skipped)):
+            raise ValueError("an id, caption or message is no text")
+        if not isinstance(self.missing, int) or not isinstance(self.source, dict):
+            raise ValueError("its source is not told as it should be")
 
     def _pictures(self, queries: Array, k: int) -> tuple[Array, Ints]:
+        if not self.ids:
+            raise UserError("the index is empty; fill it by update(FOLDER)")
         return top_k(queries, self.vectors, k) if self.nearest is None else self.nearest.search(queries, k)
 
     def _vector_of(self, picture: str | Image.Image) -> Array:
@@ -239,30 +295,28 @@ class Index:
         if not isinstance(picture, str):
             return self.encoder.encode_pictures([picture])
         if picture not in self.ids:
-            raise UserError(f"there is no picture {picture!r} in this index of {len(self.ids)}")
+            raise UserError(f"there is no image {picture!r} in this index of {len(self.ids)}")
         row = self.ids.index(picture)
         return self.vectors[row : row + 1]
 
 
-def _encode_texts(texts: Sequence[str], encoder: Encoder, progress: bool) -> Array:
-    """Sentences -> (n, E)."""
+def check_query(text: str) -> None:
+    """UserError for a query that holds nothing to search for, or too much."""
+    if not text.strip():
+        raise UserError("the query is empty; write what the image should show")
+    if len(text) > LONGEST:
+        raise UserError(f"the query has {len(text):,} characters; write at most {LONGEST:,}")
+    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in text):  # So: emoji and the like
+        raise UserError(f"the query {text.strip()[:40]!r} holds no word; write what the image should show")
+
+
+def _encode_texts(texts: Sequence[str], encoder: Encoder) -> Array:
+    """Captions -> (n, E)."""
     if not texts:
-        raise UserError("there are no sentences to encode; give some")
-    found = []
-    with Progress(len(texts), "captions", show=progress) as bar:
-        for start in range(0, len(texts), BATCH):
-            part = texts[start : start + BATCH]
-            found.append(encoder.encode_text(part))
-            bar.step(len(part))
-    return _finite(np.concatenate(found))
-
-
-def _finite(vectors: Array) -> Array:
-    if not np.isfinite(vectors).all():
-        raise UserError(
-            "the encoder gave vectors that are not finite; its weights are damaged or have diverged"
-        )
-    return np.ascontiguousarray(vectors, np.float32)
+        raise UserError("there are no captions to encode; give some")
+    return finite(
+        np.concatenate([encoder.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
+    )
 
 
 def _hits(

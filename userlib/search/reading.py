@@ -1,18 +1,39 @@
-"""What an index reads: the pictures of a folder or split, batch by batch, those that cannot be read apart."""
+"""What an index reads: the images of a folder or split, each known by its content, so that one encoded before is
+found again under another name, and one that was replaced under the old name is not.
+"""
 
-from collections.abc import Iterator, Sequence
+import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from userlib.data.splits import Pictures, Split
+from userlib.data.drawn import DrawnPictures
+from userlib.data.parquet import ParquetPictures
+from userlib.data.pictures import PictureFiles, open_picture, read_picture
+from userlib.data.splits import Pictures, Split, Taken
 from userlib.errors import UserError
+from userlib.files import sha256_bytes
 
-BATCH = 64  # pictures or sentences at a time
+BATCH = 64  # images or captions at a time
+SETTLED_NS = 2 * 10**9  # a file changed later than this before it was read may change again in the same tick
+
+State = tuple[int, ...]  # of a file: bytes, times of change, inode
+
+
+@dataclass(frozen=True)
+class Print:
+    """What an image is known by: the SHA-256 of its content and, where they vouch for it, its file's size and
+    times: a file with the same is not read again.
+    """
+
+    sha256: str
+    state: State | None = None
 
 
 def only_split(folder: str | Path) -> Split:
-    """The pictures of a folder, where they are one split."""
+    """The images of a folder, where they are one split."""
     from userlib.data.sources import load_data
 
     data = load_data(str(folder))
@@ -24,16 +45,64 @@ def only_split(folder: str | Path) -> Split:
     return next(iter(data.splits.values()))
 
 
-def readable(
-    pictures: Pictures, rows: Sequence[int]
-) -> Iterator[tuple[list[int], list[Image.Image], list[str]]]:
-    """Batches of rows with their pictures, and what is wrong with the rows that are left out."""
-    for start in range(0, len(rows), BATCH):
-        good, found, failed = [], [], []
-        for row in rows[start : start + BATCH]:
-            try:
-                found.append(pictures[row])
-                good.append(row)
-            except UserError as error:
-                failed.append(str(error))
-        yield good, found, failed
+def print_of(split: Split, row: int, before: Print | None = None) -> Print:
+    """The print of an image of the split; `before` is the one that stood under its id. UserError where it cannot be
+    read.
+
+    Files and Parquet cells are known by their bytes, drawn images by the world and their id, others by their pixels.
+    """
+    source, at = _source(split, row)
+    if isinstance(source, DrawnPictures):
+        return Print(sha256_bytes("drawn", split.fingerprint, split.ids[row]))
+    if isinstance(source, PictureFiles):
+        state = _state(source.paths[at])
+        if before is not None and before.state is not None and before.state == state:
+            return before
+        settled = state is not None and time.time_ns() - max(state[1:3]) > SETTLED_NS
+        return Print(sha256_bytes(_file_bytes(source.paths[at])), state if settled else None)
+    if isinstance(source, ParquetPictures) and hasattr(source, "content"):
+        return Print(sha256_bytes(source.content(at)))
+    picture = source[at]
+    return Print(sha256_bytes("pixels", repr(picture.size), picture.convert("RGB").tobytes()))
+
+
+def read(split: Split, row: int) -> tuple[Image.Image, Print]:
+    """An image and its print, of the same bytes even where the file is being replaced."""
+    source, at = _source(split, row)
+    if not isinstance(source, PictureFiles):
+        return source[at], print_of(split, row)
+    found = print_of(split, row)
+    data = _file_bytes(source.paths[at])
+    digest = sha256_bytes(data)
+    return open_picture(data, str(source.paths[at])), found if digest == found.sha256 else Print(digest)
+
+
+def is_drawn(split: Split) -> bool:
+    """Whether these are images of the embedded world."""
+    return isinstance(_source(split, 0)[0], DrawnPictures)
+
+
+def _source(split: Split, row: int) -> tuple[Pictures, int]:
+    """Where an image comes from, behind all cuts, and its number there."""
+    source = split.pictures
+    if source is None:
+        raise UserError(f"the split {split.name!r} has features but no images; an index encodes images")
+    while isinstance(source, Taken):
+        row, source = int(source.rows[row]), source.pictures
+    return source, row
+
+
+def _state(path: Path) -> State | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        read_picture(path)  # says what is wrong
+        raise

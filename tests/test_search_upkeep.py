@@ -1,0 +1,439 @@
+"""An index follows its images: what is encoded, dropped, followed and kept; no stale answer; the command line."""
+
+import json
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_search import COLOURS, ColourEncoder, split_with_captions
+from userlib.checkpoints import read_bundle, write_bundle
+from userlib.data.splits import Split
+from userlib.errors import UserError
+from userlib.search import Index
+from userlib.search import command as search_command
+
+
+class Counting(ColourEncoder):
+    """Says what it encoded; `stop_at` images in, it is interrupted."""
+
+    def __init__(self, stop_at=None, error=KeyboardInterrupt):
+        self.images, self.texts, self.stop_at, self.error = 0, [], stop_at, error
+
+    def encode_pictures(self, pictures):
+        if self.stop_at is not None and self.images + len(pictures) > self.stop_at:
+            raise self.error
+        self.images += len(pictures)
+        return super().encode_pictures(pictures)
+
+    def encode_text(self, texts):
+        self.texts += texts
+        return super().encode_text(texts)
+
+
+def save(place, name, colour):
+    place.mkdir(parents=True, exist_ok=True)
+    shade = colour if isinstance(colour, tuple) else COLOURS[colour]
+    Image.new("RGB", (6, 6), shade).save(place / name)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    place = tmp_path / "photos"
+    for i, colour in enumerate(["red", "green", "blue", "grey"]):
+        save(place, f"{i}-{colour}.png", colour)
+    return place
+
+
+def built(photos, **options):
+    encoder = Counting(**options)
+    return Index.build(photos, encoder, progress=False), encoder
+
+
+def update(index, photos, **options):
+    return index.update(photos, progress=False, **options)
+
+
+def names(index, query="red", k=99):
+    return [hit.id for hit in index.search(query, k)]
+
+
+def test_one_new_image_encodes_one(photos):
+    index, encoder = built(photos)
+    assert encoder.images == 4
+    save(photos, "new.png", (250, 5, 5))
+    changes = update(index, photos)
+    assert (encoder.images, changes.added, changes.encoded, changes.kept) == (5, ("new.png",), ("new.png",), 4)
+    assert str(changes) == "1 added, 4 kept"
+    assert names(index, k=2) == ["0-red.png", "new.png"]
+    assert not update(index, photos)
+    assert encoder.images == 5
+
+
+def test_what_is_gone_never_answers(photos):
+    index, encoder = built(photos)
+    (photos / "0-red.png").unlink()
+    changes = update(index, photos)
+    assert (changes.removed, changes.kept, encoder.images) == (("0-red.png",), 3, 4)
+    assert "0-red.png" not in names(index)
+    assert len(index.vectors) == len(index.ids) == len(index.prints) == len(index.distances) == 3
+
+
+def test_renames_and_copies_are_followed_without_encoding(photos):
+    index, encoder = built(photos)
+    (photos / "below").mkdir()
+    (photos / "0-red.png").rename(photos / "below" / "z.png")
+    shutil.copy(photos / "1-green.png", photos / "copy.png")
+    changes = update(index, photos)
+    assert changes.renamed == (("0-red.png", "below/z.png"),)
+    assert (changes.added, changes.removed, changes.kept, changes.encoded) == (("copy.png",), (), 3, ())
+    assert str(changes) == "1 added, 1 renamed, 3 kept"
+    assert encoder.images == 4
+    assert names(index, k=1) == ["below/z.png"]
+    assert index.ids == tuple(sorted(index.ids))
+
+
+def test_names_that_are_exchanged_keep_the_vector_of_their_content(photos):
+    index, encoder = built(photos)
+    (photos / "0-red.png").rename(photos / "x")
+    (photos / "2-blue.png").rename(photos / "0-red.png")
+    (photos / "x").rename(photos / "2-blue.png")
+    assert update(index, photos).changed == ("0-red.png", "2-blue.png")
+    assert encoder.images == 4
+    assert names(index, k=1) == ["2-blue.png"]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_an_image_replaced_under_its_name_is_encoded_again_whatever_its_times_say(
+    photos, settled, monkeypatch
+):
+    file = photos / "0-red.png"
+    if settled:  # size and times are kept
+        later = time.time_ns() + 10**10
+        monkeypatch.setattr("userlib.search.reading.time.time_ns", lambda: later)
+    index, encoder = built(photos)
+    before = file.stat()
+    Image.new("RGB", (6, 6), (0, 0, 254)).save(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changes = update(index, photos)
+    assert (changes.changed, encoder.images) == (("0-red.png",), 5)
+    assert str(changes) == "1 changed, 3 kept"
+    assert "0-red.png" in names(index, "blue", 2)
+
+
+def test_touched_and_copied_files_are_the_same_images(photos, tmp_path):
+    index, encoder = built(photos)
+    for file in photos.iterdir():
+        os.utime(file)
+    assert update(index, photos).kept == 4
+    shutil.copytree(photos, tmp_path / "moved")
+    assert update(index, tmp_path / "moved").kept == 4
+    assert encoder.images == 4
+
+
+def test_a_file_whose_size_and_times_are_known_is_not_read_again(photos, monkeypatch):
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr("userlib.search.reading.time.time_ns", lambda: later)
+    index, _ = built(photos)
+    assert all(one.state is not None for one in index.prints)
+
+    def refuse(path):
+        raise AssertionError(path)
+
+    monkeypatch.setattr("userlib.search.reading._file_bytes", refuse)
+    assert update(index, photos).kept == 4
+
+
+def test_a_file_that_changed_a_moment_ago_is_not_vouched_for_by_its_times(photos):
+    index, _ = built(photos)
+    assert all(one.state is None for one in index.prints)
+
+
+def test_another_folder_gives_its_own_images(photos, tmp_path):
+    index, _ = built(photos)
+    save(tmp_path / "other", "a.png", "blue")
+    assert str(update(index, tmp_path / "other")) == "3 removed, 1 renamed"  # the blue one, by content
+    assert names(index) == ["a.png"]
+
+
+def test_equal_images_are_encoded_once_and_keep_the_order_of_their_names(tmp_path):
+    for name in ("b.png", "a.png", "c.png"):
+        save(tmp_path, name, "red")
+    index, encoder = built(tmp_path)
+    assert encoder.images == 1
+    assert names(index) == ["a.png", "b.png", "c.png"]
+
+
+def test_captions_are_encoded_when_they_are_new(tmp_path):
+    encoder = Counting()
+    split = split_with_captions()
+    index = Index.build(split, encoder, progress=False)
+    assert sorted(encoder.texts) == ["blue", "blue grey", "green", "red"]
+    texts = ("blue", "red grey", "red", "green")
+    changed = Split(
+        name="test", ids=split.ids, pictures=split.pictures, captions=texts, image_of=split.image_of,
+        fingerprint="g",
+    )  # fmt: skip
+    assert update(index, changed).kept == 3
+    assert encoder.texts[4:] == ["red grey"]
+    assert {hit.text for hit in index.captions_for("z", 9)} == set(texts)
+    assert index.captions_for("z", 1)[0].text == "blue"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("no memory")], ids=["ctrl-c", "error"])
+def test_a_stopped_update_keeps_its_part_and_carries_on(tmp_path, error, monkeypatch):
+    monkeypatch.setattr("userlib.search.upkeep.BATCH", 4)
+    photos, kept = tmp_path / "photos", tmp_path / "index"
+    for i in range(10):
+        save(photos, f"{i}.png", (10 * i + 5, 200, 9))
+    index = Index.empty(Counting(stop_at=8, error=error))
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        update(index, photos, keep_in=kept)
+    encoder = Counting()
+    part = Index.load(kept, encoder)
+    assert (len(part), part.missing) == (8, 2)
+    assert "2 images and captions are still to be encoded" in part.notes("red")[0]
+    assert str(update(part, photos, keep_in=kept)) == "2 added, 8 kept"
+    assert encoder.images == 2
+    whole = Index.load(kept, Counting())
+    assert (len(whole), whole.missing, whole.notes("red")) == (10, 0, ())
+    straight = Index.build(photos, Counting(), progress=False)
+    assert whole.vectors.tolist() == straight.vectors.tolist()
+
+
+def test_a_stopped_update_of_an_index_has_nothing_stale(photos, tmp_path):
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    (photos / "0-red.png").unlink()
+    (photos / "1-green.png").rename(photos / "9.png")
+    save(photos, "new.png", (250, 5, 5))
+    stopped = Index.load(tmp_path / "index", Counting(stop_at=0))
+    with pytest.raises(KeyboardInterrupt):
+        update(stopped, photos, keep_in=tmp_path / "index")
+    part = Index.load(tmp_path / "index", Counting())
+    assert (set(part.ids), part.missing) == ({"2-blue.png", "3-grey.png", "9.png"}, 1)
+
+
+def test_an_update_without_a_readable_image_leaves_the_index_as_it_was(photos, tmp_path):
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    for file in photos.iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(UserError, match="none of the 4 images"):
+        update(index, photos, keep_in=tmp_path / "index")
+    assert len(Index.load(tmp_path / "index", ColourEncoder())) == 4
+
+
+def test_an_unreadable_image_is_looked_at_again(photos):
+    (photos / "bad.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 5 images"):
+        index, encoder = built(photos)
+    assert "bad.png" in index.skipped[0]
+    save(photos, "bad.png", (9, 9, 9))
+    assert update(index, photos).added == ("bad.png",)
+    assert (index.skipped, encoder.images) == ((), 5)
+
+
+def test_an_index_of_an_older_version_opens_and_is_encoded_again(photos, tmp_path):
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    tensors, documents = read_bundle(tmp_path / "index")
+    for key in ("prints", "source", "missing"):
+        del documents["contents"][key]
+    del tensors["distances"]
+    write_bundle(tmp_path / "older", tensors, documents)
+    encoder = Counting()
+    older = Index.load(tmp_path / "older", encoder)
+    assert older.search("green", 9) == index.search("green", 9)
+    assert (update(older, photos).changed, encoder.images) == (older.ids, 4)
+
+
+def test_damage_to_prints_and_distances_is_refused(photos, tmp_path):
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    tensors, documents = read_bundle(tmp_path / "index")
+    contents = documents["contents"]
+    for changed in (
+        {"prints": contents["prints"][:1]}, {"prints": 5}, {"missing": "2"}, {"source": "x"}, {"ids": ["a"] * 4},
+        {"ids": [1, 2, 3, 4]},
+    ):  # fmt: skip
+        write_bundle(tmp_path / "bad", tensors, {"contents": {**contents, **changed}})
+        with pytest.raises(UserError, match="do not fit together"):
+            Index.load(tmp_path / "bad", ColourEncoder())
+    write_bundle(tmp_path / "bad", {**tensors, "distances": torch.ones(3)}, {"contents": contents})
+    with pytest.raises(UserError, match="do not fit together"):
+        Index.load(tmp_path / "bad", ColourEncoder())
+
+
+def test_a_graph_for_approximate_search_is_dropped_when_images_change(photos):
+    pytest.importorskip("faiss")
+    index, _ = built(photos)
+    index.approximate(["red"], 2)
+    assert not update(index, photos).unlinked
+    assert index.nearest is not None
+    (photos / "0-red.png").unlink()
+    assert "call approximate again" in str(update(index, photos))
+    assert index.nearest is None
+    assert "0-red.png" not in names(index)
+
+
+def test_names_that_are_no_utf8_are_kept(tmp_path):
+    photos = tmp_path / "photos"
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        save(photos, name, "red")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    save(photos, "a\nb.png", "blue")
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index", ColourEncoder())
+    assert again.ids == index.ids == ("a\nb.png", name)
+    assert (photos / names(again, k=1)[0]).exists()
+
+
+def test_an_empty_index_and_a_folder_without_images(tmp_path):
+    with pytest.raises(UserError, match="the index is empty"):
+        Index.empty(ColourEncoder()).search("red")
+    with pytest.raises(UserError, match="no picture|no image"):
+        Index.build(tmp_path, ColourEncoder(), progress=False)
+    save(tmp_path, "only.png", "red")
+    index, _ = built(tmp_path)
+    assert names(index, "blue", 50) == ["only.png"]
+    assert index.similar("only.png", 5) == []
+
+
+# --- the command line ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """Runs `search` with the encoder of colours; what it printed, and how many images it encoded."""
+
+    def run(*words, encoder=None, code=0):
+        from userlib.__main__ import main
+
+        used = encoder or Counting()
+        monkeypatch.setattr(search_command, "OpenClipEncoder", lambda name, device: used)
+        assert main(["search", "--model", "colours", *map(str, words)]) == code
+        printed = capsys.readouterr()
+        return printed.out if code == 0 else printed.err, used.images
+
+    return run
+
+
+def test_the_command_follows_the_folder_and_says_what_it_did(ask, photos, tmp_path):
+    kept = tmp_path / "index"
+    first, count = ask("--data", photos, "--index", kept, "--query", "red", "--top", 1)
+    assert count == 4
+    assert f"{kept}: 4 added" in first
+    assert first.rstrip().endswith("0-red.png")
+    (photos / "0-red.png").rename(photos / "was-red.png")
+    (photos / "2-blue.png").unlink()
+    save(photos, "new.png", (9, 9, 9))
+    # the images are those it was made of, where none are named
+    said, count = ask("--index", kept, "--query", "red", "--top", 2)
+    assert count == 1
+    assert "1 added, 1 removed, 1 renamed, 2 kept" in said
+    assert "was-red.png" in said
+    assert "0-red" not in said
+    assert f"{kept}: 4 kept" in ask("--index", kept, "--query", "red")[0]
+    save(tmp_path / "other", "other.png", (1, 2, 3))
+    said, _ = ask("--data", tmp_path / "other", "--index", kept, "--query", "red")
+    assert [line.split()[-1] for line in said.splitlines()[1:]] == ["other.png"]
+
+
+def test_the_command_keeps_its_part_when_it_is_stopped(ask, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("userlib.search.upkeep.BATCH", 1)
+    words = ["--data", photos, "--index", tmp_path / "index", "--query", "red"]
+    said, _ = ask(*words, encoder=Counting(stop_at=3), code=130)
+    assert "3 images are kept" in said
+    said, count = ask(*words)
+    assert count == 1
+    assert "1 added, 3 kept" in said
+    said, _ = ask("--data", photos, "--query", "red", encoder=Counting(stop_at=0), code=130)
+    assert "no --index" in said
+
+
+def test_terminate_is_as_ctrl_c():
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    with search_command.terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--query", " "], "empty"),
+        (["--query", "?!"], "'?!' holds no word"),
+        (["--query", "dog " * 10_000], "40,000 characters"),
+        (["--query", "red", "--top", "0"], "--top 0"),
+        (["--query", "red", "--device", "toaster"], "'toaster' is no device"),
+        (["--query", "red", "--device", "cuda:99"], "not on this machine, which has cpu"),
+        (["--query", "red", "--token-weights", "x"], "--token-weights"),
+    ],
+)
+def test_the_command_refuses_before_any_work(ask, photos, words, said):
+    err, count = ask("--data", photos, *words, code=2)
+    assert said in err
+    assert count == 0
+
+
+def test_an_index_elsewhere_than_in_a_folder_of_its_own_is_refused(ask, photos, tmp_path):
+    (tmp_path / "file").write_text("x")
+    before = sorted(photos.iterdir())
+    for place, said in ((photos, "is no index"), (tmp_path / "file", "is a file")):
+        err, count = ask("--data", photos, "--index", place, "--query", "red", code=2)
+        assert said in err
+        assert "Delete" not in err
+        assert count == 0
+    assert sorted(photos.iterdir()) == before
+    (tmp_path / "empty").mkdir()
+    assert ask("--data", photos, "--index", tmp_path / "empty", "--query", "red")[1] == 4
+
+
+def test_an_index_of_another_model_is_refused_by_name(ask, photos, tmp_path):
+    words = ["--data", photos, "--index", tmp_path / "index", "--query", "red"]
+    ask(*words)
+    other = Counting()
+    other.name = "shapes"
+    err, count = ask(*words, encoder=other, code=2)
+    assert "made with another model" in err
+    assert "colours" in err
+    assert "shapes" in err
+    assert count == 0
+
+
+def test_the_command_escapes_names_and_tells_what_it_left_out(ask, tmp_path):
+    photos = tmp_path / "photos"
+    try:
+        save(photos, os.fsdecode(b"caf\xe9.png"), "red")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    save(photos, "two\nlines.png", "grey")
+    (photos / "bad.png").write_bytes(b"")
+    said, _ = ask("--data", photos, "--query", "red")
+    assert r"caf\xe9.png" in said
+    assert r"two\nlines.png" in said
+    assert "1 unreadable" not in said  # of an index that is kept
+    assert "1 of 3 images is left out" in said
+    ids = [hit["id"] for hit in json.loads(ask("--data", photos, "--query", "red", "--json")[0])]
+    assert all((photos / name).exists() for name in ids)
+
+
+def test_unknown_words_are_told_with_the_hits(ask, photos):
+    assert "never met, and that do not count: xylophone" in ask("--data", photos, "--query", "red xylophone")[0]
+    assert "arbitrary" in ask("--data", photos, "--query", "xylophone 犬")[0]
+    assert "arbitrary" not in ask("--data", photos, "--query", "red")[0]
+
+
+def test_vectors_are_those_of_the_encoder(photos):
+    index, _ = built(photos)
+    np.testing.assert_allclose(index.vectors[0], [1, 0, 0])

@@ -1,0 +1,83 @@
+"""How far an image is from the drawings of the embedded world, by its pixels alone: so a model that has only seen
+drawings can say that these are none, whatever its tokens and however long it was trained.
+
+An image is 22 numbers: quantiles of the differences between neighbouring pixels at four scales, its lightness and its
+colourfulness. The distance is Mahalanobis' from the mean of drawings, in units of a limit that all but some in a
+thousand of them keep. Of 500 photos of Flickr8K 97 % lie beyond it, and drawings enlarged or kept as JPEG do not.
+
+    python -m userlib.search.drawings     measures the drawings again, for another world
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from userlib.files import read_json, write_json
+
+FILE = Path(__file__).with_name("drawings.json")
+SIDE = 64  # pixels
+MARGIN = 1.2  # times the 99th percentile of drawings
+COUNT = 1_200  # drawings measured
+Floats = NDArray[np.float64]
+
+
+def distances(images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """n images -> (n,): beyond 1 they are no drawings."""
+    mean, precision, limit = _drawings()
+    away = np.stack([features(image) for image in images]) - mean
+    return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", away, precision, away)) / limit, np.float32)
+
+
+def features(image: Image.Image) -> Floats:
+    """(22,): what tells a drawing from a photo."""
+    how = Image.Resampling.BOX if min(image.size) >= SIDE else Image.Resampling.BILINEAR
+    pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), how), np.float64)
+    light, colour = pixels.mean(2), pixels.max(2) - pixels.min(2)
+    found: list[float] = []
+    scale = light
+    while len(scale) >= 8:
+        steps = np.abs(np.concatenate([np.diff(scale, axis=axis).ravel() for axis in (0, 1)]))
+        found += np.log1p(np.quantile(steps, [0.25, 0.5, 0.75, 0.9])).tolist()
+        scale = scale.reshape(len(scale) // 2, 2, len(scale) // 2, 2).mean((1, 3))
+    rest = [light.mean(), light.std(), colour.mean(), colour.std(), *np.quantile(colour, [0.1, 0.9])]
+    return np.array([*found, *(value / 50 for value in rest)])
+
+
+def measure(images: Sequence[Image.Image]) -> dict[str, object]:
+    """Mean, precision and limit of drawings, as they are stored."""
+    table = np.stack([features(image) for image in images])
+    mean = table.mean(0)
+    spread = np.cov(table.T, bias=True)
+    precision = np.linalg.inv(spread + 1e-3 * np.trace(spread) / len(spread) * np.eye(len(spread)))
+    away = np.sqrt(np.einsum("ni,ij,nj->n", table - mean, precision, table - mean))
+    return {
+        "drawings": len(table),
+        "mean": mean.round(5).tolist(),
+        "precision": precision.round(4).tolist(),
+        "limit": round(MARGIN * float(np.quantile(away, 0.99)), 4),
+    }
+
+
+@cache
+def _drawings() -> tuple[Floats, Floats, float]:
+    stored = read_json(FILE, limit=2**20)
+    return np.array(stored["mean"]), np.array(stored["precision"]), float(stored["limit"])
+
+
+def main() -> int:
+    from userlib.data.scenes import make_world
+
+    world = make_world("train", COUNT)
+    write_json(FILE, measure([world.picture(i) for i in range(len(world))]))
+    print(json.dumps({"limit": read_json(FILE)["limit"], "file": str(FILE)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""An index brought in line with its images: what is new or changed is encoded, what is gone is dropped, and what
+was only renamed or copied keeps its vector.
+
+An update that is stopped leaves a part: the images encoded until then, none of them stale. The next one carries on.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from userlib.data.splits import Split
+from userlib.errors import UserError
+from userlib.progress import Progress
+from userlib.search.encoders import Encoder, measured
+from userlib.search.exact import Array
+from userlib.search.reading import BATCH, Print, print_of, read
+
+if TYPE_CHECKING:
+    from userlib.search.index import Index
+
+KEEP_EVERY_S = 60.0  # how often a long update is kept on the disk
+Known = tuple[Array, float]  # an image's vector (E,), and how far it lies from the training images
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an update did, by id. encoded: the images that the encoder saw, in that order (a renamed or copied one
+    is not among them); missing: how many it did not come to; unlinked: whether a graph for approximate search had
+    to be dropped.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()  # from, to
+    removed: tuple[str, ...] = ()
+    kept: int = 0
+    skipped: tuple[str, ...] = ()
+    encoded: tuple[str, ...] = ()
+    missing: int = 0
+    unlinked: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether the index is another than before."""
+        return bool(self.added or self.changed or self.renamed or self.removed)
+
+    def __str__(self) -> str:
+        counts = {
+            "added": len(self.added),
+            "changed": len(self.changed),
+            "removed": len(self.removed),
+            "renamed": len(self.renamed),
+            "kept": self.kept,
+            "unreadable": len(self.skipped),
+            "still to do": self.missing,
+        }
+        said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing to do"
+        return f"{said}; its HNSW graph is dropped: call approximate again" if self.unlinked else said
+
+
+def bring_in_line(
+    index: "Index", split: Split, *, progress: bool = True, keep: Callable[[], object] | None = None
+) -> Changes:
+    """Update `index` in place. `keep` stores what there is: now and then, and when the update is stopped.
+
+    Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
+    """
+    order = sorted(range(len(split.ids)), key=split.ids.__getitem__)
+    before = index.prints_by_id()
+    prints: dict[int, Print] = {}  # by row of the split
+    skipped: dict[int, str] = {}
+    with Progress(len(order), "images compared", show=progress, delay=2.0) as bar:
+        for row in order:
+            try:
+                prints[row] = print_of(split, row, before.get(split.ids[row]))
+            except UserError as error:
+                skipped[row] = str(error)
+            bar.step()
+    known: dict[str, Known] = {
+        one.sha256: (vector, float(far))
+        for one, vector, far in zip(index.prints, index.vectors, index.distances, strict=bool(index.prints))
+    }
+    said = dict(zip(index.texts, () if index.text_vectors is None else index.text_vectors, strict=False))
+    firsts: dict[str, int] = {}  # equal images are encoded once
+    for row in order:
+        if row in prints and prints[row].sha256 not in known:
+            firsts.setdefault(prints[row].sha256, row)
+    wanted = list(firsts.values())
+    old = index.ids
+    encoded: list[str] = []
+    kept_at = time.monotonic()
+
+    def settle() -> Changes:
+        rows = [r for r in order if r in prints and r not in skipped and prints[r].sha256 in known]
+        changes = _compare(old, before, split, rows, prints)
+        return _settle(index, split, rows, changes, prints, known, said, encoded, skipped)
+
+    try:
+        with Progress(len(wanted), "images", show=progress and bool(wanted)) as bar:
+            for start in range(0, len(wanted), BATCH):
+                batch: list[tuple[int, Image.Image]] = []
+                for row in wanted[start : start + BATCH]:
+                    try:
+                        image, prints[row] = read(split, row)
+                        batch.append((row, image))
+                    except UserError:
+                        digest = prints[row].sha256
+                        skipped |= {r: _fault(split, r) for r in prints if prints[r].sha256 == digest}
+                if batch:
+                    vectors, far = measured(index.encoder, [image for _, image in batch])
+                    for (row, _), vector, one in zip(batch, finite(vectors), far, strict=True):
+                        known[prints[row].sha256] = vector, float(one)
+                    encoded += [split.ids[row] for row, _ in batch]
+                bar.step(len(wanted[start : start + BATCH]))
+                if keep is not None and time.monotonic() - kept_at > KEEP_EVERY_S:
+                    settle()
+                    keep()
+                    kept_at = time.monotonic()
+        there = {row for row in prints if prints[row].sha256 in known}
+        if not there:
+            first = skipped[min(skipped, key=order.index)]
+            raise UserError(
+                f"none of the {len(order)} images of {split.name!r} can be read; the first: {first}"
+            )
+        texts = [split.captions[j] for j, i in enumerate(split.image_of) if int(i) in there]
+        _encode_texts_into(said, texts, index.encoder, progress)
+    except BaseException:
+        if any(row in prints and prints[row].sha256 in known for row in order):
+            changes = settle()
+            if keep is not None and (changes or encoded):
+                keep()
+        raise
+    changes = settle()
+    if skipped:
+        first = skipped[min(skipped, key=order.index)]
+        warnings.warn(
+            f"{len(skipped)} of {len(order)} images were left out; the first: {first}", stacklevel=3
+        )
+    return changes
+
+
+def _settle(
+    index: "Index",
+    split: Split,
+    rows: Sequence[int],
+    changes: Changes,
+    prints: Mapping[int, Print],
+    known: Mapping[str, Known],
+    said: Mapping[str, Array],
+    encoded: Sequence[str],
+    skipped: Mapping[int, str],
+) -> Changes:
+    """Put into the index the images at these rows, sorted by id, and of their captions those that have vectors."""
+    place = np.full(len(split.ids), -1)
+    place[rows] = np.arange(len(rows))
+    theirs = np.flatnonzero(place[split.image_of] >= 0)
+    captions = [int(j) for j in theirs if split.captions[j] in said]
+    images_missing = len(split.ids) - len(rows) - len(skipped)
+    index.missing = images_missing + len(theirs) - len(captions)
+    index.vectors = np.stack([known[prints[row].sha256][0] for row in rows])
+    index.distances = np.array([known[prints[row].sha256][1] for row in rows], np.float32)
+    index.ids, index.prints = tuple(split.ids[row] for row in rows), tuple(prints[row] for row in rows)
+    index.texts = tuple(split.captions[j] for j in captions)
+    index.text_of = place[split.image_of[captions]].astype(np.int64)
+    index.text_vectors = np.stack([said[text] for text in index.texts]) if captions else None
+    index.skipped = tuple(skipped[row] for row in sorted(skipped, key=split.ids.__getitem__))
+    unlinked = index.nearest is not None and bool(changes)
+    if unlinked:
+        index.nearest = index.report = None
+    return replace(
+        changes, encoded=tuple(encoded), skipped=index.skipped, missing=images_missing, unlinked=unlinked
+    )
+
+
+def _compare(
+    old: Sequence[str], before: Mapping[str, Print], split: Split, rows: Sequence[int], prints: Mapping[int, Print]
+) -> Changes:
+    """What became of the ids `old`, whose prints were `before`, now that these rows of the split are indexed."""
+    new = {split.ids[row]: prints[row].sha256 for row in rows}
+    there, here = set(old), set(split.ids)
+    gone: dict[str, list[str]] = {}  # content -> the names under which it is no more
+    for name in sorted(there - here, reverse=True):
+        if name in before:
+            gone.setdefault(before[name].sha256, []).append(name)
+    added, changed, renamed = [], [], []
+    for name, digest in new.items():
+        if name in there:
+            if name not in before or before[name].sha256 != digest:
+                changed.append(name)
+        elif gone.get(digest):
+            renamed.append((gone[digest].pop(), name))
+        else:
+            added.append(name)
+    moved = {name for name, _ in renamed}
+    return Changes(
+        added=tuple(added),
+        changed=tuple(changed),
+        renamed=tuple(renamed),
+        removed=tuple(name for name in old if name not in new and name not in moved),
+        kept=len(there & set(new)) - len(changed),
+    )
+
+
+def _fault(split: Split, row: int) -> str:
+    """What is wrong with an image."""
+    try:
+        read(split, row)
+    except UserError as error:
+        return str(error)
+    return f"the image {split.ids[row]} was being written; update again"
+
+
+def _encode_texts_into(
+    said: dict[str, Array], texts: Sequence[str], encoder: Encoder, progress: bool
+) -> None:
+    """Adds the vectors of the captions that have none yet, each text once."""
+    new = [text for text in dict.fromkeys(texts) if text not in said]
+    with Progress(len(new), "captions", show=progress and bool(new)) as bar:
+        for start in range(0, len(new), BATCH):
+            part = new[start : start + BATCH]
+            said.update(zip(part, finite(encoder.encode_text(part)), strict=True))
+            bar.step(len(part))
+
+
+def finite(vectors: Array) -> Array:
+    """The vectors as they are stored. UserError where one is not finite."""
+    if not np.isfinite(vectors).all():
+        raise UserError(
+            "the encoder gave vectors that are not finite; its weights are damaged or have diverged"
+        )
+    return np.ascontiguousarray(vectors, np.float32)

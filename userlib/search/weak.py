@@ -1,0 +1,45 @@
+"""What should stand beside hits that may mean nothing: images unlike those the model was trained on, and words
+that it has never met.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from userlib.files import shown
+from userlib.search.exact import Array
+
+WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+SHOWN = 20  # unknown words told
+
+
+def far_images(distances: Array, trained_on: str, remedy: str) -> str | None:
+    """The share of images beyond the limit of the training images, in a sentence; None where there is none.
+
+    distances (N,) are in units of that limit, NaN where unknown. In a large index a few in a thousand lie beyond it
+    that are like the rest; they are not worth a warning.
+    """
+    measured = distances[~np.isnan(distances)]
+    far = int((measured > 1).sum())
+    if far <= len(measured) // 200:
+        return None
+    if len(measured) == 1:
+        what = "the image here is unlike them, so that finding it means little"
+    else:
+        share = f"{far:,} of {len(measured):,} images here ({100 * far / len(measured):.0f} %)"
+        what = f"{share} {'is' if far == 1 else 'are'} unlike them, so that finding those means little"
+    return f"This model has only seen {trained_on}: {what}. {remedy}"
+
+
+def notes_on(text: str, unknown: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    """The words of a query that a model has never met, and whether it has met any; `unknown` gives those of a text."""
+    words = list(dict.fromkeys(WORDS.findall(text)))
+    strange = [word for word in words if unknown(word)]
+    told = ", ".join(shown(word) for word in strange[:SHOWN])
+    told += f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+    if strange and len(strange) == len(words):
+        return (f"The model knows no word of the query ({told}): these hits are arbitrary.",)
+    if strange:
+        return (f"Words that the model has never met, and that do not count: {told}.",)
+    return ()
