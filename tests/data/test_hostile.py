@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.data.copies import COUNTS, jpeg, karpathy, write_coco, write_hub, write_pictures, write_scan
+from tests.test_search import ColourEncoder
 from userlib.data.parquet import load_parquet
 from userlib.data.photos import load_photos
 from userlib.data.pictures import open_picture
@@ -256,7 +257,6 @@ def test_a_flipped_bit_in_a_shipped_network_is_named(name, tmp_path, monkeypatch
 def test_an_index_sealed_again_by_someone_hostile(changed, rows, width, owner, tmp_path):
     import torch
 
-    from tests.test_search import ColourEncoder
     from userlib.checkpoints import write_bundle
     from userlib.search import Index
 

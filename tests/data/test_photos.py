@@ -55,8 +55,8 @@ def test_captions_in_jsonl_with_splits(folder):
     [
         (CSV.replace("a.JPG,A lake\n", ""), "1 of 3 pictures .*have no caption, the first is 'a.JPG'"),
         (CSV + "gone.jpg,A cat\n", "caption for 'gone.jpg', but there is no such picture"),
-        (CSV.replace("Wet dog", ""), "Entry 3 of .*empty caption"),
-        (CSV.replace("b.jpg,Wet", ",Wet"), "Entry 3 of .*empty filename"),
+        (CSV.replace("Wet dog", ""), "Line 4 of .*empty caption"),
+        (CSV.replace("b.jpg,Wet", ",Wet"), "Line 4 of .*empty filename"),
         (CSV.replace("filename,", "file,"), "columns file, caption; it needs filename and caption"),
         (CSV + "../secret.jpg,A cat\n", "'../secret.jpg', which lies outside"),
         (CSV + "/etc/hostname,A cat\n", "lies outside"),
@@ -117,5 +117,5 @@ def test_an_empty_folder_says_what_it_could_hold(tmp_path, cache):
 def test_a_changed_photo_changes_the_fingerprint(folder):
     before = load_data(str(folder)).split("all").fingerprint
     assert load_data(str(folder)).split("all").fingerprint == before
-    os.utime(folder / "b.jpg", ns=(1, 1))
+    write_pictures(folder, ["trip/c.jpeg"])
     assert load_data(str(folder)).split("all").fingerprint != before

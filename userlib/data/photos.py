@@ -1,130 +1,215 @@
-"""One's own photos: a folder with captions.csv (filename, caption[, split]), captions.jsonl, or no captions
-at all.
+"""One's own photos: a folder with captions.csv (filename, caption[, split]), captions.jsonl, captions.txt, the
+hub's metadata.csv or metadata.jsonl, or no captions at all.
 
-With captions and no split column all of it is the split "train"; without captions it is the split "all",
-which can be searched. Also data sets kept by `datasets.save_to_disk`. Raises `UserError` for a caption
-without its picture, a picture without a caption, text that is not UTF-8, and names or links that lead out of
-the folder.
+With captions and no split column all of it is the split "train", or the splits are the folders train, val and
+test where all images lie in such; without captions it is the split "all", which can be searched. Also data sets
+kept by `datasets.save_to_disk`. A warning says what was left out and why. Raises `UserError` for a caption
+without its image, an image without a caption, one image in two splits, text that is not UTF-8, and names or
+links that lead out of the folder.
 """
 
-import csv
-import json
-import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from userlib.data.caption_files import Entry, NoCaptions, read_captions
+from userlib.data.contents import content_sums
+from userlib.data.folder import Folder, caption_tables, look_through, suffixes
+from userlib.data.names import Names
 from userlib.data.parquet import load_parquet
-from userlib.data.pictures import SUFFIXES, PictureFiles
-from userlib.data.scan import inside
+from userlib.data.pictures import PictureFiles
 from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
-from userlib.files import cache_dir, sha256_bytes, sha256_known, write_folder_beside
+from userlib.files import cache_dir, sha256_bytes, sha256_known, shown, write_folder_beside
 
-Caption = tuple[str, str, str]  # file name, caption, split or ""
+
+@dataclass
+class Photo:
+    """One image: the names of its file and of copies of it, what is said of it, and its split or ""."""
+
+    names: list[str]
+    sum: str
+    captions: list[str] = field(default_factory=list)
+    split: str = ""
+    told: str = ""  # where its split was named
 
 
 def load_photos(folder: Path) -> RetrievalData:
     """The photos below `folder`, in the order of their names, each known by its path from there."""
-    names = sorted(_photos_in(folder))
-    if not names:
+    found = look_through(folder)
+    if not found.images:
         raise UserError(
-            f"{folder} holds no data set: no Parquet file, no features, no annotations, and no picture "
-            f"({', '.join(sorted(SUFFIXES))}). Check the path."
+            f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no picture "
+            f"({', '.join(sorted(suffixes()))}). {found.said()} Check the path.".replace("  ", " ")
         )
-    source = next(
-        (folder / name for name in ("captions.csv", "captions.jsonl") if (folder / name).is_file()), None
+    photos = {
+        name: Photo([name], sum_)
+        for name, sum_ in zip(found.images, content_sums(folder, found.images), strict=True)
+    }
+    sources = _say_captions(folder, found, photos)
+    notes = [found.said()]
+    if sources:
+        read = " and ".join(shown(source.relative_to(folder)) for source in sources[:3])
+        notes.append(_place(photos, read))
+        photos, note = _grouped(photos)
+        notes.append(note)
+        _check_captioned(folder, photos, read)
+    else:
+        notes.append(_near(found))
+        for photo in photos.values():
+            photo.split = "all"
+    if told := " ".join(note for note in notes if note):
+        warnings.warn(f"{shown(folder)}: {told}", stacklevel=2)
+    splits = {
+        split: _split(folder, split, [photo for photo in photos.values() if photo.split == split])
+        for split in dict.fromkeys(photo.split for photo in photos.values())
+    }
+    said = (f"{split}\0{i}\0{text}" for split in splits.values() for i, text in _pairs(split))
+    whole = sha256_bytes("photos", *(split.name + split.fingerprint for split in splits.values()), *said)
+    return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=whole)
+
+
+def _pairs(split: Split) -> list[tuple[int, str]]:
+    return list(zip(split.image_of.tolist(), split.captions, strict=True))
+
+
+def _split(folder: Path, name: str, photos: Sequence[Photo]) -> Split:
+    ids = [shown(photo.names[0]) for photo in photos]
+    return Split(
+        name=name,
+        ids=tuple(ids),
+        pictures=PictureFiles([folder / photo.names[0] for photo in photos]),
+        captions=tuple(caption for photo in photos for caption in photo.captions),
+        image_of=np.repeat(np.arange(len(photos), dtype=np.int64), [len(photo.captions) for photo in photos]),
+        fingerprint=sha256_bytes("photos", *ids, *(photo.sum for photo in photos)),
     )
-    said: dict[str, list[str]] = {name: [] for name in names}
-    split_of = dict.fromkeys(names, "all" if source is None else "train")
-    for file, caption, split in () if source is None else _captions(source):
-        if file not in said:
-            inside(folder, file, source or folder)
-            raise UserError(
-                f"{source} has a caption for {file!r}, but there is no such picture in {folder}. Put it "
-                "there, or remove the line."
-            )
-        said[file].append(caption)
-        if split:
-            split_of[file] = split_name(split)
-    splits = {}
-    for split in dict.fromkeys(split_of.values()):
-        own = [name for name in names if split_of[name] == split]
-        stats = [(folder / name).stat() for name in own]
-        splits[split] = Split(
-            name=split,
-            ids=tuple(own),
-            pictures=PictureFiles([folder / name for name in own]),
-            captions=tuple(caption for name in own for caption in said[name]),
-            image_of=np.repeat(np.arange(len(own), dtype=np.int64), [len(said[name]) for name in own]),
-            fingerprint=sha256_bytes(
-                "photos", *own, *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)
-            ),
-        )
-    whole = sha256_bytes(
-        "photos",
-        *(split.fingerprint for split in splits.values()),
-        "" if source is None else sha256_known(source),
-    )
-    return RetrievalData(name=folder.resolve().name, splits=splits, fingerprint=whole)
 
 
-def _photos_in(folder: Path) -> Iterator[str]:
-    for place, _, files in os.walk(folder):
-        for file in files:
-            path = Path(place) / file
-            name = path.relative_to(folder)
-            if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts):
-                inside(folder, name.as_posix(), folder)
-                yield name.as_posix()
-
-
-def _captions(source: Path) -> Iterator[Caption]:
-    """The lines of captions.csv or captions.jsonl; an error names the line."""
-    try:
-        text = source.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    found = _csv(source, text) if source.suffix == ".csv" else _jsonl(source, text)
-    for number, (file, caption, split) in enumerate(found, start=1):
-        if not file or not caption.strip():
-            raise UserError(
-                f"Entry {number} of {source} has an empty {'caption' if file else 'filename'}. Fill it in, "
-                "or remove it."
-            )
-        yield Path(file).as_posix(), caption.strip(), split
-
-
-def _csv(source: Path, text: str) -> Iterator[Caption]:
-    rows = csv.DictReader(text.splitlines(), strict=True)
-    try:
-        if not {"filename", "caption"} <= set(rows.fieldnames or ()):
-            raise UserError(
-                f"{source} has the columns {', '.join(rows.fieldnames or ())}; it needs filename and caption, "
-                "and may have split."
-            )
-        for row in rows:
-            yield row["filename"] or "", row["caption"] or "", row.get("split") or ""
-    except csv.Error as error:
-        raise UserError(
-            f"{source} is no valid CSV: {error} in line {rows.line_num}. Put captions with commas in quotes."
-        ) from error
-
-
-def _jsonl(source: Path, text: str) -> Iterator[Caption]:
-    for number, line in enumerate(text.splitlines(), start=1):
+def _say_captions(folder: Path, found: Folder, photos: dict[str, Photo]) -> list[Path]:
+    """Give each photo the captions and the split that the folder's caption files have for it; the files that
+    were read.
+    """
+    names, sources = Names(folder, found), []
+    for place, source in caption_tables(folder, found):
         try:
-            row: Any = json.loads(line)
-            captions = row["captions"] if "captions" in row else [row["caption"]]
-            for caption in captions:
-                yield str(row["filename"]), str(caption), str(row.get("split", ""))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            entries = read_captions(source)
+        except NoCaptions:
+            if source.name.lower().startswith("captions."):
+                raise
+            found.near.append(source.name)  # another tool's notes on the photos
+            continue
+        if not entries:
             raise UserError(
-                f'Line {number} of {source} is not {{"filename": ..., "caption": ...}} or '
-                f'{{..., "captions": [...]}}: {error}. Correct it.'
-            ) from error
+                f"{shown(source)} holds no caption. Write one a line, or remove the file to search only."
+            )
+        sources.append(source)
+        for entry in entries:
+            photo = photos[names.find(entry.file, place, source, entry.line)]
+            photo.captions.append(entry.caption)
+            outer = split_name(place.split("/")[0])
+            split = split_name(entry.split) or (outer if outer in ("train", "val", "test") else "")
+            _name_split(photo, split, f"line {entry.line} of {shown(source)}", entry)
+    return sources
+
+
+def _name_split(photo: Photo, split: str, where: str, entry: Entry) -> None:
+    if split and photo.split and photo.split != split:
+        raise UserError(
+            f"{entry.file!r} is in the split {photo.split!r} ({photo.told}) and in {split!r} ({where}). An image "
+            "belongs to one split: a model must not be tested on what it has learned. Correct one of the lines."
+        )
+    if split:
+        photo.split, photo.told = split, where
+
+
+def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
+    """The photos with those of equal bytes made one, which has the captions of all; a sentence on them, or ""."""
+    by_sum: dict[str, list[Photo]] = {}
+    for photo in photos.values():
+        by_sum.setdefault(photo.sum, []).append(photo)
+    kept: dict[str, Photo] = {}
+    copies = []
+    for same in by_sum.values():
+        first = next((photo for photo in same if photo.captions), same[0])
+        others = [photo for photo in same if photo is not first]
+        split = next((photo for photo in same if photo.split), first)
+        for photo in others:
+            if photo.split and photo.split != split.split:
+                raise UserError(
+                    f"{shown(split.names[0])!r} ({split.told}, split {split.split!r}) and {shown(photo.names[0])!r} "
+                    f"({photo.told}, split {photo.split!r}) are the same image, byte for byte: a model would be "
+                    "tested on what it has learned. Give both the same split, or remove one of them."
+                )
+        texts = dict.fromkeys(
+            caption for photo in others for caption in photo.captions if caption not in first.captions
+        )
+        captions = [*first.captions, *texts]
+        copies += [(photo.names[0], first.names[0]) for photo in others]
+        kept[first.names[0]] = Photo(first.names, first.sum, captions, split.split, split.told)
+    if not copies:
+        return kept, ""
+    copy, original = (shown(name) for name in min(copies))
+    count = (
+        f"{len(copies):,} photos are copies of others" if len(copies) > 1 else "1 photo is a copy of another"
+    )
+    return dict(
+        sorted(kept.items())
+    ), f"{count} and counted as one with it, captions and all: {copy} is {original}."
+
+
+def _place(photos: dict[str, Photo], read: str) -> str:
+    """Give each photo of a captioned folder its split; a sentence on where it came from, or "". `read` names the
+    caption files.
+    """
+    captioned = [name for name, photo in photos.items() if photo.captions]
+    without = [name for name in captioned if not photos[name].split]
+    if not without:
+        return ""
+    if len(without) < len(captioned):
+        raise UserError(
+            f"{read} has a split for {len(captioned) - len(without):,} of {len(captioned):,} images and none for "
+            f"{shown(without[0])!r}. Write train, val or test for each, or for none."
+        )
+    folders = {name: split_name(name.split("/")[0]) if "/" in name else "" for name in photos}
+    parts = sorted({part for part in folders.values() if part in ("train", "val", "test")})
+    taken = "train" in parts and len(parts) > 1 and set(folders.values()) == set(parts)
+    for name, photo in photos.items():
+        photo.split = folders[name] if taken else "train"
+        photo.told = f"the folder {shown(name.split('/')[0])}" if taken else ""
+    if taken:
+        return f"The folders {', '.join(parts)} are taken as splits, as {read} names none."
+    if parts not in ([], ["train"]):
+        return (
+            f"All images are the split 'train', those in the folders {', '.join(parts)} too, because others lie "
+            f"outside such folders. Add a column split to {read} to part them."
+        )
+    return ""
+
+
+def _check_captioned(folder: Path, photos: dict[str, Photo], read: str) -> None:
+    bare = [name for name, photo in photos.items() if not photo.captions]
+    if bare:
+        raise UserError(
+            f"{len(bare):,} of {len(photos):,} pictures in {shown(folder)} have no caption, the first is "
+            f"{shown(bare[0])!r}. Give each picture a caption in {read} or remove it; a set without any captions can "
+            "be searched, not trained on."
+        )
+
+
+def _near(found: Folder) -> str:
+    """A sentence on files that may be meant to hold captions where none were read, or ""."""
+    near = sorted(found.near) + sorted(
+        f"{place}/{file.name}" for place, files in found.tables.items() for file in files if place
+    )
+    if not near:
+        return ""
+    return (
+        f"No captions were read: they are looked for in captions.csv (filename,caption), captions.jsonl, captions.txt, "
+        f"metadata.csv and metadata.jsonl, and here lie{'s' if len(near) == 1 else ''} {shown(', '.join(near[:3]))}."
+    )
 
 
 def load_saved(folder: Path) -> RetrievalData:

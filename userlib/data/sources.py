@@ -2,6 +2,9 @@
 name on the hub.
 """
 
+import difflib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from userlib.data.splits import Pictures, RetrievalData, Split
 from userlib.errors import UserError
+from userlib.files import shown
 
 __all__ = ["Pictures", "RetrievalData", "Split", "load_data"]
 
@@ -24,7 +28,8 @@ def load_data(
 
     - `scenes`, `pretrain`: drawn by userlib.data.scenes
     - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
-      annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none
+      annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none (photos.py
+      names what else is read)
     - `owner/name`: a data set on the hub
 
     sizes keeps the first n pictures of a split, e.g. {"train": 1000}. pictures is the folder of the pictures
@@ -37,20 +42,55 @@ def load_data(
         from userlib.data.drawn import load_scenes
 
         return load_scenes(name, sizes or {}, progress=progress)
-    path = Path(name).expanduser()
-    if path.exists():
+    path = _path(name)
+    if name.strip() and os.path.exists(path):
         data = _load_local(path, pictures)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif _is_hub_name(name):
         from userlib.data.hub import load_hub
 
         data = load_hub(name)
     else:
         raise UserError(
-            f"There is no data set {name!r}: it is neither 'scenes' or 'pretrain', nor a folder that exists "
+            f"There is no data set {shown(name)!r}: it is neither 'scenes' or 'pretrain', nor a folder that exists "
             "here, nor a hub name like 'owner/name'. Check the spelling; folders are looked up from "
-            f"{Path.cwd()}."
+            f"{Path.cwd()}.{_near(name, path)}"
         )
     return _first(data, sizes or {})
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~ of a user whom nobody knows
+        return Path(name)
+
+
+def _is_hub_name(name: str) -> bool:
+    """Whether `name` reads as owner/name and not as the path of a folder that is not there."""
+    owner, slash, _ = name.partition("/")
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII)) and not os.path.isdir(owner + slash)
+
+
+def _near(name: str, path: Path) -> str:
+    """What may be meant by the name of a data set that is not there, as a sentence, or ""."""
+    found = re.match(r"https?://[^/]*/datasets/([\w.-]+/[\w.-]+)", name)
+    if found:
+        return f" For the hub's data set write {found[1]!r}."
+    parent = path.parent
+    while not os.path.isdir(parent) and parent != parent.parent:
+        path, parent = parent, parent.parent
+    try:
+        there = [entry.name for entry in os.scandir(parent) if entry.is_dir()]
+    except OSError:
+        return ""
+    words = [*there, "scenes", "pretrain"] if path == Path(name) and "/" not in name else there
+    folded = {word.casefold(): word for word in words}
+    close = difflib.get_close_matches(path.name.strip().casefold(), folded, 1, 0.7)
+    if close:
+        word = folded[close[0]]
+        meant = str(parent / word) if word in there else word
+        return f" Did you mean {shown(meant)!r}?"
+    return f" {shown(parent)} is there and holds no {shown(path.name)!r}." if "/" in name else ""
 
 
 def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
@@ -62,8 +102,10 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     if annotations := annotations_in(path):
         return load_karpathy(annotations, pictures or annotations.parent)
     if not path.is_dir():
+        packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
         raise UserError(
-            f"{path} is a file; a data set is a folder, or the dataset_*.json of Karpathy's annotations."
+            f"{shown(path)} is a file; a data set is a folder, or the dataset_*.json of Karpathy's annotations. "
+            + ("Unpack it, and give that folder." if packed else f"Its folder is {shown(path.parent)}.")
         )
     if is_scan(path):
         return load_scan(path, pictures=pictures)

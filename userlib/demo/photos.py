@@ -68,7 +68,9 @@ def index_photos(
         raise UserError(
             f"There is no folder {folder}. Check the path; it is one on the machine that runs this page."
         )
-    split = only_split(place)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        split = only_split(place)
     kept = cache_dir() / "demo" / sha256_bytes(split.fingerprint, repr(encoder.describe()))[:32]
     beside, found = kept.with_name(f"{kept.name}-thumbs"), True
     try:
@@ -97,6 +99,8 @@ def index_photos(
         f"{count} of {place.name or place}, "
         + ("found again in the cache." if found else "indexed and kept.")
     ]
+    left = (str(warning.message) for warning in told)  # what the folder holds beside its photos
+    said += [words.removeprefix(f"{place}: ") for words in left if words.startswith(f"{place}: ")]
     if index.skipped:
         said.append(f"{len(index.skipped)} cannot be read; the first: {index.skipped[0]}")
     return engine, " ".join(said)

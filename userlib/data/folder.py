@@ -1,0 +1,195 @@
+"""What lies in a folder of photos: its images by name, its caption files, and what is left out and why."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from userlib.data import caption_files
+from userlib.data.pictures import AVIF, HEIF, HEIF_SUFFIXES, SUFFIXES, formats, named
+from userlib.data.scan import inside
+from userlib.errors import UserError
+from userlib.files import shown
+
+RAW = (
+    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .erf .kdc .mrw .rwl .dcr "
+    ".mef .mos .raw"
+)
+VIDEO = ".mp4 .m4v .mov .avi .mkv .webm .3gp .mpg .mpeg .wmv .mts .m2ts .flv .insv"
+DRAWING = ".svg .svgz .eps .ps .ai .pdf .wmf .emf .cdr"
+EDITED = ".psd .psb .xcf .kra .clip .afphoto .ora .sketch"
+OTHER = (
+    ".jxl .tga .dds .exr .hdr .ico .icns .pcx .qoi .sgi .fits .dcm .nii .jxr .hdp .wdp .pcd .djvu .xbm .xpm .cur .ras "
+    ".bpg"
+)
+ARCHIVE = ".zip .tar .gz .tgz .7z .rar .bz2 .xz .zst"
+KINDS = {
+    **dict.fromkeys(RAW.split(), "camera RAW, which is not read: develop it to JPEG"),
+    **dict.fromkeys(VIDEO.split(), "video, which is not read: save frames of it as JPEG"),
+    **dict.fromkeys(DRAWING.split(), "a document or vector drawing, which is not read: export it as PNG"),
+    **dict.fromkeys(EDITED.split(), "the file of an image editor, which is not read: export it as PNG"),
+    **dict.fromkeys(OTHER.split(), "of an image format that is not read: save it as PNG or JPEG"),
+    **dict.fromkeys(ARCHIVE.split(), "an archive, which is not read: unpack it"),
+}
+TEXT = frozenset(
+    ".txt .csv .tsv .json .jsonl .md .html .htm .xml .yaml .yml .toml .ini .log .db .py .ipynb .parquet .arrow .npy "
+    ".npz .safetensors .xmp .aae .thm .lock .xlsx .xls .ods .docx .doc .rtf .sqlite .css .js .mp3 .wav .m4a .torrent "
+    ".pt .pth .bin .pkl .exe .dll .lrcat .url .desktop .bib .tex .sh .bat .part .mat .h5 .hdf5".split()
+)
+TABLES = frozenset(".csv .tsv .jsonl .json .xlsx .xls .ods .token".split())
+LINK, BROKEN = "a linked folder, which is not followed: copy its photos here", "a broken link"
+EMPTY, SPECIAL = "an empty file (0 bytes)", "no regular file"
+HIDDEN = "hidden, as its name or its folder's begins with a dot"
+CLOSED = "closed to you: allow reading it"
+UNNAMED = "an image without the suffix of one: add .jpg, .png or what it is"
+
+
+@dataclass
+class Folder:
+    """images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the
+    folder in which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
+    """
+
+    images: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    tables: dict[str, list[Path]] = field(default_factory=dict)
+    near: list[str] = field(default_factory=list)
+
+    def leave(self, reason: str, name: str) -> None:
+        self.left_out.setdefault(reason, []).append(name)
+
+    def said(self) -> str:
+        """One sentence with the count of each kind, or ""."""
+        parts = []
+        for reason, names in sorted(self.left_out.items()):
+            label = f"{shown(sorted(names)[0])} {'is' if len(names) == 1 else 'and others are'} {reason}"
+            parts.append(f"{len(names):,} ({label})")
+        return f"Left out: {'; '.join(parts)}." if parts else ""
+
+
+def look_through(folder: Path) -> Folder:
+    """The photos below `folder`. Links to folders are not followed; `UserError` for a link to a file that
+    leads out of the folder.
+    """
+    found = Folder()
+
+    def closed(error: OSError) -> None:
+        found.leave(CLOSED, Path(os.path.relpath(error.filename or folder, folder)).as_posix())
+
+    for place, folders, files in os.walk(folder, onerror=closed):
+        here = Path(os.path.relpath(place, folder)).as_posix()
+        for name in folders:
+            path = PurePosixPath(here, name).as_posix()
+            if os.path.islink(Path(place, name)) and not _hidden(path):
+                found.leave(LINK, path)
+        for name in files:
+            _look_at(folder, PurePosixPath(here, name).as_posix(), found)
+    found.images.sort()
+    return found
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def suffixes() -> frozenset[str]:
+    """The suffixes of the images that are read on this machine."""
+    found = SUFFIXES if "AVIF" in formats() else SUFFIXES - {".avif"}
+    return found | HEIF_SUFFIXES if "HEIF" in formats() else found
+
+
+def _look_at(folder: Path, name: str, found: Folder) -> None:
+    path, suffix = folder / name, PurePosixPath(name).suffix.lower()
+    if suffix in TEXT or suffix == ".token":
+        _table(path, name, found)
+        return
+    if suffix in suffixes():
+        reason = _unfit(path, name)
+    elif suffix in HEIF_SUFFIXES or suffix == ".avif":
+        reason = HIDDEN if _hidden(name) else f"not read: {HEIF if suffix != '.avif' else AVIF}"
+    elif _hidden(name):
+        return
+    else:
+        reason = KINDS.get(suffix, "")
+        if not reason and not _is_image(path):
+            return
+        reason = reason or UNNAMED
+    if reason:
+        found.leave(reason, name)
+        return
+    if path.is_symlink():
+        inside(folder, name, folder)
+    found.images.append(name)
+
+
+def _unfit(path: Path, name: str) -> str:
+    """Why a file with the suffix of an image is none, or ""."""
+    if _hidden(name):
+        return HIDDEN
+    try:
+        size = path.stat().st_size
+    except PermissionError:
+        return CLOSED
+    except OSError:  # it leads nowhere, or in a circle
+        return BROKEN
+    if not path.is_file():
+        return SPECIAL
+    if size == 0:
+        return EMPTY
+    return "" if os.access(path, os.R_OK) else CLOSED
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file begins as an image does, whatever its name."""
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    begins = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+    return (
+        head.startswith(begins)
+        or head[8:12] == b"WEBP"
+        or (head[4:8] == b"ftyp" and "video" not in named(head))
+    )
+
+
+def _table(path: Path, name: str, found: Folder) -> None:
+    at = PurePosixPath(name)
+    if _hidden(name) or not path.is_file():
+        return
+    if at.name.lower() in caption_files.NAMES:
+        found.tables.setdefault("" if str(at.parent) == "." else str(at.parent), []).append(path)
+    elif str(at.parent) == "." and (
+        at.suffix.lower() in TABLES
+        or any(word in at.stem.lower() for word in ("caption", "token", "annotation", "description"))
+    ):
+        found.near.append(name)
+
+
+def caption_tables(folder: Path, found: Folder) -> Iterator[tuple[str, Path]]:
+    """The caption files to read, each with the folder in which it lies: the folder's own, else those of
+    subfolders where they cover all images, as the hub's image folders do.
+    """
+    places = found.tables
+    if "" in places:
+        yield "", _only(folder, places[""])
+    elif all(any(image.startswith(f"{place}/") for place in places) for image in found.images):
+        for place, files in sorted(places.items()):
+            yield place, _only(folder / place, files)
+
+
+def _only(place: Path, files: list[Path]) -> Path:
+    """captions.* before metadata.*; two of a kind are an error."""
+    for kind in ("captions.", "metadata."):
+        own = sorted(file for file in files if file.name.lower().startswith(kind))
+        if len(own) > 1:
+            raise UserError(
+                f"{shown(place)} holds {' and '.join(shown(file.name) for file in own)}, and one file of captions is "
+                "read. Remove or rename the others."
+            )
+        if own:
+            return own[0]
+    raise AssertionError("a table has one of the two names")

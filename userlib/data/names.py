@@ -1,0 +1,111 @@
+"""Which image a caption file means: by its path from there, whatever the spelling of the system that wrote it."""
+
+import difflib
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NoReturn
+from urllib.parse import unquote
+
+from userlib.data.folder import Folder
+from userlib.errors import UserError
+from userlib.files import shown
+
+
+def composed(name: str) -> str:
+    """Unicode's composed form (NFC): macOS takes letters and their accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """The same whatever the case, as on Windows and macOS."""
+    return composed(composed(name).casefold())
+
+
+class Names:
+    """The images of a folder by every spelling that is known to mean them."""
+
+    def __init__(self, folder: Path, found: Folder) -> None:
+        self.folder, self.found = folder, found
+        self.exact = {shown(name): name for name in found.images} | {name: name for name in found.images}
+        self.by_composed = _lists(found.images, composed)
+        self.by_folded = _lists(found.images, folded)
+        self.by_last = _lists(found.images, lambda name: folded(PurePosixPath(name).name))
+
+    def find(self, file: str, place: str, source: Path, line: int) -> str:
+        """The image that line `line` of `source`, which lies in the subfolder `place`, calls `file`.
+
+        Raises UserError for a name that leads out of the folder, is that of several images, or of none; near
+        misses are named.
+        """
+        where = f"Line {line} of {shown(source)}"
+        if file not in self.exact:
+            self._check_inside(file, where)
+        for spelled in dict.fromkeys(
+            (file, file.replace("\\", "/"), unquote(file), unquote(file).replace("\\", "/"))
+        ):
+            name = PurePosixPath(spelled).as_posix()  # without ./ and //
+            at = PurePosixPath(place, name).as_posix()
+            if at in self.exact:
+                return self.exact[at]
+            ends = [
+                image
+                for image in self.by_last.get(folded(PurePosixPath(name).name), [])
+                if _ends(image, at, name)
+            ]
+            for images in (self.by_composed.get(composed(at), []), self.by_folded.get(folded(at), []), ends):
+                if len(images) > 1:
+                    these = " and ".join(repr(shown(image)) for image in images[:3])
+                    raise UserError(
+                        f"{where} has a caption for {file!r}, which may be {these}. Write the name as the file has it, "
+                        f"with its folder from {shown(source.parent)}."
+                    )
+                if images:
+                    return images[0]
+        self._miss(file, place, where)
+
+    def _check_inside(self, file: str, where: str) -> None:
+        parts = file.replace("\\", "/").split("/")
+        if file.startswith("/") or PureWindowsPath(file).drive or "://" in file or ".." in parts:
+            raise UserError(
+                f"{where} names the file {file!r}, which lies outside {shown(self.folder)}. Names must stay inside the "
+                f"folder: copy the image into it, and write its path from there.{self._guess(parts[-1])}"
+            )
+
+    def _miss(self, file: str, place: str, where: str) -> NoReturn:
+        at = folded(PurePosixPath(place, file.replace("\\", "/")).as_posix())
+        for reason, names in self.found.left_out.items():
+            for name in names:
+                if folded(name) == at:
+                    raise UserError(
+                        f"{where} has a caption for {file!r}, which is there and left out, for it is {reason}. Mend "
+                        "that, or remove the line."
+                    )
+        raise UserError(
+            f"{where} has a caption for {file!r}, but there is no such picture in {shown(self.folder)}. Put it there, "
+            f"or remove the line.{self._guess(PurePosixPath(file.replace(chr(92), '/')).name)}"
+        )
+
+    def _guess(self, last: str) -> str:
+        """The image that may be meant by the last part of a path, as a question."""
+        near = self.by_last.get(folded(last))
+        if not near:
+            stems = _lists(self.found.images, lambda name: folded(PurePosixPath(name).stem))
+            near = stems.get(folded(last)) or stems.get(folded(PurePosixPath(last).stem))
+        if not near:
+            close = difflib.get_close_matches(folded(last), self.by_last, 1, 0.75)
+            near = self.by_last[close[0]] if close else []
+        return f" Did you mean {shown(near[0])!r}?" if near else ""
+
+
+def _ends(image: str, at: str, name: str) -> bool:
+    """Whether `image` lies below the caption file's folder and its path ends in `name`."""
+    place = at[: len(at) - len(name)]
+    return image.startswith(place) and folded(image).endswith(f"/{folded(name)}")
+
+
+def _lists(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(key(name), []).append(name)
+    return found
