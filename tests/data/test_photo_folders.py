@@ -562,6 +562,7 @@ def test_sums_are_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
 
     folder, read_files = write(tmp_path, IMAGES), []
     real = contents.sha256_file
+    monkeypatch.setattr(contents, "SETTLED_NS", -(10**18))
     monkeypatch.setattr(contents, "sha256_file", lambda path: (read_files.append(path.name), real(path))[1])
     before = content_sums(folder, list(IMAGES))
     assert content_sums(folder, list(IMAGES)) == before
@@ -571,6 +572,18 @@ def test_sums_are_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
     after = content_sums(folder, list(IMAGES))
     assert [x == y for x, y in zip(before, after, strict=True)] == [True, False, True]
     assert read_files[3:] == ["b.jpg"]
+
+
+def test_a_file_that_just_changed_is_read_again(tmp_path, cache, monkeypatch):
+    """Two changes within one tick of the file system's clock look alike."""
+    from userlib.data import contents
+
+    folder = write(tmp_path, {"a.jpg": b"12"})
+    state = os.stat(folder / "a.jpg")
+    before = content_sums(folder, ["a.jpg"])
+    write(folder, {"a.jpg": b"34"})
+    monkeypatch.setattr(contents.Path, "stat", lambda path, **_: state)
+    assert content_sums(folder, ["a.jpg"]) != before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The checksums of a folder's files, remembered by name, size and time of change, because photos run to
 gigabytes."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,9 @@ from userlib.errors import UserError
 from userlib.files import cache_dir, read_sealed, sha256_bytes, sha256_file, shown, write_sealed
 from userlib.progress import Progress
 
+SETTLED_NS = (
+    2 * 10**9
+)  # a file changed later than this before may change again within the same tick of its clock
 PATIENCE_S = 3.0  # before progress is shown
 
 
@@ -21,18 +25,21 @@ def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
     except (UserError, KeyError, TypeError, ValueError):
         known = {}  # none yet, or a damaged one: count again
     files: dict[str, list[object]] = {}
+    sums: list[str] = []
+    now = time.time_ns()
     with Progress(len(names), "photos read", delay=PATIENCE_S) as bar:
         for name in names:
             path, key = folder / name, shown(name)
             try:
                 stat = path.stat()
-                seen = [stat.st_size, stat.st_mtime_ns]
+                state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
                 old = known.get(key)
-                files[key] = (
-                    old
-                    if isinstance(old, list) and len(old) == 3 and old[:2] == seen
-                    else [*seen, sha256_file(path)]
-                )
+                if isinstance(old, list) and old[:3] == state and len(old) == 4:
+                    sums.append(str(old[3]))
+                else:
+                    sums.append(sha256_file(path))
+                if now - max(state[1:]) > SETTLED_NS:
+                    files[key] = [*state, sums[-1]]
             except OSError as error:
                 raise UserError(
                     f"The picture {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove it."
@@ -41,4 +48,4 @@ def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
     if files != known:
         with suppress(UserError):  # a cache that cannot be written costs time, not correctness
             write_sealed(note, {"files": files})
-    return [str(files[shown(name)][2]) for name in names]
+    return sums
