@@ -121,7 +121,7 @@ def test_unreadable_pictures_are_listed_and_skipped(folder):
     assert len(index) == 5
     assert "broken.jpg" in index.skipped[0]
     for file in folder.rglob("*.png"):
-        file.write_bytes(b"")
+        file.write_bytes(b"no image")
     with pytest.raises(UserError, match="none of the 6 images"):
         Index.build(folder, ColourEncoder(), progress=False)
 

@@ -227,6 +227,17 @@ def test_types_of_jsonl(row, message, tmp_path, cache):
         read_captions(tmp_path / "captions.jsonl")
 
 
+def test_a_later_row_without_a_caption_is_no_other_kind_of_file(tmp_path, cache):
+    table = lines({"file_name": "a.jpg", "text": "A dog"}, {"file_name": "b.jpg"})
+    with pytest.raises(UserError, match="Line 2 of .*no key 'caption'"):
+        read(write(tmp_path, IMAGES | {"metadata.jsonl": table}))
+
+
+def test_captions_win_over_a_stray_table(tmp_path, cache):
+    files = {"captions.csv": H + "a.jpg,A dog\n" + REST, "old/x.parquet": b"PAR1"}
+    assert read(write(tmp_path, IMAGES | files))[0] == whole(["A dog"])
+
+
 def test_names_of_splits(tmp_path, cache):
     table = S + "a.jpg,A dog, Train \nb.jpg,A cat,VALIDATION\nc.jpg,A cow,Testing\n"
     found, told = read(write(tmp_path, IMAGES | {"captions.csv": table}))

@@ -74,7 +74,7 @@ def _text(source: Path) -> str:
         said = "UTF-8" if coding.startswith("utf-8") else coding.upper()
         raise UserError(
             f"{shown(source)} is not {said} text: byte 0x{data[error.start]:02X} in line {line} (byte {error.start}). "
-            'Save it as UTF-8; Excel calls that "CSV UTF-8".'
+            'Save it as UTF-8, which Excel calls "CSV UTF-8".'
         ) from error
     if (at := text.find("\0")) >= 0:
         raise UserError(
@@ -208,6 +208,7 @@ def _tokens(source: Path, text: str) -> Iterator[Entry]:
 
 
 def _jsonl(source: Path, text: str) -> Iterator[Entry]:
+    read = 0
     for number, line in enumerate(text.split("\n"), start=1):  # a string may hold any other line break
         if not line.strip():
             continue
@@ -225,7 +226,7 @@ def _jsonl(source: Path, text: str) -> Iterator[Entry]:
             if not isinstance(split, str | None):
                 raise _Misfit(f"'split' is {_kind(split)}; write train, val or test as a string")
         except (ValueError, RecursionError) as error:
-            names = isinstance(error, _MissingKey)
+            names = isinstance(error, _MissingKey) and not read
             why = (
                 f"{error.msg} (character {error.colno})"
                 if isinstance(error, json.JSONDecodeError)
@@ -237,6 +238,7 @@ def _jsonl(source: Path, text: str) -> Iterator[Entry]:
                 f'Line {number} of {shown(source)} is not {{"filename": ..., "caption": ...}} or '
                 f'{{..., "captions": [...]}}: {why}. Correct it.'
             ) from error
+        read += 1
         for caption in said:
             yield Entry(number, row[file], caption, split or "")
 

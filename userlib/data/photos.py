@@ -99,7 +99,7 @@ def _say_captions(folder: Path, found: Folder, photos: dict[str, Photo]) -> list
         except NoCaptions:
             if source.name.lower().startswith("captions."):
                 raise
-            found.near.append(source.name)  # another tool's notes on the photos
+            found.near.append(f"{source.name}, which has no columns for an image and its caption")
             continue
         if not entries:
             raise UserError(

@@ -94,6 +94,7 @@ def _near(name: str, path: Path) -> str:
 
 
 def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
+    from userlib.data.caption_files import NAMES
     from userlib.data.coco import annotations_in, load_karpathy
     from userlib.data.parquet import load_parquet
     from userlib.data.photos import load_photos, load_saved
@@ -109,7 +110,10 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
         )
     if is_scan(path):
         return load_scan(path, pictures=pictures)
-    if files := sorted(path.rglob("*.parquet")):
+    captioned = any(
+        file.name.lower() in NAMES and file.name.lower().startswith("captions.") for file in path.iterdir()
+    )
+    if not captioned and (files := sorted(path.rglob("*.parquet"))):
         return load_parquet(files, path.resolve().name)
     if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):
         return load_saved(path)
