@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from userlib.errors import UserError
@@ -19,6 +20,9 @@ ENHANCEMENTS = ("none", "sge", "cge", "sge+cge")
 POOLINGS = ("mean", "max", "gpo")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
 TEXTS = ("bag", "gru", "bert", "clip")
+NORMS = ("layer", "batch")
+SCALINGS = ("raw", "unit", "standard")
+WEIGHT_INITS = ("torch", "xavier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,9 @@ class DataConfig:
     select: str = "val"  # the split that picks the epoch; train:500 holds 500 pictures of train out for it
     report: str | None = None  # the split that is scored once, at the end
 
+    def __post_init__(self) -> None:
+        check_data(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -50,6 +57,8 @@ class ModelConfig:
     embed: int = 1024  # E
     enhancement: str = "none"  # none | sge | cge | sge+cge
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
+    # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
+    weight_init: str = "torch"
     region_scaling: str = "raw"  # raw | unit | standard; see model/regions.py
     strength: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     sharpness: float = 1.0  # lambda inside the softmax
@@ -76,6 +85,9 @@ class ModelConfig:
     queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
     momentum: float | None = None  # m; None: from the run's length, max(0, min(.999, 1 - 20 / steps))
 
+    def __post_init__(self) -> None:
+        check_model(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
@@ -89,6 +101,9 @@ class ObjectiveConfig:
     temperature: float = 0.05  # infonce
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
     mask_same_image: bool = True  # other captions of one's own picture are no negatives
+
+    def __post_init__(self) -> None:
+        check_objective(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +127,9 @@ class TrainingConfig:
     precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_training(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -123,10 +141,12 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        _check_types(self)
         check(self)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raises UserError where a setting has none of the values allowed, which the error lists."""
     if value not in allowed:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
 
@@ -141,32 +161,47 @@ def _at_least(name: str, value: int, low: int) -> None:
         raise UserError(f"{name} is {value}; it must be a whole number from {low} up.")
 
 
-def check(config: Config) -> None:
-    """Raises UserError for a setting that has no meaning, naming it and what is allowed."""
-    model, objective, training = config.model, config.objective, config.training
-    _one_of("enhancement", model.enhancement, ENHANCEMENTS)
-    _one_of("norm", model.norm, ("layer", "batch"))
-    _one_of("pooling", model.pooling, POOLINGS)
-    _one_of("text_pooling", model.text_pooling, POOLINGS)
-    _one_of("text", model.text, TEXTS)
-    _one_of("region_scaling", model.region_scaling, ("raw", "unit", "standard"))
-    _one_of("word_vectors", model.word_vectors, ("random", "grounded"))
-    _one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
-    _one_of("objective", objective.name, OBJECTIVES)
-    _one_of("schedule", training.schedule, ("cosine", "step", "constant"))
-    _one_of("precision", training.precision, ("auto", "fp32", "bf16"))
+def _positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise UserError(f"{name} is {value}; it must be above 0.")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Raises UserError for a number below 0, infinite or nan."""
+    if not 0 <= value < math.inf:
+        raise UserError(f"{name} is {value}; it must be a number from 0 up.")
+
+
+def _check_types(part: Any) -> None:
+    """Raises UserError for a value of another type than its setting has: JSON could not bring it back."""
+    for name, hint in _hints(type(part)).items():
+        value = getattr(part, name)
+        if not _fits(value, hint):
+            raise UserError(f"{name} is {value!r}; it must be {_in_words(hint)}.")
+
+
+def check_model(model: ModelConfig) -> None:
+    """Raises UserError for a setting of the model that has no meaning, naming it and what is allowed."""
+    _check_types(model)
+    one_of("enhancement", model.enhancement, ENHANCEMENTS)
+    one_of("norm", model.norm, NORMS)
+    one_of("weight_init", model.weight_init, WEIGHT_INITS)
+    one_of("pooling", model.pooling, POOLINGS)
+    one_of("text_pooling", model.text_pooling, POOLINGS)
+    one_of("text", model.text, TEXTS)
+    one_of("region_scaling", model.region_scaling, SCALINGS)
+    one_of("word_vectors", model.word_vectors, ("random", "grounded"))
+    one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
+    if isinstance(model.strength, str):
+        one_of("strength", model.strength, ("learned",))
+    else:
+        not_negative("strength", model.strength)
     if model.queue_size is not None and model.queue_size < 0:
         raise UserError(
             f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up."
         )
-    if isinstance(model.strength, str):
-        _one_of("strength", model.strength, ("learned",))
     for name in ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout"):
         _between(name, getattr(model, name), 0.0, 0.95)
-    for name in ("word_drop", "region_drop"):
-        _between(name, getattr(training, name), 0.0, 0.95)
-    for name in ("warmup", "step_at"):
-        _between(name, getattr(training, name), 0.0, 1.0)
     if model.momentum is not None:
         _between("momentum", model.momentum, 0.0, 1.0)
     for name in ("embed", "text_width", "word_width"):
@@ -176,34 +211,7 @@ def check(config: Config) -> None:
     for name in ("regions", "token_width", "guide_width", "vocab_size"):
         if getattr(model, name) is not None:
             _at_least(name, getattr(model, name), 1)
-    _at_least("min_count", config.data.min_count, 1)
-    _at_least("seed", training.seed, 0)
-    if training.batch < 2:
-        raise UserError(
-            f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives."
-        )
-    _at_least("steps", 1 if training.steps is None else training.steps, 1)
-    _at_least("epochs", training.epochs, 1)
-    for name, value in (
-        ("mu", objective.mu),
-        ("temperature", objective.temperature),
-        ("lr", training.lr),
-        ("clip", training.clip),
-        ("evaluate_every", training.evaluate_every),
-    ):
-        if not 0 < value < math.inf:
-            raise UserError(f"{name} is {value}; it must be above 0.")
-    for name, value in (
-        ("gamma", objective.gamma),
-        ("margin", objective.margin),
-        ("loss_weight", objective.loss_weight),
-        ("weight_decay", training.weight_decay),
-        ("text_lr", training.text_lr),
-        ("sharpness", model.sharpness),
-        ("strength", 0.0 if isinstance(model.strength, str) else model.strength),
-    ):
-        if not 0 <= value < math.inf:
-            raise UserError(f"{name} is {value}; it must be a number from 0 up.")
+    not_negative("sharpness", model.sharpness)
     if model.text == "bert" and model.text_width % model.text_heads:
         raise UserError(
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
@@ -239,21 +247,74 @@ def check(config: Config) -> None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."
         )
+
+
+def check_objective(objective: ObjectiveConfig) -> None:
+    """Raises UserError for a setting of the objective that has no meaning."""
+    _check_types(objective)
+    one_of("objective", objective.name, OBJECTIVES)
+    for name in ("mu", "temperature"):
+        _positive(name, getattr(objective, name))
+    for name in ("margin", "loss_weight"):
+        not_negative(name, getattr(objective, name))
+    if not math.isfinite(objective.gamma):
+        raise UserError(f"gamma is {objective.gamma}; it must be a number.")
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Raises UserError for a setting of the training that has no meaning."""
+    _check_types(training)
+    one_of("schedule", training.schedule, ("cosine", "step", "constant"))
+    one_of("precision", training.precision, ("auto", "fp32", "bf16"))
+    for name in ("word_drop", "region_drop"):
+        _between(name, getattr(training, name), 0.0, 0.95)
+    for name in ("warmup", "step_at"):
+        _between(name, getattr(training, name), 0.0, 1.0)
+    _at_least("seed", training.seed, 0)
+    if training.batch < 2:
+        raise UserError(
+            f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives."
+        )
+    _at_least("steps", 1 if training.steps is None else training.steps, 1)
+    _at_least("epochs", training.epochs, 1)
+    for name in ("lr", "clip", "evaluate_every"):
+        _positive(name, getattr(training, name))
+    for name in ("weight_decay", "text_lr"):
+        not_negative(name, getattr(training, name))
+
+
+def check(config: Config) -> None:
+    """Raises UserError for settings that do not go together; each part has checked itself."""
+    model, objective, training = config.model, config.objective, config.training
+    not_negative("gamma", objective.gamma)  # below 0 every key counts, which a loss by itself may want
     if training.averaged and model.queue_size is None:
         raise UserError(
             "averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or "
             "more."
+        )
+    if model.queue_size == 0 and objective.name != "uto" and not training.averaged:
+        raise UserError(
+            f"queue_size is 0 and objective {objective.name!r}; without keys its queue part is 0 whatever the "
+            "model does. Use queue_size none or from 1 up, or objective uto."
+        )
+    if model.norm == "batch" and training.region_drop > 0:
+        raise UserError(
+            f"norm is 'batch' and region_drop {training.region_drop}; regions that are left out would enter "
+            "BatchNorm's statistics. Use region_drop 0, or norm layer."
         )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
         raise UserError(
             f"enhancement {model.enhancement!r} needs a guide vector; give --guide, such as clip-mini."
         )
-    _check_splits(config.data)
 
 
-def _check_splits(data: DataConfig) -> None:
-    """The split that selects, and that it is not the one reported on."""
+def check_data(data: DataConfig) -> None:
+    """Raises UserError for a setting of the data that has no meaning, or where the split that selects is the one
+    reported on.
+    """
+    _check_types(data)
+    _at_least("min_count", data.min_count, 1)
     name, colon, count = data.select.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
@@ -269,6 +330,27 @@ def _check_splits(data: DataConfig) -> None:
 def to_json(config: Any) -> dict[str, Any]:
     """A dataclass as plain JSON values."""
     return dataclasses.asdict(config)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _in_words(annotation: Any) -> str:
+    """int | None -> "a whole number or none"."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(map(_in_words, typing.get_args(annotation)))
+    simple = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "none",
+    }
+    if typing.get_origin(annotation) is not None:
+        return "a mapping of names to whole numbers from 1 up"
+    return simple.get(annotation, f"a {annotation.__name__}")
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -292,7 +374,7 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
     """The dataclass `kind` from JSON values; an unknown key or a wrong type is a UserError that names it."""
     if not isinstance(values, dict):
         raise UserError(f"the {where} is a {type(values).__name__}; it must be a JSON object.")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise UserError(f"the {where} has the unknown key {unknown[0]!r}; known are {', '.join(hints)}.")
@@ -314,6 +396,7 @@ def _presets() -> dict[str, Config]:
         embed=1024,
         enhancement="sge",
         norm="batch",
+        weight_init="xavier",
         strength=1.0,
         text="bert",
         text_model="bert-base-uncased",
@@ -399,5 +482,5 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(_presets())
 
 def preset(name: str) -> Config:
     """The preset of that name. Raises UserError that lists the names."""
-    _one_of("preset", name, tuple(PRESETS))
+    one_of("preset", name, tuple(PRESETS))
     return PRESETS[name]

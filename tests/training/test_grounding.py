@@ -74,7 +74,9 @@ def plain(train: PairData) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("text", ["gru", "bag"])
 @pytest.mark.parametrize("scaling", ["standard", "raw"])
 def test_the_model_starts_as_the_canonical_correlation(text, scaling):
-    """Pictures and captions both, by the query encoders and by the keys; numbers beyond the width are zero."""
+    """Pictures and captions both, by the query encoders and by the keys; beyond the width captions are zero and
+    pictures hardly differ from it.
+    """
     train = pairs()
     model = model_of(train, text=text, word_skip=text == "gru", region_scaling=scaling)
     start_grounded(model, train)
@@ -90,7 +92,7 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
             (pictures @ pictures.T)[train.image_of][:, train.image_of], abs=1e-3
         )
         assert texts @ texts.T == pytest.approx(captions @ captions.T, abs=1e-3)
-        assert not images[:, WIDTH:].any() and not texts[:, WIDTH:].any()
+        assert not texts[:, WIDTH:].any() and 0 < np.abs(images[:, WIDTH:]).max() < 0.05
 
 
 def test_unseen_pairs_are_found_before_the_first_step():
@@ -116,6 +118,23 @@ def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
     assert np.linalg.norm(pictures, axis=1).mean() == pytest.approx(1, abs=1e-3)
     assert np.linalg.norm(captions, axis=1).mean() == pytest.approx(1, abs=1e-3)
     assert not found.words[sorted(train.tokenizer.special_ids)].any()
+
+
+def test_dimensions_beyond_the_word_vectors_wake():
+    """Both sides have a gradient there after the first step, and move away from zero."""
+    train = pairs()
+    model = model_of(train, embed=4 * WIDTH).train()
+    start_grounded(model, train)
+    rows = {"image": model.image_encoder.projection.linear, "text": model.text_encoder.linear}
+    before = {side: layer.weight[WIDTH:].detach().clone() for side, layer in rows.items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for step in range(2):
+        optimizer.zero_grad()
+        model(train.batch(np.arange(step, 90, 2))).loss.backward()
+        optimizer.step()
+    for side, layer in rows.items():
+        assert (layer.weight.grad[WIDTH:].abs().amax(1) > 0).all(), side
+        assert ((layer.weight[WIDTH:] - before[side]).abs().amax(1) > 0).all(), side
 
 
 def test_everything_can_learn_from_there():

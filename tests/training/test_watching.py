@@ -62,6 +62,17 @@ def test_strengths_and_the_residuals_share():
     assert found["strength_self_at_end"] == 0.0
 
 
+def test_strength_on_words_is_told_too():
+    config = small(text_enhancement="sge", strength=3.0, text_dropout=0.5)
+    model, batch = USER(config), make_batch(config, [0, 1, 2])
+    found = strengths_now(model, batch.tokens, (batch.words, batch.word_mask))
+    assert model.training and set(found) == {"strength_words", "residual_words", "strength_words_at_end"}
+    assert found["strength_words"] == 3.0 and found["strength_words_at_end"] == 0.0
+    V = model.eval().text_encoder.vectors_of(batch.words, batch.word_mask)
+    sizes = [rows[there].norm() for rows, there in zip(V, batch.word_mask, strict=True)]
+    assert found["residual_words"] == pytest.approx(3.0 / float(sum(sizes) / 3), rel=1e-5)
+
+
 def test_the_age_of_keys():
     config = small(queue_size=4)
     model = USER(config)

@@ -19,6 +19,7 @@ from userlib.data.extractors import Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
+from userlib.model.precision import full_float32
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
@@ -98,6 +99,7 @@ class TimmExtractor(Extractor):
         return network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
+    @full_float32()
     def run(self, inputs: Tensor) -> tuple[Tensor, None]:
         factor = 1.0 if self.settings["range"] == "0-255" else 255.0
         mean, std = ([factor * v for v in self.settings[key]] for key in ("mean", "std"))

@@ -23,6 +23,7 @@ from userlib.data.extractors import ASSETS, RESTORE, Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
+from userlib.model.precision import full_float32
 from userlib.verify import check
 
 LOCAL = "local-dir:"
@@ -236,6 +237,7 @@ class ClipExtractor(Extractor):
         return x
 
     @torch.inference_mode()
+    @full_float32()
     def run(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         device = self.device.partition(":")[0]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from userlib.config import one_of
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
+from userlib.model.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData
@@ -31,11 +33,13 @@ def embed(
     """
     parameter = next(iter(model.parameters()), None)
     place = torch.device(device if device is not None else "cpu" if parameter is None else parameter.device)
+    one_of("precision", precision, ("fp32", "bf16"))
     training = model.training
     model.eval()
     images, rows, captions = [], [], []
     try:
-        with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+        half = torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), full_float32(), half:
             for tokens, *extra in pairs.image_batches(batch):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_images(tokens.to(place), mask, guide).float().cpu())

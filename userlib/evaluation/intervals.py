@@ -159,7 +159,9 @@ class _Draw:
         self.n, self.medians = len(self.pictures), medians
         drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=resamples * self.n)
-        self.weights = counts.reshape(resamples, self.n).astype(np.float64)  # converted once, not at each product
+        self.weights = counts.reshape(resamples, self.n).astype(
+            np.float64
+        )  # converted once, not at each product
 
     def value(self, runs: Sequence[Ranks]) -> Floats:
         """The metrics without resampling, mean over runs -> (metrics,)."""

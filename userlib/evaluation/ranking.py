@@ -21,6 +21,7 @@ from torch import Tensor
 
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
+from userlib.model.precision import full_float32
 
 STEP = (
     64  # every tile is padded to a multiple, so that equal vectors meet the same kernel and score bit-equal
@@ -86,18 +87,9 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
 
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
-    """Matrix products in true float32 inside: no TF32, no bf16 shortcut of the CPU, no autocast. Restored on
-    leaving."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device.type, enabled=False), torch.no_grad():
-            yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
+    """Matrix products in true float32 inside (`full_float32`), without autocast and gradient."""
+    with full_float32(), torch.autocast(device.type, enabled=False), torch.no_grad():
+        yield
 
 
 class _Tiles:

@@ -15,13 +15,16 @@ release, where the text clips at 0.
 """
 
 import math
+import typing
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from userlib.config import one_of
 from userlib.errors import UserError
+from userlib.model.precision import unmixed
 
 Pooling = Literal["logsumexp", "mean"]
 VECTORS = 512  # words or regions on each side of a block: its similarities stay in the processor's cache
@@ -45,8 +48,9 @@ def scan_t2i(
     Words look at regions. sharpness: of the attention, up to 40; temperature: of logsumexp pooling. Vectors
     are normalised here. For scoring only: no gradient is kept.
     """
-    _check(regions, words, word_mask, region_mask, sharpness)
-    return _look(words, word_mask, regions, region_mask, sharpness, temperature, pooling).T
+    _check(regions, words, word_mask, region_mask, sharpness, temperature, pooling)
+    with unmixed(regions.device):
+        return _look(words, word_mask, regions, region_mask, sharpness, temperature, pooling).T
 
 
 @torch.no_grad()
@@ -61,8 +65,9 @@ def scan_i2t(
     pooling: Pooling = "logsumexp",
 ) -> Tensor:
     """As `scan_t2i`, with regions that look at words."""
-    _check(regions, words, word_mask, region_mask, sharpness)
-    return _look(regions, region_mask, words, word_mask, sharpness, temperature, pooling)
+    _check(regions, words, word_mask, region_mask, sharpness, temperature, pooling)
+    with unmixed(regions.device):
+        return _look(regions, region_mask, words, word_mask, sharpness, temperature, pooling)
 
 
 def _look(
@@ -151,9 +156,20 @@ def _sizes(lengths: list[int]) -> list[int]:
 
 
 def _check(
-    regions: Tensor, words: Tensor, word_mask: Tensor, region_mask: Tensor | None, sharpness: float
+    regions: Tensor,
+    words: Tensor,
+    word_mask: Tensor,
+    region_mask: Tensor | None,
+    sharpness: float,
+    temperature: float,
+    pooling: str,
 ) -> None:
-    """UserError for shapes that do not fit, and for a picture or caption without a single vector."""
+    """UserError for shapes that do not fit, settings without a meaning, and a picture or caption without a single
+    vector.
+    """
+    one_of("pooling", pooling, typing.get_args(Pooling))
+    if not 0 < temperature < math.inf:
+        raise UserError(f"the temperature is {temperature}; it must be above 0.")
     if regions.ndim != 3 or words.ndim != 3 or regions.shape[2] != words.shape[2]:
         raise UserError(
             f"regions must be (N, R, E) and words (M, W, E) with one E, and got {tuple(regions.shape)} and "

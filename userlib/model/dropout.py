@@ -18,4 +18,4 @@ class Dropout(nn.Dropout):
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
         drawn = torch.rand(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
-        return x * drawn.ge_(self.p).div_(1 - self.p).to(x.dtype)
+        return x * drawn.ge_(self.p).div_(1 - self.p or 1.0).to(x.dtype)

@@ -1,5 +1,7 @@
 """Picture and caption to one unit vector each (USER: the two query encoders)."""
 
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,24 +9,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from userlib.config import ModelConfig
+from userlib.config import NORMS, ModelConfig, one_of
 from userlib.errors import UserError
 from userlib.model.bigru import bigru
 from userlib.model.dropout import Dropout
-from userlib.model.enhancement import Enhancement
+from userlib.model.enhancement import Enhancement, refuse_missing, start_weights
 from userlib.model.pooling import make_pooling
 from userlib.model.precision import wide
 from userlib.model.regions import Regions
 
 
 class Projection(nn.Module):
-    """Linear(D,E)(x) + MLP(D -> E/2 -> E)(x), with norm and ReLU between the MLP's two layers."""
+    """Linear(D,E)(x) + MLP(D -> E/2 -> E)(x), with norm and ReLU between the MLP's two layers.
 
-    def __init__(self, width: int, embed: int, *, norm: str) -> None:
+    weight_init: torch | xavier, of Linear(D,E). Raises UserError for another one, or another norm.
+    """
+
+    def __init__(self, width: int, embed: int, *, norm: str, weight_init: str = "torch") -> None:
         super().__init__()
+        one_of("norm", norm, NORMS)
         self.linear = nn.Linear(width, embed)
         self.hidden, self.out = nn.Linear(width, embed // 2), nn.Linear(embed // 2, embed)
         self.norm: nn.Module = nn.BatchNorm1d(embed // 2) if norm == "batch" else nn.LayerNorm(embed // 2)
+        start_weights(weight_init, self.linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B,R,D) -> (B,R,E)."""
@@ -36,8 +43,8 @@ class ImageEncoder(nn.Module):
     """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
 
     Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions,
-    so R is fixed. LayerNorm is the rule elsewhere: it sees one picture at a time, so keys, single queries and
-    ranks agree.
+    so R is fixed and no region may be missing in training. LayerNorm is the rule elsewhere: it sees one picture
+    at a time, so keys, single queries and ranks agree.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -59,8 +66,9 @@ class ImageEncoder(nn.Module):
             dropout=config.guide_dropout,
             strength=config.strength,
             sharpness=config.sharpness,
+            weight_init=config.weight_init,
         )
-        self.projection = Projection(width, config.embed, norm=config.norm)
+        self.projection = Projection(width, config.embed, norm=config.norm, weight_init=config.weight_init)
         self.pooling = make_pooling(config.pooling)
         self.guide_projection = nn.Linear(config.guide_width or 0, config.embed) if config.add_guide else None
         self.embed_dropout = Dropout(config.embed_dropout)
@@ -84,6 +92,8 @@ class ImageEncoder(nn.Module):
             raise UserError(
                 "the model uses a guide and the batch has none; give --guide when the tokens are made."
             )
+        if self.training and self.regions is not None:
+            refuse_missing(mask)
         regions = self.regions_of(tokens)
         if self.training and self.dropout.p > 0:
             # a channel goes from all regions at once: pooling cannot average it back in
@@ -145,6 +155,11 @@ class WordStates(BagStates):
 class BertStates(nn.Module):
     """BERT's last hidden states; built from its sizes alone, weights come by `load_text`."""
 
+    # what no shape of a weight tells, and the setting that decides it
+    ARITHMETIC: Mapping[str, str | None] = types.MappingProxyType(
+        {"num_attention_heads": "text_heads", "hidden_act": None, "layer_norm_eps": None}
+    )
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         from transformers import BertConfig, BertModel
@@ -175,12 +190,23 @@ class BertStates(nn.Module):
 
         try:
             source = BertModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True)
+            self._compare(name, source.config)
             self.bert.load_state_dict(source.state_dict())
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"the BERT weights {name!r} could not be loaded ({str(error).splitlines()[0]}); give a "
                 "folder with config.json and model.safetensors, or connect to the net once."
             ) from error
+
+    def _compare(self, name: str, theirs: Any) -> None:
+        """Raises UserError where weights of the same shapes were made for other arithmetic."""
+        for key, setting in self.ARITHMETIC.items():
+            found, own = getattr(theirs, key), getattr(self.bert.config, key)
+            if found != own:
+                remedy = f"set model.{setting} to {found}" if setting else "use weights that fit"
+                raise UserError(
+                    f"the BERT weights {name!r} have {key} {found} and the model has {own}; {remedy}."
+                )
 
 
 class ClipStates(nn.Module):
@@ -205,7 +231,25 @@ class ClipStates(nn.Module):
         """The weights of an open_clip model by name."""
         from userlib.data.clip import load_clip
 
-        self.clip.load_state_dict(_without_pictures(load_clip(name)[0]).state_dict())
+        source: Any = _without_pictures(load_clip(name)[0])
+        found, own = (_heads(clip) for clip in (source, self.clip))
+        if found != own:
+            raise UserError(
+                f"the CLIP weights {name!r} have {found} attention heads and text_model's network {own}; set "
+                f"model.text_model to {name}."
+            )
+        try:
+            self.clip.load_state_dict(source.state_dict())
+        except RuntimeError as error:
+            raise UserError(
+                f"the CLIP weights {name!r} do not fit text_model's network ({str(error).splitlines()[0]}); set "
+                f"model.text_model to {name}."
+            ) from error
+
+
+def _heads(clip: Any) -> list[int]:
+    """Attention heads of each block of an open_clip text tower; no shape of a weight tells them."""
+    return [module.num_heads for module in clip.modules() if isinstance(module, nn.MultiheadAttention)]
 
 
 def _without_pictures(clip: nn.Module) -> nn.Module:
@@ -227,13 +271,35 @@ class TextEncoder(nn.Module):
             self.states.requires_grad_(False)
         self.dropout = Dropout(config.text_dropout)
         self.linear = nn.Linear(self.states.width, config.embed)
-        self.enhancement = Enhancement(config.text_enhancement, config.embed, dropout=config.guide_dropout)
+        self.enhancement = Enhancement(
+            config.text_enhancement,
+            config.embed,
+            dropout=config.guide_dropout,
+            strength=config.strength,
+            sharpness=config.sharpness,
+            weight_init=config.weight_init,
+        )
         self.pooling = make_pooling(config.text_pooling)
         self.embed_dropout = Dropout(config.embed_dropout)
 
+    def vectors_of(self, words: Tensor, mask: Tensor) -> Tensor:
+        """V: the words as the enhancement reads them; words (B,W) long, mask (B,W) -> (B,W,E)."""
+        vectors: Tensor = self.linear(self.dropout(self.states(words, mask)))
+        return vectors
+
+    @torch.no_grad()
+    def undropped(self, words: Tensor, mask: Tensor) -> Tensor:
+        """`vectors_of` in evaluation mode; the mode stays as it was."""
+        training = self.training
+        self.eval()
+        try:
+            return self.vectors_of(words, mask)
+        finally:
+            self.train(training)
+
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
-        vectors = self.enhancement(self.linear(self.dropout(self.states(words, mask))), mask)
+        vectors = self.enhancement(self.vectors_of(words, mask), mask)
         return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
 
     def load_text(self, name: str) -> None:

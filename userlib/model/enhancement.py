@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.config import ENHANCEMENTS, NORMS, WEIGHT_INITS, not_negative, one_of
+from userlib.errors import UserError
 from userlib.model.dropout import Dropout
 from userlib.model.pooling import mean_pool
-from userlib.model.precision import wide
+from userlib.model.precision import unmixed, wide
 
 
 def agreement(
@@ -27,7 +29,8 @@ def agreement(
 
 
 class _Dots(torch.autograd.Function):
-    """g . V_r for guides (B,D) and regions (B,R,D) -> (B,R).
+    """g . V_r for guides (B,D) and regions (B,R,D) -> (B,R), float32 or wider: a softmax over them turns the
+    rounding of a half into percents.
 
     Its slope lies in memory as the regions do; einsum's lies across, and each pass over it takes several times as long.
     """
@@ -35,12 +38,14 @@ class _Dots(torch.autograd.Function):
     @staticmethod
     def forward(ctx, guide: Tensor, regions: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(guide, regions)
-        return torch.bmm(guide.unsqueeze(1), regions.transpose(1, 2)).squeeze(1)
+        with unmixed(regions.device):
+            return torch.bmm(wide(guide).unsqueeze(1), wide(regions).transpose(1, 2)).squeeze(1)
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[no-untyped-def]
         guide, regions = ctx.saved_tensors
-        of_guide = torch.bmm(slope.unsqueeze(1), regions.to(slope.dtype)).squeeze(1).to(guide.dtype)
+        with unmixed(regions.device):
+            of_guide = torch.bmm(slope.unsqueeze(1), wide(regions)).squeeze(1).to(guide.dtype)
         if not ctx.needs_input_grad[1]:  # tokens that came from the disk
             return of_guide, None
         of_regions = slope.unsqueeze(-1) * guide.to(slope.dtype).unsqueeze(1)
@@ -53,6 +58,7 @@ class _Moved(torch.autograd.Function):
     @staticmethod
     def forward(ctx, regions: Tensor, share: Tensor, guide: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(share, guide)
+        ctx.kind = regions.dtype
         return torch.addcmul(regions, share.unsqueeze(-1), guide.unsqueeze(1))
 
     @staticmethod
@@ -60,7 +66,27 @@ class _Moved(torch.autograd.Function):
         share, guide = ctx.saved_tensors
         of_share = torch.bmm(slope, guide.to(slope.dtype).unsqueeze(-1)).squeeze(-1)
         of_guide = torch.bmm(share.to(slope.dtype).unsqueeze(1), slope).squeeze(1)
-        return slope, of_share.to(share.dtype), of_guide.to(guide.dtype)
+        return slope.to(ctx.kind), of_share.to(share.dtype), of_guide.to(guide.dtype)
+
+
+def start_weights(how: str, *layers: nn.Linear) -> None:
+    """torch: as they were made. xavier: uniform weights (Glorot and Bengio, AISTATS 2010) and biases of zero, as the
+    authors' release starts SGE and the projection.
+    """
+    one_of("weight_init", how, WEIGHT_INITS)
+    if how == "xavier":
+        for layer in layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def refuse_missing(mask: Tensor | None) -> None:
+    """Raises UserError where regions are missing, mask (B,R): BatchNorm would count what stands in their place."""
+    if mask is not None and not mask.is_meta and not bool(mask.all()):
+        raise UserError(
+            f"norm is 'batch' and {int((~mask).sum())} of {mask.numel()} regions are masked; they would enter "
+            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_drop 0."
+        )
 
 
 class Norm(nn.Module):
@@ -68,6 +94,7 @@ class Norm(nn.Module):
 
     def __init__(self, kind: str, channels: int, width: int) -> None:
         super().__init__()
+        one_of("norm", kind, NORMS)
         self.norm: nn.Module = nn.BatchNorm1d(channels) if kind == "batch" else nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,21 +106,35 @@ class SelfGuide(nn.Module):
 
     L = dropout(tanh(norm(W_l V))), G = dropout(tanh(norm(W_g mean_r V))), w = softmax_r(w_c . (L * G)),
     g = l2norm(sum_r w_r V_r). With norm="batch" L is normalised over the R positions as in the paper, which
-    ties the module to one R; with "layer" any R and any mask will do.
+    ties the module to one R; with "layer" any R and any mask will do. weight_init: torch | xavier.
+
+    Raises UserError for another norm or weight_init, and for "batch" without a number of regions.
     """
 
     def __init__(
-        self, width: int, *, regions: int | None = None, norm: str = "layer", dropout: float = 0.4
+        self,
+        width: int,
+        *,
+        regions: int | None = None,
+        norm: str = "layer",
+        dropout: float = 0.4,
+        weight_init: str = "torch",
     ) -> None:
         super().__init__()
+        if norm == "batch" and not regions:
+            raise UserError("norm is 'batch' and the number of regions is not set; give regions.")
+        self.norm = norm
         self.local_linear, self.global_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.local_norm = Norm(norm, regions or 0, width)
         self.global_norm = Norm(norm, width, width)
         self.dropout = Dropout(dropout)
         self.weigh = nn.Linear(width, 1)
+        start_weights(weight_init, self.local_linear, self.global_linear, self.weigh)
 
     def forward(self, regions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """regions (B,R,D), mask (B,R) -> guide (B,D) of unit length, weights w (B,R)."""
+        """regions (B,R,D), mask (B,R) -> guide (B,D) of unit length, weights w (B,R), float32 or wider."""
+        if self.training and self.norm == "batch":
+            refuse_missing(mask)
         local = self.dropout(torch.tanh(self.local_norm(self.local_linear(regions))))  # (B, R, D)
         whole = self.dropout(
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
@@ -102,8 +143,9 @@ class SelfGuide(nn.Module):
         scores = wide(_Dots.apply(seen, local) + self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
-        weights = scores.softmax(-1).to(regions.dtype)
-        return F.normalize(torch.einsum("br,brd->bd", weights, regions), dim=-1), weights
+        weights = scores.softmax(-1)
+        with unmixed(regions.device):
+            return F.normalize(torch.einsum("br,brd->bd", weights, wide(regions)), dim=-1), weights
 
 
 class ClipGuide(nn.Module):
@@ -124,8 +166,16 @@ class ClipGuide(nn.Module):
         )
 
     def forward(self, guide: Tensor) -> Tensor:
-        """guide (B,G) -> (B,D) of unit length."""
-        return F.normalize(self.layers(guide), dim=-1)
+        """guide (B,G) -> (B,D) of unit length, float32 or wider."""
+        return F.normalize(wide(self.layers(guide)), dim=-1)
+
+
+def check_strength(strength: float | str) -> None:
+    """Raises UserError for a strength that is neither "learned" nor a number from 0 up."""
+    if isinstance(strength, str):
+        one_of("strength", strength, ("learned",))
+    else:
+        not_negative("strength", strength)
 
 
 class Strength(nn.Module):
@@ -133,12 +183,15 @@ class Strength(nn.Module):
 
     The whole residual has Frobenius norm s whatever the picture, so s = 1 (the paper) all but vanishes beside
     regions of large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
+
+    Raises UserError for a strength that is neither "learned" nor a number from 0 up.
     """
 
     REACH = 4.0
 
     def __init__(self, strength: float | str) -> None:
         super().__init__()
+        check_strength(strength)
         self.learned = isinstance(strength, str)
         value = 0.0 if isinstance(strength, str) else float(strength)
         if self.learned:
@@ -174,7 +227,10 @@ class Strength(nn.Module):
 
 
 class Enhancement(nn.Module):
-    """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V."""
+    """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V.
+
+    Raises UserError for another kind, norm, strength or weight_init, and for a width that the kind needs.
+    """
 
     def __init__(
         self,
@@ -187,11 +243,23 @@ class Enhancement(nn.Module):
         dropout: float = 0.4,
         strength: float | str = "learned",
         sharpness: float = 1.0,
+        weight_init: str = "torch",
     ) -> None:
         super().__init__()
+        one_of("enhancement", kind, ENHANCEMENTS)
+        one_of("norm", norm, NORMS)
+        one_of("weight_init", weight_init, WEIGHT_INITS)
+        not_negative("sharpness", sharpness)
+        check_strength(strength)
+        if "cge" in kind and not guide_width:
+            raise UserError(
+                f"enhancement is {kind!r} and guide_width is not set; give the width of CLIP's vectors."
+            )
         self.kind, self.sharpness = kind, sharpness
         if "sge" in kind:
-            self.self_guide = SelfGuide(width, regions=regions, norm=norm, dropout=dropout)
+            self.self_guide = SelfGuide(
+                width, regions=regions, norm=norm, dropout=dropout, weight_init=weight_init
+            )
             self.self_strength = Strength(strength)
         if "cge" in kind:
             self.clip_guide = ClipGuide(guide_width or 0, width, norm=norm)

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from userlib.errors import UserError
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -29,8 +31,10 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
     are.
 
     A bf16 or fp16 copy would drift: moving from 0 towards a constant .5 with m = .999 for 3000 steps gives
-    .475 in fp32, .366 in fp16 and .250 in bf16.
+    .475 in fp32, .366 in fp16 and .250 in bf16. Raises UserError where m does not lie between 0 and 1.
     """
+    if not 0 <= m <= 1:
+        raise UserError(f"the momentum is {m}; it must lie between 0 and 1.")
     pairs = zip(copied.parameters(), source.parameters(), strict=True)
     learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]  # the rest never moves
     keys: list[Tensor] = [key for key, _ in learning]

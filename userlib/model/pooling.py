@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
-from userlib.model.precision import unmixed
+from userlib.model.precision import unmixed, wide_type
 from userlib.model.sorting import descending
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
+    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
     if mask is None:
-        return vectors.mean(1)
-    kept = mask.unsqueeze(-1).to(vectors.dtype)
-    return (vectors * kept).sum(1) / kept.sum(1).clamp(min=1)
+        return vectors.mean(1, dtype=wide_type(vectors))
+    there = vectors.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return there.sum(1, dtype=wide_type(vectors)) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def max_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -47,8 +47,10 @@ def position_codes(
     count: int, width: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Sinusoidal codes of the positions 0..count-1 -> (count, width): sines in the even columns, cosines in the
-    odd.
+    odd. Raises UserError for an odd width.
     """
+    if width % 2:
+        raise UserError(f"the width of position codes is {width}; it must be even: a sine and a cosine each.")
     positions = torch.arange(count, device=device, dtype=dtype).unsqueeze(1)
     even = torch.arange(0, width, 2, device=device, dtype=dtype)
     angles = positions * torch.exp(even * (-math.log(10000.0) / width))  # (count, width / 2)
@@ -64,6 +66,8 @@ class GPO(nn.Module):
 
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
         super().__init__()
+        if not 0 < temperature < math.inf:
+            raise UserError(f"GPO's temperature is {temperature}; it must be above 0.")
         self.code_width, self.temperature = code_width, temperature
         self.gru = nn.GRU(code_width, hidden, batch_first=True, bidirectional=True)
         self.score = nn.Linear(hidden, 1, bias=False)
@@ -88,20 +92,20 @@ class GPO(nn.Module):
             return weights
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E)."""
+        """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
         count = vectors.shape[1]
         full = torch.tensor([count])
-        if mask is None:
-            ordered = descending(vectors)
-            return ordered @ self.weights(full, count)[0].to(ordered.dtype)
         sizes, which = full, None
-        if not mask.is_meta:  # sizes have no values on the meta device: full ones stand in
+        if (
+            mask is not None and not mask.is_meta
+        ):  # sizes have no values on the meta device: full ones stand in
             sizes, which = mask.sum(1).unique(return_inverse=True)
         ordered = descending(vectors, mask)
-        if sizes.tolist() == [count]:
-            return ordered @ self.weights(full, count)[0].to(ordered.dtype)
-        weights = self.weights(sizes, count)[which]  # (B, N)
-        return torch.einsum("ben,bn->be", ordered, weights.to(ordered.dtype))
+        with unmixed(vectors.device):
+            weights = self.weights(sizes, count).to(ordered.dtype)  # (U, N)
+            if sizes.tolist() == [count]:
+                return ordered @ weights[0]
+            return torch.einsum("ben,bn->be", ordered, weights[which])
 
 
 def make_pooling(name: str) -> nn.Module:

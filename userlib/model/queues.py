@@ -20,7 +20,7 @@ class DualQueue(nn.Module):
 
     def __init__(self, size: int, embed: int) -> None:
         super().__init__()
-        if size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise UserError(f"the queue size is {size}; it must be a whole number from 0 up.")
         self.size = size
         self.register_buffer("images", torch.zeros(size, embed))

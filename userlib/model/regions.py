@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.config import SCALINGS, one_of
 from userlib.errors import UserError
+from userlib.model.precision import wide
 
 
 class Regions(nn.Module):
@@ -17,12 +19,11 @@ class Regions(nn.Module):
 
     def __init__(self, scaling: str, width: int) -> None:
         super().__init__()
+        one_of("region_scaling", scaling, SCALINGS)
         self.scaling = scaling
         if scaling == "standard":
             self.register_buffer("center", torch.zeros(width))
             self.register_buffer("spread", torch.ones(width))
-        elif scaling not in ("raw", "unit"):
-            raise UserError(f"regions are {scaling!r}; they must be raw, unit or standard.")
         self.center: Tensor
         self.spread: Tensor
 
@@ -51,7 +52,7 @@ class Regions(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B,R,D) -> V (B,R,D)."""
         if self.scaling == "unit":
-            return F.normalize(tokens, dim=-1)
+            return F.normalize(wide(tokens), dim=-1)
         if self.scaling == "standard":
             return (tokens - self.center) / self.spread
         return tokens

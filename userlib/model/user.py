@@ -135,6 +135,19 @@ class USER(Encoders):
             strength.start(regions, mask)
         self.start_keys()
 
+    @torch.no_grad()
+    def start_words(self, words: Tensor, word_mask: Tensor) -> None:
+        """Before the first step, once the text encoder has the weights that it starts from: the learned strength of
+        SGE on words from the first training captions, words (B,W) and word_mask (B,W); then the key encoders become
+        copies. Does nothing where words are not enhanced.
+        """
+        strengths = self.text_encoder.enhancement.strengths()
+        if strengths:
+            vectors = self.text_encoder.undropped(words, word_mask)
+            for strength in strengths.values():
+                strength.start(vectors, word_mask)
+            self.start_keys()
+
     def start_keys(self) -> None:
         """The key encoders become copies of the query encoders."""
         if self.queue is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from userlib.errors import UserError
+from userlib.model.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.extractors import Extractor
@@ -117,11 +118,13 @@ class OpenClipEncoder:
         self.drawings = folder is not None and _is_clip_mini(folder)
 
     @torch.inference_mode()
+    @full_float32()
     def encode_text(self, texts: Sequence[str]) -> Array:
         found = self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)  # type: ignore[operator]
         return np.asarray(found.float().cpu().numpy(), np.float32)
 
     @torch.inference_mode()
+    @full_float32()
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
         inputs = torch.stack([self.preprocess(picture) for picture in pictures]).to(self.device)
         found = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
@@ -220,6 +223,7 @@ class CheckpointEncoder:
         self.drawings = self.loaded.facts.get("data") in ("scenes", "pretrain")
 
     @torch.inference_mode()
+    @full_float32()
     def encode_text(self, texts: Sequence[str]) -> Array:
         ids = [torch.as_tensor(np.asarray(self.loaded.tokenizer.encode(text))) for text in texts]
         pad = torch.nn.utils.rnn.pad_sequence
@@ -247,6 +251,7 @@ class CheckpointEncoder:
         return vectors, np.asarray((away / limit).numpy(), np.float32)
 
     @torch.inference_mode()
+    @full_float32()
     def _encode(self, pictures: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None]:
         """n images -> vectors (n, E) and, where the model has one, the guide (n, G)."""
         tokens, guide = self.tokens(pictures)

@@ -4,7 +4,8 @@ A few thousand pictures are too few to learn from nothing what each word looks l
 train captions' words and the train pictures' mean tokens finds it at once: a vector for each word, and a
 linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part
 of both projections start there; all that is not linear (BiGRU, the MLP of the picture's projection) starts
-with an output of zero, so that training only adds to it.
+with an output of zero, so that training only adds to it. Where the embedding is wider than a word vector, the
+pictures' further dimensions start near zero, not at it.
 
 A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power
 makes rare words count at all beside the frequent ones. Validation and test pictures are never seen.
@@ -25,6 +26,7 @@ from userlib.model.user import USER
 Array = NDArray[np.float32]
 RIDGE = 2.0  # of the mean variance of each side
 IDF_POWER = 1.5
+WAKING = 0.001  # of the usual start, where the closed form says nothing: no cosine moves by 0.001
 WORDS = 20_000  # their covariance takes 1.6 GB
 
 
@@ -106,7 +108,9 @@ def start_grounded(model: USER, train: PairData) -> None:
     weight, bias = image.scaled.of_tokens(
         torch.from_numpy(found.token_map), torch.from_numpy(found.token_bias)
     )
-    projection.linear.weight.zero_()
+    # dimensions beyond the words' are zero in every caption: were they zero in every picture too, neither side would
+    # ever have a gradient there
+    projection.linear.weight.mul_(WAKING)
     projection.linear.bias.zero_()
     projection.linear.weight[:width], projection.linear.bias[:width] = weight, bias
     projection.out.weight.zero_()

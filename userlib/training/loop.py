@@ -106,6 +106,8 @@ class _Fit:
         self.per_epoch = len(prepared.train) // self.training.batch
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))
         self.sample = torch.from_numpy(np.array(prepared.train.features.tokens[:256], dtype=np.float32))
+        first = prepared.train.batch(np.arange(min(256, len(prepared.train))))
+        self.words = first.words.to(self.device), first.word_mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
         self.kept = 0  # the step of the last checkpoint; a run that has done nothing needs none
         self.best: dict[str, Tensor] = {}
@@ -120,6 +122,7 @@ class _Fit:
             model.start(self.sample)
             if self.config.model.word_vectors == "grounded":
                 start_grounded(model, self.prepared.train)
+            model.start_words(*(part.cpu() for part in self.words))
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
@@ -180,7 +183,7 @@ class _Fit:
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
-            **strengths_now(self.model, self.sample.to(self.device)),
+            **strengths_now(self.model, self.sample.to(self.device), self.words),
             **evaluate_now(encoders, self.prepared.select, str(self.device)),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}

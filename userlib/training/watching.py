@@ -10,6 +10,7 @@ from userlib.config import TrainingConfig
 from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
+from userlib.model.enhancement import Strength
 from userlib.model.user import USER, Encoders, Output, collapse_signs
 
 
@@ -45,20 +46,31 @@ def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, 
     return {**metrics, "unpaired_cosine": unpaired, "effective_rank": effective}
 
 
-def strengths_now(model: USER, sample: Tensor) -> dict[str, float]:
-    """s of each guide and the residual's size beside the regions', ||s a g|| / ||V||, on a sample of
-    pictures.
+@torch.no_grad()
+def strengths_now(
+    model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None = None
+) -> dict[str, float]:
+    """s of each guide and the residual's size beside the vectors that it is added to, ||s a g|| / ||V||: of the
+    regions of a sample of pictures (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
-    size = float(model.image_encoder.regions_of(sample).float().flatten(1).norm(dim=1).mean())
     found: dict[str, float] = {}
+    regions = model.image_encoder.regions_of(sample)
     for name, strength in model.image_encoder.enhancement.strengths().items():
-        s = float(strength().detach())
-        found |= {
-            f"strength_{name}": s,
-            f"residual_{name}": s / size,
-            f"strength_{name}_at_end": float(strength.at_end()),
-        }
+        found |= _strength(name, strength, regions)
+    for strength in model.text_encoder.enhancement.strengths().values():
+        if words is not None:
+            vectors = model.text_encoder.undropped(*words)
+            found |= _strength("words", strength, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
     return found
+
+
+def _strength(name: str, strength: Strength, vectors: Tensor) -> dict[str, float]:
+    s = float(strength().detach())
+    return {
+        f"strength_{name}": s,
+        f"residual_{name}": s / float(vectors.float().flatten(1).norm(dim=1).mean()),
+        f"strength_{name}_at_end": float(strength.at_end()),
+    }
 
 
 def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig, *, pictures: int) -> None:
