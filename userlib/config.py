@@ -174,7 +174,8 @@ def not_negative(name: str, value: float) -> None:
 
 def _check_types(part: Any) -> None:
     """Raises UserError for a value of another type than its setting has: JSON could not bring it back."""
-    for name, hint in _hints(type(part)).items():
+    kind: type = type(part)
+    for name, hint in _hints(kind).items():
         value = getattr(part, name)
         if not _fits(value, hint):
             raise UserError(f"{name} is {value!r}; it must be {_in_words(hint)}.")

@@ -32,7 +32,8 @@ from userlib.model.user import USER
 
 D, W = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
 CHOICES = {
-    "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "strength": "learned", "pooling": "mean, max",
+    "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "strength": "learned",
+    "pooling": "(mean, max, gpo|logsumexp, mean)",
     "text": "bag, gru, bert, clip", "region_scaling": "raw, unit, standard", "weight_init": "torch, xavier",
     "text_pooling": "mean, max, gpo", "text_enhancement": "none, sge", "word_vectors": "random, grounded",
     "objective": "uto, hinge-sum, hinge-hardest, infonce",

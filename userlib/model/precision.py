@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +28,9 @@ def full_float32() -> Iterator[None]:
     """Products, convolutions and recurrent networks in true float32 inside: no TF32, which torch allows cuDNN by
     default, and no bf16 shortcut of the CPU. Restored on leaving. Autocast is left as it is.
     """
-    of_gpu = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    cpu = torch.backends.mkldnn
-    backends = (*of_gpu, cpu.matmul, cpu.conv, cpu.rnn)  # type: ignore[attr-defined]
+    known: Any = torch.backends  # what torch tells of them depends on its version
+    backends = [known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn]
+    backends += [known.mkldnn.matmul, known.mkldnn.conv, known.mkldnn.rnn]
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee"
