@@ -190,7 +190,7 @@ def test_a_folder_of_photos(app, gallery, tmp_path):
     app.photos.folder.value = str(tmp_path)
     app.photos.button.click()
     assert app.message.value == ""
-    assert "5 pictures" in app.photos.words.value
+    assert "5 images" in app.photos.words.value
     assert "1 cannot be read" in app.photos.words.value
     assert "only drawings" in app.photos.words.value
     assert app.model.value == f"{tmp_path.name} (drawings)"

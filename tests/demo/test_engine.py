@@ -1,5 +1,8 @@
 """Answers of the demo: both directions, right answers and their ranks, attention, failures, unknown words."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,9 @@ from userlib.demo.engine import Engine
 from userlib.demo.failures import BOTH, find_failures
 from userlib.demo.gallery import Gallery, as_url, thumbnail
 from userlib.demo.look import cosines, share_on
+from userlib.demo.photos import index_photos
 from userlib.errors import UserError
+from userlib.evaluation.ranking import ranks, ranks_among, ranks_from_scores
 
 FLAT = Image.new("RGB", (50, 30), "green")
 
@@ -33,15 +38,52 @@ def test_a_caption_knows_its_right_answers_and_their_ranks(engine):
     gallery = engine.gallery
     for number in (0, 77, 199):
         answer = engine.search(gallery.captions[number], 3)
-        scores = engine.index.vectors @ engine.encoder.encode_text([gallery.captions[number]])[0]
+        every = engine.search(gallery.captions[number], 1_000).hits
         (own,) = [one for one in answer.right if one.own]
         row = int(gallery.image_of[number])
         assert own.id == gallery.ids[row]
-        assert own.rank == 1 + int((scores > scores[row] + 1e-6).sum())
+        assert own.rank == sum(hit.score >= own.score for hit in every)
         written = gallery.written(number)
         expected = {gallery.ids[i] for i in range(len(gallery)) if true(written, gallery.world[i])}
         assert {one.id for one in answer.right} == expected
         assert [one.rank for one in answer.right] == sorted(one.rank for one in answer.right)
+
+
+def test_ties_count_against_the_query_as_in_evaluation(engine):
+    """Equal images, and a model that has collapsed: one rank by the demo, its failures and the evaluation."""
+    gallery = engine.gallery
+    names = ("a", "b", "c", "d")
+    twice = Gallery("twice", names, [FLAT] * 4, gallery.captions[:4], np.arange(4))
+    vectors = np.repeat(engine.index.vectors[:2], 2, 0)
+    tied = Engine("tied", engine.encoder, twice, vectors)
+    wanted = ranks(vectors, tied.text_vectors, np.arange(4)).t2i
+    assert set(wanted.tolist()) <= {2, 4}
+    assert tied.caption_ranks()[0].tolist() == wanted.tolist()
+    for number, text in enumerate(twice.captions):
+        assert [one.rank for one in tied.search(text, 1).right] == [wanted[number]]
+    flat = Engine("flat", engine.encoder, twice, np.repeat(vectors[:1], 4, 0))
+    assert flat.caption_ranks()[0].tolist() == [4] * 4
+    assert flat.search(twice.captions[0], 2).right[0].rank == 4
+
+
+@pytest.mark.parametrize("scores", [[0.5, 0.9, 0.5, 0.1], [1.0, 1.0, 1.0, 1.0], [3.0, 2.0, 1.0, 0.0]])
+def test_ranks_among_are_those_of_evaluation(scores):
+    table = np.tile(np.array(scores, np.float32)[:, None], (1, 4))
+    assert ranks_among(scores, range(4)).tolist() == ranks_from_scores(table, np.arange(4)).t2i.tolist()
+
+
+def test_an_image_unlike_all_that_the_model_has_seen_is_told(engine):
+    assert engine.similar(engine.picture(engine.gallery.ids[3]), 2).note == ""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    assert "only seen drawings: the image here is unlike them" in engine.similar(noise, 2).note
+    assert engine.warning is None
+
+
+def test_a_gallery_of_one_image(engine):
+    one = Engine("one", engine.encoder, Gallery("one", ("x",), [FLAT]), engine.index.vectors[:1])
+    assert [hit.id for hit in one.search("a dog", 50).hits] == ["x"]
+    assert one.similar("x").hits == ()
+    assert one.search("\U0001f600", 1).nothing_known
 
 
 def test_the_verdict_is_that_of_the_scene_graph(engine):
@@ -118,17 +160,15 @@ def test_share_on_a_mask():
 def test_failures_are_those_whose_own_picture_is_not_first(engine):
     found, counts, captions = find_failures(engine, each=2)
     gallery = engine.gallery
-    ranks = np.array(
-        [next(r.rank for r in engine.search(text, 1).right if r.own) for text in gallery.captions]
-    )
+    places = ranks(engine.index.vectors, engine.text_vectors, gallery.image_of).t2i
     assert captions == 200
-    assert abs(sum(counts.values()) - int((ranks > 1).sum())) <= 1  # equal scores to the last digit
+    assert sum(counts.values()) == (places > 1).sum()
     for failure in found:
         facts = gallery.written(failure.caption).facts
         first = closed_facts(gallery.world[gallery.row[failure.first]])
         assert (facts <= first) == (failure.cause == BOTH)
         assert failure.first == engine.search(gallery.captions[failure.caption], 1).hits[0].id != failure.own
-        assert failure.rank == ranks[failure.caption]
+        assert failure.rank == places[failure.caption]
     assert max(list(f.cause for f in found).count(cause) for cause in counts) <= 2
 
 
@@ -144,7 +184,10 @@ def test_a_picture_that_is_gone_has_no_thumb(gallery):
     assert gallery.thumb(0) == as_url(thumbnail(gallery.pictures[0]))
 
 
-@pytest.mark.parametrize("text, said", [("", "empty"), (" \n", "empty"), ("a" * 10_001, "10,001 characters")])
+@pytest.mark.parametrize(
+    "text, said",
+    [("", "empty"), (" \n", "empty"), ("a" * 10_001, "10,001 characters"), ("?!… —", "holds no word")],
+)
 def test_queries_that_cannot_be_asked(engine, text, said):
     with pytest.raises(UserError, match=said):
         engine.search(text)
@@ -152,3 +195,58 @@ def test_queries_that_cannot_be_asked(engine, text, said):
 
 def test_ten_thousand_characters_are_asked(engine):
     assert len(engine.search("dog " * 2_500, 3).hits) == 3
+
+
+# --- a folder of photos ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path, gallery, monkeypatch):
+    monkeypatch.setenv("USERLIB_CACHE", str(tmp_path / "cache"))
+    place = tmp_path / "photos"
+    place.mkdir()
+    for i in range(3):
+        gallery.pictures[i].save(place / f"{i}.png")
+    return place
+
+
+def test_the_index_of_a_folder_follows_it(engine, photos, gallery):
+    steps = []
+    first, said = index_photos(photos, engine.encoder, "SGE", lambda *step: steps.append(step))
+    assert said == "3 images of photos, indexed and kept: 3 added."
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert index_photos(photos, engine.encoder, "SGE")[1] == "3 images of photos, found again in the cache."
+    (photos / "0.png").rename(photos / "z.png")
+    (photos / "1.png").unlink()
+    FLAT.save(photos / "flat.png")
+    steps.clear()
+    again, said = index_photos(photos, engine.encoder, "SGE", lambda *step: steps.append(step))
+    assert "1 added, 1 removed, 1 renamed, 1 kept" in said
+    assert steps == [(1, 1)]
+    assert again.gallery.ids == ("2.png", "flat.png", "z.png")
+    assert again.gallery.thumbs[2] == first.gallery.thumbs[0] == thumbnail(gallery.pictures[0])
+    assert again.gallery.thumbs[1] == thumbnail(FLAT)
+    assert "1 of 3 images here (33 %) is unlike them" in again.warning  # the flat one
+
+
+def test_names_that_are_no_utf8_are_shown_escaped_and_found(engine, photos, gallery):
+    try:
+        gallery.pictures[3].save(os.path.join(os.fsencode(photos), b"caf\xe9.png").decode("utf-8", "surrogateescape"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    found, _ = index_photos(photos, engine.encoder, "SGE")
+    assert found.gallery.ids[3] == r"caf\xe9.png"
+    json.dumps(found.gallery.ids, ensure_ascii=False).encode()
+    assert np.array_equal(found.picture(r"caf\xe9.png"), gallery.pictures[3])
+    assert [hit.id for hit in found.similar(gallery.pictures[3], 1).hits] == [r"caf\xe9.png"]
+
+
+def test_an_empty_folder_and_a_damaged_cache(engine, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, said in ((tmp_path / "empty", "no picture|no image"), ("", "Name a folder"), ("/nowhere", "no folder")):
+        with pytest.raises(UserError, match=said):
+            index_photos(folder, engine.encoder, "SGE")
+    index_photos(photos, engine.encoder, "SGE")
+    for file in (tmp_path / "cache" / "demo").rglob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    assert "3 added" in index_photos(photos, engine.encoder, "SGE")[1]

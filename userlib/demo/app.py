@@ -267,8 +267,7 @@ class App(W.VBox):  # type: ignore[misc]
             said.append(
                 f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Asked with {name}'
             )
-        if engine.encoder.warning:
-            said.append(html.escape(engine.encoder.warning))
+        said += [html.escape(note) for note in (engine.warning, answer.note) if note]
         self.heading.value = paragraph("<br>".join(filter(None, said)))
         if not isinstance(self.asked, str):
             self._captions(engine, self.asked)

@@ -21,9 +21,10 @@ from userlib.demo.facts import difference, missing
 from userlib.demo.gallery import Gallery
 from userlib.demo.look import Look, look
 from userlib.errors import UserError
+from userlib.evaluation.ranking import ranks, ranks_among
 from userlib.search import Encoder, Hit, Index
-from userlib.search.encoders import CheckpointEncoder
-from userlib.search.exact import Array
+from userlib.search.encoders import CheckpointEncoder, measured, warning_of
+from userlib.search.exact import Array, top_k
 
 BATCH = 256  # captions encoded at a time
 Picture = str | Image.Image  # the id of one in the gallery, or one brought along
@@ -49,6 +50,7 @@ class Answer:
     pieces: tuple[tuple[str, bool], ...] = ()
     right: tuple[Right, ...] = ()
     runner_up: str = ""
+    note: str = ""  # what is wrong with an image that was brought along
 
     @property
     def nothing_known(self) -> bool:
@@ -59,9 +61,14 @@ class Answer:
 class Engine:
     """A model, named for people, and the pictures it answers with."""
 
-    def __init__(self, name: str, encoder: Encoder, gallery: Gallery, vectors: Array) -> None:
-        """vectors (N, E): the pictures', in the order of the gallery's ids, which must be sorted."""
+    def __init__(
+        self, name: str, encoder: Encoder, gallery: Gallery, vectors: Array, *, warning: str | None = None
+    ) -> None:
+        """vectors (N, E): the images', in the order of the gallery's ids, which must be sorted. warning: what a user
+        should know about the encoder and these images.
+        """
         self.name, self.encoder, self.gallery = name, encoder, gallery
+        self.warning = warning or encoder.warning
         self.index = Index(
             ids=gallery.ids,
             vectors=np.ascontiguousarray(vectors, np.float32),
@@ -89,8 +96,12 @@ class Engine:
         return Answer(tuple(self.index.captions_for(picture, k)))
 
     def similar(self, picture: Picture, k: int = 12) -> Answer:
-        """The k pictures nearest to a picture, itself left out."""
-        return Answer(tuple(self.index.similar(picture, k)))
+        """The k images nearest to an image, itself left out."""
+        hits = tuple(self.index.similar(picture, k))
+        if isinstance(picture, str):
+            return Answer(hits)
+        distances = measured(self.encoder, [picture])[1]
+        return Answer(hits, note=warning_of(self.encoder, distances, drawn=False) or "")
 
     def look(self, picture: Picture, text: str = "") -> Look | None:
         """Attention and word-region heat of a picture; None for models that have none to show."""
@@ -129,26 +140,23 @@ class Engine:
         )
 
     def caption_ranks(self) -> tuple[np.ndarray, np.ndarray, Array]:
-        """For each caption the rank of its own picture (M,), the row of the first hit (M,) and by how much
-        that scores above the own picture (M,).
+        """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and
+        by how much that scores above the own image (M,). UserError where an image has no caption.
         """
-        owners = self.gallery.image_of
-        ranks, first, margin = [], [], []
-        for start in range(0, len(owners), BATCH):
-            own_rows = owners[start : start + BATCH]
-            scores = self.text_vectors[start : start + BATCH] @ self.index.vectors.T  # (b, N)
-            own = scores[np.arange(len(scores)), own_rows]
-            ranks.append(1 + (scores > own[:, None]).sum(1))
-            first.append(scores.argmax(1))
-            margin.append(scores.max(1) - own)
-        return np.concatenate(ranks), np.concatenate(first), np.concatenate(margin)
+        owners, vectors = self.gallery.image_of, self.index.vectors
+        own = np.einsum("me,me->m", self.text_vectors, vectors[owners])
+        best, rows = top_k(self.text_vectors, vectors, 1)
+        return ranks(vectors, self.text_vectors, owners).t2i, rows[:, 0], best[:, 0] - own
 
     def _right(self, number: int, every: Sequence[Hit]) -> tuple[Right, ...]:
         """The right answers of a caption among all hits, by rank."""
         own = int(self.gallery.image_of[number])
         rows = self.gallery.true_pictures.get(number, frozenset()) | {own}
         wanted = {self.gallery.ids[row]: row == own for row in rows}
-        return tuple(Right(hit.id, hit.rank, hit.score, wanted[hit.id]) for hit in every if hit.id in wanted)
+        right = [place for place, hit in enumerate(every) if hit.id in wanted]
+        places = ranks_among([hit.score for hit in every], right).tolist()
+        found = zip(right, places, strict=True)
+        return tuple(Right(every[i].id, rank, every[i].score, wanted[every[i].id]) for i, rank in found)
 
     def _runner_up(self, two: Sequence[Hit], number: int | None) -> str:
         """What the second hit differs in: of the query where its facts are known, else of the first hit."""

@@ -4,6 +4,7 @@ The model is an open_clip model where weights are on this machine; else one that
 is said.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 from PIL import Image
 
 from userlib.checkpoints import read_bundle, write_bundle
+from userlib.data.splits import Pictures
 from userlib.demo.engine import Engine
 from userlib.demo.gallery import Gallery, pack, thumbnail, unpack
 from userlib.errors import UserError
-from userlib.files import cache_dir, sha256_bytes
+from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
 from userlib.search import Encoder, Index, open_clip_encoder
-from userlib.search.exact import Array
+from userlib.search.encoders import identity
 from userlib.search.reading import only_split
 
 Step = Callable[[int, int], None]  # done, of how many
@@ -26,40 +28,13 @@ DRAWINGS = (
 )
 
 
-class Counting:
-    """An encoder that tells how many pictures it has encoded, and keeps a small copy of each."""
-
-    def __init__(self, encoder: Encoder, step: Callable[[int], None]) -> None:
-        self.encoder, self.step = encoder, step
-        self.thumbs: list[bytes] = []
-
-    @property
-    def warning(self) -> str | None:
-        return self.encoder.warning
-
-    def encode_text(self, texts: Sequence[str]) -> Array:
-        return self.encoder.encode_text(texts)
-
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
-        found = self.encoder.encode_pictures(pictures)
-        self.thumbs += [thumbnail(picture) for picture in pictures]
-        self.step(len(self.thumbs))
-        return found
-
-    def unknown(self, text: str) -> list[str]:
-        return self.encoder.unknown(text)
-
-    def describe(self) -> dict[str, object]:
-        return self.encoder.describe()
-
-
 def index_photos(
     folder: str | Path, encoder: Encoder, name: str, step: Step = lambda done, total: None
 ) -> tuple[Engine, str]:
     """The photos of a folder as an engine, and a sentence on what was found, kept or left out.
 
-    A folder whose files and model are those of an earlier time is not encoded again. Raises UserError where
-    there is no such folder or no picture in it.
+    The index of the folder and model is kept in the cache and follows the photos: only new and changed ones are
+    encoded. Raises UserError where there is no such folder or no image in it.
     """
     place = Path(folder).expanduser()
     if not str(folder).strip():
@@ -71,39 +46,74 @@ def index_photos(
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         split = only_split(place)
-    kept = cache_dir() / "demo" / sha256_bytes(split.fingerprint, repr(encoder.describe()))[:32]
-    beside, found = kept.with_name(f"{kept.name}-thumbs"), True
-    try:
-        index, thumbs = Index.load(kept, encoder), unpack(read_bundle(beside)[0])
-    except UserError:  # none yet, or a damaged one
-        found = False
-        counting = Counting(encoder, lambda done: step(done, len(split)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is left out is told in the sentence
-            index = Index.build(split, counting, progress=False)
-        thumbs = tuple(counting.thumbs)
-        index.save(kept)
-        write_bundle(beside, pack(thumbs), {})
+    made_by = json.dumps(identity(encoder.describe()), sort_keys=True)
+    kept = cache_dir() / "demo" / sha256_bytes("photos", str(place.resolve()), made_by)[:32]
+    beside = kept.with_name(f"{kept.name}-thumbs")
+    index, thumbs = _from_cache(kept, beside, encoder)
+    before = len(thumbs)
+
+    def seen(content: str, picture: Image.Image, done: int, total: int) -> None:
+        thumbs[content] = thumbnail(picture)
+        step(done, total)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is left out is told in the sentence
+        changes = index.update(split, keep_in=kept, progress=False, seen=seen)
     row = {name_: i for i, name_ in enumerate(split.ids)}
     here = split.take([row[name_] for name_ in index.ids], split.name)
     if here.pictures is None:
-        raise UserError(f"{folder} holds features and no pictures, which could be shown.")
+        raise UserError(f"{folder} holds features and no images, which could be shown.")
+    for i, one in enumerate(index.prints):
+        if one.sha256 not in thumbs:  # of an update that was stopped
+            thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
+    thumbs = {one.sha256: thumbs[one.sha256] for one in index.prints}
+    if changes or len(thumbs) != before:
+        write_bundle(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
+    small = tuple(thumbs[one.sha256] for one in index.prints)
     gallery = Gallery(
-        place.name or str(place), here.ids, here.pictures, here.captions, here.image_of, thumbs=thumbs
+        shown(place.name or place), _shown_ids(index.ids), here.pictures, here.captions, here.image_of, thumbs=small
     )
-    engine = Engine(name, encoder, gallery, index.vectors)
-    if index.text_vectors is not None:
+    engine = Engine(name, encoder, gallery, index.vectors, warning=index.warning)
+    if index.text_vectors is not None and index.texts == here.captions:
         engine.text_vectors = index.text_vectors
-    count = f"{len(index):,} pictures" if len(index) != 1 else "1 picture"
-    said = [
-        f"{count} of {place.name or place}, "
-        + ("found again in the cache." if found else "indexed and kept.")
-    ]
+    count = f"{len(index):,} images" if len(index) != 1 else "1 image"
+    how = f"indexed and kept: {changes}." if changes or changes.encoded else "found again in the cache."
+    said = [f"{count} of {gallery.name}, {how}"]
     left = (str(warning.message) for warning in told)  # what the folder holds beside its photos
     said += [words.removeprefix(f"{place}: ") for words in left if words.startswith(f"{place}: ")]
     if index.skipped:
         said.append(f"{len(index.skipped)} cannot be read; the first: {index.skipped[0]}")
     return engine, " ".join(said)
+
+
+def _from_cache(kept: Path, beside: Path, encoder: Encoder) -> tuple[Index, dict[str, bytes]]:
+    """The index of an earlier time and small copies by content; empty where there is none yet, or a damaged one."""
+    try:
+        index = Index.load(kept, encoder)
+        tensors, documents = read_bundle(beside)
+        return index, dict(zip(documents["contents"], unpack(tensors), strict=True))
+    except (UserError, KeyError, ValueError):
+        remove_folder(beside)
+    try:
+        return Index.load(kept, encoder), {}
+    except UserError:
+        remove_folder(kept)
+        return Index.empty(encoder), {}
+
+
+def _thumbnail_or_grey(pictures: Pictures, row: int) -> bytes:
+    try:
+        return thumbnail(pictures[row])
+    except UserError:
+        return thumbnail(Image.new("RGB", (8, 8), "grey"))
+
+
+def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Names as a page can show and send them back, each another."""
+    found = [shown(name) for name in ids]
+    if len(set(found)) == len(found):
+        return tuple(found)
+    return tuple(name if found.index(name) == i else f"{name} ({i})" for i, name in enumerate(found))
 
 
 def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:

@@ -85,6 +85,15 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
     return Ranks(i2t=i2t.numpy(), t2i=t2i.numpy(), image_of=owner)
 
 
+def ranks_among(scores: ArrayLike, rows: ArrayLike) -> Ints:
+    """scores (N,) of one query with its whole gallery, rows (k,) of right answers -> (k,) the rank of each: how many
+    items score at least as high, itself included. The rule of `ranks`, so that a tie counts against the query.
+    """
+    every = np.asarray(scores)
+    ranked: Ints = len(every) - np.searchsorted(np.sort(every), every[np.asarray(rows, np.int64)], "left")
+    return ranked
+
+
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Matrix products in true float32 inside (`full_float32`), without autocast and gradient."""

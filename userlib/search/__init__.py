@@ -1,12 +1,19 @@
-"""Search: an index of pictures that is asked in words or with a picture."""
+"""Search: an index of images that is searched with words or with an image."""
 
 from userlib.search.ann import Report
-from userlib.search.encoders import Encoder, checkpoint_encoder, open_clip_encoder
+from userlib.search.encoders import (
+    CheckpointEncoder,
+    Encoder,
+    OpenClipEncoder,
+    checkpoint_encoder,
+    open_clip_encoder,
+)
 from userlib.search.exact import top_k
 from userlib.search.index import Hit, Index, Reranker
 from userlib.search.rerank import cross_attention
+from userlib.search.upkeep import Changes
 
 __all__ = [
-    "Encoder", "Hit", "Index", "Report", "Reranker", "checkpoint_encoder", "cross_attention",
-    "open_clip_encoder", "top_k",
+    "Changes", "CheckpointEncoder", "Encoder", "Hit", "Index", "OpenClipEncoder", "Report", "Reranker",
+    "checkpoint_encoder", "cross_attention", "open_clip_encoder", "top_k",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from userlib.search.ann import Hnsw, Report, hnsw
 from userlib.search.encoders import Encoder, difference, warning_of
 from userlib.search.exact import Array, Ints, top_k
 from userlib.search.reading import BATCH, Print, is_drawn, only_split
-from userlib.search.upkeep import Changes, bring_in_line, finite
+from userlib.search.upkeep import Changes, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
 from userlib.verify import MANIFEST
 
@@ -92,13 +92,19 @@ class Index:
         return index
 
     def update(
-        self, source: str | Path | Split, *, keep_in: str | Path | None = None, progress: bool = True
+        self,
+        source: str | Path | Split,
+        *,
+        keep_in: str | Path | None = None,
+        progress: bool = True,
+        seen: Seen | None = None,
     ) -> Changes:
         """Bring the index in line with a folder of photos or a split: new and changed images are encoded, those
         that are gone are dropped, and renamed or copied ones keep their vector. Content decides, not names.
 
         keep_in: the folder to save it in, at the end, now and then, and where the update is stopped by Ctrl-C or
-        an error: the next update carries on from there. UserError when no image can be read.
+        an error: the next update carries on from there. seen: called with the content's SHA-256 of each image that
+        was encoded, the image, and how many were, of how many. UserError when no image can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
         drawn, before = is_drawn(split), self._kept()
@@ -108,7 +114,7 @@ class Index:
             if keep_in is not None:
                 self.save(keep_in)
 
-        changes = bring_in_line(self, split, progress=progress, keep=keep)
+        changes = bring_in_line(self, split, progress=progress, keep=keep, seen=seen)
         self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
         if keep_in is not None and (self._kept() != before or self.folder != Path(keep_in)):
             self.save(keep_in)

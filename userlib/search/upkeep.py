@@ -23,6 +23,7 @@ from userlib.search.reading import BATCH, Print, print_of, read
 if TYPE_CHECKING:
     from userlib.search.index import Index
 
+Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many
 KEEP_EVERY_S = 60.0  # how often a long update is kept on the disk
 Known = tuple[Array, float]  # an image's vector (E,), and how far it lies from the training images
 
@@ -63,9 +64,15 @@ class Changes:
 
 
 def bring_in_line(
-    index: "Index", split: Split, *, progress: bool = True, keep: Callable[[], object] | None = None
+    index: "Index",
+    split: Split,
+    *,
+    progress: bool = True,
+    keep: Callable[[], object] | None = None,
+    seen: Seen | None = None,
 ) -> Changes:
-    """Update `index` in place. `keep` stores what there is: now and then, and when the update is stopped.
+    """Update `index` in place. `keep` stores what there is: now and then, and when the update is stopped. `seen` is
+    called with each image that was encoded.
 
     Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
     """
@@ -114,7 +121,10 @@ def bring_in_line(
                     vectors, far = measured(index.encoder, [image for _, image in batch])
                     for (row, _), vector, one in zip(batch, finite(vectors), far, strict=True):
                         known[prints[row].sha256] = vector, float(one)
-                    encoded += [split.ids[row] for row, _ in batch]
+                    for row, image in batch:
+                        encoded.append(split.ids[row])
+                        if seen is not None:
+                            seen(prints[row].sha256, image, len(encoded), len(wanted))
                 bar.step(len(wanted[start : start + BATCH]))
                 if keep is not None and time.monotonic() - kept_at > KEEP_EVERY_S:
                     settle()
