@@ -75,7 +75,9 @@ def bring_in_line(
         )
     name = str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
     try:
-        data = load_data(name)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            data = load_data(name)
     except UserError as error:
         if arguments.data or not index.source:
             raise
@@ -89,7 +91,8 @@ def bring_in_line(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is left out is told here
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
-    told = [] if folder is None else [f"{shown(folder)}: {changes}"]
+    told = [shown(str(one.message)) for one in heard if one.category is UserWarning]  # what the folder also holds
+    told += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
         told.append("It was written by an older version, which kept no checksums of images: all were encoded again.")
     if changes.skipped:
