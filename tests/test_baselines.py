@@ -86,3 +86,34 @@ def test_captions_without_a_common_word_are_named():
         cca(part, part, part)
     with pytest.raises(UserError, match="has none"):
         cca((tokens, [], image_of), part, part)
+
+
+@pytest.mark.parametrize(
+    "pictures, texts, what",
+    [
+        (1.0, 0.0, "captions"),
+        (1.0, 2.0, "captions"),
+        (1.0, [[0.2, 0.1, 0.7]], "captions"),
+        (None, 3.0, "pictures"),
+        (None, 0.0, "pictures"),
+    ],
+)
+def test_what_does_not_vary_correlates_with_nothing(pictures, texts, what):
+    from scipy import sparse
+
+    rng = np.random.default_rng(0)
+    seen = rng.standard_normal((20, 8)) if pictures else np.full((20, 8), 0.3)
+    said = np.broadcast_to(np.asarray(texts), (60, 3))
+    rows = np.repeat(np.arange(20), 3)
+    with pytest.raises(UserError, match=f"needs {what} that differ"):
+        fit_cca(seen.astype(np.float32), sparse.csr_matrix(said.astype(np.float32)), rows, ridge=2.0)
+
+
+def test_pictures_whose_tokens_lie_far_off_still_vary():
+    from scipy import sparse
+
+    rng = np.random.default_rng(0)
+    seen, said = rng.standard_normal((20, 8)) + 100, rng.random((60, 5))
+    rows = np.repeat(np.arange(20), 3)
+    texts = sparse.csr_matrix(said.astype(np.float32))
+    assert fit_cca(seen.astype(np.float32), texts, rows, ridge=2.0).correlations[0] > 0

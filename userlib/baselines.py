@@ -136,7 +136,8 @@ def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: 
     """pictures (N, D), texts sparse (M, V), image_of (M,) -> Projection; ridge: share of each side's mean
     variance.
 
-    No picture is repeated for its captions: it is weighted by their number.
+    No picture is repeated for its captions: it is weighted by their number. Raises UserError where all captions have
+    the same words, or all pictures the same tokens: nothing correlates with what does not vary.
     """
     from scipy import linalg, sparse
 
@@ -147,11 +148,14 @@ def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: 
     x = (pictures - picture_mean).astype(np.float32)
     one = np.ones(len(image_of), np.float32)
     pick = sparse.csr_matrix((one, (image_of, np.arange(len(image_of)))), (len(pictures), len(image_of)))
-    xx = _ridged(np.asarray((x * count[:, None]).T @ x / m, np.float32), ridge)  # (D, D)
+    xx = np.asarray((x * count[:, None]).T @ x / m, np.float32)  # (D, D)
+    _check_varies(xx, picture_mean, "pictures", "tokens")
+    _ridged(xx, ridge)
     yx = (pick @ texts).T @ x / m  # (V, D); x is centred, so the mean of y drops out
     yy = (texts.T @ texts).toarray(order="F")  # (V, V)
     yy /= m
     yy -= np.outer(text_mean, text_mean)
+    _check_varies(yy, text_mean, "captions", "known words")
     factor = linalg.cho_factor(_ridged(yy, ridge), overwrite_a=True, check_finite=False)
     solved = linalg.cho_solve(factor, yx, check_finite=False)  # S (V, D)
     lower = linalg.cholesky(xx, lower=True).astype(np.float64)
@@ -161,6 +165,15 @@ def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: 
     correlations = np.sqrt(np.clip(squares[::-1], 1e-12, 1)).astype(np.float32)
     ways = linalg.solve_triangular(lower, vectors[:, ::-1], lower=True, trans="T").astype(np.float32)
     return Projection(picture_mean, text_mean, ways, solved @ ways / correlations, correlations)
+
+
+def _check_varies(covariance: Array, mean: Array, what: str, parts: str) -> None:
+    """Variance within the rounding error of float32 is none."""
+    if not np.trace(covariance) > 1e-6 * float(mean @ mean):
+        raise UserError(
+            f"a canonical correlation needs {what} that differ, and all {what} to fit on have the same {parts}, or "
+            f"none. Check that the right {what} are read; word_vectors 'random' need no correlation."
+        )
 
 
 def _ridged(covariance: Array, ridge: float) -> Array:

@@ -57,10 +57,7 @@ def image(change):
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (
-            image(lambda i: i["sentences"].pop()),
-            r"picture 1 of .* \(COCO_.*\) has 4 captions; five are needed",
-        ),
+        (image(lambda i: i["sentences"].clear()), r"picture 1 of .* \(COCO_.*\) has no captions"),
         (image(lambda i: i["sentences"][2].update(raw="  ")), "Caption 7 in the split 'test'.*is empty"),
         (image(lambda i: i.pop("sentences")), "picture 1 of .* lacks 'sentences'"),
         (image(lambda i: i.update(filename="../../x.jpg")), "names the file '.*x.jpg', which lies outside"),
@@ -69,6 +66,7 @@ def image(change):
             "1 of 11 pictures are not below.*gone.jpg",
         ),
         (image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg")), "occurs twice"),
+        (image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg", split="val")), "splits 'test' and 'val'"),
         (lambda found: found["images"], "has no list 'images'"),
         (lambda found: {"images": [1]}, "has no list 'images'"),
     ],
@@ -97,3 +95,30 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, cache):
     place.symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(UserError, match="links must not lead out"):
         load_data(str(tmp_path / "coco"))
+
+
+@pytest.mark.parametrize("counts", [(1, 1, 1), (3, 1, 7), (2, 5, 9), (10, 10, 10), (1, 2, 2)])
+def test_other_files_keep_all_their_captions(tmp_path, cache, counts):
+    found = karpathy({"train": 3})
+    for image, count in zip(found["images"], counts, strict=True):
+        image["sentences"] = [{"raw": f"caption {k}"} for k in range(count)]
+    write_coco(tmp_path, found)
+    train = load_data(str(tmp_path)).split("train")
+    assert train.captions == tuple(f"caption {k}" for count in counts for k in range(count))
+    assert train.image_of.tolist() == [i for i, count in enumerate(counts) for _ in range(count)]
+    assert train.caption_ids is None
+
+
+def test_a_few_captions_fewer_are_kept_as_they_are(tmp_path, cache):
+    found = karpathy({"train": 4})  # 5, 5, 5, 6 captions
+    found["images"][0]["sentences"] = found["images"][0]["sentences"][:2]
+    write_coco(tmp_path, found)
+    assert load_data(str(tmp_path)).split("train").image_of.tolist() == [0] * 2 + [1] * 5 + [2] * 5 + [3] * 5
+
+
+def test_the_published_files_have_five(tmp_path, cache):
+    found = karpathy({"test": 2})
+    found["images"][0]["sentences"].pop()
+    file = write_coco(tmp_path, found, name="dataset_flickr30k.json")
+    with pytest.raises(UserError, match="COCO_.* has 4 captions; the published annotations have five"):
+        load_karpathy(file, tmp_path, counts={"test": 2})

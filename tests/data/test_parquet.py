@@ -199,3 +199,53 @@ def test_saved_by_datasets(tmp_path, cache):
 def test_a_name_that_is_nothing_is_an_error(name, cache):
     with pytest.raises(UserError, match="There is no data set"):
         load_data(name)
+
+
+@pytest.mark.parametrize(
+    "told, split", [(None, "train"), ("test", "test"), ("validation", "val"), ("train[:3]", "train")]
+)
+def test_saved_by_datasets_without_splits(tmp_path, cache, told, split):
+    import datasets
+
+    rows = [{"image": row["image"], "caption": row["caption"][0]} for row in hub_rows("train", 3)]
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    found = datasets.Dataset.from_list(rows, features=features, split=told)
+    found.save_to_disk(str(tmp_path / "saved"))
+    data = load_data(str(tmp_path / "saved"))
+    assert list(data.splits) == [split]
+    assert data.split(split).captions == tuple(row["caption"] for row in rows)
+    for i, row in enumerate(rows):
+        expected = np.asarray(open_picture(row["image"]["bytes"], "x"))
+        np.testing.assert_array_equal(np.asarray(data.split(split).pictures[i]), expected)
+
+
+def test_saved_splits_keep_their_names(tmp_path, cache):
+    import datasets
+
+    rows = [{"image": row["image"], "caption": row["caption"][0]} for row in hub_rows("train", 2)]
+    parts = {"train": rows[:1], "test_train_small": rows[1:]}
+    found = {name: datasets.Dataset.from_list(own) for name, own in parts.items()}
+    datasets.DatasetDict(found).save_to_disk(str(tmp_path / "saved"))
+    assert sorted(load_data(str(tmp_path / "saved")).splits) == ["test_train_small", "train"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["here/flikcr", "gone/train.parquet", "my photos/all", "C:\\photos/x", "photos/", "../x/y", "~/x", "é/è", "a/.b"],
+)
+def test_a_path_with_a_slip_is_not_asked_of_the_hub(tmp_path, cache, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "Flickr").mkdir(parents=True)
+    monkeypatch.setattr("userlib.data.hub.load_hub", lambda name: pytest.fail(f"{name} was asked of the hub"))
+    near = "Did you mean .here/Flickr" if name.startswith("here") else "Check the spelling"
+    with pytest.raises(UserError, match=f"There is no data set.*{near}"):
+        load_data(name)
+
+
+@pytest.mark.parametrize("name", ["nlphuji/flickr30k", "owner/data.set-1_2"])
+def test_a_hub_name_is_asked_of_the_hub(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nlphuji").mkdir()
+    sizes = {"train": 1, "val": 1, "test": 1}
+    monkeypatch.setattr("userlib.data.hub.load_hub", lambda name: load_data("scenes", sizes=sizes))
+    assert load_data(name).name == "scenes"

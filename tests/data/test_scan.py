@@ -193,3 +193,33 @@ def test_cocos_whole_test_split_has_its_own_name(tmp_path):
         (folder / f"testall_{end}").write_bytes((folder / f"train_{end}").read_bytes())
     data = load_data(str(folder))
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 3, "test": 2, "testall": 3}
+
+
+@pytest.mark.parametrize("each", [1, 2, 7])
+@pytest.mark.parametrize("ids_each", [False, True])
+def test_any_number_of_captions_that_each_picture_has(tmp_path, each, ids_each):
+    folder = write_scan(tmp_path, {"train": 4, "test": 3})
+    (folder / "train_caps.txt").write_text("".join(f"caption {k}\n" for k in range(4 * each)))
+    if ids_each:
+        (folder / "train_ids.txt").write_text("".join(f"{k // each}\n" for k in range(4 * each)))
+    data = load_data(str(folder))
+    assert data.split("train").image_of.tolist() == [k // each for k in range(4 * each)]
+    assert data.split("train").captions == tuple(f"caption {k}" for k in range(4 * each))
+    assert data.split("train").ids == ("0", "1", "2", "3")
+    assert data.split("test").image_of.tolist() == [k // 5 for k in range(15)]
+
+
+def test_features_that_stand_once_a_caption_are_refused(tmp_path):
+    folder = write_scan(tmp_path, {"train": 4})
+    np.save(folder / "train_ims.npy", np.repeat(np.load(folder / "train_ims.npy"), 5, axis=0))
+    (folder / "train_ids.txt").write_text("".join(f"{k}\n" for k in range(20)))
+    with pytest.raises(UserError, match=r"train_ims.npy stand 5 times each.*features\[::5\].*every 5th line"):
+        load_data(str(folder))
+
+
+@pytest.mark.parametrize("captions", [0, 3, 9, 21])
+def test_captions_that_do_not_divide_are_named(tmp_path, captions):
+    folder = write_scan(tmp_path, {"train": 4})
+    (folder / "train_caps.txt").write_text("a dog\n" * captions)
+    with pytest.raises(UserError, match=f"4 pictures, .* {captions} captions and .* as many captions as the others"):
+        load_data(str(folder))

@@ -1,9 +1,11 @@
 """Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of pictures.
 
-The first five captions of each picture are kept, as the field does (COCO's test split has 25,010); fewer are
-an error. Pictures stay in the file's order, on which the five 1K folds rest. restval counts as train.
+Where most pictures have five captions the first five of each are kept, as the field does (COCO's test split has
+25,010), and in the published files fewer are an error; other files keep all of theirs. Pictures stay in the file's
+order, on which the five 1K folds rest. restval counts as train.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
 CAPTIONS_EACH = 5
+SAVED = ("dataset_dict.json", "dataset_info.json")  # beside data sets of `datasets.save_to_disk`
 COUNTS: dict[str, Mapping[str, int]] = {
     "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
     "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
@@ -28,11 +31,8 @@ def annotations_in(path: Path) -> Path | None:
     """The annotations that `path` is, or that lie in the folder `path`; None where there are none."""
     if path.is_file():
         return path if path.suffix == ".json" else None
-    return (
-        next(iter(sorted(path.glob("dataset_*.json"))), None)
-        if not (path / "dataset_dict.json").exists()
-        else None
-    )
+    found = sorted(file for file in path.glob("dataset_*.json") if file.name not in SAVED)
+    return next(iter(found), None)
 
 
 def load_karpathy(
@@ -54,6 +54,11 @@ def load_karpathy(
     for number, image in enumerate(images):
         split, row = _row(image, f"picture {number} of {annotations}", pictures, annotations)
         parts.setdefault(split, []).append(row)
+    _check_apart(parts, annotations)
+    published = annotations.name in COUNTS
+    each = Counter(len(row[2]) for rows in parts.values() for row in rows)
+    if published or (each and each.most_common(1)[0][0] == CAPTIONS_EACH):
+        parts = {name: [_first_five(row, published) for row in rows] for name, rows in parts.items()}
     if counts is not None:
         check_counts(str(annotations), counts, {name: len(rows) for name, rows in parts.items()})
     if present:
@@ -80,12 +85,32 @@ def _row(image: dict[str, Any], where: str, pictures: Path, source: Path) -> tup
             f"{where} lacks {error}; Karpathy's annotations have filename, split and sentences. Fetch them "
             "again."
         ) from error
-    if len(captions) < CAPTIONS_EACH:
-        raise UserError(
-            f"{where} ({name}) has {len(captions)} captions; five are needed. Fetch the annotations again."
-        )
+    if not captions:
+        raise UserError(f"{where} ({name}) has no captions. Write one, or remove the picture.")
     path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), source)
-    return split_name(split), (name, path, captions[:CAPTIONS_EACH], ids[:CAPTIONS_EACH])
+    return split_name(split), (name, path, captions, ids)
+
+
+def _first_five(row: Row, published: bool) -> Row:
+    name, path, captions, ids = row
+    if published and len(captions) < CAPTIONS_EACH:
+        raise UserError(
+            f"The picture {name} has {len(captions)} captions; the published annotations have five or more of each. "
+            "Fetch them again."
+        )
+    return name, path, captions[:CAPTIONS_EACH], ids[:CAPTIONS_EACH]
+
+
+def _check_apart(parts: Mapping[str, list[Row]], annotations: Path) -> None:
+    """Raises UserError for a picture that stands in two splits."""
+    split_of: dict[Path, str] = {}
+    for split, rows in parts.items():
+        for name, path, *_ in rows:
+            if split_of.setdefault(path, split) != split:
+                raise UserError(
+                    f"The picture {name} of {annotations} is of the splits {split_of[path]!r} and {split!r}: what is "
+                    "measured on one would have been learned on the other. Keep it in one."
+                )
 
 
 def _check_present(pictures: Path, paths: list[Path]) -> None:
@@ -108,6 +133,6 @@ def _split(name: str, rows: list[Row], content: str) -> Split:
         pictures=PictureFiles(paths),
         captions=tuple(caption for row in rows for caption in row[2]),
         caption_ids=ids if all(ids) else None,
-        image_of=np.repeat(np.arange(len(rows), dtype=np.int64), CAPTIONS_EACH),
+        image_of=np.repeat(np.arange(len(rows), dtype=np.int64), [len(row[2]) for row in rows]),
         fingerprint=sha256_bytes(content, name, *sizes),
     )

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from userlib.data.pictures import PictureFiles
 from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes, sha256_known, shown, write_folder_beside
+
+SHARD = "-00000-of-00001.parquet"
 
 
 @dataclass
@@ -229,9 +232,16 @@ def load_saved(folder: Path) -> RetrievalData:
             raise UserError(
                 f"{folder} is no whole data set of save_to_disk: {error}. Save it again."
             ) from error
-        for name, split in (found if isinstance(found, dict) else {"train": found}).items():
-            split.to_parquet(str(part / f"{name}-00000-of-00001.parquet"))
+        for name, split in (found if isinstance(found, dict) else {_only_split(found): found}).items():
+            split.to_parquet(str(part / f"{name}{SHARD}"))
 
     if not copy.exists():
         write_folder_beside(copy, write)
-    return load_parquet(sorted(copy.glob("*.parquet")), folder.resolve().name)
+    shards = sorted(copy.glob("*.parquet"))
+    return load_parquet(shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards])
+
+
+def _only_split(found: Any) -> str:
+    """The split that a data set without others says it is of, such as "test"; train where it is no part of one."""
+    name = str(found.split or "")
+    return name if name.isidentifier() else "train"

@@ -1,5 +1,5 @@
-"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (5
-a picture), _ids.txt.
+"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (as
+many of each picture: 5 of the published ones), _ids.txt (one of each picture, or of each caption).
 
 The arrays are mapped into memory and never read whole; `dev` is called val here. Raises `UserError` where
 counts disagree, an id occurs twice, a file is cut short, or a picture that an id points to is missing.
@@ -15,7 +15,6 @@ from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes
 
-CAPTIONS_EACH = 5
 PARTS = {"train": "train", "dev": "val", "test": "test", "testall": "testall"}  # testall: COCO's 5K
 
 
@@ -78,11 +77,19 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
     file = folder / f"{part}_ims.npy"
     array = open_features(file)
     captions, ids = _lines(folder / f"{part}_caps.txt"), _lines(folder / f"{part}_ids.txt")
-    if len(captions) != CAPTIONS_EACH * len(array) or len(ids) != len(array):
+    each, rest = divmod(len(captions), max(len(array), 1))
+    if len(ids) == len(captions) and each > 1 and all(i == ids[row - row % each] for row, i in enumerate(ids)):
+        ids = ids[::each]  # written once a caption
+    if rest or not each or len(ids) != len(array):
         raise UserError(
             f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} "
-            f"captions and {part}_ids.txt {len(ids):,} ids; five captions and one id are needed for each "
-            "picture. Fetch the files again."
+            f"captions and {part}_ids.txt {len(ids):,} ids; each picture needs one id and as many captions as the "
+            "others (five in the published files). Fetch the files again."
+        )
+    if each == 1 and len(array) > 1 and (same := _repeats(array)) > 1:
+        raise UserError(
+            f"In {folder}, the features of {part}_ims.npy stand {same} times each, once a caption. Keep one of each: "
+            f"numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
         )
     stat = file.stat()
     return Split(
@@ -90,10 +97,16 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
         ids=tuple(ids),
         pictures=None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
         captions=tuple(captions),
-        image_of=np.repeat(np.arange(len(ids), dtype=np.int64), CAPTIONS_EACH),
+        image_of=np.repeat(np.arange(len(ids), dtype=np.int64), each),
         fingerprint=sha256_bytes("scan", str(stat.st_size), str(stat.st_mtime_ns), *ids, *captions),
         features=file,
     )
+
+
+def _repeats(array: np.ndarray) -> int:
+    """How many of the first features are those of the first picture."""
+    first = np.asarray(array[0])
+    return next((n for n in range(1, min(len(array), 16)) if not np.array_equal(array[n], first)), min(len(array), 16))
 
 
 def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:

@@ -67,7 +67,13 @@ def _path(name: str) -> Path:
 
 def _is_hub_name(name: str) -> bool:
     """Whether `name` reads as owner/name and not as the path of a folder that is not there."""
+    from userlib.data.hub import HUB_SETS
+
     owner, slash, _ = name.partition("/")
+    if name in HUB_SETS:
+        return True
+    if name.lower().endswith((".parquet", ".json", ".jsonl", ".csv", ".npy", ".arrow", ".zip", ".tar", ".gz")):
+        return False
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII)) and not os.path.isdir(owner + slash)
 
 
@@ -102,6 +108,8 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
 
     if annotations := annotations_in(path):
         return load_karpathy(annotations, pictures or annotations.parent)
+    if path.suffix == ".parquet" and path.is_file():
+        return load_parquet([path], path.stem)
     if not path.is_dir():
         packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
         raise UserError(
@@ -113,11 +121,17 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     captioned = any(
         file.name.lower() in NAMES and file.name.lower().startswith("captions.") for file in path.iterdir()
     )
-    if not captioned and (files := sorted(path.rglob("*.parquet"))):
+    files = sorted(file for file in path.rglob("*.parquet") if not _hidden(file.relative_to(path)))
+    if files and not captioned:
         return load_parquet(files, path.resolve().name)
     if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):
         return load_saved(path)
     return load_photos(path)
+
+
+def _hidden(path: Path) -> bool:
+    """Such as ._train.parquet, which some systems write beside a file, or .cache."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:

@@ -1,23 +1,71 @@
 """From a caption to a list of word numbers, three ways: words counted in the train captions, BERT's pieces,
 CLIP's pieces.
 
-Raises `UserError` where a vocabulary cannot be fetched or is not the one that a model was trained with.
+Words are those of any script (`words_of`). Raises `UserError` where a vocabulary cannot be fetched, is not the one
+that a model was trained with, or does not know the captions that it should be trained on.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Protocol
+
+import regex
 
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
-WORD = re.compile(r"[a-z0-9']+")
+ASCII_WORD = re.compile(r"[a-z0-9']+")
+# Scripts written without blanks between words: each character, with its marks, stands for a word.
+UNSPACED = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Javanese}\p{Balinese}"
+    r"\p{Tai_Tham}\p{Tai_Le}\p{New_Tai_Lue}\u30fc"
+)
+WORD = regex.compile(
+    rf"(?V1)[[{UNSPACED}]&&[\p{{L}}\p{{N}}]]\p{{M}}*"  # one character of an unspaced script
+    r"|\p{Regional_Indicator}{2}|[\p{So}&&[\u2300-\U0010FFFF]]"  # a flag, an emoji
+    rf"|(?:[[\p{{L}}\p{{N}}']--[{UNSPACED}]]\p{{M}}*)+"
+)
+BETWEEN_WORDS = regex.compile(r"[\u200b\u3000]")  # blanks that are not called so
+# What no reader sees: joiners and other format characters, variants of emoji, and the Arabic stretch of a line.
+UNSEEN = regex.compile(r"\p{Cf}|[\ufe00-\ufe0f\U000E0100-\U000E01EF\u20e3\u0640\U0001F3FB-\U0001F3FF]")
+PIECE = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[\S--[{UNSPACED}]]+")
+APOSTROPHE = regex.compile(r"(?<=[\p{L}\p{M}])[\u2019\u02bc\u05f3](?=\p{L})")
+SAMPLE = 2000  # captions on which it is tried whether a vocabulary knows them
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in any script: without case, and in one form of each letter (NFKC).
+
+    English keeps its apostrophes ("dog's"); a script without blanks is read by the character, and an emoji is a
+    word.
+    """
+    if text.isascii():
+        return ASCII_WORD.findall(text.lower())
+    words: list[str] = WORD.findall(_folded(text))
+    return words
+
+
+def pieces_of(text: str) -> list[str]:
+    """The text between blanks, as it is written; a script without blanks by the character."""
+    pieces: list[str] = PIECE.findall(text)
+    return pieces
+
+
+def _folded(text: str) -> str:
+    text = APOSTROPHE.sub("'", UNSEEN.sub("", BETWEEN_WORDS.sub(" ", text)))
+    for _ in range(2):  # folding may leave what composes, and composing what folds
+        text = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", text).replace("i\u0307", "i")  # the capital dotted I of Turkish
 
 
 class Tokenizer(Protocol):
-    """special_ids are never masked, replaced or deleted by augmentation, nor drawn at random."""
+    """special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
+    what the vocabulary cannot write, and is None where it can write everything.
+    """
 
     name: str
 
@@ -29,6 +77,8 @@ class Tokenizer(Protocol):
     def mask_id(self) -> int: ...
     @property
     def special_ids(self) -> frozenset[int]: ...
+    @property
+    def unknown_id(self) -> int | None: ...
 
     def encode(self, text: str) -> list[int]: ...
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]: ...
@@ -52,7 +102,7 @@ class WordTokenizer:
         """The words that occur at least min_count times in the captions: give it those of the train split
         alone.
         """
-        counts = Counter(word for caption in captions for word in WORD.findall(caption.lower()))
+        counts = Counter(word for caption in captions for word in words_of(caption))
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls(sorted(kept, key=lambda word: (-counts[word], word)))
 
@@ -61,15 +111,16 @@ class WordTokenizer:
         return len(self.words) + 5
 
     def encode(self, text: str) -> list[int]:
-        ids = [self.ids.get(word, self.unknown_id) for word in WORD.findall(text.lower())]
+        ids = [self.ids.get(word, self.unknown_id) for word in words_of(text)]
         return [self.start_id, *(ids or [self.unknown_id]), self.end_id]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
     def unknown(self, text: str) -> list[str]:
-        """The words of the text that no train caption held."""
-        return [word for word in WORD.findall(text.lower()) if word not in self.ids]
+        """The words of the text that no train caption held; the whole text where it holds no word."""
+        words = words_of(text)
+        return [word for word in words if word not in self.ids] if words else text.split()
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "words": list(self.words)}
@@ -126,6 +177,11 @@ class BertTokenizer:
     def mask_id(self) -> int:
         return int(self._tokens.mask_token_id)
 
+    @property
+    def unknown_id(self) -> int | None:
+        found: int | None = self._tokens.unk_token_id
+        return found
+
     @cached_property
     def special_ids(self) -> frozenset[int]:
         return frozenset(set(self._tokens.all_special_ids) - {self._tokens.unk_token_id})
@@ -141,12 +197,10 @@ class BertTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary cannot even spell."""
-        unk = self._tokens.unk_token_id
-        return [
-            word
-            for word in WORD.findall(text.lower())
-            if unk in self._tokens(word, add_special_tokens=False)["input_ids"]
-        ]
+        pieces = self._tokens(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = zip(pieces["input_ids"], pieces["offset_mapping"], strict=True)
+        strange = [text[first:last] for i, (first, last) in spans if i == self.unknown_id]
+        return [word for part in strange for word in words_of(part) or [part]]
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "source": self.source, "sha256": self.sha256}
@@ -160,6 +214,7 @@ class ClipTokenizer:
     """
 
     name = "clip"
+    unknown_id: int | None = None
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -213,11 +268,24 @@ def _unpadded(row: list[int], pad: int) -> list[int]:
 def make_tokenizer(
     name: str, captions: Iterable[str], *, min_count: int = 1, model: str | None = None
 ) -> Tokenizer:
-    """`words` fitted to the captions, `bert` or `clip` from `model`."""
+    """`words` fitted to the captions, `bert` or `clip` from `model`.
+
+    Raises UserError where more than half of the words of the captions would be unknown: such a model could tell
+    nothing by them.
+    """
     if name == "words":
-        return WordTokenizer.fit(captions, min_count=min_count)
+        captions = list(captions)
+        words = WordTokenizer.fit(captions, min_count=min_count)
+        _check_known(words, captions, f"min_count is {min_count}: give a smaller --set data.min_count")
+        return words
     if name == "bert":
-        return BertTokenizer(model or "bert-base-uncased")
+        bert = BertTokenizer(model or "bert-base-uncased")
+        remedy = (
+            "name a BERT of this language by --set model.text_model, such as bert-base-multilingual-cased, or count "
+            "words with text 'gru'"
+        )
+        _check_known(bert, list(islice(captions, SAMPLE)), remedy)
+        return bert
     if name == "clip" and model:
         from userlib.data.clip import check_text_tower
 
@@ -228,6 +296,29 @@ def make_tokenizer(
             "The CLIP tokenizer is taken from a model; name it, such as text_model ViT-B-32-quickgelu."
         )
     raise UserError(f"There is no tokenizer {name!r}; there are words, bert and clip.")
+
+
+def unknown_share(tokenizer: Tokenizer, ids: Iterable[int]) -> float:
+    """The share of unknown words among the ids that stand for words; 1 where none does."""
+    words = [i for i in ids if i not in tokenizer.special_ids]
+    return sum(i == tokenizer.unknown_id for i in words) / len(words) if words else 1.0
+
+
+def _check_known(tokenizer: Tokenizer, captions: Sequence[str], remedy: str) -> None:
+    if not captions or tokenizer.unknown_id is None:
+        return
+    if not any(words_of(caption) for caption in captions):
+        raise UserError(
+            f"The captions to train on hold no word: the first is {captions[0][:80]!r}. Write captions of letters, or "
+            "check that the right column is read."
+        )
+    share = unknown_share(tokenizer, (i for ids in tokenizer.encode_all(captions) for i in ids))
+    if share > 0.5:
+        strange = next(word for caption in captions for word in tokenizer.unknown(caption))
+        raise UserError(
+            f"The vocabulary ({tokenizer.name!r}) does not know {share:.0%} of the words of the captions to train on, "
+            f"such as {strange!r}, and nothing could be learned from them. If that is not meant, {remedy}."
+        )
 
 
 def tokenizer_from_json(saved: dict[str, Any]) -> Tokenizer:

@@ -7,7 +7,6 @@
 Raises `UserError` for an empty query, one that is too long, and a picture that cannot be read.
 """
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from userlib.data.tokenizers import WORD
+from userlib.data.tokenizers import pieces_of, words_of
 from userlib.demo.facts import difference, missing
 from userlib.demo.gallery import Gallery
 from userlib.demo.look import Look, look
@@ -56,6 +55,10 @@ class Answer:
     def nothing_known(self) -> bool:
         """Whether the model knows none of the query's words, so that its hits mean nothing."""
         return bool(self.pieces) and not any(known for _, known in self.pieces)
+
+
+def _known(words: list[str], unknown: set[str]) -> bool:
+    return not words or any(word not in unknown for word in words)
 
 
 class Engine:
@@ -133,11 +136,7 @@ class Engine:
     def pieces(self, text: str) -> tuple[tuple[str, bool], ...]:
         """The text between blanks, piece by piece, and whether the model knows a word in each."""
         unknown = set(self.index.unknown(text))
-        spelled = not isinstance(self.encoder, CheckpointEncoder)  # an open_clip model spells every word
-        return tuple(
-            (piece, spelled or any(word not in unknown for word in WORD.findall(piece.lower())))
-            for piece in re.findall(r"\S+", text)
-        )
+        return tuple((piece, piece not in unknown and _known(words_of(piece), unknown)) for piece in pieces_of(text))
 
     def caption_ranks(self) -> tuple[np.ndarray, np.ndarray, Array]:
         """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and

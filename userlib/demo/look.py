@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from userlib.data.tokenizers import WORD, WordTokenizer
+from userlib.data.tokenizers import WordTokenizer, words_of
 
 if TYPE_CHECKING:
     from userlib.model.user import Encoders
@@ -51,7 +51,7 @@ def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> 
         for name, a in model.attention(tokens, None, guide).items()
     }
     tokenizer = encoder.loaded.tokenizer
-    words = WORD.findall(text.lower()) if isinstance(tokenizer, WordTokenizer) else []
+    words = words_of(text) if isinstance(tokenizer, WordTokenizer) else []
     heat = np.zeros((0, tokens.shape[1]), np.float32)
     if words:
         ids = torch.tensor([tokenizer.encode(" ".join(words))])

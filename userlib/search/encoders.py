@@ -145,9 +145,9 @@ class OpenClipEncoder:
 
     def unknown(self, text: str) -> list[str]:
         """The words that are spelled letter by letter, or byte by byte: the model has met none of their parts."""
-        from userlib.search.weak import WORDS
+        from userlib.data.tokenizers import words_of
 
-        return [word for word in WORDS.findall(text) if _is_spelled(word, self._pieces(word))]
+        return [word for word in words_of(text) if _is_spelled(word, self._pieces(word))]
 
     def _pieces(self, word: str) -> int:
         """How many pieces the tokenizer makes of a word, the mark of a word's beginning left out."""

@@ -2,15 +2,14 @@
 that it has never met.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from userlib.data.tokenizers import words_of
 from userlib.files import shown
 from userlib.search.exact import Array
 
-WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 SHOWN = 20  # unknown words told
 
 
@@ -34,7 +33,7 @@ def far_images(distances: Array, trained_on: str, remedy: str) -> str | None:
 
 def notes_on(text: str, unknown: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
     """The words of a query that a model has never met, and whether it has met any; `unknown` gives those of a text."""
-    words = list(dict.fromkeys(WORDS.findall(text)))
+    words = list(dict.fromkeys(words_of(text) or text.split()))
     strange = [word for word in words if unknown(word)]
     told = ", ".join(shown(word) for word in strange[:SHOWN])
     told += f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""

@@ -10,9 +10,11 @@ import torch
 from userlib.config import Config, TrainingConfig
 from userlib.data.captions import PairData, Tokenizer, make_tokenizer
 from userlib.data.sources import RetrievalData, Split, load_data
+from userlib.data.tokenizers import SAMPLE, unknown_share
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
+from userlib.progress import tell
 from userlib.provenance import peak_memory_mb, provenance
 
 
@@ -48,7 +50,14 @@ def pairs_of(
         progress=progress,
         device=device,
     )
-    return PairData(split, features, tokenizer)
+    pairs = PairData(split, features, tokenizer)
+    share = unknown_share(tokenizer, (int(i) for row in range(min(len(pairs), SAMPLE)) for i in pairs.ids(row)))
+    if len(pairs) and share > 0.5:
+        tell(
+            f"Note: {share:.0%} of the words of the split {split.name!r} are unknown to the model's vocabulary; "
+            "what is measured on it says little. Is it in another language?"
+        )
+    return pairs
 
 
 def splits_of(config: Config, *, progress: bool = False) -> RetrievalData:
