@@ -23,8 +23,13 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.dry_run:
         return dry_run(arguments, config)
     out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")
-    prepared = prepare(config, progress=not arguments.json)
+    prepared = prepare(config, progress=not arguments.json, report_if_there=not _names_report(arguments))
     resolved = prepared.config
+    if config.data.report is not None and resolved.data.report is None:
+        _say(
+            arguments,
+            f"The data have no split {config.data.report!r}, so that none is scored at the end; --report names one.",
+        )
     if not resolved.objective.live:
         _say(
             arguments,
@@ -84,6 +89,12 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
     return 0
+
+
+def _names_report(arguments: argparse.Namespace) -> bool:
+    """Whether the split for the report was asked for; else it is the preset's, which other data may not have."""
+    asked = arguments.report is not None or arguments.config is not None
+    return asked or any(setting.startswith("data.report") for setting in arguments.settings)
 
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:

@@ -81,13 +81,18 @@ def select_name(config: Config) -> str:
     return "select" if ":" in config.data.select else config.data.select
 
 
-def prepare(config: Config, *, progress: bool = True) -> Prepared:
+def prepare(config: Config, *, progress: bool = True, report_if_there: bool = False) -> Prepared:
     """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the
-    open settings.
+    open settings. UserError for a split that is not there, before any token is made; with `report_if_there` a missing
+    split for the report leaves the report out.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = splits_of(config, progress=progress)
-    train_split = data.split("train")
+    train_split, select_split = data.split("train"), data.split(select_name(config))
+    if report_if_there and config.data.report not in data.splits:
+        config = replace(config, data=replace(config.data, report=None))
+    report_split = None if config.data.report is None else data.split(config.data.report)
+    total_steps(config.training, len(train_split.captions))  # refuses a batch that train cannot fill
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
         kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
@@ -95,10 +100,10 @@ def prepare(config: Config, *, progress: bool = True) -> Prepared:
     train = pairs_of(
         config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device
     )
-    select = pairs_of(config, data.split(select_name(config)), tokenizer, progress=progress, device=device)
+    select = pairs_of(config, select_split, tokenizer, progress=progress, device=device)
     report = None
-    if config.data.report is not None:
-        report = pairs_of(config, data.split(config.data.report), tokenizer, progress=progress, device=device)
+    if report_split is not None:
+        report = pairs_of(config, report_split, tokenizer, progress=progress, device=device)
     features = train.features
     steps = total_steps(config.training, len(train))
     model = replace(

@@ -1,0 +1,331 @@
+"""Every command line of the README, the other documents and the notebooks does what it says, on small data.
+
+Each line is taken from the text and run in its order by the rule below that fits it. Where it names data or networks
+that must be downloaded, small ones in the same form stand in for them. A line that no rule fits fails the test: write
+the rule with the line.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.data.copies import CLIP_CONFIG, WORDS, jpeg, write_backbone, write_clip, write_hub, write_scan
+from userlib.__main__ import main, parser
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = [
+    *(
+        ROOT / name
+        for name in ("README.md", "SECURITY.md", "notebooks/INSTRUCTOR.md", "notebooks/GLOSSARY.md")
+    ),
+    *sorted((ROOT / "notebooks/src").glob("*.py")),
+]
+PROGRAM = (
+    r"(?:[A-Z_]+=\S+ )*(?:python[\d.]*|pip|pipx|uv|pytest|torchrun|accelerate|git|conda|make|source|bash|sh|jupyter"
+    r"|userlib|\./\S+)"
+)
+COUNTS = {"train": 6, "val": 3, "test": 4}
+SPLITS = {"train": 24, "val": 4, "test": 4}
+STAND_INS = {
+    "scenes": "scenes",
+    "path/to/photos": "photos",
+    "path/to/folder": "photos",
+    "path/to/flickr8k": "hub",
+    "umaru97/flickr30k_train_val_test": "hub",
+    "path/to/f30k_precomp": "precomp",
+    "path/to/coco_precomp": "precomp",
+    "path/to/flickr30k-images": "pictures",
+    "path/to/flickr8k/mobilenetv1_imagenet.safetensors": "network/tiny.safetensors",
+    "timm:mobilenetv1_100": "timm:test_resnet",
+    "open_clip:ViT-B-32/laion2b_s34b_b79k": "open_clip:local-dir:clip",
+    "open_clip:ViT-B-32-quickgelu/openai": "open_clip:local-dir:clip",
+    "train:500": "train:2",
+    "1000": "2",  # --folds
+}
+WITH_VALUE = {"--data", "--tokens", "--token-weights", "--guide", "--pictures", "--select", "--folds"}
+SMALL = ["--batch", "4", "--steps", "1"]
+WORLD = ["--set", f"data.sizes={json.dumps(SPLITS)}"]
+PAPER = [*"--set model.text=bag --set model.embed=8 --set model.regions=4 --set model.token_width=8".split()]
+PATCHES = [*"--set model.text_model=local-dir:clip --set model.text_width=16 --set model.embed=8".split()]
+PHOTOS = [*"--set model.word_width=8 --set model.text_width=8 --set model.embed=8".split()]
+TOWER = [*"--tokens open_clip:local-dir:clip --guide open_clip:local-dir:clip".split()]
+
+
+def command_lines(text: str) -> list[str]:
+    """The command lines of a text: those of its fenced blocks, and what stands between backticks in its prose."""
+    text = re.sub(r"^# ?", "", text, flags=re.MULTILINE)  # a notebook's source has its prose in comments
+    lines = []
+    for block, cell, span in re.findall(
+        r"^```[a-z]*\n(.*?)^```|^ *[!%]([^\n]+)$|`([^`]+)`", text, flags=re.MULTILINE | re.DOTALL
+    ):
+        lines += re.sub(r"\\\n\s*", "", block).splitlines() + [cell, span.replace("\n", " ")]
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [part for part in parts if re.fullmatch(rf"{PROGRAM} .+", part)]
+
+
+LINES = {path.relative_to(ROOT).as_posix(): command_lines(path.read_text(encoding="utf-8")) for path in TEXTS}
+
+
+def small(words: list[str]) -> list[str]:
+    """The words with the stand-ins in them."""
+    named = [
+        STAND_INS[word] if flag in WITH_VALUE else word
+        for flag, word in zip(["", *words], words, strict=False)
+    ]
+    command, has = words[0], set(words)
+    if command == "search":  # a thousand scenes would have to be drawn
+        named = ["hub" if word == "scenes" else word for word in named]
+    if command == "train":
+        kind = words[words.index("--preset") + 1] if "--preset" in has else ""
+        added = {"clip-patches": [*PATCHES, *TOWER], "photos": PHOTOS, "": WORLD if "scenes" in has else []}
+        named += SMALL + added.get(kind, PAPER if kind.startswith("paper-") else [])
+        if "cge" in has:
+            named += ["--set", "model.guide_width=12"]
+        if "--data" not in has:
+            named += ["--data", "hub"]
+    if command == "evaluate" and "--checkpoint" not in has:
+        named += ["--checkpoint", "runs/first"]
+    return named
+
+
+def of_userlib(words: list[str]) -> None:
+    """A command of the library, in this process."""
+    parser().parse_args(words)
+    if words[0] in ("bench", "ablate"):  # hours; their own tests run them small
+        asked = parser().parse_args(words)
+        if words[0] == "ablate" and asked.study:
+            from userlib.ablation.studies import STUDIES
+
+            assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
+        assert words[0] == "bench" or not asked.repeat or (ROOT / asked.repeat).is_file()
+        return
+    code = main(small(words))
+    assert code == 0 or words[0] == "doctor", f"exit code {code}"  # the doctor may find a fault here
+
+
+def of_course_py(words: list[str]) -> None:
+    """course.py up to where it would install, serve or test."""
+    import course
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(course, "environment", lambda: Path(sys.executable))
+        patch.setattr(course, "run_stage", lambda step: course.Result(step.name, 0.0, 1))
+        patch.setattr(course, "works", lambda *command: True)
+        served = []
+        patch.setattr(course, "serve", lambda *served_with: served.append(served_with) or 0)
+        assert course.main(words) == 0
+        assert len(served) == (not words or words[0] == "demo")
+
+
+def of_make(words: list[str]) -> None:
+    assert re.search(rf"^{words[0]}:$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def of_pip(words: list[str]) -> None:
+    """In place with extras that there are, or a package that this project does not need itself."""
+    assert words[0] == "install"
+    if words[1] == "-e":
+        target = re.fullmatch(r"\.(?:\[([a-z,]+)\])?", words[2])
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert target and set(filter(None, (target[1] or "").split(","))) <= set(
+            project["optional-dependencies"]
+        )
+    else:
+        assert words[1:] in (["pip-audit"], ["eccv_caption"])
+
+
+def of_script(words: list[str]) -> None:
+    """A program of this repository: it is there and knows the options."""
+    path = ROOT / (f"{words[1].replace('.', '/')}/__main__.py" if words[0] == "-m" else words[0])
+    source = path.read_text(encoding="utf-8")
+    for word in words[1:]:
+        assert not word.startswith("--") or f'"{word}"' in source, f"{path} does not know {word}"
+
+
+def of_module(words: list[str]) -> None:
+    """A module of the library that is a program."""
+    assert words[1:] == [] and (ROOT / words[0].replace(".", "/") / "__main__.py").is_file()
+
+
+def of_pytest(words: list[str]) -> None:
+    for word in words:
+        if not word.startswith("-"):
+            assert list(ROOT.glob(word)), f"there is no {word}"
+
+
+def others(words: list[str]) -> None:
+    """git, conda and the shell: what they name is there."""
+    assert words in (
+        ["git", "clone", "<this repository>", "user-course"],
+        ["conda", "env", "create", "-f", "environment.yml"],
+        ["conda", "activate", "userlib"],
+        ["source", ".venv/bin/activate"],
+    )
+    assert "environment.yml" not in words or (ROOT / "environment.yml").is_file()
+
+
+USERLIB = r"(?:python|torchrun --nproc_per_node \d+|accelerate launch --num_processes \d+) -m userlib "
+RULES = {
+    rf"(?:USERLIB_PHOTOS=\S+ )?{USERLIB}(.+)": of_userlib,
+    r"python -m (userlib\..+)": of_module,
+    r"python[\d.]* course\.py ?(.*)": of_course_py,
+    r"python ((?:notebooks|tests)/.+|-m tests\..+)": of_script,
+    r"make (.+)": of_make,
+    r"pip (.+)": of_pip,
+    r"(?:USERLIB_PROFILE=fast )?(?:python -m )?pytest (.+)": of_pytest,
+    r"((?:git|conda|source) .+)": others,
+}
+
+
+def run(line: str) -> None:
+    """Runs the line by its rule; AssertionError where none fits or it does not work."""
+    for pattern, rule in RULES.items():
+        found = re.fullmatch(pattern, line.replace("<this repository>", "'<this repository>'"))
+        if found:
+            return rule(shlex.split(found[1]))
+    raise AssertionError("no rule of tests/test_command_lines.py runs this line")
+
+
+@pytest.fixture
+def small_world(tmp_path, cache, monkeypatch) -> Path:
+    """A folder with the stand-ins, in which the commands run."""
+    (tmp_path / "photos").mkdir()
+    rows = ["filename,caption"]
+    for i in range(10):
+        (tmp_path / "photos" / f"{i}.jpg").write_bytes(jpeg(i))
+        rows.append(f"{i}.jpg,{' '.join(WORDS[i : i + 5])}")
+    (tmp_path / "photos" / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_hub(tmp_path / "hub", COUNTS)
+    write_scan(tmp_path / "precomp", COUNTS | {"testall": 4})
+    (tmp_path / "pictures").mkdir()
+    for i in range(sum(COUNTS.values()) + 4):
+        (tmp_path / "pictures" / f"{i}.jpg").write_bytes(jpeg(i))
+    ids = {str(i): f"{i}.jpg" for i in range(sum(COUNTS.values()) + 4)}
+    (tmp_path / "precomp" / "id_mapping.json").write_text(json.dumps(ids), encoding="utf-8")
+    write_backbone(tmp_path / "network")
+    monkeypatch.setitem(CLIP_CONFIG["text_cfg"], "context_length", 32)
+    write_clip(tmp_path / "clip")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_are_lines_to_run():
+    assert len(LINES["README.md"]) > 25
+    assert command_lines("x `python -m userlib\ndoctor` y\n```\npip install a && \\\n  make b\n```\n") == [
+        "python -m userlib doctor",
+        "pip install a",
+        "make b",
+    ]
+    assert command_lines("# %%\n!python course.py test\n# `python -m x`") == [
+        "python course.py test",
+        "python -m x",
+    ]
+
+
+def test_every_command_line_runs_on_small_data(small_world, capsys):
+    failed, seen = {}, set()
+    for name, lines in LINES.items():
+        for line in lines:
+            command = re.sub(USERLIB, "", line)  # a launcher makes no other command of it
+            if command in seen:
+                continue
+            seen.add(command)
+            try:
+                run(line)
+            except (Exception, SystemExit) as error:
+                failed[f"{name}: {line}"] = (
+                    f"{type(error).__name__}: {error}\n{capsys.readouterr().err[-600:]}"
+                )
+    assert not failed, "\n\n".join(f"{line}\n{said}" for line, said in failed.items())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m userlib train --data scenes --epohcs 5",
+        "python -m userlib evaluate --checkpoint runs/never-made",
+        "python -m userlib train --data path/to/elsewhere",
+        "python course.py lunch",
+        "python notebooks/gone.py",
+        "python tests/soak/memory.py --chart",
+        "make coffee",
+        'pip install -e ".[anne]"',
+        "pip install userlib",
+        "pip install 'userlib[ann]'",
+        "pytest tests/gone",
+        "uv sync",
+        "jupyter lab",
+    ],
+)
+def test_a_line_that_does_not_work_or_that_no_rule_fits_is_noticed(small_world, line):
+    assert command_lines(f"`{line}`") == [line]
+    with pytest.raises((Exception, SystemExit)):
+        run(line)
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    kinds = {".py", ".md", ".toml", ".yml", ".ipynb"}
+    files = [ROOT / name for name in listed.stdout.splitlines()] or [
+        *(ROOT / "userlib").rglob("*.py"),
+        *TEXTS,
+    ]
+    return [file for file in files if file.suffix in kinds and file.is_file() and file != Path(__file__)]
+
+
+def test_nothing_tells_to_install_another_package_of_this_name():
+    """A package of this name on a public index is not this one; and zsh takes bare brackets for a pattern."""
+    bad = re.compile(r"pip3? install (?:-\S+ )*(?:['\"]?userlib\b|(?:-e )?\.\[)")
+    assert bad.search("pip install userlib[ann]") and bad.search("pip install -e .[ann]")
+    assert bad.search("pip install -U 'userlib'") and not bad.search('pip install -e ".[ann]"')
+    assert [str(file) for file in tracked() if bad.search(file.read_text(encoding="utf-8"))] == []
+
+
+def test_every_command_in_a_docstring_or_an_error_is_one_that_the_parser_takes():
+    """Their values may be of any kind; the commands and their options must be there."""
+    wrong = []
+    for file in tracked():
+        if file.suffix != ".py" or "tests" in file.parts:
+            continue
+        for line in re.findall(
+            r"python -m userlib ([a-z-]+(?: [^\n`;]*)?)", file.read_text(encoding="utf-8")
+        ):
+            words = line.split("  ")[0].split()
+            known = parser()._subparsers._group_actions[0].choices
+            options = {word for word in words[1:] if re.fullmatch(r"--[a-z-]+", word)}
+            if words[0] not in known or not options <= set(known[words[0]]._option_string_actions):
+                wrong.append(f"{file.relative_to(ROOT)}: {line}")
+    assert wrong == []
+
+
+def test_a_folder_without_the_preset_s_report_split_is_trained_and_a_misnamed_split_is_told_first(
+    small_world, capsys, cache
+):
+    flags = [
+        "train",
+        "--data",
+        "photos",
+        "--tokens",
+        "timm:test_resnet",
+        "--token-weights",
+        "network/tiny.safetensors",
+    ]
+    flags += ["--select", "train:2", *SMALL, "--json"]
+    for wrong in (
+        ["--report", "test"],
+        ["--set", "data.report=test"],
+        ["--select", "val"],
+        ["--batch", "999"],
+    ):
+        assert main([*flags, *wrong]) == 2
+        said = capsys.readouterr().err
+        assert "has no split" in said or "smaller --batch" in said
+        assert not (cache / "tokens").exists()  # told before the long work
+    assert main([*flags, "--out", "run"]) == 0
+    assert "The data have no split 'test', so that none is scored at the end" in capsys.readouterr().err
