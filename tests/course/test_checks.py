@@ -139,3 +139,59 @@ def test_same(a, b, equal):
 def test_short_is_one_line_of_bounded_length():
     assert "\n" not in short(np.ones((30, 30)))
     assert len(short("x" * 1000)) == 160
+
+
+class Held:
+    """A case of a class of its own."""
+
+    def __init__(self):
+        self.rows = [1.0, 2.0]
+
+
+GRAPH = torch.ones(2, requires_grad=True) * 3  # deepcopy refuses a tensor within a graph
+CASES = [
+    (torch.ones(3), lambda x: x.zero_(), lambda x: x.sum()),
+    (torch.ones(3, requires_grad=True), lambda x: x.data.zero_(), lambda x: x.sum()),
+    (GRAPH, lambda x: x.data.zero_(), lambda x: x.sum()),
+    ((GRAPH, [GRAPH]), lambda x: x[1][0].data.zero_(), lambda x: x[1][0].sum()),
+    (np.ones(3), lambda x: x.fill(0), lambda x: x.sum()),
+    ([3.0, 1.0], lambda x: x.sort(), lambda x: x[0]),
+    ([[1.0], [2.0]], lambda x: x[0].clear(), lambda x: len(x[0])),
+    ({"a": [1.0]}, lambda x: x.clear(), lambda x: len(x)),
+    ({"a": np.ones(2)}, lambda x: x["a"].fill(7), lambda x: x["a"]),
+    ({1.0, 2.0}, lambda x: x.clear(), lambda x: len(x)),
+    (nn.Linear(2, 2), lambda x: nn.init.zeros_(x.weight), lambda x: x.weight),
+    (Held(), lambda x: x.rows.append(1.0), lambda x: x.rows),
+    (np.random.default_rng(0), lambda x: x.random(), lambda x: x.random()),
+    (torch.Generator().manual_seed(0), lambda x: torch.rand(1, generator=x), lambda x: torch.rand(1, generator=x)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, edit, right", CASES, ids=[type(case).__name__ for case, *_ in CASES])
+def test_each_call_has_a_case_of_its_own(case, edit, right):
+    exercise = Exercise(name="x", right=right, cases=[(case,)], mistakes={"no": lambda x: -1.0})
+    assert exercise.judge(right).state == "correct"
+    assert exercise.judge(lambda x: [edit(x), right(x)][1]).state == "wrong"
+    assert exercise.judge(lambda x: [right(x), edit(x)][0]).state in (
+        "correct",
+        "wrong",
+    )  # may return what it edits
+    assert exercise.judge(right).state == "correct"
+    assert exercise.judge(lambda x: [edit(x), right(x)][1]).state == "wrong"
+
+
+def test_a_value_counts_as_it_was_returned():
+    """An answer that returns the same list every time, filled anew, gave something else each time."""
+    same_list = []
+
+    def answer(x):
+        same_list[:] = [2 * x]
+        return same_list
+
+    exercise = Exercise(name="x", right=lambda x: [2 * x], cases=[(1.0,), (2.0,)], mistakes={})
+    assert exercise.judge(answer).state == "correct"
+
+
+def test_what_cannot_be_copied_is_given_as_it_is():
+    exercise = Exercise(name="x", right=lambda x: next(x), cases=[(iter([1.0]),)], mistakes={})
+    assert exercise.judge(lambda x: 1.0).state == "correct"

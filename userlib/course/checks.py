@@ -1,12 +1,14 @@
 """Checks of exercises that name the idea an answer misses, and never stop a notebook.
 
 An exercise has a right answer, cases to try, and the typical wrong answers, each with the idea it misses. An
-answer is run on every case. Where it is wrong, and gives on every case that it fails what one of the typical
-wrong answers gives, that idea is the message; otherwise the first failing case is shown with both values.
+answer is run on every case, each time on a copy, since it may edit what it is given. Where it is wrong, and gives
+on every case that it fails what one of the typical wrong answers gives, that idea is the message; otherwise the
+first failing case is shown with both values.
 
     check("recall_at_k", recall_at_k)     # -> Verdict, shown as the cell's value
 """
 
+import copy
 import dis
 import html
 import importlib
@@ -18,7 +20,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Generator, Tensor
 
 State = Literal["not attempted yet", "wrong", "correct"]
 MARKS: Mapping[State, tuple[str, str]] = {
@@ -72,11 +74,11 @@ class Exercise:
         """The verdict on an answer; whatever the answer raises becomes a message."""
         if untouched(answer):
             return Verdict(self.name, "not attempted yet")
-        wanted = [self.probe(self.right, *case) for case in self.cases]
+        wanted = [self._on(self.right, case) for case in self.cases]
         got: list[Any] = []
         for case in self.cases:
             try:
-                got.append(self.probe(answer, *case))
+                got.append(self._on(answer, case))
             except NotImplementedError:
                 return Verdict(self.name, "not attempted yet")
             except Exception as error:  # whatever a learner's code raises is an answer to it, not a crash
@@ -89,9 +91,13 @@ class Exercise:
                 return Verdict(self.name, "wrong", idea)
         return Verdict(self.name, "wrong", self._differs(failed[0], wanted, got))
 
+    def _on(self, answer: Any, case: tuple[Any, ...]) -> Any:
+        """What an answer gives on a case of its own, as it was when it was given."""
+        return own(self.probe(answer, *own(case)))
+
     def _of(self, wrong: Any, i: int) -> Any:
         try:
-            return self.probe(wrong, *self.cases[i])
+            return self._on(wrong, self.cases[i])
         except Exception as error:  # some typical wrong answers raise
             return error
 
@@ -130,6 +136,24 @@ def exercises() -> dict[str, Exercise]:
                 raise ValueError(f"two exercises are called {one.name!r}")
             found[one.name] = one
     return found
+
+
+def own(value: Any) -> Any:
+    """A copy that shares nothing that can be edited: tensors (also within a graph, which is left behind), arrays,
+    modules, generators, and what holds them. What refuses to be copied (a lock, an open file) stays what it is.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, Generator):
+        return value.clone_state()
+    if type(value) in (tuple, list):
+        return type(value)(own(part) for part in value)
+    if type(value) is dict:
+        return {key: own(part) for key, part in value.items()}
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # whatever __deepcopy__ or __reduce__ of a learner's object raises
+        return value
 
 
 def untouched(answer: Any) -> bool:
