@@ -1,6 +1,5 @@
 """Bootstrap intervals and paired differences, against a slow bootstrap that lists every drawn query."""
 
-
 import numpy as np
 import pytest
 
@@ -149,3 +148,131 @@ def test_means_of_a_number_a_picture():
     for bad in ([plain, plain[:3]], [plain[None]]):
         with pytest.raises(UserError, match="one number a picture"):
             means({"a": bad})
+
+
+def exact(hits_i2t, each=5, hits_t2i=None):
+    """Ranks of 1 for a hit and 99 for a miss; captions as their pictures unless given."""
+    hits_i2t = np.asarray(hits_i2t, bool)
+    t2i = np.repeat(hits_i2t, each) if hits_t2i is None else np.asarray(hits_t2i, bool)
+    rank = lambda hits: np.where(hits, 1, 99)
+    return Ranks(i2t=rank(hits_i2t), t2i=rank(t2i), image_of=np.repeat(np.arange(len(hits_i2t)), each))
+
+
+RECALLS = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
+
+
+@pytest.mark.parametrize(  # Wilson's interval by its own formula, as tables of it have it
+    "hits, n, low, high",
+    [
+        (0, 8, 0.0, 32.44),
+        (8, 8, 67.56, 100.0),
+        (0, 1, 0.0, 79.35),
+        (1, 1, 20.65, 100.0),
+        (0, 1000, 0.0, 0.38),
+    ],
+)
+def test_none_and_all_of_few_pictures_are_no_certainty(hits, n, low, high):
+    found = bootstrap(exact([True] * hits + [False] * (n - hits)), resamples=50)
+    for name in RECALLS:
+        assert found[name] == pytest.approx((100 * hits / n, low, high), abs=0.01), name
+    assert found["rsum"] == pytest.approx((600 * hits / n, 6 * low, 6 * high), abs=0.05)
+    assert found["r1"] == pytest.approx((100 * hits / n, low, high), abs=0.01)
+    assert found["i2t_mean"][1:] == (found["i2t_mean"].value,) * 2  # a rank has no upper end to reach for
+
+
+def test_one_picture_of_which_two_captions_of_five_hit():
+    found = bootstrap(exact([True], hits_t2i=[1, 0, 0, 1, 0]), resamples=20)
+    p, z2 = 0.4, 1.959964**2
+    middle, half = (p + z2 / 2) / (1 + z2), np.sqrt(z2 * (p * (1 - p) + z2 / 4)) / (1 + z2)
+    assert found["t2i_r1"] == pytest.approx((40, 100 * (middle - half), 100 * (middle + half)))
+
+
+def test_the_level_counts_at_the_edge():
+    wide, narrow = (bootstrap(exact([False] * 8), resamples=20, level=level) for level in (0.99, 0.8))
+    assert wide["i2t_r1"].high == pytest.approx(45.34, abs=0.01)
+    assert narrow["i2t_r1"].high == pytest.approx(17.04, abs=0.01)
+
+
+def test_an_interval_that_is_not_at_an_edge_is_the_bootstrap_s():
+    found = exact([True, False] * 20)
+    draws = np.random.default_rng(0).integers(40, size=(2000, 40))
+    ends = np.quantile(100 * (draws % 2 == 0).mean(1), [0.025, 0.975])
+    assert bootstrap(found)["i2t_r1"][1:] == pytest.approx(tuple(ends))
+
+
+@pytest.mark.parametrize("n", [1, 8, 200])
+def test_models_that_agree_on_few_pictures_may_differ_on_others(n):
+    """Agresti and Min: half a picture added to each of the four outcomes, so +- z / (n + 2) where none differs."""
+    a, b = exact([True] * n), exact([True] * n)
+    for found in (
+        paired(a, b, resamples=20),
+        compare({"a": a, "b": b}, [("a", "b")], resamples=20)[1]["a", "b"],
+    ):
+        for name in RECALLS:
+            assert found[name] == pytest.approx((0, -195.9964 / (n + 2), 195.9964 / (n + 2)), abs=1e-3)
+        assert found["rsum"].high == pytest.approx(6 * 195.9964 / (n + 2), abs=1e-2)
+    for same in (paired(a, a, resamples=20), compare({"a": a}, [("a", "a")], resamples=20)[1]["a", "a"]):
+        assert all(interval == (0, 0, 0) for interval in same.values())  # a model and itself: no estimate
+
+
+def test_models_that_differ_on_every_picture():
+    found = paired(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
+    half = 1.959964 * np.sqrt(8 + 1 - 64 / 10) / 10
+    assert found == pytest.approx((100, 100 * (0.8 - half), 100))
+    turned = paired(exact([False] * 8), exact([True] * 8), resamples=20)["i2t_r1"]
+    assert turned == pytest.approx((-100, -100, -found.low))
+
+
+def test_a_sum_reaches_as_far_as_its_parts():
+    """R@1 varies and all else is at 100: rSum's upper end stays, its lower one takes in what none of 40 can show."""
+    hits = np.arange(40) % 4 > 0
+    ranks = np.where(hits, 1, 2)
+    found = bootstrap(Ranks(i2t=ranks, t2i=ranks, image_of=np.arange(40)))
+    alone = 2 * (found["i2t_r1"].value - found["i2t_r1"].low)
+    edge = 4 * (100 - found["i2t_r5"].low)
+    assert found["rsum"].value - found["rsum"].low == pytest.approx(np.hypot(alone, edge))
+    assert found["rsum"].high == pytest.approx(min(2 * found["i2t_r1"].high + 400, 600))
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("hits", [[0], [1], [0, 0], [1, 0], [1, 1, 1], [0] * 7 + [1]])
+def test_all_ends_are_finite_and_around_the_value(hits, seeds):
+    runs = [exact(hits) for _ in range(seeds)]
+    other = [exact([1 - hit for hit in hits])]
+    values, apart = compare({"a": runs, "b": other}, [("a", "b")], resamples=100)
+    for rows, least in (
+        (values["a"], 0),
+        (values["b"], 0),
+        (apart["a", "b"], -600),
+        (bootstrap(runs, resamples=100), 0),
+    ):
+        for name, one in rows.items():
+            assert np.isfinite(one).all() and one.low <= one.value <= one.high, name
+            assert one.low >= least
+            if "mean" not in name and "median" not in name:
+                assert one.high <= (600 if name == "rsum" else 100)
+
+
+@pytest.mark.parametrize("n, p", [(8, 0.01), (8, 0.05), (8, 0.5), (8, 0.95), (30, 0.01), (30, 0.99)])
+def test_the_truth_lies_within_about_as_often_as_said(n, p):
+    """Exactly: of each number of hits its probability, and whether its interval holds p."""
+    from math import comb
+
+    held = 0.0
+    for hits in range(n + 1):
+        chance = comb(n, hits) * p**hits * (1 - p) ** (n - hits)
+        if chance > 1e-6:
+            one = bootstrap(exact([True] * hits + [False] * (n - hits), each=1), resamples=400)["i2t_r1"]
+            held += chance * (one.low <= 100 * p <= one.high)
+    assert held > 0.87
+
+
+@pytest.mark.parametrize("shifts, reach", [((0, 1, 2), np.sqrt(3 / 2)), ((0, 2), np.sqrt(2))])
+def test_few_seeds_are_set_right(shifts, reach):
+    """Resampled means of n values vary by (n - 1) / n of what they should; the worst draw of all, n times the lowest
+    run, is likelier than 2.5 %, so that the lower end is the lowest run, set off by sqrt(n / (n - 1)).
+    """
+    flat = Ranks(i2t=np.full(9, 10), t2i=np.full(9, 10), image_of=np.arange(9))
+    found = bootstrap([shifted(flat, by) for by in shifts], resamples=4000)["i2t_mean"]
+    assert found.value == pytest.approx(11)
+    assert (found.value - found.low, found.high - found.value) == pytest.approx((reach, reach))

@@ -6,10 +6,18 @@ follow their pictures. Two models are compared on the same draws: what is hard f
 interval of the difference is narrower than the two intervals would suggest. With several seeds of a model,
 seeds are drawn too.
 
+Where every resample gives the same R@K (all queries hit, or none, or one picture) a bootstrap knows nothing of what it
+has not seen, and would claim certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of
+Agresti and Min (half a picture added to each outcome of a pair; Statistics in Medicine 2005), with the pictures as
+witnesses; rSum and mean R@1 reach as far as their parts together. Ranks have no upper end: there, as for any other
+number, such an interval is a point, which says that these pictures agree and nothing of others. The difference of a
+model and itself is 0.
+
 Only weights are drawn (how often each picture was), so a metric of all resamples is one matrix product.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +29,13 @@ from userlib.evaluation.metrics import KS, METRICS, chosen_pictures, recalls
 from userlib.evaluation.ranking import Ranks
 
 Floats = NDArray[np.float64]
+Edge = Callable[[Floats, int, float], tuple[Floats, Floats]]  # shares, of how many, z -> both ends
+STILL = 1e-9  # points: what rounding moves an R@K that stands still
 BLOCK = 250  # resamples at a time, which bounds the memory of the medians
+SUMS = {  # of which R@K, each with which weight
+    "rsum": {f"{way}_r{k}": 1.0 for way in ("i2t", "t2i") for k in KS},
+    "r1": {"i2t_r1": 0.5, "t2i_r1": 0.5},
+}
 
 
 class Interval(NamedTuple):
@@ -50,7 +64,7 @@ def bootstrap(
     """
     runs = _runs(found)
     draw = _Draw(runs, pictures, resamples, seed)
-    return _intervals(draw.value(runs), draw.sample(runs), level)
+    return _intervals(draw.value(runs), draw.sample(runs), level, edge=_wilson)
 
 
 def paired(
@@ -70,8 +84,8 @@ def paired(
     """
     left, right = _runs(a), _runs(b)
     draw = _Draw([*left, *right], pictures, resamples, seed)
-    found = _intervals(draw.value(left) - draw.value(right), draw.sample(left) - draw.sample(right), level)
-    return {name: Difference(*interval) for name, interval in found.items()}
+    cells = [(draw.value(part), draw.sample(part)) for part in (left, right)]
+    return _difference(*cells, level, METRICS, edge=None if _same(left, right) else _agresti_min)
 
 
 def compare(
@@ -91,7 +105,8 @@ def compare(
     runs = {name: _runs(found) for name, found in cells.items()}
     draw = _Draw([run for part in runs.values() for run in part], pictures, resamples, seed, medians=False)
     drawn = {name: (draw.value(part), draw.sample(part)) for name, part in runs.items()}
-    return _all_intervals(drawn, differences, level, METRICS)
+    itself = {pair for pair in differences if _same(runs[pair[0]], runs[pair[1]])}
+    return _all_intervals(drawn, differences, level, METRICS, edges=True, itself=itself)
 
 
 def means(
@@ -117,18 +132,34 @@ def means(
 
 
 def _all_intervals(
-    drawn: Mapping[str, tuple[Floats, Floats]],
+    drawn: Mapping[str, tuple[Floats, "_Sample"]],
     differences: Sequence[tuple[str, str]],
     level: float,
     names: Sequence[str],
+    *,
+    edges: bool = False,
+    itself: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
-    """drawn: of each cell its value (metrics,) and its sample (S, metrics)."""
-    values = {name: _intervals(value, sample, level, names) for name, (value, sample) in drawn.items()}
-    apart = {}
-    for a, b in differences:
-        found = _intervals(drawn[a][0] - drawn[b][0], drawn[a][1] - drawn[b][1], level, names)
-        apart[a, b] = {name: Difference(*interval) for name, interval in found.items()}
+    """drawn: of each cell its value (metrics,) and its sample; itself: the differences of a cell and itself."""
+    one, two = (_wilson, _agresti_min) if edges else (None, None)
+    values = {
+        name: _intervals(value, sample, level, names, edge=one) for name, (value, sample) in drawn.items()
+    }
+    apart = {
+        (a, b): _difference(drawn[a], drawn[b], level, names, edge=None if (a, b) in itself else two)
+        for a, b in differences
+    }
     return values, apart
+
+
+class _Sample(NamedTuple):
+    """drawn (S, metrics): of each resample of pictures and seeds; still (S, metrics): of pictures alone; n
+    pictures.
+    """
+
+    drawn: Floats
+    still: Floats
+    n: int
 
 
 class _Draw:
@@ -169,17 +200,16 @@ class _Draw:
         mean: Floats = np.asarray([[getattr(one, name) for name in METRICS] for one in found]).mean(0)
         return mean
 
-    def sample(self, runs: Sequence[Any]) -> Floats:
-        """The metrics of every resample, mean over resampled runs -> (S, metrics)."""
+    def sample(self, runs: Sequence[Any]) -> _Sample:
+        """The metrics of every resample, mean over resampled runs."""
         each = np.stack([self._one(run) for run in runs])  # (runs, S, metrics)
         mean: Floats = each.mean(0)
         if len(runs) == 1:
-            return mean
+            return _Sample(mean, mean, self.n)
         drawn = self.rng.integers(len(runs), size=(len(runs), len(self.weights), 1))
         offset = np.take_along_axis(each, drawn, 0).mean(0) - mean
         # n draws from n values vary by only (n - 1) / n of what they should, two thirds at n = 3: set right
-        mean += offset * np.sqrt(len(runs) / (len(runs) - 1))
-        return mean
+        return _Sample(mean + offset * np.sqrt(len(runs) / (len(runs) - 1)), mean, self.n)
 
     def _one(self, run: Ranks) -> Floats:
         """The metrics of one run in every resample -> (S, metrics), in the order of METRICS."""
@@ -232,15 +262,80 @@ def _runs(found: Ranks | Sequence[Ranks]) -> list[Ranks]:
     return runs
 
 
+def _same(a: Sequence[Ranks], b: Sequence[Ranks]) -> bool:
+    """Whether these are the very same runs, whose difference is no estimate."""
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _wilson(share: Floats, n: int, z: float) -> tuple[Floats, Floats]:
+    """The ends of Wilson's interval of a share of n."""
+    middle = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+
+
+def _agresti_min(gap: Floats, n: int, z: float) -> tuple[Floats, Floats]:
+    """The ends of a difference of two shares of the same n, each of which differs by this gap."""
+    half = z * np.sqrt(n * np.abs(gap) + 1 - (n * gap) ** 2 / (n + 2)) / (n + 2)
+    middle = n * gap / (n + 2)
+    return (middle - half).clip(-1, 1), (middle + half).clip(-1, 1)
+
+
+def _difference(
+    a: tuple[Floats, _Sample],
+    b: tuple[Floats, _Sample],
+    level: float,
+    names: Sequence[str],
+    *,
+    edge: Edge | None,
+) -> dict[str, Difference]:
+    """Of two cells, each its value and its sample on the same draws."""
+    (x, left), (y, right) = a, b
+    sample = _Sample(left.drawn - right.drawn, left.still - right.still, left.n)
+    return {
+        name: Difference(*one) for name, one in _intervals(x - y, sample, level, names, edge=edge).items()
+    }
+
+
 def _intervals(
-    value: Floats, sample: Floats, level: float, names: Sequence[str] = METRICS
+    value: Floats, sample: _Sample, level: float, names: Sequence[str] = METRICS, *, edge: Edge | None = None
 ) -> dict[str, Interval]:
-    """value (metrics,), sample (S, metrics) -> by name; a metric that was not drawn (NaN) is left out."""
+    """value (metrics,) -> by name; a metric that was not drawn (NaN) is left out. edge: what takes the place of the
+    bootstrap for an R@K that no resample of the pictures moves.
+    """
     if not 0 < level < 1:
         raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; .95 is usual")
-    low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(sample.drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if edge is not None:
+        low, high = _widened(value, low, high, sample, level, edge)
     return {
         name: Interval(float(value[i]), float(low[i]), float(high[i]))
         for i, name in enumerate(names)
         if not np.isnan(low[i])
     }
+
+
+def _widened(
+    value: Floats, low: Floats, high: Floats, sample: _Sample, level: float, edge: Edge
+) -> tuple[Floats, Floats]:
+    """The ends, all (metrics,), where some R@K stand still: these reach as far as `edge` says, sums as far as
+    such parts together, beside what seeds and the other parts do (root of squares).
+    """
+    place = {name: i for i, name in enumerate(METRICS)}
+    still = np.ptp(sample.still, axis=0) < STILL
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    hits = np.isin(METRICS, list(SUMS["rsum"]))
+    ends = edge(np.where(hits, value, 0.0) / 100, sample.n, z)
+    down, up = (np.abs(100 * end - value) for end in ends)  # as far as an R@K reaches
+    parts = {name: {name: 1.0} for name in SUMS["rsum"]} | SUMS
+    low, high = low.copy(), high.copy()
+    for name, weights in parts.items():
+        moved = [(place[part], weight) for part, weight in weights.items() if still[place[part]]]
+        if moved:
+            i = place[name]
+            below, above = (sum(weight * reach[part] for part, weight in moved) for reach in (down, up))
+            low[i] = value[i] - np.hypot(max(value[i] - low[i], 0.0), below)
+            high[i] = value[i] + np.hypot(max(high[i] - value[i], 0.0), above)
+            most = 100 * sum(weights.values())
+            low[i], high[i] = max(low[i], 0.0 if edge is _wilson else -most), min(high[i], most)
+    return low, high
