@@ -1,6 +1,8 @@
 """Demos, predictions and profiles: they draw, keep, compare and refuse as they say."""
 
 import time
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import ipywidgets as W
 import numpy as np
@@ -15,6 +17,7 @@ from userlib.course import (
     course_config,
     expect_trained,
     predict,
+    predictions,
     profile,
     show,
     show_table,
@@ -106,6 +109,8 @@ def test_a_prediction_is_kept_and_set_beside_the_measurement(cache):
     assert guess.value is None
     assert "no prediction" in compare("width", 3.0).sentence
     guess.control.value = 5
+    assert guess.value is None  # nothing counts before it is locked
+    guess.lock.click()
     assert guess.value == 5
     assert compare("width", 3.0).sentence == (
         "You predicted 5 points; measured: 3 points. Your prediction was 2 points too high."
@@ -113,20 +118,91 @@ def test_a_prediction_is_kept_and_set_beside_the_measurement(cache):
     assert "inside the interval" in compare("width", Interval(4.0, 3.0, 6.0)).sentence
     assert compare("width", 5.0).sentence.endswith("Right.")
     again = predict("width", "How wide?", low=0, high=20, unit="points")
-    assert again.value == 5
+    assert again.value == again.control.value == 5
     again.value = 2
     assert kept()["width"]["value"] == 2
     assert "1 points too low" in repr(compare("width", 3))
 
 
+@pytest.mark.parametrize("low, high, step", [(0, 20, 1), (-1, 1, 0.05), (0, 1.5, 0.01), (5, 300, 1)])
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_both_ends_of_the_slider_can_be_recorded(cache, low, high, step, end):
+    guess = predict("end", "How much?", low=low, high=high, step=step)
+    assert guess.control.readout is False and "Nothing is locked yet" in guess.said.value
+    wanted = low if end == "low" else high
+    if guess.control.value != wanted:
+        guess.control.value = wanted
+    guess.lock.click()
+    assert guess.value == wanted and guess.control.readout and guess.lock.disabled
+    assert f"Locked: {wanted:g}" in guess.said.value
+    assert kept()["end"]["value"] == wanted
+    assert compare("end", wanted).sentence.endswith("Right.")
+    assert predict("end", "How much?", low=low, high=high, step=step).value == wanted
+
+
+def test_a_moved_slider_asks_to_be_locked_again(cache):
+    guess = predict("x", "?")
+    guess.value = 3
+    guess.control.value = 8
+    assert guess.value == 3 and not guess.lock.disabled and "Press Lock to change it" in guess.said.value
+    guess.lock.click()
+    assert kept()["x"]["value"] == guess.value == 8
+
+
+def test_a_notebook_run_as_a_whole_says_quietly_that_nothing_was_predicted(cache, monkeypatch):
+    monkeypatch.setattr(predictions, "_told", [])
+    predict("one", "?"), predict("two", "?", options=["a", "b"])
+    first, second = compare("one", 3.25, unit="%"), compare("two", "a")
+    assert first.sentence == (
+        "Measured: 3.25 %. Not predicted: no prediction is locked above. To compare, press Lock there, then run "
+        "this cell again."
+    )
+    assert second.sentence == "Measured: a. Not predicted."
+    assert kept() == {} and first.predicted is None
+
+
+def test_no_prediction_nor_its_lack_is_stored(cache, monkeypatch):
+    import nbformat
+
+    spec = spec_from_file_location("build", Path(__file__).parents[2] / "notebooks" / "build.py")
+    build = module_from_spec(spec)
+    spec.loader.exec_module(build)
+    predict("one", "?").value = 3
+    outputs = []
+    for name in ("one", "none"):
+        data, metadata = compare(name, 4.0, unit="%")._repr_mimebundle_()
+        outputs.append(nbformat.v4.new_output("execute_result", data, metadata=metadata, execution_count=1))
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
+    build.clean(nb)
+    for output in nb.cells[0].outputs:
+        assert output.data["text/plain"] == "Measured: 4 %."
+        assert "redict" not in str(output)
+
+
 def test_a_prediction_among_options(cache):
     guess = predict("best", "Which?", options=["UTO", "hinge"])
+    assert guess.value is None and guess.lock.disabled
+    guess.control.value = "hinge"
     assert guess.value is None
-    guess.value = "hinge"
+    guess.lock.click()
     assert compare("best", "hinge").sentence.endswith("As you said.")
     assert compare("best", "UTO").sentence.endswith("Otherwise than you said.")
+    guess.control.value = "choose"
+    assert guess.value == "hinge"
     guess.value = "choose"
-    assert "no prediction" in compare("best", "UTO").sentence
+    assert "ot predicted" in compare("best", "UTO").sentence and kept() == {}
+
+
+@pytest.mark.parametrize("guess", [-1, 101, 2.5, float("nan"), "many", True, [1]])
+def test_what_is_no_answer_is_refused_and_changes_nothing(cache, guess):
+    number, option = predict("a", "?", unit="%"), predict("b", "?", options=["x", "y"])
+    number.value, option.value = 7, "x"
+    with pytest.raises(UserError, match=r"whole number from 0 to 100 %"):
+        number.value = guess
+    with pytest.raises(UserError, match="choose one of 'x', 'y'"):
+        option.value = guess
+    assert (number.value, option.value) == (7, "x")
+    assert kept()["a"]["value"] == 7
 
 
 def test_damaged_predictions_are_none(cache):

@@ -1,11 +1,13 @@
 """Predict before a run, and set the prediction beside what was measured.
 
     guess = predict("collapsed_r1", "R@1 of a collapsed model, counted with >", low=0, high=100, unit="%")
-    guess                                # a slider; moving it keeps the value, so does guess.value = 40
+    guess                                # a slider and a Lock button, which records; so does guess.value = 40
     ...
     compare("collapsed_r1", 100.0)       # one sentence
 
-Predictions are kept in one small JSON file in the cache folder, so that a restarted kernel still knows them.
+Nothing counts before it is locked: a slider stands somewhere from the start, and a notebook that is run as a whole
+waits for nobody. Then compare shows the measured value alone, and says what it waits for. Locked predictions are
+kept in one small JSON file in the cache folder, so that a restarted kernel still knows them.
 """
 
 import html
@@ -17,9 +19,12 @@ from typing import Any
 
 import ipywidgets as W
 
-from userlib.course.widgets import NARROW, choice, slider
+from userlib.course.widgets import choice, slider
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, write_json
+
+CHOOSE = "choose"
+BESIDE = "22em"  # leaves room for the button
 
 
 def store() -> Path:
@@ -37,36 +42,80 @@ def kept() -> dict[str, Any]:
 
 
 class Prediction(W.VBox):  # type: ignore[misc]
-    """A question with a slider or a list to choose from. `value` is None until it was answered."""
+    """A question with a slider or a list to choose from. `value` is None until an answer was locked, by the button
+    or by setting it; None takes it back. UserError where it is no answer to the question.
+    """
 
     def __init__(self, name: str, question: str, control: Any, unit: str) -> None:
         self.name, self.unit, self.control = name, unit, control
         self.said = W.HTML()
-        super().__init__([W.HTML(f"<b>Predict.</b> {html.escape(question)}"), control, self.said])
+        self.lock = W.Button(description="Lock", layout=W.Layout(width="6em"))
+        row = W.HBox([control, self.lock], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        super().__init__([W.HTML(f"<b>Predict.</b> {html.escape(question)}"), row, self.said])
         before = kept().get(name, {}).get("value")
-        if before is not None:
-            with suppress(Exception):  # an answer that the question no longer allows is no answer
-                control.value = before
-        self._answered = before is not None and control.value == before
+        self._locked = before if self._allowed(before) else None
+        if self._locked is not None:
+            control.value = before
+        elif hasattr(control, "readout"):
+            control.readout = False  # where the slider stands at the start is nobody's answer
         self._say()
-        control.observe(self._keep, "value")
+        control.observe(self._moved, "value")
+        self.lock.on_click(lambda _: self._keep(control.value))
 
     @property
     def value(self) -> Any:
-        return self.control.value if self._answered else None
+        return self._locked
 
     @value.setter
     def value(self, guess: Any) -> None:
+        if guess is None or guess == CHOOSE:
+            self._keep(None)
+            return
+        if not self._allowed(guess):
+            raise UserError(f"{guess!r} is no answer to the prediction {self.name!r}; {self._answers()}")
         self.control.value = guess
-        self._keep(None)
+        self._keep(self.control.value)
 
-    def _keep(self, _: Any) -> None:
-        self._answered = True
-        write_json(store(), {**kept(), self.name: {"value": self.control.value, "unit": self.unit}})
+    def _allowed(self, guess: Any) -> bool:
+        if hasattr(self.control, "options"):
+            return guess in self.control.options and guess != CHOOSE
+        if isinstance(guess, bool) or not isinstance(guess, (int, float)):
+            return False
+        whole = isinstance(self.control, W.IntSlider)
+        return bool(self.control.min <= guess <= self.control.max) and (
+            not whole or float(guess).is_integer()
+        )
+
+    def _answers(self) -> str:
+        """What can be answered."""
+        if hasattr(self.control, "options"):
+            return "choose one of " + ", ".join(map(repr, self.control.options[1:]))
+        kind = "a whole number" if isinstance(self.control, W.IntSlider) else "a number"
+        return f"give {kind} from {said(self.control.min, '')} to {said(self.control.max, self.unit)}"
+
+    def _moved(self, _: Any) -> None:
+        if hasattr(self.control, "readout"):
+            self.control.readout = True
         self._say()
 
+    def _keep(self, guess: Any) -> None:
+        """Lock what the control shows, or forget; "choose" is no answer."""
+        if guess is not None and not self._allowed(guess):
+            return
+        self._locked = guess
+        one = {} if guess is None else {self.name: {"value": guess, "unit": self.unit}}
+        write_json(store(), {name: part for name, part in kept().items() if name != self.name} | one)
+        self._moved(None)
+
     def _say(self) -> None:
-        here = f"Kept: {said(self.control.value, self.unit)}." if self._answered else "Not answered yet."
+        shown, locked = self.control.value, self._locked
+        self.lock.disabled = not self._allowed(shown) or (locked is not None and shown == locked)
+        if locked is None:
+            here = f"Nothing is locked yet: {self._answers()}, then press Lock."
+        else:
+            here = f"Locked: {said(locked, self.unit)}."
+            if shown != locked:
+                here += " Press Lock to change it."
         self.said.value = f"<small>{html.escape(here)}</small>"
 
 
@@ -82,27 +131,34 @@ def predict(
 ) -> Prediction:
     """Ask for a number between low and high, or for one of the options. Shown as the cell's value."""
     if options is not None:
-        control = choice("", ["choose", *options])
+        control = choice("", [CHOOSE, *options])
     else:
         control = slider("", low, high, value=low, step=step)
-        control.layout = W.Layout(width=NARROW)
+    control.layout = W.Layout(width=BESIDE)
     return Prediction(name, question, control, unit)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prediction beside the measured value; predicted is None where there was none."""
+    """A prediction beside the measured value; predicted is None where none was locked."""
 
     name: str
     predicted: Any
     measured: Any
     sentence: str
+    alone: str  # what was measured, without a word on predictions
 
     def __repr__(self) -> str:
         return self.sentence
 
-    def _repr_html_(self) -> str:
-        return f'<p style="max-width:46em">{html.escape(self.sentence)}</p>'
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """The metadata is for notebooks/build.py: nobody's prediction, nor the lack of one, is stored."""
+        return bundle(self.sentence), {"measured": self.alone}
+
+
+def bundle(sentence: str) -> dict[str, str]:
+    """A sentence as a cell's output."""
+    return {"text/plain": sentence, "text/html": f'<p style="max-width:46em">{html.escape(sentence)}</p>'}
 
 
 def compare(name: str, measured: Any, *, unit: str = "") -> Comparison:
@@ -111,9 +167,23 @@ def compare(name: str, measured: Any, *, unit: str = "") -> Comparison:
     """
     one = kept().get(name, {})
     guess, unit = one.get("value"), unit or one.get("unit", "")
-    if guess == "choose":
+    if guess == CHOOSE:
         guess = None
-    return Comparison(name, guess, measured, _sentence(guess, measured, unit))
+    alone = f"Measured: {_found(measured, unit)}."
+    return Comparison(
+        name, guess, measured, _sentence(guess, measured, unit) or f"{alone} {_waiting()}", alone
+    )
+
+
+_told: list[str] = []  # "Lock", once the button has been explained
+
+
+def _waiting() -> str:
+    """Why nothing is compared: at length once, then in two words."""
+    if _told:
+        return "Not predicted."
+    _told.append("Lock")
+    return "Not predicted: no prediction is locked above. To compare, press Lock there, then run this cell again."
 
 
 def said(value: Any, unit: str) -> str:
@@ -124,12 +194,17 @@ def said(value: Any, unit: str) -> str:
     return f"{text} {unit}".strip()
 
 
-def _sentence(guess: Any, measured: Any, unit: str) -> str:
+def _found(measured: Any, unit: str) -> str:
     value, low, high = measured if isinstance(measured, tuple) else (measured, None, None)
-    found = said(value, unit) + ("" if low is None else f" [{said(low, '')}, {said(high, '')}]")
+    return said(value, unit) + ("" if low is None else f" [{said(low, '')}, {said(high, '')}]")
+
+
+def _sentence(guess: Any, measured: Any, unit: str) -> str:
+    """Both in one sentence; "" without a guess."""
     if guess is None:
-        return f"Measured: {found}. You made no prediction; one made before looking teaches more."
-    start = f"You predicted {said(guess, unit)}; measured: {found}."
+        return ""
+    value, low, high = measured if isinstance(measured, tuple) else (measured, None, None)
+    start = f"You predicted {said(guess, unit)}; measured: {_found(measured, unit)}."
     if isinstance(value, str) or isinstance(guess, str):
         return f"{start} {'As you said.' if str(guess) == str(value) else 'Otherwise than you said.'}"
     gap = float(guess) - float(value)
