@@ -65,7 +65,8 @@ def clean(nb: Any) -> None:
             if WIDGET_VIEW in output.get("data", {}):
                 output["data"] = nbformat.NotebookNode({"text/plain": LIVE})
                 output["metadata"] = nbformat.NotebookNode()
-            if "measured" in output.get("metadata", {}):  # a comparison with a prediction, which is the reader's own
+            # what a reader predicted, or that nobody did, is no part of the page
+            if "measured" in output.get("metadata", {}):
                 from userlib.course.predictions import bundle
 
                 output["data"] = nbformat.NotebookNode(bundle(output["metadata"].pop("measured")))

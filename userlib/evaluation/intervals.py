@@ -84,8 +84,8 @@ def paired(
     """
     left, right = _runs(a), _runs(b)
     draw = _Draw([*left, *right], pictures, resamples, seed)
-    cells = [(draw.value(part), draw.sample(part)) for part in (left, right)]
-    return _difference(*cells, level, METRICS, edge=None if _same(left, right) else _agresti_min)
+    one, other = ((draw.value(part), draw.sample(part)) for part in (left, right))
+    return _difference(one, other, level, METRICS, edge=None if _same(left, right) else _agresti_min)
 
 
 def compare(
