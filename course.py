@@ -42,6 +42,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 FIRST = "notebooks/00_start_here.ipynb"
 DEMO = "userlib/demo/retrieval_demo.ipynb"
+DEMO_SERVER = "userlib/demo/server"  # its settings: kernels end with their pages
+# s; a kernel that has nothing to do and of which no tab was open for an hour ends
+LAB_KERNELS = ("cull_alone_timeout=3600", "cull_idle_timeout=3600", "cull_interval=60")
 SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
 STAMP = "userlib-installed.json"
 IDENTITY = "userlib.server.TokenIdentity"
@@ -501,8 +504,10 @@ def lab_command(port: int) -> list[str]:
         "certfile": "",
         "keyfile": "",
         "sock": "",
+        "kernel_manager_class": "userlib.kernels.PageKernels",
     }
     command = ["-m", "jupyterlab", *(f"--ServerApp.{name}={value}" for name, value in server.items())]
+    command += [f"--PageKernels.{name}" for name in LAB_KERNELS]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
@@ -521,6 +526,7 @@ def demo_command(port: int) -> list[str]:
     """The arguments of Python that serve the demo's page; the token comes from the environment."""
     command = ["-m", "voila", DEMO, "--Voila.ip=127.0.0.1", f"--port={port}", "--Voila.auto_token=True"]
     command += [f"--Voila.identity_provider_class={IDENTITY}", "--Voila.base_url=/", "--Voila.server_url=/"]
+    command.append(f"--Voila.config_file_paths={ROOT / DEMO_SERVER}")
     # Only what the page needs: an extension of JupyterLab that does not fit Voila would stop all of them.
     needed = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
     return command + [f"--VoilaConfiguration.extension_allowlist={name}" for name in needed]

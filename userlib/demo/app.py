@@ -60,7 +60,8 @@ class App(W.VBox):  # type: ignore[misc]
         self.quiet = False  # True while the field is emptied by the page itself
         self.explained = ""  # the id of the picture that is explained
         self._widgets(list(names), query)
-        super().__init__([self.top, self.message, self.tabs, *self.panels.values()], layout=wide())
+        parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
+        super().__init__(parts, layout=wide())
         self.act(self.run)
         if warm:
             threading.Thread(target=self.engine.warm, daemon=True).start()

@@ -1,4 +1,5 @@
-// What can be clicked in the demo, in four forms: cards, a map, a picture with its words, and an upload.
+// What can be clicked in the demo, in four forms: cards, a map, a picture with its words, and an upload; and a sign
+// that nothing can be clicked any more.
 // Everything is a real button or follows the arrow keys. Texts go in as text, never as HTML.
 
 function make(tag, attributes = {}, ...children) {
@@ -316,7 +317,53 @@ function upload(model, root) {
   root.append(zone, said);
 }
 
-const FORMS = { cards, regions, map, upload };
+// --- alive: nothing, until the kernel or its server is gone; then what to do -------------------------------------
+
+const ASKS_EVERY = 3000; // ms
+const GONE = {
+  server: "The server of this page does not answer, so nothing you do here has an effect. Start it again (python course.py demo) and open the address that it prints.",
+  refused: "The server does not know this page any more: it was started again with another token. Open the address that it printed last.",
+  kernel: "The program behind this page has ended, so nothing you do here has an effect. Load the page again.",
+  cell: "The kernel behind this output has ended or was started again. Run its cell again.",
+};
+
+function alive(model, root) {
+  const kernel = model.widget_manager?.kernel; // a page without one, such as a stored notebook, has nothing to ask
+  if (!kernel?.statusChanged || !kernel.serverSettings) return;
+  const page = document.body.dataset.voila !== undefined; // else it is a cell's output among others
+  const said = make("p", { class: `ud-gone-sign${page ? " ud-page" : ""}`, role: "alert", hidden: "" });
+  let over = false, missed = 0;
+  const tell = (why) => {
+    if (over && why !== null) return; // an ended kernel does not come back
+    said.textContent = why === null ? "" : why === "kernel" && !page ? GONE.cell : GONE[why];
+    said.hidden = why === null;
+    over = why === "kernel" || why === "refused";
+    if (why === "kernel" && page) said.append(" ", make("button", { type: "button", class: "ud-plain", onclick: () => location.reload() }, "Load again"));
+  };
+  const changed = (_, status) => {
+    if (["restarting", "autorestarting", "terminating", "dead"].includes(status)) tell("kernel");
+  };
+  const ask = async () => {
+    if (over) return;
+    const { baseUrl } = kernel.serverSettings;
+    try {
+      const answer = await fetch(`${baseUrl}api/kernels/${kernel.id}?${Date.now()}`, { cache: "no-store", signal: AbortSignal.timeout(4 * ASKS_EVERY) });
+      missed = 0;
+      if (answer.status === 404) tell("kernel");
+      else if (answer.status === 401 || answer.status === 403 || answer.redirected) tell("refused");
+      else if (!said.hidden) tell(null);
+    } catch (error) {
+      missed += 1;
+      if (missed > 1) tell("server"); // one lost request is no sign
+    }
+  };
+  kernel.statusChanged.connect(changed);
+  const clock = setInterval(ask, ASKS_EVERY);
+  root.append(said);
+  return () => { clearInterval(clock); kernel.statusChanged.disconnect(changed); };
+}
+
+const FORMS = { cards, regions, map, upload, alive };
 
 function render({ model, el }) {
   el.classList.add("ud-root");
@@ -332,7 +379,7 @@ function render({ model, el }) {
   };
   model.on("change:data", draw);
   draw();
-  return () => model.off("change:data", draw);
+  return () => { model.off("change:data", draw); if (tidy) tidy(); };
 }
 
 export default { render };

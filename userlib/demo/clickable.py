@@ -1,4 +1,5 @@
-"""The one custom widget: cards, a picture with its regions and words, a map, an upload; see clickable.js.
+"""The one custom widget: cards, a picture with its regions and words, a map, an upload, and the sign that shows once
+the kernel or its server is gone; see clickable.js.
 
 What it shows is in `data`; what a person does comes back as a message, {"event": "choose" | "open" | "file",
 ...}, for which one function is set by `on_event`.
@@ -16,8 +17,8 @@ Told = Callable[[Mapping[str, Any], list[bytes]], None]
 
 
 class Clickable(anywidget.AnyWidget):
-    """form: "cards" | "regions" | "map" | "upload". chosen: the key of the marked card. hits: id -> rank, ringed on
-    the map."""
+    """form: "cards" | "regions" | "map" | "upload" | "alive". chosen: the key of the marked card. hits: id -> rank,
+    ringed on the map."""
 
     _esm = HERE / "clickable.js"
     _css = HERE / "clickable.css"

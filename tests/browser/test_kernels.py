@@ -1,0 +1,140 @@
+"""Kernels end with their pages, and a page whose kernel or server is gone says so; a real server and browser.
+
+The notebook is small (the demo's own widget that shows the sign, without the models), the times are short, the
+settings are the demo's.
+"""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+
+import psutil
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import ROOT, SLOW, Seen, new_page, start
+
+ALONE_S, IDLE_S = 4, 30
+SIGN = ".ud-gone-sign"
+SOURCE = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("clickable", {str(ROOT / "userlib/demo/clickable.py")!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import ipywidgets
+here = module.Clickable("cards", items=[{{"key": "a", "label": "a", "text": "a card"}}])
+ipywidgets.VBox([module.Clickable("alive"), here])
+"""
+
+
+def serve(folder, jupyter_folders, *, alone=ALONE_S, idle=IDLE_S):
+    """A server of a small page with the demo's settings, ending kernels after these seconds."""
+    import course
+
+    cell = {
+        "cell_type": "code", "execution_count": None, "id": "a", "metadata": {}, "outputs": [], "source": SOURCE,
+    }  # fmt: skip
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "small.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    command = ["--port={port}" if part == "--port=0" else part for part in course.demo_command(0)[1:]]
+    command[1] = "small.ipynb"
+    command += [f"--PageKernels.cull_alone_timeout={alone}", f"--PageKernels.cull_idle_timeout={idle}"]
+    return start(
+        [*command, "--PageKernels.cull_interval=1", "--no-browser"], folder, folder, **jupyter_folders
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, jupyter_folders):
+    yield from serve(tmp_path_factory.mktemp("small"), jupyter_folders)
+
+
+def open_page(browser, server):
+    """A page, and the ids of the kernels that it has met, which it goes on to collect."""
+    page, met = new_page(browser, Seen()), []
+    page.on("websocket", lambda one: met.extend(re.findall(r"kernels/([\w-]+)/channels", one.url)))
+    load(page, server)
+    return page, met
+
+
+def load(page, server):
+    page.goto(f"{server.url}/?token={server.token}", wait_until="commit", timeout=SLOW)
+    page.locator(".ud-card").first.wait_for(timeout=SLOW)
+
+
+def alive(server, ids) -> set[str]:
+    """Those of the kernels that the server still has, asked through its API."""
+    found = set()
+    for one in set(ids):
+        request = urllib.request.Request(
+            f"{server.url}/api/kernels/{one}", headers={"Authorization": f"token {server.token}"}
+        )
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+            found.add(one)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+    return found
+
+
+def kernels(server) -> list[psutil.Process]:
+    """The kernels' processes, also of those that no page has met."""
+    found = []
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "ipykernel_launcher" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
+def until(what, page, seconds=60.0):
+    """Wait for a condition while the page lives on."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        page.wait_for_timeout(200)
+
+
+def test_reloads_and_closed_tabs_leave_the_kernels_of_open_pages(browser, server):
+    with urllib.request.urlopen(f"{server.url}/?token={server.token}", timeout=60) as answer:
+        answer.read()  # a page that is left before it connects
+    page, met = open_page(browser, server)
+    for _ in range(2):
+        load(page, server)
+    mine = met[-1]
+    for unload in (True, False):  # one tab signs off, the other is torn away
+        other, its = open_page(browser, server)
+        other.close(run_before_unload=unload)
+        met += its
+    until(lambda: len(alive(server, met)) == 1 and len(kernels(server)) == 1, page)
+    assert alive(server, met) == {mine}  # of the page that is open
+    expect(page.locator(SIGN)).to_be_hidden()
+    until(lambda: len(kernels(server)) == 0, page)  # open, and idle for long
+    expect(page.locator(SIGN)).to_contain_text("Load the page again", timeout=SLOW)
+    page.close()
+    log = server.log.read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in log and "403" not in log, log[-2_000:]
+
+
+def test_a_killed_kernel_is_told(browser, server):
+    page, _ = open_page(browser, server)
+    for one in kernels(server):
+        one.kill()
+    expect(page.locator(SIGN)).to_contain_text("has ended", timeout=SLOW)
+    page.get_by_role("button", name="Load again").click()
+    page.locator(".ud-card").first.wait_for(timeout=SLOW)
+    expect(page.locator(SIGN)).to_be_hidden()
+    page.close()
+
+
+def test_a_stopped_server_is_told(browser, tmp_path, jupyter_folders):
+    servers = serve(tmp_path, jupyter_folders)
+    page, _ = open_page(browser, next(servers))
+    servers.close()
+    expect(page.locator(SIGN)).to_contain_text("python course.py demo", timeout=SLOW)
+    page.close()
