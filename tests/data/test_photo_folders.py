@@ -141,6 +141,7 @@ REFUSED = {
     "comma that shifts a split": (S + "a.jpg,A dog\n", "Line 2 of .*2 fields.*missing"),
     "comma at the end": (H + "a.jpg,A dog,\n" + REST, "Line 2 of .*3 fields"),
     "line after a break": (H + 'b.jpg,"A\ncat"\na.jpg,A dog, wet\n', "Line 4 of .*3 fields"),
+    "line after Excel's own": ("sep=,\n" + H + "a.jpg,A,B\n", "Line 3 of .*3 fields"),
     "one field": (H + "a.jpg\n" + REST, "Line 2 of .*1 field,"),
     "single quotes": (H + "a.jpg,'A dog, wet'\n" + REST, "Line 2 of .*3 fields"),
     "open quote": (H + REST + 'a.jpg,"A dog\n', "no valid CSV.*begins in line 4"),
@@ -302,6 +303,7 @@ def test_accents_composed_and_apart(made, said, tmp_path, cache):
         ("Images/deep/x.jpg", "deep/x.jpg"),
         ("my dog.jpg", "my%20dog.jpg"),
         ("50%20.jpg", "50%20.jpg"),
+        ("trip/50%20.jpg", "trip\\50%20.jpg"),
         ("a\\b.jpg", "a\\b.jpg"),
         ("x#1.jpg", "x#1.jpg"),
         ("ünïcode 犬.jpg", "ünïcode 犬.jpg"),
@@ -354,6 +356,14 @@ def test_the_hubs_image_folder_with_a_table_in_each_split(tmp_path, cache):
         "train": {"train/a.jpg": ["A dog"], "train/b.jpg": ["A cat"]},
         "val": {"validation/a.jpg": ["A cow"]},
     }
+
+
+def test_a_table_of_one_split_does_not_reach_into_another(tmp_path, cache):
+    files = {"train/a.jpg": jpeg(0), "test/b.jpg": jpeg(1), "test/metadata.csv": "file_name,text\nb.jpg,B\n"}
+    with pytest.raises(
+        UserError, match="Line 2 of .*'b.jpg', but there is no such picture.*mean 'test/b.jpg'"
+    ):
+        read(write(tmp_path, files | {"train/metadata.csv": "file_name,text\nb.jpg,A dog\n"}))
 
 
 def test_folders_named_as_splits(tmp_path, cache):

@@ -41,9 +41,8 @@ class Names:
         where = f"Line {line} of {shown(source)}"
         if file not in self.exact:
             self._check_inside(file, where)
-        for spelled in dict.fromkeys(
-            (file, file.replace("\\", "/"), unquote(file), unquote(file).replace("\\", "/"))
-        ):
+        slashed = file.replace("\\", "/")
+        for spelled in dict.fromkeys((file, slashed, unquote(slashed))):
             name = PurePosixPath(spelled).as_posix()  # without ./ and //
             at = PurePosixPath(place, name).as_posix()
             if at in self.exact:
