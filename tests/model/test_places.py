@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
 from tests.reference.small import make_batch, shake, small, small_paper
 from userlib.config import ObjectiveConfig
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder
@@ -313,6 +314,17 @@ def test_bert_is_built_from_its_settings():
     bert = TextEncoder(small_paper()).states.bert.config
     assert (bert.hidden_size, bert.num_hidden_layers, bert.num_attention_heads) == (8, 2, 2)
     assert (bert.intermediate_size, bert.vocab_size) == (32, 30)
+
+
+def test_states_of_clip_are_those_behind_its_last_norm(tiny_clip):  # noqa: F811
+    encoder, batch = (
+        TextEncoder(small(text="clip", text_model="tiny", text_width=16)),
+        make_batch(small(), [0, 1]),
+    )
+    states = encoder.states(batch.words, batch.word_mask).detach()
+    assert states.shape == (2, 6, 16)
+    torch.testing.assert_close(states.mean(-1), torch.zeros(2, 6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(states.var(-1, unbiased=False), torch.ones(2, 6), atol=1e-2, rtol=0)
 
 
 def test_pretrained_parameters_are_those_of_networks_that_came_with_weights():
