@@ -5,7 +5,6 @@ A run's folder holds `step-00001200` (everything a bit-equal resume needs), `bes
 alone, for search and evaluation) and `run.json`, which names the two that count.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 from userlib.config import Config, from_json, to_json
 from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
-from userlib.files import read_json, read_sealed, remove_folder, write_folder_beside, write_json
+from userlib.files import read_json, read_sealed, remove_folder, sum_fault, write_folder_beside, write_json
 from userlib.model.user import Encoders
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
@@ -68,8 +67,8 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if path.is_symlink() or not path.is_file():
             raise UserError(f"{path} is missing. {remedy}")
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise UserError(f"{path} is damaged: its checksum is not the one it was written with. {remedy}")
+        if fault := sum_fault(path, expected, content):
+            raise UserError(f"{path} is damaged: {fault}. {remedy}")
         if name == TENSORS:
             try:
                 tensors = load(content)

@@ -216,7 +216,10 @@ def check_assets() -> Check:
         return Check("assets", "fail", f"none in {kept}", remedy)
     bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
     if bad:
-        return Check("assets", "fail", "; ".join(bad), "fetch them again: git checkout -- assets")
+        remedy = "fetch them again: git checkout -- assets"
+        if any("CRLF" in fault for fault in bad):  # git takes them for unchanged, and would not write them again
+            remedy = "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
+        return Check("assets", "fail", "; ".join(bad), remedy)
     return Check("assets", "ok", ", ".join(folder.name for folder in found))
 
 

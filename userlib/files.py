@@ -186,7 +186,7 @@ def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str
 
 def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
     try:
-        return path.read_bytes() == _text(_sealed(value))
+        return with_lf(path.read_bytes()) == _text(_sealed(value))
     except ValueError:  # NaN can be read and not written
         return False
 
@@ -250,6 +250,37 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+TEXT_SUFFIXES = frozenset({".json", ".csv", ".md", ".txt"})
+
+
+def with_lf(content: bytes) -> bytes:
+    """Text as it was written, where git's core.autocrlf has changed its line endings to CRLF."""
+    return content.replace(b"\r\n", b"\n")
+
+
+def sha256_text(path: Path) -> str:
+    """Hex SHA-256 of a text file with line endings LF: the same on every system."""
+    return hashlib.sha256(with_lf(path.read_bytes())).hexdigest()
+
+
+def sum_fault(path: Path, expected: str, content: bytes | None = None) -> str | None:
+    """What is wrong with a file (or with the content that was read from it) whose checksum should be `expected`; None
+    where nothing is. The line endings of text files may have become CRLF.
+    """
+    found = sha256_file(path) if content is None else hashlib.sha256(content).hexdigest()
+    if found == expected:
+        return None
+    content = path.read_bytes() if content is None else content
+    if hashlib.sha256(with_lf(content)).hexdigest() != expected:
+        return "its checksum is not the stored one"
+    if path.suffix in TEXT_SUFFIXES:
+        return None
+    return (
+        f"its line endings are CRLF in place of LF, as git's core.autocrlf makes them; delete {path.parent}, then "
+        f"write it again by `git -c core.autocrlf=false checkout -- {path.parent}`"
+    )
 
 
 def sha256_known(path: Path) -> str:

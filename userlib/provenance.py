@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import userlib
+from userlib.files import with_lf
 
 
 @cache
@@ -19,7 +20,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     root = Path(userlib.__file__).parent
     for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + with_lf(path.read_bytes()))
     return f"{userlib.__version__}+{digest.hexdigest()[:12]}"
 
 

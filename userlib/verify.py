@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from userlib.errors import UserError
-from userlib.files import read_sealed, sha256_file, write_sealed
+from userlib.files import read_sealed, sha256_file, sum_fault, write_sealed
 
 MANIFEST = "manifest.json"
 RUN_REMEDY = (
@@ -88,8 +88,8 @@ def lone_damage(path: Path) -> list[str]:
     try:
         value = read_sealed(path, "")
         beside = path.with_suffix(".npz")
-        if "arrays" in value and sha256_file(beside) != value["arrays"]:
-            return [f"{beside.name} is damaged: its checksum is not the stored one"]
+        if "arrays" in value and (fault := sum_fault(beside, value["arrays"])):
+            return [f"{beside.name} is damaged: {fault}"]
     except (UserError, OSError) as error:
         return [str(error).strip()]
     return []
@@ -124,6 +124,6 @@ def damage(folder: Path) -> list[str]:
         path = folder / name
         if path.is_symlink() or not path.is_file():
             found.append(f"{name} is missing")
-        elif sha256_file(path) != expected:
-            found.append(f"{name} is damaged: its checksum is not the stored one")
+        elif fault := sum_fault(path, expected):
+            found.append(f"{name} is damaged: {fault}")
     return found

@@ -18,7 +18,7 @@ from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, ranks_from_scores, recalls
 from userlib.evaluation.ranking import exact_products
-from userlib.files import cache_dir, sha256_bytes, sha256_known, write_folder_beside
+from userlib.files import cache_dir, sha256_bytes, sha256_text, write_folder_beside
 from userlib.training import Prepared
 from userlib.verify import MANIFEST
 
@@ -79,7 +79,7 @@ def random_clip(name: str) -> Path:
             f"the guide {name!r} cannot have random weights here; it must be clip-mini or open_clip:local-dir:FOLDER."
         )
     source = Path(model_name.removeprefix(LOCAL))
-    mark = sha256_bytes(sha256_known(source / "open_clip_config.json"), torch.__version__)[:16]
+    mark = sha256_bytes(sha256_text(source / "open_clip_config.json"), torch.__version__)[:16]
     folder = cache_dir() / "ablation" / f"random-clip-{mark}"
     if (folder / "open_clip_model.safetensors").is_file():
         return folder

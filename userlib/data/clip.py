@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from userlib.data.extractors import ASSETS, RESTORE, Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
-from userlib.files import read_json, sha256_known
+from userlib.files import read_json, sha256_known, sha256_text
 from userlib.model.precision import full_float32
 from userlib.verify import check
 
@@ -217,8 +217,8 @@ class ClipExtractor(Extractor):
         if self.weights is not None:
             return {**about, "model": self.model_name, "weights": self.weights}
         folder = Path(self.model_name.removeprefix(LOCAL))
-        files = ("open_clip_config.json", "open_clip_model.safetensors")
-        return {**about, **{file: sha256_known(folder / file) for file in files}}
+        config, weights = "open_clip_config.json", "open_clip_model.safetensors"
+        return {**about, config: sha256_text(folder / config), weights: sha256_known(folder / weights)}
 
     @cached_property
     def loaded(self) -> tuple[nn.Module, Any]:
