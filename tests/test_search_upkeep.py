@@ -13,6 +13,7 @@ from PIL import Image
 from tests.test_search import COLOURS, ColourEncoder, split_with_captions
 from userlib.checkpoints import read_bundle, write_bundle
 from userlib.data.splits import Split
+from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
 from userlib.search import Index
 from userlib.search import command as search_command
@@ -374,7 +375,7 @@ def test_terminate_is_as_ctrl_c():
     import signal
 
     before = signal.getsignal(signal.SIGTERM)
-    with search_command.terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
+    with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -386,8 +387,8 @@ def test_terminate_is_as_ctrl_c():
         (["--query", "?!"], "'?!' holds no word"),
         (["--query", "dog " * 10_000], "40,000 characters"),
         (["--query", "red", "--top", "0"], "--top 0"),
-        (["--query", "red", "--device", "toaster"], "'toaster' is no device"),
-        (["--query", "red", "--device", "cuda:99"], "not on this machine, which has cpu"),
+        (["--query", "red", "--device", "toaster"], "no device 'toaster' here"),
+        (["--query", "red", "--device", "cuda:99"], "Choose one of cpu"),
         (["--query", "red", "--token-weights", "x"], "--token-weights"),
     ],
 )
@@ -400,7 +401,7 @@ def test_the_command_refuses_before_any_work(ask, photos, words, said):
 def test_an_index_elsewhere_than_in_a_folder_of_its_own_is_refused(ask, photos, tmp_path):
     (tmp_path / "file").write_text("x")
     before = sorted(photos.iterdir())
-    for place, said in ((photos, "is no index"), (tmp_path / "file", "is a file")):
+    for place, said in ((photos, "which is no earlier result"), (tmp_path / "file", "is a file")):
         err, count = ask("--data", photos, "--index", place, "--query", "red", code=2)
         assert said in err
         assert "Delete" not in err
