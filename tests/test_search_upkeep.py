@@ -1,11 +1,14 @@
 """An index follows its images: what is encoded, dropped, followed and kept; no stale answer; the command line."""
 
+import io
 import json
 import os
 import shutil
 import time
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -369,6 +372,22 @@ def test_images_without_files_are_known_by_their_pixels_and_size():
     update(index, split_of(high, Image.new("RGB", (4, 2), "blue")))
     assert encoder.images == 3
     assert names(index, "blue", 1) == ["1"]
+
+
+def test_images_in_parquet_are_known_by_their_bytes(tmp_path):
+    def write(*colours):
+        rows = []
+        for colour in colours:
+            data = io.BytesIO()
+            Image.new("RGB", (6, 6), COLOURS[colour]).save(data, "PNG")
+            rows.append({"image": {"bytes": data.getvalue()}, "caption": [colour], "filename": f"{colour}.png"})
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet")
+        return only_split(tmp_path)
+
+    encoder = Counting()
+    index = Index.build(write("red", "green"), encoder, progress=False)
+    assert str(update(index, write("blue", "green", "red"))) == "1 added, 2 kept"
+    assert (encoder.images, names(index, "blue", 1)) == (3, ["blue.png"])
 
 
 # --- the command line ------------------------------------------------------------------------------------
