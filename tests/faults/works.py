@@ -76,8 +76,7 @@ def train(folder: Path) -> None:
     if not (data / "whole").exists():
         write_learnable(data)
         (data / "whole").touch()
-    out = folder / "run"
-    fit(prepare(run_config(data), progress=False), out=out, resume=(out / "run.json").is_file(), progress=False)
+    fit(prepare(run_config(data), progress=False), out=folder / "run", resume=True, progress=False)
 
 
 def trained(folder: Path) -> dict[str, str]:

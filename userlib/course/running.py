@@ -26,7 +26,7 @@ from userlib.course.plots import COLOURS, Shown, new_figure
 from userlib.course.profile import course_config, profile
 from userlib.data.sources import Split, load_data
 from userlib.evaluation import Metrics, part, ranks, recalls
-from userlib.files import read_json, write_json
+from userlib.files import write_json
 from userlib.progress import Progress
 
 LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
@@ -121,7 +121,7 @@ def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) ->
     -> how it ended, in words.
     """
     file = folder.parent / f"{folder.name}.json"
-    write_json(file, to_json(config), over=file.is_file() and set(read_json(file)) == set(to_json(config)))
+    write_json(file, to_json(config))
     command = [
         sys.executable,
         "-m",

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import regex
 
 from userlib.errors import UserError
@@ -63,15 +64,14 @@ def _folded(text: str) -> str:
 
 
 class Tokenizer(Protocol):
-    """longest is the number of tokens that are read of a text, None where it has no end; is_cut says whether a text has
-    more. special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
+    """special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
     what the vocabulary cannot write, and is None where it can write everything.
+
+    word_numbers: ids (W,) -> (W,), which word each piece is of, counted from 0; special tokens count as words.
     """
 
     name: str
 
-    @property
-    def longest(self) -> int | None: ...
     @property
     def vocab_size(self) -> int: ...
     @property
@@ -85,8 +85,8 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]: ...
-    def is_cut(self, text: str) -> bool: ...
     def unknown(self, text: str) -> list[str]: ...
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray: ...
     def to_json(self) -> dict[str, Any]: ...
 
 
@@ -94,7 +94,6 @@ class WordTokenizer:
     """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on."""
 
     name = "words"
-    longest: int | None = None
     pad_id, unknown_id, mask_id, start_id, end_id = range(5)
     special_ids = frozenset({0, 2, 3, 4})  # unknown stands for a word, so it can be masked like one
 
@@ -122,13 +121,14 @@ class WordTokenizer:
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
-    def is_cut(self, text: str) -> bool:
-        return False
-
     def unknown(self, text: str) -> list[str]:
         """The words of the text that no train caption held; the whole text where it holds no word."""
         words = words_of(text)
         return [word for word in words if word not in self.ids] if words else text.split()
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Each id is a word."""
+        return np.arange(len(ids))
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "words": list(self.words)}
@@ -203,15 +203,22 @@ class BertTokenizer:
         ]
         return found
 
-    def is_cut(self, text: str) -> bool:
-        return len(self._tokens(text, truncation=True, max_length=self.longest + 1)["input_ids"]) > self.longest
-
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary cannot even spell."""
         pieces = self._tokens(text, add_special_tokens=False, return_offsets_mapping=True)
         spans = zip(pieces["input_ids"], pieces["offset_mapping"], strict=True)
         strange = [text[first:last] for i, (first, last) in spans if i == self.unknown_id]
         return [word for part in strange for word in words_of(part) or [part]]
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """(V,) whether a piece begins a word."""
+        pieces = self._tokens.convert_ids_to_tokens(list(range(self.vocab_size)))
+        return np.array([not piece.startswith("##") for piece in pieces])
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Pieces that begin with ## go on with the word before them."""
+        return _counted(self._begins[ids])
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "source": self.source, "sha256": self.sha256}
@@ -261,20 +268,41 @@ class ClipTokenizer:
         rows: list[list[int]] = self._tokens(list(texts)).tolist() if texts else []
         return [_unpadded(row, self.pad_id) for row in rows]
 
-    @cached_property
-    def longest(self) -> int:
-        return len(self._tokens("")[0])
-
-    def is_cut(self, text: str) -> bool:
-        row = self._tokens([text], context_length=self.longest + 1)[0].tolist()
-        return len(_unpadded(row, self.pad_id)) > self.longest
-
     def unknown(self, text: str) -> list[str]:
         """Bytes spell everything."""
         return []
 
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """(V,) whether a piece begins a word, and whether it ends one: CLIP's own vocabulary marks ends, a
+        byte-level one beginnings.
+        """
+        inner, numbers = self._tokens, range(self.vocab_size)
+        if hasattr(inner, "decoder"):  # open_clip's own
+            pieces = [inner.decoder[i] for i in numbers]
+        else:
+            pieces = inner.tokenizer.convert_ids_to_tokens(list(numbers))
+        begins = np.array([piece.startswith("\u0120") for piece in pieces])
+        ends = np.array([piece.endswith("</w>") for piece in pieces])
+        for marks in (begins, ends):
+            marks[sorted(self.special_ids)] = True
+        return begins, ends
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """A word goes on until a piece that ends with </w>, or to the next one that begins with a blank."""
+        begins, ends = self._edges
+        first: np.ndarray = begins[ids]
+        first[1:] |= ends[ids[:-1]]
+        return _counted(first)
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "model": self.model}
+
+
+def _counted(begins: np.ndarray) -> np.ndarray:
+    """begins (W,) bool -> (W,) which word each piece is of; the first begins one whatever it is."""
+    numbers: np.ndarray = np.maximum(np.cumsum(begins) - 1, 0)
+    return numbers
 
 
 def _unpadded(row: list[int], pad: int) -> list[int]:

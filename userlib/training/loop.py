@@ -9,7 +9,6 @@ run.history            # a DataFrame, a row an evaluation
 import copy
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from userlib.checkpoints import (
-    check_run,
-    clean,
-    fit_state,
-    load_model,
-    pointed,
-    read_bundle,
-    save_model,
-    write_bundle,
-    writing,
-)
+from userlib.checkpoints import clean, fit_state, load_model, pointed, read_bundle, save_model, write_bundle
 from userlib.config import Config, to_json
 from userlib.data.captions import Batch, Tokenizer
-from userlib.data.extractors import check_made_by
 from userlib.errors import UserError
 from userlib.files import write_sealed
 from userlib.model.user import USER, Encoders, Output
@@ -48,12 +36,18 @@ from userlib.training.schedule import (
     step_seed,
 )
 from userlib.training.stopping import Stop
-from userlib.training.watching import alarm, check_loss, evaluate_now, key_age, strengths_now
+from userlib.training.watching import (
+    alarm,
+    check_loss,
+    check_start,
+    evaluate_now,
+    key_age,
+    positives,
+    strengths_now,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PLACES = {("data", "data"), ("data", "pictures"), ("data", "token_weights")}  # files may have been moved
 
 
 @dataclass
@@ -104,7 +98,10 @@ def fit(
     another setting or other data on resuming, or when the loss is no longer finite, and CollapseError by the
     alarm.
     """
-    return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+    try:
+        return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+    finally:
+        prepared.train.release()
 
 
 class _Fit:
@@ -127,17 +124,7 @@ class _Fit:
         self.best: dict[str, Tensor] = {}
 
     def run(self, *, resume: bool, stop_at: int | None, progress: bool) -> Run:
-        """Trains, as the only writer of its folder."""
-        if self.out is None:
-            return self.train(None, stop_at, progress)
-        check_run(self.out, resume=resume)
-        with writing(self.out) if self.accelerator.is_main_process else nullcontext():
-            return self.train(read_bundle(pointed(self.out, "last")) if resume else None, stop_at, progress)
-
-    def train(
-        self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
-    ) -> Run:
-        """From the checkpoint `saved`, or from the start."""
+        saved = self.saved(resume)
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:
@@ -161,15 +148,22 @@ class _Fit:
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
+                asked, broken = any_process(
+                    self.accelerator, stop.asked, not bool(output.loss.detach().isfinite())
+                )
+                if broken:  # in one process is enough: the others would wait for it
+                    check_loss(output, state.step, elsewhere=True)
                 shown.step()
                 if state.step % self.every == 0 or state.step == self.total:
                     shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
                     self.save()
-                    alarm(state.rows, self.total, self.training, pictures=len(self.prepared.select.split))
-                if any_process(self.accelerator, stop.asked):
+                    alarm(
+                        state.rows, self.total, self.training,
+                        pictures=len(self.prepared.select.split), objective=self.config.objective.name,
+                    )  # fmt: skip
+                if asked:
                     break
             if self.kept != state.step:  # stopped between two evaluations
-                check_loss(output, state.step)
                 self.save()
         self.accelerator.wait_for_everyone()
         return self.finish()
@@ -185,13 +179,22 @@ class _Fit:
             output: Output = self.wrapped(
                 batch.to(self.device), count_queue=step >= self.training.warmup * self.total
             )
+        if step == 0:
+            self.check_start(output)
         self.accelerator.backward(output.loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.keep_strengths()
         self.state.step += 1
         return output
+
+    def check_start(self, output: Output) -> None:
+        """Raises UserError where the original positive term has no gradient in the whole first batch."""
+        objective = self.config.objective
+        if objective.name == "uto" and not objective.live:
+            (alive,) = any_process(self.accelerator, bool((positives(output) > 0).any()))
+            check_start(output, seed=self.training.seed, dead=not alive)
 
     def look(self, output: Output) -> dict[str, float]:
         """Evaluates, adds a row to the history and keeps the best encoders."""
@@ -204,6 +207,7 @@ class _Fit:
             "loss": loss,
             "batch_loss": float(output.batch_loss),
             "queue_loss": math.nan if output.queue_loss is None else float(output.queue_loss),
+            "grad_norm": float(self.grad_norm),
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
@@ -244,23 +248,32 @@ class _Fit:
             tensors,
             {
                 "config": to_json(self.config),
-                "data": {"fingerprint": self.prepared.fingerprint, "made_by": self.prepared.made_by},
+                "data": {
+                    "fingerprint": self.prepared.fingerprint,
+                    "processes": self.accelerator.num_processes,
+                },
                 "state": {**vars(state), "seconds": seconds},
             },
         )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
-        write_sealed(self.out / "run.json", {"last": name, **best}, like=("last",))
+        write_sealed(self.out / "run.json", {"last": name, **best})
         clean(self.out)
+
+    def saved(self, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last checkpoint of the run in `out`, or None for a fresh start."""
+        if self.out is None or not (self.out / "run.json").is_file():
+            return None
+        if not resume:
+            raise UserError(
+                f"{self.out} already holds a run; add --resume to go on with it, or give another --out."
+            )
+        return read_bundle(pointed(self.out, "last"))
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
         """Takes up a checkpoint. Raises UserError naming the first setting that differs from it."""
         now, then = to_json(self.config), documents["config"]
-        made_by = documents["data"].get("made_by")  # absent in checkpoints of an earlier version
-        moved = PLACES if made_by else PLACES - {("data", "token_weights")}
         for part, settings in now.items():
             for key, value in settings.items():
-                if (part, key) in moved:  # what lies there decides
-                    continue
                 if then.get(part, {}).get(key) != value:
                     raise UserError(
                         f"{part}.{key} is {value!r} and the run to resume has "
@@ -272,7 +285,13 @@ class _Fit:
                 f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
                 "it has changed since. Restore it, or give another --out."
             )
-        check_made_by(made_by or {}, self.prepared.made_by, where=str(self.out))
+        before = documents["data"].get("processes", self.accelerator.num_processes)
+        if before != self.accelerator.num_processes:
+            raise UserError(
+                f"the run in {self.out} has {before} process{'es' if before > 1 else ''} and this command "
+                f"{self.accelerator.num_processes}; each draws for its own share of a batch. Resume with "
+                f"{before}, or give another --out."
+            )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         fit_state(self.model, model, where=str(self.out))
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
