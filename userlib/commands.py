@@ -19,7 +19,7 @@ from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, folds, paired, ranks, table
 from userlib.files import check_file, write_sealed
 from userlib.provenance import peak_memory_mb, provenance
-from userlib.scoring import Trained, check_seeds, data_of, pairs_for, selected_on, trained
+from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
 from userlib.training import fit, pairs_of, prepare, select_name
 
 
@@ -161,8 +161,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
         scored[key] = [_ranks_of(one, pairs_for(one, parts[key], notes)) for one in group]
-        if own.fingerprint == group[0].loaded.facts.get("fingerprint") and (note := selected_on(group[0], name)):
-            notes.append(note)
+        told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
+        notes += [note for note in told if note]
     if arguments.model:
         scored[arguments.model] = [_zero_shot(arguments.model, own.split(name), arguments.device)]
     facts: dict[str, Any] = {}

@@ -237,6 +237,12 @@ def check_model(model: ModelConfig) -> None:
             f"word_vectors is 'grounded', word_width {model.word_width} and embed {model.embed}; word vectors "
             "become the first numbers of the embedding. Use a word_width of at most embed."
         )
+    for name in ("pooling", "text_pooling"):
+        if model.word_vectors == "grounded" and getattr(model, name) != "mean":
+            raise UserError(
+                f"word_vectors is 'grounded' and {name} {getattr(model, name)!r}; the start is that of mean tokens "
+                f"and mean words. Set model.{name} mean."
+            )
     if model.word_dropout > 0 and model.text not in ("bag", "gru"):
         raise UserError(
             f"word_dropout is {model.word_dropout} and text {model.text!r}; only a bag or a gru has it. Use "

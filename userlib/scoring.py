@@ -148,8 +148,11 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> PairData:
     return pairs
 
 
-def selected_on(model: Trained, split: str) -> str | None:
-    """A sentence where the split is the one that picked the model's epoch."""
-    if split != select_name(model.loaded.config):
+def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
+    """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
+    same = config.data.data == one.config.data.data or one.facts.get("fingerprint") == data_hash
+    if not same or split not in ("train", select_name(one.config)):
         return None
-    return f"{split!r} picked the epoch of {model.folder}: its numbers there are too good."
+    why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"
+    other = one.config.data.report or "test"
+    return f"scores on {split!r} are too high, since {why}; report another split, such as --split {other}."

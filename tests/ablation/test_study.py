@@ -1,5 +1,6 @@
 """Studies: nothing is run twice, nothing is mixed up, and a row can be made again bit by bit."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+import userlib.ablation.jobs as jobs
 import userlib.ablation.study as module
 import userlib.ablation.work as worker
 from tests.reference.runs import run_config, write_learnable
@@ -20,12 +22,13 @@ from userlib.ablation.jobs import job_from_json
 from userlib.ablation.rows import read_row
 from userlib.ablation.settings import repeat
 from userlib.ablation.study import best_rates, jobs_of, run_jobs, tuning_jobs
-from userlib.config import to_json
+from userlib.config import TrainingConfig, preset, to_json
 from userlib.errors import UserError
 from userlib.evaluation import recalls
 from userlib.training import CollapseError
 
 ROOT = Path(__file__).resolve().parents[2]
+SCENES = "e6a51337491888dba1091d1753583baa86b52435b3e5a3830b66c3d28efe2579"  # the drawn world, version 1
 STUDY = Study(
     name="small",
     question="?",
@@ -102,25 +105,45 @@ def test_rows_of_other_settings_are_refused(base, calls, tmp_path):
     assert len(calls) == 1
 
 
-def test_a_new_option_leaves_keys_as_they_are(base, tmp_path, monkeypatch):
+def test_a_key_names_every_setting(base, tmp_path, monkeypatch):
+    """A default that changes tomorrow must not take the rows of today's."""
     (job,) = jobs_of(STUDY, base, out=str(tmp_path), cells=["sge"])
-    before = job.key("sge")
-
-    def more(config):
-        return {part: {**values, "new": 1} for part, values in to_json(config).items()}
-
-    monkeypatch.setattr("userlib.ablation.jobs.to_json", more)
-    assert job.key("sge") == before
-    assert replace(job, guide="random").key("sge") != before
+    keys = {job.key("sge"), replace(job, guide="random").key("sge")}
+    for part, change in (("training", {"weight_decay": 0.5}), ("model", {"sharpness": 2.0})):
+        config = replace(base, **{part: replace(getattr(base, part), **change)})
+        keys.add(replace(job, config=config).key("sge"))
+    assert len(keys) == 4
 
 
-def test_a_row_whose_key_is_of_older_code_is_known_by_what_it_says(base, calls, tmp_path):
+def test_a_changed_default_takes_no_old_row(base, calls, tmp_path, monkeypatch):
+    (job,) = jobs_of(STUDY, base, out=str(tmp_path), cells=["sge"])
+    run([job])
+    usual = TrainingConfig.__init__.__kwdefaults__
+    assert base.training.weight_decay == usual["weight_decay"]
+    monkeypatch.setitem(usual, "weight_decay", 0.25)
+    assert TrainingConfig().weight_decay == 0.25
+    later = replace(base, training=replace(base.training, weight_decay=0.25))
+    (other,) = jobs_of(STUDY, later, out=str(tmp_path), cells=["sge"])
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        run([other])
+    (elsewhere,) = jobs_of(replace(STUDY, name="elsewhere"), later, out=str(tmp_path), cells=["sge"])
+    assert not module._shared(elsewhere)
+    assert job.finished()  # the run of then is still itself
+
+
+def test_a_row_whose_key_is_of_older_code_is_known_by_what_it_says(base, calls, tmp_path, monkeypatch):
     (job,) = jobs_of(STUDY, base, out=str(tmp_path), cells=["sge"])
     run([job])
     facts = dict(read_row(job.row("sge")).facts)
     facts["key"] = "old"
-    del facts["config"]["training"]["averaged"]  # a setting that did not exist then
     assert job.made(facts, "sge")
+    del facts["config"]["training"]["averaged"]  # a setting that did not exist then
+    assert not job.made(facts, "sge")  # nobody says what the row was made with
+    monkeypatch.setitem(jobs.ADDED, "training.averaged", False)
+    assert job.made(facts, "sge")
+    monkeypatch.setitem(jobs.ADDED, "training.averaged", True)
+    assert not job.made(facts, "sge")
+    monkeypatch.setitem(jobs.ADDED, "training.averaged", False)
     for change in (
         {"guide": "random"},
         {"data_hash": "x"},
@@ -132,6 +155,24 @@ def test_a_row_whose_key_is_of_older_code_is_known_by_what_it_says(base, calls, 
     for training in ({"seed": 5}, {"lr": 0.5}, {"steps": 9}):
         other = replace(job, config=replace(base, training=replace(base.training, **training)))
         assert not other.made(facts, "sge")
+
+
+def test_stored_rows_are_those_of_todays_studies(monkeypatch):
+    """One row of each study that took no chosen learning rate: found by the jobs of the command line."""
+    from userlib.ablation.settings import base_config
+    from userlib.ablation.studies import STUDIES
+
+    monkeypatch.setattr(jobs, "fingerprint", lambda config: SCENES)
+    seen = 0
+    for name in ("masking", "queue", "momentum", "pooling"):
+        given = argparse.Namespace(preset=None, steps=None, epochs=None)
+        config = base_config(given, lambda arguments: preset(arguments.preset), name)
+        for job in jobs_of(STUDIES[name], config, out=str(ROOT / "assets/results"), seeds=1):
+            assert job.finished(), f"{name}/{job.cell}"
+            seen += 1
+            other = replace(job, config=replace(config, training=replace(config.training, lr=0.5)))
+            assert not other.made(json.loads(job.row(job.cell).read_text()), job.cell)
+    assert seen >= 10
 
 
 def test_a_row_is_made_again_bit_equal(base, calls, tmp_path, capsys):

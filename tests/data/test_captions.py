@@ -1,5 +1,8 @@
 """Augmentation keeps its shares and never empties a caption; batches hold what they should."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -193,3 +196,130 @@ def test_large_finite_numbers_are_no_error(pairs):
 def test_tokens_of_another_split_are_refused(pairs):
     with pytest.raises(UserError, match="has 6 pictures, its tokens 5"):
         PairData(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)
+
+
+class Pieces:
+    """A vocabulary of pieces: 0 start, 1 end, 2 mask, 9 pad; from 20 on a piece goes on with the word before it."""
+
+    name, vocab_size, pad_id, mask_id, special_ids = "pieces", 30, 9, 2, frozenset({0, 1, 2, 9})
+
+    def word_numbers(self, ids):
+        return np.maximum(np.cumsum(ids < 20) - 1, 0)
+
+    def encode_all(self, texts):
+        return [[0, *(10 + len(word) % 10 for word in text.split()), 1] for text in texts]
+
+
+WORDS_IN_PIECES = np.array([0, 5, 20, 21, 6, 7, 22, 8, 1])  # four words: 5 20 21, 6, 7 22, 8
+
+
+def as_words(ids) -> list[tuple[int, ...]]:
+    starts = np.flatnonzero(ids < 20)
+    return [tuple(part.tolist()) for part in np.split(ids, starts[1:])]
+
+
+@pytest.mark.parametrize("masked, random", [(1.0, 0.0), (0.0, 0.0), (0.5, 0.1)])
+def test_augmentation_draws_once_for_all_pieces_of_a_word(masked, random):
+    """As the release does: a word is masked, replaced or deleted whole."""
+    pieces, changed = Pieces(), 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        out = augment(WORDS_IN_PIECES, rng=rng, tokenizer=pieces, p=0.5, masked=masked, random=random)
+        if random:
+            continue
+        left = out.tolist()
+        for word in as_words(WORDS_IN_PIECES)[1:-1]:  # in order: the word itself, as many masks, or nothing
+            at = left.index(word[0]) if word[0] in left else None
+            assert at is None or tuple(left[at : at + len(word)]) == word
+            changed += at is None
+            assert at is not None or not set(word) & set(left)
+        if masked == 1.0:
+            assert len(out) == len(WORDS_IN_PIECES)
+        assert out[0] == 0 and out[-1] == 1
+    assert random or 300 < changed < 500  # half of 800 words
+
+
+def test_replaced_pieces_are_drawn_one_by_one_and_never_special():
+    pieces = Pieces()
+    drawn = [
+        augment(WORDS_IN_PIECES, rng=np.random.default_rng(seed), tokenizer=pieces, p=1, masked=0, random=1)
+        for seed in range(300)
+    ]
+    assert {len(out) for out in drawn} == {len(WORDS_IN_PIECES)}
+    inner = np.stack(drawn)[:, 1:-1]
+    assert set(inner.ravel().tolist()) == set(range(30)) - pieces.special_ids
+    assert len({tuple(row) for row in inner[:, :3].tolist()}) > 250  # the pieces of one word differ
+
+
+def test_a_caption_that_would_be_empty_keeps_one_whole_word():
+    kept = set()
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        out = augment(WORDS_IN_PIECES, rng=rng, tokenizer=Pieces(), p=1, masked=0, random=0)
+        kept.add(tuple(out[1:-1].tolist()))
+    assert kept == {(5, 20, 21), (6,), (7, 22), (8,)}
+
+
+def test_words_that_are_one_piece_each_are_drawn_as_ever():
+    """The draws that stored results were made with."""
+    ids = np.array([3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 4])
+    out = augment(ids, rng=np.random.default_rng(7), tokenizer=TOKENIZER, p=0.6)
+    rng = np.random.default_rng(7)
+    draw, expected = rng.random(len(ids)) / 0.6, []
+    for value, one in zip(draw, ids.tolist(), strict=True):
+        if one in (3, 4) or value >= 1:
+            expected.append(one)
+        elif value < 0.5:
+            expected.append(2)
+        elif value < 0.6:
+            expected.append(None)  # replaced
+    assert len(out) == len(expected)
+    assert all(b is None or a == b for a, b in zip(out.tolist(), expected, strict=True))
+
+
+def test_padding_is_the_vocabularys_own(pairs):
+    found = PairData(pairs.split, pairs.features, Pieces())
+    batch = found.batch(np.arange(len(found)))
+    assert set(batch.words[~batch.word_mask].tolist()) == {9}
+    assert not (batch.words[batch.word_mask] == 9).any()
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 10_000])
+def test_captions_are_numbered_in_chunks(pairs, chunk, monkeypatch):
+    monkeypatch.setattr("userlib.data.captions.CHUNK", chunk)
+    found = PairData(pairs.split, pairs.features, pairs.tokenizer)
+    assert found._ids.dtype == np.int32
+    for row, text in enumerate(pairs.split.captions):
+        assert found.ids(row).tolist() == pairs.tokenizer.encode(text)
+    assert found.batch(np.arange(len(found))).words.dtype == torch.int64
+
+
+def test_numbering_takes_little_more_than_the_numbers(pairs):
+    """A tenth of COCO's captions: the peak is a few chunks, not all captions as lists."""
+    count = 50_000
+    split = replace(
+        pairs.split,
+        captions=("a b c d e f g h i j",) * count,
+        image_of=np.arange(count) % N,
+    )
+    tracemalloc.start()
+    try:
+        found = PairData(split, pairs.features, Pieces())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * (found._ids.nbytes + 8 * count) + 2**22
+
+
+def test_a_view_is_drawn_for_each_row_alone(pairs):
+    """Two captions of one picture in a batch may see different views of it, and the guide stays its own."""
+    rows = np.zeros(64, dtype=np.int64)
+    batch = pairs.batch(rows, rng=np.random.default_rng(0))
+    assert len({float(row[0, 0]) for row in batch.tokens}) == 2
+    assert torch.equal(batch.guide, pairs.batch(rows).guide)
+
+
+def test_without_drop_nothing_is_dropped(pairs):
+    batch = pairs.batch(np.arange(len(pairs)), rng=np.random.default_rng(0))
+    plain = pairs.batch(np.arange(len(pairs)))
+    assert torch.equal(batch.words, plain.words) and torch.equal(batch.token_mask, plain.token_mask)

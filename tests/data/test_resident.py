@@ -1,5 +1,9 @@
 """Data held on a device give the batches that the disk gives, and only data that fit are held."""
 
+import copy
+from dataclasses import dataclass, replace
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +17,15 @@ from userlib.errors import UserError
 from userlib.training import fit, prepare
 
 CPU = torch.device("cpu")
+
+
+@dataclass
+class SimplePrepared:
+    train: PairData
+    select: PairData
+    report: PairData | None
+
+
 COUNT = 700  # more than one chunk
 
 
@@ -33,6 +46,9 @@ def pairs(*, bad: int | None = None) -> PairData:
         fingerprint="drawn",
     )
     return PairData(split, features, WordTokenizer.fit(split.captions))
+
+
+free_held = PairData.release
 
 
 def free(monkeypatch, amount: int) -> None:
@@ -79,6 +95,7 @@ def test_batches_are_made_where_the_data_are():
     """On the meta device a row that came from elsewhere would be an error."""
     found = pairs()
     found._held = {n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)}
+    found._held_of = found.features
     batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_drop=0.2)
     assert batch.tokens.is_meta and batch.guide.is_meta
     assert batch.tokens.shape == (40, 3, 4) and batch.tokens.dtype == torch.float32
@@ -95,7 +112,71 @@ def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
     plain = fit(prepare(config, progress=False), progress=False)
     free(monkeypatch, 10**9)
     prepared = prepare(config, progress=False)
+    kept: list[int] = []
+    monkeypatch.setattr(PairData, "release", lambda self: kept.append(len(self._held)) or free_held(self))
     held = fit(prepared, progress=False)
-    assert prepared.train._held
+    assert max(kept) > 0 and not prepared.train._held  # a GPU's memory is free again after the run
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, held.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("change", ["copy", "in place"])
+def test_a_guide_that_takes_anothers_place_counts_whatever_is_held(change, monkeypatch):
+    """As the studies' controls do: the same pairs, with the vectors of other pictures."""
+    free(monkeypatch, 10**9)
+    found = pairs()
+    before = found.batch(np.arange(4)).guide
+    assert found.hold(CPU)
+    other = copy.copy(found) if change == "copy" else found
+    other.features = replace(found.features, guide=np.asarray(found.features.guide) + 1)
+    assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
+    assert other.hold(CPU)
+    assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
+    if change == "copy":
+        assert torch.equal(found.batch(np.arange(4)).guide, before)
+
+
+def test_a_copy_holds_nothing_of_its_own_and_frees_nothing(monkeypatch):
+    free(monkeypatch, 10**9)
+    found = pairs()
+    found.hold(CPU)
+    other = copy.copy(found)
+    assert not other._held and found._held
+    other.hold(CPU)
+    other.release()
+    assert not other._held and found._held
+    assert torch.equal(other.batch(np.arange(9)).tokens, found.batch(np.arange(9)).tokens)
+
+
+@pytest.mark.parametrize(
+    "module, name", [("userlib.ablation.guides", "_given"), ("userlib.course.guided", "")]
+)
+def test_the_controls_of_a_guide_are_made_that_way(module, name, monkeypatch):
+    """Both ways in which the project swaps guides, after a run that held the true ones."""
+    free(monkeypatch, 10**9)
+    found = pairs()
+    found.hold(CPU)
+    if name:
+        swapped = import_module(module)._given(found, np.asarray(found.features.guide) + 1)
+    else:
+        prepared = SimplePrepared(found, found, None)
+        swapped = import_module(module).guides_of_others(prepared).train
+    rows = np.arange(0, 2 * COUNT, 2)
+    assert torch.equal(swapped.batch(rows).guide, torch.from_numpy(np.asarray(swapped.features.guide)))
+    assert not torch.equal(swapped.batch(rows).guide, found.batch(rows).guide)
+
+
+def test_held_data_of_a_device_are_not_those_of_another(monkeypatch):
+    free(monkeypatch, 10**9)
+    found = pairs()
+    assert found.hold(CPU) and not found.hold(torch.device("meta"))
+
+
+def test_what_is_held_is_held_in_full(monkeypatch):
+    """The views of a picture, and its guide; a mask is small and stays."""
+    free(monkeypatch, 10**9)
+    found = pairs()
+    found.hold(CPU)
+    assert set(found._held) == {"tokens", "mirrored", "guide"}
+    for name, tensor in found._held.items():
+        np.testing.assert_array_equal(tensor.numpy(), np.asarray(getattr(found.features, name)))

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,26 @@ def test_clip_has_its_own_ends_and_no_padding(clip):
     assert len(clip.encode("dog " * 50)) == 16
     assert clip.vocab_size == 49408
     assert clip.encode_all([]) == []
+
+
+def test_pieces_know_their_words(bert, clip):
+    words = WordTokenizer.fit(["a dog"])
+    assert words.word_numbers(np.array(words.encode("a dog a"))).tolist() == [0, 1, 2, 3, 4]
+    ids = bert.encode("a dog runs xyz, oh")  # x ##y ##z , o ##h between the ends
+    assert bert.word_numbers(np.array(ids)).tolist() == [0, 1, 2, 3, 4, 4, 4, 5, 6, 6, 7]
+    ids = clip.encode("a dog runs xqzzy")
+    numbers = clip.word_numbers(np.array(ids)).tolist()
+    assert numbers[:4] == [0, 1, 2, 3] and numbers[-1] == 5 and set(numbers[4:-1]) == {4}
+    assert len(numbers) == len(ids) > 6
+    for one in (words, bert, clip):
+        assert one.word_numbers(np.array([], dtype=int)).tolist() == []
+
+
+def test_the_pieces_of_the_projects_own_clip_know_their_words():
+    mini = ClipTokenizer("clip-mini")
+    ids = np.array(mini.encode("a dog runs over the grass"))
+    assert mini._tokens.tokenizer.convert_ids_to_tokens(ids.tolist())[3:6] == ["\u0120r", "un", "s"]
+    assert mini.word_numbers(ids).tolist() == [0, 1, 2, 3, 3, 3, 4, 5, 6, 6, 6, 6, 7]
 
 
 def same(a, b):

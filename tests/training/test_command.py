@@ -1,9 +1,16 @@
 """What `python -m userlib train` tells before it trains."""
 
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from tests.data.copies import write_scan
+from tests.reference.runs import run_config, words, write_learnable
 from userlib.__main__ import main
+from userlib.config import Config, DataConfig
+from userlib.scoring import seen_in_training
 
 PAIRS = 5 * 8
 
@@ -17,3 +24,45 @@ def test_a_queue_longer_than_an_epoch_is_told(tmp_path, cache, capsys, size, tol
     said = capsys.readouterr()
     warning = f"The queue holds {size} keys and an epoch has {PAIRS} pairs"
     assert (warning in said.out + said.err) is told
+
+
+def loaded(**data):
+    """A checkpoint trained on `x`, as evaluation sees it."""
+    return SimpleNamespace(
+        config=Config(data=DataConfig(**{"data": "x", **data})), facts={"fingerprint": "f"}
+    )
+
+
+@pytest.mark.parametrize(
+    "data, split, where, said",
+    [
+        ({"select": "val", "report": "test"}, "val", "x", "it chose the epoch.*--split test"),
+        (
+            {"select": "val", "report": "test"},
+            "val",
+            "moved",
+            "it chose the epoch",
+        ),  # the same by fingerprint
+        ({"select": "train:9", "report": "val"}, "select", "x", "it chose the epoch.*--split val"),
+        ({"select": "val", "report": "test"}, "train", "x", "the model was trained on it"),
+        ({"select": "val", "report": "test"}, "test", "x", None),
+        ({"select": "train:9", "report": "test"}, "val", "x", None),
+        ({"select": "val", "report": "test"}, "val", "other", None),
+    ],
+)
+def test_a_score_on_a_split_that_training_used_is_told(data, split, where, said):
+    one = loaded(**data)
+    config = replace(one.config, data=replace(one.config.data, data=where))
+    note = seen_in_training(one, config, split, "g" if where == "other" else "f")
+    assert note is None if said is None else re.search(said, note)
+
+
+def test_the_note_stands_below_the_table(tmp_path, cache, capsys):
+    config = run_config(write_learnable(tmp_path / "data"), steps=1)
+    assert main(words(config, tmp_path / "c.json", tmp_path / "run")) == 0
+    for split, told in (("val", True), ("test", False)):
+        capsys.readouterr()
+        assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--split", split]) == 0
+        assert (
+            "Note: scores on 'val' are too high, since it chose the epoch" in capsys.readouterr().out
+        ) is told

@@ -162,6 +162,11 @@ def test_what_cannot_be_grounded_is_refused():
         ({"text": "bag", "region_scaling": "unit"}, "region_scaling 'unit'"),
         ({"text": "bag", "word_width": 64, "embed": 32}, "word_width 64 and embed 32"),
         ({"text": "clip", "text_model": "clip-mini"}, "only a bag or a gru"),
+        ({"text": "bag", "pooling": "gpo", "text_pooling": "mean"}, "pooling 'gpo'.*Set model.pooling mean"),
+        (
+            {"text": "bag", "pooling": "mean", "text_pooling": "max"},
+            "text_pooling 'max'.*model.text_pooling mean",
+        ),
     ):
         with pytest.raises(UserError, match=said):
             Config(model=ModelConfig(word_vectors="grounded", **model))

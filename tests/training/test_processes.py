@@ -1,11 +1,18 @@
 """What a launcher may set and what it may not: nothing that changes the loss without a word."""
 
+import math
+from dataclasses import replace
+
 import pytest
+import torch
+from accelerate import Accelerator
 
 from userlib.__main__ import main
-from userlib.config import Config
+from userlib.config import Config, ModelConfig, TrainingConfig
 from userlib.errors import UserError
-from userlib.training.processes import make_accelerator
+from userlib.model.user import Output
+from userlib.training.processes import any_process, make_accelerator
+from userlib.training.watching import check_loss
 
 
 @pytest.mark.parametrize("steps", ["4", "2"])
@@ -27,3 +34,72 @@ def test_there_is_no_setting_for_it(capsys):
     assert "unknown key 'gradient_accumulation_steps'" in said and "batch" in said
     with pytest.raises(SystemExit, match="2"):
         main(["train", "--gradient-accumulation-steps", "4"])
+
+
+class Several:
+    """Another process beside this one, which answers `other`."""
+
+    num_processes, device = 2, torch.device("cpu")
+
+    def __init__(self, *other):
+        self.other = torch.tensor([other], dtype=torch.float32)
+
+    def gather(self, said):
+        return torch.cat([said, self.other])
+
+
+def test_what_any_process_says_all_of_them_hear():
+    for here in ((False, False), (True, False), (False, True)):
+        for other in ((False, False), (True, False), (False, True)):
+            expected = [a or b for a, b in zip(here, other, strict=True)]
+            assert any_process(Several(*other), *here) == expected
+    assert any_process(Accelerator(cpu=True), True, False) == [True, False]
+
+
+def test_a_loss_that_is_not_finite_in_another_process_ends_this_one():
+    output = Output(torch.tensor(0.5), torch.tensor(0.5), None, torch.ones(1, 1), torch.ones(1, 1), 0)
+    assert check_loss(output, 7) == 0.5
+    with pytest.raises(UserError, match="the loss is not finite in another process at step 7"):
+        check_loss(output, 7, elsewhere=True)
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(UserError, match=f"the loss is {value} at step 7"):
+            check_loss(replace(output, loss=torch.tensor(value)), 7)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What Accelerator is asked for, and two processes found."""
+    import accelerate
+
+    asked = {}
+
+    class Fake:
+        gradient_accumulation_steps, num_processes, device = 1, 2, torch.device("cpu")
+
+        def __init__(self, **named):
+            asked.update(named)
+
+    monkeypatch.setattr(accelerate, "Accelerator", Fake)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    return asked
+
+
+def test_processes_share_a_batch_evenly_and_no_batch_norm_on_cpus(made):
+    even = replace(Config(), training=TrainingConfig(batch=8))
+    make_accelerator(even)
+    assert made["mixed_precision"] == "no"
+    (ddp,) = made["kwargs_handlers"]
+    assert ddp.broadcast_buffers is False and ddp.find_unused_parameters is False
+    with pytest.raises(UserError, match="the batch is 9 and 2 processes"):
+        make_accelerator(replace(Config(), training=TrainingConfig(batch=9)))
+    with pytest.raises(UserError, match="norm is batch and 2 processes"):
+        make_accelerator(replace(even, model=ModelConfig(norm="batch")))
+    clip = ModelConfig(text="clip", text_model="clip-mini")
+    make_accelerator(replace(even, model=clip))
+    assert made["kwargs_handlers"][0].find_unused_parameters is True
+
+
+def test_processes_that_did_not_find_each_other_are_refused(made, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="4 processes were started and 2 found each other"):
+        make_accelerator(Config())

@@ -147,6 +147,23 @@ def test_the_vocabulary_is_of_train_alone(folder, tmp_path):
     assert prepared.tokenizer.unknown("dog") == []
 
 
+@pytest.mark.parametrize("emulated, expected", [(True, "fp32"), (False, "bf16")])
+def test_bf16_that_a_chip_only_emulates_is_not_taken(emulated, expected, monkeypatch):
+    """torch counts emulation unless it is told not to: a T4 would train in slow bf16."""
+    from userlib.data import clip
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or not emulated
+    )
+    assert precision_of("auto") == expected
+    monkeypatch.setattr(clip, "_shapes", lambda name: ((4, 8), 6))
+    monkeypatch.setattr(clip, "split_name", lambda name: (name, None))
+    extractor = clip.ClipExtractor("open_clip:local-dir:nowhere", device="cuda")
+    assert extractor.bf16 is (expected == "bf16")
+    assert clip.ClipExtractor("open_clip:local-dir:nowhere", device="cpu").bf16 is False
+
+
 def test_precision():
     assert precision_of("fp32") == "fp32" and precision_of("bf16") == "bf16"
     assert precision_of("auto") in ("fp32", "bf16")

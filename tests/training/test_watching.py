@@ -1,12 +1,13 @@
 """The alarm's rule, row by row, and what is logged of strengths and keys."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.reference.small import make_batch, small
 from userlib.config import TrainingConfig
 from userlib.model.user import USER
-from userlib.training import CollapseError
+from userlib.training import CollapseError, watching
 from userlib.training.watching import alarm, key_age, strengths_now
 
 
@@ -81,3 +82,93 @@ def test_the_age_of_keys():
         model(make_batch(config, [0, 1], seed=step))
     assert key_age(model) == pytest.approx((0 + 0 + 1 + 1) / 4)
     assert torch.isnan(torch.tensor(key_age(USER(small(queue_size=None)))))
+
+
+def signs(**changes):
+    """Rows of a healthy run with some signs changed."""
+    healthy = {
+        "unpaired_cosine": 0.01,
+        "effective_rank": 60.0,
+        "text_effective_rank": 60.0,
+        "image_cosine": 0.1,
+    }
+    healthy |= {"text_cosine": 0.1, "loss": -0.3, "grad_norm": 0.5, "rsum": 250.0}
+    return [{"step": float(step), **healthy, **changes} for step in (20, 30, 40)]
+
+
+@pytest.mark.parametrize("changes", [
+    {"loss": 0.0, "grad_norm": 0.0},
+    {"loss": 3e-9, "grad_norm": 2e-9},
+    {"unpaired_cosine": -0.97},
+    {"text_effective_rank": 1.0},
+    {"text_cosine": 0.97, "rsum": 7.0},
+    {"image_cosine": 0.97, "rsum": 7.0},
+])  # fmt: skip
+def test_each_sign_alone_stops_the_run(changes):
+    training = TrainingConfig(warmup=0.05)
+    with pytest.raises(CollapseError, match="three evaluations running.*objective.live true"):
+        alarm(signs(**changes), 100, training, pictures=500)
+    alarm(signs(), 100, training, pictures=500)
+    one_healthy = signs(**changes)[:2] + signs()[2:]
+    alarm(one_healthy, 100, training, pictures=500)
+
+
+@pytest.mark.parametrize("changes, objective", [
+    ({"loss": 0.0, "grad_norm": 0.0}, "hinge-hardest"),  # every margin is met
+    ({"text_cosine": 0.97, "rsum": 60.0}, "uto"),  # a narrow cone in which much is found already
+    ({"unpaired_cosine": -0.89}, "uto"),
+    ({"text_effective_rank": 4.1}, "uto"),
+    ({"grad_norm": 1e-5}, "uto"),
+])  # fmt: skip
+def test_healthy_signs_do_not(changes, objective):
+    alarm(signs(**changes), 100, TrainingConfig(warmup=0.05), pictures=500, objective=objective)
+
+
+class Given:
+    """What `embed` gives: pictures (N, E) and five captions of each, unit length."""
+
+    def __init__(self, images, texts):
+        self.both = [x / x.norm(dim=1, keepdim=True) for x in (images, texts)]
+        self.image_of = np.repeat(np.arange(len(images)), 5)
+
+
+def looked_at(images, texts, monkeypatch):
+    given = Given(images, texts)
+    monkeypatch.setattr(watching, "embed", lambda *_, **__: tuple(x.numpy() for x in given.both))
+    return watching.evaluate_now(None, given, "cpu"), given
+
+
+def test_an_evaluation_looks_at_both_sides(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    spread = lambda count: torch.randn(count, 16, generator=draw)
+    point = torch.ones(1, 16)
+    healthy, given = looked_at(spread(600), spread(3000), monkeypatch)
+    images, texts = given.both[0][:512], given.both[1][::5][:512]  # first pictures, first captions
+    scores = images @ texts.T
+    assert healthy["unpaired_cosine"] == pytest.approx(
+        float((scores.sum() - scores.trace()) / (512 * 511)), abs=1e-6
+    )
+    own = texts @ texts.T
+    assert healthy["text_cosine"] == pytest.approx(float((own.sum() - 512) / (512 * 511)), abs=1e-5)
+    own = images @ images.T
+    assert healthy["image_cosine"] == pytest.approx(float((own.sum() - 512) / (512 * 511)), abs=1e-5)
+    for name, side in (("effective_rank", images), ("text_effective_rank", texts)):
+        values = np.linalg.svd((side - side.mean(0)).double().numpy(), compute_uv=False)
+        share = values / values.sum()
+        assert healthy[name] == pytest.approx(float(np.exp(-(share * np.log(share)).sum())), rel=1e-4)
+    for noise in (0.0, 1e-7, 1e-3, 0.01):
+        for side in ("images", "texts"):
+            both = {"images": spread(100), "texts": spread(500)}
+            both[side] = point + noise * torch.randn(len(both[side]), 16, generator=draw)
+            row = looked_at(**both, monkeypatch=monkeypatch)[0] | {
+                "step": 50.0,
+                "loss": 0.1,
+                "grad_norm": 1.0,
+            }
+            assert abs(row["unpaired_cosine"]) < 0.2
+            with pytest.raises(CollapseError):
+                alarm([row] * 3, 100, TrainingConfig(), pictures=100)
+    opposite = looked_at(point + 0.1 * spread(100), -point + 0.1 * spread(500), monkeypatch)[0]
+    with pytest.raises(CollapseError):
+        alarm([opposite | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=100)
+    alarm([healthy | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=600)

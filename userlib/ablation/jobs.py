@@ -1,8 +1,8 @@
 """One run of a study: what it is, where its rows lie, and how it is told to a process of its own.
 
 A row is two files, `<out>/<study>/<cell>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
-finished when it is there. Its key is a hash of all that changes it: settings, guide, data, and the weights that
-the tokens come from. Equal keys are equal runs, in whichever study they stand.
+finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
+that the tokens come from. Equal keys are equal runs, in whichever study they stand.
 """
 
 import json
@@ -53,7 +53,7 @@ class Job:
             return self.keys[name]
         added = name == self.scores
         parts = {
-            "config": _settings(self.config),
+            "config": to_json(self.config),
             "guide": self.guide,
             "kind": self.kind,
             "scores": added,
@@ -76,12 +76,12 @@ class Job:
     def made(self, row: Mapping[str, Any], name: str) -> bool:
         """Whether a row is of this run: by its key, or else by what it says of itself.
 
-        Keys change with the code that makes them; a setting that is new since then has its default in the row.
+        Keys change with the code that makes them; for a setting that is newer than the row, see `ADDED`.
         """
         if row.get("key") == self.key(name):
             return True
         try:
-            config = from_json(Config, row["config"])
+            config = config_of(row)
             said = row["guide"], row["kind"], row["cell"] != row["of"], row["data_hash"]
             weights = row.get("weights", self.weights())
         except (UserError, KeyError, TypeError):
@@ -116,7 +116,7 @@ def job_from_json(values: dict[str, Any]) -> Job:
 def job_of_row(row: dict[str, Any], *, out: str) -> Job:
     """The run that made a row, to be made again into another folder."""
     try:
-        config = from_json(Config, row["config"], where="row's configuration")
+        config = config_of(row)
         scores = row["cell"] if row["of"] != row["cell"] else None
         return Job(
             study=row["study"],
@@ -132,13 +132,26 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
         raise UserError(f"the row lacks {error}; is it a result of `userlib ablate`?") from error
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    """What differs from the defaults, so that an option that is new tomorrow leaves today's keys as they are."""
-    usual = to_json(Config())
-    return {
-        part: {name: value for name, value in settings.items() if value != usual[part][name]}
-        for part, settings in to_json(config).items()
-    }
+# Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
+ADDED: dict[str, Any] = {"model.weight_init": "torch"}
+
+
+def config_of(row: Mapping[str, Any]) -> Config:
+    """The settings that a row was made with.
+
+    Raises UserError where it lacks one that it does not say and `ADDED` does not either: a default that has
+    changed since would be taken for what it was made with.
+    """
+    stored = row["config"]
+    values: dict[str, dict[str, Any]] = {}
+    for part, settings in to_json(Config()).items():
+        added = {name: ADDED[f"{part}.{name}"] for name in settings if f"{part}.{name}" in ADDED}
+        values[part] = {**added, **stored[part]}
+        for name in sorted(set(settings) - set(values[part])):
+            raise UserError(
+                f"the row does not say its {part}.{name}; name in userlib.ablation.jobs.ADDED what it was made with."
+            )
+    return from_json(Config, values, where="row's configuration")  # type: ignore[no-any-return]
 
 
 OPEN = {

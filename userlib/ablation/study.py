@@ -238,16 +238,16 @@ def _taken(job: Job) -> bool:
 
 def _shared(job: Job) -> bool:
     """Takes the rows of a job from another study of the same folder that has made them."""
-    wanted = {job.key(name): name for name in job.names() if not job.row(name).is_file()}
+    wanted = [name for name in job.names() if not job.row(name).is_file()]
     if not wanted:
         return True
     found: dict[str, Path] = {}
-    for file in Path(job.out).glob("*/*.json"):
+    for file in sorted(Path(job.out).glob("*/*.json")):
         facts: Any = read_json(file)
-        key = facts.get("key") if isinstance(facts, dict) else None
-        if key in wanted and file.with_suffix(".npz").is_file():
-            found[wanted[key]] = file
-    if set(found) != set(wanted.values()):
+        if not isinstance(facts, dict) or not file.with_suffix(".npz").is_file():
+            continue
+        found |= {name: file for name in wanted if job.made(facts, name)}
+    if set(found) != set(wanted):
         return False
     from userlib.ablation.rows import read_row
 

@@ -1,11 +1,12 @@
 """Captions as batches: augmentation, pairs of pictures and captions, padding.
 
-Source of the augmentation: VSE-infinity and USER's text side; each token is drawn with probability p, then
-masked (50 %), replaced by a random one (10 %) or deleted (40 %).
+Source of the augmentation: VSE-infinity and USER's text side; each word is drawn with probability p, then all its
+pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from userlib.data.tokenizers import (
 )
 from userlib.data.tokens import Features, Rows
 from userlib.errors import UserError
+
+CHUNK = 10_000  # captions numbered at a time: as lists of Python numbers, COCO's take 2 GB
 
 __all__ = [
     "Batch",
@@ -47,15 +50,15 @@ def augment(
     masked: float = 0.5,
     random: float = 0.1,
 ) -> np.ndarray:
-    """ids (W,) -> (W',), W' <= W: a share p of the tokens masked, replaced or deleted.
+    """ids (W,) -> (W',), W' <= W: a share p of the words masked, replaced or deleted, each with all its pieces.
 
-    Special tokens stay, and a caption whose every token would be deleted keeps one, drawn at random.
+    Special tokens stay, and a caption whose every word would be deleted keeps one, drawn at random.
     """
     special = np.array(sorted(tokenizer.special_ids))
     free = ~np.isin(ids, special)
-    draw = (
-        rng.random(len(ids)) / p if p > 0 else np.ones(len(ids))
-    )  # below 1: drawn, and then uniform in [0, 1)
+    word = tokenizer.word_numbers(ids)
+    drawn_by_word = rng.random(int(word.max(initial=-1)) + 1)
+    draw = drawn_by_word[word] / p if p > 0 else np.ones(len(ids))  # below 1: drawn, then uniform in [0, 1)
     out = np.where(free & (draw < masked), tokenizer.mask_id, ids)
     replaced = free & (draw >= masked) & (draw < masked + random)
     if replaced.any():
@@ -65,7 +68,7 @@ def augment(
         out[replaced] = drawn
     deleted = free & (draw >= masked + random) & (draw < 1)
     if deleted.any() and deleted.sum() == free.sum():
-        deleted[rng.choice(np.flatnonzero(free))] = False
+        deleted &= word != rng.choice(np.unique(word[free]))
     return out[~deleted]
 
 
@@ -98,7 +101,7 @@ class PairData:
     """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption
     numbers.
 
-    Captions are numbered once; tokens are read from the disk in the order in which they lie there. lengths
+    Captions are numbered once, as int32; tokens are read from the disk in the order in which they lie there. lengths
     (M,) counts each caption's tokens, image_of (M,) names its picture.
     """
 
@@ -110,30 +113,45 @@ class PairData:
             )
         self.split, self.features, self.tokenizer = split, features, tokenizer
         self.image_of = split.image_of
-        encoded = tokenizer.encode_all(split.captions)
-        self.lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        self._ids, self.lengths = _numbered(tokenizer, split.captions)
         self._ends = np.cumsum(self.lengths)
-        self._ids = np.array([i for ids in encoded for i in ids], dtype=np.int64)
         self._held: dict[str, Tensor] = {}
+        self._held_of = features  # what the held tensors are copies of
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def __copy__(self) -> "PairData":
+        """The same pairs, which may be given other features; what a device holds stays with the original."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(vars(self))
+        copied.release()
+        return copied
+
     def hold(self, device: torch.device) -> bool:
         """Keep tokens, mirrored tokens and guide on the device where they take at most half of its free memory;
-        True where they do. Batches are the same numbers as before, made on the device. Raises UserError for
-        numbers that are not finite.
+        True where they do. Batches are the same numbers as before, made on the device, until `release`. Raises
+        UserError for numbers that are not finite.
         """
-        if self._held:
-            return all(tensor.device == device for tensor in self._held.values())
+        if held := self._on_device():
+            return all(tensor.device == device for tensor in held.values())
+        self.release()
         if resident.size_of(self.features) > resident.SHARE * resident.free_memory(device):
             return False
         held = {name: resident.copied(array, device) for name, array in resident.arrays_of(self.features)}
         for tensor in held.values():
             for rows in np.array_split(np.arange(len(tensor)), max(1, len(tensor) // resident.CHUNK)):
                 self._check_finite(tensor[rows[0] : rows[-1] + 1], rows)
-        self._held = held
+        self._held, self._held_of = held, self.features
         return True
+
+    def release(self) -> None:
+        """Frees what `hold` keeps on a device."""
+        self._held = {}
+
+    def _on_device(self) -> dict[str, Tensor]:
+        """What is held of these features; nothing where others have taken their place since."""
+        return self._held if self._held_of is self.features else {}
 
     def ids(self, row: int) -> np.ndarray:
         """The word numbers of one caption."""
@@ -189,15 +207,15 @@ class PairData:
             tokens[where] = self._rows("mirrored", images[flipped])
         mask = None if features.mask is None else torch.from_numpy(np.asarray(features.mask[images]))
         guide = None if features.guide is None else self._rows("guide", images)
-        if not self._held:  # else they were looked at when they were copied
+        if not self._on_device():  # else they were looked at when they were copied
             for numbers in (tokens,) if guide is None else (tokens, guide):
                 self._check_finite(numbers, images)
         return tokens, mask, guide
 
     def _rows(self, name: str, images: np.ndarray) -> Tensor:
         """Rows of one of the arrays as float32, from the device that holds it or from the disk."""
-        if name in self._held:
-            held = self._held[name]
+        held = self._on_device().get(name)
+        if held is not None:
             return held[torch.from_numpy(images).to(held.device)].float()
         return _read_rows(getattr(self.features, name), images)
 
@@ -219,6 +237,16 @@ class PairData:
         words = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
         words[mask] = np.concatenate(captions)
         return torch.from_numpy(words), torch.from_numpy(mask)
+
+
+def _numbered(tokenizer: Tokenizer, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of all captions one behind another, int32, and how many each caption has (M,), int64."""
+    ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    for first in range(0, len(captions), CHUNK):
+        encoded = tokenizer.encode_all(captions[first : first + CHUNK])
+        lengths.append(np.array([len(one) for one in encoded], dtype=np.int64))
+        ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths[-1].sum())))
+    return np.concatenate(ids), np.concatenate(lengths)
 
 
 def _read_rows(array: np.ndarray | Rows, rows: np.ndarray) -> Tensor:

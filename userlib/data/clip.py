@@ -206,7 +206,7 @@ class ClipExtractor(Extractor):
         self.token_shape, self.guide_width = _shapes(self.model_name)
         side = round(self.token_shape[0] ** 0.5)
         self.grid = (side, side) if side * side == self.token_shape[0] else None
-        self.bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        self.bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def describe(self) -> dict[str, Any]:
         about = {

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import regex
 
 from userlib.errors import UserError
@@ -66,6 +67,8 @@ class Tokenizer(Protocol):
     """longest is the number of tokens that are read of a text, None where it has no end; is_cut says whether a text has
     more. special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
     what the vocabulary cannot write, and is None where it can write everything.
+
+    word_numbers: ids (W,) -> (W,), which word each piece is of, counted from 0; special tokens count as words.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Tokenizer(Protocol):
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]: ...
     def is_cut(self, text: str) -> bool: ...
     def unknown(self, text: str) -> list[str]: ...
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray: ...
     def to_json(self) -> dict[str, Any]: ...
 
 
@@ -129,6 +133,10 @@ class WordTokenizer:
         """The words of the text that no train caption held; the whole text where it holds no word."""
         words = words_of(text)
         return [word for word in words if word not in self.ids] if words else text.split()
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Each id is a word."""
+        return np.arange(len(ids))
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "words": list(self.words)}
@@ -213,6 +221,16 @@ class BertTokenizer:
         strange = [text[first:last] for i, (first, last) in spans if i == self.unknown_id]
         return [word for part in strange for word in words_of(part) or [part]]
 
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """(V,) whether a piece begins a word."""
+        pieces = self._tokens.convert_ids_to_tokens(list(range(self.vocab_size)))
+        return np.array([not piece.startswith("##") for piece in pieces])
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """Pieces that begin with ## go on with the word before them."""
+        return _counted(self._begins[ids])
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "source": self.source, "sha256": self.sha256}
 
@@ -273,8 +291,37 @@ class ClipTokenizer:
         """Bytes spell everything."""
         return []
 
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """(V,) whether a piece begins a word, and whether it ends one: CLIP's own vocabulary marks ends, a
+        byte-level one beginnings.
+        """
+        inner, numbers = self._tokens, range(self.vocab_size)
+        if hasattr(inner, "decoder"):  # open_clip's own
+            pieces = [inner.decoder[i] for i in numbers]
+        else:
+            pieces = inner.tokenizer.convert_ids_to_tokens(list(numbers))
+        begins = np.array([piece.startswith("\u0120") for piece in pieces])
+        ends = np.array([piece.endswith("</w>") for piece in pieces])
+        for marks in (begins, ends):
+            marks[sorted(self.special_ids)] = True
+        return begins, ends
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """A word goes on until a piece that ends with </w>, or to the next one that begins with a blank."""
+        begins, ends = self._edges
+        first: np.ndarray = begins[ids]
+        first[1:] |= ends[ids[:-1]]
+        return _counted(first)
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "model": self.model}
+
+
+def _counted(begins: np.ndarray) -> np.ndarray:
+    """begins (W,) bool -> (W,) which word each piece is of; the first begins one whatever it is."""
+    numbers: np.ndarray = np.maximum(np.cumsum(begins) - 1, 0)
+    return numbers
 
 
 def _unpadded(row: list[int], pad: int) -> list[int]:

@@ -16,6 +16,8 @@ from userlib.model.objectives import batch_loss, queue_loss
 from userlib.model.precision import unmixed
 from userlib.model.queues import DualQueue
 
+POINT = 1e-3  # unit vectors that lie this near to their mean share one point
+
 
 @dataclass
 class Output:
@@ -210,12 +212,23 @@ class USER(Encoders):
 def collapse_signs(images: Tensor, texts: Tensor) -> tuple[float, float]:
     """Mean unpaired cosine and effective rank of embeddings images (B,E) and texts (B,E) of pairs in order.
 
-    The effective rank is the exponential of the entropy of the normalised singular values of the picture
-    embeddings less their mean: near 1 when all pictures share one line, near B or E when they spread.
+    The effective rank is that of the picture embeddings; see `effective_rank`.
     """
     scores = images.float() @ texts.float().t()
     count = len(scores)
     unpaired = (scores.sum() - scores.diagonal().sum()) / max(count * (count - 1), 1)
-    values = torch.linalg.svdvals(images.float() - images.float().mean(0))
+    return float(unpaired), effective_rank(images)
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """embeddings (B,E) of unit length -> the exponential of the entropy of the normalised singular values of the
+    embeddings less their mean: near 1 when they share one line, near B or E when they spread.
+
+    1 where all lie at one point: what is left of them is rounding, which has every direction.
+    """
+    apart = embeddings.float() - embeddings.float().mean(0)
+    if float(apart.square().sum(1).mean()) < POINT**2:
+        return 1.0
+    values = torch.linalg.svdvals(apart)
     share = values / values.sum().clamp(min=1e-12)
-    return float(unpaired), float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
+    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))

@@ -48,7 +48,15 @@ from userlib.training.schedule import (
     step_seed,
 )
 from userlib.training.stopping import Stop
-from userlib.training.watching import alarm, check_loss, evaluate_now, key_age, strengths_now
+from userlib.training.watching import (
+    alarm,
+    check_loss,
+    check_start,
+    evaluate_now,
+    key_age,
+    positives,
+    strengths_now,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +112,10 @@ def fit(
     another setting or other data on resuming, or when the loss is no longer finite, and CollapseError by the
     alarm.
     """
-    return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+    try:
+        return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+    finally:
+        prepared.train.release()
 
 
 class _Fit:
@@ -161,15 +172,22 @@ class _Fit:
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
+                asked, broken = any_process(
+                    self.accelerator, stop.asked, not bool(output.loss.detach().isfinite())
+                )
+                if broken:  # in one process is enough: the others would wait for it
+                    check_loss(output, state.step, elsewhere=True)
                 shown.step()
                 if state.step % self.every == 0 or state.step == self.total:
                     shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
                     self.save()
-                    alarm(state.rows, self.total, self.training, pictures=len(self.prepared.select.split))
-                if any_process(self.accelerator, stop.asked):
+                    alarm(
+                        state.rows, self.total, self.training,
+                        pictures=len(self.prepared.select.split), objective=self.config.objective.name,
+                    )  # fmt: skip
+                if asked:
                     break
             if self.kept != state.step:  # stopped between two evaluations
-                check_loss(output, state.step)
                 self.save()
         self.accelerator.wait_for_everyone()
         return self.finish()
@@ -185,13 +203,22 @@ class _Fit:
             output: Output = self.wrapped(
                 batch.to(self.device), count_queue=step >= self.training.warmup * self.total
             )
+        if step == 0:
+            self.check_start(output)
         self.accelerator.backward(output.loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.keep_strengths()
         self.state.step += 1
         return output
+
+    def check_start(self, output: Output) -> None:
+        """Raises UserError where the original positive term has no gradient in the whole first batch."""
+        objective = self.config.objective
+        if objective.name == "uto" and not objective.live:
+            (alive,) = any_process(self.accelerator, bool((positives(output) > 0).any()))
+            check_start(output, seed=self.training.seed, dead=not alive)
 
     def look(self, output: Output) -> dict[str, float]:
         """Evaluates, adds a row to the history and keeps the best encoders."""
@@ -204,6 +231,7 @@ class _Fit:
             "loss": loss,
             "batch_loss": float(output.batch_loss),
             "queue_loss": math.nan if output.queue_loss is None else float(output.queue_loss),
+            "grad_norm": float(self.grad_norm),
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
@@ -244,7 +272,11 @@ class _Fit:
             tensors,
             {
                 "config": to_json(self.config),
-                "data": {"fingerprint": self.prepared.fingerprint, "made_by": self.prepared.made_by},
+                "data": {
+                    "fingerprint": self.prepared.fingerprint,
+                    "made_by": self.prepared.made_by,
+                    "processes": self.accelerator.num_processes,
+                },
                 "state": {**vars(state), "seconds": seconds},
             },
         )
@@ -273,6 +305,13 @@ class _Fit:
                 "it has changed since. Restore it, or give another --out."
             )
         check_made_by(made_by or {}, self.prepared.made_by, where=str(self.out))
+        before = documents["data"].get("processes", self.accelerator.num_processes)
+        if before != self.accelerator.num_processes:
+            raise UserError(
+                f"the run in {self.out} has {before} process{'es' if before > 1 else ''} and this command "
+                f"{self.accelerator.num_processes}; each draws for its own share of a batch. Resume with "
+                f"{before}, or give another --out."
+            )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         fit_state(self.model, model, where=str(self.out))
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})

@@ -234,11 +234,11 @@ def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
 
 
 def precision_of(wanted: str) -> str:
-    """auto -> bf16 where the chip has it, else fp32."""
+    """auto -> bf16 where the chip has it, else fp32; a chip that only emulates it is slower with it."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 

@@ -60,9 +60,9 @@ def make_accelerator(config: Config) -> "Accelerator":
     return accelerator
 
 
-def any_process(accelerator: "Accelerator", here: bool) -> bool:
-    """True where any process says so: all of them leave a loop at the same step, or none does."""
+def any_process(accelerator: "Accelerator", *here: bool) -> list[bool]:
+    """For each answer whether any process gives it: all of them leave a loop at the same step, or none does."""
     if accelerator.num_processes == 1:
-        return here
-    said = accelerator.gather(torch.tensor([float(here)], device=accelerator.device))
-    return bool(said.max() > 0)
+        return list(here)
+    said = accelerator.gather(torch.tensor([here], dtype=torch.float32, device=accelerator.device))
+    return [bool(answer) for answer in (said > 0).any(0)]

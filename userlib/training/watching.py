@@ -11,39 +11,70 @@ from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
 from userlib.model.enhancement import Strength
-from userlib.model.user import USER, Encoders, Output, collapse_signs
+from userlib.model.user import USER, Encoders, Output, collapse_signs, effective_rank
 
 
 class CollapseError(UserError):
-    """The embeddings have collapsed onto a line: raised by the alarm, with advice."""
+    """The embeddings have collapsed, or nothing is learnt any more: raised by the alarm, with advice."""
 
 
-def check_loss(output: Output, step: int) -> float:
-    """The loss. Raises UserError where it is no longer finite, before anything is saved."""
+def check_loss(output: Output, step: int, *, elsewhere: bool = False) -> float:
+    """The loss. Raises UserError where it is no longer finite, here or (elsewhere) in another process, before
+    anything is saved.
+    """
     loss = float(output.loss.detach())
-    if not math.isfinite(loss):
+    if elsewhere or not math.isfinite(loss):
+        where = " in another process" if math.isfinite(loss) else ""
         raise UserError(
-            f"the loss is {loss} at step {step}; use a lower learning rate. The last checkpoint is kept."
+            f"the loss is {'not finite' if where else loss}{where} at step {step}; use a lower learning rate. "
+            "The last checkpoint is kept."
         )
     return loss
 
 
+def check_start(output: Output, *, seed: int, dead: bool) -> None:
+    """Raises UserError where the first batch can teach nothing: every positive lies at or below zero, where the
+    original positive term is flat. dead: whether that holds in every process.
+    """
+    if dead:
+        raise UserError(
+            f"objective.live is false and training.seed {seed}: all positives of the first batch are at or below "
+            f"zero (the highest is {float(positives(output).max()):.2f} here), where the original positive term "
+            "has no gradient, so that the run would not leave its start. Use --set objective.live=true, or "
+            "another --seed."
+        )
+
+
+def positives(output: Output) -> Tensor:
+    """(B,) the similarity of each picture with its caption."""
+    return (output.images.float() * output.texts.float()).sum(1)
+
+
+FLAT = 1e-7  # a gradient's norm below which nothing is learnt; a healthy one is above 1e-3
+ALIKE = 0.95  # mean cosine within one side above which its embeddings are one
+CHANCE = 2 * (1 + 5 + 10) * 100.0  # rSum of random order, times the number of pictures
 FEW = 32  # pictures: an effective rank of fewer says nothing, since it cannot exceed their number
 
 
 @torch.no_grad()
 def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, float]:
-    """The table of the selection split and the two signs of collapse, on its first 512 pictures and their
-    first captions.
+    """The table of the selection split and the signs of collapse, on its first 512 pictures and their first
+    captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
     """
     images, texts = embed(encoders, pairs, device=device)
     metrics = recalls(ranks(images, texts, pairs.image_of)).as_dict()
     _, first = np.unique(pairs.image_of, return_index=True)
     first = first[:512]
-    unpaired, effective = collapse_signs(
-        torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
-    )
-    return {**metrics, "unpaired_cosine": unpaired, "effective_rank": effective}
+    left, right = torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
+    unpaired, effective = collapse_signs(left, right)
+    return {
+        **metrics,
+        "unpaired_cosine": unpaired,
+        "effective_rank": effective,
+        "text_effective_rank": effective_rank(right),
+        "image_cosine": collapse_signs(left, left)[0],
+        "text_cosine": collapse_signs(right, right)[0],
+    }
 
 
 @torch.no_grad()
@@ -73,23 +104,54 @@ def _strength(name: str, strength: Strength, vectors: Tensor) -> dict[str, float
     }
 
 
-def alarm(rows: list[dict[str, float]], total: int, training: TrainingConfig, *, pictures: int) -> None:
-    """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show
-    collapse; the effective rank counts only where there are pictures enough to have one.
+def alarm(
+    rows: list[dict[str, float]],
+    total: int,
+    training: TrainingConfig,
+    *,
+    pictures: int,
+    objective: str = "uto",
+) -> None:
+    """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show collapse.
+
+    Collapse is an effective rank below 4 on either side (where there are pictures enough to have one), a mean
+    unpaired cosine beyond 0.9 in size, or a side whose embeddings are all alike at a chance rSum. A
+    gradient that has vanished is one more sign, of UTO alone: the other objectives end there when every margin is
+    met.
     """
     late = [row for row in rows if row["step"] > max(training.warmup, 0.1) * total]
     if len(late) < 3:
         return
-    if all(
-        (pictures >= FEW and row["effective_rank"] < 4) or row["unpaired_cosine"] > 0.9 for row in late[-3:]
+    last = late[-1]
+    if objective == "uto" and all(
+        row.get("grad_norm", 1.0) < FLAT or row.get("loss", 1.0) == 0 for row in late[-3:]
     ):
-        last = late[-1]
         raise CollapseError(
-            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f}, mean unpaired "
-            f"cosine {last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. "
-            "Use the live positive term (objective.live true), a lower learning rate or a longer warm-up; "
-            "the last checkpoint is kept."
+            f"nothing is learnt any more: the loss is {last.get('loss', 0.0):.1e} and its gradient's norm "
+            f"{last.get('grad_norm', 0.0):.1e} at step {last['step']:.0f}, three evaluations running. Use the live "
+            "positive term (objective.live true) or another seed; the last checkpoint is kept."
         )
+    if all(_collapsed(row, pictures) for row in late[-3:]):
+        raise CollapseError(
+            f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f} of the images and "
+            f"{last.get('text_effective_rank', math.nan):.1f} of the captions, mean unpaired cosine "
+            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. Use the live "
+            "positive term (objective.live true), a lower learning rate or a longer warm-up; the last checkpoint "
+            "is kept."
+        )
+
+
+def _collapsed(row: dict[str, float], pictures: int) -> bool:
+    """Whether one evaluation shows it; a row of an older run lacks what was not looked at then.
+
+    A side that begins in a narrow cone and is learning there is healthy: alike embeddings count at chance alone.
+    """
+    if abs(row["unpaired_cosine"]) > 0.9:
+        return True
+    ranks_ = (row["effective_rank"], row.get("text_effective_rank", math.inf))
+    within = (row.get("image_cosine", 0.0), row.get("text_cosine", 0.0))
+    at_chance = row.get("rsum", 0.0) < 2 * CHANCE / max(pictures, 1)
+    return pictures >= FEW and (min(ranks_) < 4 or (max(within) > ALIKE and at_chance))
 
 
 def key_age(model: USER) -> float:
