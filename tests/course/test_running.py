@@ -128,7 +128,7 @@ class Drawn:
 
 
 def small_split(name, pictures, seed=0):
-    colours = np.random.default_rng(seed).integers(0, 256, (pictures, 3))
+    colours = np.random.default_rng([seed, *name.encode()]).integers(0, 256, (pictures, 3))
     return Split(
         name=name,
         ids=tuple(f"{name}/{i}" for i in range(pictures)),
