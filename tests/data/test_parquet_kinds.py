@@ -169,7 +169,16 @@ def test_one_image_in_two_files_of_a_split_is_one_image(tmp_path, cache, capsys)
     train = load_data(str(tmp_path)).split("train")
     assert train.ids == ("1", "2", "3")
     assert train.image_of.tolist() == [0, 1, 1, 2]
-    assert "1 rows hold an image that another row holds under another name" in capsys.readouterr().err
+    assert "images that another row holds under another name: 1. Each is one image" in capsys.readouterr().err
+
+
+def test_twins_of_a_published_set_stay_two_images(tmp_path, cache, capsys):
+    image, caption, more = rows_of("aba", filename=["1.jpg", "2.jpg", "3.jpg"])
+    captions = pa.array([[f"{i} {n}" for n in range(5)] for i in range(3)])
+    sentids = pa.array([[str(5 * i + n) for n in range(5)] for i in range(3)])
+    file = write(tmp_path / "train.parquet", image, captions, sentids=sentids, **more)
+    assert len(load_parquet([file], "x").split("train")) == 3
+    assert "They stay apart, as published." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("split", [["train", "test", "test"], [" Train", "TEST ", "test"], ["train", "val", "dev"]])

@@ -175,7 +175,7 @@ def load_parquet(
     if not found:
         raise UserError(f"{', '.join(map(str, files))}: no rows are there. Write or fetch the file again.")
     if rows is None:
-        found = _grouped(found, files)
+        found = _grouped(found, files, published=flickr)
     each = 5 if captions_each is None and flickr else captions_each
     for row in found:
         if each is not None and len(row.captions) != each:
@@ -204,8 +204,12 @@ def _split(name: str, rows: Sequence[Row], files: Sequence[Path], content: str) 
     )
 
 
-def _grouped(rows: Sequence[Row], files: Sequence[Path]) -> list[Row]:
-    """One row for each image: rows of the same bytes are put together, or refused where their splits differ."""
+def _grouped(rows: Sequence[Row], files: Sequence[Path], *, published: bool) -> list[Row]:
+    """One row for each image: rows of the same bytes are put together, or refused where their splits differ.
+
+    published: Flickr's schema, where each row is an image with all its captions. A publisher's twins under two names
+    (Flickr8k's train split has a pair) then stay two images within a split, so that counts are those published.
+    """
     sums = [bytes(total) for number, file in enumerate(files) for total in _image_sums(file)]
     first: dict[bytes, int] = {}
     found: dict[int, Row] = {}
@@ -221,12 +225,16 @@ def _grouped(rows: Sequence[Row], files: Sequence[Path]) -> list[Row]:
                 f"{known.where} (split {known.split!r}) and {row.where} (split {row.split!r}) hold the same image: "
                 "what is measured on one split would have been learned on the other. Keep it in one split."
             )
-        renamed += known.named and row.named and known.id != row.id
+        twins = known.named and row.named and known.id != row.id
+        renamed += twins
+        if twins and published:
+            found[number] = row
+            continue
         found[at] = replace(known, captions=known.captions + row.captions)
     if renamed:
         tell(
-            f"Note: {renamed:,} rows hold an image that another row holds under another name; each is one image with "
-            "the captions of both."
+            f"Note: images that another row holds under another name: {renamed:,}. "
+            + ("They stay apart, as published." if published else "Each is one image with all its captions.")
         )
     return list(found.values())
 
