@@ -313,3 +313,36 @@ def test_the_timeline_says_who_did_what():
         "did after that is lost."
     )
     assert [bar.get_width() for bar in figure.axes[0].patches] == [4, 4]
+
+
+def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys):
+    folder = str(folder_of(tmp_path, train=10))
+    wanted = running.settings(folder, tokens="clip-mini").data
+    assert (wanted.tokens, wanted.guide) == ("clip-mini", "clip-mini") and capsys.readouterr().out == ""
+    clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    assert (
+        running.settings(folder, tokens=clip).data.tokens
+        == running.settings(folder, tokens=clip).data.guide
+        == clip
+    )
+    monkeypatch.setattr("userlib.demo.photos.weights_at_hand", lambda: "ViT-B-32/laion2b_s34b_b79k")
+    assert running.settings(folder).data.tokens == clip
+    assert clip in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ("give a smaller --batch.", "give a smaller training.batch."),
+        ("Give a larger --set data.min_count.", "Give a larger data.min_count."),
+        ("Use --select train:500, or", 'Use data.select = "train:500", or'),
+        ("a longer --queue-size for", "a longer model.queue_size for"),
+        ("add --resume to go on", "add fit(..., resume=True) to go on"),
+        ("no option here: a -- b, x--y", "no option here: a -- b, x--y"),
+    ],
+)
+def test_a_notebook_names_settings_in_place_of_options(monkeypatch, message, said):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    assert str(UserError(message)) == message
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert str(UserError(message)) == said
