@@ -54,15 +54,18 @@ def settings(data: str, *, steps: int | None = None, tokens: str | None = None) 
 
 
 def of_folder(folder: Path, tokens: str | None = None) -> Config:
-    """The settings for a folder of pictures with captions, by what lies in it. Prints which tokens were chosen
-    where that is not to be seen from the folder.
+    """The settings for a folder of pictures with captions, by what lies in it. Prints what was chosen where that is
+    not to be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
     """
     from userlib.demo.photos import weights_at_hand
 
     splits = load_data(str(folder)).splits
-    report = next((name for name in ("test", "val") if name in splits), None)
-    held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
-    select = "val" if "val" in splits and report != "val" else f"train:{held_out}"
+    select, report = "val", "test"  # both held out of a folder that has train alone
+    if list(splits) != ["train"]:
+        found = next((name for name in ("test", "val") if name in splits), None)
+        held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
+        select = "val" if "val" in splits and found != "val" else f"train:{held_out}"
+        report = found or report
     weights = sorted(folder.glob("*.safetensors"))
     if weights and tokens is None:
         base = preset("photos")
