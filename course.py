@@ -413,7 +413,6 @@ def free_port(first: int) -> int:
             if os.name != "nt":  # there it would let two servers share a port
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            probe.listen()
             return port
     raise CourseError(
         f"No port between {first} and {first + 99} is free. Close other Jupyter servers and try again."

@@ -231,16 +231,19 @@ def test_cleaning_keeps_what_is_named_and_what_is_not_ours(tmp_path):
         "step-00000001",
         "step-00000002",
         "best-00000001",
-        ".step-00000003.ab.part",
+        ".step-00000003.0123abcd.part",
+        ".mine.old",
+        "step-00000007",
         "step-mine",
         "notes",
     )
     for name in names:
         (tmp_path / name).mkdir()
+    (tmp_path / "step-00000007" / "why.txt").write_text("the best so far")
     write_json(tmp_path / "run.json", {"last": "step-00000002", "best": "best-00000001"})
     clean(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "run.json", "step-00000002", "best-00000001", "step-mine", "notes",
+        "run.json", "step-00000002", "best-00000001", "step-00000007", "step-mine", "notes", ".mine.old",
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from userlib.files import (
     write_json,
     write_sealed,
 )
+from userlib.verify import write_manifest
 
 text = st.text(st.characters(codec="utf-8"))
 values = st.recursive(
@@ -35,11 +36,22 @@ values = st.recursive(
 )
 
 
+def saving(**files):
+    """A writer of a stored folder with these files."""
+
+    def write(part):
+        for name, content in files.items():
+            (part / name).write_text(content)
+        write_manifest(part)
+
+    return write
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values)
 def test_json_comes_back_as_it_went(value, tmp_path):
     file = tmp_path / "a.json"
-    write_json(file, value)
+    write_json(file, value, over=True)
     assert read_json(file) == value
 
 
@@ -60,14 +72,14 @@ def test_a_failed_writer_leaves_the_old_file_and_no_litter(tmp_path):
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        write_beside(file, writer)
+        write_beside(file, writer, over=True)
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_failed_folder_writer_leaves_the_old_folder(tmp_path):
     folder = tmp_path / "run"
-    write_folder_beside(folder, lambda part: (part / "a").write_text("old"))
+    write_folder_beside(folder, saving(a="old"))
 
     def writer(part):
         (part / "a").write_text("new")
@@ -77,8 +89,9 @@ def test_a_failed_folder_writer_leaves_the_old_folder(tmp_path):
         write_folder_beside(folder, writer)
     assert (folder / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["run"]
-    write_folder_beside(folder, lambda part: (part / "b").write_text("new"))
-    assert os.listdir(folder) == ["b"]
+    write_folder_beside(folder, saving(a="new", b="more"))
+    assert sorted(os.listdir(folder)) == ["a", "b", "manifest.json"]
+    assert (folder / "a").read_text() == "new"
     assert os.listdir(tmp_path) == ["run"]
 
 
@@ -112,7 +125,7 @@ def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
 
 def test_a_removal_that_is_killed_leaves_nothing_of_that_name(tmp_path, monkeypatch):
     folder = tmp_path / "step-00000003"
-    write_folder_beside(folder, lambda part: (part / "data.json").write_text("{}"))
+    write_folder_beside(folder, saving(a="old"))
     with monkeypatch.context() as dead:
         dead.setattr(shutil, "rmtree", lambda *_, **__: None)
         remove_folder(folder)
@@ -193,7 +206,7 @@ def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path):
 def test_older_files_had_no_seal_and_newer_ones_are_refused_by_name(tmp_path):
     file = tmp_path / "a.json"
     for older in ({"a": 1}, {"format": 1, "a": 1}):
-        write_json(file, older)
+        write_json(file, older, over=True)
         assert read_sealed(file, "") == {"a": 1}
     write_json(file, {"format": 3, "a": 1})
     with pytest.raises(UserError, match="has format 3 and this version reads 1 and 2.*newer"):

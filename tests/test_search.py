@@ -200,6 +200,11 @@ def test_reranking_looks_again_at_the_candidates(index):
     assert hits[0].rank == 1
 
 
+def test_reranking_gives_as_many_hits_as_are_asked_for(index):
+    hits = index.search("red", 4, rerank=lambda text, ids: [float(len(name)) for name in ids], candidates=2)
+    assert [hit.id for hit in hits] == ["below/e.png", "a.png", "b.png", "c.png"]
+
+
 def test_cross_attention_reranks_by_regions(index):
     """Only d.png holds regions equal to the words."""
     regions = torch.nn.functional.normalize(

@@ -1,5 +1,9 @@
 """Encoders for search against the models' own calls: an open_clip model from a folder, and a checkpoint."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +18,7 @@ from userlib.data.extractors import make_extractor
 from userlib.errors import UserError
 from userlib.model.user import Encoders
 from userlib.search import Index, checkpoint_encoder, open_clip_encoder
+from userlib.search.encoders import difference
 
 TEXTS = ["a red dog", "two cats on a long beach"]
 
@@ -105,6 +110,34 @@ def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(che
     if said is not None:
         assert "only seen images such as those of photos: 3 of 3 images here (100 %)" in said
         assert "open_clip" in said
+
+
+def test_the_distance_is_that_from_the_mean_guide_in_units_of_the_limit(checkpoint):
+    encoder = checkpoint_encoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=2.0))
+    assert encoder.measured(pictures())[1] == pytest.approx(np.full(3, 1 / 2.2), abs=1e-4)  # guides of norm 1
+    drawn = checkpoint_encoder(checkpoint(data="scenes", guide_mean=[0.0] * 12, guide_limit=0.001))
+    far = drawn.measured([Image.new("RGB", (40, 40), "red")])[1]
+    assert "only seen drawings" in drawn.warn(far, drawn=False)
+    assert drawn.warn(far, drawn=True) is None
+
+
+def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint):
+    first, second = (checkpoint_encoder(checkpoint()) for _ in range(2))
+    second.loaded.model.load_state_dict(first.loaded.model.state_dict())
+    assert difference(first.describe(), second.describe()) == ""
+    other = WordTokenizer(second.loaded.tokenizer.words[::-1])
+    second.loaded = replace(second.loaded, tokenizer=other)
+    assert "built" in difference(first.describe(), second.describe())
+
+
+def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
+    folder = checkpoint()
+    stored = Path(checkpoint_encoder(folder).loaded.config.data.token_weights)
+    for file in (stored, stored.with_suffix(".json")):
+        shutil.copy(file, tmp_path / file.name)
+    moved = checkpoint_encoder(folder, token_weights=tmp_path / stored.name)
+    assert moved.tokens.weights == tmp_path / stored.name
+    assert difference(checkpoint_encoder(folder).describe(), moved.describe()) == ""
 
 
 def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):

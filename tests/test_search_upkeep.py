@@ -1,11 +1,14 @@
 """An index follows its images: what is encoded, dropped, followed and kept; no stale answer; the command line."""
 
+import io
 import json
 import os
 import shutil
 import time
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -13,9 +16,11 @@ from PIL import Image
 from tests.test_search import COLOURS, ColourEncoder, split_with_captions
 from userlib.checkpoints import read_bundle, write_bundle
 from userlib.data.splits import Split
+from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
 from userlib.search import Index
 from userlib.search import command as search_command
+from userlib.search.reading import only_split, print_of
 
 
 class Counting(ColourEncoder):
@@ -318,6 +323,73 @@ def test_an_empty_index_and_a_folder_without_images(tmp_path):
     assert index.similar("only.png", 5) == []
 
 
+def test_equal_images_renamed_together_are_paired_in_order(tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path, name, "red")
+    index, encoder = built(tmp_path)
+    (tmp_path / "a.png").rename(tmp_path / "x.png")
+    (tmp_path / "b.png").rename(tmp_path / "y.png")
+    assert update(index, tmp_path).renamed == (("a.png", "x.png"), ("b.png", "y.png"))
+    assert encoder.images == 1
+
+
+def test_a_long_update_is_kept_now_and_then(tmp_path, monkeypatch):
+    monkeypatch.setattr("userlib.search.upkeep.BATCH", 4)
+    monkeypatch.setattr("userlib.search.upkeep.KEEP_EVERY_S", -1.0)
+    for i in range(10):
+        save(tmp_path / "photos", f"{i}.png", (10 * i + 5, 200, 9))
+    index, kept = Index.empty(Counting()), []
+    monkeypatch.setattr(Index, "save", lambda self, folder: kept.append((len(self), self.missing)))
+    assert str(update(index, tmp_path / "photos", keep_in=tmp_path / "index")) == "10 added"
+    assert kept == [(4, 6), (8, 2), (10, 0), (10, 0)]
+
+
+def test_an_index_is_saved_where_it_is_asked_for(photos, tmp_path):
+    index, _ = built(photos)
+    for name in ("one", "two"):
+        update(index, photos, keep_in=tmp_path / name)
+        assert len(Index.load(tmp_path / name, ColourEncoder())) == 4
+
+
+def test_a_cut_of_a_split_reads_its_own_files(photos):
+    cut = only_split(photos).take([2, 0], "cut")
+    index = Index.build(cut, ColourEncoder(), progress=False)
+    assert index.ids == ("0-red.png", "2-blue.png")
+    assert index.vectors.argmax(1).tolist() == [0, 2]
+
+
+def test_images_without_files_are_known_by_their_pixels_and_size():
+    def split_of(*pictures):
+        ids = tuple(str(i) for i in range(len(pictures)))
+        none = np.empty(0, np.int64)
+        return Split(name="s", ids=ids, pictures=pictures, captions=(), image_of=none, fingerprint="same")
+
+    wide, high = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (2, 4), "red")
+    two = split_of(wide, high)
+    assert print_of(two, 0) == print_of(split_of(wide.copy()), 0) != print_of(two, 1)
+    encoder = Counting()
+    index = Index.build(two, encoder, progress=False)
+    update(index, split_of(high, Image.new("RGB", (4, 2), "blue")))
+    assert encoder.images == 3
+    assert names(index, "blue", 1) == ["1"]
+
+
+def test_images_in_parquet_are_known_by_their_bytes(tmp_path):
+    def write(*colours):
+        rows = []
+        for colour in colours:
+            data = io.BytesIO()
+            Image.new("RGB", (6, 6), COLOURS[colour]).save(data, "PNG")
+            rows.append({"image": {"bytes": data.getvalue()}, "caption": [colour], "filename": f"{colour}.png"})
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet")
+        return only_split(tmp_path)
+
+    encoder = Counting()
+    index = Index.build(write("red", "green"), encoder, progress=False)
+    assert str(update(index, write("blue", "green", "red"))) == "1 added, 2 kept"
+    assert (encoder.images, names(index, "blue", 1)) == (3, ["blue.png"])
+
+
 # --- the command line ------------------------------------------------------------------------------------
 
 
@@ -374,7 +446,7 @@ def test_terminate_is_as_ctrl_c():
     import signal
 
     before = signal.getsignal(signal.SIGTERM)
-    with search_command.terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
+    with terminated_as_interrupted(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -386,8 +458,8 @@ def test_terminate_is_as_ctrl_c():
         (["--query", "?!"], "'?!' holds no word"),
         (["--query", "dog " * 10_000], "40,000 characters"),
         (["--query", "red", "--top", "0"], "--top 0"),
-        (["--query", "red", "--device", "toaster"], "'toaster' is no device"),
-        (["--query", "red", "--device", "cuda:99"], "not on this machine, which has cpu"),
+        (["--query", "red", "--device", "toaster"], "no device 'toaster' here"),
+        (["--query", "red", "--device", "cuda:99"], "Choose one of cpu"),
         (["--query", "red", "--token-weights", "x"], "--token-weights"),
     ],
 )
@@ -400,7 +472,7 @@ def test_the_command_refuses_before_any_work(ask, photos, words, said):
 def test_an_index_elsewhere_than_in_a_folder_of_its_own_is_refused(ask, photos, tmp_path):
     (tmp_path / "file").write_text("x")
     before = sorted(photos.iterdir())
-    for place, said in ((photos, "is no index"), (tmp_path / "file", "is a file")):
+    for place, said in ((photos, "which is no earlier result"), (tmp_path / "file", "is a file")):
         err, count = ask("--data", photos, "--index", place, "--query", "red", code=2)
         assert said in err
         assert "Delete" not in err
@@ -439,6 +511,18 @@ def test_the_command_escapes_names_and_tells_what_it_left_out(ask, tmp_path):
     assert "1 of 3 images is left out" in said
     hits = json.loads(ask("--data", photos, "--query", "red", "--json")[0])
     assert [hit["id"] for hit in hits] == [r"caf\xe9.png", r"two\nlines.png"]
+
+
+def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
+    rows = [f"{file.name},{file.stem},{'train' if file.name < '2' else 'test'}" for file in sorted(photos.iterdir())]
+    (photos / "captions.csv").write_text("\n".join(["filename,caption,split", *rows]))
+    words = ["--index", tmp_path / "index", "--query", "red"]
+    assert "2-blue.png" in ask("--data", photos, *words)[0]  # test, where none is named
+    said, _ = ask("--data", photos, "--split", "train", *words)
+    assert "2 added, 2 removed" in said
+    for again in (words, ["--data", photos, *words]):
+        said, count = ask(*again)
+        assert (count, "0-red.png" in said, "2-blue.png" in said) == (0, True, False)
 
 
 def test_unknown_words_are_told_with_the_hits(ask, photos):

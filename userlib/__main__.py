@@ -12,6 +12,7 @@ from typing import Any
 from userlib.ablation.settings import add_command as add_ablate
 from userlib.bench.settings import add_command as add_bench
 from userlib.config import PRESETS, Config, from_json, preset, to_json
+from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
 from userlib.pretraining.settings import add_commands
 from userlib.pretraining.settings import run as pretrain
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--select", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out"
     )
-    train.add_argument("--report", help="the split that is scored once, at the end")
+    train.add_argument("--report", help="the split that is scored once, at the end; none: no report")
     train.add_argument(
         "--set",
         action="append",
@@ -87,8 +88,10 @@ def parser() -> argparse.ArgumentParser:
         "--data", help="the data, where they are not those that the checkpoint was trained on"
     )
     evaluate.add_argument("--split", help="the split to score; default: the one named for the report")
-    evaluate.add_argument("--tokens", help="tokens for the baseline without a checkpoint")
-    evaluate.add_argument("--token-weights", metavar="FILE", help="their weights")
+    evaluate.add_argument(
+        "--pictures", metavar="DIR", help="the pictures' folder, where --data is features or annotations"
+    )
+    _tokens(evaluate, "; without a checkpoint, those of the baseline")
     evaluate.add_argument("--select", help="the split on which the baseline is tuned: a name, or train:500")
     evaluate.add_argument(
         "--folds",
@@ -125,11 +128,8 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--data", help="a folder of pictures or a data set; default: the data that it was trained on"
     )
+    _tokens(search, "")
     search.add_argument("--split", help="which pictures of a data set (default: test, or the first there is)")
-    search.add_argument(
-        "--token-weights", metavar="FILE", help="where the weights of the checkpoint's tokens are now"
-    )
-    search.add_argument("--device", default="cpu", help="cpu | cuda | cuda:N | mps (default: cpu)")
     search.add_argument("--query", required=True, help="the sentence")
     search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
     search.add_argument(
@@ -158,6 +158,16 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, help="the seed of all random draws, of intervals too")
     command.add_argument("--out", metavar="DIR", help="where results are written")
     command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")
+
+
+def _tokens(command: argparse.ArgumentParser, more: str) -> None:
+    """Where a trained model's extractors are now. Others than those that it was trained with are refused."""
+    command.add_argument("--tokens", help=f"the tokens' network, where it has another name now{more}")
+    command.add_argument("--token-weights", metavar="FILE", help="their weights, where the file has been moved")
+    command.add_argument("--guide", help="the guide's network, where it has another name now")
+    command.add_argument(
+        "--device", help="cpu | cuda | cuda:N (default: that of the training where it is here, else the best)"
+    )
 
 
 def _queue_size(text: str) -> int | None:
@@ -199,6 +209,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
         given[part] |= {
             name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
         }
+    if given["data"].get("report") == "none":
+        given["data"]["report"] = None
     if hasattr(arguments, "queue_size"):  # none is a value of its own
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):
@@ -223,29 +235,35 @@ def main(words: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(words)
     try:
-        if arguments.command == "doctor":
-            from userlib.doctor import main as doctor
-
-            return doctor(verify=arguments.verify, json=arguments.json)
-        if arguments.command.startswith("pretrain-"):
-            return pretrain(arguments)
-        if arguments.command == "ablate":
-            from userlib.ablation.settings import run
-
-            return run(arguments, config_of)
-        if arguments.command == "bench":
-            from userlib.bench.settings import run as bench
-
-            return bench(arguments)
-        from userlib import commands
-
-        return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))
+        with terminated_as_interrupted():
+            return _run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The command itself."""
+    if arguments.command == "doctor":
+        from userlib.doctor import main as doctor
+
+        return doctor(verify=arguments.verify, json=arguments.json)
+    if arguments.command.startswith("pretrain-"):
+        return pretrain(arguments)
+    if arguments.command == "ablate":
+        from userlib.ablation.settings import run
+
+        return run(arguments, config_of)
+    if arguments.command == "bench":
+        from userlib.bench.settings import run as bench
+
+        return bench(arguments)
+    from userlib import commands
+
+    return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ A run's folder holds `step-00001200` (everything a bit-equal resume needs), `bes
 alone, for search and evaluation) and `run.json`, which names the two that count.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,19 @@ from torch import Tensor
 from userlib.config import Config, from_json, to_json
 from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
-from userlib.files import read_json, read_sealed, remove_folder, sum_fault, write_folder_beside, write_json
+from userlib.files import (
+    LEFT_OVER,
+    LOCK,
+    check_file,
+    check_folder,
+    disk_errors,
+    read_json,
+    read_sealed,
+    remove_folder,
+    sum_fault,
+    write_folder_beside,
+    write_json,
+)
 from userlib.model.user import Encoders
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
@@ -166,13 +180,56 @@ def fit_state(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: s
     model.load_state_dict(dict(tensors))
 
 
+def check_run(run: Path, *, resume: bool) -> None:
+    """Raises UserError, before any work, where `run` cannot take a run: it holds one already, none to resume, or what
+    is not this program's own.
+    """
+    there = os.path.isfile(run / "run.json")  # which has no error for a name that cannot be
+    if there and not resume:
+        raise UserError(f"{run} already holds a run; add --resume to go on with it, or give another --out.")
+    if resume and not there:
+        raise UserError(
+            f"{run} holds no run to resume: it has no run.json. Leave --resume out to start one, or give the --out of "
+            "the run."
+        )
+    check_folder(run, shared=resume)
+    check_file(run / "result.json", ("history",))
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """Within it, this process alone writes to the run's folder. Raises UserError where another one does."""
+    from filelock import FileLock, Timeout
+
+    run = Path(os.path.realpath(run))
+    with disk_errors(run / LOCK):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / LOCK, timeout=0, is_singleton=True)  # `fit` within `train` takes it again
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"another process is writing to {run}; wait until it has ended, or give another --out."
+            ) from error
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # the last to leave takes the lock, and a folder in which nothing was written
+            (run / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                run.rmdir()
+        lock.release()
+
+
 def clean(run: Path) -> None:
-    """Removes checkpoints that `run.json` does not name, and what a dead process left half written."""
+    """Removes checkpoints that `run.json` does not name, and what a dead process left half written; a folder in
+    which lies anything else stays.
+    """
     kept = set(_run(run).values())
     for path in run.iterdir():
         if (
             path.is_dir()
             and path.name not in kept
-            and re.fullmatch(r"(best|step)-\d{8}|\..*\.(part|old)", path.name)
+            and (re.fullmatch(r"(best|step)-\d{8}", path.name) or LEFT_OVER.fullmatch(path.name))
         ):
             remove_folder(path)

@@ -2,20 +2,25 @@
 
 import argparse
 import json
+import os
 import sys
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from userlib.checkpoints import Loaded, load_model
+from userlib.checkpoints import check_run, writing
 from userlib.config import Config, to_json
+from userlib.data.captions import PairData
+from userlib.data.extractors import choose_device
+from userlib.data.sources import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, folds, paired, ranks, table
-from userlib.files import write_sealed
+from userlib.files import check_file, write_sealed
 from userlib.provenance import peak_memory_mb, provenance
-from userlib.training import fit, pairs_of, prepare, select_name, splits_of
+from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
+from userlib.training import fit, pairs_of, prepare, select_name
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -23,7 +28,19 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.dry_run:
         return dry_run(arguments, config)
     out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")
-    prepared = prepare(config, progress=not arguments.json, report_if_there=not _names_report(arguments))
+    check_run(out, resume=arguments.resume)
+    with writing(out) if _main_process() else nullcontext():
+        return _train(arguments, config, out)
+
+
+def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
+    """`train` in a folder that is its own."""
+    prepared = prepare(
+        config,
+        progress=not arguments.json,
+        report_if_there=not _names_report(arguments),
+        say=lambda words: _say(arguments, words),
+    )
     resolved = prepared.config
     if config.data.report is not None and resolved.data.report is None:
         _say(
@@ -85,7 +102,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
             f"{split.name}, 95 % intervals over pictures",
             {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
         )
-    write_sealed(out / "result.json", result)
+    write_sealed(out / "result.json", result, like=("history",))
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
     return 0
@@ -108,37 +125,51 @@ def dry_run(arguments: argparse.Namespace, config: Config) -> int:
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores checkpoints (several are seeds of one model), an open_clip model or the baseline alone."""
+    if arguments.out:
+        check_file(Path(arguments.out), ("tables",))
     if arguments.attention and not arguments.checkpoint:
         raise UserError("--attention looks at a trained model; give --checkpoint DIR.")
     if not (arguments.checkpoint or arguments.model or arguments.baseline):
         raise UserError(
             "nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca."
         )
-    loaded = [load_model(folder) for folder in arguments.checkpoint]
-    if (arguments.folds is not None or arguments.eccv) and not loaded:
+    if (arguments.folds is not None or arguments.eccv) and not arguments.checkpoint:
         raise UserError("--folds and --eccv need the embeddings of a model; give --checkpoint DIR.")
-    if loaded:
-        config = _with_flags(loaded[0].config, arguments)
+    models: dict[str, list[Trained]] = {}
+    for key in ("checkpoint", "against"):
+        if given := getattr(arguments, key):
+            models["model" if key == "checkpoint" else key] = [trained(one, arguments) for one in given]
+    for group in models.values():
+        check_seeds(group)
+    main = next((group[0] for group in models.values()), None)
+    config = config if main is None else main.config
     name = arguments.split or config.data.report
     if name is None:
         raise UserError("no split is named for the report; give --split, such as --split test.")
+    notes: list[str] = []
+    other, learns = arguments.data is not None, bool(arguments.baseline or arguments.select)
+    own = data_of(config, main, other=other, needs_train=learns, notes=notes)
+    parts: dict[str, Split] = {}
+    for key, (one, *_) in models.items():
+        data = own if one is main else data_of(one.config, one, other=other, needs_train=False, notes=notes)
+        parts[key] = data.split(name)
+    if len({part.fingerprint for part in parts.values()}) > 1:
+        raise UserError(
+            f"the split {name!r} of {arguments.checkpoint[0]} and that of {arguments.against[0]} hold different "
+            "images, so that their results cannot be compared. Name a split from which neither --select took images."
+        )
     scored: dict[str, list[Ranks]] = {}
-    if loaded:
-        scored["model"] = [_ranks_of(one, replace(one.config, data=config.data), name) for one in loaded]
-    others: list[Loaded] = []
-    if arguments.against:
-        others = [load_model(folder) for folder in arguments.against]
-        scored["against"] = [
-            _ranks_of(one, replace(one.config, data=replace(one.config.data, data=config.data.data)), name)
-            for one in others
-        ]
+    for key, group in models.items():
+        scored[key] = [_ranks_of(one, pairs_for(one, parts[key], notes)) for one in group]
+        told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
+        notes += [note for note in told if note]
     if arguments.model:
-        scored[arguments.model] = [_zero_shot(arguments.model, config, name)]
+        scored[arguments.model] = [_zero_shot(arguments.model, own.split(name), arguments.device)]
     facts: dict[str, Any] = {}
     if arguments.folds is not None or arguments.eccv:
-        facts |= _coco_facts(arguments, loaded[0], replace(loaded[0].config, data=config.data), name)
+        facts |= _coco_facts(arguments, models["model"][0], pairs_for(models["model"][0], parts["model"], notes))
     if arguments.baseline:
-        found, facts["cca"] = _cca(config, name)
+        found, facts["cca"] = _cca(config, own, name)
         scored["cca"] = [found]
     seed = arguments.seed or 0
     tables: dict[str, dict[str, Interval]] = {
@@ -148,46 +179,36 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     for key in beside:
         tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key], seed=seed))
     if arguments.attention:
-        facts["attention"] = [_attention_of(one, config, name) for one in loaded]
-    data_hash = splits_of(config).fingerprint
-    notes = sorted({note for one in [*loaded, *others] if (note := seen_in_training(one, config, name, data_hash))})
+        facts["attention"] = [_attention_of(one, pairs_for(one, parts["model"], notes)) for one in models["model"]]
+    notes = list(dict.fromkeys(notes))
     result = {
         "split": name,
         "data": config.data.data,
-        "data_hash": data_hash,
+        "data_hash": own.fingerprint,
         "tables": tables,
-        "notes": notes,
         **facts,
         "checkpoints": arguments.checkpoint,
         "against": arguments.against,
+        "notes": notes,
         "provenance": provenance(),
     }
     if arguments.out:
-        write_sealed(Path(arguments.out), result)
+        write_sealed(Path(arguments.out), result, like=("tables",))
     if arguments.json:
         print(json.dumps(result))
     else:
+        seeds = len(next(iter(models.values()), []))
         _show(
             arguments,
             f"{name} of {config.data.data}, 95 % intervals over pictures"
-            + (f" and {len(loaded)} seeds" if len(loaded) > 1 else ""),
+            + (f" and {seeds} seeds" if seeds > 1 else ""),
             tables,
         )
-        for note in notes:
-            print(f"note: {note}")
         for key, value in facts.items():
             print(f"{key}: {value}")
+        for note in notes:
+            print(f"Note: {note}")
     return 0
-
-
-def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
-    """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
-    same = config.data.data == one.config.data.data or one.facts.get("fingerprint") == data_hash
-    if not same or split not in ("train", select_name(one.config)):
-        return None
-    why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"
-    other = one.config.data.report or "test"
-    return f"scores on {split!r} are too high, since {why}; report another split, such as --split {other}."
 
 
 def search(arguments: argparse.Namespace, config: Config) -> int:
@@ -197,24 +218,11 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
     return run(arguments, config)
 
 
-def _with_flags(config: Config, arguments: argparse.Namespace) -> Config:
-    """A checkpoint's configuration with the data that the command line names."""
-    flags = {
-        "data": arguments.data,
-        "tokens": arguments.tokens,
-        "token_weights": arguments.token_weights,
-        "select": arguments.select,
-    }
-    data = replace(config.data, **{key: value for key, value in flags.items() if value is not None})
-    return replace(config, data=data)
-
-
-def _coco_facts(arguments: argparse.Namespace, loaded: Loaded, config: Config, split: str) -> dict[str, Any]:
+def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) -> dict[str, Any]:
     """What COCO's tables show beside the whole split, for the first checkpoint."""
     from userlib.evaluation.eccv import eccv_caption
 
-    pairs = pairs_of(config, splits_of(config).split(split), loaded.tokenizer)
-    images, captions = embed(loaded.model, pairs)
+    images, captions = embed(model.loaded.model, pairs)
     found: dict[str, Any] = {}
     if arguments.folds is not None:
         mean = folds(images, captions, pairs.image_of, size=arguments.folds).as_dict()
@@ -226,22 +234,20 @@ def _coco_facts(arguments: argparse.Namespace, loaded: Loaded, config: Config, s
     return found
 
 
-def _ranks_of(loaded: Loaded, config: Config, split: str) -> Ranks:
-    pairs = pairs_of(config, splits_of(config).split(split), loaded.tokenizer)
-    images, captions = embed(loaded.model, pairs)
+def _ranks_of(model: Trained, pairs: PairData) -> Ranks:
+    images, captions = embed(model.loaded.model, pairs)
     return ranks(images, captions, pairs.image_of)
 
 
-def _attention_of(loaded: Loaded, config: Config, split: str) -> dict[str, dict[str, float]]:
+def _attention_of(model: Trained, pairs: PairData) -> dict[str, dict[str, float]]:
     """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
     from userlib.ablation.truths import attention_of
 
-    config = replace(loaded.config, data=config.data)
-    found = attention_of(loaded.model, pairs_of(config, splits_of(config).split(split), loaded.tokenizer))
+    found = attention_of(model.loaded.model, pairs)
     if found is None:
         raise UserError(
-            f"attention cannot be compared with masks: enhancement {config.model.enhancement!r}, data "
-            f"{config.data.data!r}. It takes SGE or CGE, tokens on a grid, and drawn scenes."
+            f"attention cannot be compared with masks: enhancement {model.config.model.enhancement!r}, data "
+            f"{model.config.data.data!r}. It takes SGE or CGE, tokens on a grid, and drawn scenes."
         )
     return {
         guide: {what: round(100 * float(values.mean()), 2) for what, values in numbers.items()}
@@ -249,34 +255,34 @@ def _attention_of(loaded: Loaded, config: Config, split: str) -> dict[str, dict[
     }
 
 
-def _zero_shot(name: str, config: Config, split: str) -> Ranks:
+def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     from userlib.search import open_clip_encoder
 
-    encoder, part = open_clip_encoder(name), splits_of(config).split(split)
-    if part.pictures is None:
-        raise UserError(f"the split {split!r} has no pictures, only features; {name} needs the pictures.")
-    size, pictures = 64, part.pictures
+    if split.pictures is None:
+        raise UserError(f"the split {split.name!r} has no pictures, only features; {name} needs the pictures.")
+    if not split.captions:
+        raise UserError(f"The split {split.name!r} has no captions to score by. Name one that has, or add captions.")
+    encoder, size, pictures = open_clip_encoder(name, device=choose_device(device)), 64, split.pictures
     images = np.concatenate(
         [
-            encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(part)))])
-            for start in range(0, len(part), size)
+            encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(split)))])
+            for start in range(0, len(split), size)
         ]
     )
     captions = np.concatenate(
         [
-            encoder.encode_text(list(part.captions[start : start + 256]))
-            for start in range(0, len(part.captions), 256)
+            encoder.encode_text(list(split.captions[start : start + 256]))
+            for start in range(0, len(split.captions), 256)
         ]
     )
-    return ranks(images, captions, part.image_of)
+    return ranks(images, captions, split.image_of)
 
 
-def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
+def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:
     """The baseline on the same tokens, tuned on the selection split."""
     from userlib.baselines import cca, mean_tokens
     from userlib.data.captions import WordTokenizer
 
-    data = splits_of(config)
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
     parts = {
         name: pairs_of(config, data.split(where), words)
@@ -292,7 +298,9 @@ def _cca(config: Config, split: str) -> tuple[Ranks, dict[str, Any]]:
 def _main_process() -> bool:
     import torch.distributed as dist
 
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return int(os.environ.get("RANK", "0")) == 0  # a launcher's, before the processes have found each other
 
 
 def _say(arguments: argparse.Namespace, words: str) -> None:

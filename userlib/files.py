@@ -1,5 +1,5 @@
 """Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits and
-seals; checksums; the cache folder.
+seals; checksums; the cache folder; and the guard of every save: nothing is replaced or removed but an older save.
 
 A sealed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
 last line, so that no byte of it can change unseen. Raises `UserError` where the disk is full or a file cannot
@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from userlib.errors import UserError
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
 FORMAT = 2  # of sealed files; 1 had no seal
+MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
+LOCK = ".lock"  # in a folder that one process at a time may write to
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `write_beside` and its like leave when killed
 
 
 def cache_dir() -> Path:
@@ -84,11 +87,119 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_beside(path: Path, writer: Callable[[Path], object]) -> None:
-    """Let `writer` fill a temporary file beside `path`, flush it and rename it: readers see the old file or
-    the new one.
+def looks_sealed(path: Path) -> bool:
+    """Whether a file bears the marks of a sealed one; one changed bit cannot take away both."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+            file.seek(max(0, path.stat().st_size - 128))
+            return b'"format": ' in head or b'"seal": ' in file.read()
+    except OSError:
+        return False
+
+
+def _listed(folder: Path) -> frozenset[str]:
+    """The files that a stored folder's manifest lists, itself among them; none where it is no stored folder."""
+    if not looks_sealed(folder / MANIFEST):
+        return frozenset()
+    try:
+        sums = read_json(folder / MANIFEST)["sha256"]
+    except (UserError, KeyError, TypeError):
+        return frozenset()
+    names = sums if isinstance(sums, dict) else ["array.npy"] if isinstance(sums, str) else []
+    return frozenset([*names, MANIFEST])
+
+
+def foreign(path: Path) -> Path | None:
+    """The first thing at or below `path` that is no save of this program; None where all is, or nothing is there.
+
+    Saves are sealed files, stored folders whose manifest lists every file, locks, and what a killed process left.
+    Contents are not compared: a damaged save is still one.
     """
-    path = Path(path)
+    if path.is_symlink() or not path.is_dir():
+        known = path.name == LOCK or LEFT_OVER.fullmatch(path.name) or looks_sealed(path)
+        return None if known and path.is_file() or not os.path.lexists(path) else path
+    if LEFT_OVER.fullmatch(path.name):
+        return None
+    listed = _listed(path)
+    children = (child for child in sorted(path.iterdir()) if child.name not in listed or child.is_dir())
+    return next((found for child in children if (found := foreign(child)) is not None), None)
+
+
+def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bool = False) -> None:
+    """Raises UserError, before any work, where `path` cannot be written as a folder without a loss.
+
+    names: the files of the save that would replace it; an older save of the same kind may stand there, which has no
+    others. None: a folder that is added to, in which all must be saves of this program. shared: other things may lie
+    there too, because each file is looked at when it is written.
+    """
+    what = "Name another folder, or move that away."
+    with _place(path, "folder"):
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise UserError(f"{path} is a file; results go into a folder. {what}")
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise UserError(f"Cannot write {path}: the folder is not writable. Make it so, or name another folder.")
+        if shared:
+            return
+        if (found := foreign(path)) is not None:
+            own = "itself" if found == path else repr(found.relative_to(path).as_posix())
+            raise UserError(
+                f"{path} holds {own}, which is no earlier result of this program; nothing is written beside what "
+                f"is not its own. {what}"
+            )
+        listed = _listed(path)
+        if names is not None and any(path.iterdir()) and not (listed and listed <= {*names, MANIFEST}):
+            holds = ", ".join(sorted(child.name for child in path.iterdir())[:4])
+            raise UserError(f"{path} holds a save of another kind ({holds}), which would be lost. {what}")
+
+
+def check_file(path: Path, like: Collection[str] = ()) -> None:
+    """Raises UserError, before any work, where `path` cannot be written as a sealed file without a loss.
+
+    An older sealed file with the keys `like` may be replaced, and so may an empty file.
+    """
+    what = "Name another file, or move that away."
+    with _place(path, "file"):
+        if not path.exists():
+            return
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; the result is one file. Name a file, such as {path / 'result.json'}.")
+        if not path.is_file():
+            raise UserError(f"{path} is no plain file. {what}")
+        if path.stat().st_size == 0:
+            return
+        if not looks_sealed(path):
+            raise UserError(f"{path} is no earlier result of this program, and would be lost. {what}")
+        if like and not set(like) <= set(read_sealed(path, what)):
+            raise UserError(f"{path} is a result of another kind (it has no {', '.join(like)}). {what}")
+
+
+@contextmanager
+def _place(path: Path, what: str) -> Iterator[None]:
+    """For a look at `path`: what the system says of its name, and a place above it that takes no files, in words."""
+    try:
+        above = next(one for one in Path(os.path.abspath(path)).parents if os.path.lexists(one))
+        if not above.is_dir():
+            raise UserError(f"{path} cannot be a {what}: {above} is no folder. Name another {what}.")
+        if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
+            raise UserError(f"Cannot write {path}: {above} is not writable. Make it so, or name another {what}.")
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be a {what}: {error.strerror}. Name another {what}.") from error
+
+
+def write_beside(path: Path, writer: Callable[[Path], object], *, over: bool = False) -> None:
+    """Let `writer` fill a temporary file beside `path`, flush it and rename it: readers see the old file or
+    the new one. A link is followed.
+
+    Raises UserError where a file is there already that is neither sealed nor empty. over: the caller knows that it
+    may be replaced, because it holds what was there or lies in the cache.
+    """
+    path = Path(os.path.realpath(path))
+    if not over:
+        check_file(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,11 +212,17 @@ def write_beside(path: Path, writer: Callable[[Path], object]) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_folder_beside(path: Path, writer: Callable[[Path], object]) -> None:
-    """The same for a folder of files. An older folder of that name is kept until the new one is complete."""
-    path = Path(path)
+def write_folder_beside(path: Path, writer: Callable[[Path], object], *, once: bool = False) -> None:
+    """The same for a folder of files. An older folder of that name is kept until the new one is complete.
+
+    Raises UserError where the older one is not a stored folder of the same kind. once: its name tells its content,
+    and one that is there stays.
+    """
+    path = Path(os.path.realpath(path))
     mark = uuid.uuid4().hex[:8]
     part, old = (path.with_name(f".{path.name}.{mark}.{end}") for end in ("part", "old"))
+    if not once:
+        check_folder(path, None if path.is_dir() and _listed(path) else ())
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -113,9 +230,7 @@ def write_folder_beside(path: Path, writer: Callable[[Path], object]) -> None:
             writer(part)
             for file in (*part.rglob("*"), part):
                 sync(file)
-            if path.exists():
-                os.replace(path, old)
-            os.replace(part, path)
+            _exchange(part, path, old, once=once)
             sync(path.parent)
         finally:
             if old.exists() and not path.exists():
@@ -124,10 +239,30 @@ def write_folder_beside(path: Path, writer: Callable[[Path], object]) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def _exchange(part: Path, path: Path, old: Path, *, once: bool) -> None:
+    """Renames `part` to `path`. Where another process does the same, one of the two whole folders stays."""
+    for again in reversed(range(20)):
+        if once and path.exists():
+            return
+        check_folder(path, [child.name for child in part.iterdir()])
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(part, path)
+            return
+        except OSError as error:
+            if not again or error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_folder(path: Path) -> None:
-    """Removes a folder of files. It loses its name first: killed half-way, what is left looks like no whole one."""
+    """Removes a folder of saves. It loses its name first: killed half-way, what is left looks like no whole one.
+
+    A folder that holds anything else stays as it is.
+    """
     path = Path(path)
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir() or foreign(path) is not None:
         return
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     with suppress(OSError):
@@ -136,12 +271,12 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, over: bool = False) -> None:
     """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
-    them.
+    them. Raises UserError as `write_beside` does.
     """
     text = _text(value)
-    write_beside(path, lambda part: part.write_bytes(text))
+    write_beside(path, lambda part: part.write_bytes(text), over=over)
 
 
 def _text(value: Any) -> bytes:
@@ -155,9 +290,11 @@ def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "seal": hashlib.sha256(_text(whole)).hexdigest()}
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """`write_json` of an object with its format first and its seal last."""
-    write_json(path, _sealed(value))
+def write_sealed(path: Path, value: Mapping[str, Any], *, like: Collection[str] = (), over: bool = False) -> None:
+    """`write_json` of an object with its format first and its seal last; it replaces only one with the keys `like`."""
+    if like and not over:
+        check_file(Path(path), like)
+    write_json(path, _sealed(value), over=over)
 
 
 def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str, Any]:
@@ -299,5 +436,5 @@ def sha256_known(path: Path) -> str:
         pass  # no note yet, or a damaged one: count again
     seen["sha256"] = sha256_file(path)
     with suppress(UserError):  # a cache that cannot be written costs time, not correctness
-        write_sealed(note, seen)
+        write_sealed(note, seen, over=True)
     return str(seen["sha256"])

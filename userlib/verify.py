@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from userlib.errors import UserError
-from userlib.files import read_sealed, sha256_file, sum_fault, write_sealed
+from userlib.files import MANIFEST as MANIFEST
+from userlib.files import looks_sealed, read_sealed, sha256_file, sum_fault, write_sealed
 
-MANIFEST = "manifest.json"
 RUN_REMEDY = (
     'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
     '"best-..."}, and resume.'
@@ -68,19 +68,8 @@ def lone_files(root: Path) -> Iterator[Path]:
             continue
         for name in sorted(files):
             path = Path(parent) / name
-            if path.suffix == ".json" and not path.is_symlink() and _looks_sealed(path):
+            if path.suffix == ".json" and not path.is_symlink() and looks_sealed(path):
                 yield path
-
-
-def _looks_sealed(path: Path) -> bool:
-    """One changed bit cannot take away both marks."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(64)
-            file.seek(max(0, path.stat().st_size - 128))
-            return b'"format": ' in head or b'"seal": ' in file.read()
-    except OSError:
-        return False
 
 
 def lone_damage(path: Path) -> list[str]:

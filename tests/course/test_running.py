@@ -162,7 +162,7 @@ def test_a_written_folder_is_read_as_it_was(tmp_path):
         ({"train": 10, "val": 2, "test": 2}, "val", "test"),
         ({"train": 10, "val": 2}, "train:2", "val"),
         ({"train": 10, "test": 2}, "train:2", "test"),
-        ({"train": 10}, "train:2", None),
+        ({"train": 10}, "val", "test"),  # both held out by prepare
     ],
 )
 def test_a_folder_chooses_and_reports_on_what_it_has(tmp_path, sizes, select, report):
@@ -252,7 +252,7 @@ def test_waiting_that_fails_stops_ticking_and_is_not_done(monkeypatch, lines):
 
 def wait_for_the_button(folder):
     checkpoint(folder, 1, a=[1.0])
-    for _ in range(30_000):  # the button is felt between two instructions, not within a long sleep
+    for _ in range(2000):  # the button is felt between two instructions, not within a long sleep
         time.sleep(0.01)
 
 
@@ -313,3 +313,66 @@ def test_the_timeline_says_who_did_what():
         "did after that is lost."
     )
     assert [bar.get_width() for bar in figure.axes[0].patches] == [4, 4]
+
+
+def own_folder(folder, count):
+    """Photos as people have them: drawn pictures beside a captions.csv without a split column."""
+    lines = ["filename,caption"]
+    for i, picture in enumerate(
+        load_data("scenes", sizes={"train": count, "val": 1, "test": 1}).splits["train"].pictures
+    ):
+        picture.save(folder / f"{i:03d}.png")
+        lines += [f"{i:03d}.png,a dog {i % 7} on a road", f"{i:03d}.png,a red car by a tree {i % 5}"]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("count", [60, 12])
+def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_path, cache, capsys, count):
+    from userlib.evaluation import bootstrap, embed, ranks
+    from userlib.training import fit, prepare
+
+    config = running.settings(str(own_folder(tmp_path, count)), steps=2)
+    told = capsys.readouterr().out
+    assert "region-mini" in told and "seen drawings alone" in told and "tokens=" in told
+    prepared = prepare(config, progress=False)
+    told = capsys.readouterr().out
+    assert "has no splits" in told and f"of its {count} images" in told
+    parts = [len(part.split) for part in (prepared.train, prepared.select, prepared.report)]
+    assert sum(parts) == count and min(parts) >= 1
+    run = fit(prepared, progress=False)
+    report = prepared.report
+    assert len(bootstrap(ranks(*embed(run.encoders, report), report.image_of), resamples=10)) > 6
+
+
+def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys):
+    folder = str(folder_of(tmp_path, train=10))
+    wanted = running.settings(folder, tokens="clip-mini").data
+    assert (wanted.tokens, wanted.guide) == ("clip-mini", "clip-mini") and capsys.readouterr().out == ""
+    clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    assert (
+        running.settings(folder, tokens=clip).data.tokens
+        == running.settings(folder, tokens=clip).data.guide
+        == clip
+    )
+    monkeypatch.setattr("userlib.demo.photos.weights_at_hand", lambda: "ViT-B-32/laion2b_s34b_b79k")
+    assert running.settings(folder).data.tokens == clip
+    assert clip in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ("give a smaller --batch.", "give a smaller training.batch."),
+        ("Give a larger --set data.min_count.", "Give a larger data.min_count."),
+        ("Use --select train:500, or", 'Use data.select = "train:500", or'),
+        ("a longer --queue-size for", "a longer model.queue_size for"),
+        ("add --resume to go on", "add fit(..., resume=True) to go on"),
+        ("no option here: a -- b, x--y", "no option here: a -- b, x--y"),
+    ],
+)
+def test_a_notebook_names_settings_in_place_of_options(monkeypatch, message, said):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    assert str(UserError(message)) == message
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert str(UserError(message)) == said

@@ -268,6 +268,17 @@ def test_a_copy_without_captions_is_not_missed(tmp_path, cache):
     assert read(write(tmp_path, files))[0] == whole(["A dog"])
 
 
+def test_images_stay_in_the_order_of_their_names(tmp_path, cache):
+    files = {"a.jpg": jpeg(2), "b.jpg": jpeg(1), "c.jpg": jpeg(2), "captions.csv": H + REST}
+    assert list(read(write(tmp_path, files))[0]["train"]) == ["b.jpg", "c.jpg"]
+
+
+def test_another_name_is_another_fingerprint(tmp_path, cache):
+    """What is kept for the images knows them by their names."""
+    one, two = (write(tmp_path / name, {f"{name}.jpg": jpeg(0)}) for name in "ab")
+    assert load_data(str(one)).split("all").fingerprint != load_data(str(two)).split("all").fingerprint
+
+
 def test_copies_across_splits_are_refused(tmp_path, cache):
     table = S + "a.jpg,A dog,train\nb.jpg,A cat,test\nc.jpg,A cow,train\nagain.jpg,A dog,test\n"
     with pytest.raises(
@@ -588,7 +599,7 @@ def test_sums_are_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
     before = content_sums(folder, list(IMAGES))
     assert content_sums(folder, list(IMAGES)) == before
     assert read_files == list(IMAGES)
-    write(folder, {"b.jpg": jpeg(8)})
+    write(folder, {"b.jpg": IMAGES["b.jpg"][::-1]})  # as many bytes
     os.utime(folder / "b.jpg", ns=(5, 5))
     after = content_sums(folder, list(IMAGES))
     assert [x == y for x, y in zip(before, after, strict=True)] == [True, False, True]

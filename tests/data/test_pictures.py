@@ -135,6 +135,17 @@ def test_black_of_sixteen_bits_stays_black():
     assert open_picture(encoded(Image.fromarray(dim)), "a").getpixel((0, 0)) == (8, 8, 8)
 
 
+def test_sixteen_bits_of_ppm_stay_black_too():
+    dim = encoded(Image.fromarray(np.full((4, 4), 200, np.uint16)), "PPM")
+    assert open_picture(dim, "a").getpixel((0, 0)) == (1, 1, 1)
+
+
+def test_a_palette_keeps_its_colours():
+    red = Image.new("P", (2, 2))
+    red.putpalette([255, 0, 0])
+    assert open_picture(encoded(red), "a").getpixel((0, 0)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_a_float_image_of_one_value(value):
     flat = Image.fromarray(np.full((4, 4), value, np.float32))

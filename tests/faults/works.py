@@ -76,7 +76,8 @@ def train(folder: Path) -> None:
     if not (data / "whole").exists():
         write_learnable(data)
         (data / "whole").touch()
-    fit(prepare(run_config(data), progress=False), out=folder / "run", resume=True, progress=False)
+    out = folder / "run"
+    fit(prepare(run_config(data), progress=False), out=out, resume=(out / "run.json").is_file(), progress=False)
 
 
 def trained(folder: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ import pytest
 from tests.data.copies import write_scan
 from tests.reference.runs import run_config, words, write_learnable
 from userlib.__main__ import main
-from userlib.commands import seen_in_training
 from userlib.config import Config, DataConfig
+from userlib.scoring import seen_in_training
 
 PAIRS = 5 * 8
 
@@ -64,5 +64,5 @@ def test_the_note_stands_below_the_table(tmp_path, cache, capsys):
         capsys.readouterr()
         assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--split", split]) == 0
         assert (
-            "note: scores on 'val' are too high, since it chose the epoch" in capsys.readouterr().out
+            "Note: scores on 'val' are too high, since it chose the epoch" in capsys.readouterr().out
         ) is told

@@ -93,7 +93,7 @@ def random_clip(name: str) -> Path:
         )
         save_file(weights, beside / "open_clip_model.safetensors")
 
-    write_folder_beside(folder, write)
+    write_folder_beside(folder, write, once=True)
     return folder
 
 

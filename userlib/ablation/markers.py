@@ -49,5 +49,5 @@ def fill(file: Path, tables_of: Callable[[str], str]) -> bool:
         )
     after = filled(before, tables_of)
     if after != before:
-        write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")))
+        write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)
     return after != before

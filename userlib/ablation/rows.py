@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from userlib.errors import UserError
 from userlib.evaluation import Ranks
-from userlib.files import read_sealed, sha256_file, write_beside, write_sealed
+from userlib.files import check_file, read_sealed, sha256_file, write_beside, write_sealed
 
 Arrays = Mapping[str, NDArray[Any]]
 POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were made with 1..n
@@ -54,8 +54,19 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
         with open(path, "wb") as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
-    write_beside(file.with_suffix(".npz"), save)
-    write_sealed(file, {**row, "arrays": sha256_file(file.with_suffix(".npz"))})
+    beside = file.with_suffix(".npz")
+    check_file(file, ("study", "cell", "arrays"))
+    write_beside(beside, save, over=file.is_file() or _holds(beside, arrays))
+    write_sealed(file, {**row, "arrays": sha256_file(beside)})
+
+
+def _holds(file: Path, arrays: Arrays) -> bool:
+    """Whether the file holds arrays of these names: what a row that was killed before its JSON has left."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return set(stored.files) == set(arrays)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile):
+        return False
 
 
 @dataclass(frozen=True)

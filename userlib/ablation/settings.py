@@ -12,6 +12,7 @@ from typing import Any
 
 from userlib.config import Config
 from userlib.errors import UserError
+from userlib.files import check_folder
 
 RESULTS = "assets/results"
 TEXTS = ["README.md", "assets/results/STUDIES.md"]
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace],
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
+    check_folder(Path(arguments.out), shared=True)
     codes = [_study(arguments, config_of, name) for name in names]
     return max(codes)
 

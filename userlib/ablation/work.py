@@ -108,7 +108,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str
 
     collapsed = None
     try:
-        run = fit(prepared, out=scratch, resume=True, progress=False)
+        run = fit(prepared, out=scratch, resume=(scratch / "run.json").is_file(), progress=False)
         if not run.finished:
             return None
         encoders, rows, seconds = run.encoders, run.rows, run.seconds

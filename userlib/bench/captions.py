@@ -48,7 +48,7 @@ def caption_vectors(size: int, queries: int, *, progress: bool = True) -> Captio
                 parts.append(encoder.encode_text(sentences[start : start + BATCH]))
                 bar.step(len(parts[-1]))
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_beside(file, lambda part: _save(part, np.concatenate(parts)))
+        write_beside(file, lambda part: _save(part, np.concatenate(parts)), over=True)
     vectors: NDArray[np.float32] = np.load(file, allow_pickle=False)
     chosen = np.arange(queries) * (len(vectors) // queries)
     return CaptionVectors(np.delete(vectors, chosen, axis=0), vectors[chosen])

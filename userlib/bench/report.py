@@ -101,4 +101,4 @@ def fill(file: Path, document: Row) -> None:
     if start < 0 or end < start:
         raise UserError(f"{file} has no place for the table; put the lines {START!r} and {END!r} into it.")
     after = text[: start + len(START)] + "\n\n" + markdown(document) + "\n\n" + text[end:]
-    write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")))
+    write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)

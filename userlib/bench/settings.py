@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from userlib.errors import UserError
+from userlib.files import check_file
 
 GROUPS = {
     "train": "train",
@@ -69,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
     out = Path(arguments.out) if arguments.out else None
-    if out is not None and out.is_file():
+    if out is not None:
+        check_file(out, ("rows", "machine"))
+    if out is not None and out.is_file() and out.stat().st_size:
         _check_kind(out, stored(out), threads=arguments.threads, tiny=arguments.tiny)
     document: dict[str, Any] = {}
     for found in _apart(
@@ -189,8 +192,8 @@ def _keep(file: Path, document: dict[str, Any]) -> None:
     from userlib.files import write_sealed
 
     fresh = {(row["group"], row["case"]) for row in document["rows"]}
-    older = stored(file)["rows"] if file.is_file() else []
+    older = stored(file)["rows"] if file.is_file() and file.stat().st_size else []
     rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
     order = list(GROUPS)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_sealed(file, {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))})
+    whole = {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))}
+    write_sealed(file, whole, like=("rows", "machine"))

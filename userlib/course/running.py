@@ -26,16 +26,17 @@ from userlib.course.plots import COLOURS, Shown, new_figure
 from userlib.course.profile import course_config, profile
 from userlib.data.sources import Split, load_data
 from userlib.evaluation import Metrics, part, ranks, recalls
-from userlib.files import write_json
+from userlib.files import read_json, write_json
 from userlib.progress import Progress
 
 LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
 WHOLE = {"enhancement": "sge+cge", "guide": "clip-mini"}  # the full model, as in the preset clip-patches
+DRAWN = ("region-mini", "clip-mini")
 POLL_S = 0.02
 TICK_S = 0.5
 
 
-def settings(data: str, *, steps: int | None = None) -> Config:
+def settings(data: str, *, steps: int | None = None, tokens: str | None = None) -> Config:
     """The full model on `data`: "scenes", a folder, or a name on the hub.
 
     Scenes are as large as the profile says. A folder with weights (.safetensors) beside its pictures has the
@@ -47,23 +48,48 @@ def settings(data: str, *, steps: int | None = None) -> Config:
         batch, steps = 64, steps or chosen.steps
         every = steps * batch / (LOOKS * 5 * chosen.sizes["train"])
         return course_config(**WHOLE, batch=batch, steps=steps, evaluate_every=every)
-    config = of_folder(Path(data)) if Path(data).is_dir() else preset("clip-patches")
-    config = replace(config, data=replace(config.data, data=data))
+    config = of_folder(Path(data), tokens) if Path(data).is_dir() else preset("clip-patches")
+    config = replace(config, data=replace(config.data, data=data, tokens=tokens or config.data.tokens))
     return config if steps is None else replace(config, training=replace(config.training, steps=steps))
 
 
-def of_folder(folder: Path) -> Config:
-    """The settings for a folder of pictures with captions, by what lies in it."""
+def of_folder(folder: Path, tokens: str | None = None) -> Config:
+    """The settings for a folder of pictures with captions, by what lies in it. Prints what was chosen where that is
+    not to be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
+    """
+    from userlib.demo.photos import weights_at_hand
+
     splits = load_data(str(folder)).splits
-    report = next((name for name in ("test", "val") if name in splits), None)
-    held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
-    select = "val" if "val" in splits and report != "val" else f"train:{held_out}"
+    select, report = "val", "test"  # both held out of a folder that has train alone
+    if list(splits) != ["train"]:
+        found = next((name for name in ("test", "val") if name in splits), None)
+        held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
+        select = "val" if "val" in splits and found != "val" else f"train:{held_out}"
+        report = found or report
     weights = sorted(folder.glob("*.safetensors"))
-    base = preset("photos" if weights else "scenes")
-    if weights:
+    if weights and tokens is None:
+        base = preset("photos")
         data = replace(base.data, token_weights=str(weights[0]), select=select, report=report)
         return replace(base, data=data)
-    data = replace(base.data, guide=WHOLE["guide"], select=select, report=report)
+    if tokens is None and (at_hand := weights_at_hand()):
+        tokens = f"open_clip:{at_hand}"
+        print(f"Tokens and guide by {tokens}, whose weights are on this machine.")
+    if tokens is not None and tokens not in DRAWN:
+        base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
+        guide = tokens if base.data.guide is not None else None
+        model = replace(preset("scenes").model, enhancement=base.model.enhancement)
+        data = replace(base.data, tokens=tokens, guide=guide, select=select, report=report)
+        return replace(preset("scenes"), model=model, data=data)
+    if tokens is None:
+        print(
+            "Tokens by region-mini, a network that has seen drawings alone. For photos give others: "
+            'running.settings(DATA, tokens="open_clip:ViT-B-32/laion2b_s34b_b79k"), fetched once, 600 MB; or put a '
+            "network's weights (.safetensors) into the folder."
+        )
+    base = preset("scenes")
+    data = replace(
+        base.data, tokens=tokens or base.data.tokens, guide=WHOLE["guide"], select=select, report=report
+    )
     return replace(base, data=data, model=replace(base.model, enhancement=WHOLE["enhancement"]))
 
 
@@ -121,7 +147,7 @@ def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) ->
     -> how it ended, in words.
     """
     file = folder.parent / f"{folder.name}.json"
-    write_json(file, to_json(config))
+    write_json(file, to_json(config), over=file.is_file() and set(read_json(file)) == set(to_json(config)))
     command = [
         sys.executable,
         "-m",

@@ -12,7 +12,7 @@ at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,74 @@ class Extractor(ABC):
 
     def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
         return self.run(torch.stack([self.prepare(picture) for picture in pictures]))
+
+
+def choose_device(asked: str | None, trained: str | None = None) -> str:
+    """The device asked for; else that of the training, where this machine has it; else the best that it has.
+
+    Raises UserError for one that is not here.
+    """
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    if asked is None:
+        return trained if trained is not None and _is_here(trained) else best
+    if not _is_here(asked):
+        count = torch.cuda.device_count()
+        here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+        raise UserError(f"There is no device {asked!r} here. Choose one of {', '.join(here)}, or leave --device out.")
+    return asked
+
+
+def _is_here(name: str) -> bool:
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and (not number or number.isdecimal()):
+        return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    return name == "cpu" or name == "mps" and torch.backends.mps.is_available()
+
+
+def made_by(
+    tokens: str, *, token_weights: Path | None = None, guide: str | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """What tokens and guide are made by, as JSON: all that changes a number, the weights by their checksum."""
+    about: dict[str, Any] = {"tokens": {"kind": "precomputed"}, "guide": None}
+    for what, spec in (("tokens", tokens), ("guide", guide)):
+        if spec is not None and spec != "precomputed":
+            weights = token_weights if spec == tokens else None
+            about[what] = {"spec": spec, **make_extractor(spec, weights=weights, device=device).describe()}
+    return about
+
+
+def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: str) -> list[str]:
+    """Raises UserError where tokens or guide are not those that the model in `where` was trained on.
+
+    Precision alone may differ, as devices do: what there is to be told of it is returned.
+    """
+    notes: list[str] = []
+    if not trained or not now:  # a checkpoint of an earlier version
+        return notes
+    for what, flag in (("tokens", "--tokens"), ("guide", "--guide")):
+        one, other = dict(trained.get(what) or {}), dict(now.get(what) or {})
+        specs = one.pop("spec", one.get("kind", "none")), other.pop("spec", other.get("kind", "none"))
+        precisions = one.pop("precision", None), other.pop("precision", None)
+        differ = [key for key in one | other if one.get(key) != other.get(key)]
+        if not differ:
+            if precisions[0] != precisions[1]:
+                notes.append(
+                    f"The {what} are computed in {precisions[1]} here, and {where} was trained on {what} in "
+                    f"{precisions[0]}: numbers may differ a little."
+                )
+        elif differ[0] in ("kind", "model") or specs[0] != specs[1]:
+            raise UserError(
+                f"the model in {where} was trained with the {what} {specs[0]!r}, and those given are {specs[1]!r}. Use "
+                f"the {what} that it was trained with ({flag}), or train again."
+            )
+        else:
+            sums = [str(about.get(differ[0]))[:12] for about in (one, other)]
+            raise UserError(
+                f"the {what} of {where} were made by {specs[0]!r} with other {differ[0]} ({sums[0]}, and now "
+                f"{sums[1]}): the file has changed since. Restore it, name the right one (--token-weights for timm), "
+                "or train again."
+            )
+    return notes
 
 
 def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu") -> Extractor:

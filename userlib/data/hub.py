@@ -78,7 +78,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         record = _record(note)
         if record is None:
             record = _ask(name, known)
-            write_sealed(note, record)
+            write_sealed(note, record, over=True)
         files = _files(name, record, offline=True)
         if files is None:
             size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"

@@ -78,14 +78,21 @@ class ParquetPictures:
         return len(self.places)
 
     def __getitem__(self, i: int) -> Image.Image:
+        return open_picture(self.content(i), self._name(i))
+
+    def content(self, i: int) -> bytes:
+        """The encoded image."""
         file, group, row = (int(x) for x in self.places[i])
-        name = f"in row {row} of row group {group} of {self.files[file]}"
-        content = image_bytes(self._group(file, group)[row], self.files[file], name)
-        if content is None:
+        found = image_bytes(self._group(file, group)[row], self.files[file], self._name(i))
+        if found is None:
             raise UserError(
-                f"The picture {name} is missing: its cell is empty. Fetch the file again, or remove the row."
+                f"The picture {self._name(i)} is missing: its cell is empty. Fetch the file again, or remove the row."
             )
-        return open_picture(content, name)
+        return found
+
+    def _name(self, i: int) -> str:
+        file, group, row = (int(x) for x in self.places[i])
+        return f"in row {row} of row group {group} of {self.files[file]}"
 
     def _group(self, file: int, group: int) -> Group:
         with self._lock:

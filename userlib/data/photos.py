@@ -236,7 +236,7 @@ def load_saved(folder: Path) -> RetrievalData:
             split.to_parquet(str(part / f"{name}{SHARD}"))
 
     if not copy.exists():
-        write_folder_beside(copy, write)
+        write_folder_beside(copy, write, once=True)
     shards = sorted(copy.glob("*.parquet"))
     return load_parquet(shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards])
 

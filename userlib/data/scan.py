@@ -13,7 +13,7 @@ import numpy as np
 from userlib.data.pictures import PictureFiles
 from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
-from userlib.files import read_json, sha256_bytes
+from userlib.files import read_json, sha256_bytes, sha256_known
 
 PARTS = {"train": "train", "dev": "val", "test": "test", "testall": "testall"}  # testall: COCO's 5K
 
@@ -91,14 +91,13 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
             f"In {folder}, the features of {part}_ims.npy stand {same} times each, once a caption. Keep one of each: "
             f"numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
         )
-    stat = file.stat()
     return Split(
         name=name,
         ids=tuple(ids),
         pictures=None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
         captions=tuple(captions),
         image_of=np.repeat(np.arange(len(ids), dtype=np.int64), each),
-        fingerprint=sha256_bytes("scan", str(stat.st_size), str(stat.st_mtime_ns), *ids, *captions),
+        fingerprint=sha256_bytes("scan", sha256_known(file), *ids, *captions),
         features=file,
     )
 

@@ -141,9 +141,11 @@ class RetrievalData:
             )
         return self.splits[name]
 
-    def hold_out(self, name: str, count: int, *, seed: int = 0, into: str = "select") -> "RetrievalData":
+    def hold_out(
+        self, name: str, count: int, *, seed: int | None = 0, into: str = "select"
+    ) -> "RetrievalData":
         """Move `count` pictures of the split, drawn by seed, into a new split: to select a model on, where no
-        split is for that.
+        split is for that. seed None: chosen by their ids, so that one more picture moves few others.
         """
         split = self.split(name)
         if into in self.splits:
@@ -156,7 +158,10 @@ class RetrievalData:
                 f"Cannot hold {count} pictures out of {name!r}, which has {len(split)}. Choose a number "
                 f"between 1 and {len(split) - 1}."
             )
-        order = np.random.default_rng(seed).permutation(len(split))
+        if seed is None:
+            order = np.array(sorted(range(len(split)), key=lambda i: sha256_bytes("held out", split.ids[i])))
+        else:
+            order = np.random.default_rng(seed).permutation(len(split))
         whole = split.whole or split
         parts = {
             name: split._cut(np.sort(order[count:]), name, whole),

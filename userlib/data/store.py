@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 
 from userlib.errors import UserError
-from userlib.files import disk_errors, read_sealed, sha256_file, sync, write_beside, write_sealed
+from userlib.files import (
+    LEFT_OVER,
+    check_folder,
+    disk_errors,
+    looks_sealed,
+    read_sealed,
+    sha256_file,
+    sync,
+    write_beside,
+    write_sealed,
+)
 from userlib.progress import wait_for
 from userlib.verify import MANIFEST
 
@@ -56,7 +66,7 @@ def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     np.save(stream, array, allow_pickle=False)
     whole = stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
     with suppress(UserError, OSError):  # where nothing can be kept it is made each time
-        write_beside(file, lambda part: part.write_bytes(whole))
+        write_beside(file, lambda part: part.write_bytes(whole), over=True)
     return array
 
 
@@ -99,6 +109,7 @@ class ArrayWriter:
         about_rows = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, about_rows)
         self.header = header.getvalue()
+        self._check_places()
         with disk_errors(self.file):
             self.part.mkdir(parents=True, exist_ok=True)
             self.file.touch()
@@ -107,6 +118,20 @@ class ArrayWriter:
             self.rewind(done)
             if done and self.sum.hexdigest() != total:  # cut short, changed, or of another shape
                 self.rewind(0)
+
+    def _check_places(self) -> None:
+        """Raises UserError where the array's folder, or the unfinished one, holds what no earlier writer left."""
+        check_folder(self.folder, ())
+        note = self.part / "progress.json"
+        check_folder(self.part / "array", ())  # the unfinished folder itself is a folder, or absent
+        for path in sorted(self.part.iterdir()) if self.part.is_dir() else ():
+            if path == self.file and not looks_sealed(note):
+                with open(path, "rb") as file:
+                    own = file.read(len(self.header)) in (b"", self.header)
+            else:
+                own = path in (self.file, note) or LEFT_OVER.fullmatch(path.name) is not None
+            if not own:
+                raise UserError(f"{path} was left by no earlier extraction, and would be lost. Move it away.")
 
     def _noted(self) -> tuple[int, str]:
         """How many rows an interrupted writer has left, and the checksum of the file up to there."""
@@ -150,7 +175,7 @@ class ArrayWriter:
         """Put the rows on the disk, then their number: what a later writer can count on."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
-        write_sealed(self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()})
+        write_sealed(self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()}, over=True)
 
     def finish(self) -> None:
         """Checksum, manifest, rename. Only a full array may be finished."""

@@ -64,7 +64,8 @@ def _folded(text: str) -> str:
 
 
 class Tokenizer(Protocol):
-    """special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
+    """longest is the number of tokens that are read of a text, None where it has no end; is_cut says whether a text has
+    more. special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
     what the vocabulary cannot write, and is None where it can write everything.
 
     word_numbers: ids (W,) -> (W,), which word each piece is of, counted from 0; special tokens count as words.
@@ -72,6 +73,8 @@ class Tokenizer(Protocol):
 
     name: str
 
+    @property
+    def longest(self) -> int | None: ...
     @property
     def vocab_size(self) -> int: ...
     @property
@@ -85,6 +88,7 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def is_cut(self, text: str) -> bool: ...
     def unknown(self, text: str) -> list[str]: ...
     def word_numbers(self, ids: np.ndarray) -> np.ndarray: ...
     def to_json(self) -> dict[str, Any]: ...
@@ -94,6 +98,7 @@ class WordTokenizer:
     """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on."""
 
     name = "words"
+    longest: int | None = None
     pad_id, unknown_id, mask_id, start_id, end_id = range(5)
     special_ids = frozenset({0, 2, 3, 4})  # unknown stands for a word, so it can be masked like one
 
@@ -120,6 +125,9 @@ class WordTokenizer:
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
+
+    def is_cut(self, text: str) -> bool:
+        return False
 
     def unknown(self, text: str) -> list[str]:
         """The words of the text that no train caption held; the whole text where it holds no word."""
@@ -203,6 +211,9 @@ class BertTokenizer:
         ]
         return found
 
+    def is_cut(self, text: str) -> bool:
+        return len(self._tokens(text, truncation=True, max_length=self.longest + 1)["input_ids"]) > self.longest
+
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary cannot even spell."""
         pieces = self._tokens(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -267,6 +278,14 @@ class ClipTokenizer:
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         rows: list[list[int]] = self._tokens(list(texts)).tolist() if texts else []
         return [_unpadded(row, self.pad_id) for row in rows]
+
+    @cached_property
+    def longest(self) -> int:
+        return len(self._tokens("")[0])
+
+    def is_cut(self, text: str) -> bool:
+        row = self._tokens([text], context_length=self.longest + 1)[0].tolist()
+        return len(_unpadded(row, self.pad_id)) > self.longest
 
     def unknown(self, text: str) -> list[str]:
         """Bytes spell everything."""

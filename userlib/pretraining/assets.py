@@ -1,14 +1,13 @@
 """What lies beside the weights: settings, log, provenance, checksums; written as one folder and renamed."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from userlib.data.scenes import library_versions, world_hash
-from userlib.errors import UserError
-from userlib.files import sha256_file, write_folder_beside, write_json
+from userlib.files import check_folder, sha256_file, write_folder_beside, write_json
 from userlib.pretraining.loop import Log
 from userlib.provenance import code_version, provenance
 from userlib.verify import write_manifest
@@ -16,16 +15,14 @@ from userlib.verify import write_manifest
 HASHED = 1000  # scenes whose hash stands for the world
 
 
-def check_out(out: Path) -> None:
-    """Raises UserError where `out` holds something else than an earlier result: writing would delete it.
+def check_out(out: Path, names: Collection[str]) -> None:
+    """Raises UserError where `out` holds something else than an earlier result, of the files `names` and what is told
+    of them: writing would delete it.
 
     Also takes the hash of the code, so that the provenance names the code that began the run.
     """
     code_version()
-    if out.exists() and not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(
-            f"{out} is not a folder made by this command, and its content would be lost. Give another --out."
-        )
+    check_folder(out, [*names, "log.csv", "provenance.json"])
 
 
 def command_of(name: str, out: Path, config: Any) -> str:

@@ -25,6 +25,7 @@ from userlib.pretraining.drawing import Drawn, Wanted, drawn, shifted
 from userlib.pretraining.loop import Schedule, optimise
 from userlib.pretraining.settings import ClipConfig
 
+FILES = ("open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIDE, CONTEXT, WIDTH = 64, 32, 128
 PIECES = 4000  # the vocabulary at most; the captions of the drawn world hold fewer
 MEAN, STD = 0.5, 0.25
@@ -145,7 +146,7 @@ def pretrain_clip(
     config: ClipConfig, out: Path, *, processes: int = 1, val: int = 500, show: bool = True
 ) -> dict[str, Any]:
     """Trains clip-mini, or goes on with it, and writes its folder. Returns the provenance."""
-    check_out(out)
+    check_out(out, FILES)
     wanted = Wanted(split="pretrain", count=config.pictures, side=SIDE, captions=True)
     world = drawn(wanted, processes=processes, show=show)
     held = drawn(Wanted(split="val", count=val, side=SIDE, captions=True), processes=processes, show=show)

@@ -138,7 +138,7 @@ def _draw(job: tuple[Wanted, int, Path]) -> None:
             )
         write_manifest(beside)
 
-    write_folder_beside(folder, write)
+    write_folder_beside(folder, write, once=True)
 
 
 def _small(picture: Image.Image, side: int) -> np.ndarray:

@@ -121,7 +121,7 @@ def pretrain_regions(
     """Trains region-mini, or goes on with it, and writes its folder. Returns the provenance."""
     from safetensors.torch import save_file
 
-    check_out(out)
+    check_out(out, ("region-mini.safetensors", "region-mini.json"))
     train = drawn(Wanted(split="train", count=config.pictures, labels=True), processes=processes, show=show)
     held = drawn(Wanted(split="val", count=val, labels=True), processes=processes, show=show)
     with torch.random.fork_rng(devices=[]):

@@ -2,20 +2,19 @@
 
 import argparse
 import json
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
+from userlib.checkpoints import TENSORS
 from userlib.config import Config
+from userlib.data.extractors import choose_device
 from userlib.errors import UserError
-from userlib.files import shown
+from userlib.files import check_folder, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
 from userlib.search.index import Index, check_query
+
+FILES = (TENSORS, "contents.json")  # of a stored index
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -28,19 +27,25 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.top < 1:
         raise UserError(f"--top {arguments.top} asks for no image; give 1 or more.")
     folder = Path(arguments.index) if arguments.index else None
-    there = folder is not None and _holds_something(folder)
-    device = checked_device(arguments.device)
+    if folder is not None:
+        check_folder(folder, FILES)
+    there = folder is not None and folder.is_dir() and any(folder.iterdir())
     encoder = (
-        CheckpointEncoder(arguments.checkpoint, device=device, token_weights=arguments.token_weights)
+        CheckpointEncoder(
+            arguments.checkpoint,
+            device=arguments.device,
+            token_weights=arguments.token_weights,
+            tokens=arguments.tokens,
+            guide=arguments.guide,
+        )
         if arguments.checkpoint
-        else OpenClipEncoder(arguments.model, device=device)
+        else OpenClipEncoder(arguments.model, device=choose_device(arguments.device))
     )
     index = Index.load(folder, encoder) if folder is not None and there else Index.empty(encoder)
     if isinstance(encoder, CheckpointEncoder):
         config = encoder.loaded.config
     try:
-        with terminated_as_interrupted():
-            told = bring_in_line(index, arguments, config, folder)
+        told = bring_in_line(index, arguments, config, folder)
     except KeyboardInterrupt:
         kept = folder is not None and index.folder == folder and len(index)
         say = f"{len(index):,} images are kept in {shown(str(folder))}; the same command carries on from there"
@@ -50,7 +55,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         )
         return 130
     hits = index.search(arguments.query, arguments.top)
-    for line in (*told, *index.notes(arguments.query)):
+    precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
+    for line in (*told, *precision, *index.notes(arguments.query)):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
     if arguments.json:
         print(json.dumps([{"id": hit.id, "score": hit.score, "rank": hit.rank} for hit in hits]))
@@ -100,48 +106,3 @@ def bring_in_line(
         are = "is" if count == 1 else "are"
         told.append(f"{count:,} of {len(split):,} images {are} left out; the first: {changes.skipped[0]}")
     return told
-
-
-def _holds_something(folder: Path) -> bool:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--index {folder} is a file; an index is a folder. Name another place.")
-    return folder.is_dir() and any(folder.iterdir())
-
-
-def checked_device(name: str) -> str:
-    """The name of a device that is here. UserError for any other."""
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name!r} is no device; give cpu, cuda, cuda:0 or mps.") from error
-    counts = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if (device.index or 0) >= counts.get(device.type, 0):
-        raise UserError(f"--device {name!r} is not on this machine, which has {_devices(counts)}.")
-    return name
-
-
-def _devices(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counts.items() if count)
-
-
-@contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM is as Ctrl-C, so that what was done is kept. Elsewhere than in the main thread: nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

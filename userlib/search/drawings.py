@@ -74,7 +74,7 @@ def main() -> int:
     from userlib.data.scenes import make_world
 
     world = make_world("train", COUNT)
-    write_json(FILE, measure([world.picture(i) for i in range(len(world))]))
+    write_json(FILE, measure([world.picture(i) for i in range(len(world))]), over=True)
     print(json.dumps({"limit": read_json(FILE)["limit"], "file": str(FILE)}))
     return 0
 

@@ -7,6 +7,7 @@ trained on.
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -199,21 +200,37 @@ class CheckpointEncoder:
     warning: str | None = None
 
     def __init__(
-        self, folder: str | Path, *, device: str = "cpu", token_weights: str | Path | None = None
+        self,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        token_weights: str | Path | None = None,
+        tokens: str | None = None,
+        guide: str | None = None,
     ) -> None:
         from userlib.checkpoints import load_model
-        from userlib.data.extractors import make_extractor
+        from userlib.data.extractors import check_made_by, choose_device, made_by, make_extractor
 
-        self.loaded = load_model(folder, device=device)
-        self.device = device
-        data = self.loaded.config.data
+        self.loaded = load_model(folder)
+        facts = self.loaded.facts
+        self.device = device = choose_device(device, facts.get("device"))
+        self.loaded.model.to(device)
+        kept = self.loaded.config.data
+        stored = token_weights or kept.token_weights
+        data = replace(
+            kept,
+            tokens=tokens or kept.tokens,
+            guide=guide or kept.guide,
+            token_weights=None if stored is None else str(stored),
+        )
         if data.tokens == "precomputed":
             raise UserError(
                 f"the model in {folder} was trained on precomputed features, which new pictures do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME"
             )
-        stored = token_weights or data.token_weights
-        weights = None if stored is None else Path(stored)
+        weights = None if data.token_weights is None else Path(data.token_weights)
+        now = made_by(data.tokens, token_weights=weights, guide=data.guide, device=device)
+        self.notes = check_made_by(facts.get("made_by", {}), now, where=str(folder))
         self.tokens = make_extractor(data.tokens, weights=weights, device=device)
         self.guide: Extractor | None = None
         if data.guide is not None:
@@ -297,8 +314,14 @@ def open_clip_encoder(name: str, *, device: str = "cpu") -> OpenClipEncoder:
 
 
 def checkpoint_encoder(
-    folder: str | Path, *, device: str = "cpu", token_weights: str | Path | None = None
+    folder: str | Path,
+    *,
+    device: str | None = None,
+    token_weights: str | Path | None = None,
+    tokens: str | None = None,
+    guide: str | None = None,
 ) -> CheckpointEncoder:
-    """The folder of a run, or of one of its checkpoints. token_weights: the file of the tokens' weights, where it is
-    no longer where it was."""
-    return CheckpointEncoder(folder, device=device, token_weights=token_weights)
+    """The folder of a run, or of one of its checkpoints. token_weights, tokens, guide: where the extractors are now;
+    UserError where they are not those of the training.
+    """
+    return CheckpointEncoder(folder, device=device, token_weights=token_weights, tokens=tokens, guide=guide)

@@ -60,7 +60,7 @@ def print_of(split: Split, row: int, before: Print | None = None) -> Print:
             return before
         settled = state is not None and time.time_ns() - max(state[1:3]) > SETTLED_NS
         return Print(sha256_bytes(_file_bytes(source.paths[at])), state if settled else None)
-    if isinstance(source, ParquetPictures) and hasattr(source, "content"):
+    if isinstance(source, ParquetPictures):
         return Print(sha256_bytes(source.content(at)))
     picture = source[at]
     return Print(sha256_bytes("pixels", repr(picture.size), picture.convert("RGB").tobytes()))

@@ -81,7 +81,7 @@ def bring_in_line(
     prints: dict[int, Print] = {}  # by row of the split
     skipped: dict[int, str] = {}
     with Progress(len(order), "images compared", show=progress, delay=2.0) as bar:
-        for row in order:
+        for row in range(len(order)):  # as they lie there
             try:
                 prints[row] = print_of(split, row, before.get(split.ids[row]))
             except UserError as error:

@@ -22,7 +22,7 @@ from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.data.scan import open_features
 from userlib.model.user import USER
-from userlib.training.preparing import splits_of, total_steps
+from userlib.training.preparing import fitted, splits_of, total_steps
 
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
 VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
@@ -86,6 +86,7 @@ def training_cost(config: Config) -> dict[str, Any]:
     has about half of them), training data.
     """
     captions, shape, guide_width, data_bytes = _data(config)
+    config = replace(config, training=fitted(config.training, captions, lambda _: None))
     steps = total_steps(config.training, captions)
     model_config = replace(
         config.model,

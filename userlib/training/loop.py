@@ -9,6 +9,7 @@ run.history            # a DataFrame, a row an evaluation
 import copy
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from userlib.checkpoints import clean, fit_state, load_model, pointed, read_bundle, save_model, write_bundle
+from userlib.checkpoints import (
+    check_run,
+    clean,
+    fit_state,
+    load_model,
+    pointed,
+    read_bundle,
+    save_model,
+    write_bundle,
+    writing,
+)
 from userlib.config import Config, to_json
 from userlib.data.captions import Batch, Tokenizer
+from userlib.data.extractors import check_made_by
 from userlib.errors import UserError
 from userlib.files import write_sealed
 from userlib.model.user import USER, Encoders, Output
@@ -48,6 +60,8 @@ from userlib.training.watching import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PLACES = {("data", "data"), ("data", "pictures"), ("data", "token_weights")}  # files may have been moved
 
 
 @dataclass
@@ -124,7 +138,17 @@ class _Fit:
         self.best: dict[str, Tensor] = {}
 
     def run(self, *, resume: bool, stop_at: int | None, progress: bool) -> Run:
-        saved = self.saved(resume)
+        """Trains, as the only writer of its folder."""
+        if self.out is None:
+            return self.train(None, stop_at, progress)
+        check_run(self.out, resume=resume)
+        with writing(self.out) if self.accelerator.is_main_process else nullcontext():
+            return self.train(read_bundle(pointed(self.out, "last")) if resume else None, stop_at, progress)
+
+    def train(
+        self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
+    ) -> Run:
+        """From the checkpoint `saved`, or from the start."""
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:
@@ -250,30 +274,25 @@ class _Fit:
                 "config": to_json(self.config),
                 "data": {
                     "fingerprint": self.prepared.fingerprint,
+                    "made_by": self.prepared.made_by,
                     "processes": self.accelerator.num_processes,
                 },
                 "state": {**vars(state), "seconds": seconds},
             },
         )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
-        write_sealed(self.out / "run.json", {"last": name, **best})
+        write_sealed(self.out / "run.json", {"last": name, **best}, like=("last",))
         clean(self.out)
-
-    def saved(self, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint of the run in `out`, or None for a fresh start."""
-        if self.out is None or not (self.out / "run.json").is_file():
-            return None
-        if not resume:
-            raise UserError(
-                f"{self.out} already holds a run; add --resume to go on with it, or give another --out."
-            )
-        return read_bundle(pointed(self.out, "last"))
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
         """Takes up a checkpoint. Raises UserError naming the first setting that differs from it."""
         now, then = to_json(self.config), documents["config"]
+        made_by = documents["data"].get("made_by")  # absent in checkpoints of an earlier version
+        moved = PLACES if made_by else PLACES - {("data", "token_weights")}
         for part, settings in now.items():
             for key, value in settings.items():
+                if (part, key) in moved:  # what lies there decides
+                    continue
                 if then.get(part, {}).get(key) != value:
                     raise UserError(
                         f"{part}.{key} is {value!r} and the run to resume has "
@@ -285,6 +304,7 @@ class _Fit:
                 f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
                 "it has changed since. Restore it, or give another --out."
             )
+        check_made_by(made_by or {}, self.prepared.made_by, where=str(self.out))
         before = documents["data"].get("processes", self.accelerator.num_processes)
         if before != self.accelerator.num_processes:
             raise UserError(

@@ -1,14 +1,16 @@
 """From a configuration to data that can be trained on, with nothing left open."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from userlib.config import Config, TrainingConfig
+from userlib.config import Config, DataConfig, TrainingConfig
 from userlib.data.captions import PairData, Tokenizer, make_tokenizer
+from userlib.data.extractors import choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.data.tokenizers import SAMPLE, unknown_share
 from userlib.data.tokens import extract
@@ -16,6 +18,11 @@ from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
 from userlib.progress import tell
 from userlib.provenance import peak_memory_mb, provenance
+
+FEWEST = 24  # images of a set without splits: fewer leave less than four to select on and four to report on
+SHARE = 6  # a sixth of such a set is held out for each
+MOST = 1000  # images that are held out to report on, as in Flickr30K
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Prepared:
     report: PairData | None
     tokenizer: Tokenizer
     fingerprint: str  # of the data
+    made_by: dict[str, Any] = field(default_factory=dict)  # what tokens and guide are made by
+    device: str = "cpu"  # that made them
 
 
 def pairs_of(
@@ -60,9 +69,12 @@ def pairs_of(
     return pairs
 
 
-def splits_of(config: Config, *, progress: bool = False) -> RetrievalData:
-    """The run's data with the selection slice held out: RetrievalData with train, the split to select on and
-    the rest.
+def splits_of(
+    config: Config, *, progress: bool = False, say: Say | None = None, report_if_there: bool = False
+) -> RetrievalData:
+    """The run's data with the splits that it trains, selects and reports on: those that there are, and those held out.
+
+    Raises UserError, before any token is made, where one is missing. say is told what was held out unasked.
     """
     data = load_data(
         config.data.data,
@@ -70,10 +82,74 @@ def splits_of(config: Config, *, progress: bool = False) -> RetrievalData:
         pictures=Path(config.data.pictures) if config.data.pictures else None,
         progress=progress,
     )
-    name, _, count = config.data.select.partition(":")
+    return arranged(data, config.data, say=say, report_if_there=report_if_there)
+
+
+def arranged(
+    data: RetrievalData, settings: DataConfig, *, say: Say | None = None, report_if_there: bool = False
+) -> RetrievalData:
+    """The data set with the slice of `select` held out; where train is its only split, also what is reported on.
+
+    Held out unasked are a sixth of the images for each, at most 1,000 for the report, chosen by their ids.
+    """
+    if not any(len(split.captions) for split in data.splits.values()):
+        raise UserError(
+            f"The data set {data.name!r} has no captions, and training needs some: put a captions.csv with the columns "
+            "filename and caption beside the images."
+        )
+    name, _, count = settings.select.partition(":")
+    whole = data.split(name if count and name in data.splits else "train")
+    if list(data.splits) == ["train"]:
+        data, count = _held_out(data, settings, say)
     if count:
         data = data.hold_out(name, int(count), seed=0)
+    for key, wanted in (("select", "select" if count else name), ("report", settings.report)):
+        if wanted is not None and wanted not in data.splits and not (key == "report" and report_if_there):
+            remedy = {
+                "select": f"give --select {whole.name}:{max(1, len(whole) // SHARE)} to hold images out for it",
+                "report": "give --report none to go without",
+            }
+            raise UserError(
+                f"The data set {data.name!r} has no split {wanted!r} to {key} on; it has: {', '.join(data.splits)}. "
+                f"Name one of them by --{key}, or {remedy[key]}."
+            )
     return data
+
+
+def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tuple[RetrievalData, str]:
+    """For a set whose one split is train: what is reported on and selected on, and the count still to be held out."""
+    name, _, count = settings.select.partition(":")
+    images = len(data.split("train"))
+    report = settings.report if settings.report not in (None, "train") else None
+    if name != "train" and count:
+        return data, count  # which the caller refuses by name
+    if report is None and (name == "train" and not count or count and int(count) < images):
+        return data, count
+    if images < FEWEST:
+        raise UserError(
+            f"The data set {data.name!r} has {images} images and no splits. To hold some of them out, to select and to "
+            f"report on, at least {FEWEST} are needed: add images with captions, or a column 'split' of train, val and "
+            "test to the captions."
+        )
+    told = []
+    part = images // SHARE
+    if report is not None:
+        size = min(part, MOST)
+        data = data.hold_out("train", size, seed=None, into=report)
+        told.append(f"{size} are held out as {report!r} to report on")
+    if count and int(count) > images // 2 - images // SHARE:
+        told.append(f"{part} (not {count}, of so few) are held out to select the epoch on")
+        count = str(part)
+    elif not count and name != "train":
+        size = min(part, MOST)
+        data = data.hold_out("train", size, seed=None, into=name)
+        told.append(f"{size} are held out as {name!r} to select the epoch on")
+    elif count:
+        told.append(f"{count} to select the epoch on")
+    if say is not None:
+        left = len(data.split("train")) - (int(count) if count else 0)
+        say(f"The data set {data.name!r} has no splits: of its {images} images {', '.join(told)}, {left} train.")
+    return data, count
 
 
 def select_name(config: Config) -> str:
@@ -81,22 +157,29 @@ def select_name(config: Config) -> str:
     return "select" if ":" in config.data.select else config.data.select
 
 
-def prepare(config: Config, *, progress: bool = True, report_if_there: bool = False) -> Prepared:
+def prepare(
+    config: Config, *, progress: bool = True, report_if_there: bool = False, say: Say = print
+) -> Prepared:
     """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the
-    open settings. UserError for a split that is not there, before any token is made; with `report_if_there` a missing
-    split for the report leaves the report out.
+    open settings. say is told, in a sentence each, of what was changed to fit the data.
+
+    Raises UserError, before any token is made, for a split that is not there; with `report_if_there` a missing split
+    for the report leaves the report out.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = splits_of(config, progress=progress)
+    device = choose_device(None)
+    data = splits_of(config, progress=progress, say=say, report_if_there=report_if_there)
     train_split, select_split = data.split("train"), data.split(select_name(config))
     if report_if_there and config.data.report not in data.splits:
         config = replace(config, data=replace(config.data, report=None))
     report_split = None if config.data.report is None else data.split(config.data.report)
-    total_steps(config.training, len(train_split.captions))  # refuses a batch that train cannot fill
+    training = fitted(config.training, len(train_split.captions), say)
+    total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
         kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
     )
+    weights = Path(config.data.token_weights) if config.data.token_weights else None
+    about = made_by(config.data.tokens, token_weights=weights, guide=config.data.guide, device=device)
     train = pairs_of(
         config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device
     )
@@ -104,8 +187,10 @@ def prepare(config: Config, *, progress: bool = True, report_if_there: bool = Fa
     report = None
     if report_split is not None:
         report = pairs_of(config, report_split, tokenizer, progress=progress, device=device)
+    if note := cut_note(*(pairs for pairs in (train, select, report) if pairs is not None)):
+        say(note)
     features = train.features
-    steps = total_steps(config.training, len(train))
+    steps = total_steps(training, len(train))
     model = replace(
         config.model,
         regions=features.tokens.shape[1],
@@ -114,10 +199,38 @@ def prepare(config: Config, *, progress: bool = True, report_if_there: bool = Fa
         vocab_size=tokenizer.vocab_size,
         momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum,
     )
-    training = replace(config.training, precision=precision_of(config.training.precision))
-    return Prepared(
-        replace(config, model=model, training=training), train, select, report, tokenizer, data.fingerprint
+    training = replace(training, precision=precision_of(training.precision))
+    filled = replace(config, model=model, training=training)
+    return Prepared(filled, train, select, report, tokenizer, data.fingerprint, about, device)
+
+
+def cut_note(*parts: PairData) -> str | None:
+    """A sentence on captions that are longer than what the text tower reads; None where none is."""
+    longest = parts[0].tokenizer.longest if parts else None
+    if longest is None:
+        return None
+    cut, lost, total = 0, 0, 0
+    for pairs in parts:
+        rows = [int(row) for row in np.flatnonzero(pairs.lengths >= longest)]
+        rows = [row for row in rows if pairs.tokenizer.is_cut(pairs.split.captions[row])]
+        cut, total = cut + len(rows), total + len(pairs)
+        lost += len(rows) - len({pairs.ids(row).tobytes() for row in rows})
+    same = f" {lost} of them become equal to another." if lost else ""
+    return (
+        f"{cut:,} of {total:,} captions have more than the {longest} tokens that the text tower reads; what follows is "
+        f"not read.{same}"
+        if cut
+        else None
     )
+
+
+def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
+    """The same with a batch that the captions fill: a quarter of them where the batch is larger than all."""
+    if captions >= training.batch or captions < 2:
+        return training
+    batch = max(2, captions // 4)
+    say(f"The batch is {batch} in place of {training.batch}: the train split has {captions} captions.")
+    return replace(training, batch=batch)
 
 
 def precision_of(wanted: str) -> str:
@@ -144,6 +257,8 @@ def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "data": prepared.config.data.data,
         "fingerprint": prepared.fingerprint,
+        "made_by": prepared.made_by,
+        "device": prepared.device,
         "selected": row,
         "provenance": provenance(),
         "peak_memory_mb": peak_memory_mb(),

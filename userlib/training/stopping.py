@@ -1,4 +1,5 @@
-"""Ctrl-C between two steps: a run ends where its state is whole, so that it goes on bit-equal later.
+"""Ctrl-C, or a request to end (SIGTERM), between two steps: a run ends where its state is whole, so that it goes on
+bit-equal later.
 
 In the middle of a step the queue has moved and the weights have not; a checkpoint of that moment would repeat
 half a step.
@@ -12,19 +13,20 @@ from typing import Any
 
 
 class Stop:
-    """While entered, Ctrl-C sets `asked`; a second one, a second or more later, raises KeyboardInterrupt at
-    once. Python delivers signals to the main thread alone: elsewhere this does nothing.
+    """While entered, Ctrl-C or SIGTERM sets `asked`; a second one, a second or more later, raises KeyboardInterrupt
+    at once. Python delivers signals to the main thread alone: elsewhere this does nothing.
     """
 
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
     PATIENCE_S = 1.0  # terminal and launcher may both deliver the one Ctrl-C
 
     def __init__(self) -> None:
         self.asked, self.since = False, 0.0
-        self.before: Any = None
+        self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._note)
+            self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -36,5 +38,5 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

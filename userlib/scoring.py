@@ -1,0 +1,158 @@
+"""What `evaluate` may score together: trained models, the seeds of one, the images that they are scored on, and
+tokens as they were trained on. Everything else is a UserError here, before it can turn into a wrong number.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from userlib.checkpoints import Loaded, load_model
+from userlib.config import Config, to_json
+from userlib.data.captions import PairData
+from userlib.data.extractors import check_made_by, choose_device, made_by
+from userlib.data.sources import RetrievalData, Split, load_data
+from userlib.errors import UserError
+from userlib.training import pairs_of, select_name, splits_of
+from userlib.training.loop import PLACES
+from userlib.training.preparing import cut_note
+
+DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "select")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with the data and token settings of the command line put over its own."""
+
+    folder: str
+    loaded: Loaded
+    config: Config
+    device: str
+    notes: tuple[str, ...]  # what is to be told of its tokens
+
+
+def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
+    """A configuration with the data that the command line names. Other data have neither the same pictures' folder
+    nor the same sizes.
+    """
+    given = {name: getattr(arguments, name, None) for name in DATA_FLAGS}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if "data" in changes and changes["data"] != config.data.data:
+        changes = {"pictures": None, **changes}
+    return replace(config, data=replace(config.data, **changes))
+
+
+def trained(folder: str, arguments: argparse.Namespace) -> Trained:
+    """The model in a folder. Raises UserError where its tokens or guide would not be those that it was trained on."""
+    loaded = load_model(folder)
+    device = choose_device(arguments.device, loaded.facts.get("device"))
+    loaded.model.to(device)
+    config = with_flags(loaded.config, arguments)
+    now = made_by(
+        config.data.tokens,
+        token_weights=Path(config.data.token_weights) if config.data.token_weights else None,
+        guide=config.data.guide,
+        device=device,
+    )
+    notes = check_made_by(loaded.facts.get("made_by", {}), now, where=folder)
+    return Trained(folder, loaded, config, device, tuple(notes))
+
+
+def check_seeds(group: Sequence[Trained]) -> None:
+    """Raises UserError unless the models differ in their seed alone: their mean is then that of one model's seeds."""
+    first = group[0]
+    what = "Several checkpoints are seeds of one model; score another model alone, or with --against."
+    for n, other in enumerate(group[1:], start=1):
+        ours, theirs = to_json(first.loaded.config), to_json(other.loaded.config)
+        for part, settings in ours.items():
+            for key, value in settings.items():
+                if (part, key) not in {*PLACES, ("training", "seed")} and theirs[part][key] != value:
+                    raise UserError(
+                        f"{other.folder} is no other seed of {first.folder}: its {part}.{key} is "
+                        f"{theirs[part][key]!r}, and there it is {value!r}. {what}"
+                    )
+        for key in ("fingerprint", "made_by"):
+            if _same(first, key) != _same(other, key):
+                of = "data" if key == "fingerprint" else "tokens"
+                raise UserError(f"{other.folder} and {first.folder} were trained on other {of}. {what}")
+        twin = next((one for one in group[:n] if _seed(one) == _seed(other)), None)
+        if twin is not None:
+            raise UserError(
+                f"{twin.folder} and {other.folder} have the same seed, {_seed(other)}: they are one run, or two that "
+                f"count as one. {what}"
+            )
+
+
+def _seed(one: Trained) -> int:
+    return one.loaded.config.training.seed
+
+
+def _same(one: Trained, key: str) -> Any:
+    value = one.loaded.facts.get(key)
+    if key != "made_by" or not isinstance(value, dict):
+        return value
+    return {
+        what: {name: part for name, part in (about or {}).items() if name not in ("precision", "spec")}
+        for what, about in value.items()
+    }
+
+
+def data_of(
+    config: Config, model: Trained | None, *, other: bool, needs_train: bool, notes: list[str]
+) -> RetrievalData:
+    """The data to score on. The model's own have its selection slice held out, as in training.
+
+    other: the command line names the data. Where they are not the model's own, moved or copied, they are taken as they
+    are: a data set of one split, test, will do. needs_train: the baseline learns from them.
+    """
+    known = None if model is None else model.loaded.facts.get("fingerprint")
+    if not other or needs_train:
+        data = splits_of(config, say=notes.append if model is None else None)
+        if known not in (None, data.fingerprint) and not other and model is not None:
+            notes.append(
+                f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
+                "has learned may be among those scored."
+            )
+        return data
+    try:
+        data = splits_of(config)
+        if data.fingerprint == known:
+            return data
+    except UserError:
+        pass  # no split to train on: other data
+    return load_data(config.data.data, pictures=Path(config.data.pictures) if config.data.pictures else None)
+
+
+def pairs_for(model: Trained, split: Split, notes: list[str]) -> PairData:
+    """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
+    if not split.captions:
+        raise UserError(f"The split {split.name!r} has no captions to score by. Name one that has, or add captions.")
+    notes += model.notes
+    pairs = pairs_of(model.config, split, model.loaded.tokenizer, device=model.device)
+    settings, features = model.loaded.config.model, pairs.features
+    regions, width = features.tokens.shape[1:]
+    guide = None if features.guide is None else features.guide.shape[1]
+    for what, here, there in (
+        ("tokens' width", width, settings.token_width),
+        ("guide's width", guide, settings.guide_width),
+        ("number of regions", regions, settings.regions if settings.norm == "batch" else regions),
+    ):
+        if there is not None and here != there:
+            raise UserError(
+                f"the {what} of {split.name!r} is {here}, and the model in {model.folder} was trained with {there}. "
+                "Give it the tokens that it was trained with (--tokens, --guide), or other data."
+            )
+    if note := cut_note(pairs):
+        notes.append(note)
+    return pairs
+
+
+def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
+    """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
+    same = config.data.data == one.config.data.data or one.facts.get("fingerprint") == data_hash
+    if not same or split not in ("train", select_name(one.config)):
+        return None
+    why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"
+    other = one.config.data.report or "test"
+    return f"scores on {split!r} are too high, since {why}; report another split, such as --split {other}."
