@@ -302,30 +302,3 @@ def test_every_command_in_a_docstring_or_an_error_is_one_that_the_parser_takes()
             if words[0] not in known or not options <= set(known[words[0]]._option_string_actions):
                 wrong.append(f"{file.relative_to(ROOT)}: {line}")
     assert wrong == []
-
-
-def test_a_folder_without_the_preset_s_report_split_is_trained_and_a_misnamed_split_is_told_first(
-    small_world, capsys, cache
-):
-    flags = [
-        "train",
-        "--data",
-        "photos",
-        "--tokens",
-        "timm:test_resnet",
-        "--token-weights",
-        "network/tiny.safetensors",
-    ]
-    flags += ["--select", "train:2", *SMALL, "--json"]
-    for wrong in (
-        ["--report", "test"],
-        ["--set", "data.report=test"],
-        ["--select", "val"],
-        ["--batch", "999"],
-    ):
-        assert main([*flags, *wrong]) == 2
-        said = capsys.readouterr().err
-        assert "has no split" in said or "smaller --batch" in said
-        assert not (cache / "tokens").exists()  # told before the long work
-    assert main([*flags, "--out", "run"]) == 0
-    assert "The data have no split 'test', so that none is scored at the end" in capsys.readouterr().err

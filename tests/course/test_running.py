@@ -252,7 +252,7 @@ def test_waiting_that_fails_stops_ticking_and_is_not_done(monkeypatch, lines):
 
 def wait_for_the_button(folder):
     checkpoint(folder, 1, a=[1.0])
-    for _ in range(2000):  # the button is felt between two instructions, not within a long sleep
+    for _ in range(30_000):  # the button is felt between two instructions, not within a long sleep
         time.sleep(0.01)
 
 
