@@ -41,8 +41,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 FIRST = "notebooks/00_start_here.ipynb"
-DEMO = "userlib/demo/retrieval_demo.ipynb"
-DEMO_SERVER = "userlib/demo/server"  # its settings: kernels end with their pages
+DEMO = "notebooks/usercourse/demo/retrieval_demo.ipynb"
+DEMO_SERVER = "notebooks/usercourse/demo/server"  # its settings: kernels end with their pages
 # s; a kernel that has nothing to do and of which no tab was open for an hour ends
 LAB_KERNELS = ("cull_alone_timeout=3600", "cull_idle_timeout=3600", "cull_interval=60")
 SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network

@@ -67,7 +67,7 @@ def clean(nb: Any) -> None:
                 output["metadata"] = nbformat.NotebookNode()
             # what a reader predicted, or that nobody did, is no part of the page
             if "measured" in output.get("metadata", {}):
-                from userlib.course.predictions import bundle
+                from usercourse.predictions import bundle
 
                 output["data"] = nbformat.NotebookNode(bundle(output["metadata"].pop("measured")))
 

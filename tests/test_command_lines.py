@@ -100,7 +100,7 @@ def of_userlib(words: list[str]) -> None:
     if words[0] in ("bench", "ablate"):  # hours; their own tests run them small
         asked = parser().parse_args(words)
         if words[0] == "ablate" and asked.study:
-            from userlib.ablation.studies import STUDIES
+            from userlab.ablation.studies import STUDIES
 
             assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
         assert words[0] == "bench" or not asked.repeat or (ROOT / asked.repeat).is_file()

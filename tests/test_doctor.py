@@ -208,7 +208,7 @@ def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
 
 def test_verify_sees_runs_and_results_of_this_library(tmp_path):
     """Files that lie alone: a run's pointer, a result, a row of a study with its arrays."""
-    from userlib.ablation.rows import write_row
+    from userlab.ablation.rows import write_row
 
     write_sealed(tmp_path / "run" / "run.json", {"last": "step-00000003"})
     write_sealed(tmp_path / "run" / "result.json", {"rsum": 1.5})

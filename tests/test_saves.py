@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.reference.small import small
 from userlib.__main__ import main
-from userlib.ablation.rows import write_row
+from userlab.ablation.rows import write_row
 from userlib.checkpoints import check_run, load_model, pointed, save_model, write_bundle, writing
 from userlib.config import Config
 from userlib.data.captions import WordTokenizer
@@ -31,7 +31,7 @@ from userlib.files import (
     write_sealed,
 )
 from userlib.model.user import Encoders
-from userlib.pretraining.assets import check_out
+from userlab.pretraining.assets import check_out
 from userlib.search import Index
 from userlib.verify import write_manifest
 
@@ -372,9 +372,9 @@ def test_every_command_refuses_its_place_before_any_work(name, place, tmp_path, 
     ):
         monkeypatch.setattr(what, work)
     monkeypatch.setattr("userlib.search.open_clip_encoder", work)
-    monkeypatch.setattr("userlib.bench.settings._apart", work)
-    monkeypatch.setattr("userlib.pretraining.regions.drawn", work)
-    monkeypatch.setattr("userlib.pretraining.clip.drawn", work)
+    monkeypatch.setattr("userlab.bench.settings._apart", work)
+    monkeypatch.setattr("userlab.pretraining.regions.drawn", work)
+    monkeypatch.setattr("userlab.pretraining.clip.drawn", work)
     target = tmp_path / "there"
     place(target)
     before = snapshot(tmp_path)

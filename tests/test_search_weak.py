@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from userlib.data.scenes import make_world
+from userscenes import make_world
 from userlib.search import OpenClipEncoder
 from userlib.search.drawings import FILE, distances, features
 from userlib.search.encoders import difference

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from userlib.ablation.settings import add_command as add_ablate
-from userlib.bench.settings import add_command as add_bench
+from userlab.ablation.settings import add_command as add_ablate
+from userlab.bench.settings import add_command as add_bench
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
-from userlib.pretraining.settings import add_commands
-from userlib.pretraining.settings import run as pretrain
+from userlab.pretraining.settings import add_commands
+from userlab.pretraining.settings import run as pretrain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -254,11 +254,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command.startswith("pretrain-"):
         return pretrain(arguments)
     if arguments.command == "ablate":
-        from userlib.ablation.settings import run
+        from userlab.ablation.settings import run
 
         return run(arguments, config_of)
     if arguments.command == "bench":
-        from userlib.bench.settings import run as bench
+        from userlab.bench.settings import run as bench
 
         return bench(arguments)
     from userlib import commands

@@ -5,7 +5,7 @@ it does: a crashed browser, a lost network or a page left before it was drawn se
 JupyterLab ends none by itself.
 
 Read by the server process, which needs neither torch nor the demo. Settings: for the demo's page
-userlib/demo/server/voila.py, for JupyterLab course.py.
+notebooks/usercourse/demo/server/voila.py, for JupyterLab course.py.
 """
 
 import time

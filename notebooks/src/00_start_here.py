@@ -14,7 +14,7 @@
 # Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time.
 
 # %%
-from userlib.course import compare, course_config, expect_trained, predict, show, start
+from usercourse import compare, course_config, expect_trained, predict, show, start
 
 profile = start()
 
@@ -74,7 +74,7 @@ for name, picture in pictures_by_hand.items():
 # We take 1,000 pictures for training, 200 that choose the best moment of it, and 500 that are kept for the end.
 
 # %%
-from userlib.course.plots import pictures
+from usercourse.plots import pictures
 from userlib.data.sources import load_data
 
 sizes = {"train": 1000, "val": 200, "test": 500}
@@ -140,7 +140,7 @@ compare("start_first", measured["t2i_r1"])
 # An index holds one vector for every test picture. A query is encoded once and compared with them all.
 
 # %%
-from userlib.course import twin
+from usercourse import twin
 from userlib.search import Index, checkpoint_encoder
 
 index = Index.build(test, checkpoint_encoder(folder))
@@ -166,7 +166,7 @@ twin(search, query="a red car on a street", k=8)
 # cell.
 
 # %%
-from userlib.course import Demo, choice, slider
+from usercourse import Demo, choice, slider
 
 my_words = "two dogs on a beach"
 asked = [my_words, "a red car on a street", "a boat under the moon", "a cat sleeps on a sofa", "a zebra in a library"]

@@ -14,9 +14,9 @@
 # %%
 import numpy as np
 
-from userlib.course import Demo, check, compare, predict, show, show_table, slider, start, twin
-from userlib.course import recall as draw
-from userlib.course.plots import heat_map, intervals, pictures
+from usercourse import Demo, check, compare, predict, show, show_table, slider, start, twin
+from usercourse import recall as draw
+from usercourse.plots import heat_map, intervals, pictures
 
 profile = start()
 
@@ -422,7 +422,7 @@ check("interval", interval)
 # %%
 import re
 
-from userlib.data.scenes import TruthTable, closed_facts, make_world
+from userscenes import TruthTable, closed_facts, make_world
 from userlib.progress import Progress
 
 N = profile.sizes["test"]

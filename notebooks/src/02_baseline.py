@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from userlib.config import ObjectiveConfig
-from userlib.course import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
-from userlib.course import baseline as draw
-from userlib.course.plots import heat_map, intervals, lines
-from userlib.course.running import waiting
-from userlib.course.verdicts import outcome, says
+from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
+from usercourse import baseline as draw
+from usercourse.plots import heat_map, intervals, lines
+from usercourse.running import waiting
+from usercourse.verdicts import outcome, says
 from userlib.progress import Progress
 
 profile = start()
@@ -100,7 +100,7 @@ check("same_mean", same_mean)
 # they are stored, and from here on nobody looks at pixels.
 
 # %%
-from userlib.course import course_config, expect_trained, variant
+from usercourse import course_config, expect_trained, variant
 from userlib.training import fit, prepare
 
 steps = min(3 * profile.steps, 400)  # a small model: three steps in the time of one of the full model
@@ -498,7 +498,7 @@ predict(
 )
 
 # %%
-from userlib.data.scenes import closed_facts
+from userscenes import closed_facts
 
 N, M = len(test.split), len(test.split.captions)
 said = [caption.facts for i in range(N) for caption in world.captions(i)]  # facts of each caption

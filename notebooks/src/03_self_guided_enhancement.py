@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from userlib.course import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
-from userlib.course import enhancement as draw
-from userlib.course.plots import heat_map, intervals
-from userlib.course.verdicts import outcome, says
+from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
+from usercourse import enhancement as draw
+from usercourse.plots import heat_map, intervals
+from usercourse.verdicts import outcome, says
 
 profile = start()
 
@@ -207,7 +207,7 @@ predict(
 )  # fmt: skip
 
 # %%
-from userlib.course import course_config, expect_trained, variant
+from usercourse import course_config, expect_trained, variant
 from userlib.model.user import USER
 from userlib.training import fit, prepare
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from userlib.course import check, compare, course_config, predict, show, show_table, start
-from userlib.course import guided as draw
-from userlib.course.plots import heat_map
-from userlib.data.scenes import make_world
+from usercourse import check, compare, course_config, predict, show, show_table, start
+from usercourse import guided as draw
+from usercourse.plots import heat_map
+from userscenes import make_world
 from userlib.training import prepare
 
 profile = start()
@@ -352,7 +352,7 @@ predict(
 )
 
 # %%
-from userlib.course import expect_trained, variant
+from usercourse import expect_trained, variant
 from userlib.evaluation import embed
 from userlib.training import fit
 
@@ -381,8 +381,8 @@ for name, (data, changes) in sides.items():
             found["plain + scores"].append(ranks_from_scores(added.astype(np.float32), test.image_of))
 
 # %%
-from userlib.course.plots import intervals
-from userlib.course.verdicts import says
+from usercourse.plots import intervals
+from usercourse.verdicts import says
 
 found = {name: found[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
 show_table({name: bootstrap(runs) for name, runs in found.items()})
@@ -432,7 +432,7 @@ for name, difference in zip(names, overall.values(), strict=True):
 # sharply ($\lambda$, which only sharpens $a$) and how strongly ($s$, which only scales what is added).
 
 # %%
-from userlib.course import Demo, choice, slider, twin
+from usercourse import Demo, choice, slider, twin
 
 count = 60
 tested = make_world("test", count)

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from userlib.config import ObjectiveConfig
-from userlib.course import check, compare, course_config, predict, show, start
-from userlib.course import queues as draw
-from userlib.course.running import waiting
+from usercourse import check, compare, course_config, predict, show, start
+from usercourse import queues as draw
+from usercourse.running import waiting
 from userlib.model.momentum import update
 from userlib.model.objectives import batch_loss, queue_loss
 from userlib.model.queues import DualQueue
@@ -363,8 +363,8 @@ print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by cha
 # step first and watch the queue fill; then the momentum. Each new momentum is a new training of some seconds.
 
 # %%
-from userlib.course import Demo, choice, slider, twin
-from userlib.data.scenes import TruthTable, closed_facts, make_world
+from usercourse import Demo, choice, slider, twin
+from userscenes import TruthTable, closed_facts, make_world
 
 world = make_world("train", 1000)
 facts = [closed_facts(scene) for scene in world]
@@ -558,9 +558,9 @@ predict(
 )
 
 # %%
-from userlib.course import expect_trained, show_table, variant
-from userlib.course.plots import intervals
-from userlib.course.verdicts import outcome, says
+from usercourse import expect_trained, show_table, variant
+from usercourse.plots import intervals
+from usercourse.verdicts import outcome, says
 from userlib.evaluation import bootstrap, embed, paired
 from userlib.model.momentum import momentum_for
 from userlib.training import fit

@@ -17,9 +17,9 @@ import math
 import torch
 
 from userlib.config import ObjectiveConfig
-from userlib.course import Demo, check, compare, predict, show, show_table, slider, start, twin
-from userlib.course import objective as draw
-from userlib.course.plots import heat_map
+from usercourse import Demo, check, compare, predict, show, show_table, slider, start, twin
+from usercourse import objective as draw
+from usercourse.plots import heat_map
 from userlib.model.objectives import batch_loss, hinge, infonce, pull, push
 
 profile = start()
@@ -423,8 +423,8 @@ predict(
 )
 
 # %%
-from userlib.course import course_config, expect_trained, variant
-from userlib.course.plots import intervals
+from usercourse import course_config, expect_trained, variant
+from usercourse.plots import intervals
 from userlib.evaluation import bootstrap, embed, paired, ranks
 from userlib.training import fit, prepare
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from userlib.course import Demo, check, choice, compare, predict, running, show, show_table, start, twin
+from usercourse import Demo, check, choice, compare, predict, running, show, show_table, start, twin
 from userlib.training import fit, prepare
 
 profile = start()
@@ -192,7 +192,7 @@ taken_up = running.reached(broken)
 # kill in the middle of writing leaves the one before it whole. What was done after it has to be done again.
 
 # %%
-from userlib.course import expect_trained
+from usercourse import expect_trained
 
 run = fit(prepared, out=broken, resume=True)
 expect_trained(run)
@@ -282,8 +282,8 @@ check("to_report", to_report)
 
 # %%
 from userlib.baselines import cca, mean_tokens
-from userlib.course.plots import intervals
-from userlib.course.verdicts import says
+from usercourse.plots import intervals
+from usercourse.verdicts import says
 from userlib.evaluation import bootstrap, embed, paired, ranks
 
 test = prepared.report

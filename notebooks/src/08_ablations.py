@@ -18,9 +18,9 @@ from itertools import product
 
 import numpy as np
 
-from userlib.course import Demo, check, choice, compare, course_config, predict, show, start, twin
-from userlib.course import ablations as draw
-from userlib.course.plots import intervals
+from usercourse import Demo, check, choice, compare, course_config, predict, show, start, twin
+from usercourse import ablations as draw
+from usercourse.plots import intervals
 from userlib.evaluation import Difference, Interval
 
 profile = start()
@@ -264,7 +264,7 @@ twin(explore, study=first, part="new pairs", metric="mean R@1")
 # are the curves, scored on val while training.
 
 # %%
-from userlib.ablation.studies import STUDIES
+from userlab.ablation.studies import STUDIES
 
 
 def curves_demo(study):
@@ -359,13 +359,13 @@ predict(
 )
 
 # %%
-from userlib.ablation.cells import cell_config
-from userlib.ablation.jobs import Job
-from userlib.ablation.studies import study_named
-from userlib.ablation.study import run_jobs
-from userlib.ablation.summary import load_study
-from userlib.course.running import waiting
-from userlib.course.verdicts import outcome, says
+from userlab.ablation.cells import cell_config
+from userlab.ablation.jobs import Job
+from userlab.ablation.studies import study_named
+from userlab.ablation.study import run_jobs
+from userlab.ablation.summary import load_study
+from usercourse.running import waiting
+from usercourse.verdicts import outcome, says
 
 study = study_named("world")
 pair = ("uto", "baseline")  # a cell, and the one to subtract
@@ -411,7 +411,7 @@ compare("ablations_mine", outcome(yours))
 # mean what it says. That CGE helps, for one, could mean that any second opinion helps.
 
 # %%
-from userlib.ablation.ledger import in_metric, ledger, markdown
+from userlab.ablation.ledger import in_metric, ledger, markdown
 
 with waiting("the ledger, from the stored rows"):
     entries = ledger(draw.STORED)

@@ -14,11 +14,11 @@
 # %%
 import numpy as np
 
-from userlib.course import check, compare, predict, show, start, twin
-from userlib.course.running import waiting
-from userlib.demo import App, open_engine, shelf, world_gallery
-from userlib.demo.figures import hits_figure, map_figure, why_figure
-from userlib.demo.models import stored_map
+from usercourse import check, compare, predict, show, start, twin
+from usercourse.running import waiting
+from usercourse.demo import App, open_engine, shelf, world_gallery
+from usercourse.demo.figures import hits_figure, map_figure, why_figure
+from usercourse.demo.models import stored_map
 
 profile = start()
 

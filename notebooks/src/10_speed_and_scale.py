@@ -17,10 +17,10 @@ import statistics
 import torch
 import torch.nn.functional as F
 
-from userlib.bench.crossattention import sets_of_vectors
-from userlib.bench.timing import clock_of, in_turn
-from userlib.course import Demo, check, choice, compare, predict, show, slider, start, twin
-from userlib.course import speed as draw
+from userlab.bench.crossattention import sets_of_vectors
+from userlab.bench.timing import clock_of, in_turn
+from usercourse import Demo, check, choice, compare, predict, show, slider, start, twin
+from usercourse import speed as draw
 from userlib.model.crossattention import scan_t2i
 from userlib.search import top_k
 
@@ -222,7 +222,7 @@ check("context_cosine", context_cosine)
 # "Fast" needs a limit. This machine copies so many bytes and does so many multiplications a second; no program beats that.
 
 # %%
-from userlib.bench.limits import measure
+from userlab.bench.limits import measure
 
 machine = measure(runs=3 if quick else 10)
 least = machine.seconds(flops=2.0 * pictures * captions * d)
@@ -239,8 +239,8 @@ print(
 # %%
 from dataclasses import replace
 
-from userlib.bench.products import alone, flops, products_of
-from userlib.bench.train import Step, filled_model, random_batch
+from userlab.bench.products import alone, flops, products_of
+from userlab.bench.train import Step, filled_model, random_batch
 from userlib.config import preset
 
 base = preset("scenes")
@@ -266,7 +266,7 @@ show(*draw.bars(middle, x_label=unit))
 # make anything faster. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
 
 # %%
-from userlib.bench.shares import shares
+from userlab.bench.shares import shares
 
 show(*draw.shares(shares(step)))
 
@@ -308,9 +308,9 @@ compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, 
 # least as high as the exact tenth.
 
 # %%
-from userlib.bench.captions import caption_vectors
-from userlib.bench.search import gigabytes
-from userlib.course.running import waiting
+from userlab.bench.captions import caption_vectors
+from userlab.bench.search import gigabytes
+from usercourse.running import waiting
 from userlib.errors import UserError
 from userlib.search.ann import hnsw
 

@@ -21,7 +21,7 @@ ALONE_S, IDLE_S = 4, 30
 SIGN = ".ud-gone-sign"
 SOURCE = f"""
 import importlib.util
-spec = importlib.util.spec_from_file_location("clickable", {str(ROOT / "userlib/demo/clickable.py")!r})
+spec = importlib.util.spec_from_file_location("clickable", {str(ROOT / "notebooks/usercourse/demo/clickable.py")!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 import ipywidgets

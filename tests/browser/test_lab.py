@@ -30,7 +30,7 @@ def page(browser, lab, seen):
 
 @pytest.fixture(scope="module")
 def engine():
-    from userlib.demo import open_engine
+    from usercourse.demo import open_engine
 
     return open_engine("full")
 

@@ -26,7 +26,7 @@ from tests.browser.actions import (
 )
 from tests.browser.conftest import HEIGHT, SLOW, WIDTH, Seen, new_page, start
 from tests.demo.vast import vast_png
-from userlib.demo.app import FIRST
+from usercourse.demo.app import FIRST
 
 pytestmark = pytest.mark.usefixtures("browser")
 LIMIT = 6 * 2**20
@@ -44,7 +44,7 @@ def page(browser, voila, seen):
 @pytest.fixture(scope="module")
 def engine():
     """The same model without a page."""
-    from userlib.demo import open_engine
+    from usercourse.demo import open_engine
 
     return open_engine("full")
 
@@ -119,7 +119,7 @@ def test_a_caption_of_a_picture_is_asked_with(page, engine):
 
 
 def test_the_model_is_switched_and_two_stand_side_by_side(page, engine):
-    from userlib.demo import open_engine
+    from usercourse.demo import open_engine
 
     ask(page, "two cats on a sofa")
     wait_for_hits(page, expected_hits(engine, "two cats on a sofa"))
@@ -220,7 +220,7 @@ def test_ten_thousand_characters(page, engine):
 
 
 def test_the_map_is_chosen_from_and_the_list_follows(page, engine):
-    from userlib.demo.models import stored_map
+    from usercourse.demo.models import stored_map
 
     ask(page, "a red car on a street")
     wait_for_hits(page, expected_hits(engine, "a red car on a street"))
@@ -243,7 +243,7 @@ def test_the_map_is_chosen_from_and_the_list_follows(page, engine):
 
 
 def test_failures_are_listed_with_their_cause(page, engine):
-    from userlib.demo.models import stored_failures
+    from usercourse.demo.models import stored_failures
 
     examples, counts, captions = stored_failures("full")
     turn_to(page, "Failures")
@@ -400,9 +400,9 @@ def large_notebook() -> dict:
     """The demo over 10,000 pictures: the thousand ten times, with vectors of their own."""
     source = (
         "import numpy as np\n"
-        "from userlib.demo import App, open_engine\n"
-        "from userlib.demo.engine import Engine\n"
-        "from userlib.demo.gallery import Gallery\n"
+        "from usercourse.demo import App, open_engine\n"
+        "from usercourse.demo.engine import Engine\n"
+        "from usercourse.demo.gallery import Gallery\n"
         "small = open_engine('full')\n"
         "g = small.gallery\n"
         "rng = np.random.default_rng(0)\n"

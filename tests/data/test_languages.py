@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.data.copies import write_bert
 from userlib.data.captions import BertTokenizer, WordTokenizer, make_tokenizer
-from userlib.data.drawn import load_scenes
+from userscenes.dataset import load_scenes
 from userlib.data.tokenizers import ASCII_WORD, pieces_of, words_of
 from userlib.errors import UserError
 

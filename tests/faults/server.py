@@ -103,10 +103,10 @@ def serve() -> None:
     import torch
 
     import tests.faults.works  # noqa: F401
-    import userlib.ablation.work  # noqa: F401
-    import userlib.data.drawn
-    import userlib.data.scenes
-    import userlib.pretraining.drawing
+    import userlab.ablation.work  # noqa: F401
+    import userscenes.dataset
+    import userscenes
+    import userlab.pretraining.drawing
     import userlib.search
     import userlib.training.loop  # noqa: F401
 

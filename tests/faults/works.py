@@ -109,7 +109,7 @@ class Asked:
     """Pictures of the drawn world that note how often they are asked for."""
 
     def __init__(self, folder: Path) -> None:
-        from userlib.data.scenes import make_world
+        from userscenes import make_world
 
         self.world, self.file = make_world("train", PICTURES), folder / "asked.txt"
 
@@ -168,7 +168,7 @@ def rows_kept(folder: Path) -> int:
 
 def draw(folder: Path) -> None:
     """Scenes as pictures, labels and captions, in chunks of four."""
-    from userlib.pretraining import drawing
+    from userlab.pretraining import drawing
 
     drawing.CHUNK = 4
     plain = drawing._draw
@@ -243,8 +243,8 @@ def study(folder: Path) -> None:
     """Two runs of a study in this process."""
     from dataclasses import replace
 
-    from userlib.ablation.jobs import Job
-    from userlib.ablation.work import work
+    from userlab.ablation.jobs import Job
+    from userlab.ablation.work import work
 
     data = folder / "data"
     if not (data / "whole").exists():
@@ -260,7 +260,7 @@ def study(folder: Path) -> None:
 
 
 def studied(folder: Path) -> dict[str, str]:
-    from userlib.ablation.rows import read_rows
+    from userlab.ablation.rows import read_rows
 
     return {
         row.file.name: digest(*(row.arrays[name] for name in sorted(row.arrays)))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from userlib.bench.reference import i2t_loop, t2i_loop
+from userlab.bench.reference import i2t_loop, t2i_loop
 from userlib.errors import UserError
 from userlib.model.crossattention import _sizes, scan_i2t, scan_t2i
 

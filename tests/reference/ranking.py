@@ -6,7 +6,7 @@ the library must equal, ties counted against the query; `field_ranks` is the cus
 
 import numpy as np
 
-from userlib.bench.reference import field_ranks
+from userlab.bench.reference import field_ranks
 
 __all__ = ["field_ranks", "loop_ranks"]
 

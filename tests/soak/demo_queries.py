@@ -41,10 +41,10 @@ def upload(draw: np.random.Generator) -> bytes:
 
 def engine_of(folder: Path) -> Any:
     from tests.demo.conftest import save_untrained
-    from userlib.data.drawn import DrawnPictures
-    from userlib.data.scenes import make_world
-    from userlib.demo.gallery import HOME, Gallery, world_texts
-    from userlib.demo.models import open_engine, shelf
+    from userscenes.dataset import DrawnPictures
+    from userscenes import make_world
+    from usercourse.demo.gallery import HOME, Gallery, world_texts
+    from usercourse.demo.models import open_engine, shelf
 
     world = make_world("test", PICTURES)
     captions, image_of, pairs = world_texts(world)
@@ -56,7 +56,7 @@ def engine_of(folder: Path) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    from userlib.demo.uploads import open_upload
+    from usercourse.demo.uploads import open_upload
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -26,7 +26,7 @@ def load_data(
 ) -> RetrievalData:
     """The data set called `name`.
 
-    - `scenes`, `pretrain`: drawn by userlib.data.scenes
+    - `scenes`, `pretrain`: drawn by userscenes
     - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
       annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none (photos.py
       names what else is read)
@@ -39,7 +39,7 @@ def load_data(
         if size < 1:
             raise UserError(f"A split needs at least one picture; {size} were asked of {split!r}.")
     if name in ("scenes", "pretrain"):
-        from userlib.data.drawn import load_scenes
+        from userscenes.dataset import load_scenes
 
         return load_scenes(name, sizes or {}, progress=progress)
     path = _path(name)

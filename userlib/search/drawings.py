@@ -71,7 +71,7 @@ def _drawings() -> tuple[Floats, Floats, float]:
 
 
 def main() -> int:
-    from userlib.data.scenes import make_world
+    from userscenes import make_world
 
     world = make_world("train", COUNT)
     write_json(FILE, measure([world.picture(i) for i in range(len(world))]), over=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from userlib.data.drawn import DrawnPictures
+from userscenes.dataset import DrawnPictures
 from userlib.data.parquet import ParquetPictures
 from userlib.data.pictures import PictureFiles, open_picture, read_picture
 from userlib.data.splits import Pictures, Split, Taken

@@ -1,0 +1,17 @@
+"""What the notebooks show: figures, demos, checks, predictions, and how large a run may be.
+
+    from usercourse import check, compare, course_config, predict, show, start, twin
+
+Nothing is trained here; the notebooks train with `userlib.training`.
+"""
+
+from usercourse.checks import Verdict, check
+from usercourse.plots import show, show_table
+from usercourse.predictions import compare, predict
+from usercourse.profile import PROFILES, Profile, course_config, expect_trained, profile, start, variant
+from usercourse.widgets import Demo, choice, slider, twin
+
+__all__ = [
+    "PROFILES", "Demo", "Profile", "Verdict", "check", "choice", "compare", "course_config", "expect_trained",
+    "predict", "profile", "show", "show_table", "slider", "start", "twin", "variant",
+]  # fmt: skip

@@ -1,0 +1,13 @@
+"""The retrieval demo: search both ways, see why, compare, a map, failures, one's own photos.
+
+from usercourse.demo import App, open_engine
+App()                               # the page, in a notebook
+open_engine("sge").search("a dog")  # the same without a page
+"""
+
+from usercourse.demo.app import App
+from usercourse.demo.engine import Answer, Engine
+from usercourse.demo.gallery import Gallery, world_gallery
+from usercourse.demo.models import open_engine, shelf
+
+__all__ = ["Answer", "App", "Engine", "Gallery", "open_engine", "shelf", "world_gallery"]

@@ -1,0 +1,328 @@
+"""The demo as a page: ask in words or with a picture, see why, compare two models, look at the map.
+
+    from usercourse.demo import App
+    App()
+
+Core widgets and one custom one, each event handled by a method that is plain Python. What a person did wrong
+becomes a sentence in the page; what the program did wrong is shown and raised.
+"""
+
+import html
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+from PIL import Image
+
+from usercourse.demo.clickable import Clickable
+from usercourse.demo.engine import Answer, Engine
+from usercourse.demo.gallery import HOME, Gallery, as_url, thumbnail, world_gallery
+from usercourse.demo.items import (
+    caption_items,
+    hit_items,
+    look_data,
+    own_caption_items,
+)
+from usercourse.demo.models import open_engine, shelf
+from usercourse.demo.panels import FailuresPanel, MapPanel, PhotosPanel, wide
+from usercourse.demo.sentences import paragraph, read_as, right_answers, title
+from usercourse.demo.uploads import MAX_BYTES, open_upload
+from userlib.errors import UserError
+
+K = 12  # pictures shown
+DEEP = 100  # hits looked through when two models are compared
+NOTHING = "no other"
+PANELS = ("Search", "Map", "Failures", "Your photos")
+FIRST = "A penguin rides a scooter in a classroom."
+
+
+class App(W.VBox):  # type: ignore[misc]
+    """home: the folder of the demo's models. query: what is asked at the start. warm: load the networks that
+    see pictures in the background, so that the first look at a hit need not wait for them.
+    """
+
+    def __init__(
+        self, *, home: Path = HOME, query: str = FIRST, gallery: Gallery | None = None, warm: bool = True
+    ) -> None:
+        names = shelf(home)
+        if not names:
+            raise UserError(
+                f"There are no models in {home}. Make them by: python -m usercourse.demo.models (some minutes)."
+            )
+        self.home, self.gallery = home, gallery or world_gallery(home)
+        self.names: dict[str, str] = names
+        self.engines: dict[str, Engine] = {}
+        self.asked: str | Image.Image = query
+        self.asked_name = ""
+        self.quiet = False  # True while the field is emptied by the page itself
+        self.explained = ""  # the id of the picture that is explained
+        self._widgets(list(names), query)
+        parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
+        super().__init__(parts, layout=wide())
+        self.act(self.run)
+        if warm:
+            threading.Thread(target=self.engine.warm, daemon=True).start()
+
+    # --- the parts of the page ---------------------------------------------------------------------------
+
+    def _widgets(self, models: list[str], query: str) -> None:
+        style = {"description_width": "5.5em"}
+        self.query = W.Text(
+            value=query, placeholder="what the picture should show", description="Find", style=style,
+            continuous_update=False, layout=W.Layout(flex="1 1 22em", width="auto"),
+        )  # fmt: skip
+        self.go = W.Button(description="Search", button_style="primary", layout=W.Layout(width="7em"))
+        narrow = {"flex": "0 1 17em", "width": "auto"}
+        best = next((title_ for title_ in models if title_.startswith("full")), models[-1])
+        self.model = W.Dropdown(
+            options=models, value=best, description="Model", style=style, layout=W.Layout(**narrow)
+        )
+        self.beside = W.Dropdown(
+            options=[NOTHING, *models], description="Beside it", style=style, layout=W.Layout(**narrow)
+        )
+        self.upload = Clickable(
+            "upload", self.on_upload, limit=MAX_BYTES, label="or a picture of yours (drop it here)"
+        )
+        row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+        self.top = W.VBox(
+            [
+                W.HBox([self.query, self.go], layout=W.Layout(**row)),
+                W.HBox([self.model, self.beside, self.upload], layout=W.Layout(**row)),
+            ],
+            layout=wide(),
+        )
+        self.message = W.HTML()
+        self.tabs = W.ToggleButtons(options=PANELS, style={"button_width": "auto"})
+        self.heading, self.left_title, self.right_title, self.why = W.HTML(), W.HTML(), W.HTML(), W.HTML()
+        self.left = Clickable("cards", self.on_choose)
+        self.right = Clickable("cards", self.on_choose_right)
+        self.left_box = W.VBox([self.left_title, self.left], layout=half())
+        self.right_box = W.VBox([self.right_title, self.right], layout=half())
+        self.found = Clickable("cards", self.on_caption)
+        self.found_title = W.HTML()
+        self.regions = Clickable("regions")
+        self.own = Clickable("cards", self.on_caption)
+        self.ask_with = W.Button(description="Ask with this picture", layout=W.Layout(width="14em"))
+        self.detail = W.VBox([self.why, self.regions, self.ask_with, self.own], layout=W.Layout(width="100%"))
+        columns = W.HBox([self.left_box, self.right_box], layout=wide())
+        search = W.VBox([self.heading, self.found_title, self.found, columns, self.detail], layout=wide())
+        self.map, self.failures, self.photos = MapPanel(self), FailuresPanel(self), PhotosPanel(self)
+        self.panels = dict(zip(PANELS, (search, self.map, self.failures, self.photos), strict=True))
+        self.query.observe(lambda _: self.typed(), "value")
+        self.go.on_click(lambda _: self.on_query())
+        for control in (self.model, self.beside):
+            control.observe(lambda _: self.act(self.run), "value")
+        self.tabs.observe(lambda _: self.act(self.turn), "value")
+        self.ask_with.on_click(lambda _: self.act(self.ask_picture, self.explained))
+        self.turn()
+
+    def act(self, does: Callable[..., None], *arguments: Any) -> None:
+        """Do it; what a person can mend becomes a sentence, anything else is shown and raised."""
+        try:
+            self.message.value = ""
+            does(*arguments)
+        except UserError as error:
+            self.say(str(error), alert=True)
+        except Exception as error:
+            self.say(f"The program has a fault: {type(error).__name__}: {error}", alert=True)
+            raise
+
+    def say(self, text: str, *, alert: bool = False) -> None:
+        """A sentence above the panels."""
+        self.message.value = paragraph(html.escape(text), alert=alert)
+
+    def turn(self) -> None:
+        """Show the chosen panel alone, and fill it where it is filled late."""
+        for name, panel in self.panels.items():
+            panel.layout.display = "flex" if name == self.tabs.value else "none"
+        chosen = self.panels[self.tabs.value]
+        if isinstance(chosen, (MapPanel, FailuresPanel)):
+            chosen.fill()
+
+    # --- engines -----------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The model that is chosen, over its pictures."""
+        return self.engine_of(self.model.value)
+
+    def engine_of(self, name: str) -> Engine:
+        """A model by its title, opened when first asked."""
+        if name not in self.engines:
+            self.engines[name] = open_engine(self.names[name], self.gallery, self.home)
+        return self.engines[name]
+
+    def add_engine(self, name: str, engine: Engine) -> None:
+        """One more choice among the models: a folder of photos; it is chosen at once."""
+        self.engines[name] = engine
+        if name not in self.model.options:
+            self.model.options = (*self.model.options, name)
+        if self.model.value == name:
+            self.run()
+        self.model.value = name
+
+    # --- what people do ----------------------------------------------------------------------------------
+
+    def typed(self) -> None:
+        """Another text stands in the field."""
+        if not self.quiet:
+            self.on_query()
+
+    def on_query(self) -> None:
+        """Enter in the field, or the button."""
+        self.asked = self.query.value
+        self.act(self.run)
+        if self.tabs.value not in ("Search", "Map"):
+            self.tabs.value = "Search"
+
+    def on_caption(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """A caption was chosen: ask with it."""
+        self.ask_text(str(content["key"]))
+
+    def ask_text(self, text: str) -> None:
+        """As if the text had been typed."""
+        if self.query.value == text:
+            self.on_query()
+        self.query.value = text
+        self.tabs.value = "Search"
+
+    def on_upload(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        """A file has arrived."""
+        name = str(content.get("name", ""))
+        self.act(self._upload, name, buffers[0] if buffers else b"")
+
+    def _upload(self, name: str, data: bytes) -> None:
+        self.ask_with_picture(open_upload(data, name), name[:80])
+
+    def ask_picture(self, key: str) -> None:
+        """Ask with a picture of the gallery."""
+        self.ask_with_picture(self.engine.picture(key), key)
+
+    def ask_with_picture(self, picture: Image.Image, name: str) -> None:
+        """Ask with a picture; the field is emptied, so that the sentence before can be asked again."""
+        self.asked, self.asked_name = picture, name
+        self.quiet = True
+        self.query.value = ""
+        self.quiet = False
+        self.tabs.value = "Search"
+        self.run()
+
+    def on_choose(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """A picture on the left was chosen."""
+        self.right.chosen = ""
+        self.act(self.explain, self.left, self.engine, str(content["key"]))
+
+    def on_choose_right(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """A picture on the right was chosen."""
+        self.left.chosen = ""
+        self.act(self.explain, self.right, self.engine_of(self.beside.value), str(content["key"]))
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Answer what is asked with the models as they are chosen."""
+        engine = self.engine
+        world = engine.gallery is self.gallery
+        pair = self.beside.value if world and self.beside.value not in (NOTHING, self.model.value) else None
+        self.beside.disabled = not world
+        answers = [self.answer(one) for one in (engine, self.engine_of(pair) if pair else None) if one]
+        self.left_title.value = title(f"{engine.name}: {_what(self.asked)}") if pair else ""
+        ranks = [{hit.id: hit.rank for hit in answer.hits} for answer in answers]
+        left = hit_items(engine, answers[0].hits[:K], answers[0], ranks[1] if pair else None)
+        self.left.show(items=left, label="pictures found", empty="No picture was found.")
+        self.right_box.layout.display = "flex" if pair else "none"
+        if pair:
+            other = self.engine_of(pair)
+            self.right_title.value = title(f"{other.name}: {_what(self.asked)}")
+            right = hit_items(other, answers[1].hits[:K], answers[1], ranks[0])
+            self.right.show(items=right, label=f"pictures found by {other.name}")
+        self.map.show_hits({hit.id: str(hit.rank) for hit in answers[0].hits[:K]})
+        self.tell(engine, answers[0])
+        if self.tabs.value == "Map":
+            self.map.fill()
+
+    def answer(self, engine: Engine) -> Answer:
+        """One model's answer; deep enough to compare ranks."""
+        if isinstance(self.asked, str):
+            return engine.search(self.asked, DEEP)
+        return engine.similar(self.asked, DEEP)
+
+    def tell(self, engine: Engine, answer: Answer) -> None:
+        """The words around the pictures, and no picture chosen yet."""
+        said = []
+        self.found.layout.display = "none"
+        self.found_title.value = ""
+        self.forget()
+        if isinstance(self.asked, str):
+            said.append(read_as(answer))
+            if engine.gallery.world is not None:
+                said += [
+                    html.escape(right_answers(answer.right, len(engine.gallery))),
+                    html.escape(answer.runner_up),
+                ]
+        else:
+            thumb, name = as_url(thumbnail(self.asked, 96)), html.escape(self.asked_name)
+            said.append(
+                f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Asked with {name}'
+            )
+        said += [html.escape(note) for note in (engine.warning, answer.note) if note]
+        self.heading.value = paragraph("<br>".join(filter(None, said)))
+        if not isinstance(self.asked, str):
+            self._captions(engine, self.asked)
+
+    def _captions(self, engine: Engine, picture: Image.Image) -> None:
+        """Captions for a picture that is asked with, and at once what the model looks at."""
+        key = self.asked_name if self.asked_name in engine.gallery.row else None
+        if engine.gallery.captions:
+            found = engine.captions(picture, 6)
+            self.found_title.value = title("Captions found for it")
+            self.found.show(items=caption_items(engine, found, key), wide=True, label="captions found")
+            self.found.layout.display = "flex"
+        seen = engine.look(picture)
+        if seen is not None and seen.attention:
+            self.why.value = title("Where the model looks in it")
+            self.regions.show(**look_data(seen, picture, self.asked_name))
+            self.regions.layout.display = ""
+
+    def forget(self) -> None:
+        """No picture is chosen."""
+        self.why.value = '<p style="opacity:.75">Choose a picture to see why it was found.</p>'
+        for part in (self.regions, self.own, self.ask_with):
+            part.layout.display = "none"
+
+    def explain(self, side: Clickable, engine: Engine, key: str) -> None:
+        """Why this picture: attention, words against regions, right or wrong, its own captions."""
+        side.chosen = self.explained = key
+        gallery, row = engine.gallery, engine.gallery.row[key]
+        text = self.asked if isinstance(self.asked, str) else ""
+        picture = engine.picture(key)
+        seen = engine.look(key, text)
+        masks = gallery.world.masks(row) if gallery.world is not None else []
+        things = np.logical_or.reduce(masks) if len(masks) else None
+        self.regions.show(**look_data(seen, picture, gallery.caption_of(row), things))
+        number = gallery.caption_numbers.get(text.strip())
+        said = [engine.verdict(number, row)] if number is not None else []
+        if seen is not None and not seen.attention:
+            said.append(f"{engine.name} has no attention to show: it weighs all regions alike.")
+        if seen is None:
+            said.append("This model shows no attention; it answers all the same.")
+        self.why.value = title(f"Why this picture? {engine.name}") + "".join(
+            f'<div style="max-width:54em">{html.escape(one)}</div>' for one in said if one
+        )
+        self.own.show(
+            items=own_caption_items(engine, key), wide=True, label="captions written for this picture"
+        )
+        for part in (self.regions, self.own, self.ask_with):
+            part.layout.display = ""
+
+
+def half() -> W.Layout:
+    """One of two columns. A layout for each, since hiding a box is a change of its layout."""
+    return W.Layout(flex="1 1 0", min_width="0", width="auto")
+
+
+def _what(asked: str | Image.Image) -> str:
+    return "pictures found" if isinstance(asked, str) else "pictures like it"

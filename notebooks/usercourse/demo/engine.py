@@ -1,0 +1,181 @@
+"""One model over one gallery: everything that the page shows, without a page.
+
+    engine = open_engine("full")
+    answer = engine.search("a truck on a playground", 12)
+    answer.hits[0].id, answer.right, answer.runner_up
+
+Raises `UserError` for an empty query, one that is too long, and a picture that cannot be read.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from userlib.data.tokenizers import pieces_of, words_of
+from usercourse.demo.facts import difference, missing
+from usercourse.demo.gallery import Gallery
+from usercourse.demo.look import Look, look
+from userlib.errors import UserError
+from userlib.evaluation.ranking import ranks, ranks_among
+from userlib.search import Encoder, Hit, Index
+from userlib.search.encoders import CheckpointEncoder, measured, warning_of
+from userlib.search.exact import Array, top_k
+
+BATCH = 256  # captions encoded at a time
+Picture = str | Image.Image  # the id of one in the gallery, or one brought along
+
+
+@dataclass(frozen=True)
+class Right:
+    """A right answer: the caption's own picture, or another that it is true of as well."""
+
+    id: str
+    rank: int
+    score: float
+    own: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """hits, best first; pieces: the query's words and whether the model knows each; right: the right answers
+    where the query is a caption of the gallery, by rank; runner_up: what the second hit differs in.
+    """
+
+    hits: tuple[Hit, ...]
+    pieces: tuple[tuple[str, bool], ...] = ()
+    right: tuple[Right, ...] = ()
+    runner_up: str = ""
+    note: str = ""  # what is wrong with an image that was brought along
+
+    @property
+    def nothing_known(self) -> bool:
+        """Whether the model knows none of the query's words, so that its hits mean nothing."""
+        return bool(self.pieces) and not any(known for _, known in self.pieces)
+
+
+def _known(words: list[str], unknown: set[str]) -> bool:
+    return not words or any(word not in unknown for word in words)
+
+
+class Engine:
+    """A model, named for people, and the pictures it answers with."""
+
+    def __init__(
+        self, name: str, encoder: Encoder, gallery: Gallery, vectors: Array, *, warning: str | None = None
+    ) -> None:
+        """vectors (N, E): the images', in the order of the gallery's ids, which must be sorted. warning: what a user
+        should know about the encoder and these images.
+        """
+        self.name, self.encoder, self.gallery = name, encoder, gallery
+        self.warning = warning or encoder.warning
+        self.index = Index(
+            ids=gallery.ids,
+            vectors=np.ascontiguousarray(vectors, np.float32),
+            encoder=encoder,
+            texts=gallery.captions,
+            text_of=gallery.image_of,
+        )
+
+    def search(self, text: str, k: int = 12) -> Answer:
+        """The k best pictures for a sentence; where it is a caption of the gallery, with its right answers."""
+        number = self.gallery.caption_numbers.get(text.strip())
+        every = self.index.search(text, k if number is None else len(self.gallery))
+        return Answer(
+            hits=tuple(every[:k]),
+            pieces=self.pieces(text),
+            right=() if number is None else self._right(number, every),
+            runner_up=self._runner_up(every[:2], number),
+        )
+
+    def captions(self, picture: Picture, k: int = 10) -> Answer:
+        """The k captions nearest to a picture. UserError where the gallery has no captions."""
+        if not self.gallery.captions:
+            raise UserError("These pictures have no captions, so none can be found for a picture.")
+        self.index.text_vectors = self.text_vectors
+        return Answer(tuple(self.index.captions_for(picture, k)))
+
+    def similar(self, picture: Picture, k: int = 12) -> Answer:
+        """The k images nearest to an image, itself left out."""
+        hits = tuple(self.index.similar(picture, k))
+        if isinstance(picture, str):
+            return Answer(hits)
+        distances = measured(self.encoder, [picture])[1]
+        return Answer(hits, note=warning_of(self.encoder, distances, drawn=False) or "")
+
+    def look(self, picture: Picture, text: str = "") -> Look | None:
+        """Attention and word-region heat of a picture; None for models that have none to show."""
+        if not isinstance(self.encoder, CheckpointEncoder):
+            return None
+        return look(self.encoder, self.picture(picture), text)
+
+    def warm(self) -> None:
+        """Load the networks that see pictures, and encode the captions, now rather than when first asked."""
+        if self.gallery.captions:
+            _ = self.text_vectors
+        if isinstance(self.encoder, CheckpointEncoder):
+            for extractor in (self.encoder.tokens, self.encoder.guide):
+                if extractor is not None:
+                    with suppress(UserError):  # told where they are used
+                        extractor.load()
+
+    def picture(self, picture: Picture) -> Image.Image:
+        """The picture itself. UserError where it is gone."""
+        return self.gallery.pictures[self.gallery.row[picture]] if isinstance(picture, str) else picture
+
+    @cached_property
+    def text_vectors(self) -> Array:
+        """The captions' vectors (M, E), made when the first picture asks for captions."""
+        texts = self.gallery.captions
+        parts = [self.encoder.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
+        return np.concatenate(parts)
+
+    def pieces(self, text: str) -> tuple[tuple[str, bool], ...]:
+        """The text between blanks, piece by piece, and whether the model knows a word in each."""
+        unknown = set(self.index.unknown(text))
+        return tuple((piece, piece not in unknown and _known(words_of(piece), unknown)) for piece in pieces_of(text))
+
+    def caption_ranks(self) -> tuple[np.ndarray, np.ndarray, Array]:
+        """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and
+        by how much that scores above the own image (M,). UserError where an image has no caption.
+        """
+        owners, vectors = self.gallery.image_of, self.index.vectors
+        own = np.einsum("me,me->m", self.text_vectors, vectors[owners])
+        best, rows = top_k(self.text_vectors, vectors, 1)
+        return ranks(vectors, self.text_vectors, owners).t2i, rows[:, 0], best[:, 0] - own
+
+    def _right(self, number: int, every: Sequence[Hit]) -> tuple[Right, ...]:
+        """The right answers of a caption among all hits, by rank."""
+        own = int(self.gallery.image_of[number])
+        rows = self.gallery.true_pictures.get(number, frozenset()) | {own}
+        wanted = {self.gallery.ids[row]: row == own for row in rows}
+        right = [place for place, hit in enumerate(every) if hit.id in wanted]
+        places = ranks_among([hit.score for hit in every], right).tolist()
+        found = zip(right, places, strict=True)
+        return tuple(Right(every[i].id, rank, every[i].score, wanted[every[i].id]) for i, rank in found)
+
+    def _runner_up(self, two: Sequence[Hit], number: int | None) -> str:
+        """What the second hit differs in: of the query where its facts are known, else of the first hit."""
+        world = self.gallery.world
+        if world is None or len(two) < 2:
+            return ""
+        first, second = (self.gallery.row[hit.id] for hit in two)
+        gap = f"The runner-up scores {two[0].score - two[1].score:.2f} less"
+        if number is not None:
+            return f"{gap}. {self.verdict(number, second, 'It')}"
+        return f"{gap}. Beside the first hit, {difference(world[first], world[second])}."
+
+    def verdict(self, number: int, row: int, subject: str = "This picture") -> str:
+        """Whether a caption is true of a picture of the drawn world, and if not, what is wrong."""
+        from userscenes import closed_facts
+
+        written, world = self.gallery.written(number), self.gallery.world
+        if written is None or world is None:
+            return ""
+        misses = missing(written.facts, closed_facts(world[row]))
+        if not misses:
+            return f"{subject} is a right answer: every word of the query is true of it."
+        return f"{subject} is a wrong answer: {'; '.join(miss.sentence for miss in misses)}."

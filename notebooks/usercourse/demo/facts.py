@@ -1,0 +1,138 @@
+"""Facts of the drawn world in words: what a caption says that a picture lacks, and how two scenes differ."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from userscenes import Fact, Scene, Thing
+
+# What can be wrong, the gravest first: where a thing is missing, its colour is no longer the point.
+CAUSES = (
+    "thing", "binding", "colour", "pattern", "number", "relation", "action", "size", "side", "setting",
+    "time", "weather",
+)  # fmt: skip
+SLOTS = ("level", "colour", "pattern", "size", "action", "side")
+NUMBERS = ("no", "one", "two", "three", "four")
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A fact of a caption that does not hold of a picture: which kind of error, and the sentence."""
+
+    cause: str
+    sentence: str
+
+
+def noun(level: str, colour: str = "", pattern: str = "", size: str = "") -> str:
+    """ "small spotted red car" """
+    return " ".join(word for word in (size, pattern, colour, level) if word)
+
+
+def a(words: str) -> str:
+    """The words behind a or an."""
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
+
+
+def missing(caption: "frozenset[Fact]", picture: "frozenset[Fact]") -> list[Miss]:
+    """The facts of a caption that are not among the closed facts of a picture, the gravest first."""
+    found = [_miss(fact, picture) for fact in caption - picture]
+    return sorted(set(found), key=lambda miss: (CAUSES.index(miss.cause), miss.sentence))
+
+
+def _miss(fact: "Fact", picture: "frozenset[Fact]") -> Miss:
+    word, *rest = (str(part) for part in fact)
+    if word == "thing":
+        return _thing_miss(rest, picture)
+    if word in ("count", "many"):
+        wanted = f"{_number(rest[3])} " if word == "count" else "several "
+        what = noun(*rest[:3])
+        if ("thing", *rest[:3], "", "", "") not in picture:
+            return _thing_miss([*rest[:3], "", "", ""], picture)
+        return Miss("number", f"not {wanted}{what}, but another number")
+    if word == "rel":
+        first, relation, second = rest[:3], rest[3], rest[4:]
+        for end in (first, second):
+            if ("thing", *end, "", "", "") not in picture:
+                return _thing_miss([*end, "", "", ""], picture)
+        return Miss("relation", f"{a(noun(*first))} is there, but not {relation} {a(noun(*second))}")
+    if word == "place":
+        return Miss("setting", f"it is not {rest[0]}")
+    if word == "setting":
+        return Miss("setting", f"the setting is not {rest[0]}")
+    return Miss(word, f"the {word} is not {rest[0]}")
+
+
+def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
+    """Which word about a thing is wrong. Where the picture has that word of another thing, the words are
+    there and their binding is not.
+    """
+    said = dict(zip(SLOTS, rest, strict=True))
+    level = said.pop("level")
+    if not _holds(picture, level=level):
+        return Miss("thing", f"no {level}")
+    given = {name: value for name, value in said.items() if value}
+    wrong = [name for name in given if not _holds(picture, level=level, **{name: given[name]})]
+    if not wrong:  # each word is right of some such thing, all of them of none
+        return Miss("binding", f"{a(level)} is there for each word, but none that is {_and(_all(given))}")
+    name = min(wrong, key=CAUSES.index)
+    value = _said(name, given[name])
+    if name in ("colour", "pattern") and any(f[0] == "thing" and f[SLOTS.index(name) + 1] == given[name]
+                                             for f in picture):  # fmt: skip
+        return Miss("binding", f"{a(level)} is there, but not {value}; something else is {value}")
+    return Miss(name, f"{a(level)} is there, but not {value}")
+
+
+def _holds(picture: "frozenset[Fact]", **said: str) -> bool:
+    """Whether there is a thing of which all of this holds."""
+    return ("thing", *(said.get(slot, "") for slot in SLOTS)) in picture
+
+
+def _all(given: dict[str, str]) -> list[str]:
+    return [_said(name, value) for name, value in given.items()]
+
+
+def _said(name: str, value: str) -> str:
+    if name != "side":
+        return value
+    return f"{'in' if value == 'middle' else 'on'} the {value}"
+
+
+def _number(text: str) -> str:
+    return NUMBERS[int(text)] if text.isdecimal() and int(text) < len(NUMBERS) else text
+
+
+def tell(thing: "Thing") -> str:
+    """A thing of a scene: "two striped red cars", "a red car running"."""
+    from userscenes.kinds import KINDS
+
+    singular, plural = KINDS[thing.kind].nouns[0]
+    many = thing.count > 1
+    words = noun(plural if many else singular, thing.colour, thing.pattern, thing.size)
+    acting = f" {thing.action}" if thing.action else ""
+    return (f"{_number(str(thing.count))} {words}" if many else a(words)) + acting
+
+
+def scene_words(scene: "Scene") -> str:
+    """A scene in one line: its things, its setting, its hour and weather."""
+    things = ", ".join(tell(thing) for thing in scene.things)
+    around = ", ".join(word for word in (scene.setting, scene.time, scene.weather) if word)
+    return f"{things}; {around}"
+
+
+def difference(first: "Scene", second: "Scene") -> str:
+    """What stands in one of two scenes and not in the other."""
+    ours, theirs = ([tell(thing) for thing in scene.things] for scene in (first, second))
+    parts = []
+    if gone := [words for words in ours if words not in theirs]:
+        parts.append(f"it lacks {_and(gone)}")
+    if new := [words for words in theirs if words not in ours]:
+        parts.append(f"it has {_and(new)} instead" if gone else f"it has {_and(new)} besides")
+    for name in ("setting", "time", "weather"):
+        here, there = getattr(first, name), getattr(second, name)
+        if here != there:
+            parts.append(f"the {name} is {there or 'none'}, not {here or 'none'}")
+    return "; ".join(parts) or "its things are the same, in other places"
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

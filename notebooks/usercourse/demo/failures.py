@@ -1,0 +1,76 @@
+"""Failures found automatically: captions whose own picture is not the first hit, each with its likely cause.
+
+The cause is read off the scene graphs: which fact of the caption the wrong picture lacks, the gravest first.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from usercourse.demo.engine import Engine
+from usercourse.demo.facts import CAUSES, missing
+from userlib.errors import UserError
+
+BOTH = "also true"
+UNKNOWN = "unknown word"
+EXPLAINED: Mapping[str, str] = {
+    BOTH: "no failure of the model: the caption is true of the first hit as well, and the label knows only one",
+    UNKNOWN: "the caption has a word that no training caption held",
+    "thing": "a thing that the caption names is missing",
+    "binding": "the words are all there, but of the wrong things",
+    "colour": "a colour is wrong",
+    "pattern": "a pattern is wrong",
+    "number": "it is not the number that was asked for",
+    "relation": "the things are there, but not in this relation",
+    "action": "the thing does something else",
+    "size": "the size is wrong",
+    "side": "the thing is in another part of the picture",
+    "setting": "the place is another",
+    "time": "the hour is another",
+    "weather": "the weather is another",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A caption, by its number; ids of its own picture and of the first hit; rank of its own."""
+
+    caption: int
+    own: str
+    first: str
+    rank: int
+    cause: str
+    sentence: str
+
+
+def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict[str, int], int]:
+    """The surest failures of each cause (by the margin of the wrong hit), how many there are of every cause,
+    and of how many captions. UserError where the truth about the pictures is not known.
+    """
+    from userscenes import closed_facts
+
+    gallery, world = engine.gallery, engine.gallery.world
+    if world is None:
+        raise UserError("Failures are found by the scene graph, and only the drawn world has one.")
+    ranks, first, margin = engine.caption_ranks()
+    found: list[Failure] = []
+    counts: Counter[str] = Counter()
+    for j in np.argsort(-margin, kind="stable"):
+        number, row = int(j), int(first[j])
+        if ranks[j] == 1:
+            continue
+        written = gallery.written(number)
+        misses = missing(written.facts, closed_facts(world[row])) if written else []
+        sentence = "; ".join(miss.sentence for miss in misses) or "every word is true of the first hit"
+        cause = misses[0].cause if misses else BOTH
+        if strange := engine.index.unknown(gallery.captions[number]):
+            cause, sentence = UNKNOWN, f"never read: {', '.join(strange)}; {sentence}"
+        counts[cause] += 1
+        if counts[cause] <= each:
+            own = gallery.ids[int(gallery.image_of[j])]
+            found.append(Failure(number, own, gallery.ids[row], int(ranks[j]), cause, sentence))
+    order = (BOTH, UNKNOWN, *CAUSES)
+    found.sort(key=lambda failure: order.index(failure.cause))
+    return found, {cause: counts[cause] for cause in order if counts[cause]}, len(gallery.captions)

@@ -1,0 +1,69 @@
+"""The demo standing still: figures with a sentence each, for pages on which no widget lives."""
+
+import numpy as np
+
+from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
+from usercourse.demo.engine import Engine
+from usercourse.demo.items import two
+from userlib.search.exact import Array
+
+
+def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
+    """The k best pictures for a sentence, with rank and score."""
+    answer = engine.search(query, k)
+    figure = pictures(
+        [engine.picture(hit.id) for hit in answer.hits],
+        [f"{hit.rank}: {two(hit.score)}" for hit in answer.hits],
+        columns=8,
+        size=1.05,
+    )
+    strange = [piece for piece, known in answer.pieces if not known]
+    never = f" The model has never read: {', '.join(strange)}." if strange else ""
+    own = [one.rank for one in answer.right if one.own]
+    right = f" Its own picture has rank {own[0]} of {len(engine.gallery):,}." if own else ""
+    return figure, f'{engine.name}, asked for "{query}": rank and score of the {k} best.{right}{never}'
+
+
+def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
+    """One hit: the picture, where each guide looks, and each word of the query against the regions."""
+    hit = engine.search(query, rank).hits[rank - 1]
+    picture, seen = engine.picture(hit.id), engine.look(hit.id, query)
+    if seen is None:
+        return pictures([picture], [""]), "This model has no regions to show."
+    maps = [(name, weights) for name, weights in seen.attention.items()]
+    maps += [(f'"{word}"', row.clip(0)) for word, row in zip(seen.words, seen.heat, strict=True)]
+    figure, axes = new_figure(8.2, 1.5 * -(-(len(maps) + 1) // 6), rows=-(-(len(maps) + 1) // 6), columns=6)
+    for axis in axes.flat:
+        axis.axis("off")
+    axes.flat[0].imshow(np.asarray(picture))
+    axes.flat[0].set_title(f"hit {rank}", fontsize=9)
+    for axis, (name, weights) in zip(axes.flat[1:], maps, strict=False):
+        attention(picture, weights + 1e-9, seen.grid, title=name, axis=axis)
+    best = max(zip(seen.words, seen.heat, strict=True), key=lambda pair: float(pair[1].max()), default=None)
+    said = (
+        ""
+        if best is None
+        else f' The strongest answer of all words is that of "{best[0]}", {best[1].max():.2f}.'
+    )
+    looked = " and ".join(seen.attention) or "no attention, since mean pooling has none"
+    return figure, (
+        f'Hit {rank} of {engine.name} for "{query}": {looked}, then each word against the regions; brighter is '
+        f"more.{said}"
+    )
+
+
+def map_figure(points: Array, count: int, name: str) -> Shown:
+    """points (2 N, 2): N pictures, then a caption of each, on the plane."""
+    figure, axes = new_figure(5.2, 4.4)
+    axis = axes[0, 0]
+    axis.plot(*points[:count].T, "s", ms=3, color=COLOURS["orange"], label="pictures")
+    axis.plot(*points[count:].T, "o", ms=2.5, color=COLOURS["blue"], label="their first captions")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    gaps = np.linalg.norm(points[:count, None] - points[None, count:], axis=-1)  # (N, N)
+    own = np.median((gaps < np.diag(gaps)[:, None]).sum(1) + 1)
+    return figure, (
+        f"The joint space of {name} on a plane: for half of the {count:,} pictures, their own caption is "
+        f"among the {own:.0f} captions nearest to them on the map."
+    )

@@ -1,0 +1,191 @@
+"""What is searched: pictures by number, their captions, and for the drawn world the truth about them.
+
+`world_gallery` is the test pictures of the embedded world. Their captions and the table of truth come from a
+file, since drawing up a thousand scenes takes seconds; the pictures themselves are drawn when first looked
+at.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from userlib.checkpoints import read_bundle
+from userlib.data.extractors import ASSETS
+from userlib.data.splits import Pictures, Split
+from userlib.errors import UserError
+
+if TYPE_CHECKING:
+    from userscenes import Caption, Scenes
+
+Ints = NDArray[np.int64]
+HOME = ASSETS / "demo"
+THUMB = 160  # longest side in pixels of a picture in a list
+KEPT = 4_096  # small pictures kept in memory, some 6 KB each
+WORLD_SPLIT, WORLD_SIZE = "test", 1_000
+SAMPLE = 8  # scenes compared with the file before it is believed
+
+
+@dataclass(eq=False)
+class Gallery:
+    """N pictures with ids, M captions, image_of (M,) the picture of each.
+
+    world: the scenes behind the pictures, where they are drawn. pairs (P, 2): caption and picture of each
+    true pair, or None where nobody knows the truth. thumbs: small copies of the pictures, as `thumbnail`
+    makes them; without, each is made when first shown.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    pictures: Pictures
+    captions: tuple[str, ...] = ()
+    image_of: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    world: "Scenes | None" = None
+    pairs: Ints | None = None
+    thumbs: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.row = {name: i for i, name in enumerate(self.ids)}
+        self.thumb = lru_cache(maxsize=KEPT)(self._thumb)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def captions_by_picture(self) -> dict[int, list[int]]:
+        """Row of a picture -> the numbers of its captions."""
+        found: dict[int, list[int]] = {}
+        for j, i in enumerate(self.image_of):
+            found.setdefault(int(i), []).append(j)
+        return found
+
+    @cached_property
+    def caption_numbers(self) -> dict[str, int]:
+        """A caption's text -> its number; of equal ones the first."""
+        return {text: j for j, text in reversed(list(enumerate(self.captions)))}
+
+    @cached_property
+    def true_pictures(self) -> dict[int, frozenset[int]]:
+        """Number of a caption -> the rows of all pictures that it is true of."""
+        found: dict[int, set[int]] = {}
+        for j, i in () if self.pairs is None else self.pairs.tolist():
+            found.setdefault(j, set()).add(i)
+        return {j: frozenset(rows) for j, rows in found.items()}
+
+    def caption_of(self, row: int) -> str:
+        """What the picture is called aloud: its first caption, or its id."""
+        own = self.captions_by_picture.get(row)
+        return self.captions[own[0]] if own else self.ids[row]
+
+    def written(self, number: int) -> "Caption | None":
+        """A caption with its facts and spans, where the world is drawn."""
+        if self.world is None:
+            return None
+        row = int(self.image_of[number])
+        return self.world.captions(row)[self.captions_by_picture[row].index(number)]
+
+    def _thumb(self, row: int) -> str:
+        """A small copy of the picture as a data URL; "" where it can no longer be read."""
+        try:
+            return as_url(self.thumbs[row] if self.thumbs else thumbnail(self.pictures[row]))
+        except UserError:
+            return ""
+
+    def small_pictures(self) -> list[Image.Image | None]:
+        """All of them decoded at the size of a list, None where one can no longer be read."""
+        if self.thumbs:
+            return [Image.open(io.BytesIO(data)) for data in self.thumbs]
+        return [self._or_none(row) for row in range(len(self))]
+
+    def _or_none(self, row: int) -> Image.Image | None:
+        try:
+            return self.pictures[row]
+        except UserError:
+            return None
+
+    def as_split(self) -> Split:
+        """Pictures and captions as the library's own type."""
+        return Split(
+            name=self.name,
+            ids=self.ids,
+            pictures=self.pictures,
+            captions=self.captions,
+            image_of=self.image_of,
+            fingerprint=self.name,
+        )
+
+
+def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
+    """The picture as WebP, scaled down to `longest` pixels a side where it is larger."""
+    small = picture
+    if max(picture.size) > longest:
+        small = picture.copy()
+        small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=75)
+    return buffer.getvalue()
+
+
+def as_url(data: bytes, kind: str = "webp") -> str:
+    """The bytes of a picture as a URL that holds them."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def pack(parts: Sequence[bytes]) -> dict[str, Tensor]:
+    """Many byte strings as two tensors, for a bundle."""
+    joined = np.frombuffer(b"".join(parts), np.uint8).copy()
+    return {"thumbs": torch.from_numpy(joined), "ends": torch.tensor([len(part) for part in parts]).cumsum(0)}
+
+
+def unpack(tensors: Mapping[str, Tensor]) -> tuple[bytes, ...]:
+    """The byte strings that `pack` joined."""
+    data, ends = tensors["thumbs"].numpy().tobytes(), tensors["ends"].tolist()
+    return tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
+
+
+def world_gallery(home: Path = HOME) -> Gallery:
+    """The test pictures of the embedded world, by way of the file where it still tells of this world."""
+    from userscenes.dataset import DrawnPictures
+    from userscenes import make_world
+
+    world = make_world(WORLD_SPLIT, WORLD_SIZE)
+    try:
+        tensors, documents = read_bundle(home / "gallery")
+        captions, image_of = tuple(documents["captions"]), tensors["image-of"].numpy().astype(np.int64)
+        pairs, thumbs = tensors["pairs"].numpy().astype(np.int64), unpack(tensors)
+    except UserError:
+        captions = ()
+    if not captions or not _tells_of(world, captions, image_of):
+        (captions, image_of, pairs), thumbs = world_texts(world), ()
+    return Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, image_of, world, pairs, thumbs)
+
+
+def _tells_of(world: "Scenes", captions: tuple[str, ...], image_of: Ints) -> bool:
+    """Whether these are the captions of this world, by a sample spread over it."""
+    return all(
+        [captions[j] for j in np.flatnonzero(image_of == i)] == [one.text for one in world.captions(i)]
+        for i in range(0, len(world), len(world) // SAMPLE)
+    )
+
+
+def world_texts(world: "Scenes") -> tuple[tuple[str, ...], Ints, Ints]:
+    """Captions, image_of (M,) and true pairs (P, 2) of a world, from its scenes; seconds for a thousand."""
+    from userscenes import TruthTable, closed_facts
+
+    written = [one for i in range(len(world)) for one in world.captions(i)]
+    owners = np.repeat(np.arange(len(world)), [len(world.captions(i)) for i in range(len(world))])
+    table = TruthTable([one.facts for one in written], [closed_facts(world[i]) for i in range(len(world))])
+    return (
+        tuple(one.text for one in written),
+        owners.astype(np.int64),
+        np.argwhere(table.true_matrix()).astype(np.int64),
+    )

@@ -1,0 +1,161 @@
+"""From answers to what the custom widget shows: plain dictionaries, so that they are tested without a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from usercourse.demo.engine import Answer, Engine
+from usercourse.demo.failures import Failure
+from usercourse.demo.gallery import as_url, thumbnail
+from usercourse.demo.look import Look, share_on
+from userlib.search import Hit
+
+Item = dict[str, Any]
+LARGE = 384  # longest side of the picture under the regions
+WORDS = 24  # of a query, each with a map of its own
+
+
+def hit_items(
+    engine: Engine, hits: Sequence[Hit], answer: Answer, other: Mapping[str, int] | None = None
+) -> list[Item]:
+    """Cards of pictures. other: id -> rank with the other model, where two are compared."""
+    own = {one.id: one.own for one in answer.right}
+    found = []
+    for hit in hits:
+        row = engine.gallery.row[hit.id]
+        item: Item = {
+            "key": hit.id,
+            "src": engine.gallery.thumb(row),
+            "rank": str(hit.rank),
+            "score": two(hit.score),
+            "title": hit.id,
+        }
+        if hit.id in own:
+            item |= (
+                {"mark": "own", "badge": "✓ its own"}
+                if own[hit.id]
+                else {"mark": "also", "badge": "also true"}
+            )
+        said = ""
+        if other is not None:
+            item["change"], item["turn"], said = _change(hit.rank, other.get(hit.id))
+        parts = (f"Rank {hit.rank}, score {two(hit.score)}", item.get("badge", "").lstrip("✓ "), said)
+        item["label"] = f"{', '.join(filter(None, parts))}: {engine.gallery.caption_of(row)}"
+        found.append(item)
+    return found
+
+
+def two(score: float) -> str:
+    """Two digits behind the point, and no minus before a zero."""
+    return f"{round(score, 2) + 0.0:.2f}"
+
+
+def _change(rank: int, other: int | None) -> tuple[str, str, str]:
+    """How a rank differs from that with the other model: the mark, its direction, and the words."""
+    if other is None:
+        return "new", "up", "far behind with the other model"
+    if other == rank:
+        return "=", "", "the same rank with the other model"
+    places = f"{abs(other - rank)} place{'s' if abs(other - rank) > 1 else ''}"
+    if rank < other:
+        return f"▲{other - rank}", "up", f"{places} better than with the other model"
+    return f"▼{rank - other}", "down", f"{places} worse than with the other model"
+
+
+def caption_items(engine: Engine, answer: Answer, picture: str | None) -> list[Item]:
+    """Rows of captions for a picture; its own are marked, and those that are true of it as well."""
+    gallery = engine.gallery
+    row = None if picture is None else gallery.row[picture]
+    own = set(gallery.captions_by_picture.get(-1 if row is None else row, ()))
+    texts = gallery.captions
+    found = []
+    for hit in answer.hits:
+        text = hit.text or ""
+        number = gallery.caption_numbers[text]
+        ours = row is not None and (number in own or any(texts[j] == text for j in own))
+        true = row is not None and row in gallery.true_pictures.get(number, frozenset())
+        mark, badge = ("own", "✓ its own") if ours else ("also", "also true") if true else ("", "")
+        found.append(
+            {"key": text, "rank": str(hit.rank), "score": two(hit.score), "text": text, "mark": mark,
+             "badge": badge, "title": "Ask with this caption", "label": f"Caption {hit.rank}, {badge}: {text}"}
+        )  # fmt: skip
+    return found
+
+
+def own_caption_items(engine: Engine, picture: str) -> list[Item]:
+    """The captions that were written for a picture, to ask with."""
+    numbers = engine.gallery.captions_by_picture.get(engine.gallery.row[picture], [])
+    texts = [engine.gallery.captions[j] for j in numbers]
+    return [
+        {"key": text, "text": text, "title": "Ask with this caption", "label": f"Ask: {text}"}
+        for text in texts
+    ]
+
+
+def failure_items(engine: Engine, failures: Sequence[Failure]) -> list[Item]:
+    """Rows of failures: the first hit, the caption's own picture, and what was wrong."""
+    gallery = engine.gallery
+    found = []
+    for failure in failures:
+        text = gallery.captions[failure.caption]
+        said = f"“{text}” First hit: {failure.sentence}. Its own picture (right) has rank {failure.rank:,}."
+        found.append(
+            {"key": text, "src": gallery.thumb(gallery.row[failure.first]),
+             "second": gallery.thumb(gallery.row[failure.own]), "badge": failure.cause, "text": said,
+             "title": "Ask this caption", "label": f"{failure.cause}: {said}"}
+        )  # fmt: skip
+    return found
+
+
+def look_data(seen: Look | None, picture: Image.Image, label: str, things: Any = None) -> dict[str, Any]:
+    """A picture with its maps. things: mask (H, W) of the things that count, or None where nobody knows."""
+    if seen is None:
+        return {"src": as_url(thumbnail(picture, LARGE)), "label": label, "grid": [1, 1], "maps": []}
+    maps = [
+        {"name": name, "kind": "attention", "weights": _rounded(a), "low": 0.0, "high": float(a.max()),
+         "sentence": _attended(name, a, seen.grid, things)}
+        for name, a in seen.attention.items()
+    ]  # fmt: skip
+    high = float(seen.heat.max()) if seen.heat.size else 1.0
+    for word, row in list(zip(seen.words, seen.heat, strict=True))[:WORDS]:
+        best = divmod(int(row.argmax()), seen.grid[1])
+        said = f"“{word}” answers most to row {best[0] + 1}, column {best[1] + 1} (cosine {row.max():.2f})."
+        maps.append(
+            {
+                "name": word,
+                "kind": "word",
+                "weights": _rounded(row),
+                "low": 0.0,
+                "high": high,
+                "sentence": said,
+            }
+        )
+    return {
+        "src": as_url(thumbnail(_square(picture), LARGE)),
+        "label": label,
+        "grid": list(seen.grid),
+        "maps": maps,
+    }
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    """The picture at equal sides, as the networks see it."""
+    side = min(max(picture.size), LARGE)
+    return picture.resize((max(side, LARGE // 2),) * 2, Image.Resampling.BICUBIC)
+
+
+def _attended(name: str, weights: Any, grid: tuple[int, int], things: Any) -> str:
+    top = float(weights.max() * len(weights))
+    if things is None or not things.any():
+        return f"{name}: the brightest region gets {top:.1f} times the mean."
+    share = share_on(weights, grid, things)
+    return (
+        f"{name}: {100 * share:.0f} % of its attention lies on the things of the picture, which cover "
+        f"{100 * things.mean():.0f} % of it; the brightest region gets {top:.1f} times the mean."
+    )
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 4) for value in np.asarray(values)]

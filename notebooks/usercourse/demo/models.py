@@ -1,0 +1,216 @@
+"""The demo's own checkpoints, and the command that makes them.
+
+    python -m usercourse.demo.models                     all of them, into assets/demo
+    python -m usercourse.demo.models --only mean sge     some of them
+
+Each is a small model trained on the embedded world, kept for inference alone in half precision. Beside it lie
+the vectors of the test pictures, their map and the failures found, so that the page opens at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from userlib.checkpoints import TENSORS, load_model, read_bundle, save_model, write_bundle
+from userlib.config import preset
+from usercourse.demo.engine import Engine
+from usercourse.demo.failures import Failure, find_failures
+from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, world_gallery, world_texts
+from usercourse.demo.space import plane, sheet
+from userlib.errors import UserError
+from userlib.files import sha256_file
+from userlib.search import checkpoint_encoder
+from userlib.search.exact import Array
+
+STEPS = 1_200
+SMALL = {"embed": 128, "text_width": 128, "word_width": 96}
+COLUMNS = 32  # of the sheet of small pictures
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model of the demo is called, and how it differs from the preset `scenes`."""
+
+    title: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    guide: str | None = None
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "mean": Recipe("mean pooling", {"pooling": "mean", "text_pooling": "mean", "queue_size": None}),
+    "sge": Recipe("SGE", {"enhancement": "sge", "queue_size": None}),
+    "cge": Recipe("CGE", {"enhancement": "cge", "queue_size": None}, "clip-mini"),
+    "full": Recipe("full, K = 2048", {"enhancement": "sge+cge", "queue_size": 2048}, "clip-mini"),
+    "full-small": Recipe("full, K = 256", {"enhancement": "sge+cge", "queue_size": 256}, "clip-mini"),
+}
+
+
+def shelf(home: Path = HOME) -> dict[str, str]:
+    """The models that are there: title -> name."""
+    return {
+        recipe.title: name for name, recipe in RECIPES.items() if (home / name / "manifest.json").is_file()
+    }
+
+
+def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) -> Engine:
+    """A model of the demo over the test pictures. UserError that lists those there are."""
+    if name not in shelf(home).values():
+        there = ", ".join(shelf(home).values()) or "none"
+        raise UserError(f"The demo has no model {name!r}; there are: {there}.")
+    gallery = gallery or world_gallery(home)
+    encoder = checkpoint_encoder(home / name)
+    extras = _extras(name, home)
+    if extras is not None and len(extras["vectors"]) == len(gallery):
+        vectors = extras["vectors"].float().numpy()
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    else:  # the file is missing or of another model: encode the pictures now
+        pictures = [gallery.pictures[i] for i in range(len(gallery))]
+        parts = [encoder.encode_pictures(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+        vectors = np.concatenate(parts)
+    return Engine(RECIPES[name].title, encoder, gallery, vectors)
+
+
+def stored_map(name: str, home: Path = HOME) -> Array | None:
+    """(2 N, 2): the pictures on the map, then their first captions; None where it must be made."""
+    extras = _extras(name, home)
+    return None if extras is None else extras["map"].float().numpy()
+
+
+def stored_failures(name: str, home: Path = HOME) -> tuple[list[Failure], dict[str, int], int] | None:
+    """What `find_failures` gave when the model was made; None where it must be asked again."""
+    if _extras(name, home) is None:
+        return None
+    found = read_bundle(home / f"{name}-gallery")[1]["failures"]
+    return [Failure(**one) for one in found["examples"]], found["counts"], found["captions"]
+
+
+def stored_sheet(home: Path = HOME) -> bytes | None:
+    """The test pictures side by side at a small size, COLUMNS in a row, as a JPEG."""
+    try:
+        return bytes(read_bundle(home / "gallery")[0]["sheet"].numpy())
+    except UserError:
+        return None
+
+
+def _extras(name: str, home: Path) -> dict[str, torch.Tensor] | None:
+    """What lies beside a model, where it was made with these very weights."""
+    try:
+        tensors, documents = read_bundle(home / f"{name}-gallery")
+    except UserError:
+        return None
+    return tensors if documents["made-with"] == {"sha256": sha256_file(home / name / TENSORS)} else None
+
+
+def joint_map(engine: Engine) -> Array:
+    """Pictures, then the first caption of each, on one plane: (2 N, 2); (N, 2) where there are no captions."""
+    gallery = engine.gallery
+    vectors = engine.index.vectors
+    if gallery.captions:
+        firsts = [gallery.captions_by_picture[i][0] for i in range(len(gallery))]
+        vectors = np.concatenate([vectors, engine.text_vectors[firsts]])
+    return plane(vectors)
+
+
+# --- how they are made -----------------------------------------------------------------------------------
+
+
+def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
+    """Trains one model and keeps it, with what it was made by and its R@K on the test pictures."""
+    from userlib.evaluation import bootstrap, embed, ranks
+    from userlib.training import fit, prepare
+    from userlib.training.preparing import facts_of
+
+    recipe = RECIPES[name]
+    base = preset("scenes")
+    config = replace(
+        base,
+        data=replace(base.data, guide=recipe.guide, report="test"),
+        model=replace(base.model, **{**SMALL, "enhancement": "none", **recipe.model}),
+        training=replace(base.training, steps=steps),
+    )
+    prepared = prepare(config)
+    run = fit(prepared)
+    best = max(run.rows, key=lambda row: row["rsum"])
+    facts = {**facts_of(prepared, best), "command": command, "seconds": round(run.seconds)}
+    save_model(home / name, run.encoders, run.tokenizer, run.config, facts, half=True)
+    if prepared.report is None:
+        raise UserError("the demo's models are reported on the test pictures; leave data.report as it is")
+    kept = load_model(home / name).model  # the weights as they are stored
+    images, captions = embed(kept, prepared.report)
+    measured = bootstrap(ranks(images, captions, prepared.report.image_of))
+    test = {key: round(value.value, 2) for key, value in measured.items()}
+    save_model(home / name, kept, run.tokenizer, run.config, {**facts, "test": test}, half=True)
+    return test
+
+
+def write_gallery(home: Path) -> None:
+    """The captions, the truth, small copies and the sheet of the test pictures."""
+    from userscenes import make_world
+
+    world = make_world("test", WORLD_SIZE)
+    captions, image_of, pairs = world_texts(world)
+    drawn = [world.picture(i) for i in range(len(world))]
+    tiles = np.frombuffer(sheet(drawn, COLUMNS), np.uint8).copy()
+    tensors = {
+        "image-of": torch.from_numpy(image_of.astype(np.int16)),
+        "pairs": torch.from_numpy(pairs.astype(np.int16)),
+        "sheet": torch.from_numpy(tiles),
+        **pack([thumbnail(picture) for picture in drawn]),
+    }
+    write_bundle(home / "gallery", tensors, {"captions": list(captions)})
+
+
+def write_extras(name: str, home: Path) -> None:
+    """Vectors, map and failures of a model over the test pictures."""
+    from userlib.data.captions import PairData
+    from userlib.data.tokens import extract
+    from userlib.evaluation import embed
+
+    gallery = world_gallery(home)
+    encoder = checkpoint_encoder(home / name)
+    loaded = encoder.loaded
+    features = extract(gallery.as_split(), tokens=loaded.config.data.tokens, guide=loaded.config.data.guide)
+    images, _ = embed(loaded.model, PairData(gallery.as_split(), features, loaded.tokenizer))
+    engine = Engine(RECIPES[name].title, encoder, gallery, images)
+    examples, counts, captions = find_failures(engine)
+    tensors = {
+        "vectors": torch.from_numpy(images).half(),
+        "map": torch.from_numpy(joint_map(engine)).half(),
+    }
+    failures = {"examples": [asdict(one) for one in examples], "counts": counts, "captions": captions}
+    made = {"sha256": sha256_file(home / name / TENSORS)}
+    write_bundle(home / f"{name}-gallery", tensors, {"failures": failures, "made-with": made})
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=HOME, help="the folder to write them into")
+    parser.add_argument(
+        "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="some of the models"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each training (default %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        if not (chosen.out / "gallery").exists():
+            write_gallery(chosen.out)
+        for name in chosen.only:
+            command = f"python -m usercourse.demo.models --only {name} --steps {chosen.steps}"
+            test = train(name, chosen.out, chosen.steps, command)
+            write_extras(name, chosen.out)
+            print(f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in test.items()), flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The panels beside the search: the map of the joint space, the failures, one's own photos."""
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as W
+
+from usercourse.demo.clickable import Clickable
+from usercourse.demo.engine import Engine
+from usercourse.demo.failures import find_failures
+from usercourse.demo.gallery import as_url
+from usercourse.demo.items import failure_items
+from usercourse.demo.models import COLUMNS, joint_map, stored_failures, stored_map, stored_sheet
+from usercourse.demo.photos import index_photos, photo_encoder
+from usercourse.demo.sentences import causes, paragraph
+from usercourse.demo.space import TILE, sheet
+
+if TYPE_CHECKING:
+    from usercourse.demo.app import App
+
+
+def wide() -> W.Layout:
+    """The whole width. A layout for each box, since hiding a box is a change of its layout."""
+    return W.Layout(width="100%")
+
+
+class MapPanel(W.VBox):  # type: ignore[misc]
+    """Pictures and captions on a plane; what the search found is ringed, what is chosen is listed."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+        self.words = W.HTML()
+        self.map = Clickable("map", self.on_event)
+        self.filled: Engine | None = None
+        super().__init__([self.words, self.map], layout=wide())
+
+    def fill(self) -> None:
+        """Lay out the map of the chosen model, where it is not shown yet."""
+        engine = self.app.engine
+        if self.filled is engine:
+            return
+        gallery = engine.gallery
+        world = gallery is self.app.gallery
+        name = self.app.names.get(self.app.model.value, "")
+        points = stored_map(name, self.app.home) if world else None
+        if points is None:
+            self.app.say("Laying out the map, once for these pictures: up to a minute.")
+            points = joint_map(engine)
+            self.app.message.value = ""
+        tiles = stored_sheet(self.app.home) if world else None
+        tiles = tiles or sheet(gallery.small_pictures(), COLUMNS)
+        count = len(gallery)
+        self.map.show(
+            xy=[[round(0.03 + 0.94 * float(v), 4) for v in point] for point in points],
+            keys=list(gallery.ids),
+            labels=[gallery.caption_of(i) for i in range(count)],
+            sheet=as_url(tiles, "jpeg"),
+            columns=COLUMNS,
+            tile=TILE,
+            pictures=count,
+            label=f"Map of {count} pictures",
+        )
+        captions = " and the first caption of each" if gallery.captions else ""
+        self.words.value = paragraph(
+            f"{html.escape(engine.name)}: {count:,} pictures{captions}, laid out by UMAP so that what the model "
+            "finds alike lies together. Click on the map, or use the arrow keys, to list a neighbourhood."
+        )
+        self.filled = engine
+
+    def show_hits(self, hits: Mapping[str, str]) -> None:
+        """Ring these: id -> rank."""
+        self.map.hits = dict(hits)
+
+    def on_event(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """A neighbourhood was chosen, or one of its pictures opened."""
+        if content.get("event") == "open":
+            self.app.act(self.app.ask_picture, str(content["key"]))
+
+
+class FailuresPanel(W.VBox):  # type: ignore[misc]
+    """What the chosen model gets wrong, by cause."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+        self.words = W.HTML()
+        self.list = Clickable("cards", lambda content, _: app.ask_text(str(content["key"])))
+        self.filled: Engine | None = None
+        super().__init__([self.words, self.list], layout=wide())
+
+    def fill(self) -> None:
+        """Find the failures of the chosen model, or take those found when it was made."""
+        engine = self.app.engine
+        if self.filled is engine:
+            return
+        self.list.show(items=[])
+        self.words.value = ""
+        world = engine.gallery is self.app.gallery
+        known = stored_failures(self.app.names[self.app.model.value], self.app.home) if world else None
+        found, counts, captions = known or find_failures(engine)
+        self.words.value = paragraph(f"{html.escape(engine.name)}. {causes(counts, captions)}")
+        self.list.show(
+            items=failure_items(engine, found), wide=True, label="failures; each asks its caption again"
+        )
+        self.filled = engine
+
+
+class PhotosPanel(W.VBox):  # type: ignore[misc]
+    """A folder of photos, indexed with progress and then one more choice among the models."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+        style = {"description_width": "9em"}
+        field = {"width": "min(100%, 44em)"}
+        self.folder = W.Text(
+            description="Folder",
+            placeholder="a folder on this machine",
+            style=style,
+            layout=W.Layout(**field),
+        )
+        self.name = W.Text(
+            description="open_clip model", style=style, layout=W.Layout(**field),
+            placeholder="left empty: one whose weights are here",
+        )  # fmt: skip
+        self.button = W.Button(description="Index it", button_style="primary")
+        self.bar = W.IntProgress(layout=W.Layout(**field))
+        self.words = W.HTML()
+        self.bar.layout.display = "none"
+        self.button.on_click(lambda _: app.act(self.index))
+        hint = paragraph(
+            "The pictures of a folder and those below it, each encoded once. The index is kept in the cache and "
+            "found again while neither the files nor the model change. Nothing leaves this machine."
+        )
+        super().__init__(
+            [W.HTML(hint), self.folder, self.name, self.button, self.bar, self.words], layout=wide()
+        )
+
+    def index(self) -> None:
+        """Index the folder, and search it from now on."""
+        self.words.value = ""
+        fallback = self.app.engine_of(next(iter(self.app.names))).encoder
+        encoder, name, warning = photo_encoder(self.name.value, fallback)
+        try:
+            engine, said = index_photos(self.folder.value, encoder, f"{name}", self.step)
+        finally:
+            self.bar.layout.display = "none"
+        more = f"<br><b>{html.escape(warning)}</b>" if warning else ""
+        self.words.value = paragraph(
+            f"{html.escape(said)} With {html.escape(name)}.{more}", alert=bool(warning)
+        )
+        self.app.add_engine(f"{engine.gallery.name} ({name})", engine)
+
+    def step(self, done: int, total: int) -> None:
+        """Progress of the index."""
+        self.bar.layout.display = ""
+        self.bar.max, self.bar.value = total, done
+        self.bar.description = f"{done:,}/{total:,}"

@@ -1,0 +1,146 @@
+"""One's own photos: a folder indexed with progress, its index kept in the cache and found again.
+
+The model is an open_clip model where weights are on this machine; else one that has only seen drawings, which
+is said.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from userlib.checkpoints import read_bundle, write_bundle
+from userlib.data.splits import Pictures
+from usercourse.demo.engine import Engine
+from usercourse.demo.gallery import Gallery, pack, thumbnail, unpack
+from userlib.errors import UserError
+from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
+from userlib.search import Encoder, Index, open_clip_encoder
+from userlib.search.encoders import identity
+from userlib.search.reading import only_split
+
+Step = Callable[[int, int], None]  # done, of how many
+DRAWINGS = (
+    "This model has only seen drawings, so what it finds among photos means little. For photos name an "
+    "open_clip model, such as ViT-B-32/laion2b_s34b_b79k: it is fetched once, some 600 MB."
+)
+
+
+def index_photos(
+    folder: str | Path, encoder: Encoder, name: str, step: Step = lambda done, total: None
+) -> tuple[Engine, str]:
+    """The photos of a folder as an engine, and a sentence on what was found, kept or left out.
+
+    The index of the folder and model is kept in the cache and follows the photos: only new and changed ones are
+    encoded. Raises UserError where there is no such folder or no image in it.
+    """
+    place = Path(folder).expanduser()
+    if not str(folder).strip():
+        raise UserError("Name a folder on the machine that runs this page.")
+    if not place.is_dir():
+        raise UserError(
+            f"There is no folder {folder}. Check the path; it is one on the machine that runs this page."
+        )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        split = only_split(place)
+    made_by = json.dumps(identity(encoder.describe()), sort_keys=True)
+    kept = cache_dir() / "demo" / sha256_bytes("photos", str(place.resolve()), made_by)[:32]
+    beside = kept.with_name(f"{kept.name}-thumbs")
+    index, thumbs = _from_cache(kept, beside, encoder)
+    before = len(thumbs)
+
+    def seen(content: str, picture: Image.Image, done: int, total: int) -> None:
+        thumbs[content] = thumbnail(picture)
+        step(done, total)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is left out is told in the sentence
+        changes = index.update(split, keep_in=kept, progress=False, seen=seen)
+    row = {name_: i for i, name_ in enumerate(split.ids)}
+    here = split.take([row[name_] for name_ in index.ids], split.name)
+    if here.pictures is None:
+        raise UserError(f"{folder} holds features and no images, which could be shown.")
+    for i, one in enumerate(index.prints):
+        if one.sha256 not in thumbs:  # of an update that was stopped
+            thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
+    thumbs = {one.sha256: thumbs[one.sha256] for one in index.prints}
+    if changes or len(thumbs) != before:
+        write_bundle(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
+    small = tuple(thumbs[one.sha256] for one in index.prints)
+    gallery = Gallery(
+        shown(place.name or place), _shown_ids(index.ids), here.pictures, here.captions, here.image_of, thumbs=small
+    )
+    engine = Engine(name, encoder, gallery, index.vectors, warning=index.warning)
+    if index.text_vectors is not None and index.texts == here.captions:
+        engine.text_vectors = index.text_vectors
+    count = f"{len(index):,} images" if len(index) != 1 else "1 image"
+    how = f"indexed and kept: {changes}." if changes or changes.encoded else "found again in the cache."
+    said = [f"{count} of {gallery.name}, {how}"]
+    left = (str(warning.message) for warning in told)  # what the folder holds beside its photos
+    said += [words.removeprefix(f"{place}: ") for words in left if words.startswith(f"{place}: ")]
+    if index.skipped:
+        said.append(f"{len(index.skipped)} cannot be read; the first: {index.skipped[0]}")
+    return engine, " ".join(said)
+
+
+def _from_cache(kept: Path, beside: Path, encoder: Encoder) -> tuple[Index, dict[str, bytes]]:
+    """The index of an earlier time and small copies by content; empty where there is none yet, or a damaged one."""
+    try:
+        index = Index.load(kept, encoder)
+        tensors, documents = read_bundle(beside)
+        return index, dict(zip(documents["contents"], unpack(tensors), strict=True))
+    except (UserError, KeyError, ValueError):
+        remove_folder(beside)
+    try:
+        return Index.load(kept, encoder), {}
+    except UserError:
+        remove_folder(kept)
+        return Index.empty(encoder), {}
+
+
+def _thumbnail_or_grey(pictures: Pictures, row: int) -> bytes:
+    try:
+        return thumbnail(pictures[row])
+    except UserError:
+        return thumbnail(Image.new("RGB", (8, 8), "grey"))
+
+
+def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Names as a page can show and send them back, each another."""
+    found = [shown(name) for name in ids]
+    if len(set(found)) == len(found):
+        return tuple(found)
+    return tuple(name if found.index(name) == i else f"{name} ({i})" for i, name in enumerate(found))
+
+
+def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
+    """The encoder for photos, its name, and a warning or "".
+
+    name: an open_clip model, or "" for one whose weights are on this machine, else the fallback with the
+    warning that it has only seen drawings.
+    """
+    wanted = name.strip() or weights_at_hand()
+    if wanted is None:
+        return fallback, "a model of drawings", DRAWINGS
+    encoder = open_clip_encoder(wanted)
+    drawn = DRAWINGS if "clip-mini" in wanted else ""
+    return encoder, wanted, drawn
+
+
+def weights_at_hand() -> str | None:
+    """The first of the usual open_clip models whose weights were fetched before; asks nothing of the net."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from userlib.data.clip import USUAL
+
+    for model, weights in USUAL.items():
+        import open_clip
+
+        hub = (open_clip.get_pretrained_cfg(model, weights) or {}).get("hf_hub", "").strip("/")
+        files = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+        if hub and any(isinstance(try_to_load_from_cache(hub, file), str) for file in files):
+            return f"{model}/{weights}"
+    return None

@@ -1,0 +1,69 @@
+"""What the page says, as HTML made of escaped text: queries, right answers, warnings, errors."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+from usercourse.demo.engine import Answer, Right
+from usercourse.demo.failures import EXPLAINED
+
+SHOWN = 60  # words of a query that are repeated
+
+
+def paragraph(inner: str, *, alert: bool = False) -> str:
+    """A block of the page; `alert` for what went wrong. `inner` is HTML."""
+    edge = "#D55E00" if alert else "#0072B2"
+    role = "alert" if alert else "status"
+    return (
+        f'<div role="{role}" style="border-left:4px solid {edge};padding:.15em .8em;margin:.3em 0;'
+        f'max-width:54em;line-height:1.5;overflow-wrap:anywhere">{inner}</div>'
+    )
+
+
+def title(text: str) -> str:
+    """A small heading."""
+    return f'<h3 style="margin:.5em 0 .1em;font-size:15px">{html.escape(text)}</h3>'
+
+
+def read_as(answer: Answer) -> str:
+    """The query with the words struck through that the model has never met, and what follows from that."""
+    shown = answer.pieces[:SHOWN]
+    words = " ".join(
+        html.escape(piece) if known else f"<s>{html.escape(piece)}</s>" for piece, known in shown
+    )
+    more = " …" if len(answer.pieces) > len(shown) else ""
+    if answer.nothing_known:
+        return f"The model has read none of these words, so the pictures mean nothing: {words}{more}"
+    if not all(known for _, known in answer.pieces):
+        return f"Asked: {words}{more} (struck through: words that the model has never read)"
+    return f"Asked: {words}{more}"
+
+
+def right_answers(right: Sequence[Right], total: int) -> str:
+    """Rank and score of the right answers of a caption, or that nobody knows them."""
+    if not right:
+        return (
+            "This sentence is no caption of these pictures, so nobody has said which of them are right. Ask "
+            "with a caption (choose a picture, then one of its captions) to see the ranks of the right answers."
+        )
+    own = next(one for one in right if one.own)
+    said = f"Its own picture has rank {own.rank:,} of {total:,} (score {own.score:.2f})."
+    others = [one for one in right if not one.own]
+    if others:
+        ranks = ", ".join(f"{one.rank:,}" for one in others[:8])
+        more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        said += f" The sentence is true of {len(others)} other{'s' if len(others) > 1 else ''}: rank {ranks}{more}."
+    return said
+
+
+def causes(counts: Mapping[str, int], captions: int) -> str:
+    """How often each cause was found, as a table."""
+    failed = sum(counts.values())
+    rows = "".join(
+        f'<tr><td style="text-align:right;padding-right:1em;white-space:nowrap">{count:,}</td>'
+        f'<td style="text-align:left"><b>{html.escape(cause)}</b>: {html.escape(EXPLAINED[cause])}</td></tr>'
+        for cause, count in sorted(counts.items(), key=lambda item: -item[1])
+    )
+    return (
+        f"Of {captions:,} captions, {failed:,} do not find their own picture first. The likely causes, read off "
+        f'the scene graph of the first hit:<table style="line-height:1.35">{rows}</table>'
+    )

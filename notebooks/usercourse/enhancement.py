@@ -1,0 +1,170 @@
+"""What notebook 03 draws: where self-guided enhancement looks, how far it moves the regions, and what that
+does to a picture's vector.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usercourse.plots import COLOURS, Shown, attention, new_figure
+from userscenes import Scenes
+from userlib.evaluation.attention import covered, mass
+from userlib.model.encoders import ImageEncoder
+from userlib.model.enhancement import Strength
+
+Floats = NDArray[np.float64]
+
+
+def with_strength(encoder: ImageEncoder, strength: float, *, sharpness: float = 1.0) -> ImageEncoder:
+    """A copy of an encoder with SGE, in evaluation mode, whose s and lambda are these."""
+    changed = copy.deepcopy(encoder).eval()
+    changed.enhancement.self_strength = Strength(float(strength))
+    changed.enhancement.sharpness = sharpness
+    return changed
+
+
+@torch.no_grad()
+def say(encoder: ImageEncoder, tokens: Tensor) -> Floats:
+    """tokens (R, D) of a picture -> (R,): how far its vector turns when a region is left out, as 1 less the
+    cosine. What a region has to say in the end, after enhancement, projection and pooling.
+    """
+    count = len(tokens)
+    whole = encoder(tokens.unsqueeze(0))  # (1, E)
+    without = encoder(tokens.expand(count, -1, -1), ~torch.eye(count, dtype=torch.bool))  # (R, E)
+    turns: Floats = (1.0 - without @ whole[0]).clamp(min=0.0).double().numpy()
+    return turns
+
+
+@torch.no_grad()
+def turned(encoder: ImageEncoder, tokens: Tensor) -> float:
+    """tokens (R, D): the angle in degrees between the picture's vector and what it would be without SGE."""
+    pair = torch.cat([one(tokens.unsqueeze(0)) for one in (encoder, with_strength(encoder, 0.0))])  # (2, E)
+    return float(torch.rad2deg(torch.arccos((pair[0] @ pair[1]).clamp(-1.0, 1.0))))
+
+
+@torch.no_grad()
+def parts(encoder: ImageEncoder, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """tokens (R, D) -> the regions V (R, D), the guide g (D,) and the agreement a (R,)."""
+    regions = encoder.regions_of(tokens.unsqueeze(0))
+    g, a = encoder.enhancement.guides(regions)["self"]
+    return regions[0], g[0], a[0]
+
+
+def named(world: Scenes, picture: int) -> NDArray[np.bool_]:
+    """(H, W): the pixels of the things that any of the picture's captions names."""
+    spoken = {thing for caption in world.captions(picture) for _, _, thing in caption.spans}
+    masks = world.masks(picture)
+    return np.asarray(np.any([masks[i] for i in sorted(spoken)], axis=0))
+
+
+def plane(regions: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    """Two orthogonal directions (D,) of length 1: the guide, and across it the one along which the regions
+    (R, D) spread most.
+    """
+    across = regions - regions.mean(0)
+    across = across - (across @ guide).unsqueeze(1) * guide
+    second = torch.linalg.svd(across, full_matrices=False).Vh[0]
+    return guide, F.normalize(second - (second @ guide) * guide, dim=0)
+
+
+def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> None:
+    """The regions before the enhancement in the plane of `plane`, those of which a named thing covers a quarter
+    (inside (R,), share covered) as diamonds, and arrows for those that move by a tenth of the longest move.
+    """
+    regions, g, a = parts(encoder, tokens)
+    x, y = (regions @ direction for direction in plane(regions, g))
+    s = float(encoder.enhancement.self_strength().detach())
+    things = torch.from_numpy(inside >= 0.25)
+    drawn = ((~things, "blue", "o", "background"), (things, "vermillion", "D", "on a thing"))
+    for chosen, colour, mark, name in drawn:
+        axis.plot(
+            x[chosen], y[chosen], mark, color=COLOURS[colour], ms=3.5, alpha=0.75, ls="", label=name, zorder=3
+        )
+    for r in (a >= 0.1 * a.max()).nonzero()[:, 0].tolist():
+        axis.annotate(
+            "",
+            (float(x[r] + s * a[r]), float(y[r])),
+            (float(x[r]), float(y[r])),
+            arrowprops={"arrowstyle": "->", "color": "black", "lw": 1, "shrinkA": 0, "shrinkB": 0},
+        )
+    axis.update_datalim(np.column_stack([x + s * a, y]))
+    axis.autoscale_view()
+    axis.set_title("regions, and where they move", fontsize=9)
+    axis.set_xlabel("along the guide g", fontsize=8)
+    axis.set_ylabel("across it", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=7.5, frameon=False, loc="best")
+
+
+def look(
+    encoder: ImageEncoder,
+    world: Scenes,
+    tokens: Tensor,
+    grid: tuple[int, int],
+    *,
+    picture: int,
+    strength: float,
+    sharpness: float = 1.0,
+) -> Shown:
+    """The demo of notebook 03: one picture at one strength s and sharpness lambda; tokens (N, R, D) of the
+    world's first pictures.
+    """
+    changed = with_strength(encoder, strength, sharpness=sharpness)
+    own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
+    inside = covered(truth, grid)
+    regions, _, a = parts(changed, own)
+    figure, axes = new_figure(8.4, 3.1, columns=3)
+    attention(image, a.numpy(), grid, truth=truth, title="agreement a", axis=axes[0, 0])
+    loud = say(changed, own)
+    attention(image, loud, grid, truth=truth, title="a region's say", axis=axes[0, 1])
+    moves(changed, own, inside, axes[0, 2])
+    shares = [100 * float(mass(one[None], inside[None])[0]) for one in (a.numpy(), loud)]
+    length = 100 * strength / float(regions.norm())
+    return figure, (
+        f"The outlined things cover {100 * inside.mean():.0f} % of the picture. On them lie {shares[0]:.0f} % of the "
+        f"agreement and {shares[1]:.0f} % of the say. What SGE adds is {length:.3g} % of the regions' length and "
+        f"turns the picture's vector by {turned(changed, own):.1f} degrees."
+    )
+
+
+def at_strengths(
+    encoder: ImageEncoder,
+    world: Scenes,
+    tokens: Tensor,
+    grid: tuple[int, int],
+    *,
+    pictures: Sequence[int],
+    strengths: Sequence[float],
+) -> Shown:
+    """A row a picture: SGE's agreement, then what each region has to say at each strength; the named things
+    are outlined.
+    """
+    figure, axes = new_figure(
+        1.62 * (1 + len(strengths)), 1.75 * len(pictures), rows=len(pictures), columns=1 + len(strengths)
+    )
+    on_things = np.zeros((len(pictures), 1 + len(strengths)))
+    area = []
+    for row, picture, shares in zip(axes, pictures, on_things, strict=True):
+        truth, image, own = named(world, picture), world.picture(picture), tokens[picture]
+        inside = covered(truth, grid)
+        area.append(100 * inside.mean())
+        shown = [parts(encoder, own)[2].double().numpy()]
+        shown += [say(with_strength(encoder, s), own) for s in strengths]
+        titles = ["agreement a", *(f"say at s = {s:.3g}" for s in strengths)]
+        for k, (axis, weights, title) in enumerate(zip(row, shown, titles, strict=True)):
+            attention(
+                image, weights, grid, truth=truth, title=title if picture == pictures[0] else "", axis=axis
+            )
+            shares[k] = 100 * float(mass(weights[None], inside[None])[0])
+    mean = on_things.mean(0)
+    told = ", ".join(f"{share:.0f} % at s = {s:.3g}" for share, s in zip(mean[1:], strengths, strict=True))
+    return figure, (
+        f"The outlined things cover {np.mean(area):.0f} % of these pictures. On them lie {mean[0]:.0f} % of the "
+        f"agreement, which does not depend on s, and of what the regions have to say {told}."
+    )

@@ -1,0 +1,178 @@
+"""Exercises of notebook 02: words as numbers, a mean that skips what is absent, what a mean forgets, the hinge of
+a batch.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from usercourse.checks import Exercise
+from userlib.data.tokenizers import words_of
+from userlib.model.pooling import mean_pool
+
+IDS = {"a": 5, "dog": 6, "red": 7, "the": 8, "cat": 9}
+RNG = torch.Generator().manual_seed(0)
+VECTORS = torch.randn(3, 4, 2, generator=RNG)
+THERE = torch.tensor([[True, True, True, False], [True, False, False, False], [False, True, True, False]])
+ALL_THERE = torch.ones(3, 4, dtype=torch.bool)
+SCORES = torch.rand(4, 4, generator=RNG) * 2 - 1
+CLOSE = torch.tensor([[0.5, 0.45, 0.6], [0.2, 0.5, 0.35], [0.1, 0.4, 0.55]])
+REGIONS = {  # dog, ball, grass
+    "dog": (1.0, 0.0, 0.0),
+    "ball": (0.0, 1.0, 0.0),
+    "grass": (0.0, 0.0, 1.0),
+}
+
+
+def word_numbers(text: str, ids: dict[str, int]) -> Any:
+    return [3, *(ids.get(word, 1) for word in words_of(text)), 4]
+
+
+def _drops_unknown(text: str, ids: dict[str, int]) -> Any:
+    return [3, *(ids[word] for word in words_of(text) if word in ids), 4]
+
+
+def _keeps_capitals(text: str, ids: dict[str, int]) -> Any:
+    return [3, *(ids.get(word, 1) for word in text.replace(".", "").split()), 4]
+
+
+def _without_ends(text: str, ids: dict[str, int]) -> Any:
+    return word_numbers(text, ids)[1:-1]
+
+
+def _new_numbers(text: str, ids: dict[str, int]) -> Any:
+    known = dict(ids)
+    return [3, *(known.setdefault(word, len(known) + 5) for word in words_of(text)), 4]
+
+
+def masked_mean(x: Any, mask: Any) -> Any:
+    return mean_pool(x, mask)
+
+
+def _divided_by_all(x: Any, mask: Any) -> Any:
+    return (x * mask[:, :, None]).mean(1)
+
+
+def _mask_ignored(x: Any, mask: Any) -> Any:
+    return x.mean(1)
+
+
+def _summed(x: Any, mask: Any) -> Any:
+    return (x * mask[:, :, None]).sum(1)
+
+
+def _one_count_for_all(x: Any, mask: Any) -> Any:
+    return (x * mask[:, :, None]).sum(1) / mask.sum() * len(x)
+
+
+def batch_hinge(s: Any, margin: float) -> Any:
+    own = torch.eye(len(s), dtype=torch.bool)
+    right = s.diagonal()
+    rows = (margin - right[:, None] + s).relu().masked_fill(own, 0.0).sum(1)
+    columns = (margin - right[None, :] + s).relu().masked_fill(own, 0.0).sum(0)
+    return (rows + columns).mean()
+
+
+def _own_left_in(s: Any, margin: float) -> Any:
+    return batch_hinge(s, margin) + 2 * margin
+
+
+def _one_way(s: Any, margin: float) -> Any:
+    own = torch.eye(len(s), dtype=torch.bool)
+    return (margin - s.diagonal()[:, None] + s).relu().masked_fill(own, 0.0).sum(1).mean()
+
+
+def _rows_twice(s: Any, margin: float) -> Any:
+    return 2 * _one_way(s, margin)
+
+
+def _hardest(s: Any, margin: float) -> Any:
+    own = torch.eye(len(s), dtype=torch.bool)
+    right = s.diagonal()
+    rows = (margin - right[:, None] + s).relu().masked_fill(own, 0.0).amax(1)
+    columns = (margin - right[None, :] + s).relu().masked_fill(own, 0.0).amax(0)
+    return (rows + columns).mean()
+
+
+def _mean_of_all(s: Any, margin: float) -> Any:
+    return batch_hinge(s, margin) / len(s)
+
+
+def _unclipped(s: Any, margin: float) -> Any:
+    own = torch.eye(len(s), dtype=torch.bool)
+    right = s.diagonal()
+    rows = (margin - right[:, None] + s).masked_fill(own, 0.0).sum(1)
+    columns = (margin - right[None, :] + s).masked_fill(own, 0.0).sum(0)
+    return (rows + columns).mean()
+
+
+def _compared(answer: Any) -> Any:
+    """Whether the means are equal, and whether the numbers of dogs are; an error where a word is no region."""
+    first, second = ([REGIONS[word] for word in picture] for picture in answer)
+    means = [np.mean(picture, axis=0) for picture in (first, second)]
+    dogs = [sum(region[0] for region in picture) for picture in (first, second)]
+    return [float(np.allclose(*means)), float(dogs[0] != dogs[1])]
+
+
+EXERCISES = [
+    Exercise(
+        name="word_numbers",
+        right=word_numbers,
+        cases=[("A red dog.", IDS), ("The cat", IDS), ("A purple dog", IDS)],
+        mistakes={
+            "A word that training never had still stands there: it gets the number 1, for unknown. Left out, the "
+            "caption would say something else.": _drops_unknown,
+            "The vocabulary holds small letters: 'A' is not 'a' before it is lower-cased.": _keeps_capitals,
+            "A caption begins with the number 3 and ends with the number 4.": _without_ends,
+            "A word that training never had gets no number of its own now: the model has no vector for "
+            "it.": _new_numbers,
+        },
+        praise="Every caption of the course goes through these lines.",
+    ),
+    Exercise(
+        name="masked_mean",
+        right=masked_mean,
+        cases=[(VECTORS, THERE), (VECTORS, ALL_THERE)],
+        mistakes={
+            "What is absent is taken out of the sum but still counted: divide by the number of vectors that are "
+            "there, not by all places.": _divided_by_all,
+            "The mask is not used: padding pulls the mean.": _mask_ignored,
+            "That is the sum: a caption of ten words would be ten times as long as one of one word.": _summed,
+            "Each row has a count of its own; yours divides every row by the mean count of the "
+            "batch.": _one_count_for_all,
+        },
+        praise="So a caption's vector does not depend on how much padding its neighbours need.",
+    ),
+    Exercise(
+        name="same_mean",
+        right=(["dog", "grass"], ["dog", "dog", "grass", "grass"]),
+        probe=lambda answer: _compared(answer),
+        mistakes={
+            "The means are equal, but so are the numbers of dogs. What may you do to all regions of a picture alike "
+            "without moving their mean?": (["dog", "grass"], ["grass", "dog"]),
+            "The numbers of dogs differ, but so do the means: the share of dogs among the regions must stay the "
+            "same.": (["dog", "grass"], ["dog", "dog", "grass"]),
+        },
+        praise="A mean knows shares, not numbers: one dog close by and two far off may look alike to it.",
+    ),
+    Exercise(
+        name="batch_hinge",
+        right=batch_hinge,
+        cases=[(SCORES, 0.2), (CLOSE, 0.2), (CLOSE, 0.05)],
+        mistakes={
+            "The diagonal is still in it: a pair is no negative of itself, and would always cost the "
+            "margin.": _own_left_in,
+            "That is one direction. A picture looks for its caption along the row, a caption for its picture along "
+            "the column; both are added.": _one_way,
+            "The rows are counted twice. In the columns the right score is that of the column's own "
+            "pair.": _rows_twice,
+            "That is the hardest negative alone. Here all negatives within the margin cost.": _hardest,
+            "Sum over the negatives, and take the mean over the B pairs alone, not over all B x B "
+            "scores.": _mean_of_all,
+            "A negative that is further away than the margin costs nothing, not less than nothing: clip at "
+            "zero.": _unclipped,
+        },
+        praise="The loss of VSE++ in its first form.",
+    ),
+]

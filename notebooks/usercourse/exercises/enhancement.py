@@ -1,0 +1,179 @@
+"""Exercises of notebook 03: the agreement, the enhancement, the strength that a residual needs, attention on a mask."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from usercourse.checks import Exercise
+from userlib.evaluation.attention import covered, mass
+from userlib.model.enhancement import agreement as library_agreement
+
+RNG = torch.Generator().manual_seed(0)
+HAND = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+EAST = torch.tensor([1.0, 0.0])
+V = torch.randn(5, 3, generator=RNG)
+G = F.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
+SHARES = np.array([[0.1, 0.2], [0.4, 0.3], [0.5, 0.5]])
+MASK = np.zeros((6, 4), dtype=bool)
+MASK[2:5, 1:4] = True
+HALF = np.zeros((6, 4), dtype=bool)
+HALF[:3, 2:] = True
+
+
+def agreement(V: Any, g: Any, lam: float) -> Any:
+    return library_agreement(V[None], g[None], sharpness=lam)[0]
+
+
+def _sums_to_one(V: Any, g: Any, lam: float) -> Any:
+    return torch.softmax(lam * (V @ g), 0)
+
+
+def _lambda_outside(V: Any, g: Any, lam: float) -> Any:
+    return lam * F.normalize(torch.softmax(V @ g, 0), dim=0)
+
+
+def _lambda_lost(V: Any, g: Any, lam: float) -> Any:
+    return F.normalize(torch.softmax(V @ g, 0), dim=0)
+
+
+def _cosines(V: Any, g: Any, lam: float) -> Any:
+    return F.normalize(torch.softmax(lam * (F.normalize(V, dim=1) @ g), 0), dim=0)
+
+
+def _no_softmax(V: Any, g: Any, lam: float) -> Any:
+    return F.normalize(lam * (V @ g), dim=0)
+
+
+def enhance(V: Any, g: Any, a: Any, s: float) -> Any:
+    return V + s * a[:, None] * g[None, :]
+
+
+def _reweighed(V: Any, g: Any, a: Any, s: float) -> Any:
+    return s * a[:, None] * V
+
+
+def _without_strength(V: Any, g: Any, a: Any, s: float) -> Any:
+    return V + a[:, None] * g[None, :]
+
+
+def _without_regions(V: Any, g: Any, a: Any, s: float) -> Any:
+    return s * a[:, None] * g[None, :]
+
+
+def _own_direction(V: Any, g: Any, a: Any, s: float) -> Any:
+    return V + s * a[:, None] * V
+
+
+def _alike_everywhere(V: Any, g: Any, a: Any, s: float) -> Any:
+    return V + s * g[None, :]
+
+
+def strength_for(V: Any, share: float) -> Any:
+    return share * V.norm()
+
+
+def _mean_length(V: Any, share: float) -> Any:
+    return share * V.norm(dim=1).mean()
+
+
+def _squared(V: Any, share: float) -> Any:
+    return share * V.square().sum()
+
+
+def _length_alone(V: Any, share: float) -> Any:
+    return V.norm()
+
+
+def _upside_down(V: Any, share: float) -> Any:
+    return share / V.norm()
+
+
+def share_on_mask(a: Any, mask: Any) -> Any:
+    return mass(a.reshape(1, -1), covered(mask, a.shape)[None])[0]
+
+
+def _cells(a: Any, mask: Any) -> Any:
+    return covered(mask, a.shape).reshape(a.shape)
+
+
+def _not_normalised(a: Any, mask: Any) -> Any:
+    return (a * _cells(a, mask)).sum()
+
+
+def _counted_whole(a: Any, mask: Any) -> Any:
+    return (a * (_cells(a, mask) > 0)).sum() / a.sum()
+
+
+def _of_the_mask(a: Any, mask: Any) -> Any:
+    cells = _cells(a, mask)
+    return (a * cells).sum() / cells.sum()
+
+
+def _brightest(a: Any, mask: Any) -> Any:
+    return _cells(a, mask).flat[a.argmax()]
+
+
+EXERCISES = [
+    Exercise(
+        name="agreement",
+        right=agreement,
+        cases=[(HAND, EAST, 1.0), (HAND, EAST, 3.0), (V, G, 0.5), (V, G, 2.0)],
+        mistakes={
+            "These weights sum to 1. In the paper the vector a has *length* 1: l2norm after the "
+            "softmax.": _sums_to_one,
+            "lambda stands inside the softmax, where it sharpens; outside it would only lengthen "
+            "a.": _lambda_outside,
+            "lambda is not used.": _lambda_lost,
+            "The regions go in as they are, not brought to length 1: a long region agrees more than a short one of the "
+            "same direction.": _cosines,
+            "The softmax is missing: agreement is never negative, and the regions compete for "
+            "it.": _no_softmax,
+        },
+        praise="One number a region, never negative, of length 1 all together.",
+    ),
+    Exercise(
+        name="enhance",
+        right=enhance,
+        cases=[(HAND, EAST, torch.tensor([0.9, 0.3, 0.1]), 2.0), (V, G, torch.softmax(V @ G, 0), 0.5)],
+        mistakes={
+            "That multiplies the regions by their weights, as attention usually does. The enhancement *adds* the "
+            "guide to them.": _reweighed,
+            "The strength s is not used.": _without_strength,
+            "The regions themselves are gone: what is added stands beside V, it does not replace "
+            "it.": _without_regions,
+            "Every region is moved towards the guide g, not further along its own direction.": _own_direction,
+            "Every region moves alike; a says how far each of them goes.": _alike_everywhere,
+        },
+        praise="That is the whole enhancement.",
+    ),
+    Exercise(
+        name="strength_for",
+        right=strength_for,
+        cases=[(HAND, 0.1), (V, 0.5), (2 * V, 0.1)],
+        mistakes={
+            "That is right for one region. The residual of *all* regions together has length s, so it is compared with "
+            "the length of all regions together.": _mean_length,
+            "Lengths, not their squares.": _squared,
+            "That would make the residual as long as the regions; the share is missing.": _length_alone,
+            "The other way round: the longer the regions, the larger s must be.": _upside_down,
+        },
+        praise="Twice as long regions need twice the strength; the paper's s = 1 does not know that.",
+    ),
+    Exercise(
+        name="share_on_mask",
+        right=share_on_mask,
+        cases=[(SHARES, MASK), (SHARES, HALF), (3 * SHARES, MASK), (SHARES.T, MASK.T)],
+        mistakes={
+            "The weights need not sum to 1 (a has length 1): divide by their sum.": _not_normalised,
+            "A cell of which the mask covers a corner counts by that corner alone, not as a "
+            "whole.": _counted_whole,
+            "That asks how bright the mask is on average. Asked is which share of all attention lies on "
+            "it.": _of_the_mask,
+            "That is the pointing game, which looks at the brightest cell alone. Asked is the share of all "
+            "attention.": _brightest,
+        },
+        praise="Beside it belongs what a blind attention gets: the share of the picture that the mask covers.",
+    ),
+]

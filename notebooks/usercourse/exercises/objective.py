@@ -1,0 +1,181 @@
+"""Exercises of notebook 06: the gradient on negatives, a push that cannot overflow, masks, a live pull."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from usercourse.checks import Exercise
+from usercourse.objective import value_and_gradient
+from userlib.model.objectives import pull, push
+
+HAND = torch.tensor([0.5, 0.7, -0.2])
+FEW = torch.tensor([0.9, 0.1, 0.45, 0.3], dtype=torch.float64)
+STEEP = torch.tensor([1.0, 0.99, -1.0])
+LOW = torch.tensor([-0.3, 0.1, 0.2])
+ROWS = torch.tensor([[0.8, 0.2, 0.6], [0.1, 0.7, 0.3]])
+LEFT_OUT = torch.tensor([[True, False, False], [False, False, True]])
+ALL_OUT = torch.tensor([[True, True, True], [False, True, False]])
+BELOW = torch.tensor([-0.9, -0.5, -0.1, 0.0, 0.1, 0.6])
+
+
+def negative_gradient(s: Any, mu: float, gamma: float) -> Any:
+    weight = torch.exp(mu * (s - gamma))
+    return weight / (1 + weight.sum())
+
+
+def stable_push(s: Any, mu: float, gamma: float) -> Any:
+    return F.softplus(torch.logsumexp(mu * (s - gamma), 0)) / mu
+
+
+def _naive_push(s: Any, mu: float, gamma: float) -> Any:
+    return torch.log(1 + torch.exp(mu * (s - gamma)).sum()) / mu
+
+
+def _shifted_wrongly(s: Any, mu: float, gamma: float) -> Any:
+    x = mu * (s - gamma)
+    return (x.max() + torch.log(1 + torch.exp(x - x.max()).sum())) / mu
+
+
+def masked_push(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
+    return push(s, excluded, mu=mu, gamma=gamma)
+
+
+def _masked_first(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
+    """By hand, with the largest subtracted: a row of -inf alone gives NaN."""
+    x = (mu * (s - gamma)).masked_fill(excluded, -math.inf)
+    top = x.max(1, keepdim=True).values
+    return F.softplus(top[:, 0] + torch.log(torch.exp(x - top).sum(1))) / mu
+
+
+def live_pull(s: Any) -> Any:
+    return pull(s, live=True)
+
+
+def _in_single(answer: Any, *case: Any) -> Any:
+    return answer(*case).float()
+
+
+def _both(answer: Any, *case: Any) -> Any:
+    """The answer and its gradient in the scores, each as float64."""
+    return value_and_gradient(lambda s: answer(s, *case[1:]), case[0])
+
+
+def _no_one(s: Any, mu: float, gamma: float) -> Any:
+    return torch.softmax(mu * (s - gamma), 0)
+
+
+def _each_alone(s: Any, mu: float, gamma: float) -> Any:
+    return torch.sigmoid(mu * (s - gamma))
+
+
+def _no_gamma(s: Any, mu: float, gamma: float) -> Any:
+    return negative_gradient(s, mu, 0.0)
+
+
+def _with_mu(s: Any, mu: float, gamma: float) -> Any:
+    return mu * negative_gradient(s, mu, gamma)
+
+
+def _push_without_one(s: Any, mu: float, gamma: float) -> Any:
+    return torch.logsumexp(mu * (s - gamma), 0) / mu
+
+
+def _push_without_mu(s: Any, mu: float, gamma: float) -> Any:
+    return mu * stable_push(s, mu, gamma)
+
+
+def _masked_to(value: float) -> Any:
+    return lambda s, out, mu, gamma: push(s.masked_fill(out, value), None, mu=mu, gamma=gamma)
+
+
+def _mask_upside_down(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
+    return push(s, ~excluded, mu=mu, gamma=gamma)
+
+
+def _exact_pull(s: Any) -> Any:
+    return pull(s, live=False)
+
+
+def _bare_logarithm(s: Any) -> Any:
+    return -torch.log1p(s)
+
+
+def _two_relus(s: Any) -> Any:
+    return -torch.log1p(s.relu()) + (-s).relu()
+
+
+def _wrong_sign(s: Any) -> Any:
+    return torch.where(s > 0, -torch.log1p(s.relu()), s)
+
+
+EXERCISES = [
+    Exercise(
+        name="negative_gradient",
+        right=negative_gradient,
+        cases=[(HAND, 10.0, 0.5), (FEW, 5.0, 0.4), (LOW, 20.0, 0.2)],
+        mistakes={
+            "The 1 of log(1 + ...) stays in the denominator. Without it the weights always sum to 1, and "
+            "UTO would push even where no negative is near gamma.": _no_one,
+            "The factor mu of the exponent and the 1/mu in front cancel: no mu is left outside the "
+            "exponentials.": _with_mu,
+            "The negatives share one denominator: the sum runs over all of them, so a hard one takes from "
+            "the others.": _each_alone,
+            "The exponentials are of mu (s - gamma), not of mu s: gamma is where a negative starts to "
+            "count.": _no_gamma,
+        },
+        praise="A softmax with one more place, for nobody, whose score is gamma.",
+    ),
+    Exercise(
+        name="stable_push",
+        right=stable_push,
+        cases=[(HAND, 10.0, 0.5), (STEEP, 200.0, 0.5), (LOW, 90.0, 0.5), (HAND.half(), 90.0, 0.5)],
+        probe=_in_single,
+        tolerance=2e-3,
+        mistakes={
+            "It overflows: at mu = 200 the exponential exceeds what single precision can hold, and in half "
+            "precision sooner. Take the logarithm of the sum without making the sum: "
+            "logsumexp.": _naive_push,
+            "The 1 in log(1 + ...) is missing. Where no negative comes near gamma the push must be zero, and "
+            "yours is negative.": _push_without_one,
+            "The 1/mu in front is missing.": _push_without_mu,
+            "When the largest exponent m is taken out, the 1 becomes exp(-m); it does not stay "
+            "1.": _shifted_wrongly,
+        },
+        praise="Finite at every mu, and zero where nothing is near.",
+    ),
+    Exercise(
+        name="masked_push",
+        right=masked_push,
+        cases=[(ROWS, LEFT_OUT, 20.0, 0.5), (ROWS, LEFT_OUT, 2.0, 0.1), (ROWS, ALL_OUT, 90.0, 0.5)],
+        probe=_both,
+        mistakes={
+            "A masked score set to 0 still counts, as exp(-mu gamma). What must not count needs an exponent "
+            "of minus infinity.": _masked_to(0.0),
+            "A masked score set to -1 still counts a little, and more the smaller mu is. What must not count "
+            "needs an exponent of minus infinity.": _masked_to(-1.0),
+            "That leaves out what should stay and keeps what should go: excluded is True where a score is "
+            "no negative.": _mask_upside_down,
+            "A row with everything masked gives NaN: minus infinity less minus infinity. torch.logsumexp "
+            "takes care of such a row.": _masked_first,
+        },
+        praise="Even a row with nothing left has loss 0 and gradient 0.",
+    ),
+    Exercise(
+        name="live_pull",
+        right=live_pull,
+        cases=[(BELOW,), (torch.tensor([-0.9999, 0.9999]),)],
+        probe=_both,
+        mistakes={
+            "That is the exact form: below zero relu is flat, so the gradient is 0 and a dead start stays "
+            "dead.": _exact_pull,
+            "-log(1 + s) without relu is alive, but its slope grows without end towards s = -1; the live "
+            "form is a straight line below zero.": _bare_logarithm,
+            "The value is right; the gradient at exactly 0 is not, because relu has none there on either "
+            "side: write the two sides with torch.where.": _two_relus,
+            "The sign: a higher score of the right pair must lower the loss, below zero too.": _wrong_sign,
+        },
+        praise="The same as the paper's above zero, and a slope of 1 wherever a pair starts.",
+    ),
+]

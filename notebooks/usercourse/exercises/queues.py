@@ -1,0 +1,161 @@
+"""Exercises of notebook 05: slots of the queue, half-life, keys that are no negatives, expected right answers."""
+
+import math
+from typing import Any
+
+import torch
+
+from usercourse.checks import Exercise
+from userlib.model.queues import EMPTY
+
+QUERIES = torch.tensor([7, 3, 5])
+HELD = torch.tensor([3, 9, 7, 3, EMPTY, EMPTY])
+FULL = torch.tensor([1, 5, 2, 2])
+NONE = torch.full((3,), EMPTY)
+
+
+def slots_of(pointer: int, n: int, K: int) -> Any:
+    skipped = max(0, n - K)
+    return (pointer + torch.arange(skipped, n)) % K, (pointer + n) % K
+
+
+def _no_return_to_the_start(pointer: int, n: int, K: int) -> Any:
+    return pointer + torch.arange(max(0, n - K), n), (pointer + n) % K
+
+
+def _at_the_end(pointer: int, n: int, K: int) -> Any:
+    return (pointer + torch.arange(max(0, n - K), n)).clamp(max=K - 1), (pointer + n) % K
+
+
+def _first_of_many(pointer: int, n: int, K: int) -> Any:
+    return (pointer + torch.arange(min(n, K))) % K, (pointer + n) % K
+
+
+def _pointer_runs_off(pointer: int, n: int, K: int) -> Any:
+    return slots_of(pointer, n, K)[0], pointer + n
+
+
+def _pointer_stays(pointer: int, n: int, K: int) -> Any:
+    return slots_of(pointer, n, K)[0], pointer
+
+
+def half_life(m: float) -> float:
+    return math.log(0.5) / math.log(m)
+
+
+def _mean_age(m: float) -> float:
+    return 1 / (1 - m)
+
+
+def _to_a_third(m: float) -> float:
+    return -1 / math.log(m)
+
+
+def _linear(m: float) -> float:
+    return 0.5 / (1 - m)
+
+
+def _upside_down(m: float) -> float:
+    return math.log(m) / math.log(0.5)
+
+
+def no_negatives(ids: Any, held: Any) -> Any:
+    return (held[None, :] == EMPTY) | (held[None, :] == ids[:, None])
+
+
+def _own_alone(ids: Any, held: Any) -> Any:
+    return held[None, :] == ids[:, None]
+
+
+def _empty_alone(ids: Any, held: Any) -> Any:
+    return (held[None, :] == EMPTY).expand(len(ids), -1)
+
+
+def _the_negatives(ids: Any, held: Any) -> Any:
+    return ~no_negatives(ids, held)
+
+
+def _of_the_batch(ids: Any, held: Any) -> Any:
+    return ((held == EMPTY) | torch.isin(held, ids))[None, :].expand(len(ids), -1)
+
+
+def _turned(ids: Any, held: Any) -> Any:
+    return no_negatives(ids, held).T
+
+
+def own_keys(K: int, N: int, c: int) -> float:
+    return K * (c - 1) / (c * N)
+
+
+def _itself_too(K: int, N: int, c: int) -> float:
+    return K / N
+
+
+def _of_pictures(K: int, N: int, c: int) -> float:
+    return K * (c - 1) / N
+
+
+def _one_each(K: int, N: int, c: int) -> float:
+    return K / (c * N)
+
+
+EXERCISES = [
+    Exercise(
+        name="slots_of",
+        right=slots_of,
+        cases=[(0, 2, 5), (4, 2, 5), (3, 5, 5), (1, 7, 5), (2, 12, 4)],
+        mistakes={
+            "After the last slot comes slot 0 again: the slot's number is taken modulo K. Without it the "
+            "queue must be a multiple of the batch, as in several public codes.": _no_return_to_the_start,
+            "Keys that run over the end go back to slot 0, where the oldest keys are; yours all write "
+            "over the last slot.": _at_the_end,
+            "Where a batch is larger than the queue, the newest keys must stay: skip the first n - K, not "
+            "the last.": _first_of_many,
+            "The new pointer must be a slot's number too: modulo K.": _pointer_runs_off,
+            "The pointer has to move on by n, or the next batch writes over this one.": _pointer_stays,
+        },
+        praise="Any batch fits any queue, and the newest keys stay.",
+    ),
+    Exercise(
+        name="half_life",
+        right=half_life,
+        cases=[(0.5,), (0.9,), (0.99,), (0.999,)],
+        mistakes={
+            "1 / (1 - m) is the mean age of what the copy holds. The half-life is the n at which m^n is one "
+            "half.": _mean_age,
+            "That is when m^n has fallen to 1/e, about .37, not to one half.": _to_a_third,
+            "The share falls as m^n, a curve; yours follows the straight line of the first step.": _linear,
+            "Solve m^n = 1/2 for n: the logarithm of one half goes on top.": _upside_down,
+        },
+        praise="At m = .999 half of the copy is older than 693 steps.",
+    ),
+    Exercise(
+        name="no_negatives",
+        right=no_negatives,
+        cases=[(QUERIES, HELD), (QUERIES, FULL), (QUERIES[:2], NONE)],
+        mistakes={
+            "Empty slots have to be left out too. Whatever numbers lie in them are no keys; in the authors' "
+            "release they push for as long as the queue fills.": _own_alone,
+            "A key of the query's own picture is a right answer, so it has to be left out as "
+            "well.": _empty_alone,
+            "That is True for the negatives; the table asks which keys are none.": _the_negatives,
+            "Each query has its own row: a key of picture 7 is a right answer for the query of picture 7 and "
+            "a negative for all others.": _of_the_batch,
+            "Queries are the rows and keys the columns, as in the scores: (B, K).": _turned,
+        },
+        praise="That is what the library passes to the loss.",
+    ),
+    Exercise(
+        name="own_keys",
+        right=own_keys,
+        cases=[(2048, 29_000, 5), (512, 1_000, 5), (100, 50, 2)],
+        mistakes={
+            "The query itself is no key yet: its caption comes once an epoch, and now it is here. c - 1 of "
+            "the picture's c captions are left.": _itself_too,
+            "A key is one of all c N captions, not of N.": _of_pictures,
+            "Each of the c - 1 other captions of the picture may be in the queue, not one of "
+            "them.": _one_each,
+        },
+        praise="On Flickr30K with K = 2,048 that is one query in eighteen; with K = 65,536 nearly two keys a query.",
+    ),
+]

@@ -1,0 +1,154 @@
+"""Exercises of notebook 01: R@K, the best of five captions, an interval over pictures."""
+
+from typing import Any
+
+import numpy as np
+
+from usercourse.checks import Exercise
+
+# Three pictures, two captions each. Picture 1 and caption 4 are tied with a rival.
+SCORES = np.array(
+    [[0.9, 0.2, 0.1, 0.6, 0.4, 0.3], [0.5, 0.7, 0.5, 0.4, 0.2, 0.1], [0.1, 0.8, 0.0, 0.3, 0.4, 0.6]]
+)
+IMAGE_OF = np.array([0, 0, 1, 1, 2, 2])
+RANDOM = np.random.default_rng(7).normal(size=(8, 24)).round(1)
+OWNERS = np.random.default_rng(8).permutation(np.repeat(np.arange(8), 3))
+FLAT = np.zeros((4, 8))
+FLAT_OF = np.repeat(np.arange(4), 2)
+
+
+def _caption_ranks(scores: Any, image_of: Any, *, strict: bool = False) -> Any:
+    own = scores[image_of, np.arange(len(image_of))]
+    return (scores > own).sum(0) + 1 if strict else (scores >= own).sum(0)
+
+
+def recall_at_k(scores: Any, image_of: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, image_of) <= K).mean())
+
+
+def _ties_help(scores: Any, image_of: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, image_of, strict=True) <= K).mean())
+
+
+def _one_short(scores: Any, image_of: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, image_of) < K).mean())
+
+
+def _by_picture(scores: Any, image_of: Any, K: int) -> float:
+    own = scores[image_of, np.arange(len(image_of))]
+    return 100 * float(((scores[image_of] >= own[:, None]).sum(1) <= K).mean())
+
+
+def image_ranks(scores: Any, image_of: Any) -> Any:
+    return np.array([_image_rank(scores[i], image_of == i, max) for i in range(len(scores))])
+
+
+def _image_rank(row: Any, own: Any, which: Any) -> int:
+    return 1 + int((row[~own] >= which(row[own])).sum())
+
+
+def _first_caption(scores: Any, image_of: Any) -> Any:
+    return np.array([_image_rank(scores[i], image_of == i, lambda s: s[0]) for i in range(len(scores))])
+
+
+def _worst_caption(scores: Any, image_of: Any) -> Any:
+    return np.array([_image_rank(scores[i], image_of == i, min) for i in range(len(scores))])
+
+
+def _strict_images(scores: Any, image_of: Any) -> Any:
+    best = [scores[i, image_of == i].max() for i in range(len(scores))]
+    return np.array([1 + (scores[i, image_of != i] > best[i]).sum() for i in range(len(scores))])
+
+
+def _own_are_rivals(scores: Any, image_of: Any) -> Any:
+    best = [scores[i, image_of == i].max() for i in range(len(scores))]
+    return np.array([1 + (scores[i] >= best[i]).sum() for i in range(len(scores))])
+
+
+def interval(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, image_of, draws)
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def _draw_values(ranks: Any, image_of: Any, draws: Any) -> list[float]:
+    hits = ranks == 1
+    return [100 * float(np.concatenate([hits[image_of == i] for i in draw]).mean()) for draw in draws]
+
+
+def _captions_drawn(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+    values = [100 * float((ranks[draw] == 1).mean()) for draw in draws]
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def _extremes(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, image_of, draws)
+    return min(values), max(values)
+
+
+def _ninety(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, image_of, draws)
+    return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
+
+
+def _each_once(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+    values = [100 * float((ranks[np.isin(image_of, draw)] == 1).mean()) for draw in draws]
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def _draws(pictures: int, count: int) -> Any:
+    return np.random.default_rng(3).integers(pictures, size=(count, pictures))
+
+
+RANKS = np.random.default_rng(4).integers(1, 4, size=60)
+RANK_OF = np.repeat(np.arange(20), 3)
+
+EXERCISES = [
+    Exercise(
+        name="recall_at_k",
+        right=recall_at_k,
+        cases=[(SCORES, IMAGE_OF, 1), (SCORES, IMAGE_OF, 2), (RANDOM, OWNERS, 3), (FLAT, FLAT_OF, 1)],
+        mistakes={
+            "A tie counts against the query: compare with >=, or a model that gives every pair the same "
+            "score would be perfect.": _ties_help,
+            "R@K is in percent here: the share of the captions times 100.": lambda s, o, K: (
+                recall_at_k(s, o, K) / 100
+            ),
+            "The first K places include place K: a rank of K is a hit, so compare with <=.": _one_short,
+            "A caption's rivals are the other pictures: look down its column of scores, not along a "
+            "picture's row.": _by_picture,
+        },
+        praise="Ties, the place K itself and the direction are all as they should be.",
+    ),
+    Exercise(
+        name="image_ranks",
+        right=image_ranks,
+        cases=[(SCORES, IMAGE_OF), (RANDOM, OWNERS), (FLAT, FLAT_OF)],
+        mistakes={
+            "A picture has several right captions, and the best placed of them counts, not the first in the "
+            "list.": _first_caption,
+            "The best placed right caption counts, not the worst: one good answer among the first K is a "
+            "hit.": _worst_caption,
+            "A tie counts against the query: a wrong caption with the same score stands before the right "
+            "one.": _strict_images,
+            "A picture's own captions are no rivals: count the wrong captions that reach its best right one, "
+            "and add 1.": _own_are_rivals,
+        },
+        praise="One best caption a picture, and only wrong captions count as rivals.",
+    ),
+    Exercise(
+        name="interval",
+        right=interval,
+        cases=[(RANKS, RANK_OF, _draws(20, 200)), (RANKS[::-1].copy(), RANK_OF, _draws(20, 50))],
+        mistakes={
+            "Pictures are drawn, and all captions of a drawn picture come along: a draw holds numbers of "
+            "pictures, not of captions.": _captions_drawn,
+            "A 95 % interval leaves out 2.5 % at each end; the smallest and largest value only grow with the "
+            "number of draws.": _extremes,
+            "That is a 90 % interval: it leaves out 5 % at each end. For 95 %, take the quantiles .025 and "
+            ".975.": _ninety,
+            "A picture that was drawn twice counts twice; asking only whether it was drawn loses "
+            "that.": _each_once,
+        },
+        praise="Captions follow their pictures, as often as these were drawn.",
+    ),
+]

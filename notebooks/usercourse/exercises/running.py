@@ -1,0 +1,157 @@
+"""Exercises of notebook 07: the batch of a step, the number to report, R@1 over folds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from usercourse.checks import Exercise
+
+PICTURES, EACH = 6, 2
+SCORES = np.random.default_rng(7).normal(size=(PICTURES, PICTURES * EACH)).round(2)
+OWNER = np.repeat(np.arange(PICTURES), EACH)
+SCORES[OWNER, np.arange(PICTURES * EACH)] += 1.0
+
+
+def _order(seed: int, epoch: int, captions: int) -> Any:
+    return np.random.default_rng([seed, 1, epoch]).permutation(captions)
+
+
+def rows_of(step: int, captions: int, batch: int, seed: int) -> Any:
+    epoch, place = divmod(step, captions // batch)
+    return _order(seed, epoch, captions)[place * batch : (place + 1) * batch]
+
+
+def _same_order(step: int, captions: int, batch: int, seed: int) -> Any:
+    place = step % (captions // batch)
+    return _order(seed, 0, captions)[place * batch : (place + 1) * batch]
+
+
+def _rest_kept(step: int, captions: int, batch: int, seed: int) -> Any:
+    epoch, place = divmod(step, -(-captions // batch))
+    return _order(seed, epoch, captions)[place * batch : (place + 1) * batch]
+
+
+def _shuffled_each_step(step: int, captions: int, batch: int, seed: int) -> Any:
+    return _order(seed, step, captions)[:batch]
+
+
+def _one_row_on(step: int, captions: int, batch: int, seed: int) -> Any:
+    epoch, place = divmod(step, captions // batch)
+    return _order(seed, epoch, captions)[place : place + batch]
+
+
+def _swapped(step: int, captions: int, batch: int, seed: int) -> Any:
+    place, epoch = divmod(step, captions // batch)
+    return _order(seed, epoch, captions)[place * batch : (place + 1) * batch]
+
+
+def to_report(val: Sequence[float], test: Sequence[float]) -> float:
+    return test[int(np.argmax(val))]
+
+
+def _best_of_test(val: Sequence[float], test: Sequence[float]) -> float:
+    return max(test)
+
+
+def _last(val: Sequence[float], test: Sequence[float]) -> float:
+    return test[-1]
+
+
+def _val_itself(val: Sequence[float], test: Sequence[float]) -> float:
+    return max(val)
+
+
+def _later_tie(val: Sequence[float], test: Sequence[float]) -> float:
+    return max(zip(val, range(len(val)), test, strict=True))[2]
+
+
+def _r1(scores: Any, owner: Any) -> float:
+    right = scores[owner, np.arange(len(owner))]
+    return float(100 * ((scores >= right).sum(0) == 1).mean())
+
+
+def fold_r1(scores: Any, image_of: Any, size: int) -> float:
+    found = []
+    for start in range(0, len(scores), size):
+        own = (image_of >= start) & (image_of < start + size)
+        found.append(_r1(scores[start : start + size, own], image_of[own] - start))
+    return float(np.mean(found))
+
+
+def _gallery_whole(scores: Any, image_of: Any, size: int) -> float:
+    folds = [image_of // size == k for k in range(len(scores) // size)]
+    return float(np.mean([_r1(scores[:, own], image_of[own]) for own in folds]))
+
+
+def _old_numbers(scores: Any, image_of: Any, size: int) -> float:
+    folds = range(0, len(scores), size)
+    return float(
+        np.mean(
+            [_r1(scores[s : s + size, image_of // size == s // size], image_of[image_of // size == s // size])
+             for s in folds]
+        )
+    )  # fmt: skip
+
+
+def _every_nth(scores: Any, image_of: Any, size: int) -> float:
+    parts = len(scores) // size
+    found = [_r1(scores[k::parts, image_of % parts == k], image_of[image_of % parts == k] // parts)
+             for k in range(parts)]  # fmt: skip
+    return float(np.mean(found))
+
+
+def _first_fold(scores: Any, image_of: Any, size: int) -> float:
+    own = image_of < size
+    return _r1(scores[:size, own], image_of[own])
+
+
+EXERCISES = [
+    Exercise(
+        name="rows_of",
+        right=rows_of,
+        cases=[(0, 10, 3, 0), (2, 10, 3, 0), (3, 10, 3, 0), (7, 10, 3, 1), (5, 12, 4, 2)],
+        mistakes={
+            "Every epoch has the same order here, so each batch meets the same neighbours for ever. The epoch belongs "
+            "into the seed.": _same_order,
+            "The last, incomplete batch is dropped: an epoch has captions // batch steps, rounded "
+            "down.": _rest_kept,
+            "A new order at every step forgets what was shown: some captions come twice in an epoch, others never. "
+            "The order is drawn once an epoch.": _shuffled_each_step,
+            "The window moves on by one caption a step. It has to move on by a whole batch.": _one_row_on,
+            "Epoch and place are swapped: the quotient counts epochs, the rest is the place in "
+            "one.": _swapped,
+        },
+        praise="No generator has to be saved: the step's number says it all.",
+    ),
+    Exercise(
+        name="to_report",
+        right=to_report,
+        cases=[([3, 5, 4], [2, 4, 6]), ([1, 9, 5, 2], [7, 3, 8, 1]), ([4, 4, 1], [5, 7, 9])],
+        mistakes={
+            "That is the best test value. Picking it by the test pictures makes it a number that was selected for; it "
+            "will not hold on other pictures.": _best_of_test,
+            "That is the last evaluation. The best one on val was kept, wherever it stood.": _last,
+            "That is the value on val, which was used to choose and so is too good. Report the test value of the same "
+            "evaluation.": _val_itself,
+            "Two evaluations tie on val, and you took the later one. The first is kept; looking at test to break the "
+            "tie is selection, too.": _later_tie,
+        },
+        praise="Chosen on val, reported on test, once.",
+    ),
+    Exercise(
+        name="fold_r1",
+        right=fold_r1,
+        cases=[(SCORES, OWNER, 2), (SCORES, OWNER, 3), (SCORES, OWNER, 6)],
+        mistakes={
+            "The captions are cut into folds, and the gallery is still whole. A fold's captions look among the fold's "
+            "pictures alone.": _gallery_whole,
+            "In the second fold the pictures are numbered from 0 again, and image_of still has the old numbers. "
+            "Take the fold's start off.": _old_numbers,
+            "Those are every n-th picture. The field's folds are consecutive, and published numbers depend on "
+            "it.": _every_nth,
+            "That is the first fold alone. The number is the mean over all folds.": _first_fold,
+        },
+        praise="The 1K numbers of COCO are this, with folds of 1,000 of 5,000.",
+    ),
+]

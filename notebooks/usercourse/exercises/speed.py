@@ -1,0 +1,70 @@
+"""Exercises of notebook 10: the price of a pair, the length of a context, recall counted by score."""
+
+from typing import Any
+
+import torch
+
+from usercourse.checks import Exercise
+
+
+def pair_cost(R: int, W: int, d: int) -> float:
+    return (2 * R * W * d + 2 * R * W * d) / (2 * d)
+
+
+def context_cosine(s: Any, p: Any, G: Any) -> Any:
+    return (p @ s) / (p @ G @ p).sqrt()
+
+
+def score_recall(found: Any, exact: Any) -> float:
+    return float((found >= exact[:, -1:] - 1e-6).float().mean())
+
+
+def _vectors(seed: int, regions: int) -> tuple[Any, Any, Any]:
+    draw = torch.Generator().manual_seed(seed)
+    v = torch.nn.functional.normalize(torch.randn(regions, 6, generator=draw), dim=1)
+    w = torch.nn.functional.normalize(torch.randn(6, generator=draw), dim=0)
+    return v @ w, torch.softmax(3 * (v @ w), 0), v @ v.T
+
+
+EXACT = torch.tensor([[0.9, 0.8, 0.7], [0.6, 0.5, 0.5]])
+TIED = torch.tensor([[0.9, 0.7, 0.6], [0.6, 0.5, 0.5]])
+
+EXERCISES = [
+    Exercise(
+        name="pair_cost",
+        right=pair_cost,
+        mistakes={
+            "The contexts are a second product as large as the similarities: each word sums R regions of d numbers.": (
+                lambda R, W, d: R * W
+            ),
+            "Every word looks at every region: R and W multiply.": lambda R, W, d: 2 * (R + W),
+        },
+        cases=[(36, 13, 1024), (5, 2, 8), (49, 20, 512)],
+    ),
+    Exercise(
+        name="context_cosine",
+        right=context_cosine,
+        mistakes={
+            "p^T G p is the squared length of the context; the cosine divides by the length.": (
+                lambda s, p, G: (p @ s) / (p @ G @ p)
+            ),
+            "The length of the context is not that of the weights: regions that are alike add up.": (
+                lambda s, p, G: (p @ s) / p.norm()
+            ),
+        },
+        cases=[_vectors(0, 4), _vectors(1, 7)],
+    ),
+    Exercise(
+        name="score_recall",
+        right=score_recall,
+        mistakes={
+            "A hit may stand at another rank: compare every found score with the exact k-th, not with its neighbour.": (
+                lambda found, exact: float((found >= exact - 1e-6).float().mean())
+            ),
+            "The bar is the k-th exact score, not the best one.": (
+                lambda found, exact: float((found >= exact[:, :1] - 1e-6).float().mean())
+            ),
+        },
+        cases=[(TIED, EXACT), (EXACT, EXACT), (torch.tensor([[0.8, 0.7, 0.1]]), EXACT[:1])],
+    ),
+]

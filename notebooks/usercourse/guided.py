@@ -1,0 +1,243 @@
+"""What notebook 04 draws and needs: patches beside a caption, CGE's attention and its shift at several strengths,
+guides of other pictures, and scores of two models added.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from usercourse.plots import COLOURS, Shown, attention, new_figure
+from usercourse.verdicts import TELL, outcome
+from userlib.data.captions import PairData
+from userlib.evaluation import Interval
+from userlib.evaluation.attention import covered
+from userlib.model.enhancement import agreement
+from userlib.model.user import Encoders
+from userlib.training import Prepared
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """(count,) for each picture another one, each used once: a ring through all pictures in random order."""
+    order = np.random.default_rng(seed).permutation(count)
+    found = np.empty(count, np.int64)
+    found[order] = np.roll(order, -1)
+    return found
+
+
+def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
+    """The same data, but every picture has the guide of another picture of its split: as many numbers, of the
+    same kind, that say nothing about it.
+    """
+
+    def swapped(pairs: PairData) -> PairData:
+        guide = np.asarray(pairs.features.guide)[others(len(pairs.split), seed=seed)]
+        changed = copy.copy(pairs)
+        changed.features = replace(pairs.features, guide=guide)
+        return changed
+
+    report = None if prepared.report is None else swapped(prepared.report)
+    return replace(prepared, train=swapped(prepared.train), select=swapped(prepared.select), report=report)
+
+
+def choose_weight(
+    own: NDArray[np.float32],
+    guide: NDArray[np.float32],
+    value: Callable[[NDArray[np.float32]], float],
+    weights: Sequence[float],
+) -> float:
+    """The w of `weights` for which value(own + w guide) is highest; own, guide (N, M) scores of two models."""
+    found = [value((own + np.float32(w) * guide).astype(np.float32)) for w in weights]
+    return float(weights[int(np.argmax(found))])
+
+
+@torch.no_grad()
+def regions_and_guides(encoders: Encoders, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
+    """tokens (N,R,D), guide (N,G) -> V (N,R,D), g (N,D) and s of an encoder with CGE."""
+    image = encoders.image_encoder
+    strength = image.enhancement.strengths()["clip"]
+    return image.regions_of(tokens), image.enhancement.clip_guide(guide), float(strength())
+
+
+def shift(V: Tensor, g: Tensor, strength: float, sharpness: float = 1.0) -> Floats:
+    """V (R,D), g (D,) -> (R,): how far each region is moved, s a_r / ||V_r||."""
+    a = agreement(V.unsqueeze(0), g.unsqueeze(0), sharpness=sharpness)[0]
+    moved: Floats = (strength * a / V.norm(dim=1).clamp(min=1e-9)).double().numpy()
+    return moved
+
+
+def patch_maps(
+    pictures: Sequence[Image.Image],
+    nearness: NDArray[np.float32],
+    grid: tuple[int, int],
+    truths: Sequence[Bools],
+    captions: Sequence[str],
+) -> Shown:
+    """nearness (n, R): cosine of each patch with the caption of its picture, drawn over the picture from the
+    least to the largest; truths outline the things.
+    """
+    figure, axes = new_figure(2.1 * len(pictures), 2.5, columns=len(pictures))
+    shares, areas = [], []
+    for axis, picture, row, truth, caption in zip(axes[0], pictures, nearness, truths, captions, strict=True):
+        weights = row - row.min() + 1e-9
+        attention(picture, weights, grid, truth=truth, title=_wrapped(caption), axis=axis)
+        inside = covered(truth, grid)
+        shares.append(100 * float((weights * inside).sum() / weights.sum()))
+        areas.append(100 * float(truth.mean()))
+    return figure, (
+        "Brighter patches lie nearer to the caption, things are outlined. Of the brightness "
+        f"{_listed(shares)} % lies on them; they cover {_listed(areas)} % of their pictures."
+    )
+
+
+def residuals(size: float, *, learned: float) -> Shown:
+    """The residual's size beside the picture's, ||s a g|| / ||V|| = s / size, over s; marks at the paper's s = 1
+    and where a learned s starts.
+    """
+    s = np.logspace(-1, 3, 200)
+    figure, axes = new_figure(7.0, 3.0)
+    axis = axes[0, 0]
+    axis.plot(s, 100 * s / size, color=COLOURS["blue"], lw=2)
+    for name, at, colour, mark in (
+        ("s = 1, the paper", 1.0, "vermillion", "o"),
+        (f"s = {learned:.1f}, where ours starts", learned, "green", "s"),
+    ):
+        axis.plot(at, 100 * at / size, mark, color=COLOURS[colour], ms=8, ls="", label=name)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    ticks = [t for t in (0.1, 1.0, 10.0, 100.0) if 10 / size <= t <= 1e5 / size]
+    axis.set_yticks(ticks, [f"{t:g} %" for t in ticks])
+    axis.set_xlabel("strength s", fontsize=9)
+    axis.set_ylabel("what is added, beside V", fontsize=9)
+    axis.legend(fontsize=9, frameon=False)
+    return figure, (
+        f"Beside a picture of size ||V|| = {size:.0f} the paper's s = 1 adds {100 / size:.2f} %, and s = "
+        f"{learned:.1f} adds {100 * learned / size:.1f} %."
+    )
+
+
+def shift_panels(
+    picture: Image.Image,
+    V: Tensor,
+    g: Tensor,
+    strengths: Mapping[str, float],
+    grid: tuple[int, int],
+    truth: Bools,
+) -> Shown:
+    """How far CGE moves each region at several strengths, on one scale; V (R,D), g (D,); truth outlines the
+    things.
+    """
+    moved = {name: shift(V, g, s).reshape(grid) for name, s in strengths.items()}
+    top = max(float(values.max()) for values in moved.values())
+    figure, axes = new_figure(2.15 * len(moved) + 0.8, 2.5, columns=len(moved))
+    width, height = picture.size
+    for axis, (name, values) in zip(axes[0], moved.items(), strict=True):
+        axis.imshow(np.asarray(picture.convert("L")), cmap="gray", alpha=0.75)
+        shown = axis.imshow(100 * values, cmap="magma", alpha=0.65, vmin=0, vmax=max(100 * top, 1e-6),
+                            extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")  # fmt: skip
+        axis.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
+        axis.set_title(name, fontsize=9)
+        axis.axis("off")
+    bar = figure.colorbar(shown, ax=list(axes[0]), fraction=0.04, pad=0.02)
+    bar.set_label("moved, % of its norm", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    inside = covered(truth, grid)
+    first = next(iter(moved.values())).ravel()
+    share = 100 * float((first * inside).sum() / max(first.sum(), 1e-12))
+    ends = ", ".join(f"{100 * float(values.max()):.1f} % at {name}" for name, values in moved.items())
+    return figure, (
+        f"The region that is moved most is moved by {ends} of its norm. Whatever the strength, {share:.0f} % of "
+        f"the shift lies on the outlined things, which cover {100 * truth.mean():.0f} % of the picture."
+    )
+
+
+def guided_view(
+    picture: Image.Image,
+    V: Tensor,
+    g: Tensor,
+    *,
+    strength: float,
+    sharpness: float,
+    grid: tuple[int, int],
+    truth: Bools,
+    whose: str,
+) -> Shown:
+    """A picture, CGE's attention a on it, and the shift s a / ||V||, for one guide g (D,), strength and
+    sharpness.
+    """
+    a = agreement(V.unsqueeze(0), g.unsqueeze(0), sharpness=sharpness)[0].double().numpy()
+    moved = 100 * shift(V, g, strength, sharpness)
+    figure, axes = new_figure(7.4, 2.7, columns=3)
+    left, middle, right = axes[0]
+    left.imshow(np.asarray(picture))
+    left.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
+    left.axis("off")
+    left.set_title("things outlined", fontsize=9)
+    _, said = attention(picture, a, grid, truth=truth, title=f"attention a, λ = {sharpness:g}", axis=middle)
+    order = np.sort(moved)[::-1]
+    right.plot(np.arange(1, len(order) + 1), order, color=COLOURS["vermillion"], lw=2)
+    right.set_xlabel("regions, most moved first", fontsize=9)
+    right.set_ylabel("moved, % of its norm", fontsize=9)
+    right.set_ylim(0, max(1.05 * float(order[0]), 1e-3))
+    right.set_title(f"s = {strength:.3g}", fontsize=9)
+    half = int(np.searchsorted(np.cumsum(order), order.sum() / 2)) + 1
+    return figure, (
+        f"{said} With the guide of {whose}, half of the shift goes to {half} of {len(order)} regions; the most "
+        f"moved is moved by {order[0]:.1f} % of its norm."
+    )
+
+
+def _wrapped(text: str, width: int = 26) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width)[:3])
+
+
+def _listed(values: Sequence[float]) -> str:
+    parts = [f"{value:.0f}" for value in values]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+VERDICTS = {
+    ("plain", "higher"): "CGE is better than the same model without it.",
+    ("plain", "lower"): "CGE is worse than the same model without it.",
+    ("plain", TELL): "CGE cannot be told from the same model without it.",
+    ("CGE, other's", "higher"): "What it has over other pictures' guides is knowledge of the picture itself.",
+    ("CGE, other's", "lower"): "With the guides of other pictures it is better still, so the guide misleads.",
+    ("CGE, other's", TELL): "The guides of other pictures serve as well, so no knowledge of the picture is shown.",
+    ("plain + scores", "higher"): "It beats the plain model with clip-mini's scores added, so by the rule of this "
+    "notebook it counts as helping.",
+    ("plain + scores", "lower"): "The plain model with clip-mini's scores added beats it, so by the rule of this "
+    "notebook it does not count as helping: asking both models is better.",
+    ("plain + scores", TELL): "It cannot be told from the plain model with clip-mini's scores added, so by the rule "
+    "of this notebook it does not count as helping.",
+    ("zero-shot", "higher"): "It is better than clip-mini alone.",
+    ("zero-shot", "lower"): "By itself clip-mini, which never saw our training pictures, is better than it.",
+    ("zero-shot", TELL): "It cannot be told from clip-mini alone.",
+}  # fmt: skip
+ON_NEW = {
+    "higher": "On pairs of words that training lacks it is better than the plain model",
+    "lower": "On pairs of words that training lacks it is worse than the plain model",
+    TELL: "On pairs of words that training lacks it cannot be told from the plain model",
+}
+
+
+def verdict(overall: Mapping[str, Interval], halves: Mapping[str, Interval]) -> str:
+    """The verdict on CGE from its differences in rSum: overall by what it is compared with (the keys of VERDICTS),
+    halves with "CGE - plain, new" and "CGE - plain, seen" among them.
+    """
+    told = [
+        VERDICTS[base, outcome(overall[base])]
+        for base in ("plain", "CGE, other's", "plain + scores", "zero-shot")
+    ]
+    new, seen = halves["CGE - plain, new"], halves["CGE - plain, seen"]
+    told.append(f"{ON_NEW[outcome(new)]} ({new.value:+.1f} in rSum there, {seen.value:+.1f} on seen ones).")
+    return "\n".join(told)

@@ -1,0 +1,157 @@
+"""What notebook 06 draws: UTO beside the hinge and InfoNCE, its overflow, and its dead start."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from userlib.config import ObjectiveConfig
+from usercourse.plots import COLOURS, Shown, lines, new_figure
+from userlib.model.objectives import pull, push, row_loss
+
+NAMES = {"uto": "UTO", "hinge-sum": "hinge, sum", "hinge-hardest": "hinge, hardest", "infonce": "InfoNCE"}
+LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": float(np.finfo(np.float32).max)}
+
+
+def value_and_gradient(of: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """of((P,...)) -> (P,), one value for each row: the values and, by autograd, the gradient in `at`."""
+    x = at.detach().clone().requires_grad_(True)
+    value = of(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), gradient
+
+
+def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
+    """Loss and gradient over the score s of one negative, for UTO, the hinge and InfoNCE; the positive pair
+    scores s+.
+    """
+    s = torch.linspace(-1, 1, 401)
+    plus = torch.full_like(s, positive)
+    losses, slopes = {}, {}
+    for name in ("uto", "hinge-sum", "infonce"):
+        config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
+        value, slope = value_and_gradient(lambda x, c=config: row_loss(c, plus, x, None), s[:, None])  # type: ignore[misc]
+        label = "hinge" if name == "hinge-sum" else NAMES[name]
+        losses[label] = value - value[0]
+        slopes[label] = slope[:, 0] / slope.max()
+    figure, axes = new_figure(8.4, 3.2, columns=2)
+    left, right = axes[0]
+    lines(s, losses, x_label="score s of the negative", y_label="rise over s = -1", title="loss", axis=left)
+    lines(
+        s,
+        slopes,
+        x_label="score s of the negative",
+        y_label="share of its largest",
+        title="gradient",
+        axis=right,
+    )
+    left.set_ylim(-0.05, 1.25)
+    for axis in (left, right):
+        axis.axvline(positive, color="0.6", lw=1)
+        axis.annotate("s+", (positive, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
+        axis.axvline(gamma, color="0.6", lw=1, ls=":")
+        axis.annotate("γ", (gamma, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
+    right.get_legend().remove()
+    band = float(np.log(9.0)) / mu  # from 10 % to 90 % of the slope is twice this
+    return figure, (
+        f"UTO begins to push at γ = {gamma:g}, whatever the positive scores, and turns from 10 % to 90 % of "
+        f"its gradient within {2 * band:.2f}; the hinge begins at s+ less the margin, {positive - 0.2:.2f}, "
+        f"and InfoNCE is half way at s+ = {positive:g}."
+    )
+
+
+def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, gamma: float) -> Shown:
+    """The gradient on each of a row's negatives, under four objectives, as shares of the row's whole."""
+    row, plus = torch.tensor([list(negatives)]), torch.tensor([positive])
+    figure, axes = new_figure(8.4, 2.6, columns=4)
+    said = []
+    for axis, (name, label) in zip(axes[0], NAMES.items(), strict=True):
+        config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
+        _, slope = value_and_gradient(lambda x, c=config: row_loss(c, plus, x, None), row)  # type: ignore[misc]
+        whole = float(slope.sum())
+        share = (slope[0] / whole if whole > 0 else slope[0]).numpy()
+        axis.bar(range(len(negatives)), share, color=COLOURS["blue"])
+        axis.set_xticks(range(len(negatives)), [f"{value:g}" for value in negatives], fontsize=8)
+        axis.set_title(label, fontsize=10, loc="left")
+        axis.set_ylim(0, 1.08)
+        axis.set_xlabel("score of the negative", fontsize=9)
+        count = int((share > 0.01).sum())
+        said.append(f"{label} {count}")
+    axes[0, 0].set_ylabel("share of the gradient", fontsize=9)
+    return figure, (
+        f"The positive scores {positive:g}. Negatives that receive more than 1 % of the gradient, of "
+        f"{len(negatives)}: {', '.join(said)}."
+    )
+
+
+def overflow(gamma: float = 0.5) -> Shown:
+    """The exponent mu (s - gamma) at s = 1 over mu, beside what two number formats can hold."""
+    mu = np.linspace(1, 250, 250)
+    figure, axes = new_figure(7.0, 3.0)
+    axis = axes[0, 0]
+    lines(
+        mu,
+        {"e^(mu (s - gamma)) at s = 1": mu * (1 - gamma) / np.log(10)},
+        x_label="mu",
+        y_label="power of ten",
+        axis=axis,
+    )
+    for (name, most), colour in zip(LARGEST.items(), ("vermillion", "green"), strict=True):
+        axis.axhline(np.log10(most), color=COLOURS[colour], ls="--", lw=1.5)
+        axis.annotate(
+            f"largest {name}", (250, np.log10(most)), xytext=(0, -11), textcoords="offset points", fontsize=9,
+            ha="right",
+        )  # fmt: skip
+    ends = {name: np.log(most) / (1 - gamma) for name, most in LARGEST.items()}
+    return figure, (
+        f"At s = 1 the exponential leaves half precision at mu = {ends['float16']:.0f} and single precision "
+        f"at mu = {ends['float32']:.0f}. Its logarithm, the slanted line itself, is a harmless number "
+        "everywhere."
+    )
+
+
+def pull_curves() -> Shown:
+    """UTO's positive part and its gradient over s+, exact and live."""
+    s = torch.linspace(-1, 1, 401)
+    parts = {"exact": False, "live": True}
+    both = {name: value_and_gradient(lambda x, on=live: pull(x, live=on), s) for name, live in parts.items()}  # type: ignore[misc]
+    figure, axes = new_figure(8.4, 3.0, columns=2)
+    names = list(parts)
+    lines(s, {n: both[n][0] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
+          title="the pull", axis=axes[0, 0])  # fmt: skip
+    lines(s, {n: -both[n][1] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
+          title="strength of the pull, its slope", axis=axes[0, 1])  # fmt: skip
+    axes[0, 1].set_ylim(-0.08, 1.15)
+    exact, live = (abs(float(both[name][1][(s + 0.5).abs().argmin()])) for name in ("exact", "live"))
+    return figure, (
+        f"Above zero the two are one. At s+ = -0.5 the exact form has slope {exact:g}: nothing draws the "
+        f"pair together. The live form has slope {live:g}."
+    )
+
+
+def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
+    """R@1 (seeds, steps) under the exact and the live form; a run that ends below `alive` percent is drawn
+    dashed.
+    """
+    figure, axes = new_figure(8.4, 3.2, columns=len(curves))
+    said = []
+    for axis, (name, runs) in zip(axes[0], curves.items(), strict=True):
+        dead = [run for run in runs if run[-1] < alive]
+        for run in runs:
+            lost = run[-1] < alive
+            colour = COLOURS["vermillion" if lost else "blue"]
+            axis.plot(run, color=colour, ls="--" if lost else "-", lw=1.6, alpha=0.85)
+        axis.set_title(f"{name} form: {len(dead)} of {len(runs)} never start", fontsize=10, loc="left")
+        axis.set_xlabel("step", fontsize=9)
+        axis.set_ylim(-3, 103)
+        said.append(f"{len(dead)} of {len(runs)} with the {name} form")
+    axes[0, 0].set_ylabel("R@1 on the training pairs, percent", fontsize=9)
+    return figure, (
+        f"One line a seed; dashed lines end below {alive:g} % and have learned nothing: {' and '.join(said)}."
+    )
+
+
+def mask_effect(mu: float = 90.0, gamma: float = 0.5) -> float:
+    """The push of one other right caption that scores .9, taken for a negative."""
+    return float(push(torch.tensor([[0.9]]), None, mu=mu, gamma=gamma))

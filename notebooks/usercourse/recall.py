@@ -1,0 +1,103 @@
+"""What notebook 01 draws: a toy retriever of known quality, R@K over all K, and how intervals shrink."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from usercourse.plots import COLOURS, CYCLE, Shown, new_figure
+from userlib.evaluation import Ranks, ranks, recalls
+
+Floats = NDArray[np.float32]
+
+
+def toy_embeddings(
+    pictures: int, *, noise: float, captions: int = 5, width: int = 32, seed: int = 0
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """images (N, E) at random and captions (N * captions, E) near their picture, all of unit length, and
+    image_of (M,). noise 0: a perfect retriever; large: chance.
+    """
+    rng = np.random.default_rng(seed)
+    images = _unit(rng.normal(size=(pictures, width)))
+    image_of = np.repeat(np.arange(pictures), captions)
+    error = rng.normal(size=(len(image_of), width)) / np.sqrt(width)
+    return images, _unit(images[image_of] + noise * error), image_of
+
+
+def unit_circle(images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, names: Sequence[str]) -> Shown:
+    """Unit vectors in the plane, E = 2: pictures as arrows, captions as dots in the colour of their
+    picture.
+    """
+    v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(image_of)
+    figure, axes = new_figure(6.6, 4.2)
+    axis = axes[0, 0]
+    angle = np.linspace(-0.3 * np.pi, 0.8 * np.pi, 200)
+    axis.plot(np.cos(angle), np.sin(angle), color="0.8", lw=1)
+    for i, (name, colour, mark) in enumerate(zip(names, CYCLE, "osD", strict=False)):
+        axis.annotate("", v[i], (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2.5})
+        axis.plot([], [], color=colour, lw=2.5, marker=mark, label=name)
+        for j in np.flatnonzero(owner == i):
+            shift = 0.06 + 0.11 * ((t[:j] @ t[j]) > 0.999).sum()  # equal captions stand one behind the other
+            axis.plot(*(t[j] * (1 + shift)), mark, color=colour, ms=8)
+            axis.annotate(f"t{j}", t[j] * (1.1 + shift), ha="center", va="center", fontsize=9, xytext=(0, 0),
+                          textcoords="offset points")  # fmt: skip
+    axis.set_aspect("equal")
+    axis.set_xlim(-0.95, 1.3)
+    axis.set_ylim(-0.95, 1.3)
+    axis.set_xlabel("more dog", fontsize=9)
+    axis.set_ylabel("more sofa", fontsize=9)
+    axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    stray = [f"t{j}" for j in range(len(t)) if np.argmax(v @ t[j]) != owner[j]]
+    return figure, (
+        "Arrows are pictures, marks are captions in the colour and shape of their picture. Nearer to "
+        f"another arrow than to their own: {', '.join(stray)}."
+    )
+
+
+def hit_curve(found: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """ranks (Q,) -> R@K in percent for K = 1..size."""
+    counts = np.bincount(found, minlength=size + 1)[1 : size + 1]
+    return 100.0 * np.cumsum(counts) / len(found)
+
+
+def recall_curves(found: Ranks) -> Shown:
+    """R@K for every K, both ways, beside chance."""
+    size = len(found.i2t)
+    across = np.arange(1, size + 1)
+    figure, axes = new_figure(7.0, 3.4)
+    axis = axes[0, 0]
+    for name, one, colour, dash in (
+        ("i2t: picture to caption", found.i2t, COLOURS["blue"], "-"),
+        ("t2i: caption to picture", found.t2i, COLOURS["vermillion"], "--"),
+    ):
+        curve = hit_curve(one, size)
+        axis.plot(across, curve, color=colour, ls=dash, lw=2, label=name)
+        marks = [k for k in (1, 5, 10) if k <= size]
+        axis.plot(marks, curve[np.array(marks) - 1], "o", color=colour, ms=6)
+    axis.plot(across, 100 * across / size, color="black", ls=":", lw=1.5, label="t2i by chance")
+    axis.set_xscale("log")
+    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= size]
+    axis.set_xticks(ticks, [str(k) for k in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("K, on a logarithmic scale; dots at 1, 5 and 10", fontsize=9)
+    axis.set_ylabel("R@K in percent", fontsize=9)
+    axis.set_ylim(-3, 103)
+    axis.legend(fontsize=9, frameon=False, loc="lower right")
+    m = recalls(found)
+    return figure, (
+        f"{size:,} pictures, {len(found.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from picture to caption "
+        f"and {m.t2i_r1:.1f} % from caption to picture, the median ranks are {m.i2t_median:.0f} and "
+        f"{m.t2i_median:.0f}. By chance a caption would find its picture first in {100 / size:.1f} % of "
+        "cases."
+    )
+
+
+def toy_demo(pictures: int, captions: int, noise: float) -> Shown:
+    """The demo of notebook 01: a toy retriever at these settings."""
+    images, texts, image_of = toy_embeddings(pictures, noise=noise, captions=captions)
+    return recall_curves(ranks(images, texts, image_of))
+
+
+def _unit(rows: NDArray[np.float64]) -> Floats:
+    unit: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit

@@ -1,0 +1,322 @@
+"""What notebook 07 needs beside the trainer: one setting for three kinds of data, signs of life, interruptions,
+bits compared, folds.
+
+Raises UserError where a folder has no training pictures, or a run has no checkpoint.
+"""
+
+import _thread
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from userlib.checkpoints import pointed, read_bundle
+from userlib.config import Config, preset, to_json
+from usercourse.plots import COLOURS, Shown, new_figure
+from usercourse.profile import course_config, profile
+from userlib.data.sources import Split, load_data
+from userlib.evaluation import Metrics, part, ranks, recalls
+from userlib.files import read_json, write_json
+from userlib.progress import Progress
+
+LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
+WHOLE = {"enhancement": "sge+cge", "guide": "clip-mini"}  # the full model, as in the preset clip-patches
+DRAWN = ("region-mini", "clip-mini")
+POLL_S = 0.02
+TICK_S = 0.5
+
+
+def settings(data: str, *, steps: int | None = None, tokens: str | None = None) -> Config:
+    """The full model on `data`: "scenes", a folder, or a name on the hub.
+
+    Scenes are as large as the profile says. A folder with weights (.safetensors) beside its pictures has the
+    preset `photos` and those weights; without, the small models of the course, which have seen drawings alone.
+    A hub name has the preset `clip-patches`, made for one GPU. steps shortens the run.
+    """
+    if data == "scenes":
+        chosen = profile()
+        batch, steps = 64, steps or chosen.steps
+        every = steps * batch / (LOOKS * 5 * chosen.sizes["train"])
+        return course_config(**WHOLE, batch=batch, steps=steps, evaluate_every=every)
+    config = of_folder(Path(data), tokens) if Path(data).is_dir() else preset("clip-patches")
+    config = replace(config, data=replace(config.data, data=data, tokens=tokens or config.data.tokens))
+    return config if steps is None else replace(config, training=replace(config.training, steps=steps))
+
+
+def of_folder(folder: Path, tokens: str | None = None) -> Config:
+    """The settings for a folder of pictures with captions, by what lies in it. Prints what was chosen where that is
+    not to be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
+    """
+    from usercourse.demo.photos import weights_at_hand
+
+    splits = load_data(str(folder)).splits
+    select, report = "val", "test"  # both held out of a folder that has train alone
+    if list(splits) != ["train"]:
+        found = next((name for name in ("test", "val") if name in splits), None)
+        held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
+        select = "val" if "val" in splits and found != "val" else f"train:{held_out}"
+        report = found or report
+    weights = sorted(folder.glob("*.safetensors"))
+    if weights and tokens is None:
+        base = preset("photos")
+        data = replace(base.data, token_weights=str(weights[0]), select=select, report=report)
+        return replace(base, data=data)
+    if tokens is None and (at_hand := weights_at_hand()):
+        tokens = f"open_clip:{at_hand}"
+        print(f"Tokens and guide by {tokens}, whose weights are on this machine.")
+    if tokens is not None and tokens not in DRAWN:
+        base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
+        guide = tokens if base.data.guide is not None else None
+        model = replace(preset("scenes").model, enhancement=base.model.enhancement)
+        data = replace(base.data, tokens=tokens, guide=guide, select=select, report=report)
+        return replace(preset("scenes"), model=model, data=data)
+    if tokens is None:
+        print(
+            "Tokens by region-mini, a network that has seen drawings alone. For photos give others: "
+            'running.settings(DATA, tokens="open_clip:ViT-B-32/laion2b_s34b_b79k"), fetched once, 600 MB; or put a '
+            "network's weights (.safetensors) into the folder."
+        )
+    base = preset("scenes")
+    data = replace(
+        base.data, tokens=tokens or base.data.tokens, guide=WHOLE["guide"], select=select, report=report
+    )
+    return replace(base, data=data, model=replace(base.model, enhancement=WHOLE["enhancement"]))
+
+
+def reached(folder: Path) -> int:
+    """The step of a run's last checkpoint; 0 where there is none yet."""
+    if not (folder / "run.json").is_file():
+        return 0
+    return int(pointed(folder, "last").name.removeprefix("step-"))
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows that work without steps to count is alive: a line with the seconds since it began, twice a second."""
+    over = threading.Event()
+    with Progress(1, what) as bar:
+
+        def tick() -> None:
+            while not over.wait(TICK_S):
+                bar.step(0)
+
+        clock = threading.Thread(target=tick, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            over.set()
+            clock.join()
+        bar.step()
+
+
+@contextmanager
+def stop_pressed(folder: Path) -> Iterator[None]:
+    """Presses the stop button, or Ctrl-C, for the reader: as soon as the run in `folder` has a checkpoint."""
+    over = threading.Event()
+
+    def wait() -> None:
+        while not over.is_set():
+            if reached(folder):
+                _thread.interrupt_main()
+                return
+            over.wait(POLL_S)
+
+    finger = threading.Thread(target=wait, daemon=True)
+    finger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        finger.join()
+
+
+def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) -> str:
+    """Goes on with the run in `folder` in a process of its own, as a terminal would, and kills that without warning:
+    grace_s seconds after its checkpoint of step `after` or later. Meanwhile a line says how far it is.
+    -> how it ended, in words.
+    """
+    file = folder.parent / f"{folder.name}.json"
+    write_json(file, to_json(config), over=file.is_file() and set(read_json(file)) == set(to_json(config)))
+    command = [
+        sys.executable,
+        "-m",
+        "userlib",
+        "train",
+        "--config",
+        str(file),
+        "--out",
+        str(folder),
+        "--resume",
+    ]
+    log = folder.parent / f"{folder.name}.log"
+    with (
+        log.open("w", encoding="utf-8") as words,
+        Progress(after, "training in a process of its own, last checkpoint at step") as bar,
+    ):
+        child = subprocess.Popen(command, stdout=words, stderr=words)
+        try:
+            while child.poll() is None and bar.done < after:
+                bar.step(min(reached(folder), after) - bar.done)
+                time.sleep(POLL_S)
+            if child.poll() is None:
+                time.sleep(grace_s)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            code = child.wait()
+    if code == 0:
+        return "it had finished before it could be killed"
+    if reached(folder) < after:
+        told = log.read_text(encoding="utf-8").strip().splitlines()
+        return f"it ended by itself: {told[-1] if told else f'code {code}'}"
+    return f"killed, its last checkpoint is of step {reached(folder)}"
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Two checkpoints compared: how many tensors and numbers they hold, and the names of tensors that differ."""
+
+    tensors: int
+    numbers: int
+    differing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        held = f"{self.tensors} tensors with {self.numbers:,} numbers"
+        if not self.differing:
+            return f"{held}: every bit is the same."
+        return f"{held}: {len(self.differing)} tensors differ, the first is {self.differing[0]}."
+
+
+def bits(one: Path, other: Path) -> Bits:
+    """The last checkpoints of two runs: weights, momentum copies, queues, and the optimizer's moments."""
+    (a, _), (b, _) = (read_bundle(pointed(folder, "last")) for folder in (one, other))
+    names = sorted(set(a) | set(b))
+    differing = [
+        name for name in names if name not in a or name not in b or not torch.equal(a[name], b[name])
+    ]
+    return Bits(len(names), sum(tensor.numel() for tensor in a.values()), tuple(differing))
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A part of a run: by whom, from which step to which, and whether what came after was lost."""
+
+    name: str
+    first: int
+    last: int
+    lost: bool = False
+
+
+def timeline(sittings: Sequence[Sitting], total: int) -> Shown:
+    """The sittings of a run, one under the other over its steps."""
+    figure, axes = new_figure(7.2, 0.9 + 0.42 * len(sittings))
+    axis = axes[0, 0]
+    for i, one in enumerate(sittings):
+        colour = COLOURS["vermillion" if one.lost else "blue"]
+        axis.barh(i, one.last - one.first, left=one.first, height=0.5, color=colour)
+        if one.lost:
+            axis.plot(one.last + 0.02 * total, i, "x", color=colour, ms=9, mew=2.5)
+        inside = one.last - one.first > 0.2 * total
+        axis.annotate(
+            f"{one.first} to {one.last}", (one.first, i), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=9, color="white" if inside else "black",
+        )  # fmt: skip
+    axis.set_yticks(range(len(sittings)), [one.name for one in sittings], fontsize=9)
+    axis.set_ylim(len(sittings) - 0.4, -0.6)
+    axis.set_xlim(0, 1.06 * total)
+    axis.set_xlabel("step that is kept", fontsize=9)
+    told = [
+        f"{one.name} from step {one.first} to {one.last}{', and what it did after that is lost' if one.lost else ''}"
+        for one in sittings
+    ]
+    return figure, f"Who did which steps of {total}: {'; '.join(told)}."
+
+
+def fold_metrics(images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, size: int) -> list[Metrics]:
+    """The metrics of each consecutive fold of `size` pictures; what is left over at the end is left out."""
+    v, t = np.asarray(images, np.float32), np.asarray(captions, np.float32)
+    starts = range(0, len(v) - size + 1, size)
+    return [recalls(ranks(*part(v, t, image_of, range(start, start + size)))) for start in starts]
+
+
+def fold_sizes(pictures: int) -> list[int]:
+    """Sizes of folds that divide the pictures without a rest, from 20 parts to the whole."""
+    return [pictures // parts for parts in (20, 10, 5, 4, 2, 1) if pictures % parts == 0]
+
+
+def folds_figure(
+    images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, size: int, metric: str = "t2i_r1"
+) -> Shown:
+    """A metric of every fold, their mean, and the same over the whole gallery."""
+    v = np.asarray(images, np.float32)
+    values = [getattr(one, metric) for one in fold_metrics(v, captions, image_of, size)]
+    whole = getattr(fold_metrics(v, captions, image_of, len(v))[0], metric)
+    mean = float(np.mean(values))
+    figure, axes = new_figure(7.0, 2.8)
+    axis = axes[0, 0]
+    axis.plot(np.arange(1, len(values) + 1), values, "o", color=COLOURS["blue"], ms=7, label="each fold")
+    axis.axhline(mean, color=COLOURS["blue"], ls="--", lw=2, label=f"their mean, {mean:.1f}")
+    axis.axhline(
+        whole, color=COLOURS["vermillion"], lw=2, label=f"all {len(v):,} pictures at once, {whole:.1f}"
+    )
+    axis.set_xticks(np.arange(1, len(values) + 1))
+    axis.set_ylim(0, min(100.0, 1.15 * max(*values, whole, 1.0)))
+    axis.set_xlabel(f"fold of {size:,} pictures", fontsize=9)
+    axis.set_ylabel(f"{in_words(metric)} in percent", fontsize=9)
+    axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    many = "s" if len(values) > 1 else ""
+    return figure, (
+        f"{in_words(metric)} over {len(values)} fold{many} of {size:,} pictures: {mean:.1f} on the mean, "
+        f"from {min(values):.1f} to {max(values):.1f}; over all {len(v):,} pictures at once {whole:.1f}."
+    )
+
+
+def in_words(metric: str) -> str:
+    """t2i_r1 -> t2i R@1."""
+    direction, _, number = metric.partition("_r")
+    return f"{direction} R@{number}"
+
+
+def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:
+    """Writes splits as Flickr30K has them on the hub: one Parquet file, a row a picture, with its bytes, its
+    captions and the name of its split. -> the file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = []
+    written = 0
+    with Progress(sum(map(len, splits.values())), "writing pictures") as bar:
+        for name, split in splits.items():
+            pictures = split.pictures
+            if pictures is None:
+                continue
+            of = np.asarray(split.image_of)
+            for i, label in enumerate(split.ids):
+                own: NDArray[np.int64] = np.flatnonzero(of == i)
+                buffer = BytesIO()
+                pictures[i].save(buffer, "PNG")
+                file = f"{re.sub(r'[^A-Za-z0-9_-]', '-', label)}.png"
+                rows.append({
+                    "image": {"bytes": buffer.getvalue(), "path": file},
+                    "caption": [split.captions[j] for j in own],
+                    "sentids": [str(written + k) for k in range(len(own))],
+                    "split": name, "img_id": str(len(rows)), "filename": file,
+                })  # fmt: skip
+                written += len(own)
+                bar.step()
+    target = folder / "pictures.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), target, row_group_size=64)
+    return target

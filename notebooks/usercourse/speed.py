@@ -1,0 +1,143 @@
+"""What notebook 10 draws: times side by side, the price of a higher recall, and what many GPUs do to a step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from usercourse.plots import COLOURS, CYCLE, Shown, new_figure
+
+FLOAT = 4  # bytes
+NUMBER = 8  # bytes of a picture's number
+
+
+def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
+    """Seconds by name as bars, on a logarithmic scale where some would vanish; the sentence compares each with the
+    fastest.
+    """
+    figure, axes = new_figure(7.0, 0.9 + 0.45 * len(times))
+    axis = axes[0, 0]
+    for i, (seconds, colour) in enumerate(zip(times.values(), CYCLE, strict=False)):
+        axis.barh(i, seconds, color=colour, height=0.6)
+        axis.annotate(f" {_time(seconds)}", (seconds, i), va="center", fontsize=9)
+    least, most = min(times.values()), max(times.values())
+    if most > 20 * least:
+        axis.set_xscale("log")
+        axis.set_xlim(least / 3, most * 8)
+    else:
+        axis.set_xlim(0, most * 1.15)
+    axis.set_yticks(range(len(times)), list(times), fontsize=9)
+    axis.set_ylim(len(times) - 0.4, -0.6)
+    axis.set_xlabel(x_label, fontsize=9)
+    best = min(times, key=lambda name: times[name])
+    ratios = {name: seconds / times[best] for name, seconds in times.items() if name != best}
+    others = [
+        f"{name} takes {ratio:{',.0f' if ratio >= 100 else '.3g'}} times as long" for name, ratio in ratios.items()
+    ]
+    return figure, f"The fastest is {best} at {_time(times[best])}; {', '.join(others)}."
+
+
+def shares(percent: Mapping[str, float]) -> Shown:
+    """Percent of a step's time by what it went into, from above in the order given; the sentence names the largest."""
+    figure, axes = new_figure(7.0, 0.9 + 0.28 * len(percent))
+    axis = axes[0, 0]
+    axis.barh(range(len(percent)), list(percent.values()), color=COLOURS["blue"], height=0.6)
+    for i, share in enumerate(percent.values()):
+        axis.annotate(f" {share:.1f}", (share, i), va="center", fontsize=9)
+    axis.set_yticks(range(len(percent)), list(percent), fontsize=9)
+    axis.set_ylim(len(percent) - 0.4, -0.6)
+    axis.set_xlim(0, 1.1 * max(percent.values()))
+    axis.set_xlabel("percent of the step's time", fontsize=9)
+    first, *others = percent
+    rest = ", ".join(f"{name} {percent[name]:.0f} %" for name in others if percent[name] >= 2)
+    return figure, f"{first[:1].upper()}{first[1:]} take {percent[first]:.0f} % of the step; then {rest}."
+
+
+def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], *, exact_ms: float) -> Shown:
+    """Recall in percent over milliseconds a query, a point for each search width; exact search is the line."""
+    figure, axes = new_figure(7.0, 3.2)
+    axis = axes[0, 0]
+    axis.plot(ms, recalls, "o-", color=COLOURS["blue"], lw=2)
+    for width, x, y in zip(widths, ms, recalls, strict=True):
+        axis.annotate(str(width), (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
+    axis.axvline(exact_ms, color=COLOURS["vermillion"], ls="--", lw=1.5, label="exact search, recall 100")
+    axis.set_xlabel("milliseconds a query", fontsize=9)
+    axis.set_ylabel("recall@10, %", fontsize=9)
+    axis.legend(fontsize=9, frameon=False, loc="lower center")
+    axis.margins(y=0.12)
+    good = [(x, width) for width, x, y in zip(widths, ms, recalls, strict=True) if y >= 95]
+    said = (
+        f"a width of {good[0][1]} is the first with 95 %, at {good[0][0]:.3f} ms against {exact_ms:.3f} ms"
+        if good
+        else "no width reaches 95 %"
+    )
+    return figure, f"Numbers at the points are the search width; {said} for exact search."
+
+
+@dataclass(frozen=True)
+class Many:
+    """A step on several GPUs. Bytes are those that one GPU receives in a step."""
+
+    gpus: int
+    joint: int  # pairs that one step compares with each other
+    negatives: int  # of a query: the batch and the queue
+    key_age: float  # steps since the oldest key of the queue was made
+    steps: int  # an epoch
+    embedding_bytes: int  # both embeddings and both keys of the other GPUs, and their numbers
+    gradient_bytes: int  # the averaging of gradients, as a ring does it
+
+
+def many(*, gpus: int, share: int, embed: int, keys: int, pairs: int, parameters: int) -> Many:
+    """share: pairs of a batch that each GPU encodes; keys: K; pairs: captions of an epoch."""
+    joint = gpus * share
+    return Many(
+        gpus=gpus,
+        joint=joint,
+        negatives=joint - 1 + keys,
+        key_age=keys / joint,
+        steps=pairs // joint,
+        embedding_bytes=(joint - share) * (4 * embed * FLOAT + NUMBER),
+        gradient_bytes=round(2 * (gpus - 1) / gpus * parameters * FLOAT),
+    )
+
+
+def traffic(gpus: int, K: int) -> Shown:
+    """What a GPU receives in a step of the paper's Flickr30K run, for 1 to 128 GPUs; the chosen number is marked."""
+    counts = [2**i for i in range(8)]
+    shape = {"share": 128, "embed": 1024, "keys": K, "pairs": 145_000, "parameters": 122_000_000}
+    steps = [many(gpus=n, **shape) for n in counts]
+    one = many(gpus=gpus, **shape)
+    figure, axes = new_figure(7.0, 3.2)
+    axis = axes[0, 0]
+    axis.plot(
+        counts,
+        [s.embedding_bytes / 1e6 for s in steps],
+        "o-",
+        color=COLOURS["blue"],
+        lw=2,
+        label="embeddings and keys",
+    )
+    axis.plot(
+        counts,
+        [s.gradient_bytes / 1e6 for s in steps],
+        "s--",
+        color=COLOURS["vermillion"],
+        lw=2,
+        label="gradients",
+    )
+    axis.axvline(gpus, color="black", lw=1, ls=":")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(counts, [str(n) for n in counts])
+    axis.set_xlabel("GPUs, 128 pairs on each", fontsize=9)
+    axis.set_ylabel("MB that a GPU receives a step", fontsize=9)
+    axis.legend(fontsize=9, frameon=False)
+    return figure, (
+        f"On {gpus} GPU{'s' if gpus > 1 else ''} a step compares {one.joint:,} pairs and a query meets "
+        f"{one.negatives:,} negatives; the oldest of {K:,} keys is {one.key_age:.2f} steps old, an epoch has "
+        f"{one.steps:,} steps, and a GPU receives {one.embedding_bytes / 1e6:.1f} MB of embeddings and keys and "
+        f"{one.gradient_bytes / 1e6:.0f} MB of gradients."
+    )  # fmt: skip
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.2f} s"

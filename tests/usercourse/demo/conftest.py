@@ -1,0 +1,53 @@
+"""Small untrained models over a small gallery: what the demo does with them does not depend on how good they are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from userlib.checkpoints import save_model
+from userlib.config import preset
+from userlib.data.captions import make_tokenizer
+from userscenes.dataset import DrawnPictures
+from userlib.data.extractors import make_extractor
+from userscenes import make_world
+from usercourse.demo.gallery import Gallery, world_texts
+from usercourse.demo.models import RECIPES, SMALL, open_engine
+from userlib.model.user import Encoders
+
+COUNT = 40
+UNTRAINED = ("mean", "sge")
+
+
+def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
+    """A model as its recipe describes it, with the weights it starts from."""
+    tokenizer = make_tokenizer("words", captions)
+    base = preset("scenes")
+    wanted = {**SMALL, "enhancement": "none", **RECIPES[name].model, "vocab_size": tokenizer.vocab_size}
+    guide = RECIPES[name].guide
+    width = None if guide is None else make_extractor(guide).guide_width
+    model = replace(base.model, **wanted, regions=64, token_width=192, guide_width=width)
+    config = replace(base, model=model, data=replace(base.data, data="scenes", guide=guide))
+    torch.manual_seed(3)
+    save_model(home / name, Encoders(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
+
+
+@pytest.fixture(scope="session")
+def gallery():
+    world = make_world("test", COUNT)
+    captions, image_of, pairs = world_texts(world)
+    return Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, image_of, world, pairs)
+
+
+@pytest.fixture(scope="session")
+def home(gallery, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    for name in UNTRAINED:
+        save_untrained(name, folder, gallery.captions)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engines(gallery, home):
+    return {name: open_engine(name, gallery, home) for name in UNTRAINED}

@@ -1,0 +1,239 @@
+"""The page without a browser: what each control does, and that bad input is a sentence after which all goes on."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from usercourse.demo import App, space
+from usercourse.demo import panels as panels_module
+from userlib.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def app(home, gallery, tmp_path_factory):
+    """One page for all tests: so each also shows that the one before left it whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(space, "_umap", space._axes)  # the real one is in test_space
+        patch.setattr(
+            panels_module, "photo_encoder", lambda name, fallback: (fallback, "drawings", "only drawings")
+        )
+        yield App(home=home, gallery=gallery, query="a ball", warm=False)
+
+
+def keys(cards):
+    return [item["key"] for item in cards.data["items"]]
+
+
+def choose(cards, key):
+    cards.tell({"event": "choose", "key": key})
+
+
+def png(picture, kind="PNG"):
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+def test_a_query_changes_the_pictures(app):
+    app.query.value = app.gallery.captions[3]
+    expected = app.engine.search(app.gallery.captions[3], 12)
+    assert keys(app.left) == [hit.id for hit in expected.hits]
+    assert "Its own picture has rank" in app.heading.value
+    own = [item for item in app.left.data["items"] if item.get("mark") == "own"]
+    right = next(one for one in expected.right if one.own)
+    assert [item["rank"] for item in own] == ([str(right.rank)] if right.rank <= 12 else [])
+
+
+def test_a_hit_is_explained(app):
+    app.query.value = "a red ball"
+    choose(app.left, keys(app.left)[1])
+    maps = app.regions.data["maps"]
+    assert [m["name"] for m in maps] == ["SGE", "SGE's guide", "a", "red", "ball"]
+    assert all(len(m["weights"]) == 64 for m in maps)
+    assert "of its attention lies on the things" in maps[0]["sentence"]
+    assert app.regions.layout.display == ""
+    assert len(app.own.data["items"]) == 5
+    choose(app.own, keys(app.own)[2])
+    assert app.query.value == app.own.data["items"][2]["key"]
+    assert app.regions.layout.display == "none"
+
+
+def test_the_model_is_switched(app):
+    app.query.value = "two dogs"
+    before = keys(app.left)
+    app.model.value = "mean pooling"
+    assert (
+        keys(app.left)
+        == [hit.id for hit in app.engine_of("mean pooling").search("two dogs", 12).hits]
+        != before
+    )
+    choose(app.left, keys(app.left)[0])
+    assert "weighs all regions alike" in app.why.value
+    app.model.value = "SGE"
+    assert keys(app.left) == before
+
+
+def test_two_models_side_by_side(app):
+    app.query.value = "a boat"
+    app.beside.value = "mean pooling"
+    assert app.right_box.layout.display == "flex"
+    other = [hit.id for hit in app.engine_of("mean pooling").search("a boat", 100).hits]
+    for item in app.left.data["items"]:
+        places = other.index(item["key"]) + 1 - int(item["rank"])
+        assert item["change"] == (f"▲{places}" if places > 0 else f"▼{-places}" if places else "=")
+    choose(app.right, keys(app.right)[0])
+    assert "mean pooling" in app.why.value
+    app.beside.value = "no other"
+    assert app.right_box.layout.display == "none"
+
+
+def test_a_picture_is_asked_with(app):
+    app.query.value = "a tree"
+    key = keys(app.left)[0]
+    choose(app.left, key)
+    app.ask_with.click()
+    assert keys(app.left) == [hit.id for hit in app.engine.similar(app.engine.picture(key), 12).hits]
+    assert len(app.found.data["items"]) == 6
+    assert app.found.layout.display == "flex"
+
+
+def test_an_upload_finds_captions(app):
+    app.upload.tell({"event": "file", "name": "<b>my</b> dog.png"}, [png(app.gallery.pictures[4])])
+    expected = app.engine.captions(app.gallery.pictures[4], 6)
+    assert keys(app.found) == [hit.text for hit in expected.hits]
+    assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
+    assert keys(app.left)[0] == app.gallery.ids[4]
+    assert app.regions.layout.display == ""
+    assert app.query.value == ""  # so that the sentence before can be asked again
+
+
+@pytest.mark.parametrize(
+    "name, data, said",
+    [
+        ("words.jpg", b"these are words", "cannot be read"),
+        ("cut.jpg", png(Image.new("RGB", (90, 90), "red"), "JPEG")[:400], "cannot be read"),
+        ("none.png", b"", "cannot be read"),
+        ("<i>big</i>.png", b"\0" * (6 * 2**20 + 1), "&lt;i&gt;big&lt;/i&gt;.png has 6.0 MB"),
+    ],
+)
+def test_a_bad_upload_is_a_sentence_and_nothing_is_lost(app, name, data, said):
+    app.query.value = "a cat and a ball"
+    before = keys(app.left)
+    app.upload.tell({"event": "file", "name": name}, [data])
+    assert said in app.message.value
+    assert 'role="alert"' in app.message.value
+    assert keys(app.left) == before
+    app.query.value = "a dog and a ball"
+    assert app.message.value == ""
+    assert "a dog and a ball" in app.heading.value
+
+
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        ("", "the query is empty"),
+        ("   ", "the query is empty"),
+        ("x" * 10_001, "10,001 characters"),
+    ],
+)
+def test_a_query_that_cannot_be_asked(app, query, said):
+    app.query.value = "a house"
+    before = keys(app.left)
+    app.query.value = query
+    assert said in app.message.value
+    assert keys(app.left) == before
+
+
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        ("\U0001f600 \U0001f436", "has read none of these words"),
+        ("ein roter Ball fliegt", "<s>roter</s>"),
+        ("<script>alert(1)</script> ball", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("ball " * 2_000, "…"),
+    ],
+)
+def test_strange_queries_are_answered(app, query, said):
+    app.query.value = query
+    assert app.message.value == ""
+    assert said in app.heading.value
+    assert "<script>" not in app.heading.value
+    assert len(keys(app.left)) == 12
+
+
+def test_the_map_rings_the_hits_and_opens_a_picture(app):
+    app.query.value = "a hat"
+    app.tabs.value = "Map"
+    assert len(app.map.map.data["xy"]) == 80
+    assert app.map.map.hits == {key: str(i) for i, key in enumerate(keys(app.left), start=1)}
+    app.map.map.tell({"event": "choose", "keys": [app.gallery.ids[7]]})
+    app.map.map.tell({"event": "open", "key": app.gallery.ids[7]})
+    assert app.tabs.value == "Search"
+    assert app.gallery.ids[7] in app.heading.value
+
+
+def test_failures_are_listed_and_asked_again(app):
+    app.tabs.value = "Failures"
+    assert "do not find their own picture first" in app.failures.words.value
+    item = app.failures.list.data["items"][0]
+    assert item["badge"] in app.failures.words.value
+    choose(app.failures.list, item["key"])
+    assert (app.query.value, app.tabs.value) == (item["key"], "Search")
+
+
+def test_a_folder_of_photos(app, gallery, tmp_path):
+    for i in range(5):
+        gallery.pictures[i].save(tmp_path / f"{'<b>' if i == 0 else ''}{i}.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    app.photos.folder.value = str(tmp_path)
+    app.photos.button.click()
+    assert app.message.value == ""
+    assert "5 images" in app.photos.words.value
+    assert "1 cannot be read" in app.photos.words.value
+    assert "only drawings" in app.photos.words.value
+    assert app.model.value == f"{tmp_path.name} (drawings)"
+    app.query.value = "anything"
+    assert sorted(keys(app.left)) == sorted(app.engine.gallery.ids)
+    choose(app.left, keys(app.left)[0])
+    assert app.regions.layout.display == ""
+    app.photos.button.click()
+    assert "found again" in app.photos.words.value
+    for file in tmp_path.iterdir():
+        file.unlink()
+    choose(app.left, keys(app.left)[1])  # the file is gone, its small copy is not
+    assert "cannot be opened" in app.message.value
+    app.model.value = "SGE"
+    assert len(keys(app.left)) == 12
+
+
+@pytest.mark.parametrize(
+    "folder, said", [("", "Name a folder"), ("/no/<b>such", "There is no folder /no/&lt;b&gt;such")]
+)
+def test_a_folder_that_is_none(app, folder, said):
+    app.photos.folder.value = folder
+    app.photos.button.click()
+    assert said in app.message.value
+
+
+def test_a_folder_without_pictures(app, tmp_path):
+    (tmp_path / "words.txt").write_text("words")
+    app.photos.folder.value = str(tmp_path)
+    app.photos.button.click()
+    assert "no picture" in app.message.value
+
+
+def test_a_fault_of_the_program_is_shown_and_raised(app, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(app, "answer", broken)
+    with pytest.raises(ZeroDivisionError):
+        app.query.value = "a query that meets a fault"
+    assert "ZeroDivisionError: planted" in app.message.value
+
+
+def test_without_models_a_sentence_tells_the_command(tmp_path, gallery):
+    with pytest.raises(UserError, match="python -m usercourse.demo.models"):
+        App(home=tmp_path, gallery=gallery)

@@ -1,0 +1,44 @@
+"""What the learner of notebook 08 writes: the bootstrap over pictures and seeds as loops equals the library's."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from userlab.ablation.ledger import verdict_of
+from userlib.evaluation import Difference, Ranks, paired
+
+NAME = "08_ablations"
+
+
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 4), st.integers(2, 9))
+@settings(max_examples=25, deadline=None)
+def test_the_loop_is_the_library_s_bootstrap(lift, seed, n_a, n_b, N):
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(N), 5)
+    runs = [
+        [
+            Ranks(i2t=rng.integers(1, 3, N), t2i=rng.integers(1, 4, 5 * N), image_of=owner)
+            for _ in range(n)
+        ]
+        for n in (n_a, n_b)
+    ]  # fmt: skip
+    a, b = (
+        np.array([100.0 * (run.t2i <= 1).reshape(N, 5).mean(1) for run in of]) for of in runs
+    )  # (n, N): the share of a picture's captions that found it
+    by_hand = lift(NAME).paired_loop(a, b, S=40, seed=seed)
+    assert by_hand == pytest.approx(paired(*runs, resamples=40, seed=seed)["t2i_r1"], abs=1e-3)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_hits_become_ranks(lift, seed):
+    hits = np.random.default_rng(seed).integers(0, 2, 7)
+    ranks = lift(NAME).as_ranks(hits)
+    assert ((ranks.t2i <= 1) == hits).all() and ((ranks.i2t <= 1) == hits).all()
+
+
+@pytest.mark.parametrize("low, high", [(0.5, 1), (-1, 1), (-2, -1), (0, 1), (-1, 0)])
+def test_the_notebook_s_verdict_is_the_ledger_s(notebooks, low, high):
+    solved = notebooks.solve(NAME, "claim_verdict")
+    assert solved(low, high) == verdict_of(Difference((low + high) / 2, low, high))

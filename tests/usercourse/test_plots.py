@@ -1,0 +1,145 @@
+"""Figures: the right values in the right places, and sentences that follow from them."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from usercourse import objective, plots, recall
+from userlib.evaluation import Interval, ranks, recalls
+
+
+def texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def test_the_heat_map_of_the_identity_is_dark_on_the_diagonal_alone():
+    figure, sentence = plots.heat_map(np.eye(3), rows=list("abc"), columns=list("xyz"))
+    shades = figure.axes[0].images[0].get_array()
+    assert (np.asarray(shades) == np.eye(3)).all()
+    assert texts(figure) == ["1.00", "0.00", "0.00", "0.00", "1.00", "0.00", "0.00", "0.00", "1.00"]
+    assert sentence == (
+        "Darker is larger; the largest of 3 x 3 values, 1.00, is in row a, column x and in 2 other cells."
+    )
+
+
+def test_the_heat_map_outlines_what_it_is_told_and_writes_no_minus_zero():
+    own = np.array([[True, False], [False, False]])
+    figure, sentence = plots.heat_map([[-1e-9, 0.5], [0.2, 0.1]], own=own)
+    assert texts(figure)[0] == "0.00"
+    assert len(figure.axes[0].patches) == 1
+    assert "row 1, column 2" in sentence
+
+
+def test_png_is_white_at_the_edge_and_of_the_stated_size():
+    figure, _ = plots.new_figure(4, 2)
+    picture = Image.open(io.BytesIO(plots.png(figure)))
+    assert picture.size == (4 * plots.DPI, 2 * plots.DPI)
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_figures_leave_pyplot_alone():
+    before = plt.get_fignums()
+    plots.lines([0, 1], {"a": [0, 1]}, x_label="x", y_label="y")
+    assert plt.get_fignums() == before
+
+
+def test_differences_that_hold_zero_are_said_to_decide_nothing():
+    rows = {"a": Interval(2.0, 1.0, 3.0), "b": Interval(0.5, -1.0, 2.0)}
+    _, sentence = plots.intervals(rows, x_label="points", differences=True)
+    assert "a is clear of zero" in sentence
+    assert "the interval of b holds zero" in sentence
+    _, sentence = plots.intervals({"b": rows["b"]}, x_label="points", differences=True)
+    assert "no interval is clear of zero" in sentence
+    _, sentence = plots.intervals(rows, x_label="points")
+    assert "highest is a at 2.0 [1.0, 3.0]" in sentence
+
+
+def test_attention_counts_what_lies_on_the_truth():
+    picture = Image.new("RGB", (8, 8), "green")
+    truth = np.zeros((8, 8), bool)
+    truth[:4, :4] = True  # the first cell of a grid of 2 x 2
+    _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2), truth=truth)
+    assert sentence.startswith("75 % of the attention")
+    assert "cover 25 % of the picture" in sentence
+    _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2))
+    assert "3.0 times the mean" in sentence
+
+
+def test_pictures_stand_in_rows_under_their_titles():
+    figure = plots.pictures([Image.new("RGB", (4, 4))] * 3, ["a", "b", "c"], columns=2)
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", ""]
+
+
+def test_the_toy_retriever_is_perfect_without_noise_and_guesses_with_much():
+    images, captions, owner = recall.toy_embeddings(50, noise=0.0)
+    assert np.allclose(np.linalg.norm(captions, axis=1), 1, atol=1e-5)
+    assert recalls(ranks(images[:, :], images[owner], owner)).t2i_r1 == 100
+    noisy = recalls(ranks(*recall.toy_embeddings(200, noise=1000.0)))
+    assert noisy.t2i_r1 < 3
+
+
+def test_the_hit_curve_is_r_at_every_k():
+    found = np.array([1, 1, 3, 4])
+    assert recall.hit_curve(found, 4).tolist() == [50, 50, 75, 100]
+
+
+def test_the_recall_demo_states_what_evaluation_finds():
+    images, captions, owner = recall.toy_embeddings(100, noise=2.0)
+    expected = recalls(ranks(images, captions, owner))
+    figure, sentence = recall.toy_demo(100, 5, 2.0)
+    assert f"{expected.i2t_r1:.1f} %" in sentence
+    assert figure.axes[0].lines[2].get_ydata()[0] == expected.t2i_r1
+
+
+@pytest.mark.parametrize("mu, gamma, positive", [(90, 0.5, 0.8), (1, -0.5, -0.5), (200, 0.9, 1.0)])
+def test_the_objectives_start_to_push_where_the_sentence_says(mu, gamma, positive):
+    figure, sentence = objective.objective_curves(mu, gamma, positive)
+    uto, hinge, infonce = (line.get_ydata() for line in figure.axes[1].lines[:3])
+    s = figure.axes[1].lines[0].get_xdata()
+    away = np.abs(s - (positive - 0.2)) > 0.006  # the edge itself is a matter of rounding
+    assert np.allclose(hinge[away], (s > positive - 0.2)[away], atol=1e-6)
+    if mu > 50:
+        assert abs(s[np.searchsorted(uto, 0.5)] - gamma) < 0.02
+        assert np.isclose(infonce[np.searchsorted(s, positive - 1e-6)], 0.5, atol=0.02) or positive > 0.9
+    assert f"γ = {gamma:g}" in sentence
+
+
+def test_gradient_shares_sum_to_one_and_the_hardest_hinge_hears_one():
+    figure, sentence = objective.gradient_shares(0.6, [0.7, 0.5, -0.5], mu=30.0, gamma=0.3)
+    for axis in figure.axes:
+        assert np.isclose(sum(bar.get_height() for bar in axis.patches), 1.0, atol=1e-5)
+    assert "hinge, hardest 1" in sentence
+    assert "hinge, sum 2" in sentence
+
+
+def test_the_two_pulls_differ_below_zero_alone():
+    figure, sentence = objective.pull_curves()
+    live, exact = (line.get_ydata() for line in figure.axes[0].lines)
+    s = figure.axes[0].lines[0].get_xdata()
+    assert np.allclose(live[s > 0], exact[s > 0])
+    assert (exact[s <= 0] == 0).all()
+    assert np.allclose(live[s <= 0], -s[s <= 0])
+    assert "exact form has slope 0:" in sentence
+
+
+def test_overflow_happens_where_it_is_drawn():
+    _, sentence = objective.overflow(0.5)
+    with np.errstate(over="ignore"):
+        assert np.isinf(np.exp(np.float16(23 * 0.5)))
+        assert np.isfinite(np.exp(np.float16(22 * 0.5)))
+    assert "mu = 22" in sentence
+    assert "mu = 177" in sentence
+
+
+def test_dead_runs_are_counted():
+    runs = np.array([[0.0, 50.0], [0.0, 2.0]])
+    figure, sentence = objective.starts({"exact": runs, "live": runs[:1]}, alive=7)
+    assert "1 of 2 with the exact form and 0 of 1 with the live form" in sentence
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]
+
+
+def test_one_right_caption_among_the_negatives_pushes_by_its_distance_to_gamma():
+    assert np.isclose(objective.mask_effect(), 0.4, atol=1e-4)

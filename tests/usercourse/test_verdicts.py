@@ -1,0 +1,29 @@
+"""Sentences on differences, whatever the sign."""
+
+import pytest
+
+from usercourse.verdicts import outcome, says
+from userlib.evaluation import Interval
+
+
+@pytest.mark.parametrize(
+    "interval, said, word",
+    [
+        (Interval(3.0, 1.0, 5.0), "A has 3.0 more rSum than B [+1.0, +5.0], clear of zero.", "higher"),
+        (Interval(-3.0, -5.0, -1.0), "A has 3.0 less rSum than B [-5.0, -1.0], clear of zero.", "lower"),
+        (Interval(1.0, -1.0, 3.0), "so these data cannot tell.", "these data cannot tell"),
+        (Interval(0.0, 0.0, 0.0), "so these data cannot tell.", "these data cannot tell"),
+    ],
+)
+def test_verdicts_hold_for_every_sign(interval, said, word):
+    assert says("A", "B", interval).endswith(said)
+    assert outcome(interval) == word
+
+
+@pytest.mark.parametrize(
+    "name, begins",
+    [("the bag", "The bag "), ("m = 0.8", "m = 0.8 "), ("a", "a "), ("GRU", "GRU "), ("mu = 9", "mu = 9 ")],
+)
+@pytest.mark.parametrize("interval", [Interval(3.0, 1.0, 5.0), Interval(1.0, -1.0, 3.0)])
+def test_a_sentence_begins_with_a_capital_or_with_a_letter_of_an_equation(name, begins, interval):
+    assert says(name, "B", interval).startswith(begins)

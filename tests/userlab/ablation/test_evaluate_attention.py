@@ -1,0 +1,55 @@
+"""evaluate --attention: a checkpoint's guides against the masks, beside attention that knows nothing."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from userlib.__main__ import main
+from userlab.ablation.truths import attention_of
+from userlib.checkpoints import save_model
+from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
+from userlib.model.user import Encoders
+from userlib.training import prepare
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    sizes = {"train": 4, "val": 4, "test": 8}
+    return prepare(
+        Config(
+            data=DataConfig(data="scenes", sizes=sizes, report="test"),
+            model=ModelConfig(enhancement="sge", embed=8, text_width=8, word_width=4, queue_size=None),
+            training=TrainingConfig(steps=1, batch=4, precision="fp32"),
+        ),
+        progress=False,
+    )
+
+
+def saved(folder, prepared, **model):
+    config = replace(prepared.config, model=replace(prepared.config.model, **model))
+    torch.manual_seed(0)
+    encoders = Encoders(config.model).eval()
+    save_model(folder, encoders, prepared.tokenizer, config, {"data": "scenes"})
+    return encoders
+
+
+def test_attention_of_a_checkpoint(prepared, tmp_path, capsys):
+    encoders = saved(tmp_path / "sge", prepared)
+    command = ["evaluate", "--checkpoint", str(tmp_path / "sge"), "--attention", "--json"]
+    assert main(command) == 0
+    (said,) = json.loads(capsys.readouterr().out)["attention"]
+    found = attention_of(encoders, prepared.report)
+    assert set(said) == {"self", "self weights", "uniform", "area", "centre"}
+    for guide, numbers in said.items():
+        for what, value in numbers.items():
+            assert value == pytest.approx(100 * found[guide][what].mean(), abs=0.01)
+
+
+def test_a_model_without_a_guide_has_no_attention(prepared, tmp_path, capsys):
+    saved(tmp_path / "none", prepared, enhancement="none")
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "none"), "--attention"]) == 2
+    assert "It takes SGE or CGE" in capsys.readouterr().err
+    assert main(["evaluate", "--baseline", "cca", "--attention"]) == 2
+    assert "give --checkpoint" in capsys.readouterr().err

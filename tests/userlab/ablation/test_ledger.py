@@ -1,0 +1,172 @@
+"""The ledger says of each claim what its rows say, and what is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from userlib.__main__ import main
+from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
+from userlab.ablation.ledger import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    UNMEASURED,
+    counted,
+    in_metric,
+    ledger,
+    markdown,
+    verdict_of,
+)  # fmt: skip
+from userlab.ablation.rows import pack, write_row
+from userlab.ablation.settings import tables_as_markdown
+from userlab.ablation.studies import STUDIES
+from userlib.evaluation import Difference, Ranks, paired
+
+COUNT = 40
+BETTER = Claim(
+    text="SGE helps", source="abstract", study="world", cell="sge", minus="baseline", reason="See SGE.",
+    photos=("full", "none"),
+)  # fmt: skip
+WORSE = replace(BETTER, text="The other way", cell="baseline", minus="sge", photos=None)
+SAME = replace(BETTER, text="Nothing", cell="cge", minus="baseline", judged=NEW, photos=None, reason="Why?")
+ABSENT = replace(BETTER, text="Elsewhere", study="queue", cell="2048", minus="absent", photos=None)
+
+
+def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pairs"), study="world"):
+    """A run that ranks the share `right` of its queries first."""
+    rng = np.random.default_rng([seed, 7])
+    owner = np.repeat(np.arange(COUNT), 5)
+    found = Ranks(
+        i2t=np.where(rng.random(COUNT) < right, 1, 20),
+        t2i=np.where(rng.random(5 * COUNT) < right, 1, 20),
+        image_of=owner,
+    )
+    row = {
+        "study": study, "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": kind,
+        "groups": list(groups), "report": {"hash": "h"},
+    }  # fmt: skip
+    arrays = {**pack(found, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
+    write_row(folder / study / f"{cell}-{seed}.json", row, arrays)
+    return found
+
+
+@pytest.fixture
+def stored(tmp_path):
+    runs = {}
+    for cell, right in (("baseline", 0.2), ("sge", 0.8), ("cge", 0.2)):
+        runs[cell] = [write(tmp_path, cell, seed, right=right) for seed in range(5)]
+    return tmp_path, runs
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three runs with SGE and three without on photos, which have no halves."""
+    more = {"groups": (), "study": "photos"}
+    return {
+        cell: [write(tmp_path, cell, seed, right=right, **more) for seed in range(3)]
+        for cell, right in (("full", 0.8), ("none", 0.2))
+    }
+
+
+@pytest.mark.parametrize(
+    "low, high, word", [(0.1, 2, HOLDS), (-2, -0.1, FAILS), (-1, 1, OPEN), (0, 1, OPEN), (-1, 0, OPEN)]
+)
+def test_a_verdict_is_read_off_the_interval(low, high, word):
+    assert verdict_of(Difference((low + high) / 2, low, high)) == word
+    assert verdict_of(None) == UNMEASURED
+
+
+def test_entries_hold_the_evaluations_numbers(stored):
+    folder, runs = stored
+    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=300)
+    assert [entry.verdict for entry in entries] == [HOLDS, FAILS, OPEN, UNMEASURED]
+    assert [entry.seeds for entry in entries] == [5, 5, 5, 0]
+    halves = {ALL: None, SEEN: np.arange(COUNT) % 2 == 0, NEW: np.arange(COUNT) % 2 == 1}
+    for part, chosen in halves.items():
+        wanted = paired(runs["sge"], runs["baseline"], pictures=chosen, resamples=300)["r1"]
+        assert entries[0].part(part).value == pytest.approx(wanted.value)
+        assert entries[0].part(part) == pytest.approx(wanted, abs=3)  # other draws of seeds
+        assert entries[1].part(part) == pytest.approx([-v for v in _turned(entries[0].part(part))], abs=0.01)
+    assert entries[3].part(ALL) is None
+
+
+def _turned(interval):
+    return interval.value, interval.high, interval.low
+
+
+def test_a_claim_is_judged_on_its_own_part(stored):
+    folder, _ = stored
+    (entry,) = ledger(folder, claims=[SAME], resamples=100)
+    assert "**" in markdown([entry]).splitlines()[2].split("|")[5]
+    found = {**entry.found, NEW: {"r1": Difference(2, 1, 3)}}
+    assert replace(entry, found=found).verdict == HOLDS
+
+
+def test_another_metric_may_decide_otherwise(stored):
+    folder, _ = stored
+    (entry,) = ledger(folder, claims=[BETTER], resamples=100)
+    photos = {"r1": Difference(0.4, -0.7, 1.4), "rsum": Difference(4, 2, 6)}
+    entry = replace(entry, photos_found=photos, photo_seeds=1)
+    (other,) = in_metric([entry], "rsum")
+    assert "photos: not shown (1 seed, exploratory)" in entry.words()
+    assert "photos: holds (1 seed, exploratory)" in other.words()
+    assert other.part(ALL).value > entry.part(ALL).value
+
+
+def test_few_seeds_are_exploratory_and_what_is_not_trained_has_none(stored):
+    folder, _ = stored
+    (folder / "world" / "sge-4.json").unlink()
+    write(folder, "clip", 0, right=0.05, kind="zero-shot")
+    against = replace(BETTER, cell="baseline", minus="clip", photos=None)
+    few, clip = ledger(folder, claims=[replace(BETTER, photos=None), against], resamples=50)
+    assert few.words() == "holds (4 seeds, exploratory)"
+    assert clip.words() == "holds"
+
+
+def test_photos_alone(tmp_path, photos):
+    entry, other = ledger(tmp_path, claims=[BETTER, replace(BETTER, text="Other", photos=("full", "hinge"))])
+    assert entry.photos == paired(photos["full"], photos["none"])["r1"]
+    assert entry.words() == "not measured; photos: holds (3 seeds, exploratory)"
+    assert other.words() == UNMEASURED
+    assert "300 steps" in markdown([entry]) and "300 steps" not in markdown([other])
+
+
+def test_nothing_at_all(tmp_path):
+    entries = ledger(tmp_path)
+    assert {entry.words() for entry in entries} == {UNMEASURED}
+    assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn pictures yet."
+    assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |" in markdown(entries)
+
+
+def test_rows_without_halves_have_the_whole_alone(tmp_path):
+    for cell, right in (("baseline", 0.2), ("sge", 0.8)):
+        write(tmp_path, cell, 0, right=right, groups=())
+    (entry,) = ledger(tmp_path, claims=[BETTER], resamples=50)
+    assert set(entry.found) == {ALL}
+
+
+def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
+    folder, _ = stored
+    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=100)
+    text = markdown(entries)
+    assert "does not hold, the opposite does |" in text
+    assert "holds: 1, not shown: 1, does not hold: 1. Were none of them true, 0.2 of" in text
+    assert "- *Nothing*: Why?" in text
+    assert "*SGE helps*" not in text and "*Elsewhere*" not in text
+
+
+def test_every_claim_is_about_cells_that_there_are():
+    for claim in CLAIMS:
+        assert {claim.cell, claim.minus} <= set(STUDIES[claim.study].lines()), claim.text
+        assert set(claim.photos or ()) <= set(STUDIES["photos"].lines()), claim.text
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_the_command_writes_the_ledger_between_its_markers(stored):
+    folder, _ = stored
+    file = folder / "README.md"
+    file.write_text("<!-- results of ledger -->\n<!-- end of results -->\n")
+    assert main(["ablate", "--markdown", str(file), "--out", str(folder)]) == 0
+    assert tables_as_markdown("ledger", str(folder)) in file.read_text()
+    assert "| SGE helps the plain model | abstract | **+" in file.read_text()

@@ -1,0 +1,176 @@
+"""Tables from stored rows: the numbers are those of the evaluation, and what a reader must know is said."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from userlib.__main__ import main
+from userlab.ablation.cells import Cell, Study
+from userlab.ablation.markers import filled, studies_in
+from userlab.ablation.rows import EARLIER, POSITIONS, pack, write_row
+from userlab.ablation.settings import RESULTS, TEXTS, tables_as_markdown
+from userlab.ablation.studies import STUDIES
+from userlab.ablation.summary import load_study, notes, ranks_by_cell, tables
+from userlib.errors import UserError
+from userlib.evaluation import Ranks, compare, recalls
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 40
+STUDY = Study(
+    name="small",
+    question="?",
+    cells={"a": Cell(label="plain", scores="a+scores"), "b": Cell(label="with it"), "c": Cell(label="unrun")},
+    reference="a",
+    pairs=(("b", "a+scores"), ("c", "a")),
+)
+
+
+def write(folder: Path, cell: str, seed: int, *, hard: float, of: str | None = None, **facts) -> Ranks:
+    rng = np.random.default_rng([seed, len(cell)])
+    owner = np.repeat(np.arange(COUNT), 5)
+    found = Ranks(i2t=1 + rng.poisson(hard, COUNT), t2i=1 + rng.poisson(hard, 5 * COUNT), image_of=owner)
+    arrays = {
+        **pack(found, "report"),
+        **pack(found, "many"),
+        "report_group": (np.arange(COUNT) % 2).astype(np.uint8),
+        "many_i2t_ap": rng.random(COUNT).astype(np.float16),
+        "many_t2i_ap": rng.random(COUNT).astype(np.float16),
+        **{f"attention_{g}_{w}": rng.random(COUNT).astype(np.float16)
+           for g in ("self", "uniform") for w in ("pointing", "mass") if cell == "b"},
+    }  # fmt: skip
+    row = {
+        "study": "small", "cell": cell, "of": of or cell, "seed": seed, "key": "k", "kind": "trained",
+        "groups": ["seen", "new pairs"], "report": {"hash": "h"}, "many": {}, "seconds": 60.0,
+        "peak_memory_mb": 900, "provenance": {"code": "1"}, **facts,
+    }  # fmt: skip
+    write_row(folder / "small" / f"{cell}-{seed}.json", row, arrays)
+    return found
+
+
+@pytest.fixture
+def stored(tmp_path):
+    runs = {"a": [], "a+scores": [], "b": []}
+    for seed in range(2):
+        runs["a"].append(write(tmp_path, "a", seed, hard=4))
+        runs["a+scores"].append(write(tmp_path, "a+scores", seed, hard=3, of="a", weight=0.5 + seed))
+        runs["b"].append(write(tmp_path, "b", seed, hard=1, collapsed="yes" if seed else None))
+    return tmp_path, runs
+
+
+def test_tables_hold_the_evaluations_numbers(stored):
+    folder, runs = stored
+    found = load_study(STUDY, folder)
+    assert list(found) == ["a", "a+scores", "b"]
+    whole, seen, new, further, many, looks = tables(STUDY, found, resamples=400)
+    assert [len(part.lines) for part in (whole, seen, new, further, many, looks)] == [3, 3, 3, 3, 3, 2]
+    halves = {"all": None, "seen": np.arange(COUNT) % 2 == 0, "new pairs": np.arange(COUNT) % 2 == 1}
+    for part, chosen in zip((whole, seen, new), halves.values(), strict=True):
+        line = part.lines["with it (2 seeds, exploratory)"]
+        expected = np.mean([recalls(run, pictures=chosen).rsum for run in runs["b"]])
+        assert line["rsum"].value == pytest.approx(expected)
+        drawn = compare(runs, [("b", "a")], pictures=chosen, resamples=400)[1]["b", "a"]
+        assert line["apart_r1"] == pytest.approx(drawn["r1"])
+        assert line["apart_rsum"] == pytest.approx(drawn["rsum"])
+        assert "apart_r1" not in part.lines["plain (2 seeds, exploratory)"]
+    assert set(further.lines) == {f"with it - plain, CLIP's scores added; {p}" for p in
+                                  ("all 40 pictures", "seen", "new pairs")}  # fmt: skip
+    rows = found["b"]
+    wanted = 100 * np.mean([row.arrays["many_i2t_ap"].astype(float).mean() for row in rows])
+    assert many.lines["with it (2 seeds, exploratory)"]["i2t_map"].value == pytest.approx(wanted)
+    assert set(looks.lines) == {"SGE's a, with it", "uniform"}
+    assert [one.i2t.tolist() for one in ranks_by_cell(found)["a"]] == [one.i2t.tolist() for one in runs["a"]]
+
+
+def test_what_a_reader_must_know(stored):
+    folder, _ = stored
+    found = load_study(STUDY, folder)
+    said = " ".join(notes(STUDY, found))
+    assert "b: collapsed with seed 1" in said
+    assert "count 0.5, 1.5 times" in said
+    assert "4 runs, 4 minutes" in said  # added scores are no run of their own
+    assert "versions of the code" not in said and "add seeds" not in said
+    for seed in range(2, 5):
+        write(folder, "b", seed, hard=1, provenance={"code": str(seed)})
+    said = " ".join(notes(STUDY, load_study(STUDY, folder)))
+    assert "4 versions of the code: 1, 2, 3, 4" in said
+    assert re.search(r"b: the interval of the mean R@1 is \d+\.\d points wide; add seeds", said)
+
+
+def test_rows_of_the_earlier_position_codes_are_marked(stored):
+    folder, _ = stored
+    assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER
+    write(folder, "a", 0, hard=4, positions=POSITIONS)
+    assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER  # one row is enough
+    for cell, seed, of in (
+        ("a", 1, "a"),
+        ("b", 0, "b"),
+        ("b", 1, "b"),
+        *(("a+scores", s, "a") for s in (0, 1)),
+    ):
+        write(folder, cell, seed, of=of, hard=4, positions=POSITIONS)
+    assert EARLIER not in notes(STUDY, load_study(STUDY, folder))
+
+
+def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):
+    study = replace(STUDY, rates=(1e-3, 2e-3, 4e-3))
+    for cell, rate, processor in (("a", 2e-3, "one"), ("b", 4e-3, "two")):
+        settings = {"training": {"lr": rate}}
+        write(
+            tmp_path,
+            cell,
+            0,
+            hard=1,
+            config=settings,
+            provenance={"code": "1", "hardware": {"processor": processor}},
+        )
+    said = notes(study, load_study(study, tmp_path))
+    assert "Learning rates, chosen on val with one seed: a 0.002, b 0.004." in said
+    assert "At an end of what was tried, so that a better one may lie beyond: b." in said
+    assert "They were made on 2 processors: one, two." in said
+
+
+def test_headline_lines_are_not_exploratory(stored):
+    folder, _ = stored
+    for seed in range(5):
+        write(folder, "a", seed, hard=4)
+    assert "plain (5 seeds)" in tables(STUDY, load_study(STUDY, folder), resamples=50)[0].lines
+
+
+def test_rows_of_other_pictures_are_not_compared(stored):
+    folder, _ = stored
+    write(folder, "b", 7, hard=1, report={"hash": "other"})
+    with pytest.raises(UserError, match="2 different sets of pictures"):
+        load_study(STUDY, folder)
+
+
+def test_the_command_shows_and_writes(stored, monkeypatch, capsys):
+    folder, _ = stored
+    monkeypatch.setattr(
+        "userlab.ablation.studies.STUDIES", {"small": STUDY, "other": replace(STUDY, name="other")}
+    )
+    assert main(["ablate", "--study", "small", "--summary", "--out", str(folder)]) == 0
+    assert "with it (2 seeds, exploratory)" in capsys.readouterr().out
+    file = folder / "README.md"
+    file.write_text("# A\n<!-- results of small -->\n<!-- end of results -->\n<!-- results of other -->\n"
+                    "<!-- end of results -->\nend\n")  # fmt: skip
+    assert main(["ablate", "--markdown", str(file), "--out", str(folder)]) == 0
+    text = file.read_text()
+    assert "| with it (2 seeds, exploratory) |" in text
+    assert "No run of this study is stored" in text
+    assert main(["ablate", "--study", "smal"]) == 2
+    assert main(["ablate"]) == 2
+    assert main(["ablate", "--study", "small", "--seeds", "0"]) == 2
+
+
+def test_the_texts_tell_what_is_stored():
+    """Every stored study has its place in a text, and its tables there are those of its rows."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in TEXTS]
+    stored = {name for name in STUDIES if list((ROOT / RESULTS / name).glob("*.json"))}
+    assert stored <= {name for text in texts for name in studies_in(text)}
+    made = cache(lambda name: tables_as_markdown(name, str(ROOT / RESULTS)))
+    for text in texts:
+        assert filled(text, made) == text

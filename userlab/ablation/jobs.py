@@ -1,0 +1,204 @@
+"""One run of a study: what it is, where its rows lie, and how it is told to a process of its own.
+
+A row is two files, `<out>/<study>/<cell>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
+finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
+that the tokens come from. Equal keys are equal runs, in whichever study they stand.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from userlib.config import Config, from_json, to_json
+from userlib.errors import UserError
+from userlib.files import cache_dir, read_json, sha256_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One process: one training and one row, or two where `scores` names a second (CLIP's scores added).
+
+    out: the folder of all results. threads: of the process; another number may round differently. keys: of its
+    rows, where they are known already.
+    """
+
+    study: str
+    cell: str
+    config: Config
+    guide: str = "informed"
+    kind: str = "trained"
+    scores: str | None = None
+    threads: int = 1
+    out: str = "assets/results"
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        return self.config.training.seed
+
+    def names(self) -> tuple[str, ...]:
+        """The cells whose rows it writes."""
+        return (self.cell,) if self.scores is None else (self.cell, self.scores)
+
+    def row(self, name: str) -> Path:
+        """The JSON file of one of its rows."""
+        return Path(self.out) / self.study / f"{name}-{self.seed}.json"
+
+    def key(self, name: str) -> str:
+        """Of one of its rows; see the top of this file."""
+        if name in self.keys:
+            return self.keys[name]
+        added = name == self.scores
+        parts = {
+            "config": to_json(self.config),
+            "guide": self.guide,
+            "kind": self.kind,
+            "scores": added,
+            "data": fingerprint(self.config),
+            **self.weights(),
+        }
+        return sha256_bytes(json.dumps(parts, sort_keys=True))[:24]
+
+    def finished(self) -> bool:
+        """Whether all its rows are there. Raises UserError where a file of that name holds another run."""
+        there = [self.row(name).is_file() for name in self.names()]
+        for name, found in zip(self.names(), there, strict=True):
+            if found and not self.made(read_json(self.row(name)), name):
+                raise UserError(
+                    f"{self.row(name)} holds a run with other settings or other data; give another --out, or "
+                    "move that folder away."
+                )
+        return all(there)
+
+    def made(self, row: Mapping[str, Any], name: str) -> bool:
+        """Whether a row is of this run: by its key, or else by what it says of itself.
+
+        Keys change with the code that makes them; for a setting that is newer than the row, see `ADDED`.
+        """
+        if row.get("key") == self.key(name):
+            return True
+        try:
+            config = config_of(row)
+            said = row["guide"], row["kind"], row["cell"] != row["of"], row["data_hash"]
+            weights = row.get("weights", self.weights())
+        except (UserError, KeyError, TypeError):
+            return False
+        asked = self.guide, self.kind, name == self.scores, fingerprint(self.config)
+        return said == asked and weights == self.weights() and _filled(self.config, config)
+
+    def weights(self) -> dict[str, Any]:
+        """What tokens and CLIP's vectors come from."""
+        data = self.config.data
+        return {
+            "tokens": _weights(data.tokens, data.token_weights),
+            "clip": None if data.guide is None else _weights(data.guide, None),
+        }
+
+    def place(self) -> Path:
+        """Where its training and its lock lie in the cache, without an ending: one for each key and folder."""
+        mark = sha256_bytes(self.key(self.cell), str(Path(self.out).resolve()))[:24]
+        return cache_dir() / "ablation" / mark
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with its keys."""
+        keys = {name: self.key(name) for name in self.names()}
+        return {**vars(self), "config": to_json(self.config), "keys": keys}
+
+
+def job_from_json(values: dict[str, Any]) -> Job:
+    """The job that `as_json` gave."""
+    return Job(**{**values, "config": from_json(Config, values["config"])})
+
+
+def job_of_row(row: dict[str, Any], *, out: str) -> Job:
+    """The run that made a row, to be made again into another folder."""
+    try:
+        config = config_of(row)
+        scores = row["cell"] if row["of"] != row["cell"] else None
+        return Job(
+            study=row["study"],
+            cell=row["of"],
+            config=config,
+            guide=row["guide"],
+            kind=row["kind"],
+            scores=scores,
+            threads=row["provenance"]["hardware"]["threads"],
+            out=out,
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the row lacks {error}; is it a result of `userlib ablate`?") from error
+
+
+# Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
+ADDED: dict[str, Any] = {"model.weight_init": "torch"}
+
+
+def config_of(row: Mapping[str, Any]) -> Config:
+    """The settings that a row was made with.
+
+    Raises UserError where it lacks one that it does not say and `ADDED` does not either: a default that has
+    changed since would be taken for what it was made with.
+    """
+    stored = row["config"]
+    values: dict[str, dict[str, Any]] = {}
+    for part, settings in to_json(Config()).items():
+        added = {name: ADDED[f"{part}.{name}"] for name in settings if f"{part}.{name}" in ADDED}
+        values[part] = {**added, **stored[part]}
+        for name in sorted(set(settings) - set(values[part])):
+            raise UserError(
+                f"the row does not say its {part}.{name}; name in userlab.ablation.jobs.ADDED what it was made with."
+            )
+    return from_json(Config, values, where="row's configuration")  # type: ignore[no-any-return]
+
+
+OPEN = {
+    "regions",
+    "token_width",
+    "guide_width",
+    "vocab_size",
+    "momentum",
+    "precision",
+}  # a run fills these in
+
+
+def _filled(asked: Config, made: Config) -> bool:
+    """Whether a run's own configuration is the one asked for, with what was left open filled in."""
+    ask, have = to_json(asked), to_json(made)
+    return all(
+        value == have[part][name] or (name in OPEN and value in (None, "auto"))
+        for part, settings in ask.items()
+        for name, value in settings.items()
+    )
+
+
+def fingerprint(config: Config) -> str:
+    """Of the data of a run."""
+    data = config.data
+    sizes = None if data.sizes is None else tuple(sorted(data.sizes.items()))
+    return _fingerprint(data.data, data.pictures, sizes, data.select)
+
+
+@cache
+def _fingerprint(
+    data: str, pictures: str | None, sizes: tuple[tuple[str, int], ...] | None, select: str
+) -> str:
+    from userlib.config import DataConfig
+    from userlib.training import splits_of
+
+    only = DataConfig(
+        data=data, pictures=pictures, sizes=None if sizes is None else dict(sizes), select=select
+    )
+    return splits_of(Config(data=only)).fingerprint
+
+
+@cache
+def _weights(spec: str, weights: str | None) -> dict[str, Any] | None:
+    """What tokens or vectors depend on beside the pictures; None for features that come with the data."""
+    from userlib.data.extractors import make_extractor
+
+    if spec == "precomputed":
+        return None
+    return make_extractor(spec, weights=None if weights is None else Path(weights)).describe()

@@ -1,0 +1,226 @@
+"""The command line of studies: python -m userlib ablate."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from userlib.config import Config
+from userlib.errors import UserError
+from userlib.files import check_folder
+
+RESULTS = "assets/results"
+TEXTS = ["README.md", "assets/results/STUDIES.md"]
+
+
+def add_command(commands: Any) -> None:
+    """Puts ablate beside the other commands."""
+    command = commands.add_parser(
+        "ablate",
+        help="compare models that differ in one thing, over several seeds",
+        description="Run a study: a grid of trainings that differ in one thing, or show what it found. A study "
+        "that was stopped goes on with the same command; finished runs are kept.",
+        epilog="example: python -m userlib ablate --study queue --seeds 2 --processes 2 --out runs/studies",
+    )
+    command.add_argument(
+        "--study",
+        help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
+        "world (each part on its own) | photos",
+    )
+    command.add_argument("--cell", nargs="+", metavar="NAME", help="only these cells of the study")
+    command.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds of every cell (default: 5 or 2, as it says)"
+    )
+    command.add_argument(
+        "--processes", type=int, default=1, metavar="P", help="runs side by side (default: 1)"
+    )
+    command.add_argument(
+        "--threads", type=int, metavar="T", help="threads of each run (default: the cores shared out)"
+    )
+    command.add_argument("--data", help="the data of all runs (default: the study's own)")
+    command.add_argument(
+        "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
+    )
+    command.add_argument("--token-weights", metavar="FILE", help="weights of timm tokens")
+    command.add_argument("--guide", help="the vector for CGE (default: clip-mini)")
+    command.add_argument("--select", help="the split that picks the epoch: a name, or train:500")
+    command.add_argument("--report", help="the split that each run is scored on once, at its end")
+    command.add_argument("--preset", help="the base of all cells (default: the study's own)")
+    command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
+    command.add_argument("--steps", type=int, help="steps of each run (default: the study's own)")
+    command.add_argument("--epochs", type=int, help="epochs of each run, in place of steps")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="settings",
+        help="any other setting of the base, such as training.lr=0.001",
+    )  # fmt: skip
+    command.add_argument(
+        "--out", default=RESULTS, metavar="DIR", help="the folder of all results (default: %(default)s)"
+    )
+    command.add_argument(
+        "--summary", action="store_true", help="run nothing; show what the finished runs say"
+    )
+    command.add_argument(
+        "--markdown", nargs="*", metavar="FILE",
+        help="run nothing; write tables and the ledger of claims between their markers in these files "
+        "(default: README.md)",
+    )  # fmt: skip
+    command.add_argument(
+        "--repeat", metavar="ROW.json", help="make one finished row again and say whether it is bit-equal"
+    )
+    command.add_argument("--list", action="store_true", help="run nothing; list the runs of the study")
+    command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")
+
+
+def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config]) -> int:
+    """Runs the command; config_of reads preset, file and flags."""
+    from userlab.ablation.studies import LEDGER, STUDIES, study_named
+
+    if arguments.repeat:
+        return repeat(Path(arguments.repeat))
+    if arguments.markdown is not None:
+        return _markdown(arguments)
+    if not arguments.study:
+        raise UserError(f"no study is named; give --study with one of {', '.join(STUDIES)}, or all.")
+    names = LEDGER if arguments.study == "all" else (study_named(arguments.study).name,)
+    if arguments.summary:
+        return _summary(arguments, list(names))
+    for name in ("seeds", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
+    check_folder(Path(arguments.out), shared=True)
+    codes = [_study(arguments, config_of, name) for name in names]
+    return max(codes)
+
+
+def base_config(
+    arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
+) -> Config:
+    """The base of a study's cells: its preset and number of steps, unless the command line says otherwise."""
+    from userlab.ablation.studies import study_named
+
+    study = study_named(name)
+    given = argparse.Namespace(**vars(arguments))
+    given.preset = arguments.preset or study.preset
+    config = config_of(given)
+    if arguments.steps is None and arguments.epochs is None and config.training.steps is None:
+        config = replace(config, training=replace(config.training, steps=study.steps))
+    return config
+
+
+def _study(
+    arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
+) -> int:
+    from userlab.ablation.studies import study_named
+    from userlab.ablation.study import best_rates, jobs_of, run_jobs, tuning_jobs
+
+    study, base = study_named(name), base_config(arguments, config_of, name)
+    threads = arguments.threads or max(1, (os.cpu_count() or 1) // max(1, arguments.processes))
+    shared: dict[str, Any] = {"out": arguments.out, "threads": threads}
+    chosen = list(study.cells) if arguments.cell is None else arguments.cell
+    progress = not arguments.json
+    if arguments.list:
+        for job in jobs_of(study, base, seeds=arguments.seeds, cells=chosen, **shared):
+            print(f"{study.name}  {job.cell}  seed {job.seed}")
+        return 0
+    rates: dict[str, float] = {}
+    if study.rates:
+        tuning = tuning_jobs(study, base, chosen, **shared)
+        run_jobs(tuning, processes=arguments.processes, title=f"{name}: learning rates", progress=progress)
+        rates = best_rates(study, tuning, chosen)
+    jobs = jobs_of(study, base, seeds=arguments.seeds, cells=chosen, rates=rates, **shared)
+    done = run_jobs(jobs, processes=arguments.processes, title=f"study {name}", progress=progress)
+    said = {"study": name, "made": done.made, "found": done.found, "failed": done.failed, "rates": rates}
+    if arguments.json:
+        print(json.dumps(said))
+    else:
+        print(f"study {name}: {done.made} rows made, {done.found} were there, {len(done.failed)} failed")
+        for run_name, words in done.failed.items():
+            print(f"  {run_name}: {words}")
+    return 1 if done.failed else 0
+
+
+def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
+    from userlab.ablation.studies import study_named
+    from userlab.ablation.summary import load_study, notes, tables
+
+    whole: dict[str, Any] = {}
+    for name in names:
+        study = study_named(name)
+        found = load_study(study, arguments.out)
+        made, said = tables(study, found), notes(study, found)
+        whole[name] = {"tables": [one.as_json() for one in made], "notes": said}
+        if not arguments.json:
+            shown = [one.text() for one in made] or ["no run of it is finished"]
+            print("\n\n".join([study.question, *shown, "\n".join(said)]) + "\n")
+    if arguments.json:
+        print(json.dumps(whole))
+    return 0
+
+
+def tables_as_markdown(name: str, out: str = RESULTS) -> str:
+    """The tables and notes of a study for a README or a notebook; "ledger" names the table of claims."""
+    from userlab.ablation.ledger import ledger, markdown
+    from userlab.ablation.studies import study_named
+    from userlab.ablation.summary import load_study, notes, tables
+
+    if name == "ledger":
+        return markdown(ledger(out))
+    study = study_named(name)
+    found = load_study(study, out)
+    if not found:
+        return "*No run of this study is stored.*"
+    first, *more = tables(study, found)
+    parts = [first.text(markdown=True)]
+    if more:
+        about = "; ".join(one.title.partition(", ")[2].partition(", 95 %")[0] for one in more)
+        parts += [f"<details><summary>More tables: {about}</summary>"]
+        parts += [one.text(markdown=True) for one in more]
+        parts += ["</details>"]
+    return "\n\n".join([*parts, " ".join(notes(study, found))])
+
+
+def _markdown(arguments: argparse.Namespace) -> int:
+    from userlab.ablation.markers import fill
+
+    for name in arguments.markdown or TEXTS:
+        changed = fill(Path(name), lambda study: tables_as_markdown(study, arguments.out))
+        print(f"{name}: {'written' if changed else 'as it was'}", file=sys.stderr)
+    return 0
+
+
+def repeat(file: Path) -> int:
+    """Makes a row again in a folder of its own and compares: 0 where ranks and numbers are bit-equal, else 1."""
+    import numpy as np
+
+    from userlab.ablation.jobs import job_of_row
+    from userlab.ablation.rows import read_row
+    from userlab.ablation.study import run_jobs
+
+    row = read_row(file)
+    with tempfile.TemporaryDirectory(prefix="userlib-repeat-") as folder:
+        job = job_of_row(dict(row.facts), out=folder)
+        done = run_jobs([job], processes=1, title=f"{file.name} again", progress=False)
+        if done.failed:
+            raise UserError(f"the run did not end: {'; '.join(done.failed.values())}")
+        again = read_row(job.row(row.cell))
+    wrong = sorted(set(row.arrays) ^ set(again.arrays))
+    wrong += [
+        name
+        for name in row.arrays
+        if name not in wrong and not np.array_equal(row.arrays[name], again.arrays[name])
+    ]
+    wrong += [name for name in ("curve", "select", "report") if row.facts.get(name) != again.facts.get(name)]
+    if wrong:
+        print(f"{file}: differs in {', '.join(wrong)}")
+        for what in ("data_hash", "provenance"):
+            if row.facts[what] != again.facts[what]:
+                print(f"  {what}: {row.facts[what]} then, {again.facts[what]} now")
+        return 1
+    print(f"{file}: bit-equal, {again.facts['seconds']:.0f} s")
+    return 0

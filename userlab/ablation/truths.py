@@ -1,0 +1,119 @@
+"""What only the drawn world can tell of a split: which captions are true of which pictures, and where the things
+are that captions name. Counted once and cached.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from userscenes.dataset import DrawnPictures
+from userlib.data.splits import Split
+from userlib.data.store import kept
+from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
+from userlib.files import cache_dir, sha256_bytes
+
+if TYPE_CHECKING:
+    from userlib.data.captions import PairData
+    from userscenes.dataset import Together
+    from userscenes import Scenes
+    from userlib.model.user import Encoders
+
+Floats = NDArray[np.float64]
+VERSION = "1"  # of what is cached
+MOST = 4_000  # pictures that a share is counted on: the table of all pairs grows with their square
+
+
+def world_of(split: Split) -> "Scenes | Together | None":
+    """The drawn world behind a split; None for pictures that were not drawn here."""
+    return split.pictures.world if isinstance(split.pictures, DrawnPictures) else None
+
+
+def truth_of(split: Split) -> NDArray[np.bool_] | None:
+    """(captions, pictures) whether each caption is true of each picture; None where nobody knows."""
+    world = world_of(split)
+    if world is None:
+        return None
+    packed = _cached(f"truth {split.fingerprint}", lambda: np.packbits(_truth(world), axis=1))
+    return np.unpackbits(packed, axis=1, count=len(split)).astype(bool)
+
+
+def _truth(world: "Scenes | Together", most: int | None = None) -> NDArray[np.bool_]:
+    """(captions, pictures) of all pictures or of the first `most`, from the facts of both."""
+    from userscenes import TruthTable, closed_facts
+
+    pictures = range(len(world))[:most]
+    said = [caption.facts for i in pictures for caption in world.captions(i)]
+    return TruthTable(said, [closed_facts(world[i]) for i in pictures]).true_matrix()
+
+
+def true_elsewhere(truth: NDArray[np.bool_], image_of: NDArray[np.int64]) -> float:
+    """The share of other pictures of which a caption is also true: truth (M, N), image_of (M,).
+
+    It is the share of a queue's unmasked keys that are no negatives in truth, whichever way the query goes, since
+    a queue is a sample of all pairs.
+    """
+    own = truth[np.arange(len(truth)), image_of].sum()
+    return float((truth.sum() - own) / (truth.shape[0] * (truth.shape[1] - 1)))
+
+
+def true_elsewhere_in(split: Split) -> float | None:
+    """`true_elsewhere` of a split's captions, counted once; None where nobody knows."""
+    world = world_of(split)
+    if world is None or len(world) < 2:
+        return None
+
+    def count() -> NDArray[Any]:
+        first = split.image_of < MOST
+        return np.array(true_elsewhere(_truth(world, MOST), split.image_of[first]))
+
+    return float(_cached(f"elsewhere {split.fingerprint}", count))
+
+
+def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | None:
+    """(N, R) the share of each cell that things cover which a caption names, and that any thing covers."""
+    world = world_of(split)
+    if world is None:
+        return None
+
+    def count() -> NDArray[Any]:
+        found = np.zeros((2, len(world), grid[0] * grid[1]), np.float32)
+        for i in range(len(world)):
+            named = {thing for caption in world.captions(i) for _, _, thing in caption.spans}
+            masks = world.masks(i)
+            for row, chosen in enumerate((named, range(len(masks)))):
+                if chosen:
+                    found[row, i] = covered(np.any([masks[n] for n in chosen], axis=0), grid)
+        return found
+
+    named, things = _cached(f"places {split.fingerprint} {grid}", count).astype(np.float64)
+    return named, things
+
+
+@torch.inference_mode()
+def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str, Floats]] | None:
+    """Where the guides of a model look, and what knows nothing: name -> {"pointing", "mass"}, each (N,).
+
+    None where the model has no guide, its tokens form no grid, or the pictures were not drawn here. Names: self
+    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre.
+    """
+    grid = pairs.features.grid
+    places = None if grid is None else places_of(pairs.split, grid)
+    if grid is None or places is None or not encoders.image_encoder.enhancement.strengths():
+        return None
+    named, things = places
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for tokens, mask, guide in pairs.image_batches(256):
+        for name, a in encoders.attention(tokens, mask, guide).items():
+            parts.setdefault(name, []).append(a.float().numpy())
+    looks: dict[str, Floats] = {name: np.concatenate(part).astype(np.float64) for name, part in parts.items()}
+    count = len(pairs.split)
+    looks |= {"uniform": uniform(count, grid), "area": by_area(things), "centre": centre(count, grid)}
+    return {name: {"pointing": pointing(a, named), "mass": mass(a, named)} for name, a in looks.items()}
+
+
+def _cached(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """An array counted once."""
+    return kept(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)

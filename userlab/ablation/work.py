@@ -1,0 +1,220 @@
+"""One run of a study, in a process of its own: python -m userlab.ablation.work, a job as JSON on its first line.
+
+It trains (or takes up a training that was killed), scores the split reported on once, writes the rows and ends with
+0; 75 says that another process is at the same run, 130 that it was stopped. Its input stays open as long as
+the process that started it lives: at its end this one stops too, after the step it is in, with a checkpoint.
+"""
+
+import json
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
+from userlab.ablation.jobs import Job, job_from_json
+from userlab.ablation.rows import POSITIONS, pack, write_row
+from userlab.ablation.truths import attention_of, true_elsewhere_in, truth_of
+from userlib.config import to_json
+from userlib.data.captions import PairData
+from userlib.errors import UserError
+from userlib.evaluation import Many, Ranks, embed, ranks, recalls, recalls_many, recalls_many_from_scores
+from userlib.files import remove_folder
+from userlib.model.user import Encoders
+from userlib.provenance import code_version, peak_memory_mb, provenance
+from userlib.training import CollapseError, Prepared, fit, prepare
+
+BUSY, STOPPED = 75, 130
+Embedded = tuple[NDArray[np.float32], NDArray[np.float32]]
+CURVE = ("step", "loss", "rsum", "i2t_r1", "t2i_r1", "unpaired_cosine", "effective_rank", "masked_keys")
+
+
+@dataclass
+class Scored:
+    """One row in the making: ranks of both splits and what else is known."""
+
+    select: Ranks
+    report: Ranks | None
+    many: Many | None
+    facts: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+def work(job: Job) -> int:
+    """Makes the rows of a job that are not there yet."""
+    from filelock import FileLock, Timeout
+
+    place = job.place()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place.with_suffix(".lock"), timeout=0):
+            if job.finished():
+                return 0
+            return _run(job, place.with_name(f"{place.name}-{code_version().partition('+')[2]}"))
+    except Timeout:
+        return BUSY
+
+
+def _run(job: Job, scratch: Path) -> int:
+    prepared = with_guide(prepare(job.config, progress=False), job.guide)
+    config = prepared.config
+    facts: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "strengths": {}}
+    encoders: Encoders | None = None
+    seconds = 0.0
+    if job.kind == "trained":
+        trained = _train(prepared, scratch)
+        if trained is None:
+            return STOPPED
+        encoders, seconds, facts = trained
+        if config.model.queue_size and (share := true_elsewhere_in(prepared.train.split)) is not None:
+            facts["true_elsewhere"] = share
+    scored = _score(job, prepared, encoders)
+    for name, found in scored.items():
+        row = {
+            "study": job.study,
+            "cell": name,
+            "of": job.cell,
+            "seed": job.seed,
+            "key": job.key(name),
+            "command": f"python -m userlib ablate --repeat {job.row(name).as_posix()}",
+            "kind": job.kind,
+            "guide": job.guide,
+            "config": to_json(config),
+            "data_hash": prepared.fingerprint,
+            "weights": job.weights(),
+            "positions": POSITIONS,
+            "seconds": round(seconds, 1),
+            "peak_memory_mb": round(peak_memory_mb() or 0),
+            "provenance": provenance(),
+            **facts,
+            **found.facts,
+            "select": {"split": prepared.select.split.name, "metrics": _rounded(found.select)},
+            **_reported(prepared, found),
+        }
+        write_row(job.row(name), row, {**pack(found.select, "select"), **found.arrays})
+    remove_folder(scratch)
+    return 0
+
+
+def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str, Any]] | None:
+    """The best encoders, seconds, and the run's story; None when it was stopped. A collapse is a result."""
+    from userlib.checkpoints import load_model, pointed, read_bundle
+
+    collapsed = None
+    try:
+        run = fit(prepared, out=scratch, resume=(scratch / "run.json").is_file(), progress=False)
+        if not run.finished:
+            return None
+        encoders, rows, seconds = run.encoders, run.rows, run.seconds
+    except CollapseError as error:
+        state = read_bundle(pointed(scratch, "last"))[1]["state"]
+        encoders, rows, seconds = load_model(scratch).model, state["rows"], state["seconds"]
+        collapsed = str(error)
+    best = max(rows, key=lambda row: row["rsum"])
+    story = {
+        "best_step": int(best["step"]),
+        "collapsed": collapsed,
+        "curve": [{name: round(row[name], 4) for name in CURVE if name in row} for row in rows],
+        "strengths": {
+            k: round(v, 4) for k, v in rows[-1].items() if k.startswith(("strength_", "residual_"))
+        },
+    }
+    return encoders, seconds, story
+
+
+def _score(job: Job, prepared: Prepared, encoders: Encoders | None) -> dict[str, Scored]:
+    """The rows of a job by cell: the model's own (or CLIP's, where none was trained), and with scores added."""
+    splits = [pairs for pairs in (prepared.select, prepared.report) if pairs is not None]
+    clip: list[Embedded] = []
+    if job.kind == "zero-shot" or job.scores is not None:
+        clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
+    own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
+    both = [ranks(*vectors, pairs.image_of) for vectors, pairs in zip(own, splits, strict=True)]
+    report = prepared.report
+    truth = None if report is None else truth_of(report.split)
+    found = Scored(both[0], both[1] if report is not None else None, None, {}, {})
+    if report is not None and truth is not None:
+        found.many = recalls_many(*own[1], report.image_of, truth)
+    if report is not None and encoders is not None:
+        for name, numbers in (attention_of(encoders, report) or {}).items():
+            for what, values in numbers.items():
+                found.arrays[f"attention_{name}_{what}"] = values.astype(np.float16)
+    rows = {job.cell: found}
+    if job.scores is not None and report is not None:
+        rows[job.scores] = _added(own, clip, prepared.select, report, truth)
+    return rows
+
+
+def _added(
+    own: list[Embedded],
+    clip: list[Embedded],
+    select: PairData,
+    report: PairData,
+    truth: NDArray[np.bool_] | None,
+) -> Scored:
+    added = add_scores((own[0], own[1]), (clip[0], clip[1]), (select.image_of, report.image_of))
+    many = None
+    if truth is not None:
+        (images, captions), (clip_images, clip_captions) = own[1], clip[1]
+        table = images @ captions.T + np.float32(added.weight) * (clip_images @ clip_captions.T)
+        many = recalls_many_from_scores(table, report.image_of, truth)
+    return Scored(added.select, added.report, many, {"weight": added.weight}, {})
+
+
+def _reported(prepared: Prepared, found: Scored) -> dict[str, Any]:
+    """What the row says of the split reported on; its ranks go to the arrays."""
+    if found.report is None or prepared.report is None:
+        return {}
+    split = prepared.report.split
+    found.arrays |= pack(found.report, "report")
+    said: dict[str, Any] = {
+        "report": {"split": split.name, "metrics": _rounded(found.report), "hash": split.fingerprint}
+    }
+    if split.groups is not None:
+        said["groups"] = list(dict.fromkeys(split.groups))
+        found.arrays["report_group"] = np.array([said["groups"].index(g) for g in split.groups], np.uint8)
+    if found.many is not None:
+        many, count = found.many, len(split)
+        found.arrays |= pack(many.ranks, "many")
+        per_picture = np.bincount(split.image_of, many.t2i_ap, count) / np.bincount(split.image_of)
+        found.arrays |= {
+            "many_i2t_ap": many.i2t_ap.astype(np.float16),
+            "many_t2i_ap": per_picture.astype(np.float16),
+        }
+        said["many"] = {
+            "i2t_map": round(many.i2t_map, 4), "t2i_map": round(many.t2i_map, 4), **_rounded(many.ranks),
+        }  # fmt: skip
+    return said
+
+
+def _rounded(found: Ranks) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in recalls(found).as_dict().items()}
+
+
+def _stop_with_parent() -> None:
+    """When the other end of the input is gone, ask for the stop that Ctrl-C asks for."""
+    sys.stdin.read()
+    signal.raise_signal(signal.SIGINT)
+
+
+def main() -> int:
+    job = job_from_json(json.loads(sys.stdin.readline()))
+    torch.set_num_threads(job.threads)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        return work(job)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

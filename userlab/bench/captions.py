@@ -1,0 +1,59 @@
+"""Many distinct sentences of the wide drawn world as vectors of clip-mini's text tower, made once and cached."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from userlib.files import cache_dir, sha256_bytes, write_beside
+from userlib.progress import Progress
+
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class CaptionVectors:
+    """gallery (N, E) and queries (Q, E), float32 of unit length; no query's sentence is in the gallery."""
+
+    gallery: NDArray[np.float32]
+    queries: NDArray[np.float32]
+
+
+def distinct_captions(count: int) -> list[str]:
+    """The first `count` different sentences of the pretrain world, in the order in which it tells them."""
+    from userscenes.world import make_world
+
+    world = make_world("pretrain", 2 * count)
+    found: dict[str, None] = {}
+    for i in range(len(world)):
+        found.update(dict.fromkeys(caption.text for caption in world.captions(i)))
+        if len(found) >= count:
+            break
+    return list(found)[:count]
+
+
+def caption_vectors(size: int, queries: int, *, progress: bool = True) -> CaptionVectors:
+    """`size` sentences to search among, and queries drawn evenly from among all of them, taken out."""
+    from userlib.search import open_clip_encoder
+
+    sentences = distinct_captions(size + queries)
+    encoder = open_clip_encoder("clip-mini")
+    key = sha256_bytes(str(encoder.describe()["weights"]), *sentences)[:32]
+    file = cache_dir() / "bench" / f"{key}.npy"
+    if not file.is_file():
+        parts = []
+        with Progress(len(sentences), "sentences", show=progress) as bar:
+            for start in range(0, len(sentences), BATCH):
+                parts.append(encoder.encode_text(sentences[start : start + BATCH]))
+                bar.step(len(parts[-1]))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(file, lambda part: _save(part, np.concatenate(parts)), over=True)
+    vectors: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    chosen = np.arange(queries) * (len(vectors) // queries)
+    return CaptionVectors(np.delete(vectors, chosen, axis=0), vectors[chosen])
+
+
+def _save(file: Path, vectors: NDArray[np.float32]) -> None:
+    with file.open("wb") as stream:
+        np.save(stream, vectors)

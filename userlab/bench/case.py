@@ -1,0 +1,98 @@
+"""One thing that is timed: the library's way, the field's way, and the least that it could take."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from userlab.bench.limits import Machine
+from userlab.bench.timing import Side, Times, clock_of, in_turn, ratio, spread
+
+
+@dataclass(frozen=True)
+class Goal:
+    """ours / side is to be at most this; side is "reference" or "limit"."""
+
+    side: str
+    at_most: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """ours, and beside it reference and limit where there are some; all three can be called again and again.
+
+    reference_is, limit_is: what they are, in words. flops, moved: multiplications and bytes that no way avoids; half:
+    whether in bf16. scale: how many times the timed piece stands for (a part of a long loop). differs: the largest
+    difference of the results of ours and reference. notes: further numbers, asked after the timing.
+    """
+
+    group: str
+    name: str
+    shapes: str
+    ours: Side
+    reference: Side | None = None
+    reference_is: str = ""
+    limit: Side | None = None
+    limit_is: str = ""
+    flops: float = 0.0
+    moved: float = 0.0
+    half: bool = False
+    scale: float = 1.0
+    reference_scale: float = 1.0
+    goals: tuple[Goal, ...] = ()
+    differs: Callable[[], float] | None = None
+    notes: Callable[[], dict[str, Any]] = field(default=dict)
+
+
+def measured(case: Case, machine: Machine, *, runs: int, device: str = "cpu") -> dict[str, Any]:
+    """The row of a case: milliseconds (median and spread on both clocks), ratios, and whether the goal is met."""
+    sides: dict[str, Side] = {"ours": case.ours}
+    if case.reference is not None:
+        sides["reference"] = case.reference
+    if case.limit is not None:
+        sides["limit"] = case.limit
+    clock, scales = clock_of(device), {"reference": case.reference_scale}
+    times = {
+        name: _scaled(found, scales.get(name, case.scale))
+        for name, found in in_turn(sides, runs=runs, device=device).items()
+    }
+    row: dict[str, Any] = {
+        "group": case.group,
+        "case": case.name,
+        "shapes": case.shapes,
+        "runs": runs,
+        "clock": clock,
+        "reference_is": case.reference_is,
+        "limit_is": case.limit_is,
+    }
+    for name, found in times.items():
+        low, high = spread(found.of(clock))
+        row[name] = {
+            "ms": 1e3 * statistics.median(found.of(clock)),
+            "low": 1e3 * low,
+            "high": 1e3 * high,
+            "wall_ms": 1e3 * statistics.median(found.wall),
+            "cpu_ms": 1e3 * statistics.median(found.cpu),
+        }
+    for other in ("reference", "limit"):
+        if other in times:
+            row[f"over_{other}"] = ratio(times["ours"], times[other], clock)
+    if case.flops or case.moved:
+        least = machine.seconds(flops=case.flops, moved=case.moved, half=case.half)
+        row["physical_ms"] = 1e3 * least
+        row["over_physical"] = row["ours"]["ms"] / (1e3 * least)
+    if case.differs is not None:
+        row["differs"] = case.differs()
+    row["goals"] = [
+        {
+            "side": goal.side,
+            "at_most": goal.at_most,
+            "met": bool(row[f"over_{goal.side}"]["median"] <= goal.at_most),
+        }
+        for goal in case.goals
+    ]
+    return row | {"notes": case.notes()}
+
+
+def _scaled(times: Times, factor: float) -> Times:
+    return Times(tuple(factor * t for t in times.wall), tuple(factor * t for t in times.cpu))

@@ -1,0 +1,59 @@
+"""Ranking: all pairs of a test split, beside the product that no way avoids and beside the field's loop."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from userlab.bench.case import Case, Goal
+from userlab.bench.reference import field_ranks
+from userlib.evaluation import ranks
+
+CAPTIONS = 5  # of each picture
+
+
+def embeddings(pictures: int, width: int, *, device: str = "cpu") -> tuple[Tensor, Tensor, np.ndarray]:
+    """Unit vectors of pictures and of captions that lie around them, and the picture of each caption."""
+    draw = torch.Generator().manual_seed(0)
+    images = nn.functional.normalize(torch.randn(pictures, width, generator=draw), dim=1)
+    owner = np.repeat(np.arange(pictures), CAPTIONS)
+    noise = torch.randn(len(owner), width, generator=draw) / width**0.5
+    captions = nn.functional.normalize(images[owner] + 3 * noise, dim=1)
+    return images.to(device), captions.to(device), owner
+
+
+def cases(*, tiny: bool, device: str) -> Iterator[Case]:
+    """COCO's 5,000 x 25,000 beside the product, and Flickr30K's 1,000 x 5,000 beside the loop."""
+    width = 8 if tiny else 1024
+    images, captions, owner = embeddings(20 if tiny else 5000, width, device=device)
+    score = torch.empty(len(images), len(captions), device=device)
+    yield Case(
+        group="rank",
+        name="ranks, COCO 5K",
+        shapes=f"{len(images):,} x {len(captions):,} x {width}",
+        ours=lambda: ranks(images, captions, owner),
+        limit=lambda: torch.mm(images, captions.t(), out=score),
+        limit_is="the product alone, with all scores in memory",
+        flops=2.0 * len(images) * len(captions) * width,
+        goals=(Goal("limit", 1.5),),
+        notes=lambda: {"scores_mb": score.numel() * 4 / 1e6},
+    )
+    some, few, own = embeddings(20 if tiny else 1000, width, device=device)
+    left, right = some.cpu().numpy(), few.cpu().numpy()
+
+    def differs() -> float:
+        found, (i2t, t2i) = ranks(some, few, own), field_ranks(left, right, own)
+        return float(max(np.abs(found.i2t - i2t).max(), np.abs(found.t2i - t2i).max()))
+
+    yield Case(
+        group="rank",
+        name="ranks, Flickr30K 1K",
+        shapes=f"{len(some):,} x {len(few):,} x {width}",
+        ours=lambda: ranks(some, few, own),
+        reference=lambda: field_ranks(left, right, own),
+        reference_is="a sorted gallery a query",
+        flops=2.0 * len(some) * len(few) * width,
+        goals=(Goal("reference", 1 / 5),),
+        differs=differs,
+    )

@@ -1,0 +1,49 @@
+"""Search among many sentences: HNSW beside exact search, with its recall, its building and its size."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from userlab.bench.captions import caption_vectors
+from userlab.bench.case import Case, Goal
+from userlib.search.ann import hnsw
+from userlib.search.exact import top_k
+
+K = 10
+LINKS = 32
+
+
+def cases(*, tiny: bool, device: str) -> Iterator[Case]:
+    """200,000 sentences of the wide drawn world, 1,000 others as queries."""
+    size, queries = (300, 20) if tiny else (200_000, 1000)
+    vectors = caption_vectors(size, queries, progress=not tiny)
+    index, report = hnsw(vectors.gallery, vectors.queries, K, links=LINKS)
+    width = vectors.gallery.shape[1]
+
+    def notes() -> dict[str, Any]:
+        found, _ = index.search(vectors.queries, K)
+        exact, _ = top_k(vectors.queries, vectors.gallery, K)
+        recall = float((found >= exact[:, -1:] - 1e-6).mean())
+        return {
+            "recall_at_10": recall,
+            "recall_at_least_95_percent": recall >= 0.95,
+            "build_s": report.build_s,
+            "megabytes": report.megabytes,
+            "exact_megabytes": vectors.gallery.nbytes / 1e6,
+            **{f"gigabytes_of_{count:.0e}_pictures_e1024": gigabytes(count) for count in (1e6, 1e9)},
+        }
+
+    yield Case(
+        group="search",
+        name="HNSW",
+        shapes=f"{queries:,} queries, {len(vectors.gallery):,} sentences, E {width}",
+        ours=lambda: index.search(vectors.queries, K),
+        reference=lambda: top_k(vectors.queries, vectors.gallery, K),
+        reference_is="exact",
+        goals=(Goal("reference", 1.0),),
+        notes=notes,
+    )
+
+
+def gigabytes(pictures: float, width: int = 1024) -> float:
+    """What an index of so many pictures takes in memory: float32 vectors, and twice LINKS links of 4 bytes each."""
+    return pictures * (4 * width + 4 * 2 * LINKS) / 1e9

@@ -1,0 +1,199 @@
+"""The command line of the measurements: python -m userlib bench."""
+
+import argparse
+import importlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+from userlib.errors import UserError
+from userlib.files import check_file
+
+GROUPS = {
+    "train": "train",
+    "encode": "encode",
+    "rank": "rank",
+    "search": "search",
+    "crossattention": "crossattention",
+    "load": "load",
+    "import": "imports",
+}
+RESULTS = "assets/results/bench.json"
+
+
+def add_command(commands: Any) -> None:
+    """Puts bench beside the other commands."""
+    command = commands.add_parser(
+        "bench",
+        help="how fast each part is here, beside the field's way and beside the machine's limit",
+        description="Time each part of the library in turn with the customary way of writing it and with the least "
+        "that this machine could take. Every number is a median after warm-up, and every group has a process of its "
+        "own, as what ran before changes the speed of what follows. All groups take half an hour. With --threads 1 "
+        "processor time is counted, and other work on the machine leaves the ratios nearly as they are; with more "
+        "threads it is the wall clock, and the machine should be idle.",
+        epilog="example: python -m userlib bench --group train --out assets/results/bench.json",
+    )
+    command.add_argument(
+        "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
+    )
+    command.add_argument("--case", metavar="WORDS", help="only the cases whose name holds these words")
+    command.add_argument("--runs", type=int, default=10, help="readings a side (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="threads of torch (default: as many as it takes)")
+    command.add_argument("--tiny", action="store_true", help="tiny sizes: shows that it runs, says nothing")
+    command.add_argument(
+        "--out",
+        metavar="FILE.json",
+        help=f"write the rows there, such as {RESULTS}; rows of other cases stay",
+    )
+    command.add_argument(
+        "--markdown", nargs="?", const="README.md", metavar="FILE",
+        help=f"measure nothing; write the table of {RESULTS} between its markers in this file (default: README.md)",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print JSON for machines in place of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command. Raises UserError for numbers below 1, and for a table without results."""
+    from userlab.bench import report
+
+    if arguments.markdown is not None:
+        report.fill(Path(arguments.markdown), stored(Path(arguments.out or RESULTS)))
+        return 0
+    for name in ("runs", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; it must be a whole number from 1 up.")
+    out = Path(arguments.out) if arguments.out else None
+    if out is not None:
+        check_file(out, ("rows", "machine"))
+    if out is not None and out.is_file() and out.stat().st_size:
+        _check_kind(out, stored(out), threads=arguments.threads, tiny=arguments.tiny)
+    document: dict[str, Any] = {}
+    for found in _apart(
+        arguments.group or list(GROUPS),
+        only=arguments.case or "",
+        runs=arguments.runs,
+        threads=arguments.threads,
+        tiny=arguments.tiny,
+        say=not arguments.json,
+    ):
+        if out is not None:
+            _keep(out, found)  # at once: a later group may fail
+        document = {**found, "rows": document.get("rows", []) + found["rows"]}
+    if arguments.json:
+        print(json.dumps(document))
+    return 0
+
+
+def _apart(groups: list[str], **settings: Any) -> Iterator[dict[str, Any]]:
+    """`measure` of each group in a fresh process. Raises UserError where one ends without an answer."""
+    for group in groups:
+        try:
+            with ProcessPoolExecutor(1, get_context("spawn"), initializer=_end_with_parent) as pool:
+                yield pool.submit(measure, [group], **settings).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"the process of the group {group} was ended from outside, perhaps for want of memory; its rows are "
+                f"missing. Measure it by: python -m userlib bench --group {group}"
+            ) from error
+
+
+def _end_with_parent() -> None:
+    """A command that is killed leaves no process behind that works on for half an hour."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def measure(
+    groups: list[str], *, runs: int, threads: int | None, tiny: bool, say: bool, only: str = ""
+) -> dict[str, Any]:
+    """The rows of the groups, with the machine's rates and what else a reader needs to believe them."""
+    import torch
+
+    from userlab.bench import limits, report
+    from userlab.bench.case import Case, measured
+    from userlib.provenance import provenance
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = _device()
+    machine = limits.measure(device, runs=runs, tiny=tiny)
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        module = importlib.import_module(f"userlab.bench.{GROUPS[group]}")
+        for found in module.cases(tiny=tiny, device=device):
+            if only not in (found.name if isinstance(found, Case) else found["case"]):
+                continue
+            row = measured(found, machine, runs=runs, device=device) if isinstance(found, Case) else found
+            rows.append(row)
+            if say:
+                print(report.told([row]), flush=True)
+    return {
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "tiny": tiny,
+        "machine": machine.as_dict(),
+        "rows": rows,
+        "provenance": provenance(),
+    }
+
+
+def stored(file: Path) -> dict[str, Any]:
+    """What a measurement wrote."""
+    from userlib.files import read_sealed
+
+    if not file.is_file():
+        raise UserError(
+            f"there are no measurements in {file}; make them by: python -m userlib bench --out {file}"
+        )
+    return read_sealed(file, "measure again by: python -m userlib bench --out FILE.json")
+
+
+def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny: bool) -> None:
+    """Before minutes are spent: UserError where the file's rows are of another machine, number of threads or size."""
+    import torch
+
+    from userlib.provenance import processor
+
+    kinds = {
+        "processor": (former["provenance"]["hardware"]["processor"], processor()),
+        "threads": (former["threads"], threads or torch.get_num_threads()),
+        "device": (former["device"], _device()),
+        "tiny": (former["tiny"], tiny),
+    }
+    for name, (one, other) in kinds.items():
+        if one != other:
+            raise UserError(
+                f"{file} holds rows with {name} {one}, and these would be with {name} {other}; the ratios of one table "
+                "must be of one kind. Name another file by --out, or move this one away."
+            )
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _keep(file: Path, document: dict[str, Any]) -> None:
+    """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
+    from userlib.files import write_sealed
+
+    fresh = {(row["group"], row["case"]) for row in document["rows"]}
+    older = stored(file)["rows"] if file.is_file() and file.stat().st_size else []
+    rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
+    order = list(GROUPS)
+    whole = {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))}
+    write_sealed(file, whole, like=("rows", "machine"))

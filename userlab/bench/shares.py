@@ -1,0 +1,39 @@
+"""Where the time of a piece of code goes: its profile, operation by operation, in percent."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+
+from userlab.bench.products import OPERANDS
+
+PRODUCTS, OTHERS, REST = "matrix products", "other operations", "Python and numpy"
+
+
+def shares(work: Callable[[], object], *, most: int = 8) -> dict[str, float]:
+    """Percent of one call of `work`: matrix products, the `most` next operations, other ones, Python and numpy.
+
+    By torch's profiler, after one call to warm up; an operation's time is its own, without that of the operations it
+    calls. Sorted is GPO's sort by numpy, Direction the BiGRU's own Python. On a GPU these are the times of its kernels.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains to stderr where there is no GPU
+    work()
+    gpu = "cuda" if torch.cuda.is_available() else None
+    with torch.autograd.profiler.profile(use_device=gpu) as found, torch.autograd.profiler.record_function(REST):
+        work()
+    times: Counter[str] = Counter()
+    for event in found.key_averages():
+        name = event.key.removeprefix("aten::")
+        own = event.self_device_time_total if gpu else event.self_cpu_time_total
+        times[PRODUCTS if name in OPERANDS else name.strip("_")] += own
+    products, rest = times.pop(PRODUCTS, 0.0), times.pop(REST, 0.0)
+    ranked = times.most_common()
+    parts = {
+        PRODUCTS: products,
+        **dict(ranked[:most]),
+        OTHERS: sum(time for _, time in ranked[most:]),
+        REST: rest,
+    }
+    whole = sum(parts.values())
+    return {name: 100 * part / whole for name, part in parts.items()}

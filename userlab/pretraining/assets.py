@@ -1,0 +1,71 @@
+"""What lies beside the weights: settings, log, provenance, checksums; written as one folder and renamed."""
+
+import csv
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from userscenes import library_versions, world_hash
+from userlib.files import check_folder, sha256_file, write_folder_beside, write_json
+from userlab.pretraining.loop import Log
+from userlib.provenance import code_version, provenance
+from userlib.verify import write_manifest
+
+HASHED = 1000  # scenes whose hash stands for the world
+
+
+def check_out(out: Path, names: Collection[str]) -> None:
+    """Raises UserError where `out` holds something else than an earlier result, of the files `names` and what is told
+    of them: writing would delete it.
+
+    Also takes the hash of the code, so that the provenance names the code that began the run.
+    """
+    code_version()
+    check_folder(out, [*names, "log.csv", "provenance.json"])
+
+
+def command_of(name: str, out: Path, config: Any) -> str:
+    """The command line that makes the same weights, every setting spelled out."""
+    flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in asdict(config).items())
+    return f"python -m userlib {name} --out {out.as_posix()} {flags}"
+
+
+def write_asset(
+    out: Path,
+    writer: Callable[[Path], object],
+    log: Log,
+    *,
+    command: str,
+    config: Mapping[str, Any],
+    split: str,
+) -> dict[str, Any]:
+    """Fills the folder `out`: what `writer` writes, log.csv, provenance.json and manifest.json.
+
+    Returns the provenance: command, configuration, world, seconds, last evaluation, code and machine, sums.
+    """
+    facts: dict[str, Any] = {
+        "command": command,
+        "config": dict(config),
+        "world": {
+            "split": split,
+            f"hash of the first {HASHED:,}": world_hash(split, HASHED, 0),
+            **library_versions(),
+        },
+        "seconds": round(log.seconds),
+        "result": log.rows[-1],
+        **provenance(),
+    }
+
+    def write(beside: Path) -> None:
+        writer(beside)
+        facts["sha256"] = {path.name: sha256_file(path) for path in sorted(beside.iterdir())}
+        with open(beside / "log.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(log.rows[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows([{key: f"{value:.6g}" for key, value in row.items()} for row in log.rows])
+        write_json(beside / "provenance.json", facts)
+        write_manifest(beside)
+
+    write_folder_beside(out, write)
+    return facts

@@ -1,0 +1,68 @@
+"""The embedded world in numbers and in one picture: python -m userscenes [FOLDER].
+
+Writes contact-sheet.png and statistics.json into FOLDER (default: assets/figures).
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from userscenes import (
+    TruthTable,
+    closed_facts,
+    contact_sheet,
+    graph_hash,
+    library_versions,
+    make_world,
+)
+from userlib.files import check_file, write_beside, write_json
+from userlib.provenance import provenance
+
+
+def statistics() -> dict[str, object]:
+    """What the train and test splits hold, counted."""
+    train, test = make_world("train"), make_world("test")
+    things = [thing for scene in train for thing in scene.thing]
+    texts = [caption.text for i in range(len(train)) for caption in train.captions(i)]
+    words = [re.findall(r"[a-z0-9']+", text.lower()) for text in texts]
+    captions = [caption for i in range(len(test)) for caption in test.captions(i)]
+    truth = TruthTable([c.facts for c in captions], [closed_facts(scene) for scene in test]).true_matrix()
+    true_pictures = truth.sum(1)
+    return {
+        "pictures": {"train": len(train), "test": len(test)},
+        "kinds": len({thing.kind for thing in things}),
+        "colours": len({thing.colour for thing in things if thing.colour}),
+        "settings": len({scene.setting for scene in train}),
+        "captions in train": len(texts),
+        "words a caption, mean": round(float(np.mean([len(w) for w in words])), 1),
+        "words a caption, 5th and 95th percentile": np.quantile(
+            [len(w) for w in words], [0.05, 0.95]
+        ).tolist(),
+        "vocabulary": len({word for caption in words for word in caption}),
+        "true test pictures a caption, median": float(np.median(true_pictures)),
+        "true test pictures a caption, 95th percentile": float(np.quantile(true_pictures, 0.95)),
+        "five captions of train picture 0": texts[:5],
+        "hash of the test graphs": graph_hash("test", 200, 0),
+        "libraries": library_versions(),
+        "provenance": provenance(),
+    }
+
+
+def main(folder: Path) -> None:
+    """Writes both files and prints the numbers."""
+    image, numbers = folder / "contact-sheet.png", folder / "statistics.json"
+    earlier = numbers.is_file() and b'"hash of the test graphs"' in numbers.read_bytes()  # then both are its own
+    for file in () if earlier else (image, numbers):
+        check_file(file)
+    sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes
+    write_beside(image, lambda part: sheet.save(part, format="PNG"), over=earlier)
+    found = statistics()
+    write_json(numbers, found, over=earlier)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "assets/figures"))
