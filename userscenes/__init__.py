@@ -7,9 +7,9 @@
     scenes.masks(3)         # visible pixels of each thing
 """
 
-from .captions import Caption
+from .facts import Caption, Fact
 from .graph import Scene, Spot, Thing
-from .truth import Fact, TruthTable, closed_facts, true
+from .truth import TruthTable, closed_facts, true
 from .world import Scenes, contact_sheet, graph_hash, library_versions, make_world, world_hash
 
 __all__ = ["Caption", "Fact", "Scene", "Scenes", "Spot", "Thing", "TruthTable", "closed_facts",

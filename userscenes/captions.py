@@ -8,14 +8,13 @@ what the graph holds, and records what it said as facts (see truth.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from .dice import Dice
+from .facts import Caption, side_of
 from .graph import PLACED, Scene
 from .kinds import KINDS
 from .telling import Telling
 from .terse import tag
-from .truth import Fact, side_of
 from .words import (
     ACTIONS,
     RELATION_PREPOSITIONS,
@@ -28,13 +27,6 @@ from .words import (
 )
 
 CAPTIONS = 5
-
-
-@dataclass(frozen=True)
-class Caption:
-    text: str
-    facts: frozenset[Fact]
-    spans: tuple[tuple[int, int, int], ...]  # (start, end, thing): text[start:end] names scene.things[thing]
 
 
 def write(scene: Scene, seed: str, *, terse: bool = False) -> list[Caption]:

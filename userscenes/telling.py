@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .dice import Dice
+from .facts import Fact, side_of
 from .graph import Scene, Thing
 from .kinds import CLASS_NOUNS, KINDS
-from .truth import Fact, side_of
 from .words import COLOUR_WORDS, NUMBERS, PATTERN_WORDS, SIZE_WORDS, article
 
 UNSAID = 0.4  # how often a writer who could name a colour does not; sets the world's difficulty

@@ -3,9 +3,9 @@ dogs near boat - lake"."""
 
 from __future__ import annotations
 
+from .facts import side_of
 from .graph import PLACED
 from .telling import Telling
-from .truth import side_of
 from .words import ACTIONS, RELATION_PREPOSITIONS, RELATION_VERBS, SETTING_NOUNS, TIME_PHRASES, WEATHER_WORDS
 
 

@@ -23,35 +23,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .facts import Caption, Fact, side_of
 from .graph import Scene, Thing
 from .kinds import KINDS
 from .rooms import ROOMS
 from .settings import SCENERY
 
-if TYPE_CHECKING:
-    from .captions import Caption
-
-Fact = tuple[str | int, ...]
-
 IMPLIES = {"riding": ("on",), "sitting on": ("on",), "sleeping on": ("on",), "standing on": ("on",),
            "holding": ("with",),
            "wearing": ("with",), "playing": ("with",)}  # fmt: skip
-
-
-def side_of(thing: Thing) -> str:
-    """"left", "right" or "middle" of the picture by the middle of the thing's box; "" near the borders
-    between them."""
-    x0, _, x1, _ = thing.box
-    x = (max(x0, 0.0) + min(x1, 1.0)) / 2
-    if x < 0.36:
-        return "left"
-    if x > 0.64:
-        return "right"
-    return "middle" if 0.43 < x < 0.57 else ""
 
 
 def _options(word: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from userscenes.kinds import DRAWS, KINDS
 from userscenes.measure import extent, poses_of
 from userscenes.pen import COLOURS, PATTERNS, Canvas, Paint, Pen, tile
 from userscenes.picture import draw, whole_mask
-from userscenes.truth import side_of
+from userscenes.facts import side_of
 
 COUNTS = {"train": 900, "val": 100, "test": 500, "pretrain": 500}
 

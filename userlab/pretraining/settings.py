@@ -1,13 +1,7 @@
-"""Settings of the two commands, and their command lines: each field is a flag. The defaults made the weights
-in assets.
-"""
+"""Settings of the two pretraining commands. The defaults made the weights in assets."""
 
-import argparse
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-
-from userlib.errors import UserError
 
 
 def _setting(default: Any, about: str) -> Any:
@@ -36,58 +30,3 @@ class ClipConfig:
     lr: float = _setting(1e-3, "the highest learning rate")
     weight_decay: float = _setting(0.1, "of matrices")
     seed: int = _setting(0, "of all random draws")
-
-
-def add_commands(commands: Any) -> None:
-    """Puts pretrain-regions and pretrain-clip beside the other commands."""
-    for name, config, made in (
-        ("pretrain-regions", RegionsConfig, "region-mini, which plays the detector"),
-        ("pretrain-clip", ClipConfig, "clip-mini, which plays CLIP"),
-    ):
-        command = commands.add_parser(
-            name,
-            help=f"make {made}",
-            description=f"Make {made}, from the drawn world. After a kill, run it again: it goes on.",
-            epilog=f"example: python -m userlib {name} --out runs/{made.split(',')[0]}",
-        )
-        command.add_argument(
-            "--out", required=True, metavar="DIR", help="the folder of weights, log and provenance"
-        )
-        for one in fields(config):
-            command.add_argument(
-                f"--{one.name.replace('_', '-')}",
-                type=type(one.default),
-                default=one.default,
-                help=f"{one.metadata['about']} (default: %(default)s)",
-            )
-        command.add_argument(
-            "--processes", type=int, default=1, help="that draw pictures (default: %(default)s)"
-        )
-        command.add_argument("--json", action="store_true", help="print the provenance as JSON")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Runs one of the two commands."""
-    import json
-
-    config = RegionsConfig if arguments.command == "pretrain-regions" else ClipConfig
-    values = {one.name: getattr(arguments, one.name) for one in fields(config)}
-    for name, value in {**values, "processes": arguments.processes}.items():
-        if value < 0 or (value == 0 and name not in ("seed", "weight_decay")):
-            raise UserError(f"--{name.replace('_', '-')} is {value}; give a number above 0.")
-    if values["batch"] > values["pictures"]:
-        raise UserError(
-            f"--batch is {values['batch']}, more than the {values['pictures']} pictures. Give fewer."
-        )
-    settings, out = {"processes": arguments.processes, "show": not arguments.json}, Path(arguments.out)
-    if arguments.command == "pretrain-regions":
-        from userlab.pretraining.regions import pretrain_regions
-
-        facts = pretrain_regions(RegionsConfig(**values), out, **settings)
-    else:
-        from userlab.pretraining.clip import pretrain_clip
-
-        facts = pretrain_clip(ClipConfig(**values), out, **settings)
-    result = ", ".join(f"{name} {value:.3g}" for name, value in facts["result"].items())
-    print(json.dumps(facts) if arguments.json else f"{out}: {result}; {facts['seconds']} s")
-    return 0

@@ -1,0 +1,1 @@
+"""Experiments: studies (ablation), timings (bench) and the making of the two small networks (pretraining)."""

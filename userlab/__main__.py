@@ -1,0 +1,43 @@
+"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | pretrain-clip."""
+
+import argparse
+import sys
+
+from userlab.ablation.settings import add_command as add_ablate
+from userlab.bench.settings import add_command as add_bench
+from userlab.pretraining.commands import add_commands
+from userlib.__main__ import config_of, guarded
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(prog="python -m userlab", description="Experiments with USER.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_ablate(commands)
+    add_bench(commands)
+    add_commands(commands)
+    return whole
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
+    arguments = parser().parse_args(sys.argv[1:] if words is None else words)
+
+    def run() -> int:
+        if arguments.command == "ablate":
+            from userlab.ablation.settings import run as ablate
+
+            return ablate(arguments, config_of)
+        if arguments.command == "bench":
+            from userlab.bench.settings import run as bench
+
+            return bench(arguments)
+        from userlab.pretraining.commands import run as pretrain
+
+        return pretrain(arguments)
+
+    return guarded(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
