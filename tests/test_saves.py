@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from tests.reference.small import small
-from userlib.__main__ import main
 from userlab.ablation.rows import write_row
+from userlab.pretraining.assets import check_out
+from userlib.__main__ import main
 from userlib.checkpoints import check_run, load_model, pointed, save_model, write_bundle, writing
 from userlib.config import Config
 from userlib.data.captions import WordTokenizer
@@ -31,7 +32,6 @@ from userlib.files import (
     write_sealed,
 )
 from userlib.model.user import Encoders
-from userlab.pretraining.assets import check_out
 from userlib.search import Index
 from userlib.verify import write_manifest
 

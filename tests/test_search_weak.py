@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from userscenes import make_world
 from userlib.search import OpenClipEncoder
 from userlib.search.drawings import FILE, distances, features
 from userlib.search.encoders import difference
 from userlib.search.weak import far_images, notes_on
+from userscenes import make_world
 
 
 def natural(seed, size=200):

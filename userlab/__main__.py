@@ -21,22 +21,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
-    arguments = parser().parse_args(sys.argv[1:] if words is None else words)
+    return guarded(parser, _run, words)
 
-    def run() -> int:
-        if arguments.command == "ablate":
-            from userlab.ablation.settings import run as ablate
 
-            return ablate(arguments, config_of)
-        if arguments.command == "bench":
-            from userlab.bench.settings import run as bench
+def _run(arguments: argparse.Namespace) -> int:
+    """The command itself."""
+    if arguments.command == "ablate":
+        from userlab.ablation.settings import run as ablate
 
-            return bench(arguments)
-        from userlab.pretraining.commands import run as pretrain
+        return ablate(arguments, config_of)
+    if arguments.command == "bench":
+        from userlab.bench.settings import run as bench
 
-        return pretrain(arguments)
+        return bench(arguments)
+    from userlab.pretraining.commands import run as pretrain
 
-    return guarded(run)
+    return pretrain(arguments)
 
 
 if __name__ == "__main__":

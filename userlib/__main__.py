@@ -1,21 +1,16 @@
-"""The command line: python -m userlib train | evaluate | search | ablate | bench | doctor | pretrain-regions |
-pretrain-clip.
-"""
+"""The command line: python -m userlib train | evaluate | search | doctor."""
 
 import argparse
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from userlab.ablation.settings import add_command as add_ablate
-from userlab.bench.settings import add_command as add_bench
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
-from userlab.pretraining.settings import add_commands
-from userlab.pretraining.settings import run as pretrain
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,8 +131,6 @@ def parser() -> argparse.ArgumentParser:
         "--index", metavar="DIR", help="where the index is kept; it follows the images from run to run"
     )
 
-    add_ablate(commands)
-    add_bench(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -148,7 +141,6 @@ def parser() -> argparse.ArgumentParser:
         "--verify", action="store_true", help="also check every checkpoint, cache and index on disk"
     )
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    add_commands(commands)
     return whole
 
 
@@ -229,14 +221,24 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 def main(words: list[str] | None = None) -> int:
     """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
-    words = sys.argv[1:] if words is None else words
+    return guarded(parser, _run, words)
+
+
+def guarded(
+    commands: Callable[[], argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], int],
+    words: list[str] | None,
+) -> int:
+    """What `run` returns for the words of a command line; an error that the user can mend is told in words and is 2,
+    Ctrl-C and a request to end are 130.
+    """
     for stream in (sys.stdout, sys.stderr):  # a caption may hold letters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = parser().parse_args(words)
+    arguments = commands().parse_args(sys.argv[1:] if words is None else words)
     try:
         with terminated_as_interrupted():
-            return _run(arguments)
+            return run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -251,16 +253,6 @@ def _run(arguments: argparse.Namespace) -> int:
         from userlib.doctor import main as doctor
 
         return doctor(verify=arguments.verify, json=arguments.json)
-    if arguments.command.startswith("pretrain-"):
-        return pretrain(arguments)
-    if arguments.command == "ablate":
-        from userlab.ablation.settings import run
-
-        return run(arguments, config_of)
-    if arguments.command == "bench":
-        from userlab.bench.settings import run as bench
-
-        return bench(arguments)
     from userlib import commands
 
     return int(getattr(commands, arguments.command)(arguments, config_of(arguments)))

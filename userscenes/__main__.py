@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from userlib.files import check_file, write_beside, write_json
+from userlib.provenance import provenance
 from userscenes import (
     TruthTable,
     closed_facts,
@@ -18,8 +20,6 @@ from userscenes import (
     library_versions,
     make_world,
 )
-from userlib.files import check_file, write_beside, write_json
-from userlib.provenance import provenance
 
 
 def statistics() -> dict[str, object]:

@@ -422,8 +422,8 @@ check("interval", interval)
 # %%
 import re
 
-from userscenes import TruthTable, closed_facts, make_world
 from userlib.progress import Progress
+from userscenes import TruthTable, closed_facts, make_world
 
 N = profile.sizes["test"]
 world = make_world("test", N)

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from userlib.config import ObjectiveConfig
 from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
 from usercourse import baseline as draw
 from usercourse.plots import heat_map, intervals, lines
 from usercourse.running import waiting
 from usercourse.verdicts import outcome, says
+from userlib.config import ObjectiveConfig
 from userlib.progress import Progress
 
 profile = start()

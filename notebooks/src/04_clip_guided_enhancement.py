@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from usercourse import check, compare, course_config, predict, show, show_table, start
 from usercourse import guided as draw
 from usercourse.plots import heat_map
-from userscenes import make_world
 from userlib.training import prepare
+from userscenes import make_world
 
 profile = start()
 GUIDE = "clip-mini"

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from userlib.config import ObjectiveConfig
 from usercourse import check, compare, course_config, predict, show, start
 from usercourse import queues as draw
 from usercourse.running import waiting
+from userlib.config import ObjectiveConfig
 from userlib.model.momentum import update
 from userlib.model.objectives import batch_loss, queue_loss
 from userlib.model.queues import DualQueue

@@ -16,10 +16,10 @@ import math
 
 import torch
 
-from userlib.config import ObjectiveConfig
 from usercourse import Demo, check, compare, predict, show, show_table, slider, start, twin
 from usercourse import objective as draw
 from usercourse.plots import heat_map
+from userlib.config import ObjectiveConfig
 from userlib.model.objectives import batch_loss, hinge, infonce, pull, push
 
 profile = start()

@@ -281,9 +281,9 @@ check("to_report", to_report)
 # with its ridge and dimension chosen on the same val. The [intervals](GLOSSARY.md#interval) draw pictures with their captions.
 
 # %%
-from userlib.baselines import cca, mean_tokens
 from usercourse.plots import intervals
 from usercourse.verdicts import says
+from userlib.baselines import cca, mean_tokens
 from userlib.evaluation import bootstrap, embed, paired, ranks
 
 test = prepared.report

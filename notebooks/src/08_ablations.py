@@ -349,7 +349,7 @@ check("seeds_needed", seeds_needed)
 # ## Add your own runs
 #
 # Two models of the study `world`, a part and the model without it, trained here with a seed that no stored run has. Change
-# `pair` to any two of `study.cells`. They run in processes of their own, as `python -m userlib ablate` does it.
+# `pair` to any two of `study.cells`. They run in processes of their own, as `python -m userlab ablate` does it.
 
 # %%
 predict(
@@ -359,13 +359,13 @@ predict(
 )
 
 # %%
+from usercourse.running import waiting
+from usercourse.verdicts import outcome, says
 from userlab.ablation.cells import cell_config
 from userlab.ablation.jobs import Job
 from userlab.ablation.studies import study_named
 from userlab.ablation.study import run_jobs
 from userlab.ablation.summary import load_study
-from usercourse.running import waiting
-from usercourse.verdicts import outcome, says
 
 study = study_named("world")
 pair = ("uto", "baseline")  # a cell, and the one to subtract
@@ -402,7 +402,7 @@ compare("ablations_mine", outcome(yours))
 # interval is wrong: each is sure of its own question. A short run asks which model starts quicker, a long one which gets further. That
 # is why each figure here says how many steps it is about.
 #
-# To keep runs, give the command a folder: `python -m userlib ablate --study world --cell uto baseline --out runs/studies`.
+# To keep runs, give the command a folder: `python -m userlab ablate --study world --cell uto baseline --out runs/studies`.
 #
 # ## The ledger
 #
@@ -513,7 +513,7 @@ check("lucky_claims", lucky_claims)
 # - Set `pair = ("queue", "baseline")`. The curves say that a queue starts slowly: run it for twice the steps.
 # - Write a `Claim` of your own and pass it to `ledger(draw.STORED, claims=[...])`. Decide on its study, its cells and the part that
 #   it is judged on before you look.
-# - `python -m userlib ablate --repeat assets/results/world/sge-0.json` makes a stored run again and says whether it is the same bit by bit.
+# - `python -m userlab ablate --repeat assets/results/world/sge-0.json` makes a stored run again and says whether it is the same bit by bit.
 #
 # ## References
 #

@@ -15,10 +15,10 @@
 import numpy as np
 
 from usercourse import check, compare, predict, show, start, twin
-from usercourse.running import waiting
 from usercourse.demo import App, open_engine, shelf, world_gallery
 from usercourse.demo.figures import hits_figure, map_figure, why_figure
 from usercourse.demo.models import stored_map
+from usercourse.running import waiting
 
 profile = start()
 

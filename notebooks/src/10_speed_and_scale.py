@@ -17,10 +17,10 @@ import statistics
 import torch
 import torch.nn.functional as F
 
-from userlab.bench.crossattention import sets_of_vectors
-from userlab.bench.timing import clock_of, in_turn
 from usercourse import Demo, check, choice, compare, predict, show, slider, start, twin
 from usercourse import speed as draw
+from userlab.bench.crossattention import sets_of_vectors
+from userlab.bench.timing import clock_of, in_turn
 from userlib.model.crossattention import scan_t2i
 from userlib.search import top_k
 
@@ -308,9 +308,9 @@ compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, 
 # least as high as the exact tenth.
 
 # %%
+from usercourse.running import waiting
 from userlab.bench.captions import caption_vectors
 from userlab.bench.search import gigabytes
-from usercourse.running import waiting
 from userlib.errors import UserError
 from userlib.search.ann import hnsw
 
@@ -433,7 +433,7 @@ twin(draw.traffic, gpus=10, K=2048)
 #
 # ## What to try next
 #
-# - `python -m userlib bench` measures every part of the library like this, at the paper's shapes.
+# - `python -m userlab bench` measures every part of the library like this, at the paper's shapes.
 # - Give the timing `d = 64`. Which of the two gaps changes, and why?
 # - Re-rank: build an `Index` (notebook 09) and pass `rerank=cross_attention(...)`. How many candidates are worth it?
 #

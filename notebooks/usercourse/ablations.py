@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
 from userlab.ablation.cells import HEADLINE, Study
 from userlab.ablation.claims import ALL, NEW
 from userlab.ablation.ledger import FAILS, HOLDS, OPEN, UNMEASURED, Entry
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study
-from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
 from userlib.errors import UserError
 from userlib.evaluation import Difference, Interval, Ranks, compare
 
@@ -226,7 +226,7 @@ def nothing(words: str = "No study is stored yet.") -> Shown:
     figure, axes = new_figure(6.0, 1.2)
     axes[0, 0].axis("off")
     axes[0, 0].text(0.5, 0.5, words, ha="center", va="center", fontsize=11)
-    return figure, f"{words} Run one with: python -m userlib ablate --study world --processes 2."
+    return figure, f"{words} Run one with: python -m userlab ablate --study world --processes 2."
 
 
 def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:

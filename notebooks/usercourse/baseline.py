@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from usercourse.plots import COLOURS, CYCLE, DPI, Shown, attention
-from userscenes import Fact, Scenes
 from userlib.evaluation import Difference, Interval
+from userscenes import Fact, Scenes
 
 GROUPS = ("kind", "colour", "count", "relation", "action", "setting")
 ALIKE = 6  # regions of other pictures beside the chosen one

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usercourse.plots import COLOURS, Shown, attention, new_figure
-from userscenes import Scenes
 from userlib.evaluation.attention import covered, mass
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Strength
+from userscenes import Scenes
 
 Floats = NDArray[np.float64]
 

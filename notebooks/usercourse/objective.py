@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from userlib.config import ObjectiveConfig
 from usercourse.plots import COLOURS, Shown, lines, new_figure
+from userlib.config import ObjectiveConfig
 from userlib.model.objectives import pull, push, row_loss
 
 NAMES = {"uto": "UTO", "hinge-sum": "hinge, sum", "hinge-hardest": "hinge, hardest", "infonce": "InfoNCE"}

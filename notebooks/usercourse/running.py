@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from userlib.checkpoints import pointed, read_bundle
-from userlib.config import Config, preset, to_json
 from usercourse.plots import COLOURS, Shown, new_figure
 from usercourse.profile import course_config, profile
+from userlib.checkpoints import pointed, read_bundle
+from userlib.config import Config, preset, to_json
 from userlib.data.sources import Split, load_data
 from userlib.evaluation import Metrics, part, ranks, recalls
 from userlib.files import read_json, write_json

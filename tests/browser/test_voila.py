@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from tests.demo.vast import vast_png
 
 from tests.browser.actions import (
     ask,
@@ -25,7 +26,6 @@ from tests.browser.actions import (
     wait_for_hits,
 )
 from tests.browser.conftest import HEIGHT, SLOW, WIDTH, Seen, new_page, start
-from tests.demo.vast import vast_png
 from usercourse.demo.app import FIRST
 
 pytestmark = pytest.mark.usefixtures("browser")

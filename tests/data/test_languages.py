@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.data.copies import write_bert
 from userlib.data.captions import BertTokenizer, WordTokenizer, make_tokenizer
-from userscenes.dataset import load_scenes
 from userlib.data.tokenizers import ASCII_WORD, pieces_of, words_of
 from userlib.errors import UserError
+from userscenes.dataset import load_scenes
 
 SENTENCES = {
     "一只狗在草地上。": list("一只狗在草地上"),

@@ -104,9 +104,6 @@ def serve() -> None:
 
     import tests.faults.works  # noqa: F401
     import userlab.ablation.work  # noqa: F401
-    import userscenes.dataset
-    import userscenes
-    import userlab.pretraining.drawing
     import userlib.search
     import userlib.training.loop  # noqa: F401
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("userlib", "tests", "pyproject.toml")  # assets are read only and are linked
+# assets are read only and are linked
+COPIED = ("userlib", "userscenes", "userlab", "notebooks/usercourse", "tests", "pyproject.toml")
 CLEAN_LIMIT_S = 3600  # all named tests together on the clean tree
 LIMIT_S = 180  # a fault that makes a test hang counts as noticed, after this long
 MARK = "# kills:"
@@ -69,7 +70,7 @@ def copy_tree(root: Path, target: Path) -> None:
 
 def run(folder: Path, arguments: list[str], *, limit: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Python in `folder`, whose modules come first. Raises subprocess.TimeoutExpired."""
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(folder), str(folder / "notebooks"), os.environ.get("PYTHONPATH")]))
     plain = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
     env = {**os.environ, **plain, "PYTHONPATH": path}
     command = [sys.executable, *arguments]

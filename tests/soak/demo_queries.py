@@ -41,10 +41,11 @@ def upload(draw: np.random.Generator) -> bytes:
 
 def engine_of(folder: Path) -> Any:
     from tests.demo.conftest import save_untrained
-    from userscenes.dataset import DrawnPictures
-    from userscenes import make_world
+
     from usercourse.demo.gallery import HOME, Gallery, world_texts
     from usercourse.demo.models import open_engine, shelf
+    from userscenes import make_world
+    from userscenes.dataset import DrawnPictures
 
     world = make_world("test", PICTURES)
     captions, image_of, pairs = world_texts(world)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from usercourse import ablations as draw
+from usercourse.plots import png
 from userlab.ablation.claims import ALL, NEW, Claim
 from userlab.ablation.ledger import Entry, ledger
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.studies import STUDIES
-from usercourse import ablations as draw
-from usercourse.plots import png
 from userlib.errors import UserError
 from userlib.evaluation import Difference, Ranks, paired, recalls
 

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userlib.config import ModelConfig, ObjectiveConfig
 from usercourse import baseline as draw
-from userscenes import closed_facts, make_world
-from userscenes.truth import true
+from userlib.config import ModelConfig, ObjectiveConfig
 from userlib.evaluation import Difference, Interval
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.objectives import batch_loss
+from userscenes import closed_facts, make_world
+from userscenes.truth import true
 
 N = 30
 

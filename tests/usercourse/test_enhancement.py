@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userlib.config import ModelConfig
 from usercourse import enhancement as draw
 from usercourse.plots import new_figure
-from userscenes import make_world
+from userlib.config import ModelConfig
 from userlib.evaluation.attention import covered
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Enhancement
+from userscenes import make_world
 
 GRID = (8, 8)
 

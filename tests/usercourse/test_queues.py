@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from userlib.config import ObjectiveConfig
 from usercourse import queues
+from userlib.config import ObjectiveConfig
 from userlib.model.momentum import half_life, update
 from userlib.model.objectives import queue_loss
 from userlib.model.queues import DualQueue

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from usercourse import running
 from userlib.checkpoints import write_bundle
 from userlib.config import TrainingConfig, preset
-from usercourse import running
 from userlib.data.sources import Split, load_data
 from userlib.errors import UserError
 from userlib.evaluation import METRICS, folds

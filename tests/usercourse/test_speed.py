@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from userlab.bench.crossattention import sets_of_vectors
 from usercourse import speed
+from userlab.bench.crossattention import sets_of_vectors
 from userlib.model.crossattention import scan_t2i
 
 SHAPE = {"share": 128, "embed": 1024, "keys": 2048, "pairs": 145_000, "parameters": 1000}

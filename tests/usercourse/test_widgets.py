@@ -8,7 +8,6 @@ import ipywidgets as W
 import numpy as np
 import pytest
 
-from userlib.config import preset
 from usercourse import (
     PROFILES,
     Demo,
@@ -28,6 +27,7 @@ from usercourse import (
 )  # fmt: skip
 from usercourse.plots import new_figure
 from usercourse.predictions import kept, store
+from userlib.config import preset
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap
 

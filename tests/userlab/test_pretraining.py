@@ -13,16 +13,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from userlib.__main__ import main, parser
-from userscenes import make_world
-from userlib.errors import UserError
-from userlib.files import read_json, sha256_file
 from userlab.pretraining import assets, bpe, drawing, regions
 from userlab.pretraining.clip import clip_loss, pretrain_clip
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.loop import Schedule, optimise
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
+from userlib.__main__ import main, parser
+from userlib.errors import UserError
+from userlib.files import read_json, sha256_file
 from userlib.verify import damage
+from userscenes import make_world
 
 # The same run as in the test, killed without warning when its fourth step begins.
 KILLED = """

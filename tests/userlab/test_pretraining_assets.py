@@ -8,14 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from userlib.__main__ import parser
-from userlib.data.extractors import ASSETS, make_extractor
-from userscenes import library_versions, make_world, world_hash
-from userlib.files import sha256_file
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.regions import GRID, shares
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
+from userlib.__main__ import parser
+from userlib.data.extractors import ASSETS, make_extractor
+from userlib.files import sha256_file
 from userlib.verify import damage
+from userscenes import library_versions, make_world, world_hash
 
 MADE = {"region-mini": (4, RegionsConfig, "train"), "clip-mini": (8, ClipConfig, "pretrain")}
 

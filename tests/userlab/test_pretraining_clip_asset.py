@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from userlab.pretraining.drawing import Wanted, drawn
 from userlib.data.extractors import ASSETS, make_extractor
 from userscenes import make_world
-from userlab.pretraining.drawing import Wanted, drawn
 
 ZERO_SHOT_FLOOR = 0.4  # .555 was measured
 

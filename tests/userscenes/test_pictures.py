@@ -9,11 +9,11 @@ from PIL import Image
 
 from userscenes import make_world
 from userscenes.extents import EXTENTS
+from userscenes.facts import side_of
 from userscenes.kinds import DRAWS, KINDS
 from userscenes.measure import extent, poses_of
 from userscenes.pen import COLOURS, PATTERNS, Canvas, Paint, Pen, tile
 from userscenes.picture import draw, whole_mask
-from userscenes.facts import side_of
 
 COUNTS = {"train": 900, "val": 100, "test": 500, "pretrain": 500}
 

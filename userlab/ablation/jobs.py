@@ -129,7 +129,7 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
             out=out,
         )
     except (KeyError, TypeError) as error:
-        raise UserError(f"the row lacks {error}; is it a result of `userlib ablate`?") from error
+        raise UserError(f"the row lacks {error}; is it a result of `userlab ablate`?") from error
 
 
 # Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.

@@ -111,7 +111,7 @@ def read_row(file: Path) -> Row:
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if not {"study", "cell", "of", "seed", "key"} <= set(facts):
-            raise ValueError("it is no result of `userlib ablate`")
+            raise ValueError("it is no result of `userlab ablate`")
         return Row(file, facts, arrays)
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the row {file} is damaged ({error}); delete it and run the study again.") from error

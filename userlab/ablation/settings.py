@@ -1,4 +1,4 @@
-"""The command line of studies: python -m userlib ablate."""
+"""The command line of studies: python -m userlab ablate."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def add_command(commands: Any) -> None:
         help="compare models that differ in one thing, over several seeds",
         description="Run a study: a grid of trainings that differ in one thing, or show what it found. A study "
         "that was stopped goes on with the same command; finished runs are kept.",
-        epilog="example: python -m userlib ablate --study queue --seeds 2 --processes 2 --out runs/studies",
+        epilog="example: python -m userlab ablate --study queue --seeds 2 --processes 2 --out runs/studies",
     )
     command.add_argument(
         "--study",

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from userscenes.dataset import DrawnPictures
 from userlib.data.splits import Split
 from userlib.data.store import kept
 from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
 from userlib.files import cache_dir, sha256_bytes
+from userscenes.dataset import DrawnPictures
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData
-    from userscenes.dataset import Together
-    from userscenes import Scenes
     from userlib.model.user import Encoders
+    from userscenes import Scenes
+    from userscenes.dataset import Together
 
 Floats = NDArray[np.float64]
 VERSION = "1"  # of what is cached

@@ -82,7 +82,7 @@ def _run(job: Job, scratch: Path) -> int:
             "of": job.cell,
             "seed": job.seed,
             "key": job.key(name),
-            "command": f"python -m userlib ablate --repeat {job.row(name).as_posix()}",
+            "command": f"python -m userlab ablate --repeat {job.row(name).as_posix()}",
             "kind": job.kind,
             "guide": job.guide,
             "config": to_json(config),

@@ -1,4 +1,4 @@
-"""The command line of the measurements: python -m userlib bench."""
+"""The command line of the measurements: python -m userlab bench."""
 
 import argparse
 import importlib
@@ -37,7 +37,7 @@ def add_command(commands: Any) -> None:
         "own, as what ran before changes the speed of what follows. All groups take half an hour. With --threads 1 "
         "processor time is counted, and other work on the machine leaves the ratios nearly as they are; with more "
         "threads it is the wall clock, and the machine should be idle.",
-        epilog="example: python -m userlib bench --group train --out assets/results/bench.json",
+        epilog="example: python -m userlab bench --group train --out assets/results/bench.json",
     )
     command.add_argument(
         "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
@@ -100,7 +100,7 @@ def _apart(groups: list[str], **settings: Any) -> Iterator[dict[str, Any]]:
         except BrokenProcessPool as error:
             raise UserError(
                 f"the process of the group {group} was ended from outside, perhaps for want of memory; its rows are "
-                f"missing. Measure it by: python -m userlib bench --group {group}"
+                f"missing. Measure it by: python -m userlab bench --group {group}"
             ) from error
 
 
@@ -156,9 +156,9 @@ def stored(file: Path) -> dict[str, Any]:
 
     if not file.is_file():
         raise UserError(
-            f"there are no measurements in {file}; make them by: python -m userlib bench --out {file}"
+            f"there are no measurements in {file}; make them by: python -m userlab bench --out {file}"
         )
-    return read_sealed(file, "measure again by: python -m userlib bench --out FILE.json")
+    return read_sealed(file, "measure again by: python -m userlab bench --out FILE.json")
 
 
 def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny: bool) -> None:

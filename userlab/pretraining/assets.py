@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from userscenes import library_versions, world_hash
-from userlib.files import check_folder, sha256_file, write_folder_beside, write_json
 from userlab.pretraining.loop import Log
+from userlib.files import check_folder, sha256_file, write_folder_beside, write_json
 from userlib.provenance import code_version, provenance
 from userlib.verify import write_manifest
+from userscenes import library_versions, world_hash
 
 HASHED = 1000  # scenes whose hash stands for the world
 

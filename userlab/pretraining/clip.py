@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 from userlab.pretraining.assets import check_out, command_of, write_asset
 from userlab.pretraining.bpe import FILLERS, Writer, learn_merges, make_tokenizer, save_tokenizer, words_of
 from userlab.pretraining.drawing import Drawn, Wanted, drawn, shifted
 from userlab.pretraining.loop import Schedule, optimise
 from userlab.pretraining.settings import ClipConfig
+from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 
 FILES = ("open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIDE, CONTEXT, WIDTH = 64, 32, 128

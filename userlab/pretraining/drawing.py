@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from userscenes import library_versions, make_world
-from userscenes.graph import Scene
-from userscenes.kinds import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, sha256_bytes, write_folder_beside, write_json
 from userlib.progress import Progress
 from userlib.verify import MANIFEST, check, write_manifest
+from userscenes import library_versions, make_world
+from userscenes.graph import Scene
+from userscenes.kinds import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 
 CHUNK = 1000
 NOTHING = 255  # the label of a pixel that shows no thing, or of a plain one among the patterns

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 from userlab.pretraining.assets import check_out, command_of, write_asset
 from userlab.pretraining.drawing import NAMES, Drawn, Wanted, drawn, shifted
 from userlab.pretraining.loop import Schedule, optimise
 from userlab.pretraining.settings import RegionsConfig
+from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 
 GRID, SIDE, WIDTH = 8, 128, 192
 CELL = SIDE // GRID

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from userscenes.dataset import DrawnPictures
 from userlib.data.parquet import ParquetPictures
 from userlib.data.pictures import PictureFiles, open_picture, read_picture
 from userlib.data.splits import Pictures, Split, Taken
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
+from userscenes.dataset import DrawnPictures
 
 BATCH = 64  # images or captions at a time
 SETTLED_NS = 2 * 10**9  # a file changed later than this before it was read may change again in the same tick

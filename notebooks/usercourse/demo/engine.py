@@ -15,10 +15,10 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from userlib.data.tokenizers import pieces_of, words_of
 from usercourse.demo.facts import difference, missing
 from usercourse.demo.gallery import Gallery
 from usercourse.demo.look import Look, look
+from userlib.data.tokenizers import pieces_of, words_of
 from userlib.errors import UserError
 from userlib.evaluation.ranking import ranks, ranks_among
 from userlib.search import Encoder, Hit, Index

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
 from usercourse.demo.engine import Engine
 from usercourse.demo.items import two
+from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
 from userlib.search.exact import Array
 
 

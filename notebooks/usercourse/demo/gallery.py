@@ -154,8 +154,8 @@ def unpack(tensors: Mapping[str, Tensor]) -> tuple[bytes, ...]:
 
 def world_gallery(home: Path = HOME) -> Gallery:
     """The test pictures of the embedded world, by way of the file where it still tells of this world."""
-    from userscenes.dataset import DrawnPictures
     from userscenes import make_world
+    from userscenes.dataset import DrawnPictures
 
     world = make_world(WORLD_SPLIT, WORLD_SIZE)
     try:

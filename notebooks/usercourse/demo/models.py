@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from userlib.checkpoints import TENSORS, load_model, read_bundle, save_model, write_bundle
-from userlib.config import preset
 from usercourse.demo.engine import Engine
 from usercourse.demo.failures import Failure, find_failures
 from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, world_gallery, world_texts
 from usercourse.demo.space import plane, sheet
+from userlib.checkpoints import TENSORS, load_model, read_bundle, save_model, write_bundle
+from userlib.config import preset
 from userlib.errors import UserError
 from userlib.files import sha256_file
 from userlib.search import checkpoint_encoder

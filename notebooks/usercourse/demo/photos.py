@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from userlib.checkpoints import read_bundle, write_bundle
-from userlib.data.splits import Pictures
 from usercourse.demo.engine import Engine
 from usercourse.demo.gallery import Gallery, pack, thumbnail, unpack
+from userlib.checkpoints import read_bundle, write_bundle
+from userlib.data.splits import Pictures
 from userlib.errors import UserError
 from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
 from userlib.search import Encoder, Index, open_clip_encoder

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from usercourse.demo.gallery import Gallery, world_texts
+from usercourse.demo.models import RECIPES, SMALL, open_engine
 from userlib.checkpoints import save_model
 from userlib.config import preset
 from userlib.data.captions import make_tokenizer
-from userscenes.dataset import DrawnPictures
 from userlib.data.extractors import make_extractor
-from userscenes import make_world
-from usercourse.demo.gallery import Gallery, world_texts
-from usercourse.demo.models import RECIPES, SMALL, open_engine
 from userlib.model.user import Encoders
+from userscenes import make_world
+from userscenes.dataset import DrawnPictures
 
 COUNT = 40
 UNTRAINED = ("mean", "sge")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from userscenes import closed_facts, true
 from usercourse.demo.engine import Engine
 from usercourse.demo.failures import BOTH, find_failures
 from usercourse.demo.gallery import Gallery, as_url, thumbnail
@@ -16,6 +15,7 @@ from usercourse.demo.look import cosines, share_on
 from usercourse.demo.photos import index_photos
 from userlib.errors import UserError
 from userlib.evaluation.ranking import ranks, ranks_among, ranks_from_scores
+from userscenes import closed_facts, true
 
 FLAT = Image.new("RGB", (50, 30), "green")
 

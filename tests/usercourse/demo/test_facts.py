@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from userscenes import closed_facts, make_world, true
 from usercourse.demo.facts import CAUSES, difference, missing, scene_words, tell
+from userscenes import closed_facts, make_world, true
 
 
 def thing(level, colour="", pattern="", size="", action="", side=""):

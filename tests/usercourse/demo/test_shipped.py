@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from userlib.checkpoints import read_bundle
 from usercourse.demo import open_engine, shelf, world_gallery
 from usercourse.demo.gallery import HOME
 from usercourse.demo.models import RECIPES, stored_failures, stored_map
+from userlib.checkpoints import read_bundle
 
 NAMES = list(shelf().values())
 

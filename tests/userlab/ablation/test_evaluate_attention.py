@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from userlib.__main__ import main
 from userlab.ablation.truths import attention_of
+from userlib.__main__ import main
 from userlib.checkpoints import save_model
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.model.user import Encoders

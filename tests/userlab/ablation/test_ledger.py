@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from userlib.__main__ import main
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.ledger import (
     FAILS,
@@ -21,6 +20,7 @@ from userlab.ablation.ledger import (
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.settings import tables_as_markdown
 from userlab.ablation.studies import STUDIES
+from userlib.__main__ import main
 from userlib.evaluation import Difference, Ranks, paired
 
 COUNT = 40

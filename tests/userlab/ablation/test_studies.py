@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from usercourse.profile import PROFILES
 from userlab.ablation.cells import HEADLINE, cell_config, changed
 from userlab.ablation.studies import LEDGER, STUDIES, study_named
 from userlab.ablation.study import jobs_of, tuning_jobs
 from userlib.config import Config, preset, to_json
-from usercourse.profile import PROFILES
 from userlib.errors import UserError
 
 

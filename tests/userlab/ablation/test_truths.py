@@ -15,9 +15,9 @@ from userlab.ablation.truths import (
     truth_of,
     world_of,
 )
-from userscenes import true
 from userlib.data.sources import load_data
 from userlib.data.tokens import Features
+from userscenes import true
 
 COUNT, GRID = 12, (8, 8)
 
