@@ -1,0 +1,60 @@
+"""Data sets and backbones by name. A researcher adds one without touching the library:
+
+    from userlib.data.registry import BACKBONES, DATASETS
+    DATASETS.register("flowers", "mypackage.flowers:load")     # imported when it is first asked for
+    BACKBONES.register("mynet", MyExtractor)
+
+A data set is a function `(name, sizes, *, progress) -> RetrievalData`; a backbone is a function
+`(spec, *, weights, device) -> Extractor`, chosen by what stands before the colon of `spec` (all of it, where there is
+none).
+"""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from userlib.errors import UserError
+
+Maker = Callable[..., Any]
+
+
+class Registry:
+    """Functions by name, each given itself or as "module:function", which is imported when it is used."""
+
+    def __init__(self, what: str, **targets: str) -> None:
+        self.what = what
+        self._targets: dict[str, str | Maker] = dict(targets)
+
+    def register(self, name: str, target: str | Maker) -> None:
+        """Adds `name`. Raises UserError for a name that is taken by something else, or a target of no use."""
+        if not callable(target) and target.count(":") != 1:
+            raise UserError(
+                f"{target!r} cannot be registered as the {self.what} {name!r}; give a function or 'module:function'."
+            )
+        if self._targets.get(name, target) != target:
+            raise UserError(f"There is a {self.what} {name!r} already; register yours under another name.")
+        self._targets[name] = target
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __getitem__(self, name: str) -> Maker:
+        """The function of that name. Raises UserError that names the module where it cannot be imported."""
+        target = self._targets[name]
+        if callable(target):
+            return target
+        module, _, function = target.partition(":")
+        try:
+            return getattr(import_module(module), function)  # type: ignore[no-any-return]
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"The {self.what} {name!r} comes from {target}, which cannot be imported ({error}). Install the "
+                "package that has it."
+            ) from error
+
+
+DATASETS = Registry("data set", scenes="userscenes.dataset:load_scenes", pretrain="userscenes.dataset:load_scenes")
+BACKBONES = Registry("backbone")
