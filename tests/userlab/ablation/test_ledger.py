@@ -20,7 +20,7 @@ from userlab.ablation.ledger import (
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.settings import tables_as_markdown
 from userlab.ablation.studies import STUDIES
-from userlib.__main__ import main
+from userlab.__main__ import main
 from userlib.evaluation import Difference, Ranks, paired
 
 COUNT = 40

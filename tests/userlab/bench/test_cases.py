@@ -14,7 +14,7 @@ import torch
 from userlab.bench import limits, report, settings
 from userlab.bench.settings import GROUPS, measure, stored
 from userlab.bench.timing import clock_of
-from userlib.__main__ import main
+from userlab.__main__ import main
 from userlib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
