@@ -241,7 +241,7 @@ def _ranks_of(model: Trained, pairs: PairData) -> Ranks:
 
 def _attention_of(model: Trained, pairs: PairData) -> dict[str, dict[str, float]]:
     """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
-    from userlab.ablation.truths import attention_of
+    from userlib.evaluation.attention import attention_of
 
     found = attention_of(model.loaded.model, pairs)
     if found is None:

@@ -73,10 +73,22 @@ class Together:
 
 
 class DrawnPictures:
-    """Pictures drawn when asked for. Satisfies `Pictures`."""
+    """Pictures drawn when asked for. Satisfies `Pictures`, and knows what only drawings know."""
+
+    drawn = True  # a model that has seen nothing else can say so of photos
 
     def __init__(self, world: "Scenes | Together") -> None:
         self.world = world
+
+    def content(self, i: int) -> bytes:
+        """What picture i is known by: the world's version and its id."""
+        return repr((WORLD_VERSION, self.world.ids[i])).encode()
+
+    def places(self, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(N, R) the share of each cell of a grid that named things cover, and that any thing covers."""
+        from userscenes.truths import places_in
+
+        return places_in(self.world, grid)
 
     def __len__(self) -> int:
         return len(self.world)

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from userlab.__main__ import main, parser
 from userlab.pretraining import assets, bpe, drawing, regions
 from userlab.pretraining.clip import clip_loss, pretrain_clip
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.loop import Schedule, optimise
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
-from userlab.__main__ import main, parser
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_file
 from userlib.verify import damage

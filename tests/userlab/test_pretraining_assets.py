@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from userlab.__main__ import parser
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.regions import GRID, shares
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
-from userlab.__main__ import parser
 from userlib.data.extractors import ASSETS, make_extractor
 from userlib.files import sha256_file
 from userlib.verify import damage

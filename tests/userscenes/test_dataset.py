@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from userlab.ablation.truths import truth_of
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userscenes import make_world
+from userscenes.truths import truth_of
 
 SIZES = {"train": 6, "val": 4, "test": 4}
 FINGERPRINT = "4c285aa52a73cb5761edb81d31ad93aca8e7211862794e53f30d9ebf27e1a71f"  # as when stored results were made

@@ -203,8 +203,8 @@ class _Running:
 def make_tokens(jobs: list[Job], *, progress: bool) -> None:
     """Tokens, guides and what is true of the test pictures, made before the runs that share them."""
     from userlab.ablation.guides import with_guide
-    from userlab.ablation.truths import places_of, true_elsewhere_in, truth_of
     from userlib.training import prepare
+    from userscenes.truths import places_of, true_elsewhere_in, truth_of
 
     seen = set()
     for job in sorted(jobs, key=lambda one: one.config.data.guide is None):  # one pass makes tokens and guide

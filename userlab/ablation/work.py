@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlab.ablation.jobs import Job, job_from_json
 from userlab.ablation.rows import POSITIONS, pack, write_row
-from userlab.ablation.truths import attention_of, true_elsewhere_in, truth_of
 from userlib.config import to_json
 from userlib.data.captions import PairData
 from userlib.errors import UserError
 from userlib.evaluation import Many, Ranks, embed, ranks, recalls, recalls_many, recalls_many_from_scores
+from userlib.evaluation.attention import attention_of
 from userlib.files import remove_folder
 from userlib.model.user import Encoders
 from userlib.provenance import code_version, peak_memory_mb, provenance
 from userlib.training import CollapseError, Prepared, fit, prepare
+from userscenes.truths import true_elsewhere_in, truth_of
 
 BUSY, STOPPED = 75, 130
 Embedded = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from userlib.data.registry import DATASETS
 from userlib.data.splits import Pictures, RetrievalData, Split
 from userlib.errors import UserError
 from userlib.files import shown
@@ -26,7 +27,7 @@ def load_data(
 ) -> RetrievalData:
     """The data set called `name`.
 
-    - `scenes`, `pretrain`: drawn by userscenes
+    - a registered name (userlib.data.registry), such as `scenes` and `pretrain`, drawn by userscenes
     - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
       annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none (photos.py
       names what else is read)
@@ -38,10 +39,8 @@ def load_data(
     for split, size in (sizes or {}).items():
         if size < 1:
             raise UserError(f"A split needs at least one picture; {size} were asked of {split!r}.")
-    if name in ("scenes", "pretrain"):
-        from userscenes.dataset import load_scenes
-
-        return load_scenes(name, sizes or {}, progress=progress)
+    if name in DATASETS:
+        return DATASETS[name](name, sizes or {}, progress=progress)  # type: ignore[no-any-return]
     path = _path(name)
     if name.strip() and os.path.exists(path):
         data = _load_local(path, pictures)
@@ -51,8 +50,8 @@ def load_data(
         data = load_hub(name)
     else:
         raise UserError(
-            f"There is no data set {shown(name)!r}: it is neither 'scenes' or 'pretrain', nor a folder that exists "
-            "here, nor a hub name like 'owner/name'. Check the spelling; folders are looked up from "
+            f"There is no data set {shown(name)!r}: it is neither one of {', '.join(DATASETS)}, nor a folder that "
+            "exists here, nor a hub name like 'owner/name'. Check the spelling; folders are looked up from "
             f"{Path.cwd()}.{_near(name, path)}"
         )
     return _first(data, sizes or {})

@@ -7,10 +7,17 @@ so uniform and centre-Gaussian attention stand beside, and above them attention 
 cover, which knows where they are. All functions: (N, R) -> (N,).
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
+
+if TYPE_CHECKING:
+    from userlib.data.captions import PairData
+    from userlib.model.user import Encoders
 
 Floats = NDArray[np.float64]
 
@@ -75,3 +82,25 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
     if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(1) > 0).all()):
         raise UserError("attention must be finite, nowhere negative, and not zero everywhere in a picture")
     return weights, shares
+
+
+@torch.inference_mode()
+def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str, Floats]] | None:
+    """Where the guides of a model look, and what knows nothing: name -> {"pointing", "mass"}, each (N,).
+
+    None where the model has no guide, its tokens form no grid, or the pictures were not drawn here. Names: self
+    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre.
+    """
+    grid = pairs.features.grid
+    places = getattr(pairs.split.pictures, "places", None)  # a data set that knows its masks offers them
+    if grid is None or places is None or not encoders.image_encoder.enhancement.strengths():
+        return None
+    named, things = places(grid)
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for tokens, mask, guide in pairs.image_batches(256):
+        for name, a in encoders.attention(tokens, mask, guide).items():
+            parts.setdefault(name, []).append(a.float().numpy())
+    looks: dict[str, Floats] = {name: np.concatenate(part).astype(np.float64) for name, part in parts.items()}
+    count = len(pairs.split)
+    looks |= {"uniform": uniform(count, grid), "area": by_area(things), "centre": centre(count, grid)}
+    return {name: {"pointing": pointing(a, named), "mass": mass(a, named)} for name, a in looks.items()}

@@ -5,11 +5,9 @@ An image is 22 numbers: quantiles of the differences between neighbouring pixels
 colourfulness. The distance is Mahalanobis' from the mean of drawings, in units of a limit that all but some in a
 thousand of them keep. Of 500 photos of Flickr8K 97 % lie beyond it, and drawings enlarged or kept as JPEG do not.
 
-    python -m userlib.search.drawings     measures the drawings again, for another world
+    python -m userscenes.drawings     measures the drawings again, for another world
 """
 
-import json
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from userlib.files import read_json, write_json
+from userlib.files import read_json
 
 FILE = Path(__file__).with_name("drawings.json")
 SIDE = 64  # pixels
 MARGIN = 1.2  # times the 99th percentile of drawings
-COUNT = 1_200  # drawings measured
 Floats = NDArray[np.float64]
 
 
@@ -68,16 +65,3 @@ def measure(images: Sequence[Image.Image]) -> dict[str, object]:
 def _drawings() -> tuple[Floats, Floats, float]:
     stored = read_json(FILE, limit=2**20)
     return np.array(stored["mean"]), np.array(stored["precision"]), float(stored["limit"])
-
-
-def main() -> int:
-    from userscenes import make_world
-
-    world = make_world("train", COUNT)
-    write_json(FILE, measure([world.picture(i) for i in range(len(world))]), over=True)
-    print(json.dumps({"limit": read_json(FILE)["limit"], "file": str(FILE)}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from userlib.data.parquet import ParquetPictures
 from userlib.data.pictures import PictureFiles, open_picture, read_picture
 from userlib.data.splits import Pictures, Split, Taken
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
-from userscenes.dataset import DrawnPictures
 
 BATCH = 64  # images or captions at a time
 SETTLED_NS = 2 * 10**9  # a file changed later than this before it was read may change again in the same tick
@@ -49,18 +47,16 @@ def print_of(split: Split, row: int, before: Print | None = None) -> Print:
     """The print of an image of the split; `before` is the one that stood under its id. UserError where it cannot be
     read.
 
-    Files and Parquet cells are known by their bytes, drawn images by the world and their id, others by their pixels.
+    Files are known by their bytes, what has a `content` by that, others by their pixels.
     """
     source, at = _source(split, row)
-    if isinstance(source, DrawnPictures):
-        return Print(sha256_bytes("drawn", split.fingerprint, split.ids[row]))
     if isinstance(source, PictureFiles):
         state = _state(source.paths[at])
         if before is not None and before.state is not None and before.state == state:
             return before
         settled = state is not None and time.time_ns() - max(state[1:3]) > SETTLED_NS
         return Print(sha256_bytes(_file_bytes(source.paths[at])), state if settled else None)
-    if isinstance(source, ParquetPictures):
+    if hasattr(source, "content"):
         return Print(sha256_bytes(source.content(at)))
     picture = source[at]
     return Print(sha256_bytes("pixels", repr(picture.size), picture.convert("RGB").tobytes()))
@@ -79,7 +75,7 @@ def read(split: Split, row: int) -> tuple[Image.Image, Print]:
 
 def is_drawn(split: Split) -> bool:
     """Whether these are images of the embedded world."""
-    return isinstance(_source(split, 0)[0], DrawnPictures)
+    return getattr(_source(split, 0)[0], "drawn", False)
 
 
 def _source(split: Split, row: int) -> tuple[Pictures, int]:

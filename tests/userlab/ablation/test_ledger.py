@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from userlab.__main__ import main
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.ledger import (
     FAILS,
@@ -20,7 +21,6 @@ from userlab.ablation.ledger import (
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.settings import tables_as_markdown
 from userlab.ablation.studies import STUDIES
-from userlab.__main__ import main
 from userlib.evaluation import Difference, Ranks, paired
 
 COUNT = 40

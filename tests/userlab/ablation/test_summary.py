@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from userlab.__main__ import main
 from userlab.ablation.cells import Cell, Study
 from userlab.ablation.markers import filled, studies_in
 from userlab.ablation.rows import EARLIER, POSITIONS, pack, write_row
 from userlab.ablation.settings import RESULTS, TEXTS, tables_as_markdown
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study, notes, ranks_by_cell, tables
-from userlab.__main__ import main
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, compare, recalls
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from userlab.__main__ import main
 from userlab.bench import limits, report, settings
 from userlab.bench.settings import GROUPS, measure, stored
 from userlab.bench.timing import clock_of
-from userlab.__main__ import main
 from userlib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from userlab.ablation.truths import attention_of
 from userlib.__main__ import main
 from userlib.checkpoints import save_model
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
+from userlib.evaluation.attention import attention_of
 from userlib.model.user import Encoders
 from userlib.training import prepare
 

@@ -6,23 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from userlib.data.splits import Split
 from userlib.data.store import kept
-from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
+from userlib.evaluation.attention import covered
 from userlib.files import cache_dir, sha256_bytes
-from userscenes.dataset import DrawnPictures
+from userscenes.dataset import WORLD_VERSION, DrawnPictures
 
 if TYPE_CHECKING:
-    from userlib.data.captions import PairData
-    from userlib.model.user import Encoders
     from userscenes import Scenes
     from userscenes.dataset import Together
 
 Floats = NDArray[np.float64]
-VERSION = "1"  # of what is cached
+VERSION = "2"  # of what is cached
 MOST = 4_000  # pictures that a share is counted on: the table of all pairs grows with their square
 
 
@@ -73,10 +70,13 @@ def true_elsewhere_in(split: Split) -> float | None:
 
 
 def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | None:
-    """(N, R) the share of each cell that things cover which a caption names, and that any thing covers."""
+    """`places_in` of the world behind a split; None for pictures that were not drawn here."""
     world = world_of(split)
-    if world is None:
-        return None
+    return None if world is None else places_in(world, grid)
+
+
+def places_in(world: "Scenes | Together", grid: tuple[int, int]) -> tuple[Floats, Floats]:
+    """(N, R) the share of each cell that things cover which a caption names, and that any thing covers."""
 
     def count() -> NDArray[Any]:
         found = np.zeros((2, len(world), grid[0] * grid[1]), np.float32)
@@ -88,30 +88,8 @@ def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | No
                     found[row, i] = covered(np.any([masks[n] for n in chosen], axis=0), grid)
         return found
 
-    named, things = _cached(f"places {split.fingerprint} {grid}", count).astype(np.float64)
+    named, things = _cached(f"places {WORLD_VERSION} {list(world.ids)} {grid}", count).astype(np.float64)
     return named, things
-
-
-@torch.inference_mode()
-def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str, Floats]] | None:
-    """Where the guides of a model look, and what knows nothing: name -> {"pointing", "mass"}, each (N,).
-
-    None where the model has no guide, its tokens form no grid, or the pictures were not drawn here. Names: self
-    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre.
-    """
-    grid = pairs.features.grid
-    places = None if grid is None else places_of(pairs.split, grid)
-    if grid is None or places is None or not encoders.image_encoder.enhancement.strengths():
-        return None
-    named, things = places
-    parts: dict[str, list[NDArray[Any]]] = {}
-    for tokens, mask, guide in pairs.image_batches(256):
-        for name, a in encoders.attention(tokens, mask, guide).items():
-            parts.setdefault(name, []).append(a.float().numpy())
-    looks: dict[str, Floats] = {name: np.concatenate(part).astype(np.float64) for name, part in parts.items()}
-    count = len(pairs.split)
-    looks |= {"uniform": uniform(count, grid), "area": by_area(things), "centre": centre(count, grid)}
-    return {name: {"pointing": pointing(a, named), "mass": mass(a, named)} for name, a in looks.items()}
 
 
 def _cached(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:

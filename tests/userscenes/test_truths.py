@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from userlab.ablation.truths import (
+from userlib.data.sources import load_data
+from userlib.data.tokens import Features
+from userscenes import true
+from userscenes.truths import (
     attention_of,
     places_of,
     true_elsewhere,
@@ -15,9 +18,6 @@ from userlab.ablation.truths import (
     truth_of,
     world_of,
 )
-from userlib.data.sources import load_data
-from userlib.data.tokens import Features
-from userscenes import true
 
 COUNT, GRID = 12, (8, 8)
 
