@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ...errors import UserError
+from userlib.errors import UserError
+
 from . import picture
-from .captions import Caption, write
+from .captions import write
+from .facts import Caption
 from .graph import Scene
 from .layout import draw_scene
 from .pen import SIZE
