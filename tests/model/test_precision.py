@@ -17,9 +17,9 @@ from userlib.model.crossattention import scan_i2t, scan_t2i
 from userlib.model.encoders import TextEncoder
 from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, agreement
 from userlib.model.pooling import make_pooling, max_pool, mean_pool
-from userlib.model.precision import full_float32
 from userlib.model.regions import Regions
 from userlib.model.user import USER
+from userlib.precision import full_float32
 
 SOME = torch.tensor([[True] * 36, [True] * 20 + [False] * 16])
 

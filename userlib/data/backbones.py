@@ -19,7 +19,7 @@ from userlib.data.extractors import Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
-from userlib.model.precision import full_float32
+from userlib.precision import full_float32
 
 
 def as_tensor(picture: Image.Image) -> Tensor:

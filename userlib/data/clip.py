@@ -23,7 +23,7 @@ from userlib.data.extractors import ASSETS, RESTORE, Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
-from userlib.model.precision import full_float32
+from userlib.precision import full_float32
 from userlib.verify import check
 
 LOCAL = "local-dir:"

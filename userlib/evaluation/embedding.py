@@ -11,7 +11,7 @@ import torch
 from userlib.config import one_of
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
-from userlib.model.precision import full_float32
+from userlib.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.captions import PairData

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
-from userlib.model.precision import full_float32
+from userlib.precision import full_float32
 
 STEP = (
     64  # every tile is padded to a multiple, so that equal vectors meet the same kernel and score bit-equal

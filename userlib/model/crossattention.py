@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from userlib.config import one_of
 from userlib.errors import UserError
-from userlib.model.precision import unmixed
+from userlib.precision import unmixed
 
 Pooling = Literal["logsumexp", "mean"]
 VECTORS = 512  # words or regions on each side of a block: its similarities stay in the processor's cache

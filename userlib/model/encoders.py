@@ -15,8 +15,8 @@ from userlib.model.bigru import bigru
 from userlib.model.dropout import Dropout
 from userlib.model.enhancement import Enhancement, refuse_missing, start_weights
 from userlib.model.pooling import make_pooling
-from userlib.model.precision import wide
 from userlib.model.regions import Regions
+from userlib.precision import wide
 
 
 class Projection(nn.Module):

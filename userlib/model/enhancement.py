@@ -15,7 +15,7 @@ from userlib.config import ENHANCEMENTS, NORMS, WEIGHT_INITS, not_negative, one_
 from userlib.errors import UserError
 from userlib.model.dropout import Dropout
 from userlib.model.pooling import mean_pool
-from userlib.model.precision import unmixed, wide
+from userlib.precision import unmixed, wide
 
 
 def agreement(

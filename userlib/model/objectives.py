@@ -12,7 +12,7 @@ from torch import Tensor
 
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
-from userlib.model.precision import wide
+from userlib.precision import wide
 
 
 def pull(positive: Tensor, *, live: bool = True) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
-from userlib.model.precision import unmixed, wide_type
 from userlib.model.sorting import descending
+from userlib.precision import unmixed, wide_type
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:

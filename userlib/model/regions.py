@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from userlib.config import SCALINGS, one_of
 from userlib.errors import UserError
-from userlib.model.precision import wide
+from userlib.precision import wide
 
 
 class Regions(nn.Module):

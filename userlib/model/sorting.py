@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from userlib.model.precision import wide
+from userlib.precision import wide
 
 LARGE = 10**5  # numbers; fewer are sorted before a second thread has begun
 BLOCK = 2**15  # numbers at once: few enough to stay in the cache until they are sorted

@@ -13,8 +13,8 @@ from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.enhancement import Strength
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.objectives import batch_loss, queue_loss
-from userlib.model.precision import unmixed
 from userlib.model.queues import DualQueue
+from userlib.precision import unmixed
 
 POINT = 1e-3  # unit vectors that lie this near to their mean share one point
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from userlib.errors import UserError
-from userlib.model.precision import full_float32
+from userlib.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.extractors import Extractor
