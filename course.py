@@ -364,7 +364,7 @@ def clean_machine() -> Iterator[None]:
             os.environ[name] = str(path)
         if git.is_file():
             os.environ.setdefault("GIT_CONFIG_GLOBAL", str(git))
-        os.environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        os.environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "notebooks")])}
         os.environ.setdefault("USERLIB_PROFILE", "fast")
         try:
             yield

@@ -24,7 +24,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 # Nothing leaves the machine, neither from here nor from a command that a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+PATHS = [str(OFFLINE), str(ROOT), str(ROOT / "notebooks"), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATHS))
 spec = importlib.util.spec_from_file_location("offline_guard", OFFLINE / "sitecustomize.py")
 spec.loader.exec_module(importlib.util.module_from_spec(spec))
 

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import importlib.util
 import os
 import platform
 from functools import cache
@@ -13,14 +14,19 @@ import torch
 import userlib
 from userlib.files import with_lf
 
+PACKAGES = ("userlib", "userscenes", "userlab")
+
 
 @cache
 def code_version() -> str:
-    """The version and a hash over the package's sources, such as "0.1.0+3f2a9c01d7b4"."""
+    """The version and a hash over the sources that results come from, such as "0.1.0+3f2a9c01d7b4"."""
     digest = hashlib.sha256()
-    root = Path(userlib.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + with_lf(path.read_bytes()))
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        for root in map(Path, spec.submodule_search_locations or () if spec else ()):
+            for path in sorted(root.rglob("*.py")):
+                name = f"{package}/{path.relative_to(root).as_posix()}"
+                digest.update(name.encode() + b"\0" + with_lf(path.read_bytes()))
     return f"{userlib.__version__}+{digest.hexdigest()[:12]}"
 
 
