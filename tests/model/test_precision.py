@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small
+from userlib import precision
 from userlib.evaluation import ranks
 from userlib.evaluation.ranking import exact_products
-from userlib.model import precision
 from userlib.model.crossattention import scan_i2t, scan_t2i
 from userlib.model.encoders import TextEncoder
 from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, agreement
