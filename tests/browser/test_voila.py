@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from tests.demo.vast import vast_png
+from tests.usercourse.demo.vast import vast_png
 
 from tests.browser.actions import (
     ask,

@@ -40,7 +40,7 @@ def upload(draw: np.random.Generator) -> bytes:
 
 
 def engine_of(folder: Path) -> Any:
-    from tests.demo.conftest import save_untrained
+    from tests.usercourse.demo.conftest import save_untrained
 
     from usercourse.demo.gallery import HOME, Gallery, world_texts
     from usercourse.demo.models import open_engine, shelf
