@@ -72,6 +72,11 @@ def test_a_kernel_that_is_being_started_is_left_alone(pages):
     assert pages.ended == []
 
 
+def test_a_kernel_that_has_ended_meanwhile_is_no_fault(pages):
+    asyncio.run(pages.cull_kernel_if_idle("gone"))
+    assert pages.ended == []
+
+
 def test_a_tab_that_leaves_is_noted(pages):
     pages._kernel_connections = {"a": 2}
     pages.notify_disconnect("a")

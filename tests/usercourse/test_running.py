@@ -327,11 +327,11 @@ def own_folder(folder, count):
     return folder
 
 
-@pytest.mark.parametrize("count", [60, 12])
-def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_path, cache, capsys, count):
+def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_path, cache, capsys):
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
 
+    count = 60
     config = running.settings(str(own_folder(tmp_path, count)), steps=2)
     told = capsys.readouterr().out
     assert "region-mini" in told and "seen drawings alone" in told and "tokens=" in told
@@ -339,10 +339,19 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
     told = capsys.readouterr().out
     assert "has no splits" in told and f"of its {count} images" in told
     parts = [len(part.split) for part in (prepared.train, prepared.select, prepared.report)]
-    assert sum(parts) == count and min(parts) >= 1
+    assert parts == [40, 10, 10]
     run = fit(prepared, progress=False)
     report = prepared.report
     assert len(bootstrap(ranks(*embed(run.encoders, report), report.image_of), resamples=10)) > 6
+
+
+@pytest.mark.parametrize("count", [12, 23])
+def test_too_few_images_of_one_s_own_are_told_how_many_are_needed(tmp_path, cache, count):
+    from userlib.training import prepare
+
+    config = running.settings(str(own_folder(tmp_path, count)), steps=2)
+    with pytest.raises(UserError, match=f"{count} images and no splits.*at least 24 are needed.*column 'split'"):
+        prepare(config, progress=False)
 
 
 def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys):

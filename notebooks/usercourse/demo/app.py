@@ -31,6 +31,7 @@ from usercourse.demo.panels import FailuresPanel, MapPanel, PhotosPanel, wide
 from usercourse.demo.sentences import paragraph, read_as, right_answers, title
 from usercourse.demo.uploads import MAX_BYTES, open_upload
 from userlib.errors import UserError
+from userlib.files import shown
 
 K = 12  # pictures shown
 DEEP = 100  # hits looked through when two models are compared
@@ -132,7 +133,7 @@ class App(W.VBox):  # type: ignore[misc]
 
     def say(self, text: str, *, alert: bool = False) -> None:
         """A sentence above the panels."""
-        self.message.value = paragraph(html.escape(text), alert=alert)
+        self.message.value = paragraph(html.escape(whole(text)), alert=alert)
 
     def turn(self) -> None:
         """Show the chosen panel alone, and fill it where it is filled late."""
@@ -173,10 +174,10 @@ class App(W.VBox):  # type: ignore[misc]
 
     def on_query(self) -> None:
         """Enter in the field, or the button."""
-        self.asked = self.query.value
-        self.act(self.run)
         if self.tabs.value not in ("Search", "Map"):
-            self.tabs.value = "Search"
+            self.tabs.value = "Search"  # before the answer: turning clears what was said
+        self.asked = whole(self.query.value)
+        self.act(self.run)
 
     def on_caption(self, content: Mapping[str, Any], _: list[bytes]) -> None:
         """A caption was chosen: ask with it."""
@@ -184,14 +185,14 @@ class App(W.VBox):  # type: ignore[misc]
 
     def ask_text(self, text: str) -> None:
         """As if the text had been typed."""
+        self.tabs.value = "Search"
         if self.query.value == text:
             self.on_query()
         self.query.value = text
-        self.tabs.value = "Search"
 
     def on_upload(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         """A file has arrived."""
-        name = str(content.get("name", ""))
+        name = shown(str(content.get("name", "")))
         self.act(self._upload, name, buffers[0] if buffers else b"")
 
     def _upload(self, name: str, data: bytes) -> None:
@@ -322,6 +323,11 @@ class App(W.VBox):  # type: ignore[misc]
 def half() -> W.Layout:
     """One of two columns. A layout for each, since hiding a box is a change of its layout."""
     return W.Layout(flex="1 1 0", min_width="0", width="auto")
+
+
+def whole(text: str) -> str:
+    """Text as it can be sent to the page: half a UTF-16 character, which would stop the connection, becomes \\uNNNN."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _what(asked: str | Image.Image) -> str:

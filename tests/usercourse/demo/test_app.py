@@ -1,7 +1,10 @@
 """The page without a browser: what each control does, and that bad input is a sentence after which all goes on."""
 
 import io
+import os
+import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -161,6 +164,77 @@ def test_strange_queries_are_answered(app, query, said):
     assert said in app.heading.value
     assert "<script>" not in app.heading.value
     assert len(keys(app.left)) == 12
+
+
+@pytest.mark.parametrize("panel", ["Failures", "Your photos", "Map"])
+def test_a_sentence_about_a_query_stands_on_the_panel_that_is_shown(app, panel):
+    app.query.value = "a lake"
+    app.tabs.value = panel
+    app.query.value = ""
+    assert "the query is empty" in app.message.value
+    assert app.tabs.value == ("Map" if panel == "Map" else "Search")
+    app.query.value = "a red ball"
+    assert app.message.value == "" and "Asked: a red ball" in app.heading.value
+    app.tabs.value = "Search"
+
+
+@pytest.mark.parametrize("photo", [True, False])
+def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(app, monkeypatch, photo):
+    from usercourse.demo import engine as engine_module
+
+    distances = np.array([3.0 if photo else 0.3])
+    monkeypatch.setattr(engine_module, "measured", lambda encoder, pictures: (None, distances))
+    app.upload.tell({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
+    assert ("only seen" in app.heading.value) is photo
+    app.query.value = "a lamp"
+    assert "only seen" not in app.heading.value and app.message.value == ""
+
+
+def sent(app):
+    """All that the page shows, as it goes over the wire."""
+    import json
+
+    told = [app.heading.value, app.message.value, app.photos.words.value, app.why.value, list(app.model.options)]
+    return json.dumps([*told, app.left.data, app.map.map.data, app.regions.data], ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", ["\ud800 ball", "\0\u202e \udc80\udcff"])
+def test_half_characters_in_a_query_or_a_name_do_not_stop_the_page(app, text):
+    app.query.value = text
+    assert sent(app) and len(keys(app.left)) == 12
+    app.upload.tell({"event": "file", "name": f"{text}.png"}, [b"no picture"])
+    assert sent(app) and "cannot be read" in app.message.value
+    app.upload.tell({"event": "file", "name": f"{text}.png"}, [png(app.gallery.pictures[4])])
+    assert sent(app) and app.message.value == ""
+    app.photos.folder.value = f"/no/{text}"
+    app.photos.button.click()
+    assert sent(app) and app.message.value
+    app.query.value = "a ball"
+    assert app.message.value == ""
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_photos_whose_names_are_not_utf_8_are_shown_escaped(app, gallery, tmp_path):
+    folder = os.path.join(os.fsencode(tmp_path), b"sch\xf6n")
+    os.mkdir(folder)
+    for i, name in enumerate((b"\xe9t\xe9.png", b"plain.png", "été.png".encode())):
+        with open(os.path.join(folder, name), "wb") as file:
+            gallery.pictures[i].save(file, "PNG")
+    with open(os.path.join(folder, b"\xff.png"), "wb") as file:
+        file.write(b"no picture")
+    app.photos.folder.value = str(tmp_path)
+    app.photos.button.click()
+    assert app.message.value == "" and sent(app)
+    assert set(keys(app.left)) == {"sch\\xf6n/plain.png", "sch\\xf6n/\\xe9t\\xe9.png", "sch\\xf6n/été.png"}
+    assert "\\xff.png" in app.photos.words.value
+    key = next(one for one in keys(app.left) if "xe9" in one)
+    choose(app.left, key)
+    app.ask_with.click()
+    assert app.message.value == "" and "\\xe9t\\xe9.png" in app.heading.value and sent(app)
+    app.tabs.value = "Map"
+    assert sent(app) and key in app.map.map.data["keys"]
+    app.tabs.value = "Search"
+    app.model.value = "SGE"
 
 
 def test_the_map_rings_the_hits_and_opens_a_picture(app):
