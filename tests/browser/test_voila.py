@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from tests.usercourse.demo.vast import vast_png
 
 from tests.browser.actions import (
     ask,
@@ -26,6 +25,7 @@ from tests.browser.actions import (
     wait_for_hits,
 )
 from tests.browser.conftest import HEIGHT, SLOW, WIDTH, Seen, new_page, start
+from tests.usercourse.demo.vast import vast_png
 from usercourse.demo.app import FIRST
 
 pytestmark = pytest.mark.usefixtures("browser")

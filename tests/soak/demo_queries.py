@@ -41,7 +41,6 @@ def upload(draw: np.random.Generator) -> bytes:
 
 def engine_of(folder: Path) -> Any:
     from tests.usercourse.demo.conftest import save_untrained
-
     from usercourse.demo.gallery import HOME, Gallery, world_texts
     from usercourse.demo.models import open_engine, shelf
     from userscenes import make_world

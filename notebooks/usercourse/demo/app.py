@@ -259,7 +259,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.forget()
         if isinstance(self.asked, str):
             said.append(read_as(answer))
-            if engine.gallery.world is not None:
+            if engine.gallery.world is not None and not answer.nothing_known:
                 said += [
                     html.escape(right_answers(answer.right, len(engine.gallery))),
                     html.escape(answer.runner_up),
@@ -269,8 +269,9 @@ class App(W.VBox):  # type: ignore[misc]
             said.append(
                 f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Asked with {name}'
             )
-        said += [html.escape(note) for note in (engine.warning, answer.note) if note]
-        self.heading.value = paragraph("<br>".join(filter(None, said)))
+        weak = [note for note in (engine.warning, answer.note) if note]
+        said += [html.escape(note) for note in weak]
+        self.heading.value = paragraph("<br>".join(filter(None, said)), alert=bool(weak) or answer.nothing_known)
         if not isinstance(self.asked, str):
             self._captions(engine, self.asked)
 

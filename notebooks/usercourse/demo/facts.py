@@ -129,8 +129,9 @@ def difference(first: "Scene", second: "Scene") -> str:
         parts.append(f"it has {_and(new)} instead" if gone else f"it has {_and(new)} besides")
     for name in ("setting", "time", "weather"):
         here, there = getattr(first, name), getattr(second, name)
-        if here != there:
-            parts.append(f"the {name} is {there or 'none'}, not {here or 'none'}")
+        if here != there:  # indoors there is no weather
+            instead = f", not {here}" if here else ""
+            parts.append(f"the {name} is {there}{instead}" if there else f"its {name} is not shown")
     return "; ".join(parts) or "its things are the same, in other places"
 
 

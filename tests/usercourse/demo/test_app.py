@@ -185,9 +185,18 @@ def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(
     distances = np.array([3.0 if photo else 0.3])
     monkeypatch.setattr(engine_module, "measured", lambda encoder, pictures: (None, distances))
     app.upload.tell({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
-    assert ("only seen" in app.heading.value) is photo
-    app.query.value = "a lamp"
-    assert "only seen" not in app.heading.value and app.message.value == ""
+    assert ("only seen" in app.heading.value) is ('role="alert"' in app.heading.value) is photo
+    app.query.value = "a red ball"
+    assert "only seen" not in app.heading.value and 'role="status"' in app.heading.value and not app.message.value
+
+
+@pytest.mark.parametrize("query", ["zwei Hunde am Strand", "deux chiens", "\u4e24\u53ea\u72d7", "\U0001f600"])
+def test_a_query_in_an_unknown_language_is_told_until_the_next_query(app, query):
+    app.query.value = query
+    assert 'role="alert"' in app.heading.value and "mean nothing" in app.heading.value
+    assert "runner-up" not in app.heading.value  # of hits that mean nothing
+    app.query.value = "a red ball"
+    assert 'role="status"' in app.heading.value and "mean nothing" not in app.heading.value
 
 
 def sent(app):

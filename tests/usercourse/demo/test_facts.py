@@ -82,6 +82,15 @@ def test_scenes_differ_in_words():
     assert world[0].setting in scene_words(world[0])
 
 
+def test_a_room_has_no_weather_and_the_words_say_so():
+    world = make_world("test", 60)
+    inside = next(scene for scene in world if not scene.weather)
+    outside = next(scene for scene in world if scene.weather)
+    assert f"the weather is {outside.weather}" in difference(inside, outside)
+    assert "its weather is not shown" in difference(outside, inside)
+    assert not any("none" in difference(*pair) for pair in ((inside, outside), (outside, inside)))
+
+
 def test_things_are_told_in_words():
     things = [thing for scene in map(make_world("test", 200).__getitem__, range(200)) for thing in scene.things]
     dog = next(thing for thing in things if thing.kind == "dog")

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tests.usercourse.demo.vast import vast_png
 
+from tests.usercourse.demo.vast import vast_png
 from usercourse.demo.uploads import LONGEST, MAX_BYTES, open_upload
 from userlib.errors import UserError
 
