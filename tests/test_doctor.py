@@ -25,6 +25,12 @@ def make_stored(folder: Path, *, one: bool = False) -> Path:
     return folder
 
 
+def linked(folder: Path) -> None:
+    """The same content, in a file elsewhere."""
+    (folder / "array.npy").rename(folder.parent / "elsewhere.npy")
+    (folder / "array.npy").symlink_to(folder.parent / "elsewhere.npy")
+
+
 def flip_a_bit(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -164,11 +170,12 @@ def test_verify_finds_a_flipped_bit_and_says_what_to_delete(cache, tmp_path, mon
     "spoil, word",
     [
         (lambda folder: (folder / "array.npy").unlink(), "array.npy is missing"),
+        (linked, "array.npy is missing"),  # the content behind a link may change or go
         (lambda folder: (folder / "manifest.json").write_text("{"), "not valid JSON"),
-        (lambda folder: write_json(folder / "manifest.json", {}), "lists no checksums"),
-        (lambda folder: write_json(folder / "manifest.json", [1]), "holds no JSON object"),
+        (lambda folder: write_json(folder / "manifest.json", {}, over=True), "lists no checksums"),
+        (lambda folder: write_json(folder / "manifest.json", [1], over=True), "holds no JSON object"),
         (
-            lambda folder: write_json(folder / "manifest.json", {"sha256": {"../x": "0"}}),
+            lambda folder: write_json(folder / "manifest.json", {"sha256": {"../x": "0"}}, over=True),
             "no plain file name",
         ),
     ],

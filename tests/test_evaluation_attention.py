@@ -49,6 +49,18 @@ def test_what_knows_nothing():
     assert bell[0, 1, 1] == bell[0].max() > bell[0, 0, 1] > bell[0, 0, 0]
 
 
+@pytest.mark.parametrize(("grid", "settings"), [((2, 5), {}), ((5, 2), {}), ((3, 3), {"spread": 0.5})])
+def test_the_centre_is_a_gaussian_whatever_the_grid(grid, settings):
+    rows, columns = grid
+    spread = settings.get("spread", 0.25)
+    wanted = np.empty(grid)
+    for row in range(rows):
+        for column in range(columns):
+            y, x = (row + 0.5) / rows - 0.5, (column + 0.5) / columns - 0.5
+            wanted[row, column] = np.exp(-(x**2 + y**2) / spread**2 / 2)
+    assert np.allclose(centre(3, grid, **settings), np.tile(wanted.ravel() / wanted.sum(), (3, 1)))
+
+
 @pytest.mark.parametrize(
     "bad", [np.zeros((2, 3)), np.full((2, 3), np.nan), -np.ones((2, 3)), np.ones((2, 4))]
 )

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.data.captions import WordTokenizer
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.errors import UserError
+from userlib.evaluation import bootstrap, ranks
+from userlib.files import read_json
 from userlib.model.user import Encoders
-from userlib.scoring import Trained, check_seeds
+from userlib.scoring import Trained, check_seeds, with_flags
 from userlib.training import splits_of
 from userlib.training.preparing import cut_note, fitted
 
@@ -104,7 +107,54 @@ def test_models_of_two_kinds_are_no_seeds(folder, tmp_path, capsys, change, said
     assert run("--checkpoint", one, two) == 2
     assert said in capsys.readouterr().err
     assert run("--checkpoint", one, "--against", two, "--json") == 0
-    assert "model - against" in json.loads(capsys.readouterr().out)["tables"]
+    tables = json.loads(capsys.readouterr().out)["tables"]
+    model, against, difference = (
+        {name: value for name, (value, *_) in tables[key].items()}
+        for key in ("model", "against", "model - against")
+    )
+    assert difference == pytest.approx({name: model[name] - against[name] for name in model})
+    assert any(difference.values())
+
+
+@pytest.mark.parametrize(
+    "given, pictures, tokens",
+    [
+        ({}, "own", "precomputed"),
+        ({"data": "here"}, "own", "precomputed"),
+        ({"data": "there"}, None, "precomputed"),
+        ({"data": "there", "pictures": "theirs"}, "theirs", "precomputed"),
+        ({"pictures": "theirs", "tokens": "clip-mini"}, "theirs", "clip-mini"),
+    ],
+)
+def test_the_data_of_the_command_line_bring_their_own_pictures(given, pictures, tokens):
+    made = Config(data=DataConfig(data="here", pictures="own", tokens="precomputed"))
+    found = with_flags(made, argparse.Namespace(**given)).data
+    assert (found.data, found.pictures, found.tokens) == (given.get("data", "here"), pictures, tokens)
+
+
+def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatch):
+    """Each group by its own images, the whole by all, all with the seed of the training."""
+    rng = np.random.default_rng(0)
+    owner, groups = np.repeat(np.arange(12), 2), ("seen", "new") * 6
+    vectors = rng.normal(size=(12, 4)).astype(np.float32), rng.normal(size=(24, 4)).astype(np.float32)
+    made = Config(model=SMALL, training=TrainingConfig(seed=3))
+    split = SimpleNamespace(name="test", groups=groups)
+    prepared = SimpleNamespace(
+        config=made, fingerprint="x", train=range(24), select=SimpleNamespace(split=SimpleNamespace(name="val")),
+        report=SimpleNamespace(split=split, image_of=owner),
+    )  # fmt: skip
+    done = SimpleNamespace(rows=[{"step": 1, "rsum": 5.0}], finished=True, seconds=1.0, encoders=None)
+    monkeypatch.setattr(commands, "prepare", lambda *_, **__: prepared)
+    monkeypatch.setattr(commands, "fit", lambda *_, **__: done)
+    monkeypatch.setattr(commands, "embed", lambda *_: vectors)
+    asked = argparse.Namespace(json=True, report="test", config=None, settings=[], resume=False)
+    assert commands._train(asked, made, tmp_path) == 0
+    report = read_json(tmp_path / "result.json")["report"]
+    found = ranks(*vectors, owner)
+    wanted = {g: bootstrap(found, pictures=np.array(groups) == g, seed=3) for g in ("seen", "new")}
+    plain = {g: {name: list(one) for name, one in table.items()} for g, table in wanted.items()}
+    assert report["groups"] == plain and plain["seen"] != plain["new"]
+    assert report["metrics"] == {name: list(one) for name, one in bootstrap(found, seed=3).items()}
 
 
 def trained(name: str, *, seed: int, **facts) -> Trained:
@@ -131,6 +181,10 @@ def test_seeds_are_different_runs_on_the_same_data_and_tokens():
                 trained("two", seed=1, fingerprint="x", made_by=tokens),
                 trained("three", seed=0, fingerprint="x", made_by=tokens),
             ]
+        )
+    with pytest.raises(UserError, match="two and three have the same seed, 1"):
+        check_seeds(
+            [one, *(trained(name, seed=1, fingerprint="x", made_by=tokens) for name in ("two", "three"))]
         )
     with pytest.raises(UserError, match="two and one were trained on other data"):
         check_seeds([one, trained("two", seed=1, fingerprint="y", made_by=tokens)])

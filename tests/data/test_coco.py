@@ -23,9 +23,23 @@ def test_the_first_five_captions_in_the_files_order(tmp_path, cache):
         own = [i for i in found["images"] if i["split"].replace("restval", "train") == name]
         assert split.ids == tuple(image["filename"] for image in own)
         assert split.captions == tuple(s["raw"] for image in own for s in image["sentences"][:5])
+        assert split.caption_ids == tuple(str(s["sentid"]) for image in own for s in image["sentences"][:5])
         assert split.image_of.tolist() == [i for i in range(len(own)) for _ in range(5)]
         assert split.pictures[0].size == (48, 36)
     assert any(len(image["sentences"]) == 6 for image in found["images"])
+
+
+def test_the_fingerprint_follows_annotations_and_pictures(tmp_path, cache):
+    file = write_coco(tmp_path / "a", found := karpathy(COUNTS))
+    first, same = load_data(str(tmp_path / "a")), load_data(str(write_coco(tmp_path / "b", found).parent))
+    assert first.fingerprint == same.fingerprint
+    assert first.split("val").fingerprint == same.split("val").fingerprint != first.split("test").fingerprint
+    picture = first.split("val").pictures.paths[0]
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert load_data(str(tmp_path / "a")).split("val").fingerprint != first.split("val").fingerprint
+    found["images"][0]["sentences"][0]["raw"] += " again"
+    file.write_text(json.dumps(found))
+    assert load_data(str(tmp_path / "a")).fingerprint != first.fingerprint
 
 
 def test_annotations_may_lie_elsewhere(tmp_path, cache):

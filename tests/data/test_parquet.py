@@ -165,6 +165,15 @@ def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path, cache, image, m
         pictures[1]
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 128])
+def test_each_picture_is_that_of_its_row_whatever_the_batch(tmp_path, cache, monkeypatch, batch):
+    monkeypatch.setattr("userlib.data.parquet.BATCH", batch)
+    files = [write_rows(tmp_path / f"{n}.parquet", hub_rows("train", 7, first=7 * n), group=5) for n in (0, 1)]
+    pictures = load_parquet(files, "flickr").split("train").pictures
+    order = np.random.default_rng(0).permutation(14)
+    assert [pictures.content(int(i)) for i in order] == [jpeg(int(i)) for i in order]
+
+
 def test_pictures_can_be_sent_to_another_process(tmp_path, cache):
     import pickle  # as multiprocessing does; nothing on the disk is unpickled
 

@@ -27,6 +27,20 @@ def test_a_folder_gives_what_was_written(tmp_path):
     np.testing.assert_array_equal(features.tokens, np.load(tmp_path / "f30k" / "dev_ims.npy"))
 
 
+@pytest.mark.parametrize("file", ["dev_ims.npy", "dev_caps.txt", "dev_ids.txt"])
+def test_the_fingerprint_follows_every_file(tmp_path, cache, file):
+    first, same = (load_data(str(write_scan(tmp_path / name / "f30k"))) for name in "ab")
+    changed = tmp_path / "b" / "f30k" / file
+    assert first.fingerprint == same.fingerprint
+    if changed.suffix == ".npy":
+        np.save(changed, np.load(changed) + 1)
+    else:
+        changed.write_text(changed.read_text().replace("8", "88") if "ids" in file else changed.read_text().upper())
+    other = load_data(str(changed.parent))
+    assert other.fingerprint != first.fingerprint
+    assert {n for n in COUNTS if other.split(n).fingerprint != first.split(n).fingerprint} == {"val"}
+
+
 def test_parts_of_a_split_read_their_own_rows(tmp_path):
     data = load_data(str(write_scan(tmp_path)), sizes={"train": 5}).hold_out("train", 2)
     whole = np.load(tmp_path / "train_ims.npy")
