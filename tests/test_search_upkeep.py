@@ -18,9 +18,10 @@ from userlib.checkpoints import read_bundle, write_bundle
 from userlib.data.splits import Split
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
+from userlib.files import sha256_bytes
 from userlib.search import Index
 from userlib.search import command as search_command
-from userlib.search.reading import only_split, print_of
+from userlib.search.reading import only_split, print_of, read
 
 
 class Counting(ColourEncoder):
@@ -156,6 +157,16 @@ def test_a_file_whose_size_and_times_are_known_is_not_read_again(photos, monkeyp
 def test_a_file_that_changed_a_moment_ago_is_not_vouched_for_by_its_times(photos):
     index, _ = built(photos)
     assert all(one.state is None for one in index.prints)
+
+
+def test_an_image_replaced_while_it_is_read_is_known_by_the_bytes_that_were_read(photos, monkeypatch):
+    split = only_split(photos)
+    red, green = ((photos / name).read_bytes() for name in ("0-red.png", "1-green.png"))
+    given = iter([red, green])
+    monkeypatch.setattr("userlib.search.reading._file_bytes", lambda path: next(given))
+    image, one = read(split, 0)
+    assert image.getpixel((0, 0)) == COLOURS["green"]
+    assert (one.sha256, one.state) == (sha256_bytes(green), None)
 
 
 def test_another_folder_gives_its_own_images(photos, tmp_path):
