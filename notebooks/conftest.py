@@ -6,7 +6,8 @@ this guard also fails a notebook when
 - it asked for anything beyond this machine, even if the refusal was swallowed;
 - a cell wrote to stderr, which a reader sees as a red warning;
 - it took more than USERLIB_NOTEBOOK_BUDGET seconds of processor time (400 in the fast profile, for each thread): what
-  other programs on the machine do does not count. A cell that hangs is left to nbmake's own limit.
+  other programs on the machine do does not count. A cell that hangs is left to nbmake's own limit, which is set to 15
+  minutes where none was given: nbmake's 5 are too few for a cell that trains on a busy machine.
 
 It replaces two methods of nbmake 1.5.5 and jupyter_client, which is why nbmake is pinned.
 """
@@ -23,6 +24,7 @@ FAST_BUDGET_S = (
     400.0  # a thread; old cores without bf16 need up to 240, one training of the full profile up to 360
 )
 SLICE_S = 0.5
+NBMAKES_S, CELL_S = 300, 900  # of the clock, a cell: what nbmake allows where nothing is said, and what is allowed here
 
 
 def set_up_environment():
@@ -118,5 +120,7 @@ def pytest_configure(config):
         from nbmake.nb_run import NotebookRun
 
         set_up_environment()
+        if config.option.nbmake_timeout == NBMAKES_S:
+            config.option.nbmake_timeout = CELL_S
         NotebookRun.execute = guarded(NotebookRun.execute)
         AsyncZMQSocketChannel.get_msg = in_slices(AsyncZMQSocketChannel.get_msg)

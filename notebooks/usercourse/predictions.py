@@ -210,4 +210,5 @@ def _sentence(guess: Any, measured: Any, unit: str) -> str:
     gap = float(guess) - float(value)
     if (low is not None and low <= guess <= high) or said(guess, "") == said(value, ""):
         return f"{start} Right" + ("." if low is None else ": inside the interval.")
-    return f"{start} Your prediction was {said(abs(gap), unit)} too {'high' if gap > 0 else 'low'}."
+    apart = said(abs(gap), "percentage points" if unit == "%" else unit)
+    return f"{start} Your prediction was {apart} too {'high' if gap > 0 else 'low'}."

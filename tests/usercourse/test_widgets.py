@@ -122,6 +122,7 @@ def test_a_prediction_is_kept_and_set_beside_the_measurement(cache):
     again.value = 2
     assert kept()["width"]["value"] == 2
     assert "1 points too low" in repr(compare("width", 3))
+    assert "1 percentage points too low" in repr(compare("width", 3, unit="%"))  # not 1 %
 
 
 @pytest.mark.parametrize("low, high, step", [(0, 20, 1), (-1, 1, 0.05), (0, 1.5, 0.01), (5, 300, 1)])
