@@ -9,9 +9,9 @@ import torch
 
 from userlib.data.sources import load_data
 from userlib.data.tokens import Features
+from userlib.evaluation.attention import attention_of
 from userscenes import true
 from userscenes.truths import (
-    attention_of,
     places_of,
     true_elsewhere,
     true_elsewhere_in,
