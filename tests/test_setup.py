@@ -51,16 +51,25 @@ def test_bounds_are_lower_ones_but_for_two(requirement):
         assert [part.operator for part in requirement.specifier] == [">="]
 
 
+OWN = {
+    "userlib": "userlib",
+    "userscenes": "userscenes",
+    "userlab": "userlab",
+    "usercourse": "notebooks/usercourse",
+}
+
+
 def imported() -> set[str]:
-    """Top-level names that userlib and the notebooks import."""
+    """Top-level names that the packages and the notebooks import."""
     names: set[str] = set()
-    for path in [*(ROOT / "userlib").rglob("*.py"), *(ROOT / "notebooks/src").glob("*.py")]:
+    packages = [path for name in OWN for path in (ROOT / OWN[name]).rglob("*.py")]
+    for path in [*packages, *(ROOT / "notebooks/src").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(str(node.module).split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"userlib"}
+    return names - set(sys.stdlib_module_names) - set(OWN)
 
 
 OPTIONAL = {"eccv_caption"}  # asked for by name in the error where it is missing

@@ -44,6 +44,12 @@ COMMANDS = {
 }
 
 
+
+def program(command: str) -> str:
+    """The package whose command this is."""
+    return "userlib" if command in ("train", "evaluate", "search", "doctor") else "userlab"
+
+
 def family(process: int) -> list[int]:
     """A process and all that it has started."""
     found, place = [process], 0
@@ -91,7 +97,7 @@ def measured(words: list[str], data_limit: int | None = None) -> dict[str, Any]:
             resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
 
     began = time.monotonic()
-    command = [sys.executable, "-m", "userlib", *words]
+    command = [sys.executable, "-m", program(words[0]), *words]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=limit
     )
@@ -131,7 +137,7 @@ def measure(name: str, run: Path, folder: Path, runs: int) -> dict[str, Any]:
     limited = measured(words("limited"), int(LIMIT * data))
     middle = statistics.median(peaks)
     return {
-        "command": f"python -m userlib {COMMANDS[name]}",
+        "command": f"python -m {program(name.split()[0])} {COMMANDS[name]}",
         "anonymous_mb": [round(peak) for peak in peaks],
         "median_mb": round(middle),
         "largest_over_median": round(max(peaks) / middle, 3),
@@ -187,7 +193,7 @@ def main(arguments: list[str]) -> int:
         if not run.exists():
             words = COMMANDS["train"].format(new=run).split()
             subprocess.run(
-                [sys.executable, "-m", "userlib", *words], cwd=ROOT, check=True, capture_output=True
+                [sys.executable, "-m", program(words[0]), *words], cwd=ROOT, check=True, capture_output=True
             )
         for name in asked.only or COMMANDS:
             row = measure(name, run, folder, asked.runs)

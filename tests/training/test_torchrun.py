@@ -50,7 +50,11 @@ def test_two_processes_train_and_hold_the_same_queues(parquet, tmp_path, cache):
 
 
 def test_batch_norm_is_refused_on_several_cpu_processes(parquet, tmp_path, cache):
-    config = replace(parquet, model=replace(parquet.model, norm="batch"))
+    config = replace(
+        parquet,
+        model=replace(parquet.model, norm="batch"),
+        training=replace(parquet.training, region_drop=0.0),
+    )
     done = torchrun("userlib", words(config, tmp_path / "c.json", tmp_path / "run"), tmp_path)
     assert done.returncode != 0
     assert "error: norm is batch and 2 processes run on CPU" in done.stderr, done.stderr[-3000:]

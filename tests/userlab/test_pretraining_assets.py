@@ -31,7 +31,7 @@ def test_it_is_small_whole_and_says_how_it_was_made(name):
     for file, total in facts["sha256"].items():
         assert sha256_file(folder / file) == total
     words = shlex.split(facts["command"])
-    assert words[:3] == ["python", "-m", "userlib"]
+    assert words[:3] == ["python", "-m", "userlab"]
     found = vars(parser().parse_args(words[3:]))
     assert facts["config"].items() <= found.items()
     assert facts["config"] == vars(config()), "the command without flags no longer makes these weights"

@@ -27,7 +27,7 @@ from userlib.errors import UserError
 from userlib.evaluation import recalls
 from userlib.training import CollapseError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SCENES = "e6a51337491888dba1091d1753583baa86b52435b3e5a3830b66c3d28efe2579"  # the drawn world, version 1
 STUDY = Study(
     name="small",
@@ -256,7 +256,7 @@ def test_a_killed_study_goes_on_where_it_was(base, cache, tmp_path):
     """SIGKILL in the second run: its process stops by itself, and the same command repeats nothing."""
     config = replace(base, training=replace(base.training, steps=400, evaluate_every=1.0))
     (tmp_path / "base.json").write_text(json.dumps(to_json(config)))
-    command = [sys.executable, "-m", "userlib", "ablate", "--study", "pooling", "--cell", "mean", "max"]
+    command = [sys.executable, "-m", "userlab", "ablate", "--study", "pooling", "--cell", "mean", "max"]
     command += ["--seeds", "1", "--threads", "1", "--json", "--out", str(tmp_path / "out")]
     command += ["--config", str(tmp_path / "base.json")]
     row, runs = tmp_path / "out" / "pooling" / "mean-0.json", cache / "ablation"

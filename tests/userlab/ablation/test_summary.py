@@ -18,7 +18,7 @@ from userlab.ablation.summary import load_study, notes, ranks_by_cell, tables
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, compare, recalls
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COUNT = 40
 STUDY = Study(
     name="small",

@@ -17,7 +17,7 @@ from userlab.bench.settings import GROUPS, measure, stored
 from userlab.bench.timing import clock_of
 from userlib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SAME = 1e-5
 
 
@@ -87,7 +87,7 @@ def test_a_group_that_is_killed_is_named_and_the_rows_before_it_are_kept(tmp_pat
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_command_that_is_killed_leaves_no_process_behind():
-    command = [sys.executable, "-m", "userlib", "bench", "--group", "search", "--runs", "100000", "--tiny"]
+    command = [sys.executable, "-m", "userlab", "bench", "--group", "search", "--runs", "100000", "--tiny"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as whole:
         children = Path(f"/proc/{whole.pid}/task/{whole.pid}/children")
         measuring: list[str] = []
