@@ -170,7 +170,7 @@ REFUSED = {
     "no suffix": (H + "a,A\n", "Did you mean 'a.jpg'"),
     "number of Flickr8k": (H + "a.jpg#0,A\n", "Did you mean 'a.jpg'"),
     "folder's own name": (H + "album/a.jpg,A\n", "no such picture .*Did you mean 'a.jpg'"),
-    "absolute": (H + "/home/me/a.jpg,A\n", "'/home/me/a.jpg', which lies outside .*Did you mean 'a.jpg'"),
+    "absolute": (H + "/else/me/a.jpg,A\n", "'/else/me/a.jpg', which lies outside .*Did you mean 'a.jpg'"),
     "drive": (H + "C:\\photos\\a.jpg,A\n", "lies outside .*Did you mean 'a.jpg'"),
     "address": (H + "https://x.org/a.jpg,A\n", "lies outside .*Did you mean 'a.jpg'"),
     "above": (H + "../a.jpg,A\n", "'../a.jpg', which lies outside"),
