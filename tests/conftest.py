@@ -5,6 +5,7 @@ The environment is set while this file is imported, before any test module impor
 
 import importlib.util
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, THREADS)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "agg"
+
+# A shell that starts the tests in the background has Ctrl-C ignored, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing leaves the machine, neither from here nor from a command that a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
