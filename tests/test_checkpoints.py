@@ -93,6 +93,21 @@ def test_half_precision_halves_the_file_and_moves_little(made, tmp_path):
     assert 0 < float((found - wanted).abs().max()) < 5e-3
 
 
+def test_half_precision_leaves_counts_whole(tmp_path):
+    """BatchNorm counts its batches; a half cannot count beyond 2,048."""
+    model = Encoders(small(norm="batch", enhancement="sge"))
+    counts = {name for name, value in model.state_dict().items() if not value.is_floating_point()}
+    for name, value in model.named_buffers():
+        if name in counts:
+            value.fill_(4097)
+    save_model(tmp_path / "b", model, WordTokenizer(["a"]), Config(model=model.config), {}, half=True)
+    weights = read_bundle(tmp_path / "b")[0]
+    assert counts
+    assert {name for name, value in weights.items() if value.dtype == torch.int64} == counts
+    loaded = load_model(tmp_path / "b").model.state_dict()
+    assert all(int(loaded[name]) == int(weights[name]) == 4097 for name in counts)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_is_found_and_the_file_named(name, copied):
     path = copied / name
@@ -194,6 +209,7 @@ def test_weights_that_do_not_fit_are_named(copied):
     name = sorted(tensors)[0]
     for changed, said in (
         ({**tensors, name: torch.zeros(2, 7)}, rf"'{name}' is \(2, 7\) there"),
+        ({**tensors, name: tensors[name].unsqueeze(0)}, rf"'{name}' is \(1, "),
         ({k: v for k, v in tensors.items() if k != name}, f"'{name}' is only in the model"),
         ({**tensors, "image_encoder.other": torch.zeros(1)}, "other' is only in the checkpoint"),
     ):
@@ -231,6 +247,7 @@ def test_cleaning_keeps_what_is_named_and_what_is_not_ours(tmp_path):
         "step-00000001",
         "step-00000002",
         "best-00000001",
+        "best-00000009",
         ".step-00000003.0123abcd.part",
         ".mine.old",
         "step-00000007",

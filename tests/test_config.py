@@ -1,6 +1,7 @@
 """Configurations: their JSON, the presets, and an error for every setting without a meaning."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -149,6 +150,124 @@ def test_the_paper_presets_are_the_papers():
     assert ObjectiveConfig().live and preset("scenes").objective.live
     with pytest.raises(UserError, match="preset is 'paper'.*paper-flickr30k, paper-coco"):
         preset("paper")
+
+
+DEFAULTS = {
+    "data": {
+        "data": "scenes", "pictures": None, "sizes": None, "tokens": "region-mini", "token_weights": None,
+        "mirrored": False, "guide": None, "min_count": 1, "select": "val", "report": None,
+    },
+    "model": {
+        "regions": None, "token_width": None, "guide_width": None, "embed": 1024, "enhancement": "none",
+        "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "strength": "learned",
+        "sharpness": 1.0, "guide_dropout": 0.4, "region_dropout": 0.0, "add_guide": False, "pooling": "gpo",
+        "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
+        "freeze_text": False, "word_width": 300, "word_skip": False, "word_vectors": "random",
+        "word_dropout": 0.0, "text_dropout": 0.0, "text_enhancement": "none", "text_pooling": "gpo",
+        "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None,
+    },
+    "objective": {
+        "name": "uto", "mu": 90.0, "gamma": 0.5, "live": True, "margin": 0.2, "temperature": 0.05,
+        "loss_weight": 1.0, "mask_same_image": True,
+    },
+    "training": {
+        "steps": None, "epochs": 10, "batch": 128, "lr": 0.0005, "text_lr": 1.0, "weight_decay": 0.0001,
+        "clip": 2.0, "schedule": "cosine", "step_at": 0.5, "warmup": 0.05, "word_drop": 0.2, "region_drop":
+        0.0, "averaged": False, "evaluate_every": 1.0, "precision": "auto", "seed": 0,
+    },
+}  # fmt: skip
+CHANGED = {
+    "paper-flickr30k": {
+        "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
+        "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
+        "model.weight_init": "xavier", "model.strength": 1.0, "model.text": "bert", "model.text_model":
+        "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.momentum": 0.999,
+        "objective.live": False, "objective.loss_weight": 20.0, "training.epochs": 20, "training.text_lr":
+        0.1, "training.schedule": "step", "training.warmup": 0.0, "training.precision": "fp32",
+    },
+    "paper-coco": {
+        "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
+        "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
+        "model.weight_init": "xavier", "model.strength": 1.0, "model.text": "bert", "model.text_model":
+        "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.queue_size": 4096,
+        "model.momentum": 0.999, "objective.live": False, "training.epochs": 25, "training.text_lr": 0.1,
+        "training.schedule": "step", "training.step_at": 0.6, "training.warmup": 0.0, "training.precision":
+        "fp32",
+    },
+    "clip-patches": {
+        "data.data": "umaru97/flickr30k_train_val_test", "data.tokens":
+        "open_clip:ViT-B-32/laion2b_s34b_b79k", "data.guide": "open_clip:ViT-B-32/laion2b_s34b_b79k",
+        "data.report": "test", "model.enhancement": "sge+cge", "model.text": "clip", "model.text_model":
+        "ViT-B-32/laion2b_s34b_b79k", "model.text_width": 512, "training.lr": 0.0002, "training.text_lr":
+        0.05,
+    },
+    "photos": {
+        "data.data": "path/to/photos", "data.tokens": "timm:mobilenetv1_100", "data.mirrored": True,
+        "data.min_count": 2, "data.select": "train:500", "model.embed": 256, "model.enhancement": "sge",
+        "model.region_scaling": "standard", "model.region_dropout": 0.3, "model.pooling": "mean",
+        "model.text_width": 256, "model.word_width": 256, "model.word_skip": True, "model.word_vectors":
+        "grounded", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
+        "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":
+        4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.word_drop":
+        0.15, "training.region_drop": 0.2, "training.averaged": True,
+    },
+    "scenes": {
+        "data.report": "test", "model.embed": 256, "model.enhancement": "sge", "model.region_scaling":
+        "standard", "model.text_width": 256, "model.word_width": 128, "objective.mu": 30.0,
+        "objective.gamma": 0.3, "training.epochs": 20, "training.lr": 0.001, "training.region_drop": 0.1,
+    },
+}  # fmt: skip
+
+
+def test_every_setting_has_the_default_that_stored_commands_count_on():
+    """A command line or a file names only what it changes: another default is another result."""
+    assert to_json(Config()) == DEFAULTS
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_changes_what_it_did(name):
+    found = {
+        f"{part}.{key}": v for part, values in to_json(preset(name)).items() for key, v in values.items()
+    }
+    default = {f"{part}.{key}": v for part, values in DEFAULTS.items() for key, v in values.items()}
+    assert {key: value for key, value in found.items() if value != default[key]} == CHANGED[name]
+
+
+RANGES = [  # the first and the last value that a setting may have
+    *(("model", name, 0.0, 0.95) for name in
+      ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout")),
+    ("model", "momentum", 0.0, 1.0),
+    *(("model", name, 2, None) for name in ("embed", "text_width", "word_width")),
+    *(("model", name, 1, None) for name in
+      ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
+    ("model", "queue_size", 0, None),
+    *(("model", name, 0.0, 1e30) for name in ("sharpness", "strength")),
+    ("data", "min_count", 1, None),
+    *(("objective", name, 5e-324, 1e30) for name in ("mu", "temperature")),
+    *(("objective", name, 0.0, 1e30) for name in ("gamma", "margin", "loss_weight")),
+    *(("training", name, 0.0, 0.95) for name in ("word_drop", "region_drop")),
+    *(("training", name, 0.0, 1.0) for name in ("warmup", "step_at")),
+    *(("training", name, 5e-324, 1e30) for name in ("lr", "clip", "evaluate_every")),
+    *(("training", name, 0.0, 1e30) for name in ("weight_decay", "text_lr")),
+    *(("training", name, 1, None) for name in ("steps", "epochs")),
+    ("training", "batch", 2, None),
+    ("training", "seed", 0, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part, name, first, last", RANGES, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_setting_may_have_what_its_range_holds_and_nothing_beyond(part, name, first, last):
+    def given(value):
+        return replace(Config(), **{part: replace(getattr(Config(), part), **{name: value})})
+
+    for inside in (first, first if last is None else last):
+        assert getattr(getattr(given(inside), part), name) == inside
+    below = first - 1 if isinstance(first, int) else math.nextafter(first, -math.inf)
+    above = math.inf if last == 1e30 else None if last is None else math.nextafter(last, math.inf)
+    for outside in (below, above, math.nan if isinstance(first, float) else None):
+        if outside is not None:
+            with pytest.raises(UserError, match=f"^{name} is {outside}"):
+                given(outside)
 
 
 def flags(*words):

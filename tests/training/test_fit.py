@@ -179,6 +179,13 @@ def test_a_row_of_the_history(prepared, whole):
     assert row["key_age"] == pytest.approx((8 * 0 + 8 * 1 + 4 * 2) / 20)
 
 
+def test_evaluations_lie_at_the_nearest_step_and_at_the_end(prepared):
+    """0.09 of 30 steps an epoch is 3, not 2; the last step is evaluated though no third one falls there."""
+    training = replace(prepared.config.training, steps=4, evaluate_every=0.09)
+    run = fit(replace(prepared, config=replace(prepared.config, training=training)), progress=False)
+    assert run.finished and [row["step"] for row in run.rows] == [3, 4]
+
+
 def test_the_queue_counts_after_warm_up(prepared, monkeypatch):
     counted = []
     plain = type(fit(prepared, stop_at=0, progress=False).model).forward
