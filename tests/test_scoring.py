@@ -212,6 +212,32 @@ def test_tokens_that_do_not_fit_are_named(folder, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({}, None),
+        ({"regions": 4, "norm": "batch"}, None),
+        ({"norm": "batch"}, "number of regions of 'test' is 4, .* trained with 36"),
+        ({"token_width": 9}, "tokens' width of 'test' is 8, .* trained with 9"),
+        ({"guide_width": 5}, None),
+        ({"guide_width": 6}, "guide's width of 'test' is 5, .* trained with 6"),
+    ],
+)
+def test_numbers_that_a_model_was_not_trained_on_are_named(monkeypatch, settings, said):
+    features = SimpleNamespace(tokens=np.zeros((2, 4, 8)), guide=np.zeros((2, 5)))
+    monkeypatch.setattr(scoring, "pairs_of", lambda *_, **__: SimpleNamespace(features=features))
+    monkeypatch.setattr(scoring, "cut_note", lambda _: "cut")
+    made = SimpleNamespace(model=SimpleNamespace(**{**vars(SMALL), **settings}))
+    one = Trained("one", Loaded(None, None, made, {}), made, "cpu", ("a note",))
+    split, notes = SimpleNamespace(name="test", captions=("a",)), []
+    if said is None:
+        assert scoring.pairs_for(one, split, notes).features is features
+        assert notes == ["a note", "cut"]
+    else:
+        with pytest.raises(UserError, match=said):
+            scoring.pairs_for(one, split, notes)
+
+
 def test_an_evaluation_is_written_over_one_and_over_nothing_else(folder, tmp_path, capsys):
     one = checkpoint(tmp_path / "one", config(folder))
     out = tmp_path / "score.json"

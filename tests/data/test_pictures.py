@@ -269,6 +269,13 @@ def test_a_thread_of_pixels_is_refused():
         open_picture(encoded(Image.new("L", (1, MAX_RATIO + 1))), "line.png")
 
 
+def test_the_most_pixels_are_taken_and_one_more_is_not(monkeypatch):
+    monkeypatch.setattr("userlib.data.pictures.MAX_PIXELS", 12)
+    assert open_picture(encoded(Image.new("L", (4, 3))), "a").size == (4, 3)
+    with pytest.raises(UserError, match=r"many\.png would unpack to 13 pixels, more than the 12"):
+        open_picture(encoded(Image.new("L", (13, 1))), "many.png")
+
+
 def test_a_name_that_is_no_text_is_shown_escaped():
     with pytest.raises(UserError, match=r"caf\\xe9\.jpg") as error:
         open_picture(b"", b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))

@@ -77,7 +77,14 @@ def test_hold_out_is_the_same_for_a_seed_and_another_for_another():
         data.hold_out("train", 20).split("select").ids
         != data.hold_out("train", 20, seed=1).split("select").ids
     )
-    assert data.hold_out("train", 20).fingerprint != data.hold_out("train", 21).fingerprint
+    twins = RetrievalData(name="d", splits={"train": make(50), "test": make(50)}, fingerprint="d")
+    other = RetrievalData(name="d", splits={"train": make(50)}, fingerprint="e")
+    held = [
+        data.hold_out("train", 20), data.hold_out("train", 21), data.hold_out("train", 20, seed=1),
+        data.hold_out("train", 20, seed=None), data.hold_out("train", 20, into="val"), twins.hold_out("test", 20),
+        other.hold_out("train", 20),
+    ]  # fmt: skip
+    assert len({one.fingerprint for one in held}) == len(held)
 
 
 def test_what_is_taken_of_a_held_out_part_knows_its_rows_in_the_whole():

@@ -126,6 +126,13 @@ def test_made_by_name(bert, clip):
     assert same(make_tokenizer("clip", [], model=clip.model), clip)
 
 
+def test_a_vocabulary_that_knows_half_of_the_words_will_do_and_less_will_not():
+    half = ["dog dog", "a cat"]
+    assert make_tokenizer("words", half, min_count=2).vocab_size == 6
+    with pytest.raises(UserError, match="does not know 60% of the words .* such as 'a'.* smaller"):
+        make_tokenizer("words", [*half, "sits"], min_count=2)
+
+
 def test_another_vocabulary_than_at_training_is_noticed(tmp_path):
     tokenizer = BertTokenizer(str(write_bert(tmp_path)))
     saved = tokenizer.to_json()
