@@ -16,6 +16,8 @@ from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, sha256_bytes
 
+POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were made with 1..n
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -59,6 +61,7 @@ class Job:
             "scores": added,
             "data": fingerprint(self.config),
             **self.weights(),
+            **({"positions": POSITIONS} if self.coded() else {}),
         }
         return sha256_bytes(json.dumps(parts, sort_keys=True))[:24]
 
@@ -66,10 +69,11 @@ class Job:
         """Whether all its rows are there. Raises UserError where a file of that name holds another run."""
         there = [self.row(name).is_file() for name in self.names()]
         for name, found in zip(self.names(), there, strict=True):
-            if found and not self.made(read_json(self.row(name)), name):
+            if found and not self.made(row := read_json(self.row(name)), name):
+                earlier = "positions" not in row and self.made({**row, "positions": POSITIONS}, name)
+                what = "GPO's earlier position codes, 1..n" if earlier else "other settings or other data"
                 raise UserError(
-                    f"{self.row(name)} holds a run with other settings or other data; give another --out, or "
-                    "move that folder away."
+                    f"{self.row(name)} holds a run with {what}; give another --out, or move that folder away."
                 )
         return all(there)
 
@@ -86,8 +90,15 @@ class Job:
             weights = row.get("weights", self.weights())
         except (UserError, KeyError, TypeError):
             return False
+        if self.coded() and row.get("positions") != POSITIONS:
+            return False
         asked = self.guide, self.kind, name == self.scores, fingerprint(self.config)
         return said == asked and weights == self.weights() and _filled(self.config, config)
+
+    def coded(self) -> bool:
+        """Whether GPO's position codes change its rows."""
+        model = self.config.model
+        return self.kind == "trained" and "gpo" in (model.pooling, model.text_pooling)
 
     def weights(self) -> dict[str, Any]:
         """What tokens and CLIP's vectors come from."""

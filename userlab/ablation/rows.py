@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from userlab.ablation.jobs import POSITIONS
 from userlib.errors import UserError
 from userlib.evaluation import Ranks
 from userlib.files import check_file, read_sealed, sha256_file, write_beside, write_sealed
 
 Arrays = Mapping[str, NDArray[Any]]
-POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were made with 1..n
 EARLIER = (
     "**Made with GPO's position codes 1..n. The model now has 0..n-1, as its sources do; these numbers will be "
     "measured again.**"

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
-from userlab.ablation.jobs import Job, job_from_json
-from userlab.ablation.rows import POSITIONS, pack, write_row
+from userlab.ablation.jobs import POSITIONS, Job, job_from_json
+from userlab.ablation.rows import pack, write_row
 from userlib.config import to_json
 from userlib.data.captions import PairData
 from userlib.errors import UserError

@@ -113,6 +113,8 @@ def test_a_key_names_every_setting(base, tmp_path, monkeypatch):
         config = replace(base, **{part: replace(getattr(base, part), **change)})
         keys.add(replace(job, config=config).key("sge"))
     assert len(keys) == 4
+    monkeypatch.setattr(jobs, "POSITIONS", "1..n")  # GPO's codes are no setting, and change every number
+    assert job.key("sge") not in keys
 
 
 def test_a_changed_default_takes_no_old_row(base, calls, tmp_path, monkeypatch):
@@ -157,8 +159,24 @@ def test_a_row_whose_key_is_of_older_code_is_known_by_what_it_says(base, calls, 
         assert not other.made(facts, "sge")
 
 
+def test_rows_of_gpos_earlier_position_codes_are_not_taken_for_a_new_run(base, calls, tmp_path):
+    (job,) = jobs_of(STUDY, base, out=str(tmp_path), cells=["sge"])
+    run([job])
+    row = read_row(job.row("sge"))
+    earlier = {key: value for key, value in row.facts.items() if key != "positions"} | {"key": "of then"}
+    worker.write_row(job.row("sge"), earlier, row.arrays)
+    assert read_row(job.row("sge")).earlier  # and still readable
+    with pytest.raises(UserError, match=r"sge-0\.json holds a run with GPO's earlier position codes, 1\.\.n"):
+        run([job])
+    (other,) = jobs_of(replace(STUDY, name="other"), base, out=str(tmp_path), cells=["sge"])
+    assert not module._shared(other)
+    mean = replace(base, model=replace(base.model, pooling="mean", text_pooling="mean"))
+    without = replace(job, config=mean)
+    assert without.made({**earlier, "config": to_json(replace(mean))}, "sge")  # which has no codes
+
+
 def test_stored_rows_are_those_of_todays_studies(monkeypatch):
-    """One row of each study that took no chosen learning rate: found by the jobs of the command line."""
+    """One row of each study that took no chosen learning rate: told by the jobs of the command line, and read."""
     from userlab.ablation.settings import base_config
     from userlab.ablation.studies import STUDIES
 
@@ -168,10 +186,11 @@ def test_stored_rows_are_those_of_todays_studies(monkeypatch):
         given = argparse.Namespace(preset=None, steps=None, epochs=None)
         config = base_config(given, lambda arguments: preset(arguments.preset), name)
         for job in jobs_of(STUDIES[name], config, out=str(ROOT / "assets/results"), seeds=1):
-            assert job.finished(), f"{name}/{job.cell}"
+            row = {**json.loads(job.row(job.cell).read_text()), "positions": jobs.POSITIONS}
+            assert job.made(row, job.cell), f"{name}/{job.cell}"
             seen += 1
             other = replace(job, config=replace(config, training=replace(config.training, lr=0.5)))
-            assert not other.made(json.loads(job.row(job.cell).read_text()), job.cell)
+            assert not other.made(row, job.cell)
     assert seen >= 10
 
 
