@@ -56,6 +56,26 @@ def checkpoint(tmp_path_factory, clip_folder):
     return save
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A function: a saved model on the same tokens without a guide."""
+    place = tmp_path_factory.mktemp("plain")
+    weights = write_backbone(place / "backbone")
+    tokenizer = WordTokenizer.fit(TEXTS)
+    model = ModelConfig(
+        token_width=make_extractor("timm:test_resnet", weights=weights).token_shape[1], embed=8, text_width=6,
+        word_width=5, vocab_size=tokenizer.vocab_size, queue_size=None,
+    )  # fmt: skip
+    config = Config(data=DataConfig(tokens="timm:test_resnet", token_weights=str(weights)), model=model)
+
+    def save(**facts):
+        folder = place / f"model{len(list(place.iterdir()))}"
+        save_model(folder, Encoders(model), tokenizer, config, facts)
+        return folder
+
+    return save
+
+
 def test_open_clip_encoder_is_the_model_itself(clip_folder):
     encoder = open_clip_encoder(f"open_clip:local-dir:{clip_folder}")
     model, preprocess = load_clip(f"local-dir:{clip_folder}")
@@ -149,3 +169,28 @@ def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
     save_model(tmp_path / "model", Encoders(model), tokenizer, config, {})
     with pytest.raises(UserError, match="precomputed features"):
         checkpoint_encoder(tmp_path / "model")
+
+
+def test_without_a_guide_the_mean_token_tells_images_unlike_those_of_the_training(plain):
+    encoder = checkpoint_encoder(plain(data="photos"))
+    assert np.isnan(encoder.measured(pictures())[1]).all()  # an older checkpoint says nothing
+    tokens = encoder.tokens(pictures())[0].float().mean(1)
+    unit = torch.nn.functional.normalize(tokens, dim=1)
+    mean = unit.mean(0)
+    limit = float((unit - mean).norm(dim=1).max())
+    encoder = checkpoint_encoder(plain(data="photos", token_mean=mean.tolist(), token_limit=limit))
+    away = encoder.measured([*pictures(), Image.new("RGB", (64, 64), "white")])[1]
+    assert away[:3] == pytest.approx((unit - mean).norm(dim=1) / limit, abs=1e-3)
+    assert away[3] > 1
+    assert "only seen images such as those of photos: 1 of 4" in encoder.warn(away, drawn=False)
+
+
+def test_a_query_that_is_not_read_to_its_end_is_told(clip_folder, checkpoint):
+    encoder = open_clip_encoder(f"local-dir:{clip_folder}")
+    longest = tokenizer_of(f"local-dir:{clip_folder}")("").shape[1]
+    index = Index.empty(encoder)
+    assert not any("not read" in note for note in index.notes("a dog"))
+    (told,) = [note for note in index.notes("dog " * longest) if "not read" in note]
+    assert f"more than the {longest} tokens" in told
+    words_alone = Index.empty(checkpoint_encoder(checkpoint()))  # a GRU reads all
+    assert not any("not read" in note for note in words_alone.notes("dog " * 500))

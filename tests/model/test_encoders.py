@@ -156,5 +156,5 @@ def test_bert_weights_load_from_a_folder(tmp_path):
     for a, b in zip(source.states.parameters(), target.states.parameters(), strict=True):
         assert torch.equal(a, b)
     other = TextEncoder(small_paper(text_width=12, text_heads=2))
-    with pytest.raises(UserError, match="could not be loaded"):
+    with pytest.raises(UserError, match="have hidden_size 8 and the model has 12; set model.text_width to 8"):
         other.load_text(str(tmp_path))

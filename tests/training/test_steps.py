@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.copies import write_clip
 from tests.reference.runs import run_config, write_learnable
 from userlib.checkpoints import load_model, pointed, read_bundle
 from userlib.config import TrainingConfig
@@ -357,7 +358,17 @@ def test_facts_hold_the_guides_reach(prepared):
     assert facts["guide_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
     assert far[-2] <= facts["guide_limit"] <= far[-1]
     assert facts["fingerprint"] == prepared.fingerprint and facts["selected"] == {"rsum": 1.0}
-    assert "guide_mean" not in facts_of(prepared, {})
+    assert not {"guide_mean", "token_mean"} & set(facts_of(prepared, {}))  # precomputed: a new image has no tokens
+
+
+def test_without_a_guide_facts_hold_the_tokens_reach(prepared):
+    data = replace(prepared.config.data, tokens="region-mini")
+    facts = facts_of(replace(prepared, config=replace(prepared.config, data=data)), {})
+    tokens = np.asarray(prepared.train.features.tokens, np.float32).mean(1)
+    unit = tokens / np.linalg.norm(tokens, axis=1)[:, None]
+    far = np.sort(np.linalg.norm(unit - unit.mean(0), axis=1))
+    assert facts["token_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
+    assert far[-2] <= facts["token_limit"] <= far[-1] and "guide_mean" not in facts
 
 
 def test_the_first_interrupt_asks_and_a_later_second_one_ends(monkeypatch):
@@ -473,3 +484,11 @@ def test_one_positive_above_zero_is_a_start(folder, monkeypatch):
     monkeypatch.setattr(USER, "forward", forward)
     prepared = prepare(run_config(folder, objective={"live": False}), progress=False)
     assert fit(prepared, stop_at=2, progress=False)
+
+
+def test_a_text_tower_of_another_width_is_refused_before_a_token_is_made(folder, tmp_path, monkeypatch):
+    clip = f"local-dir:{write_clip(tmp_path / 'clip')}"
+    monkeypatch.setattr("userlib.training.preparing.extract", None)
+    config = run_config(folder, model={"text": "clip", "text_model": clip, "text_width": 7})
+    with pytest.raises(UserError, match=r"text_width is 7, and the text tower .* has \d+\. Set model\.text_width \d+"):
+        prepare(config, progress=False)

@@ -173,14 +173,19 @@ def tokenizer_of(name: str) -> Any:
     return tokenizer
 
 
-def check_text_tower(name: str) -> None:
-    """Raises UserError for a text tower that reads its padding too: a caption alone and in a batch would differ."""
+def check_text_tower(name: str, *, width: int | None = None) -> None:
+    """Raises UserError for a text tower that reads its padding too (a caption alone and in a batch would differ), or of
+    another width.
+    """
     text = _config(split_name(name)[0])["text_cfg"]
     if text.get("no_causal_mask") or "hf_model_name" in text:
         raise UserError(
             f"The text tower of {name!r} is not one of CLIP's, which read from left to right; it cannot be text 'clip' "
             "here. Take its tokens and guide, and text 'bert' or the tower of ViT-B-32."
         )
+    has = text.get("width", 512)  # open_clip's default
+    if width not in (None, has):
+        raise UserError(f"text_width is {width}, and the text tower of {name!r} has {has}. Set model.text_width {has}.")
 
 
 def _config(model_name: str) -> dict[str, Any]:

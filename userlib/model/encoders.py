@@ -155,9 +155,15 @@ class WordStates(BagStates):
 class BertStates(nn.Module):
     """BERT's last hidden states; built from its sizes alone, weights come by `load_text`."""
 
-    # what no shape of a weight tells, and the setting that decides it
+    # what decides the arithmetic, and the setting that decides it
     ARITHMETIC: Mapping[str, str | None] = types.MappingProxyType(
-        {"num_attention_heads": "text_heads", "hidden_act": None, "layer_norm_eps": None}
+        {
+            "hidden_size": "text_width",
+            "num_hidden_layers": "text_layers",
+            "num_attention_heads": "text_heads",
+            "hidden_act": None,
+            "layer_norm_eps": None,
+        }
     )
 
     def __init__(self, config: ModelConfig) -> None:

@@ -85,9 +85,10 @@ def bring_in_line(
             warnings.simplefilter("always")
             data = load_data(name)
     except UserError as error:
-        if arguments.data or not index.source:
+        if arguments.data:
             raise
-        raise UserError(f"the index {folder} was made of {name}: {error} Or give --data.") from error
+        made = f"the index {folder} was made of" if index.source else "the model was trained on"
+        raise UserError(f"{made} {name}: {error} Or give --data.") from error
     usual = "test" if "test" in data.splits else next(iter(data.splits))
     if index.source.get("data") == name and index.source.get("split") in data.splits:
         usual = index.source["split"]

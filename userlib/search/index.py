@@ -169,14 +169,15 @@ class Index:
         return self.encoder.unknown(text)
 
     def notes(self, text: str) -> tuple[str, ...]:
-        """What should stand beside the hits of a query: what is wrong with the images, words that the model has
-        never met, and that hits are arbitrary where it knows none.
+        """What should stand beside the hits of a query: what is wrong with the images, that the query's end is not
+        read, words that the model has never met, and that hits are arbitrary where it knows none.
         """
         part = (
             f"The index is a part: {self.missing:,} images and captions are still to be encoded; update it.",
         )
         more = (self.warning,) if self.warning else ()
-        return (*(part if self.missing else ()), *more, *notes_on(text, self.encoder.unknown))
+        cut = (self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None,)
+        return (*(part if self.missing else ()), *more, *filter(None, cut), *notes_on(text, self.encoder.unknown))
 
     def encode_text(self, texts: Sequence[str]) -> Array:
         """Queries -> (n, E), after a look at them."""

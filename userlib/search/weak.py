@@ -1,27 +1,28 @@
-"""What should stand beside hits that may mean nothing: images unlike those the model was trained on, and words
-that it has never met.
+"""What should stand beside hits that may mean nothing: images unlike those the model was trained on, words that it
+has never met, and queries whose end it does not read.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from userlib.data.tokenizers import words_of
+from userlib.data.tokenizers import Tokenizer, words_of
 from userlib.files import shown
 from userlib.search.exact import Array
 
+USUAL = 0.005  # share of images like those of the training that lie beyond the limit all the same
 SHOWN = 20  # unknown words told
 
 
-def far_images(distances: Array, trained_on: str, remedy: str) -> str | None:
+def far_images(distances: Array, trained_on: str, remedy: str, *, usual: float = USUAL) -> str | None:
     """The share of images beyond the limit of the training images, in a sentence; None where there is none.
 
-    distances (N,) are in units of that limit, NaN where unknown. In a large index a few in a thousand lie beyond it
-    that are like the rest; they are not worth a warning.
+    distances (N,) are in units of that limit, NaN where unknown. In a large index the share `usual` lies beyond it
+    that is like the rest; that is not worth a warning.
     """
     measured = distances[~np.isnan(distances)]
     far = int((measured > 1).sum())
-    if far <= len(measured) // 200:
+    if far <= int(usual * len(measured)):
         return None
     if len(measured) == 1:
         what = "the image here is unlike them, so that finding it means little"
@@ -29,6 +30,16 @@ def far_images(distances: Array, trained_on: str, remedy: str) -> str | None:
         share = f"{far:,} of {len(measured):,} images here ({100 * far / len(measured):.0f} %)"
         what = f"{share} {'is' if far == 1 else 'are'} unlike them, so that finding those means little"
     return f"This model has only seen {trained_on}: {what}. {remedy}"
+
+
+def cut_query(text: str, tokenizer: Tokenizer) -> str | None:
+    """A sentence where a query has more tokens than the text tower reads."""
+    if tokenizer.longest is None or not tokenizer.is_cut(text):
+        return None
+    return (
+        f"The query has more than the {tokenizer.longest} tokens that the text tower reads; what follows is not read. "
+        "Write a shorter one."
+    )
 
 
 def notes_on(text: str, unknown: Callable[[str], Sequence[str]]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 
 from userlib.config import Config, DataConfig, TrainingConfig
 from userlib.data.captions import PairData, Tokenizer, make_tokenizer
+from userlib.data.clip import check_text_tower
 from userlib.data.extractors import choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.data.tokenizers import SAMPLE, unknown_share
@@ -22,6 +23,7 @@ from userlib.provenance import peak_memory_mb, provenance
 FEWEST = 24  # images of a set without splits: fewer leave less than four to select on and four to report on
 SHARE = 6  # a sixth of such a set is held out for each
 MOST = 1000  # images that are held out to report on, as in Flickr30K
+SAMPLE_IMAGES = 512  # images whose tokens tell how the train images lie
 Say = Callable[[str], object]
 
 
@@ -169,6 +171,12 @@ def prepare(
     device = choose_device(None)
     data = splits_of(config, progress=progress, say=say, report_if_there=report_if_there)
     train_split, select_split = data.split("train"), data.split(select_name(config))
+    for key, name in (("select", select_name(config)), ("report", config.data.report)):
+        if name == "train":
+            say(
+                f"Note: --{key} names the split 'train', so that its scores tell what was learned by heart. Name "
+                "another split, or hold images out by --select train:COUNT."
+            )
     if report_if_there and config.data.report not in data.splits:
         config = replace(config, data=replace(config.data, report=None))
     report_split = None if config.data.report is None else data.split(config.data.report)
@@ -178,6 +186,8 @@ def prepare(
     tokenizer = make_tokenizer(
         kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
     )
+    if kind == "clip":
+        check_text_tower(config.model.text_model or "", width=config.model.text_width)
     weights = Path(config.data.token_weights) if config.data.token_weights else None
     about = made_by(config.data.tokens, token_weights=weights, guide=config.data.guide, device=device)
     train = pairs_of(
@@ -263,12 +273,24 @@ def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
         "provenance": provenance(),
         "peak_memory_mb": peak_memory_mb(),
     }
+    # How far from the train images' mean an image may lie before it is called foreign.
     guide = prepared.train.features.guide
     if guide is not None:
-        # How far from the train pictures' mean a picture may lie before it is called foreign.
-        guide = np.asarray(guide)
-        unit = guide / np.linalg.norm(guide, axis=1, keepdims=True).clip(1e-12)
-        mean = unit.mean(0)
-        facts["guide_mean"] = [round(float(v), 6) for v in mean]
-        facts["guide_limit"] = float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
+        facts["guide_mean"], facts["guide_limit"] = _reach(np.asarray(guide))
+    elif prepared.config.data.tokens != "precomputed":  # of which a new image has none
+        facts["token_mean"], facts["token_limit"] = _reach(_token_means(prepared.train))
     return facts
+
+
+def _reach(vectors: np.ndarray) -> tuple[list[float], float]:
+    """(N, G) -> the mean of the vectors at unit norm, and the 99th percentile of their distances from it."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    mean = unit.mean(0)
+    return [round(float(v), 6) for v in mean], float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
+
+
+def _token_means(pairs: PairData) -> np.ndarray:
+    """(n, D): the mean token of each image, of some of them that lie evenly among all."""
+    rows = np.unique(np.linspace(0, len(pairs.split) - 1, SAMPLE_IMAGES).astype(np.int64))
+    tokens = pairs.features.tokens
+    return np.stack([np.asarray(tokens[int(row)], np.float32).mean(0) for row in rows])
