@@ -306,3 +306,11 @@ def test_flickrs_captions_stay_five(tmp_path, cache):
     write_rows(tmp_path / "train.parquet", [row | {"caption": captions(1, 4)} for row in hub_rows("train", 1)])
     with pytest.raises(UserError, match="has 4 captions; this data set has 5"):
         load_data(str(tmp_path))
+
+
+def test_a_split_under_another_name_is_not_left_out_silently(tmp_path):
+    write(tmp_path / "train.parquet", IMAGES, WORDS, partition=["train", "train", "test"])
+    with pytest.raises(UserError, match=r"row 2 of .*'test' in 'partition'.*Rename 'partition' to split"):
+        load_data(str(tmp_path))
+    write(tmp_path / "train.parquet", IMAGES, WORDS, partition=["train"] * 3)
+    check(load_data(str(tmp_path)).split("train"))

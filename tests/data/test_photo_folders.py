@@ -667,3 +667,20 @@ def test_files_in_place_of_folders(tmp_path, cache):
         load_data(str(tmp_path / "captions.csv"))
     with pytest.raises(UserError, match="is a file.*Unpack it"):
         load_data(str(tmp_path / "photos.zip"))
+
+
+@pytest.mark.parametrize("name", ["partition", "set", "fold"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_split_under_another_name_is_not_left_out_silently(tmp_path, name, kind):
+    for image, content in IMAGES.items():
+        (tmp_path / image).write_bytes(content)
+    rows = [("a.jpg", "A dog", "Train"), ("b.jpg", "A cat", "dev"), ("c.jpg", "A cow", "test")]
+    said = [{"filename": image, "caption": caption, name: split} for image, caption, split in rows]
+    csv = f"filename,caption,{name}\n" + "".join(",".join(row) + "\n" for row in rows)
+    text = csv if kind == "csv" else lines(*said)
+    file = tmp_path / f"captions.{kind}"
+    file.write_text(text)
+    with pytest.raises(UserError, match=rf"Line \d of .*'Train' in '{name}'.*Rename '{name}' to split"):
+        load_data(str(tmp_path))
+    file.write_text(text.replace("Train", "4").replace("dev", "5").replace("test", "6"))
+    assert list(load_data(str(tmp_path)).splits) == ["train"]  # folds by number, or whatever it is

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from userlib.data.splits import check_split_column
 from userlib.errors import UserError
 from userlib.files import shown
 
@@ -122,6 +123,7 @@ def _delimited(source: Path, text: str) -> Iterator[Entry]:
                 continue
             if len(row) != len(columns):
                 raise UserError(_misfit(source, begun, row, columns, delimiter))
+            check_split_column(dict(zip(columns, row, strict=True)), f"Line {begun} of {shown(source)}")
             file, caption = row[at[0]], row[at[1]]
             if swallowed := re.search(
                 rf"[\r\n][^\r\n{re.escape(delimiter)}]*\.\w{{3,4}}\"?{re.escape(delimiter)}", caption
@@ -238,6 +240,7 @@ def _jsonl(source: Path, text: str) -> Iterator[Entry]:
                 f'Line {number} of {shown(source)} is not {{"filename": ..., "caption": ...}} or '
                 f'{{..., "captions": [...]}}: {why}. Correct it.'
             ) from error
+        check_split_column(row, f"Line {number} of {shown(source)}")
         read += 1
         for caption in said:
             yield Entry(number, row[file], caption, split or "")

@@ -26,7 +26,7 @@ from PIL import Image
 
 from userlib.data.pictures import open_picture
 from userlib.data.scan import inside
-from userlib.data.splits import SPLIT_NAMES, RetrievalData, Split, split_name
+from userlib.data.splits import NEAR_SPLIT, SPLIT_NAMES, RetrievalData, Split, check_split_column, split_name
 from userlib.data.store import kept
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes, sha256_known
@@ -324,7 +324,7 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
             "and 'caption'. Rename them, or use another copy of the data set."
         )
     _check_types(file, schema)
-    wanted = ["caption", *(c for c in TEXT_COLUMNS if c in columns)]
+    wanted = ["caption", *(c for c in (*TEXT_COLUMNS, *NEAR_SPLIT) if c in columns)]
     rows: list[Row] = []
     for group in range(opened.num_row_groups):
         try:
@@ -335,6 +335,7 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
                 "the file again as UTF-8."
             ) from error
         for place, cell in enumerate(cells):
+            check_split_column(cell, f"row {len(rows)} of {file}", file_split)
             rows.append(_row(cell, (number, group, place), f"row {len(rows)} of {file}", file_split))
     return rows, "sentids" in columns
 
