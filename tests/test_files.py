@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from userlib.errors import UserError
 from userlib.files import (
     cache_dir,
+    check_file,
+    check_folder,
     disk_errors,
     read_json,
     read_sealed,
@@ -141,6 +143,7 @@ def test_a_removal_that_is_killed_leaves_nothing_of_that_name(tmp_path, monkeypa
         (b"\xff\xfe{}", "not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b"1" * 10_000, "too many digits"),
+        (b'{"a": {"lr": 1, "lr": 2}}', "the key 'lr' twice in one object"),
         (b"[" + b"1," * 600 + b"1]", "more than the 1,000"),
     ],
 )
@@ -151,6 +154,17 @@ def test_bad_json_is_named(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as caught:
         read_json(file, limit=limit)
     assert str(file) in str(caught.value)
+
+
+def test_a_byte_order_mark_before_json_is_no_fault(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"training": {"batch": 8}}')  # as Windows' editors write it
+    assert read_json(tmp_path / "a.json") == {"training": {"batch": 8}}
+
+
+@pytest.mark.parametrize("look", [check_folder, check_file, read_json])
+def test_a_name_that_no_system_has_is_named(look, tmp_path):
+    with pytest.raises(UserError, match=r"a\\x00b.*no name holds a zero character"):
+        look(tmp_path / "a\0b")
 
 
 def test_missing_json_is_named(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests.data.copies import write_scan
+from tests.reference.runs import run_config, words, write_learnable
 from userlib import commands, scoring
 from userlib.__main__ import main
 from userlib.checkpoints import Loaded, save_model
@@ -24,7 +25,7 @@ from userlib.evaluation import bootstrap, ranks
 from userlib.files import read_json
 from userlib.model.user import Encoders
 from userlib.scoring import Trained, check_seeds, with_flags
-from userlib.training import splits_of
+from userlib.training import prepare, splits_of
 from userlib.training.preparing import cut_note, fitted
 
 SMALL = ModelConfig(
@@ -428,6 +429,37 @@ def test_splits_are_checked_before_a_token_is_made(folder, tmp_path, capsys, mon
     out = ["--out", str(tmp_path / "run")]
     assert main(["train", "--data", str(folder), "--tokens", "precomputed", *flags, *out]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given, rc", [({"training": {"lr": 0.01}}, 0), ({"data": {"report": "test"}}, 2)])
+def test_a_config_file_asks_for_the_report_only_where_it_names_one(tmp_path, capsys, given, rc):
+    own = write_learnable(tmp_path / "data", {"train": 8, "val": 4})
+    (tmp_path / "c.json").write_text(json.dumps(given))
+    small = ["--steps", "1", "--batch", "8", "--set", "model.embed=8", "--queue-size", "none"]
+    places = ["--tokens", "precomputed", "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "run")]
+    assert main(["train", "--data", str(own), *small, *places]) == rc
+    said = capsys.readouterr()
+    assert "no split 'test'" in (said.err if rc else said.out)
+    assert (tmp_path / "run").exists() is (rc == 0)
+
+
+@pytest.mark.parametrize("key", ["select", "report"])
+def test_scores_on_what_is_trained_on_are_told(tmp_path, key):
+    own = write_learnable(tmp_path / "data", {"train": 8, "val": 4})
+    said: list[str] = []
+    prepare(run_config(own, data={"report": None, key: "train"}), progress=False, say=said.append)
+    assert [f"--{key} names the split 'train'" in one and "by heart" in one for one in said] == [True]
+
+
+def test_data_that_are_gone_are_told_with_the_model_that_was_trained_on_them(tmp_path, capsys):
+    own = write_learnable(tmp_path / "data", {"train": 8, "val": 4, "test": 4})
+    config = run_config(own, steps=1)
+    assert main(words(config, tmp_path / "c.json", tmp_path / "run")) == 0
+    own.rename(tmp_path / "elsewhere")
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'run'} was trained on {str(own)!r}" in said and "give --data" in said
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(tmp_path / "elsewhere")]) == 0
 
 
 def test_photos_without_captions_cannot_be_trained_on(tmp_path):

@@ -17,7 +17,7 @@ from userlib.data.extractors import choose_device
 from userlib.data.sources import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, folds, paired, ranks, table
-from userlib.files import check_file, write_sealed
+from userlib.files import check_file, read_json, write_sealed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
 from userlib.training import fit, pairs_of, prepare, select_name
@@ -110,7 +110,8 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
 
 def _names_report(arguments: argparse.Namespace) -> bool:
     """Whether the split for the report was asked for; else it is the preset's, which other data may not have."""
-    asked = arguments.report is not None or arguments.config is not None
+    given = read_json(Path(arguments.config)) if arguments.config else {}  # it has been read once, and is whole
+    asked = arguments.report is not None or "report" in given.get("data", {})
     return asked or any(setting.startswith("data.report") for setting in arguments.settings)
 
 

@@ -179,6 +179,8 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
 @contextmanager
 def _place(path: Path, what: str) -> Iterator[None]:
     """For a look at `path`: what the system says of its name, and a place above it that takes no files, in words."""
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r} cannot be a {what}: no name holds a zero character. Name another {what}.")
     try:
         above = next(one for one in Path(os.path.abspath(path)).parents if os.path.lexists(one))
         if not above.is_dir():
@@ -328,6 +330,17 @@ def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
         return False
 
 
+class _TwiceError(ValueError):
+    """A key stands twice in one object."""
+
+
+def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError(next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k])))
+    return found
+
+
 def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
     """The value in a JSON file of at most `limit` bytes; nesting beyond the interpreter's depth is
     refused.
@@ -340,7 +353,7 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
                 f"{path} has {size:,} bytes, more than the {limit:,} expected of such a file. Is it the "
                 "right file?"
             )
-        return json.loads(path.read_bytes().decode("utf-8"))
+        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unequal_keys)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}. Check the path, or make the file again.") from error
     except UnicodeDecodeError as error:
@@ -354,7 +367,11 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
             f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. It may "
             "have been cut short: fetch or write it again."
         ) from error
+    except _TwiceError as error:
+        raise UserError(f"{path} has the key {error.args[0]!r} twice in one object. Remove one of them.") from error
     except ValueError as error:
+        if "\0" in str(path):
+            raise UserError(f"There is no file {str(path)!r}: no name holds a zero character.") from error
         raise UserError(
             f"{path} holds a number of too many digits ({error}). Is it the right file?"
         ) from error

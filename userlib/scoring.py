@@ -108,7 +108,12 @@ def data_of(
     """
     known = None if model is None else model.loaded.facts.get("fingerprint")
     if not other or needs_train:
-        data = splits_of(config, say=notes.append if model is None else None)
+        try:
+            data = splits_of(config, say=notes.append if model is None else None)
+        except UserError as error:
+            if other or model is None:
+                raise
+            raise UserError(f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data.") from error
         if known not in (None, data.fingerprint) and not other and model is not None:
             notes.append(
                 f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "

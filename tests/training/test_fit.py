@@ -117,6 +117,13 @@ def test_a_run_already_there_is_not_touched(prepared, whole):
     assert (whole / "run.json").read_bytes() == before
 
 
+def test_changed_data_are_told_before_what_follows_from_them(prepared, whole):
+    """Another caption may change the size of the vocabulary, which nobody has set."""
+    config = replace(prepared.config, model=replace(prepared.config.model, vocab_size=99))
+    with pytest.raises(UserError, match="it has changed since"):
+        fit(replace(prepared, config=config, fingerprint="other"), out=whole, resume=True, progress=False)
+
+
 def test_changed_settings_on_resume_are_named(prepared, whole):
     config = prepared.config
     changes = {

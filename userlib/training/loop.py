@@ -299,11 +299,12 @@ class _Fit:
                         f"{then.get(part, {}).get(key)!r}; resume with the same settings, or give another "
                         "--out."
                     )
-        if documents["data"]["fingerprint"] != self.prepared.fingerprint:
-            raise UserError(
-                f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
-                "it has changed since. Restore it, or give another --out."
-            )
+            # before what follows from the data, such as the size of the vocabulary
+            if part == "data" and documents["data"]["fingerprint"] != self.prepared.fingerprint:
+                raise UserError(
+                    f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
+                    "it has changed since. Restore it, or give another --out."
+                )
         check_made_by(made_by or {}, self.prepared.made_by, where=str(self.out))
         before = documents["data"].get("processes", self.accelerator.num_processes)
         if before != self.accelerator.num_processes:
