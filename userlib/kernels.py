@@ -35,7 +35,9 @@ class PageKernels(AsyncMappingKernelManager):
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Looked at every cull_interval seconds."""
-        kernel = self._kernels.get(kernel_id)  # None: its page has signed off while others were looked at
+        if kernel_id not in self._kernels:  # its page has signed off while others were looked at
+            return
+        kernel = self._kernels[kernel_id]
         if not hasattr(kernel, "last_activity"):  # it is just being started
             return
         idle = (utcnow() - kernel.last_activity).total_seconds()
