@@ -267,7 +267,7 @@ def test_a_folder_of_photos(page, engine, tmp_path):
         see(page, said)
     place.fill(str(tmp_path))
     button.click()
-    see(page, "6 pictures of")
+    see(page, "6 images of")
     see(page, "only seen drawings")
     ask(page, "a dog")
     page.wait_for_function(
