@@ -228,6 +228,8 @@ def test_a_queue_of_another_size_does_not_fit():
 def test_a_folder_that_is_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="is no checkpoint"):
         load_model(tmp_path)
+    with pytest.raises(UserError, match=r"There is no folder .*gone.*--out"):
+        load_model(tmp_path / "gone")
     write_bundle(tmp_path / "b", {"x": torch.zeros(1)}, {"state": {}})
     with pytest.raises(UserError, match="not a checkpoint for inference"):
         load_model(tmp_path / "b")

@@ -5,6 +5,7 @@ that must be downloaded, small ones in the same form stand in for them. A line t
 the rule with the line.
 """
 
+import argparse
 import json
 import re
 import shlex
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.copies import CLIP_CONFIG, WORDS, jpeg, write_backbone, write_clip, write_hub, write_scan
-from userlib.__main__ import main, parser
+from userlab import __main__ as userlab
+from userlib import __main__ as userlib
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [
@@ -94,18 +96,21 @@ def small(words: list[str]) -> list[str]:
     return named
 
 
+def of_userlab(words: list[str]) -> None:
+    """An experiment takes hours, and its own tests run it small: its words are read, and what they name is there."""
+    asked = userlab.parser().parse_args(words)
+    if asked.command == "ablate" and asked.study:
+        from userlab.ablation.studies import STUDIES
+
+        assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
+    if asked.command == "ablate" and asked.repeat:
+        assert (ROOT / asked.repeat).is_file(), f"there is no {asked.repeat}"
+
+
 def of_userlib(words: list[str]) -> None:
     """A command of the library, in this process."""
-    parser().parse_args(words)
-    if words[0] in ("bench", "ablate"):  # hours; their own tests run them small
-        asked = parser().parse_args(words)
-        if words[0] == "ablate" and asked.study:
-            from userlab.ablation.studies import STUDIES
-
-            assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
-        assert words[0] == "bench" or not asked.repeat or (ROOT / asked.repeat).is_file()
-        return
-    code = main(small(words))
+    userlib.parser().parse_args(words)
+    code = userlib.main(small(words))
     assert code == 0 or words[0] == "doctor", f"exit code {code}"  # the doctor may find a fault here
 
 
@@ -137,7 +142,7 @@ def of_pip(words: list[str]) -> None:
             project["optional-dependencies"]
         )
     else:
-        assert words[1:] in (["pip-audit"], ["eccv_caption"])
+        assert words[1:] in (["pip-audit"], ["eccv_caption"], ["pillow-heif"])
 
 
 def of_script(words: list[str]) -> None:
@@ -148,9 +153,20 @@ def of_script(words: list[str]) -> None:
         assert not word.startswith("--") or f'"{word}"' in source, f"{path} does not know {word}"
 
 
+def program(name: str) -> Path:
+    """The file that `python -m name` runs. AssertionError where there is none."""
+    file = ROOT / ("notebooks" if name.startswith("usercourse") else "") / name.replace(".", "/")
+    file = file / "__main__.py" if file.is_dir() else file.with_suffix(".py")
+    assert file.is_file(), f"there is no module {name}"
+    assert '__name__ == "__main__"' in file.read_text(encoding="utf-8"), f"{name} is no program"
+    return file
+
+
 def of_module(words: list[str]) -> None:
-    """A module of the library that is a program."""
-    assert words[1:] == [] and (ROOT / words[0].replace(".", "/") / "__main__.py").is_file()
+    """A module that is a program of its own: it is there and knows the options."""
+    source = program(words[0]).read_text(encoding="utf-8")
+    for word in words[1:]:
+        assert not word.startswith("--") or f'"{word}"' in source, f"{words[0]} does not know {word}"
 
 
 def of_pytest(words: list[str]) -> None:
@@ -170,10 +186,12 @@ def others(words: list[str]) -> None:
     assert "environment.yml" not in words or (ROOT / "environment.yml").is_file()
 
 
+WITH_PHOTOS = r"(?:USERLIB_PHOTOS=\S+ )?"
 USERLIB = r"(?:python|torchrun --nproc_per_node \d+|accelerate launch --num_processes \d+) -m userlib "
 RULES = {
-    rf"(?:USERLIB_PHOTOS=\S+ )?{USERLIB}(.+)": of_userlib,
-    r"python -m (userlib\..+)": of_module,
+    rf"{WITH_PHOTOS}{USERLIB}(.+)": of_userlib,
+    rf"{WITH_PHOTOS}python -m userlab (.+)": of_userlab,
+    rf"{WITH_PHOTOS}python -m ((?:userscenes|usercourse|userl[a-z]+\.)\S*(?: .+)?)": of_module,
     r"python[\d.]* course\.py ?(.*)": of_course_py,
     r"python ((?:notebooks|tests)/.+|-m tests\..+)": of_script,
     r"make (.+)": of_make,
@@ -197,9 +215,9 @@ def small_world(tmp_path, cache, monkeypatch) -> Path:
     """A folder with the stand-ins, in which the commands run."""
     (tmp_path / "photos").mkdir()
     rows = ["filename,caption"]
-    for i in range(10):
+    for i in range(30):
         (tmp_path / "photos" / f"{i}.jpg").write_bytes(jpeg(i))
-        rows.append(f"{i}.jpg,{' '.join(WORDS[i : i + 5])}")
+        rows.append(f"{i}.jpg,{' '.join(WORDS[i % 6 : i % 6 + 5])}")
     (tmp_path / "photos" / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     write_hub(tmp_path / "hub", COUNTS)
     write_scan(tmp_path / "precomp", COUNTS | {"testall": 4})
@@ -253,6 +271,15 @@ def test_every_command_line_runs_on_small_data(small_world, capsys):
         "python -m userlib train --data path/to/elsewhere",
         "python course.py lunch",
         "python notebooks/gone.py",
+        "python -m userlib ablate --study world",
+        "python -m userlab train --data scenes",
+        "python -m userlab ablate --study world --cells uto",
+        "python -m userlab ablate --repeat assets/results/world/gone-0.json",
+        "python -m usercourse.demo.gone",
+        "python -m usercourse.demo.engine",
+        "python -m usercourse.demo.models --onyl mean",
+        "python -m userlib.data.scenes",
+        "python -m userscenes.gone",
         "python tests/soak/memory.py --chart",
         "make coffee",
         'pip install -e ".[anne]"',
@@ -287,18 +314,78 @@ def test_nothing_tells_to_install_another_package_of_this_name():
     assert [str(file) for file in tracked() if bad.search(file.read_text(encoding="utf-8"))] == []
 
 
-def test_every_command_in_a_docstring_or_an_error_is_one_that_the_parser_takes():
-    """Their values may be of any kind; the commands and their options must be there."""
-    wrong = []
+PROGRAMS = {"userlib": userlib, "userlab": userlab}
+OPTION = re.compile(r"--[a-z-]+")
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
+    """The options of each command."""
+    choices = parser._subparsers._group_actions[0].choices
+    return {name: set(command._option_string_actions) for name, command in choices.items()}
+
+
+def fault_of(line: str) -> str:
+    """What is wrong with `python -m ...`, whose values may be of any kind; "" where nothing is."""
+    name, *words = line.split("  ")[0].split()
+    options = set(filter(OPTION.fullmatch, words))
+    if name in PROGRAMS:
+        known = commands_of(PROGRAMS[name].parser())
+        if not words or words[0][0] in "|{" or words[0] == "COMMAND":  # all of them, or a name filled in later
+            return ""
+        return "" if words[0] in known and options <= known[words[0]] else line
+    try:
+        of_module([name, *sorted(options)])
+    except AssertionError as error:
+        return f"{line}: {error}"
+    return ""
+
+
+def test_every_command_in_a_docstring_or_an_error_is_one_that_there_is():
+    wrong, seen = [], 0
     for file in tracked():
         if file.suffix != ".py" or "tests" in file.parts:
             continue
         for line in re.findall(
-            r"python -m userlib ([a-z-]+(?: [^\n`;]*)?)", file.read_text(encoding="utf-8")
+            r"python -m (user[a-z]+[.\w]*(?: [^\n`;\"']*)?)", file.read_text(encoding="utf-8")
         ):
-            words = line.split("  ")[0].split()
-            known = parser()._subparsers._group_actions[0].choices
-            options = {word for word in words[1:] if re.fullmatch(r"--[a-z-]+", word)}
-            if words[0] not in known or not options <= set(known[words[0]]._option_string_actions):
-                wrong.append(f"{file.relative_to(ROOT)}: {line}")
-    assert wrong == []
+            seen += 1
+            if fault := fault_of(line.rstrip(".")):
+                wrong.append(f"{file.relative_to(ROOT)}: {fault}")
+    assert wrong == [] and seen > 20
+
+
+PATH = re.compile(r"(?<![\w/.~-])(?:(?:userlib|userscenes|userlab|notebooks|tests|assets)/[\w./-]*\w|[A-Z]+\.md)")
+DOTTED = re.compile(r"(?<![\w/.-])(?:userlib|userscenes|userlab|usercourse)(?:\.\w+)+")
+MADE = {"assets/results/bench.json"}
+
+
+def names_nothing(dotted: str) -> bool:
+    """Whether no module, and no name of one, is called so."""
+    top, *rest = dotted.split(".")
+    place = ROOT / "notebooks" / top if top == "usercourse" else ROOT / top
+    while rest and (place / rest[0]).is_dir():
+        place /= rest.pop(0)
+    if rest and (place / f"{rest[0]}.py").is_file():
+        place = place / f"{rest.pop(0)}.py"
+    elif rest:
+        place = place / "__init__.py"
+    return bool(rest) and not re.search(rf"\b{rest[0]}\b", place.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_every_path_and_module_that_a_text_names_is_there(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    here = (ROOT, ROOT / "notebooks")
+    gone = [
+        path
+        for path in sorted({found.rstrip(".") for found in PATH.findall(text)} - MADE)
+        if not any((folder / path).exists() or any(folder.glob(f"{path}*")) for folder in here)
+    ]
+    gone += [dotted for dotted in sorted(set(DOTTED.findall(text))) if names_nothing(dotted)]
+    assert gone == []
+
+
+def test_a_path_or_a_module_that_is_gone_is_noticed():
+    assert names_nothing("userlib.demo") and names_nothing("userlib.data.scenes.make_world")
+    assert not names_nothing("userlib.data.tokens") and not names_nothing("usercourse.demo.open_engine")
+    assert PATH.findall("in `userlib/demo/app.py`, SECURITY.md and ~/tests/x") == ["userlib/demo/app.py", "SECURITY.md"]

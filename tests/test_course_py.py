@@ -425,7 +425,7 @@ def test_the_tests_run_as_on_a_machine_where_nothing_ever_ran(course, tmp_path, 
     assert len(set(seen["folders"].values())) == 7
     assert not any(Path(folder).exists() for folder in seen["folders"].values())  # removed at the end
     assert (seen["USERLIB_PHOTOS"], seen["USERLIB_PROFILE"]) == ("/photos", "fast")
-    assert seen["PYTHONPATH"] == str(course.ROOT)
+    assert seen["PYTHONPATH"].split(os.pathsep) == [str(course.ROOT), str(course.ROOT / "notebooks")]
     assert not (odd.keys() - {"USERLIB_CACHE", "IPYTHONDIR", "PYTHONPATH"}) & seen.keys()
 
 

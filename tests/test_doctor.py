@@ -104,6 +104,42 @@ def test_an_installation_away_from_its_repository_is_named(monkeypatch, tmp_path
     assert "git clone" in doctor.check_assets().remedy
 
 
+INSTALLED = """Metadata-Version: 2.4
+Name: userlib
+Version: 0.1.0
+Requires-Dist: torch>=2.9
+Requires-Dist: open_clip_torch<5,>=3
+Requires-Dist: nowhere-to-be-had>=1
+Provides-Extra: ann
+Requires-Dist: faiss-cpu>=1.9; extra == "ann"
+Provides-Extra: app
+"""
+
+
+def test_an_installation_without_its_repository_is_looked_at_all_the_same(monkeypatch, tmp_path):
+    """The packages that it declares are in its metadata; what is missing then belongs to the course alone."""
+    (tmp_path / "userlib-0.1.0.dist-info").mkdir()
+    (tmp_path / "userlib-0.1.0.dist-info" / "METADATA").write_text(INSTALLED)
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    assert doctor.declared() == {
+        "": ["torch>=2.9", "open_clip_torch<5,>=3", "nowhere-to-be-had>=1"],
+        "ann": ["faiss-cpu>=1.9"],
+        "app": [],
+    }
+    source, missing, *rest = doctor.check_packages()
+    assert (source.state, source.name) == ("skip", "source") and "git clone" in source.remedy
+    assert (missing.state, missing.remedy) == ("fail", "pip install nowhere-to-be-had")
+    assert [check.state for check in rest] == ["ok", "ok"] and "torch " in rest[0].found
+    assert doctor.check_assets().state == "skip"
+
+
+def test_a_clone_without_its_assets_fails(monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    check = doctor.check_assets()
+    assert (check.state, check.remedy) == ("fail", "fetch them again: git checkout -- assets")
+
+
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.touch()

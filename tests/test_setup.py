@@ -14,7 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 UPPER = {"nbmake": "==1.5.5", "open_clip_torch": "<5,>=3"}
 DECLARED = [Requirement(line) for line in sum(EXTRAS.values(), PROJECT["dependencies"])]
@@ -85,6 +86,24 @@ def test_everything_imported_is_declared():
         if not declared & {package.lower().replace("_", "-") for package in provided.get(name, ())}
     }
     assert missing == OPTIONAL
+
+
+def test_an_installation_has_every_file_that_the_packages_read():
+    """Files other than code are left out of an installation unless the package declares them."""
+    declared = PYPROJECT["tool"]["setuptools"]["package-data"]
+    read = {
+        path: package
+        for package in OWN
+        for path in (ROOT / OWN[package]).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.parent.name[0] not in "._"
+    }
+    assert {path.name for path in read} > {"drawings.json", "clickable.js", "retrieval_demo.ipynb"}
+    left_out = [
+        str(path)
+        for path, package in read.items()
+        if not any(path in (ROOT / OWN[package]).glob(pattern) for pattern in declared.get(package, ()))
+    ]
+    assert left_out == []
 
 
 def test_the_license_is_mit_everywhere():

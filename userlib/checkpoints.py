@@ -148,6 +148,8 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     configuration.
     """
     path = Path(folder)
+    if not path.exists():
+        raise UserError(f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out).")
     if (path / "run.json").is_file():
         path = pointed(path, "best")
     tensors, documents = read_bundle(path)

@@ -25,6 +25,7 @@ from userlib.errors import UserError
 from userlib.files import FULL, cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
+CLONE = "clone the repository in full (git clone) and install it in place: pip install -e ."
 GIB = 2**30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 BROWSER_PATHS = (
@@ -152,19 +153,43 @@ def check_surroundings() -> Iterator[Check]:
         yield Check("path", "skip", f"{str(ROOT)!r} holds letters that some tools do not take", remedy)
 
 
+def is_clone() -> bool:
+    """Whether userlib runs from its repository, and not from where an installation copied it."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+def declared() -> dict[str, list[str]] | None:
+    """The packages that this one needs, under "", and those of each extra: of the clone, else of the installation;
+    None where it is neither.
+    """
+    from packaging.requirements import Requirement
+
+    if is_clone():
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return {"": project["dependencies"], **project["optional-dependencies"]}
+    here = next(metadata.distributions(name="userlib", path=[str(ROOT)]), None)
+    if here is None:
+        return None
+    groups: dict[str, list[str]] = {"": []} | {extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()}
+    for requirement in map(Requirement, here.requires or ()):
+        marker = requirement.marker
+        belongs = [extra for extra in groups if marker is None or marker.evaluate({"extra": extra})]
+        for extra in belongs[:1]:  # without an extra where it holds without one
+            groups[extra].append(f"{requirement.name}{requirement.specifier}")
+    return groups
+
+
 def check_packages() -> Iterator[Check]:
     """Every declared package against its declared bounds; the ones that fail on lines of their own."""
     from packaging.requirements import Requirement
 
-    pyproject = ROOT / "pyproject.toml"
-    if not pyproject.exists():
-        remedy = "clone the repository and install it in place: pip install -e ."
-        yield Check(
-            "source", "fail", f"userlib runs from {ROOT}, which is no clone of the repository", remedy
-        )
+    groups = declared()
+    if groups is None:
+        yield Check("source", "fail", f"userlib runs from {ROOT}, which is no clone of the repository", CLONE)
         return
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    if not is_clone():
+        found = f"userlib is installed in {ROOT} without its repository, which has the course and the small networks"
+        yield Check("source", "skip", found, CLONE)
     for extra, requirements in groups.items():
         good, missing = [], []
         for requirement in map(Requirement, requirements):
@@ -182,6 +207,8 @@ def check_packages() -> Iterator[Check]:
         name = f"packages of [{extra}]" if extra else "packages"
         if missing:
             install = f'pip install -e ".[{extra}]"' if extra else "pip install -e ."
+            if not is_clone():
+                install = f"pip install {' '.join(missing)}"
             yield Check(name, "skip" if extra else "fail", f"missing {', '.join(missing)}", install)
         if good:
             yield Check(name, "ok", ", ".join(good))
@@ -212,8 +239,9 @@ def check_assets() -> Check:
     kept = ROOT / "assets"
     found = list(stored.folders(kept))
     if not found:
-        remedy = "clone the repository in full (git clone) and install it in place: pip install -e ."
-        return Check("assets", "fail", f"none in {kept}", remedy)
+        if is_clone():
+            return Check("assets", "fail", f"none in {kept}", "fetch them again: git checkout -- assets")
+        return Check("assets", "skip", f"none in {kept}: region-mini, clip-mini and the demo need them", CLONE)
     bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
     if bad:
         remedy = "fetch them again: git checkout -- assets"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from userlab.__main__ import parser
+from userlab.pretraining.assets import command_of
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.regions import GRID, shares
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
@@ -73,3 +74,13 @@ def test_tokens_of_region_mini_know_kinds_and_colours():
 
 
 KINDS_FLOOR, COLOURS_FLOOR = 0.5, 0.6
+
+
+@pytest.mark.parametrize(
+    "name, config", [("pretrain-regions", RegionsConfig()), ("pretrain-clip", ClipConfig(steps=3))]
+)
+def test_the_command_that_is_stored_is_one_that_the_parser_takes(name, config, tmp_path):
+    program, words = command_of(name, tmp_path, config).split(" -m userlab ")
+    found = parser().parse_args(shlex.split(words))
+    assert (program, found.command) == ("python", name)
+    assert vars(config).items() <= vars(found).items()

@@ -156,8 +156,8 @@ def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
         made, said = tables(study, found), notes(study, found)
         whole[name] = {"tables": [one.as_json() for one in made], "notes": said}
         if not arguments.json:
-            shown = [one.text() for one in made] or ["no run of it is finished"]
-            print("\n\n".join([study.question, *shown, "\n".join(said)]) + "\n")
+            shown = [one.text() for one in made] or [f"No run of it is finished in {arguments.out}."]
+            print("\n\n".join(filter(None, [study.question, *shown, "\n".join(said)])) + "\n")
     if arguments.json:
         print(json.dumps(whole))
     return 0

@@ -28,7 +28,7 @@ def check_out(out: Path, names: Collection[str]) -> None:
 def command_of(name: str, out: Path, config: Any) -> str:
     """The command line that makes the same weights, every setting spelled out."""
     flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in asdict(config).items())
-    return f"python -m userlib {name} --out {out.as_posix()} {flags}"
+    return f"python -m userlab {name} --out {out.as_posix()} {flags}"
 
 
 def write_asset(

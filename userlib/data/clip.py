@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import ASSETS, RESTORE, Extractor
+from userlib.data.extractors import ASSETS, RESTORE, Extractor, check_shipped
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
@@ -69,6 +69,8 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def _check_folder(folder: Path) -> None:
+    if folder.is_relative_to(ASSETS):
+        check_shipped(folder / "open_clip_model.safetensors")
     for file in ("open_clip_config.json", "open_clip_model.safetensors"):
         if not (folder / file).is_file():
             raise UserError(

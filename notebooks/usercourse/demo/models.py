@@ -23,6 +23,7 @@ from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, 
 from usercourse.demo.space import plane, sheet
 from userlib.checkpoints import TENSORS, load_model, read_bundle, save_model, write_bundle
 from userlib.config import preset
+from userlib.data.extractors import ASSETS, CLONE, RESTORE
 from userlib.errors import UserError
 from userlib.files import sha256_file
 from userlib.search import checkpoint_encoder
@@ -58,11 +59,18 @@ def shelf(home: Path = HOME) -> dict[str, str]:
     }
 
 
+def remedy_of(home: Path) -> str:
+    """What to do about a model that is not there."""
+    if shelf(home):
+        return "Choose one of them."
+    return f"{home} has none: {RESTORE if ASSETS.is_dir() else CLONE}"
+
+
 def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) -> Engine:
     """A model of the demo over the test pictures. UserError that lists those there are."""
     if name not in shelf(home).values():
         there = ", ".join(shelf(home).values()) or "none"
-        raise UserError(f"The demo has no model {name!r}; there are: {there}.")
+        raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(home)}")
     gallery = gallery or world_gallery(home)
     encoder = checkpoint_encoder(home / name)
     extras = _extras(name, home)

@@ -45,6 +45,8 @@ def test_fill_writes_where_it_changes(tmp_path):
     before = file.stat().st_mtime_ns
     assert not fill(file, tables)
     assert file.stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="There is no file .*gone.md"):
+        fill(tmp_path / "gone.md", tables)
     file.write_text("no marker")
     with pytest.raises(UserError, match="no place for tables"):
         fill(file, tables)
