@@ -167,7 +167,7 @@ def declared() -> dict[str, list[str]] | None:
     if is_clone():
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return {"": project["dependencies"], **project["optional-dependencies"]}
-    here = next(metadata.distributions(name="userlib", path=[str(ROOT)]), None)
+    here = next(iter(metadata.distributions(name="userlib", path=[str(ROOT)])), None)
     if here is None:
         return None
     groups: dict[str, list[str]] = {"": []} | {extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()}
