@@ -167,9 +167,10 @@ def declared() -> dict[str, list[str]] | None:
     if is_clone():
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return {"": project["dependencies"], **project["optional-dependencies"]}
-    here = next(iter(metadata.distributions(name="userlib", path=[str(ROOT)])), None)
-    if here is None:
+    found: list[metadata.Distribution] = [*metadata.distributions(name="userlib", path=[str(ROOT)])]
+    if not found:
         return None
+    here = found[0]
     groups: dict[str, list[str]] = {"": []} | {extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()}
     for requirement in map(Requirement, here.requires or ()):
         marker = requirement.marker
