@@ -102,13 +102,13 @@ def test_table_shows_values_intervals_and_signs():
     assert "rSum" in lines[0]
     assert lines[1].split() == ["model", "5.0", "25.0", "50.0", "5.0", "25.0", "50.0", "160.0"]
     assert "+95.0" in lines[3]
-    signed = {"i2t_r1": Difference(1.25, -0.5, 3), "rsum": Difference(-7, -9, -5)}
+    signed = {"i2t_r1": Difference(1.25, -0.5, 3), "rsum": Difference(7, 5, 9)}
     columns = {"i2t_r1": "R@1", "i2t_r5": "R@5", "rsum": "rSum"}
     _, values, ends = table({"x": signed}, columns=columns).splitlines()
-    assert values.split() == ["x", "+1.2", "-7.0"]
-    assert ends.split() == ["[-0.5,", "+3.0]", "[-9.0,", "-5.0]"]
+    assert values.split() == ["x", "+1.2", "+7.0"]
+    assert ends.split() == ["[-0.5,", "+3.0]", "[+5.0,", "+9.0]"]
     assert table({"x": signed}, columns=columns, markdown=True).splitlines()[2].split(" | ") == [
-        "| x", "+1.2 [-0.5, +3.0]", "", "-7.0 [-9.0, -5.0] |",
+        "| x", "+1.2 [-0.5, +3.0]", "", "+7.0 [+5.0, +9.0] |",
     ]  # fmt: skip
     interval = rows["model"]["i2t_r5"]
     assert f"[{interval.low:.1f}, {interval.high:.1f}]" in lines[2]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 import unicodedata
 import warnings
 from pathlib import Path
@@ -600,12 +601,14 @@ def test_sums_are_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
 
     folder, read_files = write(tmp_path, IMAGES), []
     real = contents.sha256_file
+    os.utime(folder / "b.jpg", ns=(5, 5))
+    time.sleep(0.02)  # beyond a tick of the file system's clock
     monkeypatch.setattr(contents, "SETTLED_NS", -(10**18))
     monkeypatch.setattr(contents, "sha256_file", lambda path: (read_files.append(path.name), real(path))[1])
     before = content_sums(folder, list(IMAGES))
     assert content_sums(folder, list(IMAGES)) == before
     assert read_files == list(IMAGES)
-    write(folder, {"b.jpg": IMAGES["b.jpg"][::-1]})  # as many bytes
+    write(folder, {"b.jpg": IMAGES["b.jpg"][::-1]})  # as many bytes, and below the same time
     os.utime(folder / "b.jpg", ns=(5, 5))
     after = content_sums(folder, list(IMAGES))
     assert [x == y for x, y in zip(before, after, strict=True)] == [True, False, True]
