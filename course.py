@@ -290,6 +290,7 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
         return [step for step, file in zip(steps, files, strict=True) if (ROOT / "tests" / file).exists()]
     steps = [
         Stage("lint", [py, "-m", "ruff", "check", "."]),
+        Stage("layers", [py, "-c", "from importlinter.cli import lint_imports_command as run; run()"]),
         Stage("types", [py, "-m", "mypy"]),
         Stage("unit tests", [*pytest, "--ignore=tests/browser", "--durations=10", "tests"]),
     ]
