@@ -6,6 +6,7 @@ last line, so that no byte of it can change unseen. Raises `UserError` where the
 be written, read or understood.
 """
 
+import codecs
 import errno
 import hashlib
 import json
@@ -353,7 +354,8 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
                 f"{path} has {size:,} bytes, more than the {limit:,} expected of such a file. Is it the "
                 "right file?"
             )
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unequal_keys)
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        return json.loads(text, object_pairs_hook=_unequal_keys)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}. Check the path, or make the file again.") from error
     except UnicodeDecodeError as error:
