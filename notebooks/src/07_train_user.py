@@ -319,7 +319,7 @@ for half, difference in apart.items():
 
 # %%
 sizes = running.fold_sizes(N)
-fifth = N // 5
+fifth = max(1, N // 5)
 whole = bootstrap(full)["t2i_r1"].value
 print(f"t2i R@1 over all {N:,} pictures: {whole:.1f} %")
 predict("running_folds", f"The same vectors in 5 folds of {fifth} pictures: t2i R@1?", unit="%", step=0.5)
