@@ -539,7 +539,8 @@ def open_demo(python: Path, browser: bool) -> int:
             f"The demo is served from {DEMO}, which is missing. Restore it from the repository."
         )
     port = free_port(8866)
-    return serve([str(python), *demo_command(port)], port, "/", "/", browser)
+    command = [str(python), *demo_command(port), "--Voila.log_level=WARN"]  # its own address lacks the token
+    return serve(command, port, "/", "/", browser)
 
 
 def main(arguments: list[str]) -> int:
