@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from userlib.data.registry import BACKBONES
 from userlib.errors import UserError
 from userlib.verify import check
 
@@ -160,6 +161,8 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
     kind, _, name = spec.partition(":")
     if kind == "timm" and name:
         return TimmExtractor(spec, weights=None if weights is None else Path(weights), device=device)
+    if (registered := kind if name else spec) in BACKBONES:
+        return BACKBONES[registered](spec, weights=weights, device=device)  # type: ignore[no-any-return]
     if weights is not None:
         raise UserError(
             f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. Leave "
