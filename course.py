@@ -290,6 +290,7 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
         return [step for step, file in zip(steps, files, strict=True) if (ROOT / "tests" / file).exists()]
     steps = [
         Stage("lint", [py, "-m", "ruff", "check", "."]),
+        Stage("format", [py, "-m", "ruff", "format", "--check", "."]),
         Stage("layers", [py, "-c", "from importlinter.cli import lint_imports_command as run; run()"]),
         Stage("types", [py, "-m", "mypy"]),
         Stage("unit tests", [*pytest, "--ignore=tests/browser", "--durations=10", "tests"]),
@@ -365,7 +366,10 @@ def clean_machine() -> Iterator[None]:
             os.environ[name] = str(path)
         if git.is_file():
             os.environ.setdefault("GIT_CONFIG_GLOBAL", str(git))
-        os.environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "notebooks")])}
+        os.environ |= {
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "notebooks")]),
+        }
         os.environ.setdefault("USERLIB_PROFILE", "fast")
         try:
             yield

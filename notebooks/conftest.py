@@ -24,7 +24,10 @@ FAST_BUDGET_S = (
     400.0  # a thread; old cores without bf16 need up to 240, one training of the full profile up to 360
 )
 SLICE_S = 0.5
-NBMAKES_S, CELL_S = 300, 900  # of the clock, a cell: what nbmake allows where nothing is said, and what is allowed here
+NBMAKES_S, CELL_S = (
+    300,
+    900,
+)  # of the clock, a cell: what nbmake allows where nothing is said, and what is allowed here
 
 
 def set_up_environment():

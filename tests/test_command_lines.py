@@ -330,7 +330,9 @@ def fault_of(line: str) -> str:
     options = set(filter(OPTION.fullmatch, words))
     if name in PROGRAMS:
         known = commands_of(PROGRAMS[name].parser())
-        if not words or words[0][0] in "|{" or words[0] == "COMMAND":  # all of them, or a name filled in later
+        if (
+            not words or words[0][0] in "|{" or words[0] == "COMMAND"
+        ):  # all of them, or a name filled in later
             return ""
         return "" if words[0] in known and options <= known[words[0]] else line
     try:
@@ -354,7 +356,9 @@ def test_every_command_in_a_docstring_or_an_error_is_one_that_there_is():
     assert wrong == [] and seen > 20
 
 
-PATH = re.compile(r"(?<![\w/.~-])(?:(?:userlib|userscenes|userlab|notebooks|tests|assets)/[\w./-]*\w|[A-Z]+\.md)")
+PATH = re.compile(
+    r"(?<![\w/.~-])(?:(?:userlib|userscenes|userlab|notebooks|tests|assets)/[\w./-]*\w|[A-Z]+\.md)"
+)
 DOTTED = re.compile(r"(?<![\w/.-])(?:userlib|userscenes|userlab|usercourse)(?:\.\w+)+")
 MADE = {"assets/results/bench.json"}
 
@@ -388,4 +392,7 @@ def test_every_path_and_module_that_a_text_names_is_there(name):
 def test_a_path_or_a_module_that_is_gone_is_noticed():
     assert names_nothing("userlib.demo") and names_nothing("userlib.data.scenes.make_world")
     assert not names_nothing("userlib.data.tokens") and not names_nothing("usercourse.demo.open_engine")
-    assert PATH.findall("in `userlib/demo/app.py`, SECURITY.md and ~/tests/x") == ["userlib/demo/app.py", "SECURITY.md"]
+    assert PATH.findall("in `userlib/demo/app.py`, SECURITY.md and ~/tests/x") == [
+        "userlib/demo/app.py",
+        "SECURITY.md",
+    ]

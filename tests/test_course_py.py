@@ -331,7 +331,13 @@ def test_a_terminal_without_the_letters_of_a_path_still_gets_the_message(course,
 
 def test_steps_exist_only_with_their_files(course, tmp_path):
     python = Path(sys.executable)
-    assert [step.name for step in course.stages(python, soak=False)] == ["lint", "layers", "types", "unit tests"]
+    assert [step.name for step in course.stages(python, soak=False)] == [
+        "lint",
+        "format",
+        "layers",
+        "types",
+        "unit tests",
+    ]
     assert course.stages(python, soak=True) == []
     for name in (
         "tests/mutants/one.patch",
@@ -344,7 +350,7 @@ def test_steps_exist_only_with_their_files(course, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     names = [step.name for step in course.stages(python, soak=False)]
-    assert names == ["lint", "layers", "types", "unit tests", "mutants", "notebooks", "browser"]
+    assert names == ["lint", "format", "layers", "types", "unit tests", "mutants", "notebooks", "browser"]
     assert [step.name for step in course.stages(python, soak=True)] == [
         "faults",
         "fuzz",

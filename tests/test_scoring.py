@@ -459,7 +459,9 @@ def test_data_that_are_gone_are_told_with_the_model_that_was_trained_on_them(tmp
     assert main(["evaluate", "--checkpoint", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert f"{tmp_path / 'run'} was trained on {str(own)!r}" in said and "give --data" in said
-    assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(tmp_path / "elsewhere")]) == 0
+    assert (
+        main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(tmp_path / "elsewhere")]) == 0
+    )
 
 
 def test_photos_without_captions_cannot_be_trained_on(tmp_path):

@@ -73,7 +73,12 @@ def test_one_new_image_encodes_one(photos):
     assert encoder.images == 4
     save(photos, "new.png", (250, 5, 5))
     changes = update(index, photos)
-    assert (encoder.images, changes.added, changes.encoded, changes.kept) == (5, ("new.png",), ("new.png",), 4)
+    assert (encoder.images, changes.added, changes.encoded, changes.kept) == (
+        5,
+        ("new.png",),
+        ("new.png",),
+        4,
+    )
     assert str(changes) == "1 added, 4 kept"
     assert names(index, k=2) == ["0-red.png", "new.png"]
     assert not update(index, photos)
@@ -391,8 +396,12 @@ def test_images_in_parquet_are_known_by_their_bytes(tmp_path):
         for colour in colours:
             data = io.BytesIO()
             Image.new("RGB", (6, 6), COLOURS[colour]).save(data, "PNG")
-            rows.append({"image": {"bytes": data.getvalue()}, "caption": [colour], "filename": f"{colour}.png"})
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet")
+            rows.append(
+                {"image": {"bytes": data.getvalue()}, "caption": [colour], "filename": f"{colour}.png"}
+            )
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet"
+        )
         return only_split(tmp_path)
 
     encoder = Counting()
@@ -525,7 +534,10 @@ def test_the_command_escapes_names_and_tells_what_it_left_out(ask, tmp_path):
 
 
 def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
-    rows = [f"{file.name},{file.stem},{'train' if file.name < '2' else 'test'}" for file in sorted(photos.iterdir())]
+    rows = [
+        f"{file.name},{file.stem},{'train' if file.name < '2' else 'test'}"
+        for file in sorted(photos.iterdir())
+    ]
     (photos / "captions.csv").write_text("\n".join(["filename,caption,split", *rows]))
     words = ["--index", tmp_path / "index", "--query", "red"]
     assert "2-blue.png" in ask("--data", photos, *words)[0]  # test, where none is named
@@ -537,7 +549,9 @@ def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
 
 
 def test_unknown_words_are_told_with_the_hits(ask, photos):
-    assert "never met, and that do not count: xylophone" in ask("--data", photos, "--query", "red xylophone")[0]
+    assert (
+        "never met, and that do not count: xylophone" in ask("--data", photos, "--query", "red xylophone")[0]
+    )
     assert "arbitrary" in ask("--data", photos, "--query", "xylophone 犬")[0]
     assert "arbitrary" not in ask("--data", photos, "--query", "red")[0]
 

@@ -131,7 +131,6 @@ def parser() -> argparse.ArgumentParser:
         "--index", metavar="DIR", help="where the index is kept; it follows the images from run to run"
     )
 
-
     doctor = commands.add_parser(
         "doctor",
         help="what a bug report needs, and what is wrong here",
@@ -155,7 +154,9 @@ def _common(command: argparse.ArgumentParser) -> None:
 def _tokens(command: argparse.ArgumentParser, more: str) -> None:
     """Where a trained model's extractors are now. Others than those that it was trained with are refused."""
     command.add_argument("--tokens", help=f"the tokens' network, where it has another name now{more}")
-    command.add_argument("--token-weights", metavar="FILE", help="their weights, where the file has been moved")
+    command.add_argument(
+        "--token-weights", metavar="FILE", help="their weights, where the file has been moved"
+    )
     command.add_argument("--guide", help="the guide's network, where it has another name now")
     command.add_argument(
         "--device", help="cpu | cuda | cuda:N (default: that of the training where it is here, else the best)"

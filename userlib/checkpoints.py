@@ -149,7 +149,9 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     """
     path = Path(folder)
     if not path.exists():
-        raise UserError(f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out).")
+        raise UserError(
+            f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out)."
+        )
     if (path / "run.json").is_file():
         path = pointed(path, "best")
     tensors, documents = read_bundle(path)
@@ -216,7 +218,9 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.lock_counter == 1:  # the last to leave takes the lock, and a folder in which nothing was written
+        if (
+            lock.lock_counter == 1
+        ):  # the last to leave takes the lock, and a folder in which nothing was written
             (run / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 run.rmdir()

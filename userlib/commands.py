@@ -110,7 +110,9 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
 
 def _names_report(arguments: argparse.Namespace) -> bool:
     """Whether the split for the report was asked for; else it is the preset's, which other data may not have."""
-    given = read_json(Path(arguments.config)) if arguments.config else {}  # it has been read once, and is whole
+    given = (
+        read_json(Path(arguments.config)) if arguments.config else {}
+    )  # it has been read once, and is whole
     asked = arguments.report is not None or "report" in given.get("data", {})
     return asked or any(setting.startswith("data.report") for setting in arguments.settings)
 
@@ -168,7 +170,9 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         scored[arguments.model] = [_zero_shot(arguments.model, own.split(name), arguments.device)]
     facts: dict[str, Any] = {}
     if arguments.folds is not None or arguments.eccv:
-        facts |= _coco_facts(arguments, models["model"][0], pairs_for(models["model"][0], parts["model"], notes))
+        facts |= _coco_facts(
+            arguments, models["model"][0], pairs_for(models["model"][0], parts["model"], notes)
+        )
     if arguments.baseline:
         found, facts["cca"] = _cca(config, own, name)
         scored["cca"] = [found]
@@ -180,7 +184,9 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     for key in beside:
         tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key], seed=seed))
     if arguments.attention:
-        facts["attention"] = [_attention_of(one, pairs_for(one, parts["model"], notes)) for one in models["model"]]
+        facts["attention"] = [
+            _attention_of(one, pairs_for(one, parts["model"], notes)) for one in models["model"]
+        ]
     notes = list(dict.fromkeys(notes))
     result = {
         "split": name,
@@ -260,9 +266,13 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     from userlib.search import open_clip_encoder
 
     if split.pictures is None:
-        raise UserError(f"the split {split.name!r} has no pictures, only features; {name} needs the pictures.")
+        raise UserError(
+            f"the split {split.name!r} has no pictures, only features; {name} needs the pictures."
+        )
     if not split.captions:
-        raise UserError(f"The split {split.name!r} has no captions to score by. Name one that has, or add captions.")
+        raise UserError(
+            f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
+        )
     encoder, size, pictures = open_clip_encoder(name, device=choose_device(device)), 64, split.pictures
     images = np.concatenate(
         [

@@ -171,7 +171,9 @@ def declared() -> dict[str, list[str]] | None:
     if not found:
         return None
     here = found[0]
-    groups: dict[str, list[str]] = {"": []} | {extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()}
+    groups: dict[str, list[str]] = {"": []} | {
+        extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()
+    }
     for requirement in map(Requirement, here.requires or ()):
         marker = requirement.marker
         belongs = [extra for extra in groups if marker is None or marker.evaluate({"extra": extra})]
@@ -242,12 +244,18 @@ def check_assets() -> Check:
     if not found:
         if is_clone():
             return Check("assets", "fail", f"none in {kept}", "fetch them again: git checkout -- assets")
-        return Check("assets", "skip", f"none in {kept}: region-mini, clip-mini and the demo need them", CLONE)
+        return Check(
+            "assets", "skip", f"none in {kept}: region-mini, clip-mini and the demo need them", CLONE
+        )
     bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
     if bad:
         remedy = "fetch them again: git checkout -- assets"
-        if any("CRLF" in fault for fault in bad):  # git takes them for unchanged, and would not write them again
-            remedy = "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
+        if any(
+            "CRLF" in fault for fault in bad
+        ):  # git takes them for unchanged, and would not write them again
+            remedy = (
+                "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
+            )
         return Check("assets", "fail", "; ".join(bad), remedy)
     return Check("assets", "ok", ", ".join(folder.name for folder in found))
 

@@ -141,7 +141,9 @@ def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bo
         if not path.is_dir():
             raise UserError(f"{path} is a file; results go into a folder. {what}")
         if not os.access(path, os.W_OK | os.X_OK):
-            raise UserError(f"Cannot write {path}: the folder is not writable. Make it so, or name another folder.")
+            raise UserError(
+                f"Cannot write {path}: the folder is not writable. Make it so, or name another folder."
+            )
         if shared:
             return
         if (found := foreign(path)) is not None:
@@ -166,7 +168,9 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
         if not path.exists():
             return
         if path.is_dir():
-            raise UserError(f"{path} is a folder; the result is one file. Name a file, such as {path / 'result.json'}.")
+            raise UserError(
+                f"{path} is a folder; the result is one file. Name a file, such as {path / 'result.json'}."
+            )
         if not path.is_file():
             raise UserError(f"{path} is no plain file. {what}")
         if path.stat().st_size == 0:
@@ -181,13 +185,17 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
 def _place(path: Path, what: str) -> Iterator[None]:
     """For a look at `path`: what the system says of its name, and a place above it that takes no files, in words."""
     if "\0" in str(path):
-        raise UserError(f"{str(path)!r} cannot be a {what}: no name holds a zero character. Name another {what}.")
+        raise UserError(
+            f"{str(path)!r} cannot be a {what}: no name holds a zero character. Name another {what}."
+        )
     try:
         above = next(one for one in Path(os.path.abspath(path)).parents if os.path.lexists(one))
         if not above.is_dir():
             raise UserError(f"{path} cannot be a {what}: {above} is no folder. Name another {what}.")
         if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
-            raise UserError(f"Cannot write {path}: {above} is not writable. Make it so, or name another {what}.")
+            raise UserError(
+                f"Cannot write {path}: {above} is not writable. Make it so, or name another {what}."
+            )
         yield
     except OSError as error:
         raise UserError(f"{path} cannot be a {what}: {error.strerror}. Name another {what}.") from error
@@ -293,7 +301,9 @@ def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "seal": hashlib.sha256(_text(whole)).hexdigest()}
 
 
-def write_sealed(path: Path, value: Mapping[str, Any], *, like: Collection[str] = (), over: bool = False) -> None:
+def write_sealed(
+    path: Path, value: Mapping[str, Any], *, like: Collection[str] = (), over: bool = False
+) -> None:
     """`write_json` of an object with its format first and its seal last; it replaces only one with the keys `like`."""
     if like and not over:
         check_file(Path(path), like)
@@ -370,7 +380,9 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
             "have been cut short: fetch or write it again."
         ) from error
     except _TwiceError as error:
-        raise UserError(f"{path} has the key {error.args[0]!r} twice in one object. Remove one of them.") from error
+        raise UserError(
+            f"{path} has the key {error.args[0]!r} twice in one object. Remove one of them."
+        ) from error
     except ValueError as error:
         if "\0" in str(path):
             raise UserError(f"There is no file {str(path)!r}: no name holds a zero character.") from error

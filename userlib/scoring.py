@@ -113,7 +113,9 @@ def data_of(
         except UserError as error:
             if other or model is None:
                 raise
-            raise UserError(f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data.") from error
+            raise UserError(
+                f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data."
+            ) from error
         if known not in (None, data.fingerprint) and not other and model is not None:
             notes.append(
                 f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
@@ -132,7 +134,9 @@ def data_of(
 def pairs_for(model: Trained, split: Split, notes: list[str]) -> PairData:
     """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
     if not split.captions:
-        raise UserError(f"The split {split.name!r} has no captions to score by. Name one that has, or add captions.")
+        raise UserError(
+            f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
+        )
     notes += model.notes
     pairs = pairs_of(model.config, split, model.loaded.tokenizer, device=model.device)
     settings, features = model.loaded.config.model, pairs.features

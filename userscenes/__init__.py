@@ -1,10 +1,10 @@
 """The embedded world: pictures drawn by code, their captions, and the truth about every pair of them.
 
-    scenes = make_world("test", 1000)
-    scenes.picture(3)       # PIL image, RGB, 128 x 128
-    scenes.captions(3)      # five Captions: text, facts, spans
-    scenes[3]               # the scene graph
-    scenes.masks(3)         # visible pixels of each thing
+scenes = make_world("test", 1000)
+scenes.picture(3)       # PIL image, RGB, 128 x 128
+scenes.captions(3)      # five Captions: text, facts, spans
+scenes[3]               # the scene graph
+scenes.masks(3)         # visible pixels of each thing
 """
 
 from .facts import Caption, Fact

@@ -54,7 +54,9 @@ def statistics() -> dict[str, object]:
 def main(folder: Path) -> None:
     """Writes both files and prints the numbers."""
     image, numbers = folder / "contact-sheet.png", folder / "statistics.json"
-    earlier = numbers.is_file() and b'"hash of the test graphs"' in numbers.read_bytes()  # then both are its own
+    earlier = (
+        numbers.is_file() and b'"hash of the test graphs"' in numbers.read_bytes()
+    )  # then both are its own
     for file in () if earlier else (image, numbers):
         check_file(file)
     sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes

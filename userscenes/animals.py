@@ -17,8 +17,17 @@ _SWING = {"stand": (0.0, 0.0, 0.0, 0.0), "walk": (-0.08, 0.05, -0.05, 0.08),
           "jump": (-0.2, -0.14, 0.18, 0.24)}  # fmt: skip
 
 
-def legs(p: Pen, c: Fill, *, back: float, front: float, top: float, width: float, pose: str,
-         hoof: Rgb | None = None) -> float:
+def legs(
+    p: Pen,
+    c: Fill,
+    *,
+    back: float,
+    front: float,
+    top: float,
+    width: float,
+    pose: str,
+    hoof: Rgb | None = None,
+) -> float:
     """Four legs of length `top`; returns how far the body is lifted off the ground."""
     lift = {"jump": 0.16, "run": 0.03}.get(pose, 0.0)
     swing = _SWING.get(pose, _SWING["stand"])
@@ -46,8 +55,9 @@ def dozing(p: Pen, x: float, y: float) -> None:
                     (a + k / 2 * flip, b - k / 2)], (250, 250, 255), 2)  # fmt: skip
 
 
-def _pet(p: Pen, c: Paint, pose: str, ears: str, tail: str, snout: float, belly: bool,
-         mask: Rgb | None = None) -> None:
+def _pet(
+    p: Pen, c: Paint, pose: str, ears: str, tail: str, snout: float, belly: bool, mask: Rgb | None = None
+) -> None:
     """A dog, cat, fox or mouse: the small ones, who sit and curl up."""
     pale = c.shade(1.45) if c.rgb != (247, 245, 240) else (224, 214, 206)
     nose: Rgb = (44, 36, 40)
@@ -89,8 +99,9 @@ def _tail(p: Pen, c: Paint, tail: str, x: float, y: float, *, low: bool) -> None
     elif tail == "thin":
         p.limb([(x, y), (x - 0.2, y + up * 0.4), (x - 0.34, y + up * 1.2)], 0.06, c.shade(0.9))
     elif tail == "long":
-        p.limb([(x, y), (x - 0.18, y + up * 0.5), (x - 0.2, y + up * 1.3), (x - 0.1, y + up * 1.7)], 0.09,
-               c.rgb)
+        p.limb(
+            [(x, y), (x - 0.18, y + up * 0.5), (x - 0.2, y + up * 1.3), (x - 0.1, y + up * 1.7)], 0.09, c.rgb
+        )
     else:
         p.limb([(x + 0.05, y), (x - 0.12, y + up * 0.7), (x - 0.14, y + up * 1.15)], 0.11, c.rgb)
 
@@ -102,8 +113,11 @@ def _pet_ears(p: Pen, c: Paint, ears: str, x: float, y: float, *, behind: bool) 
     elif ears == "pointed" and behind:
         for dx in (-0.14, 0.1):
             p.poly([(x + dx - 0.1, y + 0.12), (x + dx - 0.02, y + 0.37), (x + dx + 0.11, y + 0.14)], c.rgb)
-            p.poly([(x + dx - 0.05, y + 0.15), (x + dx - 0.01, y + 0.28), (x + dx + 0.05, y + 0.16)], pink,
-                   edge=False)
+            p.poly(
+                [(x + dx - 0.05, y + 0.15), (x + dx - 0.01, y + 0.28), (x + dx + 0.05, y + 0.16)],
+                pink,
+                edge=False,
+            )
     elif ears == "round" and behind:
         for dx in (-0.2, 0.12):
             p.ell(x + dx, y + 0.22, 0.15, 0.15, c.rgb)
@@ -113,18 +127,17 @@ def _pet_ears(p: Pen, c: Paint, ears: str, x: float, y: float, *, behind: bool) 
 def dog(p: Pen, c: Paint, pose: str, look: int) -> None:
     _pet(p, c, pose, "floppy", "up", 0.12, True)
     if look % 2:
-        x, y = {"sleep": (0.30, 0.1), "sit": (0.1, 0.56)}.get(pose,
-                                                              (0.36,
-                                                               0.56 + {"jump": 0.16, "run": 0.03}.get(pose,
-                                                                       0)))
+        x, y = {"sleep": (0.30, 0.1), "sit": (0.1, 0.56)}.get(
+            pose, (0.36, 0.56 + {"jump": 0.16, "run": 0.03}.get(pose, 0))
+        )
         p.limb([(x - 0.06, y + 0.04), (x + 0.14, y - 0.06)], 0.06, (222, 60, 60), edge=False)
 
 
 def cat(p: Pen, c: Paint, pose: str, look: int) -> None:
     _pet(p, c, pose, "pointed", "long", 0.0, False)
-    x, y = {"sleep": (0.42, 0.24), "sit": (0.2, 0.76)}.get(pose,
-                                                           (0.5,
-                                                            0.7 + {"jump": 0.16, "run": 0.03}.get(pose, 0)))
+    x, y = {"sleep": (0.42, 0.24), "sit": (0.2, 0.76)}.get(
+        pose, (0.5, 0.7 + {"jump": 0.16, "run": 0.03}.get(pose, 0))
+    )
     for dy in (0.02, -0.03):
         p.line([(x + 0.18, y - 0.06), (x + 0.36, y - 0.06 + dy)], (90, 84, 88))
 

@@ -70,7 +70,7 @@ def _when(t: Telling) -> str:
 
 
 def _setting(t: Telling, chance: float, when: float = 0.25) -> str:
-    """" in the park", " at night", both or nothing, with a space before."""
+    """ " in the park", " at night", both or nothing, with a space before."""
     out = f" {_where(t)}" if t.dice.chance(chance) else ""
     return out + (f" {_when(t)}" if t.dice.chance(when) else "")
 
@@ -120,7 +120,7 @@ def _being(t: Telling, i: int, how: str) -> str:
 
 
 def _there(t: Telling, i: int, name: str) -> str:
-    """"there is" or "there are", by what follows: "there is a pair of dogs"."""
+    """ "there is" or "there are", by what follows: "there is a pair of dogs"."""
     return "there are" if t.plural(i) and name[1:3] != "a " else "there is"
 
 
@@ -131,7 +131,7 @@ def _main(t: Telling) -> tuple[int, str, int] | None:
 
 
 def short(t: Telling) -> str:
-    """"A boy riding a green bicycle", "Two brown dogs running in the park"."""
+    """ "A boy riding a green bicycle", "Two brown dogs running in the park"."""
     main = _main(t)
     if main and t.dice.chance(0.75):
         i, relation, j = main
@@ -148,7 +148,7 @@ def short(t: Telling) -> str:
 
 
 def event(t: Telling) -> str:
-    """"A man in a red shirt is playing a guitar on the beach"."""
+    """ "A man in a red shirt is playing a guitar on the beach"."""
     main = _main(t)
     how = t.dice.pick(("is", "s"))
     if main and t.dice.chance(0.85):
@@ -176,7 +176,7 @@ def event(t: Telling) -> str:
 
 
 def places(t: Telling) -> str:
-    """"There is a blue car to the left of a tree", "A cat is on the right, and a box is on the left"."""
+    """ "There is a blue car to the left of a tree", "A cat is on the right, and a box is on the left"."""
     s, dice = t.scene, t.dice
     spatial = [r for r in s.relations if r[1] in PLACED or r[1] in ("behind", "in front of", "under", "on")]
     if spatial and dice.chance(0.8):
@@ -210,7 +210,7 @@ def places(t: Telling) -> str:
 
 
 def long(t: Telling) -> str:
-    """"On a sunny day in the park, a boy rides a bicycle while two dogs run"."""
+    """ "On a sunny day in the park, a boy rides a bicycle while two dogs run"."""
     s, dice = t.scene, t.dice
     opening = f"{_when(t)}, " if dice.chance(0.25) else f"{_where(t)}, " if dice.chance(0.4) else ""
     main = _main(t)
@@ -263,7 +263,7 @@ def _side_or_where(t: Telling, i: int) -> str:
 
 
 def lister(t: Telling) -> str:
-    """"There are two cats, a ball and a lamp in the bedroom"."""
+    """ "There are two cats, a ball and a lamp in the bedroom"."""
     s, dice = t.scene, t.dice
     number = min(len(s.things), dice.pick((2, 2, 3, 3)))
     chosen = dice.shuffled(range(len(s.things)))[:number]

@@ -41,8 +41,12 @@ class Thing:
     def box(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1) around all members, fractions of the picture; may reach over its edge."""
         boxes = [spot_box(self.kind, self.pose, spot) for spot in self.spots]
-        return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes),
-                max(b[3] for b in boxes))
+        return (
+            min(b[0] for b in boxes),
+            min(b[1] for b in boxes),
+            max(b[2] for b in boxes),
+            max(b[3] for b in boxes),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,5 +88,9 @@ def spot_box(kind: str, pose: str, spot: Spot) -> tuple[float, float, float, flo
     x0, y0, x1, y1 = EXTENTS.get((kind, pose)) or EXTENTS[(kind, PADDED_POSE)]
     if spot.flip:
         x0, x1 = -x1, -x0
-    return (spot.x + x0 * spot.height, spot.y - y1 * spot.height, spot.x + x1 * spot.height,
-            spot.y - y0 * spot.height)
+    return (
+        spot.x + x0 * spot.height,
+        spot.y - y1 * spot.height,
+        spot.x + x1 * spot.height,
+        spot.y - y0 * spot.height,
+    )

@@ -12,8 +12,17 @@ def _eye_and_sleep(p: Pen, pose: str, x: float, y: float, r: float) -> None:
         dozing(p, x + 0.12, y + 0.22)
 
 
-def _stand(p: Pen, c: Fill, pose: str, *, back: float, front: float, top: float, width: float,
-           hoof: Rgb | None = None) -> float:
+def _stand(
+    p: Pen,
+    c: Fill,
+    pose: str,
+    *,
+    back: float,
+    front: float,
+    top: float,
+    width: float,
+    hoof: Rgb | None = None,
+) -> float:
     """Legs, or for a sleeper none: the body then lies on the ground."""
     if pose == "sleep":
         for x in (back, front):
@@ -26,8 +35,17 @@ def horse(p: Pen, c: Paint, pose: str, look: int) -> None:
     hair: Rgb = ((66, 44, 34), (240, 226, 190), (40, 36, 40))[look % 3]
     u = _stand(p, c, pose, back=-0.3, front=0.2, top=0.42, width=0.085, hoof=(60, 48, 44))
     p.limb([(-0.4, 0.56 + u), (-0.52, 0.44 + u), (-0.53, 0.26 + u)], 0.09, hair)
-    p.poly([(0.1, 0.5 + u), (0.24, 0.4 + u), (0.38, 0.74 + u), (0.36, 0.92 + u), (0.24, 0.86 + u),
-            (0.02, 0.62 + u)], c.rgb)
+    p.poly(
+        [
+            (0.1, 0.5 + u),
+            (0.24, 0.4 + u),
+            (0.38, 0.74 + u),
+            (0.36, 0.92 + u),
+            (0.24, 0.86 + u),
+            (0.02, 0.62 + u),
+        ],
+        c.rgb,
+    )
     p.ell(-0.07, 0.5 + u, 0.37, 0.165, c)
     p.poly([(0.06, 0.62 + u), (0.16, 0.66 + u), (0.30, 0.9 + u), (0.27, 0.97 + u), (0.18, 0.9 + u)], hair)
     p.poly([(0.27, 0.86 + u), (0.3, 1.0 + u), (0.36, 0.9 + u)], c.rgb)
@@ -47,8 +65,10 @@ def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(0.1, 0.56 + u, 0.12, 0.1, patch, edge=False)
     p.ell(-0.2, 0.35 + u, 0.1, 0.06, (246, 176, 184))
     for x in (0.42, 0.62):
-        p.poly([(x - 0.03, 0.93 + u), (x + 0.04, 0.93 + u), (x + (0.0 if x < 0.5 else 0.05), 1.04 + u)],
-               (238, 226, 200))
+        p.poly(
+            [(x - 0.03, 0.93 + u), (x + 0.04, 0.93 + u), (x + (0.0 if x < 0.5 else 0.05), 1.04 + u)],
+            (238, 226, 200),
+        )
     p.blob(0.34, 0.86 + u, 0.12, 0.06, 15, c.rgb)
     p.rect(0.36, 0.56 + u, 0.68, 0.96 + u, c.rgb, r=0.13)
     p.ell(0.55, 0.6 + u, 0.16, 0.11, (248, 192, 192))
@@ -59,8 +79,16 @@ def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def sheep(p: Pen, c: Paint, pose: str, look: int) -> None:
     u = _stand(p, (70, 64, 68), pose, back=-0.28, front=0.2, top=0.3, width=0.1)
-    for x, y in ((-0.42, 0.5), (-0.3, 0.7), (-0.05, 0.78), (0.2, 0.7), (0.3, 0.48), (0.1, 0.33),
-                 (-0.15, 0.3), (-0.36, 0.36)):
+    for x, y in (
+        (-0.42, 0.5),
+        (-0.3, 0.7),
+        (-0.05, 0.78),
+        (0.2, 0.7),
+        (0.3, 0.48),
+        (0.1, 0.33),
+        (-0.15, 0.3),
+        (-0.36, 0.36),
+    ):
         p.ell(x, y + u, 0.18, 0.17, c)
     p.ell(-0.05, 0.53 + u, 0.4, 0.25, c, edge=False)
     p.blob(0.34, 0.78 + u, 0.11, 0.05, 200, (70, 64, 68))
@@ -89,8 +117,11 @@ def elephant(p: Pen, c: Paint, pose: str, look: int) -> None:
     u = _stand(p, c, pose, back=-0.36, front=0.16, top=0.34, width=0.18, hoof=c.shade(0.7))
     p.line([(-0.56, 0.62 + u), (-0.64, 0.38 + u)], c.shade(0.6), 2)
     p.ell(-0.12, 0.56 + u, 0.47, 0.33, c)
-    p.limb([(0.5, 0.7 + u), (0.66, 0.46 + u), (0.66, 0.2 + max(u, -0.1)), (0.76, 0.14 + max(u, -0.1))], 0.13,
-           c.rgb)
+    p.limb(
+        [(0.5, 0.7 + u), (0.66, 0.46 + u), (0.66, 0.2 + max(u, -0.1)), (0.76, 0.14 + max(u, -0.1))],
+        0.13,
+        c.rgb,
+    )
     p.poly([(0.5, 0.5 + u), (0.58, 0.5 + u), (0.72, 0.38 + u)], (252, 248, 232))
     p.ell(0.4, 0.72 + u, 0.27, 0.27, c.rgb)
     p.ell(0.22, 0.7 + u, 0.2, 0.26, c.shade(0.85))
@@ -105,8 +136,16 @@ def giraffe(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.poly([(0.06, 0.5 + u), (0.2, 0.36 + u), (0.27, 0.9 + u), (0.17, 0.92 + u)], c.rgb)
     p.ell(-0.04, 0.42 + u, 0.25, 0.12, c)
     if c.tile is None and p.ink is None:
-        for x, y in ((-0.16, 0.45), (-0.04, 0.4), (0.06, 0.46), (-0.08, 0.49), (0.13, 0.55), (0.18, 0.65),
-                     (0.19, 0.76), (0.22, 0.85)):
+        for x, y in (
+            (-0.16, 0.45),
+            (-0.04, 0.4),
+            (0.06, 0.46),
+            (-0.08, 0.49),
+            (0.13, 0.55),
+            (0.18, 0.65),
+            (0.19, 0.76),
+            (0.22, 0.85),
+        ):
             p.ell(x, y + u, 0.034, 0.032, dark, edge=False)
     for x in (0.2, 0.26):
         p.line([(x, 0.93 + u), (x - 0.01, 1.0 + u)], dark, 2)

@@ -63,7 +63,7 @@ CLASS_NOUNS = {"person": ("person", "people"), "child": ("child", "children"),
 
 
 def _nouns(text: str) -> tuple[tuple[str, str], ...]:
-    """"dog puppy/puppies" -> (("dog", "dogs"), ("puppy", "puppies")); an underscore stands for a space."""
+    """ "dog puppy/puppies" -> (("dog", "dogs"), ("puppy", "puppies")); an underscore stands for a space."""
     pairs = []
     for word in text.split():
         one, _, many = word.replace("_", " ").partition("/")

@@ -16,8 +16,9 @@ def _round_tree(canvas: Canvas, x: float, y: float, h: float, crown: Rgb) -> Non
     d.rectangle((x - h * 0.05, y - h * 0.5, x + h * 0.05, y), fill=(112, 80, 58))
     line = shade(crown, 0.75)
     for dx, dy, r in ((-0.16, 0.55, 0.2), (0.16, 0.55, 0.2), (0.0, 0.74, 0.24)):
-        d.ellipse((x + (dx - r) * h, y - (dy + r) * h, x + (dx + r) * h, y - (dy - r) * h), fill=crown,
-                  outline=line)
+        d.ellipse(
+            (x + (dx - r) * h, y - (dy + r) * h, x + (dx + r) * h, y - (dy - r) * h), fill=crown, outline=line
+        )
     d.ellipse((x - 0.14 * h, y - 0.86 * h, x + 0.02 * h, y - 0.72 * h), fill=shade(crown, 1.2))
 
 
@@ -25,11 +26,20 @@ def _fir(canvas: Canvas, x: float, y: float, h: float, rgb: Rgb, *, snowy: bool)
     d = canvas.opaque
     d.rectangle((x - h * 0.04, y - h * 0.2, x + h * 0.04, y), fill=(100, 72, 54))
     for k0, k1, w in ((0.12, 0.52, 0.24), (0.36, 0.76, 0.19), (0.6, 1.0, 0.13)):
-        d.polygon([(x - w * h, y - k0 * h), (x + w * h, y - k0 * h), (x, y - k1 * h)], fill=rgb,
-                  outline=shade(rgb, 0.78))
+        d.polygon(
+            [(x - w * h, y - k0 * h), (x + w * h, y - k0 * h), (x, y - k1 * h)],
+            fill=rgb,
+            outline=shade(rgb, 0.78),
+        )
         if snowy:
-            d.polygon([(x - w * h * 0.4, y - (k1 - 0.16) * h), (x + w * h * 0.4, y - (k1 - 0.16) * h),
-                       (x, y - k1 * h)], fill=SNOW)
+            d.polygon(
+                [
+                    (x - w * h * 0.4, y - (k1 - 0.16) * h),
+                    (x + w * h * 0.4, y - (k1 - 0.16) * h),
+                    (x, y - k1 * h),
+                ],
+                fill=SNOW,
+            )
 
 
 def beach(c: Canvas, dice: Dice, time: str, weather: str) -> None:
@@ -87,13 +97,15 @@ def forest(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     field_from(c, 154, shade(floor, 0.85), floor)
     for x in (dice.between(-4, 30), dice.between(226, 260)):
         bark = shade((110, 82, 62), dice.between(0.9, 1.1))
-        c.opaque.polygon([(x - 9, 0), (x + 9, 0), (x + 10, 170), (x + 18, 184), (x - 18, 184),
-                          (x - 10, 170)], fill=bark)
+        c.opaque.polygon(
+            [(x - 9, 0), (x + 9, 0), (x + 10, 170), (x + 18, 184), (x - 18, 184), (x - 10, 170)], fill=bark
+        )
         c.opaque.line((x - 4, 0, x - 5, 170), fill=shade(bark, 0.8), width=3)
     for _ in range(7):
         x, y = dice.between(0, 256), dice.between(176, 252)
-        c.opaque.ellipse((x - 5, y - 2, x + 5, y + 2), fill=dice.pick(((176, 120, 60), (150, 100, 56),
-                (120, 132, 70))))
+        c.opaque.ellipse(
+            (x - 5, y - 2, x + 5, y + 2), fill=dice.pick(((176, 120, 60), (150, 100, 56), (120, 132, 70)))
+        )
     tufts(c, dice, shade(floor, 0.72), number=7)
 
 
@@ -105,8 +117,11 @@ def farm(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.rectangle((x - 56, 84, x - 40, 152), fill=(206, 208, 214), outline=(140, 144, 152))
     d.pieslice((x - 56, 74, x - 40, 94), 180, 360, fill=(150, 156, 168))
     d.rectangle((x - 34, 110, x + 34, 154), fill=(186, 70, 60), outline=(120, 44, 40))
-    d.polygon([(x - 40, 112), (x - 26, 86), (x, 74), (x + 26, 86), (x + 40, 112)],
-              fill=ground(weather, (120, 92, 88)), outline=(84, 64, 62))
+    d.polygon(
+        [(x - 40, 112), (x - 26, 86), (x, 74), (x + 26, 86), (x + 40, 112)],
+        fill=ground(weather, (120, 92, 88)),
+        outline=(84, 64, 62),
+    )
     d.rectangle((x - 12, 122, x + 12, 154), fill=(236, 226, 210))
     d.line((x - 12, 122, x + 12, 154), fill=(186, 70, 60), width=2)
     d.line((x + 12, 122, x - 12, 154), fill=(186, 70, 60), width=2)
@@ -150,11 +165,17 @@ def desert(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     rock: Rgb = (198, 122, 86)
     for _ in range(2):
         x, w, h = dice.between(10, 246), dice.between(24, 46), dice.between(34, 64)
-        d.polygon([(x - w, 154), (x - w * 0.72, 154 - h), (x + w * 0.72, 154 - h), (x + w, 154)], fill=rock,
-                  outline=shade(rock, 0.75))
+        d.polygon(
+            [(x - w, 154), (x - w * 0.72, 154 - h), (x + w * 0.72, 154 - h), (x + w, 154)],
+            fill=rock,
+            outline=shade(rock, 0.75),
+        )
         for k in (0.3, 0.6):
-            d.line((x - w * (1 - 0.28 * k), 154 - h * k, x + w * (1 - 0.28 * k), 154 - h * k),
-                   fill=shade(rock, 0.84), width=3)
+            d.line(
+                (x - w * (1 - 0.28 * k), 154 - h * k, x + w * (1 - 0.28 * k), 154 - h * k),
+                fill=shade(rock, 0.84),
+                width=3,
+            )
     for x, y, w, h, k in ((50, 150, 130, 26, 0.92), (210, 156, 120, 26, 0.97)):
         x += dice.between(-30, 30)
         d.ellipse((x - w, y - h, x + w, y + h), fill=shade(sand, k))
@@ -197,8 +218,11 @@ def garden(c: Canvas, dice: Dice, time: str, weather: str) -> None:
         d.ellipse((x - 24, 104, x + 24, 150), fill=shade(hedge, dice.between(0.92, 1.08)))
     for i in range(17):
         x = i * 16
-        d.polygon([(x + 1, 162), (x + 1, 128), (x + 7, 119), (x + 13, 128), (x + 13, 162)],
-                  fill=(250, 248, 242), outline=(196, 190, 186))
+        d.polygon(
+            [(x + 1, 162), (x + 1, 128), (x + 7, 119), (x + 13, 128), (x + 13, 162)],
+            fill=(250, 248, 242),
+            outline=(196, 190, 186),
+        )
     for y in (134, 150):
         d.rectangle((0, y, 256, y + 4), fill=(240, 238, 232))
     field_from(c, 160, lawn, shade(lawn, 1.1))

@@ -97,8 +97,9 @@ def _place(dice: Dice, units: list[Unit]) -> list[tuple[float, float, float]] | 
     return [p for p in placed if p is not None]
 
 
-def _in_the_sky(dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool) -> tuple[float, float,
-        float] | None:
+def _in_the_sky(
+    dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool
+) -> tuple[float, float, float] | None:
     x0, low, x1, high = unit.box()
     for attempt in range(14):
         s = dice.between(1.2, 1.5) if alone else dice.between(0.95, 1.3) - 0.02 * attempt
@@ -164,9 +165,12 @@ def _spatial(things: list[Thing], owner: list[int], lifted: set[int]) -> list[tu
                 gap = max(a[0], b[0]) - min(a[2], b[2])
                 if -0.05 <= gap <= 0.10 and abs(a[3] - b[3]) <= 0.17:
                     out += [(i, "next to", j), (j, "next to", i)]
-            if flying[i] and not flying[j] and i not in lifted and a[3] <= b[1] + 0.02 and min(a[2],
-                    b[2]) - max(a[0], b[0]) > 0.02:
+            if (
+                flying[i]
+                and not flying[j]
+                and i not in lifted
+                and a[3] <= b[1] + 0.02
+                and min(a[2], b[2]) - max(a[0], b[0]) > 0.02
+            ):
                 out += [(i, "above", j), (j, "below", i)]
     return out
-
-

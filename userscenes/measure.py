@@ -1,6 +1,6 @@
 """Measures how far each drawing reaches and writes extents.py: run it after a drawing has changed.
 
-    python -m userscenes.measure
+python -m userscenes.measure
 """
 
 from __future__ import annotations

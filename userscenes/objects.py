@@ -66,10 +66,14 @@ def lamp(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def box(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.56, 0.82), (-0.78, 0.98), (-0.42, 1.0), (-0.3, 0.82)],
-           c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
-    p.poly([(0.56, 0.82), (0.78, 0.98), (0.42, 1.0), (0.3, 0.82)],
-           c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214))
+    p.poly(
+        [(-0.56, 0.82), (-0.78, 0.98), (-0.42, 1.0), (-0.3, 0.82)],
+        c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214),
+    )
+    p.poly(
+        [(0.56, 0.82), (0.78, 0.98), (0.42, 1.0), (0.3, 0.82)],
+        c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214),
+    )
     box_front(p, c)
 
 
@@ -139,8 +143,9 @@ def suitcase(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 
 def hat(p: Pen, c: Paint, pose: str, look: int) -> None:
-    p.poly([(-0.54, 0.14), (-0.46, 0.72), (-0.26, 0.84), (0.0, 0.8), (0.26, 0.84), (0.46, 0.72),
-            (0.54, 0.14)], c)
+    p.poly(
+        [(-0.54, 0.14), (-0.46, 0.72), (-0.26, 0.84), (0.0, 0.8), (0.26, 0.84), (0.46, 0.72), (0.54, 0.14)], c
+    )
     p.rect(-0.53, 0.18, 0.53, 0.36, c.shade(0.5) if sum(c.rgb) > 300 else (236, 200, 90), edge=False)
     p.ell(0, 0.14, 0.98, 0.15, c.rgb)
 

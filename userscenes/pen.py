@@ -163,8 +163,9 @@ class Pen:
         c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         self.poly([(x + rx * a * c - ry * b * s, y + rx * a * s + ry * b * c) for a, b in _CIRCLE], fill)
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, fill: Fill, *, r: float = 0.0,
-             edge: bool = True) -> None:
+    def rect(
+        self, x0: float, y0: float, x1: float, y1: float, fill: Fill, *, r: float = 0.0, edge: bool = True
+    ) -> None:
         """A rectangle with corners (x0, y0), (x1, y1) and corner radius r."""
         ax, bx = self.x + self.sx * x0, self.x + self.sx * x1
         ay, by = self.y - self.s * y0, self.y - self.s * y1

@@ -12,8 +12,14 @@ from .pen import Fill, Paint, Pen, Point, Rgb, shade
 
 Draw = Callable[[Pen, Paint, str, int], None]
 
-SKIN: tuple[Rgb, ...] = ((252, 216, 186), (236, 188, 148), (196, 138, 98), (140, 92, 62), (248, 204, 172),
-                         (110, 72, 50))
+SKIN: tuple[Rgb, ...] = (
+    (252, 216, 186),
+    (236, 188, 148),
+    (196, 138, 98),
+    (140, 92, 62),
+    (248, 204, 172),
+    (110, 72, 50),
+)
 HAIR: tuple[Rgb, ...] = ((70, 46, 34), (34, 30, 34), (214, 164, 72), (178, 84, 40), (120, 78, 46))
 TROUSERS: tuple[Rgb, ...] = ((62, 76, 112), (96, 84, 76), (70, 70, 80), (110, 120, 140))
 HIP, SHOULDER = 0.34, 0.585
@@ -145,8 +151,9 @@ def chef(p: Pen, c: Paint, pose: str, look: int) -> None:
     for dx, dy in ((-0.11, 0.24), (0.11, 0.24), (0.0, 0.28)):
         p.ell(x + dx, y + dy, 0.10, 0.085, white)
     p.rect(x - 0.125, y + 0.09, x + 0.125, y + 0.22, white, r=0.02)
-    p.poly([(x + 0.0, y - 0.05), (x + 0.06, y - 0.03), (x + 0.12, y - 0.05), (x + 0.06, y - 0.075)],
-           (60, 42, 36))
+    p.poly(
+        [(x + 0.0, y - 0.05), (x + 0.06, y - 0.03), (x + 0.12, y - 0.05), (x + 0.06, y - 0.075)], (60, 42, 36)
+    )
 
 
 def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
@@ -163,8 +170,9 @@ def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def king(p: Pen, c: Paint, pose: str, look: int) -> None:
     low = 0.06 if pose.partition("+")[0] not in ("sit", "ride") else 0.3
-    p.poly([(-0.13, SHOULDER + 0.06), (0.1, SHOULDER + 0.06), (0.10, low + 0.02), (-0.27, low)],
-           c.shade(0.78))
+    p.poly(
+        [(-0.13, SHOULDER + 0.06), (0.1, SHOULDER + 0.06), (0.10, low + 0.02), (-0.27, low)], c.shade(0.78)
+    )
     x, y = figure(p, c, pose, look)
     gold: Rgb = (248, 202, 62)
     p.poly([(x - 0.13, y + 0.08), (x + 0.13, y + 0.08), (x + 0.16, y + 0.27), (x + 0.07, y + 0.17),
@@ -201,8 +209,16 @@ def astronaut(p: Pen, c: Paint, pose: str, look: int) -> None:
 
 def pirate(p: Pen, c: Paint, pose: str, look: int) -> None:
     x, y = figure(p, c, pose, look, trousers=(84, 70, 62))
-    p.poly([(x - 0.24, y + 0.07), (x + 0.24, y + 0.07), (x + 0.13, y + 0.17), (x, y + 0.26),
-            (x - 0.13, y + 0.17)], (44, 42, 50))
+    p.poly(
+        [
+            (x - 0.24, y + 0.07),
+            (x + 0.24, y + 0.07),
+            (x + 0.13, y + 0.17),
+            (x, y + 0.26),
+            (x - 0.13, y + 0.17),
+        ],
+        (44, 42, 50),
+    )
     p.ell(x, y + 0.14, 0.035, 0.035, (245, 245, 240), edge=False)
     p.ell(x + 0.095, y, 0.045, 0.04, (30, 28, 32), edge=False)
     p.line([(x - 0.14, y + 0.06), (x + 0.12, y + 0.0)], (30, 28, 32), 2)

@@ -107,9 +107,9 @@ def _paint(thing: Thing) -> Paint:
 
 def _grounded(scene: Scene) -> set[int]:
     """The things that throw a shadow on the ground."""
-    up = {i for i, verb, _ in scene.relations if verb in _OFF_GROUND} | {j for _, verb,
-            j in scene.relations if verb in _CARRIED}
+    up = {i for i, verb, _ in scene.relations if verb in _OFF_GROUND} | {
+        j for _, verb, j in scene.relations if verb in _CARRIED
+    }
     return {i for i, t in enumerate(scene.things)
             if i not in up and t.spots[0].y > 0.7 and KINDS[t.kind].where not in ("sky",
                     "water") and t.pose != "fly"}  # fmt: skip
-

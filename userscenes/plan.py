@@ -39,10 +39,15 @@ class Unit:
 
     def box(self) -> tuple[float, float, float, float]:
         """(x0, low, x1, high) around all parts, y upwards."""
-        boxes = [spot_box(p.kind, p.pose, Spot(s.x, -s.y, s.height,
-                                               s.flip)) for p in self.parts for s in p.spots]
-        return (min(b[0] for b in boxes), -max(b[3] for b in boxes), max(b[2] for b in boxes),
-                -min(b[1] for b in boxes))
+        boxes = [
+            spot_box(p.kind, p.pose, Spot(s.x, -s.y, s.height, s.flip)) for p in self.parts for s in p.spots
+        ]
+        return (
+            min(b[0] for b in boxes),
+            -max(b[3] for b in boxes),
+            max(b[2] for b in boxes),
+            -min(b[1] for b in boxes),
+        )
 
 
 class Planner:
@@ -52,8 +57,11 @@ class Planner:
     def __init__(self, dice: Dice, setting: str, *, half: str, wide: bool) -> None:
         self.dice, self.half = dice, half
         indoor = setting in ROOMS
-        places = ("in", "any") if indoor else (("out", "any", "sky",
-                                                "water") if setting in WATER else ("out", "any", "sky"))
+        places = (
+            ("in", "any")
+            if indoor
+            else (("out", "any", "sky", "water") if setting in WATER else ("out", "any", "sky"))
+        )
         names = tuple(KINDS) if wide else TRAIN_KINDS
         barred = SCENERY.get(setting, ())
         self.kinds = [k for k in names if KINDS[k].where in places and k not in barred]
@@ -128,8 +136,9 @@ class Planner:
         verb = dice.weighted(tuple(VERBS), _VERB_WEIGHTS)
         subjects = [k for k in VERBS[verb][0] if k in self.carried and allowed(k, verb, self.half)
                     and (not self.indoor or KINDS[k].where != "out")]  # fmt: skip
-        objects = [k for k in VERBS[verb][1] if k in (self.carried if verb in ("holding",
-                "wearing") else self.kinds)]
+        objects = [
+            k for k in VERBS[verb][1] if k in (self.carried if verb in ("holding", "wearing") else self.kinds)
+        ]
         if self.indoor:
             objects = [k for k in objects if k not in ("kite",)]
         if not subjects or not objects:
@@ -223,23 +232,38 @@ class Planner:
         dice = self.dice
         k, spot = KINDS[part.kind], part.spots[0]
         sign = -1.0 if spot.flip else 1.0
-        if (k.hand is not None and part.pose in ("ride", "sit") and allowed(part.kind, "holding",
-                self.half) and dice.chance(0.3)):
+        if (
+            k.hand is not None
+            and part.pose in ("ride", "sit")
+            and allowed(part.kind, "holding", self.half)
+            and dice.chance(0.3)
+        ):
             held = [o for o in VERBS["holding"][1] if o in self.carried and not (self.indoor and o == "kite")]
             o = self.choose(held)
             if k.family == "person":
                 part.pose += "+hold"
             thing = self.part(o)
-            thing.spots = [Spot(spot.x + sign * k.hand[0] * spot.height, spot.y + k.hand[1] * spot.height,
-                                KINDS[o].height, spot.flip)]
+            thing.spots = [
+                Spot(
+                    spot.x + sign * k.hand[0] * spot.height,
+                    spot.y + k.hand[1] * spot.height,
+                    KINDS[o].height,
+                    spot.flip,
+                )
+            ]
             unit.parts.append(thing)
             unit.relations.append((0, "holding", len(unit.parts) - 1))
-        elif k.head is not None and k.family == "person" and allowed(part.kind, "wearing",
-                self.half) and dice.chance(0.12):
+        elif (
+            k.head is not None
+            and k.family == "person"
+            and allowed(part.kind, "wearing", self.half)
+            and dice.chance(0.12)
+        ):
             x, y, w = k.head
             thing = self.part("hat")
-            thing.spots = [Spot(spot.x + sign * x * spot.height, spot.y + y * spot.height, w * spot.height,
-                                spot.flip)]
+            thing.spots = [
+                Spot(spot.x + sign * x * spot.height, spot.y + y * spot.height, w * spot.height, spot.flip)
+            ]
             unit.parts.append(thing)
             unit.relations.append((0, "wearing", len(unit.parts) - 1))
 

@@ -16,8 +16,9 @@ FLOOR = 160
 
 def _room(wall: Rgb, floor: Rgb) -> Canvas:
     canvas = Canvas(gradient(shade(wall, 1.12), shade(wall, 0.94)).copy())
-    canvas.image.paste(gradient(shade(floor, 0.86), shade(floor, 1.08),
-                                100).crop((0, 0, CANVAS, CANVAS - FLOOR)), (0, FLOOR))
+    canvas.image.paste(
+        gradient(shade(floor, 0.86), shade(floor, 1.08), 100).crop((0, 0, CANVAS, CANVAS - FLOOR)), (0, FLOOR)
+    )
     return canvas
 
 
@@ -62,8 +63,9 @@ def _frame(c: Canvas, dice: Dice, x: float, y: float, w: float, h: float) -> Non
     d.rectangle((x, y, x + w, y + h), fill=(150, 110, 74), outline=(104, 76, 52))
     tint = dice.pick(((206, 226, 214), (236, 214, 190), (204, 212, 236)))
     d.rectangle((x + 4, y + 4, x + w - 4, y + h - 4), fill=tint)
-    d.polygon([(x + 5, y + h - 5), (x + w * 0.4, y + h * 0.4), (x + w - 5, y + h - 5)],
-              fill=shade(tint, 0.75))
+    d.polygon(
+        [(x + 5, y + h - 5), (x + w * 0.4, y + h * 0.4), (x + w - 5, y + h - 5)], fill=shade(tint, 0.75)
+    )
 
 
 def _rug(c: Canvas, dice: Dice) -> None:
@@ -81,8 +83,15 @@ def living_room(dice: Dice, time: str) -> Canvas:
         c.opaque.line((i * 21, 0, i * 21, FLOOR), fill=shade(wall, 0.96), width=5)
     _boards(c, floor)
     _skirting(c, (246, 240, 230))
-    _window(c, 98 + dice.between(-12, 12), 38, 62, 62, time, dice.pick(((190, 100, 96), (104, 134, 170),
-            (180, 160, 100))))
+    _window(
+        c,
+        98 + dice.between(-12, 12),
+        38,
+        62,
+        62,
+        time,
+        dice.pick(((190, 100, 96), (104, 134, 170), (180, 160, 100))),
+    )
     _frame(c, dice, 22, 48, 40, 32)
     _frame(c, dice, 204, 40, 32, 42)
     d = c.opaque
@@ -93,8 +102,10 @@ def living_room(dice: Dice, time: str) -> Canvas:
         bx = x + 6.0
         while bx < x + 40:
             w = dice.between(4, 8)
-            d.rectangle((bx, y + dice.between(3, 8), bx + w, y + 22),
-                        fill=dice.pick(((196, 90, 84), (90, 130, 170), (210, 180, 110), (110, 150, 110))))
+            d.rectangle(
+                (bx, y + dice.between(3, 8), bx + w, y + 22),
+                fill=dice.pick(((196, 90, 84), (90, 130, 170), (210, 180, 110), (110, 150, 110))),
+            )
             bx += w + 1
     _rug(c, dice)
     return c
@@ -108,8 +119,10 @@ def kitchen(dice: Dice, time: str) -> Canvas:
         for j, (y0, y1) in enumerate(((160, 172), (172, 190), (190, 216), (216, 256))):
             if (i + j) % 2 == 0:
                 a, b = 22 + (y0 - 160) * 0.28, 22 + (y1 - 160) * 0.28
-                d.polygon([(128 + i * a, y0), (128 + (i + 1) * a, y0), (128 + (i + 1) * b, y1),
-                           (128 + i * b, y1)], fill=(188, 200, 206))
+                d.polygon(
+                    [(128 + i * a, y0), (128 + (i + 1) * a, y0), (128 + (i + 1) * b, y1), (128 + i * b, y1)],
+                    fill=(188, 200, 206),
+                )
     for y in range(84, 118, 11):
         d.line((0, y, 256, y), fill=shade(wall, 0.86), width=1)
     for x in range(0, 256, 14):
@@ -149,8 +162,15 @@ def bedroom(dice: Dice, time: str) -> Canvas:
                       fill=shade(wall, 1.45))  # fmt: skip
     _boards(c, floor)
     _skirting(c, (250, 248, 244))
-    _window(c, 34 + dice.between(-8, 8), 36, 54, 60, time, dice.pick(((150, 130, 190), (230, 150, 160),
-            (110, 160, 190))))
+    _window(
+        c,
+        34 + dice.between(-8, 8),
+        36,
+        54,
+        60,
+        time,
+        dice.pick(((150, 130, 190), (230, 150, 160), (110, 160, 190))),
+    )
     x = dice.between(160, 184)
     d.rectangle((x, 50, x + 66, FLOOR), fill=(246, 238, 226), outline=(176, 160, 142))
     d.line((x + 33, 54, x + 33, 156), fill=(176, 160, 142), width=2)
@@ -158,8 +178,10 @@ def bedroom(dice: Dice, time: str) -> Canvas:
     d.ellipse((x + 36, 100, x + 40, 106), fill=(196, 160, 90))
     for i in range(9):
         px = 106 + i * 6
-        d.polygon([(px - 3, 18), (px + 3, 18), (px, 26)], fill=dice.pick(((230, 120, 120), (120, 170, 220),
-                (240, 200, 110))))
+        d.polygon(
+            [(px - 3, 18), (px + 3, 18), (px, 26)],
+            fill=dice.pick(((230, 120, 120), (120, 170, 220), (240, 200, 110))),
+        )
     _rug(c, dice)
     return c
 
@@ -200,12 +222,18 @@ def circus(dice: Dice, time: str) -> Canvas:
     d = c.opaque
     tint = dice.pick(((206, 66, 70), (70, 110, 190), (150, 90, 170)))
     for i in range(-8, 8, 2):
-        d.polygon([(128 + i * 4, 0), (128 + (i + 1) * 4, 0), (128 + (i + 1) * 36, FLOOR),
-                   (128 + i * 36, FLOOR)], fill=tint)
+        d.polygon(
+            [(128 + i * 4, 0), (128 + (i + 1) * 4, 0), (128 + (i + 1) * 36, FLOOR), (128 + i * 36, FLOOR)],
+            fill=tint,
+        )
     for i in range(14):
         x = i * 20
-        d.pieslice((x, 26 + abs(i - 6.5) * 2, x + 20, 46 + abs(i - 6.5) * 2), 0, 180,
-                   fill=dice.pick(((250, 210, 90), (110, 190, 150), (240, 130, 110))))
+        d.pieslice(
+            (x, 26 + abs(i - 6.5) * 2, x + 20, 46 + abs(i - 6.5) * 2),
+            0,
+            180,
+            fill=dice.pick(((250, 210, 90), (110, 190, 150), (240, 130, 110))),
+        )
     d.ellipse((-30, 156, 286, 252), fill=(206, 60, 66), outline=(150, 40, 46), width=2)
     d.ellipse((-14, 164, 270, 250), fill=(238, 204, 150))
     for _ in range(14):

@@ -31,8 +31,12 @@ _SKIES: dict[tuple[str, str], tuple[Rgb, Rgb]] = {
     ("night", "snowy"): ((52, 60, 104), (120, 130, 172)),
     ("night", "foggy"): ((66, 72, 104), (124, 130, 156)),
 }
-_LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (1.04, 0.92, 0.82), "night": (0.66, 0.70, 0.92),
-          "lamplight": (0.82, 0.76, 0.72)}
+_LIGHT = {
+    "day": (1.0, 1.0, 1.0),
+    "sunset": (1.04, 0.92, 0.82),
+    "night": (0.66, 0.70, 0.92),
+    "lamplight": (0.82, 0.76, 0.72),
+}
 
 
 @functools.lru_cache(maxsize=64)
@@ -74,8 +78,12 @@ def sky(time: str, weather: str, dice: Dice) -> Canvas:
         number = {"sunny": 2, "cloudy": 6, "rainy": 6, "snowy": 4}[weather]
         if time == "night":
             number //= 2
-        white: Rgb = {"sunny": (255, 255, 255), "cloudy": (232, 238, 244), "rainy": (138, 148, 164),
-                      "snowy": (222, 228, 238)}[weather]
+        white: Rgb = {
+            "sunny": (255, 255, 255),
+            "cloudy": (232, 238, 244),
+            "rainy": (138, 148, 164),
+            "snowy": (222, 228, 238),
+        }[weather]
         tone = mix(low, white, 0.75 if time == "day" else 0.3)
         for _ in range(number):
             _cloud(canvas, dice.between(0, 256), dice.between(14, 88), dice.between(9, 17), tone)

@@ -45,6 +45,6 @@ def allowed(kind: str, word: str, half: str) -> bool:
 
 
 def half_of(split: str, index: int) -> str:
-    """"seen" or "new pairs" in test, by turns, so that every even prefix holds as many of both; ""
+    """ "seen" or "new pairs" in test, by turns, so that every even prefix holds as many of both; ""
     elsewhere."""
     return (SEEN, NEW)[index % 2] if split == "test" else ""

@@ -14,8 +14,16 @@ def street(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     lit: Rgb = (255, 232, 140) if time == "night" else (190, 222, 240)
     while x < 256:
         w, h = dice.between(44, 66), dice.between(52, 92)
-        wall = dice.pick(((226, 178, 146), (206, 196, 216), (236, 220, 178), (176, 204, 210),
-                          (222, 160, 150), (198, 212, 178)))
+        wall = dice.pick(
+            (
+                (226, 178, 146),
+                (206, 196, 216),
+                (236, 220, 178),
+                (176, 204, 210),
+                (222, 160, 150),
+                (198, 212, 178),
+            )
+        )
         top = 158 - h
         d.polygon([(x - 3, top), (x + w / 2, top - dice.between(16, 28)), (x + w + 3, top)],
                   fill=ground(weather, dice.pick(((168, 92, 76), (120, 104, 120), (150, 112, 84)))),
@@ -24,19 +32,26 @@ def street(c: Canvas, dice: Dice, time: str, weather: str) -> None:
         for wy in range(int(top) + 8, 128, 24):
             for wx in (x + w * 0.16, x + w * 0.6):
                 d.rectangle((wx, wy, wx + w * 0.24, wy + 14), fill=lit, outline=shade(wall, 0.6))
-        d.rectangle((x + w * 0.4, 138, x + w * 0.6, 160), fill=dice.pick(((120, 84, 62), (86, 110, 96),
-                (150, 76, 70))))
+        d.rectangle(
+            (x + w * 0.4, 138, x + w * 0.6, 160),
+            fill=dice.pick(((120, 84, 62), (86, 110, 96), (150, 76, 70))),
+        )
         x += w + dice.between(-1, 3)
     d.rectangle((0, 160, 256, 176), fill=ground(weather, (196, 192, 186)))
     field_from(c, 176, ground(weather, (120, 122, 130)), ground(weather, (140, 142, 150)))
     d.rectangle((0, 174, 256, 178), fill=(160, 158, 156))
     for i in range(-1, 6):
-        d.polygon([(i * 52 + 10, 214), (i * 52 + 38, 214), (i * 52 + 36, 219), (i * 52 + 6, 219)],
-                  fill=(244, 238, 208))
+        d.polygon(
+            [(i * 52 + 10, 214), (i * 52 + 38, 214), (i * 52 + 36, 219), (i * 52 + 6, 219)],
+            fill=(244, 238, 208),
+        )
     x = dice.pick((22, 234))
     d.rectangle((x - 2, 96, x + 2, 172), fill=(70, 72, 80))
-    d.ellipse((x - 7, 86, x + 7, 100), fill=(255, 240, 170) if time != "day" else (236, 236, 226),
-              outline=(70, 72, 80))
+    d.ellipse(
+        (x - 7, 86, x + 7, 100),
+        fill=(255, 240, 170) if time != "day" else (236, 236, 226),
+        outline=(70, 72, 80),
+    )
 
 
 def playground(c: Canvas, dice: Dice, time: str, weather: str) -> None:
@@ -62,8 +77,11 @@ def playground(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.line((b + 12, 172, b + 12, 96), fill=pole, width=4)
     for y in range(106, 172, 12):
         d.line((b, y, b + 12, y), fill=pole, width=3)
-    d.polygon([(b + 8, 92), (b + 18, 92), (b + 70, 162), (b + 82, 164), (b + 82, 170), (b + 64, 170)],
-              fill=slide, outline=shade(slide, 0.7))
+    d.polygon(
+        [(b + 8, 92), (b + 18, 92), (b + 70, 162), (b + 82, 164), (b + 82, 170), (b + 64, 170)],
+        fill=slide,
+        outline=shade(slide, 0.7),
+    )
 
 
 def city(c: Canvas, dice: Dice, time: str, weather: str) -> None:
@@ -116,10 +134,15 @@ def castle(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.rectangle((x - 70, 92, x + 70, 160), fill=stone, outline=shade(stone, 0.7))
     for tx, top, w in ((-78, 62, 17), (78, 62, 17), (-30, 44, 14), (32, 50, 14)):
         d.rectangle((x + tx - w, top, x + tx + w, 160), fill=shade(stone, 0.95), outline=shade(stone, 0.66))
-        d.polygon([(x + tx - w - 5, top), (x + tx, top - 32), (x + tx + w + 5, top)], fill=(96, 90, 160),
-                  outline=(64, 60, 112))
-        d.rectangle((x + tx - 4, top + 14, x + tx + 4, top + 26),
-                    fill=(255, 232, 140) if time == "night" else (92, 86, 98))
+        d.polygon(
+            [(x + tx - w - 5, top), (x + tx, top - 32), (x + tx + w + 5, top)],
+            fill=(96, 90, 160),
+            outline=(64, 60, 112),
+        )
+        d.rectangle(
+            (x + tx - 4, top + 14, x + tx + 4, top + 26),
+            fill=(255, 232, 140) if time == "night" else (92, 86, 98),
+        )
     for i in range(9):
         d.rectangle((x - 68 + i * 16, 84, x - 60 + i * 16, 94), fill=stone)
     d.pieslice((x - 18, 116, x + 18, 170), 180, 360, fill=(112, 78, 56), outline=(76, 54, 42))

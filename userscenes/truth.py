@@ -72,8 +72,9 @@ def closed_facts(scene: Scene) -> frozenset[Fact]:
 class TruthTable:
     """Which captions are true of which pictures, from the facts of both, by bits packed over the pictures."""
 
-    def __init__(self, captions_facts: Sequence[Iterable[Fact]],
-                 picture_facts: Sequence[Iterable[Fact]]) -> None:
+    def __init__(
+        self, captions_facts: Sequence[Iterable[Fact]], picture_facts: Sequence[Iterable[Fact]]
+    ) -> None:
         self.n_pictures = len(picture_facts)
         index: dict[Fact, int] = {}
         self._needs = [[index.setdefault(f, len(index)) for f in facts] for facts in captions_facts]
@@ -97,8 +98,9 @@ def true(caption: Caption, scene: Scene) -> bool:
 
 
 def _is(thing: Thing, level: object, colour: object, pattern: object) -> bool:
-    return level in KINDS[thing.kind].levels and colour in ("", thing.colour) and pattern in ("",
-            thing.pattern)
+    return (
+        level in KINDS[thing.kind].levels and colour in ("", thing.colour) and pattern in ("", thing.pattern)
+    )
 
 
 def _holds(fact: Fact, scene: Scene) -> bool:
@@ -120,8 +122,12 @@ def _holds(fact: Fact, scene: Scene) -> bool:
                    if _is(scene.things[i], *first) and _is(scene.things[j], *second))  # fmt: skip
     level, colour, pattern, size, action, side = rest
     for t in scene.things:
-        if _is(t, level, colour, pattern) and size in ("", t.size) and action in ("",
-                t.action) and side in ("", side_of(t)):
+        if (
+            _is(t, level, colour, pattern)
+            and size in ("", t.size)
+            and action in ("", t.action)
+            and side in ("", side_of(t))
+        ):
             return True
     plain = not (colour or pattern or size or action or side)
     return plain and any(level in KINDS[k].levels for k in SCENERY.get(scene.setting, ()))

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 SETTING_PHRASES: dict[str, tuple[str, ...]] = {
-    "beach": ("on the beach", "at the beach", "on a sandy beach", "by the sea", "at the seaside",
-              "near the ocean"),
+    "beach": (
+        "on the beach",
+        "at the beach",
+        "on a sandy beach",
+        "by the sea",
+        "at the seaside",
+        "near the ocean",
+    ),
     "park": ("in the park", "in a park", "in a green park", "along a park path"),
-    "street": ("on the street", "on a street", "in front of some houses", "on the road",
-               "along a row of houses"),
+    "street": (
+        "on the street",
+        "on a street",
+        "in front of some houses",
+        "on the road",
+        "along a row of houses",
+    ),
     "forest": ("in the forest", "in the woods", "in a forest", "among tall firs"),
     "farm": ("on a farm", "on the farm", "near a barn", "by a red barn", "in a field by the barn"),
     "mountains": ("in the mountains", "near the mountains", "below snowy peaks", "in front of the mountains"),
     "desert": ("in the desert", "in a desert", "among the dunes", "in a dry desert"),
     "lake": ("by the lake", "at the lake", "on the shore of a lake", "beside a lake", "by the water"),
-    "garden": ("in the garden", "in a garden", "by a picket fence", "in the back yard",
-               "near a garden fence"),
+    "garden": (
+        "in the garden",
+        "in a garden",
+        "by a picket fence",
+        "in the back yard",
+        "near a garden fence",
+    ),
     "playground": ("at the playground", "on a playground", "near the swings", "by a slide and swings"),
     "city": ("in the city", "in a big city", "downtown", "in front of tall buildings", "on a city square"),
     "living room": ("in the living room", "in a living room", "in a cosy lounge", "on the living room floor"),
@@ -76,8 +92,11 @@ ACTIONS: dict[str, tuple[Forms, ...]] = {
 }  # fmt: skip
 # Of relations whose first word is a verb; what follows it is part of each form.
 RELATION_VERBS: dict[str, tuple[Forms, ...]] = {
-    "riding": (("riding", "rides", "ride"), ("riding", "rides", "ride"),
-               ("riding on", "rides on", "ride on")),
+    "riding": (
+        ("riding", "rides", "ride"),
+        ("riding", "rides", "ride"),
+        ("riding on", "rides on", "ride on"),
+    ),
     "holding": (("holding", "holds", "hold"), ("carrying", "carries", "carry"), ("holding", "holds", "hold")),
     "wearing": (("wearing", "wears", "wear"),),
     "playing": (("playing", "plays", "play"),),
@@ -85,8 +104,10 @@ RELATION_VERBS: dict[str, tuple[Forms, ...]] = {
     "chasing": (("chasing", "chases", "chase"), ("running after", "runs after", "run after")),
     "sitting on": (("sitting on", "sits on", "sit on"),),
     "sleeping on": (("sleeping on", "sleeps on", "sleep on"), ("napping on", "naps on", "nap on")),
-    "standing on": (("standing on", "stands on", "stand on"), ("standing on top of", "stands on top of",
-                                                               "stand on top of")),
+    "standing on": (
+        ("standing on", "stands on", "stand on"),
+        ("standing on top of", "stands on top of", "stand on top of"),
+    ),
 }
 RELATION_PREPOSITIONS: dict[str, tuple[str, ...]] = {
     "on": ("on", "on top of"), "under": ("under", "beneath", "underneath"), "in": ("in", "inside"),
@@ -99,5 +120,5 @@ RELATION_PREPOSITIONS: dict[str, tuple[str, ...]] = {
 
 
 def article(words: str) -> str:
-    """"a" or "an" before the words. None of ours begins with a silent h or a u as in "unit"."""
+    """ "a" or "an" before the words. None of ours begins with a silent h or a u as in "unit"."""
     return "an" if words[0].lower() in "aeiou" else "a"

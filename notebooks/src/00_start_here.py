@@ -101,7 +101,11 @@ for text, owner in zip(test.captions, test.image_of, strict=True):
 # Before you run it: by luck alone, a sentence finds its picture first among 500 once in 500 times, .2 %.
 
 # %%
-predict("start_first", "How often, after this short training, does a sentence find its picture first of 500?", unit="%")
+predict(
+    "start_first",
+    "How often, after this short training, does a sentence find its picture first of 500?",
+    unit="%",
+)
 
 # %%
 import tempfile
@@ -153,7 +157,7 @@ def search(query, k):
     best, scores = [test.pictures[place[hit.id]] for hit in hits], [f"{hit.score:.2f}" for hit in hits]
     strange = index.unknown(query)
     never = f" It has never read: {', '.join(strange)}." if strange else ""
-    sentence = f"The {k} best pictures for \"{query}\", the best first, with their scores.{never}"
+    sentence = f'The {k} best pictures for "{query}", the best first, with their scores.{never}'
     return pictures(best, scores, columns=8, size=1.05), sentence
 
 
@@ -169,7 +173,13 @@ twin(search, query="a red car on a street", k=8)
 from usercourse import Demo, choice, slider
 
 my_words = "two dogs on a beach"
-asked = [my_words, "a red car on a street", "a boat under the moon", "a cat sleeps on a sofa", "a zebra in a library"]
+asked = [
+    my_words,
+    "a red car on a street",
+    "a boat under the moon",
+    "a cat sleeps on a sofa",
+    "a zebra in a library",
+]
 Demo(search, query=choice("sentence", asked), k=slider("pictures", 1, 16, value=8, step=1))
 
 # %% [markdown]

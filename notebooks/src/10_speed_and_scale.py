@@ -227,7 +227,9 @@ from userlab.bench.limits import measure
 machine = measure(runs=3 if quick else 10)
 least = machine.seconds(flops=2.0 * pictures * captions * d)
 half = f"{machine.flops_bf16 / 1e9:.0f} in bfloat16" if machine.flops_bf16 else "no bfloat16 here"
-print(f"copies {machine.bytes_per_s / 1e9:.1f} GB/s, products {machine.flops_fp32 / 1e9:.0f} GFLOP/s in float32, {half}")
+print(
+    f"copies {machine.bytes_per_s / 1e9:.1f} GB/s, products {machine.flops_fp32 / 1e9:.0f} GFLOP/s in float32, {half}"
+)
 print(
     f"all dot products of the search need {1e3 * least:.1f} ms; it took {1e3 * seconds['embeddings']:.1f} ms"
 )

@@ -104,7 +104,9 @@ class Prediction(W.VBox):  # type: ignore[misc]
             return
         self._locked = guess
         one = {} if guess is None else {self.name: {"value": guess, "unit": self.unit}}
-        write_json(store(), {name: part for name, part in kept().items() if name != self.name} | one, over=True)
+        write_json(
+            store(), {name: part for name, part in kept().items() if name != self.name} | one, over=True
+        )
         self._moved(None)
 
     def _say(self) -> None:

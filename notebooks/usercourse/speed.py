@@ -30,7 +30,8 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     best = min(times, key=lambda name: times[name])
     ratios = {name: seconds / times[best] for name, seconds in times.items() if name != best}
     others = [
-        f"{name} takes {ratio:{',.0f' if ratio >= 100 else '.3g'}} times as long" for name, ratio in ratios.items()
+        f"{name} takes {ratio:{',.0f' if ratio >= 100 else '.3g'}} times as long"
+        for name, ratio in ratios.items()
     ]
     return figure, f"The fastest is {best} at {_time(times[best])}; {', '.join(others)}."
 

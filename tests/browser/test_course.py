@@ -18,7 +18,9 @@ from tests.browser.conftest import ROOT, SLOW, new_page
 pytestmark = pytest.mark.soak
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 LIMIT_S = 900
-SILENCE_S = float(os.environ.get("USERLIB_SILENCE", "6"))  # two seconds, and what polling and a busy machine add
+SILENCE_S = float(
+    os.environ.get("USERLIB_SILENCE", "6")
+)  # two seconds, and what polling and a busy machine add
 STATE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     const kernel = panel?.sessionContext?.session?.kernel;
@@ -80,7 +82,9 @@ def photograph(page, name: str) -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_in_the_browser(browser, course_lab, seen, name):
     page = new_page(browser, seen)
-    page.goto(f"{course_lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={course_lab.token}", timeout=SLOW)
+    page.goto(
+        f"{course_lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={course_lab.token}", timeout=SLOW
+    )
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=SLOW)
     ready = f"() => ({STATE})().status === 'idle'"
     page.wait_for_function(ready, timeout=SLOW, polling=500)

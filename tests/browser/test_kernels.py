@@ -110,7 +110,10 @@ def test_reloads_and_closed_tabs_leave_the_kernels_of_open_pages(browser, server
     began = time.monotonic()
     assert len(set(met)) == 1 + TABS + RELOADS
     until(lambda: len(alive(server, met)) == 1 and len(kernels(server)) == 1, page)
-    print(f"{len(set(met)) + 1} kernels were started; one was left {time.monotonic() - began:.0f} s later", flush=True)
+    print(
+        f"{len(set(met)) + 1} kernels were started; one was left {time.monotonic() - began:.0f} s later",
+        flush=True,
+    )
     assert alive(server, met) == {met[-1]}  # of the page that is open
     expect(page.locator(SIGN)).to_be_hidden()
     until(lambda: len(kernels(server)) == 0, page, IDLE_S + 60)  # open, and idle for long

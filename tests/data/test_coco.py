@@ -80,7 +80,10 @@ def image(change):
             "1 of 11 pictures are not below.*gone.jpg",
         ),
         (image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg")), "occurs twice"),
-        (image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg", split="val")), "splits 'test' and 'val'"),
+        (
+            image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg", split="val")),
+            "splits 'test' and 'val'",
+        ),
         (lambda found: found["images"], "has no list 'images'"),
         (lambda found: {"images": [1]}, "has no list 'images'"),
     ],

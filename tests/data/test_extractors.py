@@ -201,7 +201,9 @@ def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)
         assert torch.nn.functional.cosine_similarity(one, other, dim=-1).min() > 0.999
-    torch.testing.assert_close(half[1].norm(dim=1), torch.ones(2), rtol=0, atol=1e-6)  # bf16 alone misses it by 1e-3
+    torch.testing.assert_close(
+        half[1].norm(dim=1), torch.ones(2), rtol=0, atol=1e-6
+    )  # bf16 alone misses it by 1e-3
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-B-16-SigLIP/webli", "xlm-roberta-base-ViT-B-32"])

@@ -231,7 +231,9 @@ def test_a_shipped_network_that_is_not_here_is_told_with_what_to_do(name, tmp_pa
 
     for module in (clip, extractors):
         monkeypatch.setattr(module, "ASSETS", tmp_path / "assets")
-    with pytest.raises(UserError, match=rf"^{name} .*came without it.*Clone the repository.*--tokens timm:NAME"):
+    with pytest.raises(
+        UserError, match=rf"^{name} .*came without it.*Clone the repository.*--tokens timm:NAME"
+    ):
         extractors.make_extractor(name)
     (tmp_path / "pyproject.toml").touch()
     with pytest.raises(UserError, match=rf"{name}.* is missing\. Restore the assets folder.*git checkout"):

@@ -75,7 +75,11 @@ def test_the_numbers_of_the_drawn_captions_stay():
     assert words.words == tuple(sorted(counts, key=lambda word: (-counts[word], word)))
     number = {word: i for i, word in enumerate(words.words, 5)}
     for caption in captions:
-        assert words.encode(caption) == [3, *(number[w] for w in re.findall(r"[a-z0-9']+", caption.lower())), 4]
+        assert words.encode(caption) == [
+            3,
+            *(number[w] for w in re.findall(r"[a-z0-9']+", caption.lower())),
+            4,
+        ]
 
 
 def test_a_text_without_a_word_is_shown_as_it_is():
@@ -107,7 +111,9 @@ def test_a_bert_of_another_language_is_refused_and_named(tmp_path):
     bert = str(write_bert(tmp_path))
     assert BertTokenizer(bert).unknown("a 犬 Dog 🐶 xy Ж") == ["犬", "🐶", "ж"]
     assert make_tokenizer("bert", ["a dog", "一"], model=bert).name == "bert"
-    with pytest.raises(UserError, match=r"'bert'.* does not know 88% .* such as '一'.*bert-base-multilingual-cased"):
+    with pytest.raises(
+        UserError, match=r"'bert'.* does not know 88% .* such as '一'.*bert-base-multilingual-cased"
+    ):
         make_tokenizer("bert", ["一只狗在草地上", "dog"], model=bert)
 
 
@@ -116,6 +122,8 @@ def test_unknown_words_of_a_query_are_told_in_any_script():
 
     known = WordTokenizer.fit(["一只狗", "एक कुत्ता दौड़ रहा है", "a dog"])
     assert notes_on("एक कुत्ता है", known.unknown) == ()
-    assert notes_on("一只猫", known.unknown) == ("Words that the model has never met, and that do not count: 猫.",)
+    assert notes_on("一只猫", known.unknown) == (
+        "Words that the model has never met, and that do not count: 猫.",
+    )
     assert "knows no word of the query (🐱, кот)" in notes_on("🐱 кот", known.unknown)[0]
     assert "knows no word of the query (?!)" in notes_on("?!", known.unknown)[0]

@@ -168,7 +168,9 @@ def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path, cache, image, m
 @pytest.mark.parametrize("batch", [1, 2, 3, 128])
 def test_each_picture_is_that_of_its_row_whatever_the_batch(tmp_path, cache, monkeypatch, batch):
     monkeypatch.setattr("userlib.data.parquet.BATCH", batch)
-    files = [write_rows(tmp_path / f"{n}.parquet", hub_rows("train", 7, first=7 * n), group=5) for n in (0, 1)]
+    files = [
+        write_rows(tmp_path / f"{n}.parquet", hub_rows("train", 7, first=7 * n), group=5) for n in (0, 1)
+    ]
     pictures = load_parquet(files, "flickr").split("train").pictures
     order = np.random.default_rng(0).permutation(14)
     assert [pictures.content(int(i)) for i in order] == [jpeg(int(i)) for i in order]
@@ -240,7 +242,17 @@ def test_saved_splits_keep_their_names(tmp_path, cache):
 
 @pytest.mark.parametrize(
     "name",
-    ["here/flikcr", "gone/train.parquet", "my photos/all", "C:\\photos/x", "photos/", "../x/y", "~/x", "é/è", "a/.b"],
+    [
+        "here/flikcr",
+        "gone/train.parquet",
+        "my photos/all",
+        "C:\\photos/x",
+        "photos/",
+        "../x/y",
+        "~/x",
+        "é/è",
+        "a/.b",
+    ],
 )
 def test_a_path_with_a_slip_is_not_asked_of_the_hub(tmp_path, cache, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -32,7 +32,9 @@ def check(split, texts=WORDS):
 
 
 def structs(kind=FILES, **cells):
-    return pa.array([{"path": f"{i}.jpg", "bytes": content} | cells for i, content in enumerate(IMAGES)], kind)
+    return pa.array(
+        [{"path": f"{i}.jpg", "bytes": content} | cells for i, content in enumerate(IMAGES)], kind
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,9 @@ def structs(kind=FILES, **cells):
         pa.array([f"shots/{i}.jpg" for i in range(3)]),
         pa.array([{"path": f"shots/{i}.jpg"} for i in range(3)]),
         pa.array([{"bytes": None, "path": f"shots/{i}.jpg"} for i in range(3)], FILES),
-        pa.array([{"bytes": None, "path": "shots/0.jpg"}, *({"bytes": c, "path": None} for c in IMAGES[1:])], FILES),
+        pa.array(
+            [{"bytes": None, "path": "shots/0.jpg"}, *({"bytes": c, "path": None} for c in IMAGES[1:])], FILES
+        ),
     ],
     ids=lambda column: str(column.type)[:40],
 )
@@ -80,7 +84,11 @@ def test_images_of_many_types(tmp_path, cache, image):
 )
 def test_captions_of_many_types(tmp_path, cache, caption):
     split = pa.array(["train"] * 3).dictionary_encode()
-    check(load_parquet([write(tmp_path / "x.parquet", pa.array(IMAGES), caption, split=split)], "x").split("train"))
+    check(
+        load_parquet([write(tmp_path / "x.parquet", pa.array(IMAGES), caption, split=split)], "x").split(
+            "train"
+        )
+    )
 
 
 NULLS = [None, None, None]
@@ -89,20 +97,40 @@ NULLS = [None, None, None]
 @pytest.mark.parametrize(
     "image, caption, message",
     [
-        (pa.array([1, 2, 3]), pa.array(WORDS), "column 'image' of .*train.parquet has the type int64.*datasets.Image"),
-        (pa.array([[[[1, 2, 3]]]] * 3), pa.array(WORDS), "column 'image' of .* has the type list<.*encoded images"),
+        (
+            pa.array([1, 2, 3]),
+            pa.array(WORDS),
+            "column 'image' of .*train.parquet has the type int64.*datasets.Image",
+        ),
+        (
+            pa.array([[[[1, 2, 3]]]] * 3),
+            pa.array(WORDS),
+            "column 'image' of .* has the type list<.*encoded images",
+        ),
         (pa.array([[0.5]] * 3), pa.array(WORDS), "column 'image' of .* has the type list<.*: double>"),
         (pa.array([{"url": "x"}] * 3), pa.array(WORDS), "column 'image' .* has the type struct<url: string>"),
         (pa.array(IMAGES), pa.array([1, 2, 3]), "column 'caption' .* has the type int64.*as strings"),
         (pa.array(IMAGES), pa.array([[["a"]]] * 3), "column 'caption' .* has the type list<.*list<"),
-        (pa.array(IMAGES), pa.array([[{"en": "a"}]] * 3), "column 'caption' .* has the type list<.*struct<en"),
+        (
+            pa.array(IMAGES),
+            pa.array([[{"en": "a"}]] * 3),
+            "column 'caption' .* has the type list<.*struct<en",
+        ),
         (pa.array(IMAGES), pa.array(NULLS), r"captions in row 0 of .* are None: one is empty"),
         (pa.array(IMAGES), pa.array(["a", None, "b"]), r"captions in row 1 of .* are None"),
-        (pa.array(IMAGES), pa.array([["a"], ["b", None], ["c"]]), r"captions in row 1 of .* are \['b', None\]"),
+        (
+            pa.array(IMAGES),
+            pa.array([["a"], ["b", None], ["c"]]),
+            r"captions in row 1 of .* are \['b', None\]",
+        ),
         (pa.array(IMAGES), pa.array([["a"], None, ["c"]]), "captions in row 1 of .* are None"),
         (pa.array(IMAGES), pa.array([["a"], [], ["c"]]), r"captions in row 1 of .* are \[\]"),
         (pa.array(IMAGES), pa.array(["a", " ", "b"]), "captions in row 1 of .* are ' '"),
-        (pa.array(IMAGES), pa.array([[{"raw": "a"}], [{"raw": None}], [{"raw": "c"}]]), "captions in row 1 of"),
+        (
+            pa.array(IMAGES),
+            pa.array([[{"raw": "a"}], [{"raw": None}], [{"raw": "c"}]]),
+            "captions in row 1 of",
+        ),
         (pa.array(IMAGES), pa.array(["a", '["a dog", "a cat"]', "b"]), "row 1 of .*list written as one text"),
         (pa.array(IMAGES), pa.array([b"a", b"caf\xe9", b"b"]), "caption in row 1 of .* is not UTF-8"),
         (pa.array(["https://x.y/a.jpg"] * 3), pa.array(WORDS), "is an address .*Download the images"),
@@ -147,7 +175,11 @@ def test_columns_of_another_name_and_files_without_rows_are_named(tmp_path, cach
 def rows_of(pattern, **more):
     """A row for each letter: its image and a caption of its own."""
     image = pa.array([jpeg(ord(letter)) for letter in pattern])
-    return image, pa.array([f"caption {i}" for i in range(len(pattern))]), {k: pa.array(v) for k, v in more.items()}
+    return (
+        image,
+        pa.array([f"caption {i}" for i in range(len(pattern))]),
+        {k: pa.array(v) for k, v in more.items()},
+    )
 
 
 @pytest.mark.parametrize("names", [{}, {"filename": list("abacb")}, {"img_id": [1, 2, 1, 3, 2]}])
@@ -181,7 +213,9 @@ def test_twins_of_a_published_set_stay_two_images(tmp_path, cache, capsys):
     assert "They stay apart, as published." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("split", [["train", "test", "test"], [" Train", "TEST ", "test"], ["train", "val", "dev"]])
+@pytest.mark.parametrize(
+    "split", [["train", "test", "test"], [" Train", "TEST ", "test"], ["train", "val", "dev"]]
+)
 def test_one_image_in_two_splits_is_refused(tmp_path, cache, split):
     image, caption, more = rows_of("aba", split=split)
     file = write(tmp_path / "x.parquet", image, caption, **more)
@@ -194,7 +228,9 @@ def test_one_image_in_two_splits_is_refused(tmp_path, cache, split):
 def test_one_image_in_the_files_of_two_splits_is_refused(tmp_path, cache):
     for name, pattern in (("train", "ab"), ("validation", "cb")):
         write(tmp_path / f"{name}.parquet", *rows_of(pattern)[:2])
-    with pytest.raises(UserError, match=r"row 1 of .*train.parquet .* and row 1 of .*validation.parquet \(split 'val'"):
+    with pytest.raises(
+        UserError, match=r"row 1 of .*train.parquet .* and row 1 of .*validation.parquet \(split 'val'"
+    ):
         load_data(str(tmp_path))
 
 
@@ -264,7 +300,10 @@ def test_a_row_group_beyond_arrows_arrays_is_read_in_batches(tmp_path, cache, mo
 @pytest.mark.parametrize(
     "error, message",
     [
-        (pa.ArrowNotImplementedError("Nested data conversions"), "pyarrow cannot hold it: .*smaller row groups"),
+        (
+            pa.ArrowNotImplementedError("Nested data conversions"),
+            "pyarrow cannot hold it: .*smaller row groups",
+        ),
         (pa.ArrowInvalid("offset overflow while concatenating arrays"), "pyarrow cannot hold it"),
         (pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes"), "pyarrow cannot hold it"),
         (pa.ArrowMemoryError("malloc of size 9 failed"), "memory does not hold it: .*smaller row groups"),
@@ -303,7 +342,9 @@ def test_captions_each_counts_what_is_said_of_an_image(tmp_path, cache):
 
 
 def test_flickrs_captions_stay_five(tmp_path, cache):
-    write_rows(tmp_path / "train.parquet", [row | {"caption": captions(1, 4)} for row in hub_rows("train", 1)])
+    write_rows(
+        tmp_path / "train.parquet", [row | {"caption": captions(1, 4)} for row in hub_rows("train", 1)]
+    )
     with pytest.raises(UserError, match="has 4 captions; this data set has 5"):
         load_data(str(tmp_path))
 

@@ -370,7 +370,9 @@ def test_the_hubs_image_folder_with_a_table_in_each_split(tmp_path, cache):
     }
 
 
-@pytest.mark.parametrize(("place", "split"), [("test/dogs", "test"), ("train/test", "train"), ("dogs/test", "train")])
+@pytest.mark.parametrize(
+    ("place", "split"), [("test/dogs", "test"), ("train/test", "train"), ("dogs/test", "train")]
+)
 def test_a_table_below_the_folder_of_a_split_is_of_that_split(tmp_path, cache, place, split):
     files = {f"{place}/a.jpg": jpeg(0), f"{place}/metadata.csv": "file_name,text\na.jpg,A dog\n"}
     assert read(write(tmp_path, files))[0] == {split: {f"{place}/a.jpg": ["A dog"]}}

@@ -148,9 +148,7 @@ def test_a_copy_holds_nothing_of_its_own_and_frees_nothing(monkeypatch):
     assert torch.equal(other.batch(np.arange(9)).tokens, found.batch(np.arange(9)).tokens)
 
 
-@pytest.mark.parametrize(
-    "module, name", [("userlab.ablation.guides", "_given"), ("usercourse.guided", "")]
-)
+@pytest.mark.parametrize("module, name", [("userlab.ablation.guides", "_given"), ("usercourse.guided", "")])
 def test_the_controls_of_a_guide_are_made_that_way(module, name, monkeypatch):
     """Both ways in which the project swaps guides, after a run that held the true ones."""
     free(monkeypatch, 10**9)

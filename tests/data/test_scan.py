@@ -35,7 +35,9 @@ def test_the_fingerprint_follows_every_file(tmp_path, cache, file):
     if changed.suffix == ".npy":
         np.save(changed, np.load(changed) + 1)
     else:
-        changed.write_text(changed.read_text().replace("8", "88") if "ids" in file else changed.read_text().upper())
+        changed.write_text(
+            changed.read_text().replace("8", "88") if "ids" in file else changed.read_text().upper()
+        )
     other = load_data(str(changed.parent))
     assert other.fingerprint != first.fingerprint
     assert {n for n in COUNTS if other.split(n).fingerprint != first.split(n).fingerprint} == {"val"}
@@ -236,5 +238,7 @@ def test_features_that_stand_once_a_caption_are_refused(tmp_path):
 def test_captions_that_do_not_divide_are_named(tmp_path, captions):
     folder = write_scan(tmp_path, {"train": 4})
     (folder / "train_caps.txt").write_text("a dog\n" * captions)
-    with pytest.raises(UserError, match=f"4 pictures, .* {captions} captions and .* as many captions as the others"):
+    with pytest.raises(
+        UserError, match=f"4 pictures, .* {captions} captions and .* as many captions as the others"
+    ):
         load_data(str(folder))

@@ -77,7 +77,12 @@ def train(folder: Path) -> None:
         write_learnable(data)
         (data / "whole").touch()
     out = folder / "run"
-    fit(prepare(run_config(data), progress=False), out=out, resume=(out / "run.json").is_file(), progress=False)
+    fit(
+        prepare(run_config(data), progress=False),
+        out=out,
+        resume=(out / "run.json").is_file(),
+        progress=False,
+    )
 
 
 def trained(folder: Path) -> dict[str, str]:

@@ -47,7 +47,9 @@ def test_it_equals_torchs_sort_and_its_gradient(way, dtype, mask):
     once = (same.sum(2) == 1) & there.unsqueeze(-1)
     assert once.sum() > 300 and (~once).any()
     assert torch.equal(leaf.grad[once].to(theirs.grad.dtype), theirs.grad[once])
-    assert torch.equal(leaf.grad.to(theirs.grad.dtype).sum(1), theirs.grad.sum(1))  # those that tie share their ranks
+    assert torch.equal(
+        leaf.grad.to(theirs.grad.dtype).sum(1), theirs.grad.sum(1)
+    )  # those that tie share their ranks
     assert (leaf.grad[~there] == 0).all()
 
 

@@ -70,7 +70,9 @@ def copy_tree(root: Path, target: Path) -> None:
 
 def run(folder: Path, arguments: list[str], *, limit: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Python in `folder`, whose modules come first. Raises subprocess.TimeoutExpired."""
-    path = os.pathsep.join(filter(None, [str(folder), str(folder / "notebooks"), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(
+        filter(None, [str(folder), str(folder / "notebooks"), os.environ.get("PYTHONPATH")])
+    )
     plain = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1"}
     env = {**os.environ, **plain, "PYTHONPATH": path}
     command = [sys.executable, *arguments]

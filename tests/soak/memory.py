@@ -44,7 +44,6 @@ COMMANDS = {
 }
 
 
-
 def program(command: str) -> str:
     """The package whose command this is."""
     return "userlib" if command in ("train", "evaluate", "search", "doctor") else "userlab"

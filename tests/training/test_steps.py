@@ -358,7 +358,9 @@ def test_facts_hold_the_guides_reach(prepared):
     assert facts["guide_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
     assert far[-2] <= facts["guide_limit"] <= far[-1]
     assert facts["fingerprint"] == prepared.fingerprint and facts["selected"] == {"rsum": 1.0}
-    assert not {"guide_mean", "token_mean"} & set(facts_of(prepared, {}))  # precomputed: a new image has no tokens
+    assert not {"guide_mean", "token_mean"} & set(
+        facts_of(prepared, {})
+    )  # precomputed: a new image has no tokens
 
 
 def test_without_a_guide_facts_hold_the_tokens_reach(prepared):
@@ -490,5 +492,7 @@ def test_a_text_tower_of_another_width_is_refused_before_a_token_is_made(folder,
     clip = f"local-dir:{write_clip(tmp_path / 'clip')}"
     monkeypatch.setattr("userlib.training.preparing.extract", None)
     config = run_config(folder, model={"text": "clip", "text_model": clip, "text_width": 7})
-    with pytest.raises(UserError, match=r"text_width is 7, and the text tower .* has \d+\. Set model\.text_width \d+"):
+    with pytest.raises(
+        UserError, match=r"text_width is 7, and the text tower .* has \d+\. Set model\.text_width \d+"
+    ):
         prepare(config, progress=False)

@@ -350,7 +350,9 @@ def test_too_few_images_of_one_s_own_are_told_how_many_are_needed(tmp_path, cach
     from userlib.training import prepare
 
     config = running.settings(str(own_folder(tmp_path, count)), steps=2)
-    with pytest.raises(UserError, match=f"{count} images and no splits.*at least 24 are needed.*column 'split'"):
+    with pytest.raises(
+        UserError, match=f"{count} images and no splits.*at least 24 are needed.*column 'split'"
+    ):
         prepare(config, progress=False)
 
 

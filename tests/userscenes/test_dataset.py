@@ -11,7 +11,9 @@ from userscenes import make_world
 from userscenes.truths import truth_of
 
 SIZES = {"train": 6, "val": 4, "test": 4}
-FINGERPRINT = "4c285aa52a73cb5761edb81d31ad93aca8e7211862794e53f30d9ebf27e1a71f"  # as when stored results were made
+FINGERPRINT = (
+    "4c285aa52a73cb5761edb81d31ad93aca8e7211862794e53f30d9ebf27e1a71f"  # as when stored results were made
+)
 
 
 def test_scenes_have_three_splits_and_test_two_halves():

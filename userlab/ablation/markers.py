@@ -43,7 +43,9 @@ def filled(text: str, tables_of: Callable[[str], str]) -> str:
 def fill(file: Path, tables_of: Callable[[str], str]) -> bool:
     """`filled` of a file, written where it changed; whether it did."""
     if not file.is_file():
-        raise UserError(f"There is no file {file}. Start in the folder of the repository, or name a file with markers.")
+        raise UserError(
+            f"There is no file {file}. Start in the folder of the repository, or name a file with markers."
+        )
     before = file.read_text(encoding="utf-8")
     if not studies_in(before):
         raise UserError(

@@ -97,7 +97,9 @@ def markdown(document: Row) -> str:
 def fill(file: Path, document: Row) -> None:
     """Writes the table between the markers. Raises UserError where the file has no place for it."""
     if not file.is_file():
-        raise UserError(f"There is no file {file}. Start in the folder of the repository, or name a file with markers.")
+        raise UserError(
+            f"There is no file {file}. Start in the folder of the repository, or name a file with markers."
+        )
     text = file.read_text(encoding="utf-8")
     start, end = text.find(START), text.find(END)
     if start < 0 or end < start:

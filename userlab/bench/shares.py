@@ -20,7 +20,10 @@ def shares(work: Callable[[], object], *, most: int = 8) -> dict[str, float]:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains to stderr where there is no GPU
     work()
     gpu = "cuda" if torch.cuda.is_available() else None
-    with torch.autograd.profiler.profile(use_device=gpu) as found, torch.autograd.profiler.record_function(REST):
+    with (
+        torch.autograd.profiler.profile(use_device=gpu) as found,
+        torch.autograd.profiler.record_function(REST),
+    ):
         work()
     times: Counter[str] = Counter()
     for event in found.key_averages():

@@ -187,7 +187,9 @@ def check_text_tower(name: str, *, width: int | None = None) -> None:
         )
     has = text.get("width", 512)  # open_clip's default
     if width not in (None, has):
-        raise UserError(f"text_width is {width}, and the text tower of {name!r} has {has}. Set model.text_width {has}.")
+        raise UserError(
+            f"text_width is {width}, and the text tower of {name!r} has {has}. Set model.text_width {has}."
+        )
 
 
 def _config(model_name: str) -> dict[str, Any]:

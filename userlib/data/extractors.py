@@ -26,7 +26,9 @@ from userlib.verify import check
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 RESTORE = "Restore the assets folder of the repository: git checkout -- assets."
-CLONE = "Clone the repository and install it in place (pip install -e .), where its folder assets is read from."
+CLONE = (
+    "Clone the repository and install it in place (pip install -e .), where its folder assets is read from."
+)
 
 
 class Extractor(ABC):
@@ -82,7 +84,9 @@ def choose_device(asked: str | None, trained: str | None = None) -> str:
     if not _is_here(asked):
         count = torch.cuda.device_count()
         here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
-        raise UserError(f"There is no device {asked!r} here. Choose one of {', '.join(here)}, or leave --device out.")
+        raise UserError(
+            f"There is no device {asked!r} here. Choose one of {', '.join(here)}, or leave --device out."
+        )
     return asked
 
 

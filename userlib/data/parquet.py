@@ -188,7 +188,9 @@ def load_parquet(
         check_counts(name, rows, {split: sum(row.split == split for row in found) for split in names})
     content = sha256_bytes("parquet", *(sha256_known(file) for file in files))
     return RetrievalData(
-        name=name, splits={split: _split(split, found, files, content) for split in names}, fingerprint=content
+        name=name,
+        splits={split: _split(split, found, files, content) for split in names},
+        fingerprint=content,
     )
 
 
@@ -345,7 +347,11 @@ def _check_types(file: Path, schema: Any) -> None:
     import pyarrow.types as t
 
     image, caption = _plain(schema.field("image").type), _plain(schema.field("caption").type)
-    parts = [_plain(part.type) for part in image if part.name in ("bytes", "path")] if t.is_struct(image) else [image]
+    parts = (
+        [_plain(part.type) for part in image if part.name in ("bytes", "path")]
+        if t.is_struct(image)
+        else [image]
+    )
     if not parts or not all(_is_encoded(part) or t.is_null(part) for part in parts):
         raise UserError(
             f"The column 'image' of {file} has the type {image}; it must hold encoded images (JPEG, PNG, WebP): "
@@ -360,7 +366,9 @@ def _check_types(file: Path, schema: Any) -> None:
             f"sentences with {SENTENCE[0]!r}. Write the captions as strings."
         )
     for name in ("split", "filename"):
-        if name in schema.names and not (_is_text(kind := _plain(schema.field(name).type)) or t.is_null(kind)):
+        if name in schema.names and not (
+            _is_text(kind := _plain(schema.field(name).type)) or t.is_null(kind)
+        ):
             raise UserError(
                 f"The column {name!r} of {file} has the type {kind}; it must hold text. Write names in place of numbers"
                 " (of a ClassLabel: its int2str)."
@@ -449,7 +457,9 @@ def _text(value: Any, column: str, where: str) -> str:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise UserError(f"The {column} in {where} is not UTF-8 text ({error.reason}). Write it as text.") from error
+            raise UserError(
+                f"The {column} in {where} is not UTF-8 text ({error.reason}). Write it as text."
+            ) from error
     return "" if value is None else str(value)
 
 

@@ -238,7 +238,9 @@ def load_saved(folder: Path) -> RetrievalData:
     if not copy.exists():
         write_folder_beside(copy, write, once=True)
     shards = sorted(copy.glob("*.parquet"))
-    return load_parquet(shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards])
+    return load_parquet(
+        shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards]
+    )
 
 
 def _only_split(found: Any) -> str:

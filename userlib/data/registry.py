@@ -56,5 +56,7 @@ class Registry:
             ) from error
 
 
-DATASETS = Registry("data set", scenes="userscenes.dataset:load_scenes", pretrain="userscenes.dataset:load_scenes")
+DATASETS = Registry(
+    "data set", scenes="userscenes.dataset:load_scenes", pretrain="userscenes.dataset:load_scenes"
+)
 BACKBONES = Registry("backbone")

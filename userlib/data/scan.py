@@ -78,7 +78,11 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
     array = open_features(file)
     captions, ids = _lines(folder / f"{part}_caps.txt"), _lines(folder / f"{part}_ids.txt")
     each, rest = divmod(len(captions), max(len(array), 1))
-    if len(ids) == len(captions) and each > 1 and all(i == ids[row - row % each] for row, i in enumerate(ids)):
+    if (
+        len(ids) == len(captions)
+        and each > 1
+        and all(i == ids[row - row % each] for row, i in enumerate(ids))
+    ):
         ids = ids[::each]  # written once a caption
     if rest or not each or len(ids) != len(array):
         raise UserError(
@@ -105,7 +109,9 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
 def _repeats(array: np.ndarray) -> int:
     """How many of the first features are those of the first picture."""
     first = np.asarray(array[0])
-    return next((n for n in range(1, min(len(array), 16)) if not np.array_equal(array[n], first)), min(len(array), 16))
+    return next(
+        (n for n in range(1, min(len(array), 16)) if not np.array_equal(array[n], first)), min(len(array), 16)
+    )
 
 
 def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:

@@ -71,7 +71,9 @@ def _is_hub_name(name: str) -> bool:
     owner, slash, _ = name.partition("/")
     if name in HUB_SETS:
         return True
-    if name.lower().endswith((".parquet", ".json", ".jsonl", ".csv", ".npy", ".arrow", ".zip", ".tar", ".gz")):
+    if name.lower().endswith(
+        (".parquet", ".json", ".jsonl", ".csv", ".npy", ".arrow", ".zip", ".tar", ".gz")
+    ):
         return False
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII)) and not os.path.isdir(owner + slash)
 

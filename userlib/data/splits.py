@@ -33,7 +33,17 @@ def split_name(text: str) -> str:
     return SPLIT_NAMES.get(name, name)
 
 
-NEAR_SPLIT = ("set", "subset", "partition", "splits", "split_name", "data_split", "dataset_split", "fold", "phase")
+NEAR_SPLIT = (
+    "set",
+    "subset",
+    "partition",
+    "splits",
+    "split_name",
+    "data_split",
+    "dataset_split",
+    "fold",
+    "phase",
+)
 
 
 def check_split_column(row: Mapping[str, object], where: str, known: str = "") -> None:
@@ -44,7 +54,11 @@ def check_split_column(row: Mapping[str, object], where: str, known: str = "") -
         return
     for name in NEAR_SPLIT:
         value = row.get(name)
-        if isinstance(value, str) and split_name(value) in ("train", "val", "test") and split_name(value) != known:
+        if (
+            isinstance(value, str)
+            and split_name(value) in ("train", "val", "test")
+            and split_name(value) != known
+        ):
             raise UserError(
                 f"{where} has {value!r} in {name!r}, which looks like the image's split, and 'split' alone is read as "
                 f"that. Rename {name!r} to split, or remove it."

@@ -175,7 +175,9 @@ class ArrayWriter:
         """Put the rows on the disk, then their number: what a later writer can count on."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
-        write_sealed(self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()}, over=True)
+        write_sealed(
+            self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()}, over=True
+        )
 
     def finish(self) -> None:
         """Checksum, manifest, rename. Only a full array may be finished."""

@@ -212,7 +212,9 @@ class BertTokenizer:
         return found
 
     def is_cut(self, text: str) -> bool:
-        return len(self._tokens(text, truncation=True, max_length=self.longest + 1)["input_ids"]) > self.longest
+        return (
+            len(self._tokens(text, truncation=True, max_length=self.longest + 1)["input_ids"]) > self.longest
+        )
 
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary cannot even spell."""

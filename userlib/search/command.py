@@ -48,7 +48,9 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         told = bring_in_line(index, arguments, config, folder)
     except KeyboardInterrupt:
         kept = folder is not None and index.folder == folder and len(index)
-        say = f"{len(index):,} images are kept in {shown(str(folder))}; the same command carries on from there"
+        say = (
+            f"{len(index):,} images are kept in {shown(str(folder))}; the same command carries on from there"
+        )
         print(
             f"interrupted; {say if kept else 'nothing was encoded yet, or there is no --index to keep it in'}",
             file=sys.stderr,
@@ -98,10 +100,14 @@ def bring_in_line(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is left out is told here
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
-    told = [shown(str(one.message)) for one in heard if one.category is UserWarning]  # what the folder also holds
+    told = [
+        shown(str(one.message)) for one in heard if one.category is UserWarning
+    ]  # what the folder also holds
     told += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
-        told.append("It was written by an older version, which kept no checksums of images: all were encoded again.")
+        told.append(
+            "It was written by an older version, which kept no checksums of images: all were encoded again."
+        )
     if changes.skipped:
         count = len(changes.skipped)
         are = "is" if count == 1 else "are"

@@ -122,7 +122,15 @@ class Index:
 
     def _kept(self) -> list[Any]:
         """All that an update may change, to be compared."""
-        return [self.ids, self.prints, self.texts, self.text_of.tolist(), self.skipped, self.warning, self.source]
+        return [
+            self.ids,
+            self.prints,
+            self.texts,
+            self.text_of.tolist(),
+            self.skipped,
+            self.warning,
+            self.source,
+        ]
 
     def prints_by_id(self) -> dict[str, Print]:
         """By what each image is known again; empty for an index of an older version, which did not keep it."""
@@ -177,7 +185,12 @@ class Index:
         )
         more = (self.warning,) if self.warning else ()
         cut = (self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None,)
-        return (*(part if self.missing else ()), *more, *filter(None, cut), *notes_on(text, self.encoder.unknown))
+        return (
+            *(part if self.missing else ()),
+            *more,
+            *filter(None, cut),
+            *notes_on(text, self.encoder.unknown),
+        )
 
     def encode_text(self, texts: Sequence[str]) -> Array:
         """Queries -> (n, E), after a look at them."""
@@ -187,9 +200,7 @@ class Index:
 
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
         """Search by HNSW from here on; its recall against exact search on these queries is in the report."""
-        self.nearest, self.report = hnsw(
-            self.vectors, _encode_texts(queries, self.encoder), k, **settings
-        )
+        self.nearest, self.report = hnsw(self.vectors, _encode_texts(queries, self.encoder), k, **settings)
         return self.report
 
     def save(self, folder: str | Path) -> None:

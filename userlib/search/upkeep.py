@@ -187,7 +187,11 @@ def _settle(
 
 
 def _compare(
-    old: Sequence[str], before: Mapping[str, Print], split: Split, rows: Sequence[int], prints: Mapping[int, Print]
+    old: Sequence[str],
+    before: Mapping[str, Print],
+    split: Split,
+    rows: Sequence[int],
+    prints: Mapping[int, Print],
 ) -> Changes:
     """What became of the ids `old`, whose prints were `before`, now that these rows of the split are indexed."""
     new = {split.ids[row]: prints[row].sha256 for row in rows}

@@ -62,7 +62,9 @@ def pairs_of(
         device=device,
     )
     pairs = PairData(split, features, tokenizer)
-    share = unknown_share(tokenizer, (int(i) for row in range(min(len(pairs), SAMPLE)) for i in pairs.ids(row)))
+    share = unknown_share(
+        tokenizer, (int(i) for row in range(min(len(pairs), SAMPLE)) for i in pairs.ids(row))
+    )
     if len(pairs) and share > 0.5:
         tell(
             f"Note: {share:.0%} of the words of the split {split.name!r} are unknown to the model's vocabulary; "
@@ -150,7 +152,9 @@ def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tup
         told.append(f"{count} to select the epoch on")
     if say is not None:
         left = len(data.split("train")) - (int(count) if count else 0)
-        say(f"The data set {data.name!r} has no splits: of its {images} images {', '.join(told)}, {left} train.")
+        say(
+            f"The data set {data.name!r} has no splits: of its {images} images {', '.join(told)}, {left} train."
+        )
     return data, count
 
 

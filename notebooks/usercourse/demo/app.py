@@ -271,7 +271,9 @@ class App(W.VBox):  # type: ignore[misc]
             )
         weak = [note for note in (engine.warning, answer.note) if note]
         said += [html.escape(note) for note in weak]
-        self.heading.value = paragraph("<br>".join(filter(None, said)), alert=bool(weak) or answer.nothing_known)
+        self.heading.value = paragraph(
+            "<br>".join(filter(None, said)), alert=bool(weak) or answer.nothing_known
+        )
         if not isinstance(self.asked, str):
             self._captions(engine, self.asked)
 

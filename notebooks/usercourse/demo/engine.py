@@ -136,7 +136,9 @@ class Engine:
     def pieces(self, text: str) -> tuple[tuple[str, bool], ...]:
         """The text between blanks, piece by piece, and whether the model knows a word in each."""
         unknown = set(self.index.unknown(text))
-        return tuple((piece, piece not in unknown and _known(words_of(piece), unknown)) for piece in pieces_of(text))
+        return tuple(
+            (piece, piece not in unknown and _known(words_of(piece), unknown)) for piece in pieces_of(text)
+        )
 
     def caption_ranks(self) -> tuple[np.ndarray, np.ndarray, Array]:
         """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and

@@ -71,7 +71,12 @@ def index_photos(
         write_bundle(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
     small = tuple(thumbs[one.sha256] for one in index.prints)
     gallery = Gallery(
-        shown(place.name or place), _shown_ids(index.ids), here.pictures, here.captions, here.image_of, thumbs=small
+        shown(place.name or place),
+        _shown_ids(index.ids),
+        here.pictures,
+        here.captions,
+        here.image_of,
+        thumbs=small,
     )
     engine = Engine(name, encoder, gallery, index.vectors, warning=index.warning)
     if index.text_vectors is not None and index.texts == here.captions:

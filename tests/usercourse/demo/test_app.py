@@ -187,7 +187,11 @@ def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(
     app.upload.tell({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
     assert ("only seen" in app.heading.value) is ('role="alert"' in app.heading.value) is photo
     app.query.value = "a red ball"
-    assert "only seen" not in app.heading.value and 'role="status"' in app.heading.value and not app.message.value
+    assert (
+        "only seen" not in app.heading.value
+        and 'role="status"' in app.heading.value
+        and not app.message.value
+    )
 
 
 @pytest.mark.parametrize("query", ["zwei Hunde am Strand", "deux chiens", "\u4e24\u53ea\u72d7", "\U0001f600"])
@@ -203,7 +207,13 @@ def sent(app):
     """All that the page shows, as it goes over the wire."""
     import json
 
-    told = [app.heading.value, app.message.value, app.photos.words.value, app.why.value, list(app.model.options)]
+    told = [
+        app.heading.value,
+        app.message.value,
+        app.photos.words.value,
+        app.why.value,
+        list(app.model.options),
+    ]
     return json.dumps([*told, app.left.data, app.map.map.data, app.regions.data], ensure_ascii=False).encode()
 
 

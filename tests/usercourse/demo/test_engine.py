@@ -231,7 +231,9 @@ def test_the_index_of_a_folder_follows_it(engine, photos, gallery):
 
 def test_names_that_are_no_utf8_are_shown_escaped_and_found(engine, photos, gallery):
     try:
-        gallery.pictures[3].save(os.path.join(os.fsencode(photos), b"caf\xe9.png").decode("utf-8", "surrogateescape"))
+        gallery.pictures[3].save(
+            os.path.join(os.fsencode(photos), b"caf\xe9.png").decode("utf-8", "surrogateescape")
+        )
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
     found, _ = index_photos(photos, engine.encoder, "SGE")
@@ -243,7 +245,11 @@ def test_names_that_are_no_utf8_are_shown_escaped_and_found(engine, photos, gall
 
 def test_an_empty_folder_and_a_damaged_cache(engine, photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    for folder, said in ((tmp_path / "empty", "no picture|no image"), ("", "Name a folder"), ("/nowhere", "no folder")):
+    for folder, said in (
+        (tmp_path / "empty", "no picture|no image"),
+        ("", "Name a folder"),
+        ("/nowhere", "no folder"),
+    ):
         with pytest.raises(UserError, match=said):
             index_photos(folder, engine.encoder, "SGE")
     index_photos(photos, engine.encoder, "SGE")

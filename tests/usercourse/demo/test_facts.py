@@ -92,7 +92,9 @@ def test_a_room_has_no_weather_and_the_words_say_so():
 
 
 def test_things_are_told_in_words():
-    things = [thing for scene in map(make_world("test", 200).__getitem__, range(200)) for thing in scene.things]
+    things = [
+        thing for scene in map(make_world("test", 200).__getitem__, range(200)) for thing in scene.things
+    ]
     dog = next(thing for thing in things if thing.kind == "dog")
     plain = replace(dog, colour="orange", pattern="", size="", action="", count=1)
     assert tell(plain) == "an orange dog"
