@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from tests.reference.ranking import field_ranks, loop_ranks
 from userlib.errors import UserError
-from userlib.evaluation import Ranks, embed, folds, part, ranks, ranks_from_scores, recalls, recalls_by_group
+from userlib.evaluation import (
+    Ranks,
+    embed,
+    fold_average,
+    ranks,
+    ranks_from_scores,
+    recalls,
+    recalls_by_group,
+    subset,
+)
 
 
 def unit(rng, *shape):
@@ -97,7 +106,7 @@ def test_groups_restrict_the_queries_but_not_the_gallery():
     assert list(by_group) == ["seen", "new pairs"]
     assert by_group["seen"].t2i_mean == found.t2i[image_of % 2 == 0].mean()
     assert by_group["new pairs"].i2t_r5 == 100 * (found.i2t[1::2] <= 5).mean()
-    half = recalls(ranks(*part(images, captions, image_of, np.arange(80) % 2 == 0)))
+    half = recalls(ranks(*subset(images, captions, image_of, np.arange(80) % 2 == 0)))
     assert half.rsum > by_group["seen"].rsum  # half the gallery is easier
 
 
@@ -222,14 +231,14 @@ def test_fold_order_is_consecutive():
         np.random.default_rng(3), 1, 16
     )  # the first fold is collapsed: only consecutive folds keep it apart
     shuffled = np.random.default_rng(4).permutation(len(image_of))
-    found = folds(images, captions[shuffled], image_of[shuffled], size=30)
+    found = fold_average(images, captions[shuffled], image_of[shuffled], size=30)
     by_hand = [
         recalls(ranks(images[s : s + 30], captions[5 * s : 5 * s + 150], image_of[:150])) for s in (0, 30, 60)
     ]
     assert found.rsum == pytest.approx(np.mean([one.rsum for one in by_hand]), abs=1e-9)
     assert found.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
     with pytest.raises(UserError, match="folds of 40"):
-        folds(images, captions, image_of, size=40)
+        fold_average(images, captions, image_of, size=40)
 
 
 def test_images_encoded_five_times():

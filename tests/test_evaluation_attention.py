@@ -4,18 +4,25 @@ import numpy as np
 import pytest
 
 from userlib.errors import UserError
-from userlib.evaluation.attention import by_area, centre, covered, mass, pointing, uniform
+from userlib.evaluation.attention import (
+    attention_mass,
+    by_area,
+    centre,
+    mask_coverage,
+    pointing_game,
+    uniform,
+)
 
 
 def test_covered_counts_pixels():
     mask = np.random.default_rng(0).random((12, 8)) < 0.4
-    found = covered(mask, (3, 2))
+    found = mask_coverage(mask, (3, 2))
     for row in range(3):
         for column in range(2):
             cell = mask[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
             assert found[2 * row + column] == pytest.approx(cell.sum() / 16)
     with pytest.raises(UserError, match="12 x 8"):
-        covered(mask, (5, 2))
+        mask_coverage(mask, (5, 2))
 
 
 def test_mass_and_pointing_by_loops():
@@ -24,10 +31,10 @@ def test_mass_and_pointing_by_loops():
     attention[0] = [3, 1, 3, 0, 3, 2]  # three cells share the first place
     for n in range(9):
         total = sum(a * s for a, s in zip(attention[n], inside[n], strict=True)) / attention[n].sum()
-        assert mass(attention, inside)[n] == pytest.approx(total)
+        assert attention_mass(attention, inside)[n] == pytest.approx(total)
         best = [s for a, s in zip(attention[n], inside[n], strict=True) if a == attention[n].max()]
-        assert pointing(attention, inside)[n] == pytest.approx(sum(best) / len(best))
-    assert np.allclose(mass(7 * attention, inside), mass(attention, inside))
+        assert pointing_game(attention, inside)[n] == pytest.approx(sum(best) / len(best))
+    assert np.allclose(attention_mass(7 * attention, inside), attention_mass(attention, inside))
 
 
 def test_what_knows_nothing():
@@ -35,8 +42,8 @@ def test_what_knows_nothing():
     inside = rng.random((5, 12))
     flat = uniform(5, (3, 4))
     area = inside.mean(1)  # of the picture that the masks cover
-    assert np.allclose(mass(flat, inside), area)
-    assert np.allclose(pointing(flat, inside), area)
+    assert np.allclose(attention_mass(flat, inside), area)
+    assert np.allclose(pointing_game(flat, inside), area)
     things = inside.copy()
     things[3] = 0
     attention = by_area(things)
@@ -66,4 +73,4 @@ def test_the_centre_is_a_gaussian_whatever_the_grid(grid, settings):
 )
 def test_refused(bad):
     with pytest.raises(UserError, match="attention"):
-        mass(bad, np.ones((2, 3)))
+        attention_mass(bad, np.ones((2, 3)))

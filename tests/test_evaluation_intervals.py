@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from userlib.errors import UserError
-from userlib.evaluation import METRICS, Ranks, bootstrap, compare, means, paired, recalls
+from userlib.evaluation import METRICS, Ranks, bootstrap, compare, means, paired_bootstrap, recalls
 
 
 def some_ranks(pictures=60, seed=0, scale=4.0, uneven=True):
@@ -58,9 +58,9 @@ def test_bootstrap_width_is_the_standard_error_of_the_field():
 
 def test_paired_differences_cancel_what_is_hard_for_both():
     found = some_ranks(300, uneven=False)
-    same = paired(found, found)
+    same = paired_bootstrap(found, found)
     assert all(interval == (0, 0, 0) for interval in same.values())
-    worse = paired(shifted(found, 1), found)
+    worse = paired_bootstrap(shifted(found, 1), found)
     assert worse["t2i_mean"] == pytest.approx((1, 1, 1))
     assert worse["rsum"].high < 0
     alone = bootstrap(found)["t2i_mean"]
@@ -69,7 +69,7 @@ def test_paired_differences_cancel_what_is_hard_for_both():
 
 def test_paired_uses_one_draw_for_both():
     a, b = some_ranks(seed=0, uneven=False), some_ranks(seed=3, uneven=False)
-    found = paired(a, b, resamples=200, seed=2)
+    found = paired_bootstrap(a, b, resamples=200, seed=2)
     draws = [list(slow_sample(one, np.arange(60), 200, 2)) for one in (a, b)]
     differences = [x["rsum"] - y["rsum"] for x, y in zip(*draws, strict=True)]
     assert found["rsum"].value == pytest.approx(recalls(a).rsum - recalls(b).rsum)
@@ -85,7 +85,7 @@ def test_seeds_widen_the_interval_by_what_they_vary():
     deviation = np.std([0, 1, 2], ddof=1) / np.sqrt(3)  # .58
     assert found.high - 11 == pytest.approx(11 - found.low, abs=1e-6)
     assert 1.96 * deviation * 0.8 < found.high - 11 < 1.96 * deviation * 1.2
-    against = paired(runs, [flat], resamples=4000)["t2i_mean"]
+    against = paired_bootstrap(runs, [flat], resamples=4000)["t2i_mean"]
     assert against.value == pytest.approx(1)
     assert against.low < 0.1
 
@@ -99,7 +99,7 @@ def test_intervals_are_the_same_for_a_seed_and_differ_between_seeds():
 def test_bad_comparisons_are_named():
     found = some_ranks()
     with pytest.raises(UserError, match="same split"):
-        paired(found, some_ranks(59))
+        paired_bootstrap(found, some_ranks(59))
     with pytest.raises(UserError, match="empty"):
         bootstrap([])
     with pytest.raises(UserError, match="resamples=0"):
@@ -117,7 +117,7 @@ def test_compare_is_bootstrap_and_paired_on_one_draw():
     chosen = np.arange(10, 50)
     values, differences = compare({"a": a, "b": [b]}, [("a", "b")], pictures=chosen, resamples=300, seed=4)
     alone = bootstrap(a, pictures=chosen, resamples=300, seed=4)
-    apart = paired(a, b, pictures=chosen, resamples=300, seed=4)
+    apart = paired_bootstrap(a, b, pictures=chosen, resamples=300, seed=4)
     assert set(values["a"]) == set(METRICS) - {"i2t_median", "t2i_median"}
     for name in values["a"]:
         assert values["a"][name] == pytest.approx(alone[name]), name
@@ -205,21 +205,24 @@ def test_models_that_agree_on_few_pictures_may_differ_on_others(n):
     """Agresti and Min: half a picture added to each of the four outcomes, so +- z / (n + 2) where none differs."""
     a, b = exact([True] * n), exact([True] * n)
     for found in (
-        paired(a, b, resamples=20),
+        paired_bootstrap(a, b, resamples=20),
         compare({"a": a, "b": b}, [("a", "b")], resamples=20)[1]["a", "b"],
     ):
         for name in RECALLS:
             assert found[name] == pytest.approx((0, -195.9964 / (n + 2), 195.9964 / (n + 2)), abs=1e-3)
         assert found["rsum"].high == pytest.approx(6 * 195.9964 / (n + 2), abs=1e-2)
-    for same in (paired(a, a, resamples=20), compare({"a": a}, [("a", "a")], resamples=20)[1]["a", "a"]):
+    for same in (
+        paired_bootstrap(a, a, resamples=20),
+        compare({"a": a}, [("a", "a")], resamples=20)[1]["a", "a"],
+    ):
         assert all(interval == (0, 0, 0) for interval in same.values())  # a model and itself: no estimate
 
 
 def test_models_that_differ_on_every_picture():
-    found = paired(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
+    found = paired_bootstrap(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
     half = 1.959964 * np.sqrt(8 + 1 - 64 / 10) / 10
     assert found == pytest.approx((100, 100 * (0.8 - half), 100))
-    turned = paired(exact([False] * 8), exact([True] * 8), resamples=20)["i2t_r1"]
+    turned = paired_bootstrap(exact([False] * 8), exact([True] * 8), resamples=20)["i2t_r1"]
     assert turned == pytest.approx((-100, -100, -found.low))
 
 

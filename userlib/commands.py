@@ -16,7 +16,7 @@ from userlib.data.captions import PairData
 from userlib.data.extractors import choose_device
 from userlib.data.sources import RetrievalData, Split
 from userlib.errors import UserError
-from userlib.evaluation import Interval, Ranks, bootstrap, embed, folds, paired, ranks, table
+from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
 from userlib.files import check_file, read_json, write_sealed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
@@ -182,7 +182,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     }
     first, *beside = scored
     for key in beside:
-        tables[f"{first} - {key}"] = dict(paired(scored[first], scored[key], seed=seed))
+        tables[f"{first} - {key}"] = dict(paired_bootstrap(scored[first], scored[key], seed=seed))
     if arguments.attention:
         facts["attention"] = [
             _attention_of(one, pairs_for(one, parts["model"], notes)) for one in models["model"]
@@ -232,7 +232,7 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) 
     images, captions = embed(model.loaded.model, pairs)
     found: dict[str, Any] = {}
     if arguments.folds is not None:
-        mean = folds(images, captions, pairs.image_of, size=arguments.folds).as_dict()
+        mean = fold_average(images, captions, pairs.image_of, size=arguments.folds).as_dict()
         found[f"mean of {len(images) // arguments.folds} folds of {arguments.folds}"] = {
             key: round(value, 2) for key, value in mean.items()
         }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from userlib.data.splits import Split
 from userlib.data.store import kept
-from userlib.evaluation.attention import covered
+from userlib.evaluation.attention import mask_coverage
 from userlib.files import cache_dir, sha256_bytes
 from userscenes.dataset import WORLD_VERSION, DrawnPictures
 
@@ -85,7 +85,7 @@ def places_in(world: "Scenes | Together", grid: tuple[int, int]) -> tuple[Floats
             masks = world.masks(i)
             for row, chosen in enumerate((named, range(len(masks)))):
                 if chosen:
-                    found[row, i] = covered(np.any([masks[n] for n in chosen], axis=0), grid)
+                    found[row, i] = mask_coverage(np.any([masks[n] for n in chosen], axis=0), grid)
         return found
 
     named, things = _cached(f"places {WORLD_VERSION} {list(world.ids)} {grid}", count).astype(np.float64)

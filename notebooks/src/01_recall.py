@@ -175,11 +175,11 @@ print("loop and product agree, ties included")
 from userlib.evaluation import (
     Interval,
     bootstrap,
-    paired,
+    multi_positive_recalls,
+    paired_bootstrap,
     ranks,
     ranks_from_scores,
     recalls,
-    recalls_many,
 )
 
 library = ranks_from_scores(trial, owners)
@@ -361,7 +361,7 @@ moved /= np.linalg.norm(moved, axis=1, keepdims=True)
 second = ranks(images, moved, owner)
 show_table({"first": bootstrap(found), "second": bootstrap(second)})
 
-same = paired(second, found)["t2i_r1"]
+same = paired_bootstrap(second, found)["t2i_r1"]
 halves = [(one["t2i_r1"].high - one["t2i_r1"].low) / 2 for one in (bootstrap(found), bootstrap(second))]
 wide = np.hypot(*halves)  # two independent errors add as the sides of a right angle
 apart = {
@@ -488,8 +488,8 @@ show(
 )
 
 # %%
-every = recalls_many(images, captions, query_of, truth)
-gain = paired(every.ranks, by_words)
+every = multi_positive_recalls(images, captions, query_of, truth)
+gain = paired_bootstrap(every.ranks, by_words)
 show_table({"one right": bootstrap(by_words), "all true": bootstrap(every.ranks)})
 show_table({"gain": gain})
 show(

@@ -437,7 +437,7 @@ predict(
 
 # %%
 from userlib.baselines import cca, mean_tokens
-from userlib.evaluation import bootstrap, embed, paired, ranks
+from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 
 sides = {"bag": dict(text="bag"), "GRU": dict(text="gru", text_width=128)}
 print(f"{2 * profile.seeds} trainings of {steps} steps")
@@ -461,7 +461,10 @@ for name, runs in found.items():
     rows[f"{name}, new pairs"] = bootstrap(runs, pictures=~seen)
 show_table(rows)
 
-order, learned = paired(found["GRU"], found["bag"])["rsum"], paired(found["bag"], found["CCA"])["rsum"]
+order, learned = (
+    paired_bootstrap(found["GRU"], found["bag"])["rsum"],
+    paired_bootstrap(found["bag"], found["CCA"])["rsum"],
+)
 apart = {"GRU - bag": order, "bag - CCA": learned}
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 compare("baseline_order", outcome(order))

@@ -287,7 +287,7 @@ predict(
 )
 
 # %%
-from userlib.evaluation import bootstrap, embed, means, paired, ranks
+from userlib.evaluation import bootstrap, embed, means, paired_bootstrap, ranks
 
 sides = {
     "none": dict(enhancement="none"),
@@ -311,10 +311,10 @@ for name, one in found.items():
     rows[f"{name}, new"] = bootstrap(one, pictures=~seen)
 show_table(rows)
 
-helps = paired(found["SGE, s learned"], found["none"])["rsum"]
-paper = paired(found["SGE, s = 1"], found["none"])["rsum"]
+helps = paired_bootstrap(found["SGE, s learned"], found["none"])["rsum"]
+paper = paired_bootstrap(found["SGE, s = 1"], found["none"])["rsum"]
 apart = {"learned - none": helps, "s = 1 - none": paper}
-apart["learned - s = 1"] = paired(found["SGE, s learned"], found["SGE, s = 1"])["rsum"]
+apart["learned - s = 1"] = paired_bootstrap(found["SGE, s learned"], found["SGE, s = 1"])["rsum"]
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 
 began = untrained.image_encoder.enhancement.self_strength().item()
@@ -346,10 +346,10 @@ predict(
 )  # fmt: skip
 
 # %%
-from userlib.evaluation.attention import centre, covered, mass, uniform
+from userlib.evaluation.attention import attention_mass, centre, mask_coverage, uniform
 
 inside = np.stack(
-    [covered(draw.named(world, i), grid) for i in range(N)]
+    [mask_coverage(draw.named(world, i), grid) for i in range(N)]
 )  # (N, R): share of each cell on named things
 looks = {
     "uniform": [uniform(N, grid)],
@@ -361,7 +361,9 @@ trained = [run.encoders.attention(tokens) for run in runs["SGE, s learned"]]
 looks["a, trained"] = [one["self"] for one in trained]
 looks["w, trained"] = [one["self weights"] for one in trained]
 
-on_things = {name: [100 * mass(one, inside) for one in many] for name, many in looks.items()}  # (N,) each
+on_things = {
+    name: [100 * attention_mass(one, inside) for one in many] for name, many in looks.items()
+}  # (N,) each
 others = [("a, trained", name) for name in looks if name != "a, trained"]
 shares, gaps = means(on_things, others)
 show(*intervals(shares, x_label="share of the attention on named things, percent"))

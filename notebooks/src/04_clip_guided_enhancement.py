@@ -90,7 +90,7 @@ show(
 predict("guided_zero", "clip-mini zero-shot, all test pictures: t2i R@10?", unit="%")
 
 # %%
-from userlib.evaluation import bootstrap, paired, ranks, ranks_from_scores, recalls
+from userlib.evaluation import bootstrap, paired_bootstrap, ranks, ranks_from_scores, recalls
 from userlib.progress import Progress
 
 B, steps = 32, min(2 * profile.steps, 200)
@@ -395,7 +395,7 @@ print(
 
 totals = {name: bootstrap(runs)["rsum"].value for name, runs in found.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
-clear = paired(found[first], found[second])["rsum"].low > 0
+clear = paired_bootstrap(found[first], found[second])["rsum"].low > 0
 compare("guided_best", first if clear else "these data cannot tell")
 
 # %% [markdown]
@@ -411,10 +411,11 @@ pairs_of_sides = {"plain": "plain", "other's": "CGE, other's", "scores": "plain 
 apart = {}
 for short, base in pairs_of_sides.items():
     for half, mask in (("seen", seen_half), ("new", ~seen_half)):
-        apart[f"CGE - {short}, {half}"] = paired(found["CGE"], found[base], pictures=mask)["rsum"]
+        apart[f"CGE - {short}, {half}"] = paired_bootstrap(found["CGE"], found[base], pictures=mask)["rsum"]
 show(*intervals(apart, x_label="difference in rSum on one half of the test pictures", differences=True))
 overall = {
-    base: paired(found["CGE"], found[base])["rsum"] for base in [*pairs_of_sides.values(), "zero-shot"]
+    base: paired_bootstrap(found["CGE"], found[base])["rsum"]
+    for base in [*pairs_of_sides.values(), "zero-shot"]
 }
 names = [
     "the plain model",
@@ -482,11 +483,11 @@ for picture in (0, 1):
 
 # %%
 from userlib.evaluation import means
-from userlib.evaluation.attention import centre, covered, mass, uniform
+from userlib.evaluation.attention import attention_mass, centre, mask_coverage, uniform
 from userlib.model.enhancement import agreement
 
 inside = np.stack(
-    [covered(np.any(tested.masks(i), axis=0), test.features.grid) for i in range(count)]
+    [mask_coverage(np.any(tested.masks(i), axis=0), test.features.grid) for i in range(count)]
 )  # (60, R)
 before, g0, _ = draw.regions_and_guides(fresh, tokens, guides)
 lie = {
@@ -497,7 +498,7 @@ lie = {
     "centre": centre(count, test.features.grid),
     "uniform": uniform(count, test.features.grid),
 }
-shares = {name: [100 * mass(np.asarray(a, np.float64), inside)] for name, a in lie.items()}
+shares = {name: [100 * attention_mass(np.asarray(a, np.float64), inside)] for name, a in lie.items()}
 values, differences = means(shares, [("CGE, own guide", base) for base in ("uniform", "CGE, other guide")])
 show(*intervals(values, x_label="percent of the attention on the things, mean over 60 test pictures"))
 for name, difference in zip(

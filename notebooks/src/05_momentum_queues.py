@@ -563,7 +563,7 @@ predict(
 from usercourse import expect_trained, show_table, variant
 from usercourse.plots import intervals
 from usercourse.verdicts import outcome, says
-from userlib.evaluation import bootstrap, embed, paired
+from userlib.evaluation import bootstrap, embed, paired_bootstrap
 from userlib.model.momentum import momentum_for
 from userlib.training import fit
 
@@ -585,8 +585,8 @@ for name, changes in sides.items():
 base, slow, fast = found
 show_table({name: bootstrap(runs) for name, runs in found.items()})
 apart = {
-    f"{slow} - batch": paired(found[slow], found[base])["rsum"],
-    f"{slow} - m = 0": paired(found[slow], found[fast])["rsum"],
+    f"{slow} - batch": paired_bootstrap(found[slow], found[base])["rsum"],
+    f"{slow} - m = 0": paired_bootstrap(found[slow], found[fast])["rsum"],
 }
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 help_, slowness = apart.values()

@@ -427,7 +427,7 @@ predict(
 # %%
 from usercourse import course_config, expect_trained, variant
 from usercourse.plots import intervals
-from userlib.evaluation import bootstrap, embed, paired, ranks
+from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 from userlib.training import fit, prepare
 
 steps = min(profile.steps, 200)
@@ -451,13 +451,13 @@ for name, runs in found.items():
 show_table(rows)
 
 base = found["hinge, sum"]
-apart = {f"{name} - hinge": paired(found[name], base)["rsum"] for name in ("UTO", "InfoNCE")}
-apart["UTO - InfoNCE"] = paired(found["UTO"], found["InfoNCE"])["rsum"]
+apart = {f"{name} - hinge": paired_bootstrap(found[name], base)["rsum"] for name in ("UTO", "InfoNCE")}
+apart["UTO - InfoNCE"] = paired_bootstrap(found["UTO"], found["InfoNCE"])["rsum"]
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 
 totals = {name: bootstrap(runs)["rsum"].value for name, runs in found.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
-clear = paired(found[first], found[second])["rsum"].low > 0
+clear = paired_bootstrap(found[first], found[second])["rsum"].low > 0
 compare("objective_best", first if clear else "these data cannot tell")
 
 # %% [markdown]

@@ -284,7 +284,7 @@ check("to_report", to_report)
 from usercourse.plots import intervals
 from usercourse.verdicts import says
 from userlib.baselines import cca, mean_tokens
-from userlib.evaluation import bootstrap, embed, paired, ranks
+from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 
 test = prepared.report
 with running.waiting("the model scored, the formula solved"):
@@ -301,7 +301,7 @@ rows = {"full model": bootstrap(full)}
 rows |= {f"full, {half}": bootstrap(full, pictures=mask) for half, mask in halves.items() if len(halves) > 1}
 rows["CCA"] = bootstrap(formula.ranks)
 show_table(rows)
-apart = {half: paired(full, formula.ranks, pictures=mask)["rsum"] for half, mask in halves.items()}
+apart = {half: paired_bootstrap(full, formula.ranks, pictures=mask)["rsum"] for half, mask in halves.items()}
 show(*intervals(apart, x_label="full model less CCA: difference in rSum", differences=True))
 for half, difference in apart.items():
     print(f"{half}: " + says("the full model", "CCA", difference))
@@ -325,9 +325,9 @@ print(f"t2i R@1 over all {N:,} pictures: {whole:.1f} %")
 predict("running_folds", f"The same vectors in 5 folds of {fifth} pictures: t2i R@1?", unit="%", step=0.5)
 
 # %%
-from userlib.evaluation import folds
+from userlib.evaluation import fold_average
 
-in_folds = folds(
+in_folds = fold_average(
     v[: 5 * fifth], t[test.image_of < 5 * fifth], test.image_of[test.image_of < 5 * fifth], size=fifth
 )
 assert np.isclose(

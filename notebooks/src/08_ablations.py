@@ -141,7 +141,7 @@ check("paired_gain", paired_gain)
 
 
 # %%
-from userlib.evaluation import Ranks, paired
+from userlib.evaluation import Ranks, paired_bootstrap
 
 
 def means_loop(a, pictures, rng):
@@ -173,7 +173,7 @@ def as_ranks(hits):
 
 
 with_seeds = paired_loop(100 * A, 100 * B)
-library = paired([as_ranks(run) for run in A], [as_ranks(run) for run in B])["t2i_r1"]
+library = paired_bootstrap([as_ranks(run) for run in A], [as_ranks(run) for run in B])["t2i_r1"]
 assert np.allclose(with_seeds, library, atol=1e-3)
 print("loop and library agree: {:+.1f} [{:+.1f}, {:+.1f}]".format(*with_seeds))
 print(
@@ -508,7 +508,7 @@ check("lucky_claims", lucky_claims)
 #
 # ## What to try next
 #
-# - An interval can be put to the test: compare the first two seeds of a stored model with its next two, through `paired`. How often does it miss zero, where it
+# - An interval can be put to the test: compare the first two seeds of a stored model with its next two, through `paired_bootstrap`. How often does it miss zero, where it
 #   must not?
 # - Set `pair = ("queue", "baseline")`. The curves say that a queue starts slowly: run it for twice the steps.
 # - Write a `Claim` of your own and pass it to `ledger(draw.STORED, claims=[...])`. Decide on its study, its cells and the part that

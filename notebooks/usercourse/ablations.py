@@ -289,7 +289,7 @@ def same_pictures(one: Rows, other: Rows) -> bool:
 
 
 def gain(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> Difference:
-    """a less b in one metric, as `paired` gives it, without the medians that take most of its time."""
+    """a less b in one metric, as `paired_bootstrap` gives it, without the medians that take most of its time."""
     return compare({"a": a, "b": b}, [("a", "b")])[1]["a", "b"][key]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usercourse.plots import COLOURS, Shown, attention, new_figure
-from userlib.evaluation.attention import covered, mass
+from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Strength
 from userscenes import Scenes
@@ -117,14 +117,14 @@ def look(
     """
     changed = with_strength(encoder, strength, sharpness=sharpness)
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
-    inside = covered(truth, grid)
+    inside = mask_coverage(truth, grid)
     regions, _, a = parts(changed, own)
     figure, axes = new_figure(8.4, 3.1, columns=3)
     attention(image, a.numpy(), grid, truth=truth, title="agreement a", axis=axes[0, 0])
     loud = say(changed, own)
     attention(image, loud, grid, truth=truth, title="a region's say", axis=axes[0, 1])
     moves(changed, own, inside, axes[0, 2])
-    shares = [100 * float(mass(one[None], inside[None])[0]) for one in (a.numpy(), loud)]
+    shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), loud)]
     length = 100 * strength / float(regions.norm())
     return figure, (
         f"The outlined things cover {100 * inside.mean():.0f} % of the picture. On them lie {shares[0]:.0f} % of the "
@@ -152,7 +152,7 @@ def at_strengths(
     area = []
     for row, picture, shares in zip(axes, pictures, on_things, strict=True):
         truth, image, own = named(world, picture), world.picture(picture), tokens[picture]
-        inside = covered(truth, grid)
+        inside = mask_coverage(truth, grid)
         area.append(100 * inside.mean())
         shown = [parts(encoder, own)[2].double().numpy()]
         shown += [say(with_strength(encoder, s), own) for s in strengths]
@@ -161,7 +161,7 @@ def at_strengths(
             attention(
                 image, weights, grid, truth=truth, title=title if picture == pictures[0] else "", axis=axis
             )
-            shares[k] = 100 * float(mass(weights[None], inside[None])[0])
+            shares[k] = 100 * float(attention_mass(weights[None], inside[None])[0])
     mean = on_things.mean(0)
     told = ", ".join(f"{share:.0f} % at s = {s:.3g}" for share, s in zip(mean[1:], strengths, strict=True))
     return figure, (

@@ -16,7 +16,7 @@ from usercourse.plots import COLOURS, Shown, attention, new_figure
 from usercourse.verdicts import TELL, outcome
 from userlib.data.captions import PairData
 from userlib.evaluation import Interval
-from userlib.evaluation.attention import covered
+from userlib.evaluation.attention import mask_coverage
 from userlib.model.enhancement import agreement
 from userlib.model.user import Encoders
 from userlib.training import Prepared
@@ -89,7 +89,7 @@ def patch_maps(
     for axis, picture, row, truth, caption in zip(axes[0], pictures, nearness, truths, captions, strict=True):
         weights = row - row.min() + 1e-9
         attention(picture, weights, grid, truth=truth, title=_wrapped(caption), axis=axis)
-        inside = covered(truth, grid)
+        inside = mask_coverage(truth, grid)
         shares.append(100 * float((weights * inside).sum() / weights.sum()))
         areas.append(100 * float(truth.mean()))
     return figure, (
@@ -149,7 +149,7 @@ def shift_panels(
     bar = figure.colorbar(shown, ax=list(axes[0]), fraction=0.04, pad=0.02)
     bar.set_label("moved, % of its norm", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    inside = covered(truth, grid)
+    inside = mask_coverage(truth, grid)
     first = next(iter(moved.values())).ravel()
     share = 100 * float((first * inside).sum() / max(first.sum(), 1e-12))
     ends = ", ".join(f"{100 * float(values.max()):.1f} % at {name}" for name, values in moved.items())

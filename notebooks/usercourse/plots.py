@@ -68,7 +68,7 @@ def show(figure: Figure, sentence: str) -> None:
 
 
 def show_table(rows: Mapping[str, Mapping[str, Interval]]) -> None:
-    """Display results of `bootstrap` or `paired`, one a row, as a table that fits a narrow page."""
+    """Display results of `bootstrap` or `paired_bootstrap`, one a row, as a table that fits a narrow page."""
     from IPython.display import display
 
     display({"text/markdown": table(rows, markdown=True), "text/plain": table(rows)}, raw=True)

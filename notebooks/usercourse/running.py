@@ -25,7 +25,7 @@ from usercourse.profile import course_config, profile
 from userlib.checkpoints import pointed, read_bundle
 from userlib.config import Config, preset, to_json
 from userlib.data.sources import Split, load_data
-from userlib.evaluation import Metrics, part, ranks, recalls
+from userlib.evaluation import Metrics, ranks, recalls, subset
 from userlib.files import read_json, write_json
 from userlib.progress import Progress
 
@@ -247,7 +247,7 @@ def fold_metrics(images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, si
     """The metrics of each consecutive fold of `size` pictures; what is left over at the end is left out."""
     v, t = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     starts = range(0, len(v) - size + 1, size)
-    return [recalls(ranks(*part(v, t, image_of, range(start, start + size)))) for start in starts]
+    return [recalls(ranks(*subset(v, t, image_of, range(start, start + size)))) for start in starts]
 
 
 def fold_sizes(pictures: int) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 from tests.data.copies import WORDS, write_hub, write_scan
 from userlib.__main__ import main
 from userlib.config import Config, preset, to_json
-from userlib.evaluation import bootstrap, embed, folds, ranks, recalls
+from userlib.evaluation import bootstrap, embed, fold_average, ranks, recalls
 from userlib.training import Run, fit, prepare
 
 COUNTS = {"train": 4, "val": 3, "test": 4}
@@ -64,7 +64,7 @@ def two_steps(config: Config) -> tuple[Run, dict[str, float]]:
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
     found = ranks(images, captions, prepared.report.image_of)
     assert bootstrap(found)["rsum"].value == pytest.approx(recalls(found).rsum)
-    folds(images, captions, prepared.report.image_of, size=2)
+    fold_average(images, captions, prepared.report.image_of, size=2)
     return run, run.rows[-1]
 
 

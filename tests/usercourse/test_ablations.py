@@ -10,7 +10,7 @@ from userlab.ablation.ledger import Entry, ledger
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.studies import STUDIES
 from userlib.errors import UserError
-from userlib.evaluation import Difference, Ranks, paired, recalls
+from userlib.evaluation import Difference, Ranks, paired_bootstrap, recalls
 
 COUNT = 40
 STUDY = STUDIES["pooling"]
@@ -114,7 +114,7 @@ def test_a_run_that_did_nothing_is_named(folder, found):
 
 def test_gains_are_the_evaluation_s(found):
     a, b = (draw.ranks_of(found["pooling"], name) for name in ("gpo", "mean"))
-    assert draw.gain(a, b) == pytest.approx(paired(a, b)["r1"])
+    assert draw.gain(a, b) == pytest.approx(paired_bootstrap(a, b)["r1"])
     assert draw.ranks_of(found["pooling"], "absent") == []
 
 
@@ -127,7 +127,7 @@ def test_other_pictures_are_not_joined(tmp_path, found):
 def test_seeds_and_widths(found):
     a, b = (draw.ranks_of(found["pooling"], name) for name in ("gpo", "mean"))
     _, said = draw.seed_widths(a, b)
-    one = paired(a[:1], b[:1])["r1"]
+    one = paired_bootstrap(a[:1], b[:1])["r1"]
     assert said.startswith(f"One seed a side: {one.high - one.low:.1f} points wide")
     assert " with 2, " in said and " with 3." in said
     assert "Fewer than two seeds" in draw.seed_widths(a[:1], b)[1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from usercourse import enhancement as draw
 from usercourse.plots import new_figure
 from userlib.config import ModelConfig
-from userlib.evaluation.attention import covered
+from userlib.evaluation.attention import mask_coverage
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Enhancement
 from userscenes import make_world
@@ -99,7 +99,7 @@ def test_named_things_are_those_of_the_captions(world):
 
 def test_arrows_lead_from_the_regions_to_where_they_move(encoder, tokens, world):
     figure, axes = new_figure(3, 3)
-    draw.moves(encoder, tokens[0], covered(draw.named(world, 0), GRID), axes[0, 0])
+    draw.moves(encoder, tokens[0], mask_coverage(draw.named(world, 0), GRID), axes[0, 0])
     V, g, a = draw.parts(encoder, tokens[0])
     arrows = [text for text in axes[0, 0].texts if hasattr(text, "arrow_patch")]
     assert len(arrows) == int((a >= 0.1 * a.max()).sum())
@@ -112,7 +112,7 @@ def test_arrows_lead_from_the_regions_to_where_they_move(encoder, tokens, world)
 
 def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
     figure, sentence = draw.look(encoder, world, tokens, GRID, picture=1, strength=0.0)
-    area = 100 * covered(draw.named(world, 1), GRID).mean()
+    area = 100 * mask_coverage(draw.named(world, 1), GRID).mean()
     assert f"cover {area:.0f} % of the picture" in sentence
     assert "adds is 0 % of the regions' length" in sentence
     assert "by 0.0 degrees" in sentence

@@ -16,7 +16,7 @@ from userlib.checkpoints import write_bundle
 from userlib.config import TrainingConfig, preset
 from userlib.data.sources import Split, load_data
 from userlib.errors import UserError
-from userlib.evaluation import METRICS, folds
+from userlib.evaluation import METRICS, fold_average
 from userlib.files import write_sealed
 from userlib.progress import Progress
 from userlib.training.schedule import rows_of_step
@@ -64,7 +64,7 @@ def vectors(pictures=12, each=3, seed=0):
 @pytest.mark.parametrize("size", [2, 3, 6, 12])
 def test_folds_are_the_library_s(notebooks, size):
     v, t, owner = vectors()
-    expected = folds(v, t, owner, size=size)
+    expected = fold_average(v, t, owner, size=size)
     for metric in METRICS:
         mean = np.mean([getattr(one, metric) for one in running.fold_metrics(v, t, owner, size)])
         assert np.isclose(mean, getattr(expected, metric))

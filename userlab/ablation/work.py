@@ -23,7 +23,15 @@ from userlab.ablation.rows import pack, write_row
 from userlib.config import to_json
 from userlib.data.captions import PairData
 from userlib.errors import UserError
-from userlib.evaluation import Many, Ranks, embed, ranks, recalls, recalls_many, recalls_many_from_scores
+from userlib.evaluation import (
+    MultiPositive,
+    Ranks,
+    embed,
+    multi_positive_recalls,
+    multi_positive_recalls_from_scores,
+    ranks,
+    recalls,
+)
 from userlib.evaluation.attention import attention_of
 from userlib.files import remove_folder
 from userlib.model.user import Encoders
@@ -42,7 +50,7 @@ class Scored:
 
     select: Ranks
     report: Ranks | None
-    many: Many | None
+    many: MultiPositive | None
     facts: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
@@ -141,7 +149,7 @@ def _score(job: Job, prepared: Prepared, encoders: Encoders | None) -> dict[str,
     truth = None if report is None else truth_of(report.split)
     found = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
-        found.many = recalls_many(*own[1], report.image_of, truth)
+        found.many = multi_positive_recalls(*own[1], report.image_of, truth)
     if report is not None and encoders is not None:
         for name, numbers in (attention_of(encoders, report) or {}).items():
             for what, values in numbers.items():
@@ -164,7 +172,7 @@ def _added(
     if truth is not None:
         (images, captions), (clip_images, clip_captions) = own[1], clip[1]
         table = images @ captions.T + np.float32(added.weight) * (clip_images @ clip_captions.T)
-        many = recalls_many_from_scores(table, report.image_of, truth)
+        many = multi_positive_recalls_from_scores(table, report.image_of, truth)
     return Scored(added.select, added.report, many, {"weight": added.weight}, {})
 
 

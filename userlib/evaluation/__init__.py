@@ -6,14 +6,18 @@ print(table({"model": bootstrap(found)}))
 """
 
 from userlib.evaluation.embedding import embed
-from userlib.evaluation.intervals import Difference, Interval, bootstrap, compare, means, paired
-from userlib.evaluation.many import Many, recalls_many, recalls_many_from_scores
-from userlib.evaluation.metrics import METRICS, Metrics, folds, part, recalls, recalls_by_group
+from userlib.evaluation.intervals import Difference, Interval, bootstrap, compare, means, paired_bootstrap
+from userlib.evaluation.metrics import METRICS, Metrics, fold_average, recalls, recalls_by_group, subset
+from userlib.evaluation.multi_positive import (
+    MultiPositive,
+    multi_positive_recalls,
+    multi_positive_recalls_from_scores,
+)
 from userlib.evaluation.ranking import Ranks, ranks, ranks_from_scores
 from userlib.evaluation.tables import table
 
 __all__ = [
-    "METRICS", "Difference", "Interval", "Many", "Metrics", "Ranks", "bootstrap", "compare", "embed", "folds",
-    "means", "paired", "part", "ranks", "ranks_from_scores", "recalls", "recalls_by_group", "recalls_many",
-    "recalls_many_from_scores", "table",
+    "METRICS", "Difference", "Interval", "Metrics", "MultiPositive", "Ranks", "bootstrap", "compare", "embed",
+    "fold_average", "means", "multi_positive_recalls", "multi_positive_recalls_from_scores", "paired_bootstrap",
+    "ranks", "ranks_from_scores", "recalls", "recalls_by_group", "subset", "table",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def covered(mask: ArrayLike, grid: tuple[int, int]) -> Floats:
+def mask_coverage(mask: ArrayLike, grid: tuple[int, int]) -> Floats:
     """mask (H, W) bool -> (h * w,) the share of each cell of the grid that it covers, row by row.
 
     Raises UserError where the picture does not divide into the grid.
@@ -35,14 +35,14 @@ def covered(mask: ArrayLike, grid: tuple[int, int]) -> Floats:
     return cells
 
 
-def mass(attention: ArrayLike, inside: ArrayLike) -> Floats:
+def attention_mass(attention: ArrayLike, inside: ArrayLike) -> Floats:
     """The share of each picture's attention that lies in the masks; attention (N, R) of any positive sum."""
     weights, shares = _both(attention, inside)
     found: Floats = (weights * shares).sum(1) / weights.sum(1)
     return found
 
 
-def pointing(attention: ArrayLike, inside: ArrayLike) -> Floats:
+def pointing_game(attention: ArrayLike, inside: ArrayLike) -> Floats:
     """The chance that a point of the cell with most attention lies in the masks; equal cells share it."""
     weights, shares = _both(attention, inside)
     first = weights == weights.max(1, keepdims=True)
@@ -103,4 +103,7 @@ def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str,
     looks: dict[str, Floats] = {name: np.concatenate(part).astype(np.float64) for name, part in parts.items()}
     count = len(pairs.split)
     looks |= {"uniform": uniform(count, grid), "area": by_area(things), "centre": centre(count, grid)}
-    return {name: {"pointing": pointing(a, named), "mass": mass(a, named)} for name, a in looks.items()}
+    return {
+        name: {"pointing": pointing_game(a, named), "mass": attention_mass(a, named)}
+        for name, a in looks.items()
+    }

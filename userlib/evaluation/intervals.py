@@ -67,7 +67,7 @@ def bootstrap(
     return _intervals(draw.value(runs), draw.sample(runs), level, edge=_wilson)
 
 
-def paired(
+def paired_bootstrap(
     a: Ranks | Sequence[Ranks],
     b: Ranks | Sequence[Ranks],
     *,
@@ -97,7 +97,7 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
-    """A whole study at once: `bootstrap` of each cell and `paired` of each (a, b), all on the same draws.
+    """A whole study at once: `bootstrap` of each cell and `paired_bootstrap` of each (a, b), all on the same draws.
 
     cells: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
     and median ranks, which cost most of the time, are left out.

@@ -48,7 +48,7 @@ def recalls(found: Ranks, *, pictures: ArrayLike | None = None) -> Metrics:
     percent.
 
     `pictures` (mask (N,) or indices) restricts the queries to those pictures and their captions; the gallery,
-    and so every rank, stays whole. For a smaller gallery rank the result of `part`.
+    and so every rank, stays whole. For a smaller gallery rank the result of `subset`.
     """
     chosen = chosen_pictures(pictures, len(found.i2t))
     return _metrics(found.i2t[chosen], found.t2i[np.isin(found.image_of, chosen)])
@@ -62,7 +62,7 @@ def recalls_by_group(found: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
     return {str(name): recalls(found, pictures=labels == name) for name in dict.fromkeys(labels.tolist())}
 
 
-def folds(images: Array, captions: Array, image_of: ArrayLike, *, size: int = 1000) -> Metrics:
+def fold_average(images: Array, captions: Array, image_of: ArrayLike, *, size: int = 1000) -> Metrics:
     """The mean of the metrics over consecutive folds of `size` pictures: "COCO 1K" is five folds of 5,000.
 
     Pictures must stand in the fixed order of the split, because published numbers depend on it; captions may
@@ -73,13 +73,13 @@ def folds(images: Array, captions: Array, image_of: ArrayLike, *, size: int = 10
             f"{len(images)} pictures cannot be cut into folds of {size}; choose a size that divides them"
         )
     parts = [
-        recalls(ranks(*part(images, captions, image_of, range(start, start + size))))
+        recalls(ranks(*subset(images, captions, image_of, range(start, start + size))))
         for start in range(0, len(images), size)
     ]
     return Metrics(**{name: float(np.mean([getattr(one, name) for one in parts])) for name in METRICS})
 
 
-def part(
+def subset(
     images: Array, captions: Array, image_of: ArrayLike, pictures: Sequence[int] | ArrayLike
 ) -> tuple[Array, Array, Ints]:
     """The embeddings of some pictures and of their captions: a gallery of its own, for a fold or half of a

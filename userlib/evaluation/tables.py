@@ -22,7 +22,7 @@ def table(
     markdown: bool = False,
     columns: Mapping[str, str] = COLUMNS,
 ) -> str:
-    """rows: a name for each result of `bootstrap` or `paired` -> R@K both ways and rSum, in percent.
+    """rows: a name for each result of `bootstrap` or `paired_bootstrap` -> R@K both ways and rSum, in percent.
 
     columns: other numbers, each by its name and its heading; a row that lacks one has an empty place there.
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from usercourse.checks import Exercise
-from userlib.evaluation.attention import covered, mass
+from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.enhancement import agreement as library_agreement
 
 RNG = torch.Generator().manual_seed(0)
@@ -91,11 +91,11 @@ def _upside_down(V: Any, share: float) -> Any:
 
 
 def share_on_mask(a: Any, mask: Any) -> Any:
-    return mass(a.reshape(1, -1), covered(mask, a.shape)[None])[0]
+    return attention_mass(a.reshape(1, -1), mask_coverage(mask, a.shape)[None])[0]
 
 
 def _cells(a: Any, mask: Any) -> Any:
-    return covered(mask, a.shape).reshape(a.shape)
+    return mask_coverage(mask, a.shape).reshape(a.shape)
 
 
 def _not_normalised(a: Any, mask: Any) -> Any:

@@ -21,7 +21,7 @@ from userlab.ablation.ledger import (
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.settings import tables_as_markdown
 from userlab.ablation.studies import STUDIES
-from userlib.evaluation import Difference, Ranks, paired
+from userlib.evaluation import Difference, Ranks, paired_bootstrap
 
 COUNT = 40
 BETTER = Claim(
@@ -84,7 +84,7 @@ def test_entries_hold_the_evaluations_numbers(stored):
     assert [entry.seeds for entry in entries] == [5, 5, 5, 0]
     halves = {ALL: None, SEEN: np.arange(COUNT) % 2 == 0, NEW: np.arange(COUNT) % 2 == 1}
     for part, chosen in halves.items():
-        wanted = paired(runs["sge"], runs["baseline"], pictures=chosen, resamples=300)["r1"]
+        wanted = paired_bootstrap(runs["sge"], runs["baseline"], pictures=chosen, resamples=300)["r1"]
         assert entries[0].part(part).value == pytest.approx(wanted.value)
         assert entries[0].part(part) == pytest.approx(wanted, abs=3)  # other draws of seeds
         assert entries[1].part(part) == pytest.approx([-v for v in _turned(entries[0].part(part))], abs=0.01)
@@ -126,7 +126,7 @@ def test_few_seeds_are_exploratory_and_what_is_not_trained_has_none(stored):
 
 def test_photos_alone(tmp_path, photos):
     entry, other = ledger(tmp_path, claims=[BETTER, replace(BETTER, text="Other", photos=("full", "hinge"))])
-    assert entry.photos == paired(photos["full"], photos["none"])["r1"]
+    assert entry.photos == paired_bootstrap(photos["full"], photos["none"])["r1"]
     assert entry.words() == "not measured; photos: holds (3 seeds, exploratory)"
     assert other.words() == UNMEASURED
     assert "300 steps" in markdown([entry]) and "300 steps" not in markdown([other])

@@ -23,8 +23,8 @@ CHUNK = 512  # queries at a time
 
 
 @dataclass(frozen=True)
-class Many:
-    """ranks: of the best true answer, for `recalls`, `bootstrap` and `paired`; i2t_ap (N,), t2i_ap (M,): 0 to
+class MultiPositive:
+    """ranks: of the best true answer, for `recalls`, `bootstrap` and `paired_bootstrap`; i2t_ap (N,), t2i_ap (M,): 0 to
     1."""
 
     ranks: Ranks
@@ -42,10 +42,10 @@ class Many:
         return 100 * float(self.t2i_ap.mean())
 
 
-def recalls_many(
+def multi_positive_recalls(
     images: ArrayLike | Tensor, captions: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike
-) -> Many:
-    """images (N, E), captions (M, E), image_of (M,), truth bool (M, N) -> Many.
+) -> MultiPositive:
+    """images (N, E), captions (M, E), image_of (M,), truth bool (M, N) -> MultiPositive.
 
     image_of tells only which captions follow which picture when pictures are resampled. Raises UserError as
     `ranks` does, and where a query has no true answer.
@@ -58,8 +58,10 @@ def recalls_many(
         )
 
 
-def recalls_many_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike) -> Many:
-    """scores (N, M) instead of embeddings, otherwise as `recalls_many`."""
+def multi_positive_recalls_from_scores(
+    scores: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike
+) -> MultiPositive:
+    """scores (N, M) instead of embeddings, otherwise as `multi_positive_recalls`."""
     table = check_scores(scores)
     owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
     return _both(lambda rows: table[rows], lambda rows: table[:, rows].T, owner, truth, len(table))
@@ -71,7 +73,7 @@ def _both(
     owner: Ints,
     truth: ArrayLike,
     count: int,
-) -> Many:
+) -> MultiPositive:
     """pictures, captions: rows of queries -> their scores with the whole gallery."""
     true = torch.as_tensor(np.asarray(truth))
     if true.dtype != torch.bool or true.shape != (len(owner), count):
@@ -88,7 +90,7 @@ def _both(
             )
     i2t, i2t_ap = _queries(pictures, true.T)
     t2i, t2i_ap = _queries(captions, true)
-    return Many(Ranks(i2t=i2t, t2i=t2i, image_of=owner), i2t_ap, t2i_ap)
+    return MultiPositive(Ranks(i2t=i2t, t2i=t2i, image_of=owner), i2t_ap, t2i_ap)
 
 
 def _queries(scores_of: Callable[[slice], Tensor], truth: Tensor) -> tuple[Ints, NDArray[np.float64]]:

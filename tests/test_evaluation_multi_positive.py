@@ -10,10 +10,10 @@ from userlib.evaluation import (
     Difference,
     Ranks,
     bootstrap,
-    paired,
+    multi_positive_recalls,
+    multi_positive_recalls_from_scores,
+    paired_bootstrap,
     ranks,
-    recalls_many,
-    recalls_many_from_scores,
     table,
 )
 
@@ -50,8 +50,8 @@ def test_many_equals_a_plain_loop(seed, counts, share):
     i2t = [slow_query(scores[i], truth[:, i]) for i in range(len(images))]
     t2i = [slow_query(scores[:, j], truth[j]) for j in range(len(captions))]
     for found in (
-        recalls_many(images, captions, image_of, truth),
-        recalls_many_from_scores(scores, image_of, truth),
+        multi_positive_recalls(images, captions, image_of, truth),
+        multi_positive_recalls_from_scores(scores, image_of, truth),
     ):
         assert found.ranks.i2t.tolist() == [rank for rank, _ in i2t]
         assert found.ranks.t2i.tolist() == [rank for rank, _ in t2i]
@@ -64,7 +64,7 @@ def test_many_crosses_chunks_and_agrees_with_ranks_when_only_written_pairs_are_t
     images, image_of = rng.standard_normal((600, 8)), np.repeat(np.arange(600), 2)
     captions = images[image_of] + rng.standard_normal((1200, 8))
     truth = image_of[:, None] == np.arange(600)
-    found = recalls_many(images, captions, image_of, truth)
+    found = multi_positive_recalls(images, captions, image_of, truth)
     plain = ranks(images, captions, image_of)
     assert np.array_equal(found.ranks.i2t, plain.i2t)
     assert np.array_equal(found.ranks.t2i, plain.t2i)
@@ -76,9 +76,9 @@ def test_mean_precision_by_hand():
     scores = np.array([[5.0, 4.0, 3.0, 2.0]])
     truth = np.array([[True], [False], [True], [True]])
     with pytest.raises(UserError, match=r"no true answer \(the first is caption 1\)"):
-        recalls_many_from_scores(scores, [0, 0, 0, 0], truth)
+        multi_positive_recalls_from_scores(scores, [0, 0, 0, 0], truth)
     scores, truth = np.array([[5.0, 4, 3, 2], [0, 9, 0, 0]]), np.column_stack([truth, ~truth])
-    found = recalls_many_from_scores(scores, [0, 1, 0, 0], truth)
+    found = multi_positive_recalls_from_scores(scores, [0, 1, 0, 0], truth)
     assert found.i2t_ap[0] == pytest.approx((1 + 2 / 3) / 3)
     assert found.ranks.i2t.tolist() == [1, 1]
 
@@ -86,15 +86,15 @@ def test_mean_precision_by_hand():
 def test_truth_of_the_wrong_shape_or_kind_is_named():
     images, captions, image_of, truth = a_world(0, [2, 2, 3], 0.2)
     with pytest.raises(UserError, match="7 captions by 3 pictures"):
-        recalls_many(images, captions, image_of, truth.T)
+        multi_positive_recalls(images, captions, image_of, truth.T)
     with pytest.raises(UserError, match="int64"):
-        recalls_many(images, captions, image_of, truth.astype(int))
+        multi_positive_recalls(images, captions, image_of, truth.astype(int))
 
 
 def test_table_shows_values_intervals_and_signs():
     found = Ranks(i2t=np.arange(1, 21), t2i=np.arange(1, 21), image_of=np.arange(20))
     better = Ranks(i2t=np.ones(20, int), t2i=np.ones(20, int), image_of=np.arange(20))
-    rows = {"model": bootstrap(found), "better - model": paired(better, found)}
+    rows = {"model": bootstrap(found), "better - model": paired_bootstrap(better, found)}
     plain = table(rows)
     lines = plain.splitlines()
     assert len({len(line) for line in lines}) == 1
