@@ -20,19 +20,19 @@ def world(pictures, seed, captions=3, noise=0.3):
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 24)).astype(np.float32)
     shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
     tokens = mixing[shown].sum(1) + noise * rng.standard_normal((pictures, 24)).astype(np.float32)
-    image_of = np.repeat(np.arange(pictures), captions)
-    said = [" and ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in image_of]
-    return tokens.astype(np.float32), said, image_of
+    caption_to_image = np.repeat(np.arange(pictures), captions)
+    said = [" and ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in caption_to_image]
+    return tokens.astype(np.float32), said, caption_to_image
 
 
 def test_fit_equals_the_generalised_eigenproblem():
     """max w_x' C_xy w_y under both variances 1, as one dense problem over repeated pictures."""
     rng = np.random.default_rng(0)
-    image_of = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
+    caption_to_image = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
     pictures = rng.standard_normal((40, 5)).astype(np.float32)
-    texts = scipy.sparse.random(len(image_of), 8, 0.5, "csr", np.float32, random_state=1)
-    found = fit_cca(pictures, texts, image_of, ridge=0.1)
-    x, y = pictures[image_of].astype(float), texts.toarray().astype(float)
+    texts = scipy.sparse.random(len(caption_to_image), 8, 0.5, "csr", np.float32, random_state=1)
+    found = fit_cca(pictures, texts, caption_to_image, ridge=0.1)
+    x, y = pictures[caption_to_image].astype(float), texts.toarray().astype(float)
     x, y = x - x.mean(0), y - y.mean(0)
     xx, yy, xy = x.T @ x / len(x), y.T @ y / len(x), x.T @ y / len(x)
     xx += 0.1 * np.trace(xx) / 5 * np.eye(5)
@@ -80,12 +80,12 @@ def test_the_choice_is_made_on_select_alone():
 
 
 def test_captions_without_a_common_word_are_named():
-    tokens, _, image_of = world(3, 0, captions=1)
-    part = (tokens, ["one", "two", "three"], image_of)
+    tokens, _, caption_to_image = world(3, 0, captions=1)
+    part = (tokens, ["one", "two", "three"], caption_to_image)
     with pytest.raises(UserError, match="share none"):
         cca(part, part, part)
     with pytest.raises(UserError, match="has none"):
-        cca((tokens, [], image_of), part, part)
+        cca((tokens, [], caption_to_image), part, part)
 
 
 @pytest.mark.parametrize(

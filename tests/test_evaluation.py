@@ -40,9 +40,9 @@ def pairs(pictures, captions=5, dimensions=16, noise=1.0, seed=0):
     """A middling retriever: captions are noisy copies of their pictures."""
     rng = np.random.default_rng(seed)
     images = unit(rng, pictures, dimensions)
-    image_of = np.repeat(np.arange(pictures), captions)
-    noisy = images[image_of] + noise * unit(rng, len(image_of), dimensions)
-    return images, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), image_of
+    caption_to_image = np.repeat(np.arange(pictures), captions)
+    noisy = images[caption_to_image] + noise * unit(rng, len(caption_to_image), dimensions)
+    return images, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), caption_to_image
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,37 +55,37 @@ def pairs(pictures, captions=5, dimensions=16, noise=1.0, seed=0):
 def test_ranks_equal_a_plain_loop(seed, counts, levels, chunk):
     """Whole numbers as coordinates make many exact ties, and make any order of summation exact."""
     rng = np.random.default_rng(seed)
-    image_of = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    caption_to_image = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     images = rng.integers(-levels, levels + 1, (len(counts), 3)).astype(np.float32)
-    captions = rng.integers(-levels, levels + 1, (len(image_of), 3)).astype(np.float32)
-    i2t, t2i = loop_ranks(images @ captions.T, image_of)
+    captions = rng.integers(-levels, levels + 1, (len(caption_to_image), 3)).astype(np.float32)
+    i2t, t2i = loop_ranks(images @ captions.T, caption_to_image)
     for found in (
-        ranks(images, captions, image_of, chunk=chunk),
-        ranks_from_scores(images @ captions.T, image_of),
+        ranks(images, captions, caption_to_image, chunk=chunk),
+        ranks_from_scores(images @ captions.T, caption_to_image),
     ):
         assert np.array_equal(found.i2t, i2t)
         assert np.array_equal(found.t2i, t2i)
 
 
 def test_ranks_equal_sorting_and_do_not_depend_on_the_chunk():
-    images, captions, image_of = pairs(300, noise=2.0)
-    i2t, t2i = field_ranks(images, captions, image_of)
+    images, captions, caption_to_image = pairs(300, noise=2.0)
+    i2t, t2i = field_ranks(images, captions, caption_to_image)
     for chunk in (64, 128, 512):
-        found = ranks(images, captions, image_of, chunk=chunk)
+        found = ranks(images, captions, caption_to_image, chunk=chunk)
         assert np.array_equal(found.i2t, i2t)
         assert np.array_equal(found.t2i, t2i)
 
 
 def test_ranks_take_tensors_and_leave_their_gradients_alone():
-    images, captions, image_of = pairs(70)
+    images, captions, caption_to_image = pairs(70)
     tensor = torch.tensor(images, requires_grad=True)
-    found = ranks(tensor, torch.tensor(captions), torch.tensor(image_of))
-    assert np.array_equal(found.t2i, ranks(images, captions, image_of).t2i)
+    found = ranks(tensor, torch.tensor(captions), torch.tensor(caption_to_image))
+    assert np.array_equal(found.t2i, ranks(images, captions, caption_to_image).t2i)
     assert tensor.grad is None
 
 
 def test_recalls_by_hand():
-    found = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 2, 7, 20]), image_of=np.array([0, 0, 1, 1]))
+    found = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 2, 7, 20]), caption_to_image=np.array([0, 0, 1, 1]))
     metrics = recalls(found)
     assert (metrics.i2t_r1, metrics.i2t_r5, metrics.i2t_r10) == (50, 50, 100)
     assert (metrics.t2i_r1, metrics.t2i_r5, metrics.t2i_r10) == (25, 50, 75)
@@ -99,14 +99,14 @@ def test_recalls_by_hand():
 
 
 def test_groups_restrict_the_queries_but_not_the_gallery():
-    images, captions, image_of = pairs(80, noise=2.0)
-    found = ranks(images, captions, image_of)
+    images, captions, caption_to_image = pairs(80, noise=2.0)
+    found = ranks(images, captions, caption_to_image)
     groups = ["seen", "new pairs"] * 40
     by_group = recalls_by_group(found, groups)
     assert list(by_group) == ["seen", "new pairs"]
-    assert by_group["seen"].t2i_mean == found.t2i[image_of % 2 == 0].mean()
+    assert by_group["seen"].t2i_mean == found.t2i[caption_to_image % 2 == 0].mean()
     assert by_group["new pairs"].i2t_r5 == 100 * (found.i2t[1::2] <= 5).mean()
-    half = recalls(ranks(*subset(images, captions, image_of, np.arange(80) % 2 == 0)))
+    half = recalls(ranks(*subset(images, captions, caption_to_image, np.arange(80) % 2 == 0)))
     assert half.rsum > by_group["seen"].rsum  # half the gallery is easier
 
 
@@ -141,11 +141,13 @@ def test_bad_input_is_named(change, words):
 @given(
     images=st.one_of(HOSTILE, st.just([[1.0, 2.0], [3.0]]), st.just("picture"), st.none()),
     captions=HOSTILE,
-    image_of=st.one_of(st.lists(st.integers(-2, 4), max_size=4), st.just(["0", "1"]), st.just([[0], [1, 2]])),
+    caption_to_image=st.one_of(
+        st.lists(st.integers(-2, 4), max_size=4), st.just(["0", "1"]), st.just([[0], [1, 2]])
+    ),
 )
-def test_hostile_input_ends_in_ranks_or_in_the_documented_error(images, captions, image_of):
+def test_hostile_input_ends_in_ranks_or_in_the_documented_error(images, captions, caption_to_image):
     try:
-        found = ranks(images, captions, image_of)
+        found = ranks(images, captions, caption_to_image)
     except UserError:
         return
     assert found.t2i.min() >= 1
@@ -157,19 +159,19 @@ def test_hostile_input_ends_in_ranks_or_in_the_documented_error(images, captions
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_argsort_puts_nan_first(value):
-    images, captions, image_of = pairs(10)
+    images, captions, caption_to_image = pairs(10)
     captions[17, 3] = value
     with pytest.raises(UserError, match="row 17"):
-        ranks(images, captions, image_of)
+        ranks(images, captions, caption_to_image)
     with pytest.raises(UserError, match="NaN or infinite"):
-        ranks_from_scores(images @ captions.T, image_of)
+        ranks_from_scores(images @ captions.T, caption_to_image)
 
 
 @pytest.mark.parametrize("pictures", [10, 65, 200])
 def test_strict_greater_counting_crowns_a_collapsed_model(pictures):
     images = np.tile(unit(np.random.default_rng(0), 1, 33), (pictures, 1))
-    image_of = np.repeat(np.arange(pictures), 5)
-    found = ranks(images, images[image_of], image_of, chunk=64)
+    caption_to_image = np.repeat(np.arange(pictures), 5)
+    found = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
     assert (found.t2i == pictures).all()
     assert (found.i2t == 5 * (pictures - 1) + 1).all()
     assert recalls(found).t2i_r1 == 0
@@ -178,8 +180,8 @@ def test_strict_greater_counting_crowns_a_collapsed_model(pictures):
 def test_positive_outside_the_product_loses_to_itself():
     """A perfect model: every positive is the highest of its row and column, by a clear margin, and must not
     lose to itself."""
-    images, _, image_of = pairs(300, dimensions=257)
-    found = ranks(images, images[image_of], image_of, chunk=64)
+    images, _, caption_to_image = pairs(300, dimensions=257)
+    found = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
     assert (found.t2i == 1).all()
     assert (found.i2t == 1).all()
 
@@ -188,26 +190,26 @@ def test_positive_outside_the_product_loses_to_itself():
 def test_half_precision_scores(how):
     """Neither a reduced matmul precision nor autocast around the call may reach the scores; both would change
     the ranks."""
-    images, captions, image_of = pairs(400, dimensions=64, noise=3.0)
-    truth = field_ranks(images, captions, image_of)[1]
+    images, captions, caption_to_image = pairs(400, dimensions=64, noise=3.0)
+    truth = field_ranks(images, captions, caption_to_image)[1]
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
         try:
             backend.fp32_precision = "bf16" if how == "precision" else before
-            found = ranks(images, captions, image_of)
+            found = ranks(images, captions, caption_to_image)
             assert backend.fp32_precision == ("bf16" if how == "precision" else before)
         finally:
             backend.fp32_precision = before
     assert np.array_equal(found.t2i, truth)
     with pytest.raises(UserError, match="float16"):
-        ranks_from_scores((images @ captions.T).astype(np.float16), image_of)
+        ranks_from_scores((images @ captions.T).astype(np.float16), caption_to_image)
 
 
 def test_f30k_dev_cut_looks_at_all_1014_pictures():
-    images, captions, image_of = pairs(1014, dimensions=8)
+    images, captions, caption_to_image = pairs(1014, dimensions=8)
     images[1000:] *= -1  # the fourteen that a cut at 5,000 captions would miss are all wrong
-    found = ranks(images, captions, image_of)
+    found = ranks(images, captions, caption_to_image)
     assert found.i2t.shape == (1014,)
     assert found.t2i.shape == (5070,)
     assert found.t2i[5000:].min() > 10
@@ -215,30 +217,31 @@ def test_f30k_dev_cut_looks_at_all_1014_pictures():
 
 def test_coco_has_25010_captions():
     """Ten pictures have a sixth caption: nothing may assume that caption j belongs to picture j // 5."""
-    images, captions, image_of = pairs(50, noise=2.0)
+    images, captions, caption_to_image = pairs(50, noise=2.0)
     extra = np.arange(3, 50, 5)
     captions = np.insert(captions, extra * 5, unit(np.random.default_rng(1), len(extra), 16), axis=0)
-    image_of = np.insert(image_of, extra * 5, extra)
-    found = ranks(images, captions, image_of)
-    i2t, t2i = loop_ranks(images @ captions.T, image_of)
+    caption_to_image = np.insert(caption_to_image, extra * 5, extra)
+    found = ranks(images, captions, caption_to_image)
+    i2t, t2i = loop_ranks(images @ captions.T, caption_to_image)
     assert np.array_equal(found.i2t, i2t)
     assert np.array_equal(found.t2i, t2i)
 
 
 def test_fold_order_is_consecutive():
-    images, captions, image_of = pairs(90, noise=1.5)
+    images, captions, caption_to_image = pairs(90, noise=1.5)
     images[:30] = unit(
         np.random.default_rng(3), 1, 16
     )  # the first fold is collapsed: only consecutive folds keep it apart
-    shuffled = np.random.default_rng(4).permutation(len(image_of))
-    found = fold_average(images, captions[shuffled], image_of[shuffled], size=30)
+    shuffled = np.random.default_rng(4).permutation(len(caption_to_image))
+    found = fold_average(images, captions[shuffled], caption_to_image[shuffled], size=30)
     by_hand = [
-        recalls(ranks(images[s : s + 30], captions[5 * s : 5 * s + 150], image_of[:150])) for s in (0, 30, 60)
+        recalls(ranks(images[s : s + 30], captions[5 * s : 5 * s + 150], caption_to_image[:150]))
+        for s in (0, 30, 60)
     ]
     assert found.rsum == pytest.approx(np.mean([one.rsum for one in by_hand]), abs=1e-9)
     assert found.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
     with pytest.raises(UserError, match="folds of 40"):
-        fold_average(images, captions, image_of, size=40)
+        fold_average(images, captions, caption_to_image, size=40)
 
 
 def test_images_encoded_five_times():

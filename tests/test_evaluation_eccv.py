@@ -55,7 +55,7 @@ def package(monkeypatch):
 def vectors(split):
     """Each picture a direction of its own, its captions along it, shorter one by one; 2003 looks at picture 1."""
     images = np.eye(6, 8, dtype=np.float32)
-    captions = images[split.image_of] * (1 - 0.01 * np.tile(np.arange(5), 6))[:, None]
+    captions = images[split.caption_to_image] * (1 - 0.01 * np.tile(np.arange(5), 6))[:, None]
     pictures, names = coco_ids(split)
     captions[names.tolist().index(2003)] = 0.985 * images[pictures.tolist().index(1)]
     return images, captions.astype(np.float32)

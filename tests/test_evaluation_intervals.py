@@ -11,14 +11,14 @@ def some_ranks(pictures=60, seed=0, scale=4.0, uneven=True):
     """Ranks with a picture effect: the captions of a hard picture are all hard."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 7, pictures) if uneven else np.full(pictures, 5)
-    image_of = np.random.default_rng(1).permutation(np.repeat(np.arange(pictures), counts))
+    caption_to_image = np.random.default_rng(1).permutation(np.repeat(np.arange(pictures), counts))
     hard = rng.exponential(scale, pictures)
-    t2i = 1 + rng.poisson(hard[image_of])
-    return Ranks(i2t=1 + rng.poisson(hard), t2i=t2i, image_of=image_of)
+    t2i = 1 + rng.poisson(hard[caption_to_image])
+    return Ranks(i2t=1 + rng.poisson(hard), t2i=t2i, caption_to_image=caption_to_image)
 
 
 def shifted(found, by):
-    return Ranks(i2t=found.i2t + by, t2i=found.t2i + by, image_of=found.image_of)
+    return Ranks(i2t=found.i2t + by, t2i=found.t2i + by, caption_to_image=found.caption_to_image)
 
 
 def slow_sample(found, pictures, resamples, seed):
@@ -26,9 +26,11 @@ def slow_sample(found, pictures, resamples, seed):
     draws = np.random.default_rng(seed).integers(len(pictures), size=(resamples, len(pictures)))
     for draw in draws:
         drawn = pictures[draw]
-        t2i = np.concatenate([found.t2i[found.image_of == i] for i in drawn])
-        image_of = np.concatenate([np.full((found.image_of == i).sum(), n) for n, i in enumerate(drawn)])
-        yield recalls(Ranks(i2t=found.i2t[drawn], t2i=t2i, image_of=image_of)).as_dict()
+        t2i = np.concatenate([found.t2i[found.caption_to_image == i] for i in drawn])
+        caption_to_image = np.concatenate(
+            [np.full((found.caption_to_image == i).sum(), n) for n, i in enumerate(drawn)]
+        )
+        yield recalls(Ranks(i2t=found.i2t[drawn], t2i=t2i, caption_to_image=caption_to_image)).as_dict()
 
 
 @pytest.mark.parametrize("subset", [False, True])
@@ -47,7 +49,7 @@ def test_bootstrap_equals_a_slow_one(subset):
 def test_bootstrap_width_is_the_standard_error_of_the_field():
     """At 1,000 pictures and R@1 of 50 %, the standard error of i2t R@1 is 100 sqrt(.25 / 1000) = 1.58."""
     half = np.where(np.arange(1000) % 2, 1, 50)
-    found = Ranks(i2t=half, t2i=np.repeat(half, 5), image_of=np.repeat(np.arange(1000), 5))
+    found = Ranks(i2t=half, t2i=np.repeat(half, 5), caption_to_image=np.repeat(np.arange(1000), 5))
     interval = bootstrap(found)["i2t_r1"]
     assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(1.58, abs=0.08)
     captions = bootstrap(found)[
@@ -78,7 +80,7 @@ def test_paired_uses_one_draw_for_both():
 
 def test_seeds_widen_the_interval_by_what_they_vary():
     """Three runs whose ranks are 10, 11 and 12 throughout: only the seeds vary, by s / sqrt(3)."""
-    flat = Ranks(i2t=np.full(50, 10), t2i=np.full(250, 10), image_of=np.repeat(np.arange(50), 5))
+    flat = Ranks(i2t=np.full(50, 10), t2i=np.full(250, 10), caption_to_image=np.repeat(np.arange(50), 5))
     runs = [shifted(flat, by) for by in (0, 1, 2)]
     found = bootstrap(runs, resamples=4000)["t2i_mean"]
     assert found.value == pytest.approx(11)
@@ -155,7 +157,9 @@ def exact(hits_i2t, each=5, hits_t2i=None):
     hits_i2t = np.asarray(hits_i2t, bool)
     t2i = np.repeat(hits_i2t, each) if hits_t2i is None else np.asarray(hits_t2i, bool)
     rank = lambda hits: np.where(hits, 1, 99)
-    return Ranks(i2t=rank(hits_i2t), t2i=rank(t2i), image_of=np.repeat(np.arange(len(hits_i2t)), each))
+    return Ranks(
+        i2t=rank(hits_i2t), t2i=rank(t2i), caption_to_image=np.repeat(np.arange(len(hits_i2t)), each)
+    )
 
 
 RECALLS = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
@@ -230,7 +234,7 @@ def test_a_sum_reaches_as_far_as_its_parts():
     """R@1 varies and all else is at 100: rSum's upper end stays, its lower one takes in what none of 40 can show."""
     hits = np.arange(40) % 4 > 0
     ranks = np.where(hits, 1, 2)
-    found = bootstrap(Ranks(i2t=ranks, t2i=ranks, image_of=np.arange(40)))
+    found = bootstrap(Ranks(i2t=ranks, t2i=ranks, caption_to_image=np.arange(40)))
     alone = 2 * (found["i2t_r1"].value - found["i2t_r1"].low)
     edge = 4 * (100 - found["i2t_r5"].low)
     assert found["rsum"].value - found["rsum"].low == pytest.approx(np.hypot(alone, edge))
@@ -275,7 +279,7 @@ def test_few_seeds_are_set_right(shifts, reach):
     """Resampled means of n values vary by (n - 1) / n of what they should; the worst draw of all, n times the lowest
     run, is likelier than 2.5 %, so that the lower end is the lowest run, set off by sqrt(n / (n - 1)).
     """
-    flat = Ranks(i2t=np.full(9, 10), t2i=np.full(9, 10), image_of=np.arange(9))
+    flat = Ranks(i2t=np.full(9, 10), t2i=np.full(9, 10), caption_to_image=np.arange(9))
     found = bootstrap([shifted(flat, by) for by in shifts], resamples=4000)["i2t_mean"]
     assert found.value == pytest.approx(11)
     assert (found.value - found.low, found.high - found.value) == pytest.approx((reach, reach))

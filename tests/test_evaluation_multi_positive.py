@@ -31,12 +31,12 @@ def a_world(seed, counts, share, levels=2):
     """Whole-number embeddings (many exact ties), and a truth that holds each caption's own picture and some
     others."""
     rng = np.random.default_rng(seed)
-    image_of = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    caption_to_image = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     images = rng.integers(-levels, levels + 1, (len(counts), 3)).astype(np.float32)
-    captions = rng.integers(-levels, levels + 1, (len(image_of), 3)).astype(np.float32)
-    truth = rng.random((len(image_of), len(counts))) < share
-    truth[np.arange(len(image_of)), image_of] = True
-    return images, captions, image_of, truth
+    captions = rng.integers(-levels, levels + 1, (len(caption_to_image), 3)).astype(np.float32)
+    truth = rng.random((len(caption_to_image), len(counts))) < share
+    truth[np.arange(len(caption_to_image)), caption_to_image] = True
+    return images, captions, caption_to_image, truth
 
 
 @given(
@@ -45,13 +45,13 @@ def a_world(seed, counts, share, levels=2):
     share=st.sampled_from([0.0, 0.1, 0.9]),
 )
 def test_many_equals_a_plain_loop(seed, counts, share):
-    images, captions, image_of, truth = a_world(seed, counts, share)
+    images, captions, caption_to_image, truth = a_world(seed, counts, share)
     scores = images @ captions.T
     i2t = [slow_query(scores[i], truth[:, i]) for i in range(len(images))]
     t2i = [slow_query(scores[:, j], truth[j]) for j in range(len(captions))]
     for found in (
-        multi_positive_recalls(images, captions, image_of, truth),
-        multi_positive_recalls_from_scores(scores, image_of, truth),
+        multi_positive_recalls(images, captions, caption_to_image, truth),
+        multi_positive_recalls_from_scores(scores, caption_to_image, truth),
     ):
         assert found.ranks.i2t.tolist() == [rank for rank, _ in i2t]
         assert found.ranks.t2i.tolist() == [rank for rank, _ in t2i]
@@ -61,11 +61,11 @@ def test_many_equals_a_plain_loop(seed, counts, share):
 
 def test_many_crosses_chunks_and_agrees_with_ranks_when_only_written_pairs_are_true():
     rng = np.random.default_rng(0)
-    images, image_of = rng.standard_normal((600, 8)), np.repeat(np.arange(600), 2)
-    captions = images[image_of] + rng.standard_normal((1200, 8))
-    truth = image_of[:, None] == np.arange(600)
-    found = multi_positive_recalls(images, captions, image_of, truth)
-    plain = ranks(images, captions, image_of)
+    images, caption_to_image = rng.standard_normal((600, 8)), np.repeat(np.arange(600), 2)
+    captions = images[caption_to_image] + rng.standard_normal((1200, 8))
+    truth = caption_to_image[:, None] == np.arange(600)
+    found = multi_positive_recalls(images, captions, caption_to_image, truth)
+    plain = ranks(images, captions, caption_to_image)
     assert np.array_equal(found.ranks.i2t, plain.i2t)
     assert np.array_equal(found.ranks.t2i, plain.t2i)
     assert found.t2i_map == pytest.approx(100 * (plain.t2i == 1).mean())  # R = 1: only the first place counts
@@ -84,16 +84,16 @@ def test_mean_precision_by_hand():
 
 
 def test_truth_of_the_wrong_shape_or_kind_is_named():
-    images, captions, image_of, truth = a_world(0, [2, 2, 3], 0.2)
+    images, captions, caption_to_image, truth = a_world(0, [2, 2, 3], 0.2)
     with pytest.raises(UserError, match="7 captions by 3 pictures"):
-        multi_positive_recalls(images, captions, image_of, truth.T)
+        multi_positive_recalls(images, captions, caption_to_image, truth.T)
     with pytest.raises(UserError, match="int64"):
-        multi_positive_recalls(images, captions, image_of, truth.astype(int))
+        multi_positive_recalls(images, captions, caption_to_image, truth.astype(int))
 
 
 def test_table_shows_values_intervals_and_signs():
-    found = Ranks(i2t=np.arange(1, 21), t2i=np.arange(1, 21), image_of=np.arange(20))
-    better = Ranks(i2t=np.ones(20, int), t2i=np.ones(20, int), image_of=np.arange(20))
+    found = Ranks(i2t=np.arange(1, 21), t2i=np.arange(1, 21), caption_to_image=np.arange(20))
+    better = Ranks(i2t=np.ones(20, int), t2i=np.ones(20, int), caption_to_image=np.arange(20))
     rows = {"model": bootstrap(found), "better - model": paired_bootstrap(better, found)}
     plain = table(rows)
     lines = plain.splitlines()

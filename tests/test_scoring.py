@@ -142,7 +142,7 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     split = SimpleNamespace(name="test", groups=groups)
     prepared = SimpleNamespace(
         config=made, fingerprint="x", train=range(24), select=SimpleNamespace(split=SimpleNamespace(name="val")),
-        report=SimpleNamespace(split=split, image_of=owner),
+        report=SimpleNamespace(split=split, caption_to_image=owner),
     )  # fmt: skip
     done = SimpleNamespace(rows=[{"step": 1, "rsum": 5.0}], finished=True, seconds=1.0, encoders=None)
     monkeypatch.setattr(commands, "prepare", lambda *_, **__: prepared)

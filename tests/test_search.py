@@ -61,7 +61,7 @@ def split_with_captions():
     pictures = [Image.new("RGB", (4, 4), COLOURS[name]) for name in ("blue", "red", "green")]
     return Split(
         name="test", ids=("z", "x", "y"), pictures=pictures, captions=("blue", "blue grey", "red", "green"),
-        image_of=np.array([0, 0, 1, 2]), fingerprint="f",
+        caption_to_image=np.array([0, 0, 1, 2]), fingerprint="f",
     )  # fmt: skip
 
 

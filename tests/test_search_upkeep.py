@@ -196,7 +196,7 @@ def test_captions_are_encoded_when_they_are_new(tmp_path):
     assert sorted(encoder.texts) == ["blue", "blue grey", "green", "red"]
     texts = ("blue", "red grey", "red", "green")
     changed = Split(
-        name="test", ids=split.ids, pictures=split.pictures, captions=texts, image_of=split.image_of,
+        name="test", ids=split.ids, pictures=split.pictures, captions=texts, caption_to_image=split.caption_to_image,
         fingerprint="g",
     )  # fmt: skip
     assert update(index, changed).kept == 3
@@ -322,7 +322,7 @@ def test_ids_that_are_no_utf8_come_back_from_the_disk(tmp_path):
     split = split_with_captions()
     raw = Split(
         name="raw", ids=("z\udce9", "x", "y\n"), pictures=split.pictures, captions=(), fingerprint="f",
-        image_of=np.empty(0, np.int64),
+        caption_to_image=np.empty(0, np.int64),
     )  # fmt: skip
     Index.build(raw, ColourEncoder(), progress=False).save(tmp_path / "index")
     assert Index.load(tmp_path / "index", ColourEncoder()).ids == ("x", "y\n", "z\udce9")
@@ -378,7 +378,9 @@ def test_images_without_files_are_known_by_their_pixels_and_size():
     def split_of(*pictures):
         ids = tuple(str(i) for i in range(len(pictures)))
         none = np.empty(0, np.int64)
-        return Split(name="s", ids=ids, pictures=pictures, captions=(), image_of=none, fingerprint="same")
+        return Split(
+            name="s", ids=ids, pictures=pictures, captions=(), caption_to_image=none, fingerprint="same"
+        )
 
     wide, high = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (2, 4), "red")
     two = split_of(wide, high)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from userlib.data.tokens import Features
 
 Array = NDArray[np.float32]
-Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # pictures (N, D), M captions, image_of (M,)
+Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # pictures (N, D), M captions, caption_to_image (M,)
 READ = 256  # pictures at a time
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
@@ -132,8 +132,8 @@ def mean_tokens(features: "Features") -> Array:
     return means
 
 
-def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: float) -> Projection:
-    """pictures (N, D), texts sparse (M, V), image_of (M,) -> Projection; ridge: share of each side's mean
+def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *, ridge: float) -> Projection:
+    """pictures (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: share of each side's mean
     variance.
 
     No picture is repeated for its captions: it is weighted by their number. Raises UserError where all captions have
@@ -141,13 +141,17 @@ def fit_cca(pictures: Array, texts: Any, image_of: NDArray[np.int64], *, ridge: 
     """
     from scipy import linalg, sparse
 
-    m = np.float32(len(image_of))
-    count = np.bincount(image_of, minlength=len(pictures)).astype(np.float32)  # captions of each picture
+    m = np.float32(len(caption_to_image))
+    count = np.bincount(caption_to_image, minlength=len(pictures)).astype(
+        np.float32
+    )  # captions of each picture
     picture_mean = (count @ pictures / m).astype(np.float32)
     text_mean = np.asarray(texts.mean(0), np.float32).ravel()
     x = (pictures - picture_mean).astype(np.float32)
-    one = np.ones(len(image_of), np.float32)
-    pick = sparse.csr_matrix((one, (image_of, np.arange(len(image_of)))), (len(pictures), len(image_of)))
+    one = np.ones(len(caption_to_image), np.float32)
+    pick = sparse.csr_matrix(
+        (one, (caption_to_image, np.arange(len(caption_to_image)))), (len(pictures), len(caption_to_image))
+    )
     xx = np.asarray((x * count[:, None]).T @ x / m, np.float32)  # (D, D)
     _check_varies(xx, picture_mean, "pictures", "tokens")
     _ridged(xx, ridge)

@@ -84,13 +84,13 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     if prepared.report is not None:
         seed = resolved.training.seed
         images, captions = embed(run.encoders, prepared.report)
-        found = ranks(images, captions, prepared.report.image_of)
+        found = ranks(images, captions, prepared.report.caption_to_image)
         split = prepared.report.split
         result["report"] = {"split": split.name, "metrics": bootstrap(found, seed=seed)}
         result["ranks"] = {
             "i2t": found.i2t.tolist(),
             "t2i": found.t2i.tolist(),
-            "image_of": found.image_of.tolist(),
+            "caption_to_image": found.caption_to_image.tolist(),
         }
         if split.groups is not None:
             labels = np.asarray(split.groups)
@@ -232,7 +232,7 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) 
     images, captions = embed(model.loaded.model, pairs)
     found: dict[str, Any] = {}
     if arguments.folds is not None:
-        mean = fold_average(images, captions, pairs.image_of, size=arguments.folds).as_dict()
+        mean = fold_average(images, captions, pairs.caption_to_image, size=arguments.folds).as_dict()
         found[f"mean of {len(images) // arguments.folds} folds of {arguments.folds}"] = {
             key: round(value, 2) for key, value in mean.items()
         }
@@ -243,7 +243,7 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) 
 
 def _ranks_of(model: Trained, pairs: PairData) -> Ranks:
     images, captions = embed(model.loaded.model, pairs)
-    return ranks(images, captions, pairs.image_of)
+    return ranks(images, captions, pairs.caption_to_image)
 
 
 def _attention_of(model: Trained, pairs: PairData) -> dict[str, dict[str, float]]:
@@ -286,7 +286,7 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
             for start in range(0, len(split.captions), 256)
         ]
     )
-    return ranks(images, captions, split.image_of)
+    return ranks(images, captions, split.caption_to_image)
 
 
 def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:
@@ -300,7 +300,8 @@ def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[s
         for name, where in (("train", "train"), ("select", select_name(config)), ("test", split))
     }
     inputs = {
-        name: (mean_tokens(part.features), part.split.captions, part.image_of) for name, part in parts.items()
+        name: (mean_tokens(part.features), part.split.captions, part.caption_to_image)
+        for name, part in parts.items()
     }
     found = cca(inputs["train"], inputs["select"], inputs["test"])
     return found.ranks, found.facts

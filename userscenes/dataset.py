@@ -149,7 +149,7 @@ def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
         ids=tuple(world.ids),
         pictures=DrawnPictures(world),
         captions=tuple(text for texts in captions for text in texts),
-        image_of=np.repeat(np.arange(count, dtype=np.int64), [len(texts) for texts in captions]),
+        caption_to_image=np.repeat(np.arange(count, dtype=np.int64), [len(texts) for texts in captions]),
         fingerprint=sha256_bytes(world_name, str(count), *WORLD_VERSION, *sample),
         groups=halves if any(halves) else None,
     )

@@ -46,13 +46,13 @@ def _truth(world: "Scenes | Together", most: int | None = None) -> NDArray[np.bo
     return TruthTable(said, [closed_facts(world[i]) for i in pictures]).true_matrix()
 
 
-def true_elsewhere(truth: NDArray[np.bool_], image_of: NDArray[np.int64]) -> float:
-    """The share of other pictures of which a caption is also true: truth (M, N), image_of (M,).
+def true_elsewhere(truth: NDArray[np.bool_], caption_to_image: NDArray[np.int64]) -> float:
+    """The share of other pictures of which a caption is also true: truth (M, N), caption_to_image (M,).
 
     It is the share of a queue's unmasked keys that are no negatives in truth, whichever way the query goes, since
     a queue is a sample of all pairs.
     """
-    own = truth[np.arange(len(truth)), image_of].sum()
+    own = truth[np.arange(len(truth)), caption_to_image].sum()
     return float((truth.sum() - own) / (truth.shape[0] * (truth.shape[1] - 1)))
 
 
@@ -63,8 +63,8 @@ def true_elsewhere_in(split: Split) -> float | None:
         return None
 
     def count() -> NDArray[Any]:
-        first = split.image_of < MOST
-        return np.array(true_elsewhere(_truth(world, MOST), split.image_of[first]))
+        first = split.caption_to_image < MOST
+        return np.array(true_elsewhere(_truth(world, MOST), split.caption_to_image[first]))
 
     return float(_cached(f"elsewhere {split.fingerprint}", count))
 

@@ -87,7 +87,7 @@ show(figure, "The first 20 of 500 test pictures: people, animals, vehicles and t
 # What five writers say about the first of them:
 
 # %%
-for text, owner in zip(test.captions, test.image_of, strict=True):
+for text, owner in zip(test.captions, test.caption_to_image, strict=True):
     if owner == 0:
         print("-", text)
 
@@ -132,7 +132,7 @@ run.history[["step", "loss", "t2i_r1", "t2i_r10", "rsum"]].round(2)
 from userlib.evaluation import bootstrap, embed, ranks, table
 
 images, captions = embed(run.encoders, prepared.report)
-measured = bootstrap(ranks(images, captions, prepared.report.image_of))
+measured = bootstrap(ranks(images, captions, prepared.report.caption_to_image))
 print(table({"a first USER": measured}))
 compare("start_first", measured["t2i_r1"])
 

@@ -57,10 +57,10 @@ said = {
     "a dog about to leave": ([0.8, -0.6], 2),
 }
 t = np.array([vector for vector, _ in said.values()])  # (M, E)
-image_of = np.array([owner for _, owner in said.values()])  # (M,): the picture i(j) of each caption j
+caption_to_image = np.array([owner for _, owner in said.values()])  # (M,): the picture i(j) of each caption j
 N, M = len(v), len(t)
 
-show(*draw.unit_circle(v, t, image_of, names))
+show(*draw.unit_circle(v, t, caption_to_image, names))
 
 # %% [markdown]
 # All scores at once are one matrix product, $S = V T^\top$ with $N$ rows and $M$ columns. We will look at many tables of
@@ -73,7 +73,7 @@ show(*heat_map(np.eye(4), rows=list("abcd"), columns=list("abcd")))
 s = v @ t.T
 assert s.shape == (N, M)
 
-own = image_of == np.arange(N)[:, None]  # (N, M): True for the right pairs
+own = caption_to_image == np.arange(N)[:, None]  # (N, M): True for the right pairs
 columns = [f"t{j}" for j in range(M)]
 show(*heat_map(s, rows=["v0", "v1", "v2"], columns=columns, own=own))
 
@@ -93,20 +93,20 @@ show(*heat_map(s, rows=["v0", "v1", "v2"], columns=columns, own=own))
 
 
 # %%
-def caption_ranks_loop(s, image_of):
-    """s (N, M), image_of (M,) -> r (M,): where each caption's picture stands, 1 is first."""
+def caption_ranks_loop(s, caption_to_image):
+    """s (N, M), caption_to_image (M,) -> r (M,): where each caption's picture stands, 1 is first."""
     N, M = s.shape
     r = []
     for j in range(M):
         rank = 1
         for i in range(N):
-            if i != image_of[j] and s[i, j] >= s[image_of[j], j]:
+            if i != caption_to_image[j] and s[i, j] >= s[caption_to_image[j], j]:
                 rank += 1
         r.append(rank)
     return np.array(r)
 
 
-r = caption_ranks_loop(s, image_of)
+r = caption_ranks_loop(s, caption_to_image)
 assert r.shape == (M,)
 for j, text in enumerate(said):
     print(f"t{j}  rank {r[j]}  {text}")
@@ -123,17 +123,17 @@ print(f"t2i R@1 = {100 * (r <= 1).mean():.1f} %, R@2 = {100 * (r <= 2).mean():.1
 
 
 # %%
-def image_ranks_loop(s, image_of):
-    """s (N, M), image_of (M,) -> r (N,): where the best own caption of each picture stands."""
+def image_ranks_loop(s, caption_to_image):
+    """s (N, M), caption_to_image (M,) -> r (N,): where the best own caption of each picture stands."""
     N, M = s.shape
     r = []
     for i in range(N):
-        best = max(s[i, j] for j in range(M) if image_of[j] == i)
-        r.append(1 + sum(1 for j in range(M) if image_of[j] != i and s[i, j] >= best))
+        best = max(s[i, j] for j in range(M) if caption_to_image[j] == i)
+        r.append(1 + sum(1 for j in range(M) if caption_to_image[j] != i and s[i, j] >= best))
     return np.array(r)
 
 
-r = image_ranks_loop(s, image_of)
+r = image_ranks_loop(s, caption_to_image)
 assert r.shape == (N,)
 print("ranks of the pictures:", r)
 
@@ -148,15 +148,15 @@ print("ranks of the pictures:", r)
 
 
 # %%
-def caption_ranks(s, image_of):
+def caption_ranks(s, caption_to_image):
     """The loop above, without a loop."""
-    right = s[image_of, np.arange(len(image_of))]  # (M,): the score of each right pair
+    right = s[caption_to_image, np.arange(len(caption_to_image))]  # (M,): the score of each right pair
     return (s >= right).sum(0)  # the right picture reaches its own score: that is the 1
 
 
-def image_ranks_counted(s, image_of):
+def image_ranks_counted(s, caption_to_image):
     """The same from the picture's side."""
-    own = image_of == np.arange(len(s))[:, None]  # (N, M)
+    own = caption_to_image == np.arange(len(s))[:, None]  # (N, M)
     best = np.where(own, s, -np.inf).max(1, keepdims=True)  # (N, 1)
     return 1 + ((s >= best) & ~own).sum(1)
 
@@ -219,8 +219,8 @@ compare("recall_collapsed", 100 * float((strict <= 1).mean()), unit="%")
 
 
 # %%
-def recall_at_k(scores, image_of, K):
-    """scores (N, M), image_of (M,) -> R@K in percent, caption to picture."""
+def recall_at_k(scores, caption_to_image, K):
+    """scores (N, M), caption_to_image (M,) -> R@K in percent, caption to picture."""
     ...
 
 
@@ -234,7 +234,7 @@ check("recall_at_k", recall_at_k)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `scores[image_of, np.arange(len(image_of))]` is the score of every right pair. Summing `scores >= that` down the
+# `scores[caption_to_image, np.arange(len(caption_to_image))]` is the score of every right pair. Summing `scores >= that` down the
 # columns gives ranks; the mean of `ranks <= K` is the share.
 #
 # </details>
@@ -242,8 +242,8 @@ check("recall_at_k", recall_at_k)
 #
 # <!-- solution: recall_at_k -->
 # ```python
-# def recall_at_k(scores, image_of, K):
-#     right = scores[image_of, np.arange(len(image_of))]
+# def recall_at_k(scores, caption_to_image, K):
+#     right = scores[caption_to_image, np.arange(len(caption_to_image))]
 #     ranks = (scores >= right).sum(0)
 #     return 100 * (ranks <= K).mean()
 # ```
@@ -256,8 +256,8 @@ check("recall_at_k", recall_at_k)
 
 
 # %%
-def image_ranks(scores, image_of):
-    """scores (N, M), image_of (M,) -> (N,): the rank of the best own caption of each picture."""
+def image_ranks(scores, caption_to_image):
+    """scores (N, M), caption_to_image (M,) -> (N,): the rank of the best own caption of each picture."""
     ...
 
 
@@ -271,7 +271,7 @@ check("image_ranks", image_ranks)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `own = image_of == i` splits the row. The rank is 1 plus the number of `scores[i, ~own]` that reach
+# `own = caption_to_image == i` splits the row. The rank is 1 plus the number of `scores[i, ~own]` that reach
 # `scores[i, own].max()`.
 #
 # </details>
@@ -279,10 +279,10 @@ check("image_ranks", image_ranks)
 #
 # <!-- solution: image_ranks -->
 # ```python
-# def image_ranks(scores, image_of):
+# def image_ranks(scores, caption_to_image):
 #     ranks = []
 #     for i in range(len(scores)):
-#         own = image_of == i
+#         own = caption_to_image == i
 #         ranks.append(1 + (scores[i, ~own] >= scores[i, own].max()).sum())
 #     return np.array(ranks)
 # ```
@@ -378,8 +378,8 @@ show(*intervals(apart, x_label="second less first: difference in t2i R@1, in poi
 
 
 # %%
-def interval(ranks, image_of, draws):
-    """ranks (M,), image_of (M,), draws (S, N) -> (low, high)."""
+def interval(ranks, caption_to_image, draws):
+    """ranks (M,), caption_to_image (M,), draws (S, N) -> (low, high)."""
     ...
 
 
@@ -394,7 +394,7 @@ check("interval", interval)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `np.concatenate([hits[image_of == i] for i in draw])` collects them. Their means over all rows are S values; their
+# `np.concatenate([hits[caption_to_image == i] for i in draw])` collects them. Their means over all rows are S values; their
 # quantiles .025 and .975 are the ends.
 #
 # </details>
@@ -402,9 +402,9 @@ check("interval", interval)
 #
 # <!-- solution: interval -->
 # ```python
-# def interval(ranks, image_of, draws):
+# def interval(ranks, caption_to_image, draws):
 #     hits = ranks == 1
-#     values = [100 * np.concatenate([hits[image_of == i] for i in draw]).mean() for draw in draws]
+#     values = [100 * np.concatenate([hits[caption_to_image == i] for i in draw]).mean() for draw in draws]
 #     return np.quantile(values, 0.025), np.quantile(values, 0.975)
 # ```
 #

@@ -447,10 +447,13 @@ for name, changes in sides.items():
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
         v, t = embed(run.encoders, test)
-        found[name].append(ranks(v, t, test.image_of))
+        found[name].append(ranks(v, t, test.caption_to_image))
         vectors.setdefault(name, (v, t))  # of the first seed, for a look below
 with waiting("CCA solved"):
-    parts = [(mean_tokens(p.features), p.split.captions, p.image_of) for p in (train, prepared.select, test)]
+    parts = [
+        (mean_tokens(p.features), p.split.captions, p.caption_to_image)
+        for p in (train, prepared.select, test)
+    ]
     found["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
 
 # %%
@@ -512,7 +515,7 @@ for name, (v, t) in vectors.items():
 chance = np.random.default_rng(0).integers(N, size=4 * M)
 judged["random"] = draw.judge_pairs(said, holds, np.tile(np.arange(M), 4), chance)
 
-rates = {name: draw.error_rates(one, test.image_of) for name, one in judged.items()}
+rates = {name: draw.error_rates(one, test.caption_to_image) for name, one in judged.items()}
 show(*draw.rates_figure(rates))
 for name, one in judged.items():
     print(f"{name}: {100 * (~one.false).mean():.1f} % of the captions are true of the picture")
@@ -536,8 +539,18 @@ compare("baseline_group", max(main, key=main.get))
 
 # %%
 v, t = vectors["bag"]
-place = ranks(v, t, test.image_of).t2i  # where the right picture stood
-show(*draw.worst(world, test.split.captions, said, holds, judged["bag"], ranks=place, image_of=test.image_of))
+place = ranks(v, t, test.caption_to_image).t2i  # where the right picture stood
+show(
+    *draw.worst(
+        world,
+        test.split.captions,
+        said,
+        holds,
+        judged["bag"],
+        ranks=place,
+        caption_to_image=test.caption_to_image,
+    )
+)
 
 # %% [markdown]
 # ## Verdict
@@ -547,9 +560,9 @@ show(*draw.worst(world, test.split.captions, said, holds, judged["bag"], ranks=p
 # %%
 print("Word order.", says("GRU", "bag", order))
 print("Learning.  ", says("the bag", "CCA", learned))
-better = draw.rate_differences(judged["bag"], judged["random"], test.image_of)
+better = draw.rate_differences(judged["bag"], judged["random"], test.caption_to_image)
 print(*draw.reading("the bag", rates["bag"], rates["random"], better), sep="\n")
-value, low, high = draw.rate_differences(judged["GRU"], judged["bag"], test.image_of)["relation"]
+value, low, high = draw.rate_differences(judged["GRU"], judged["bag"], test.caption_to_image)["relation"]
 tells = "cannot tell" if low <= 0 <= high else "clear of zero"
 print(f"Errors in relations, GRU less bag: {value:+.1f} points [{low:+.1f}, {high:+.1f}], {tells}.")
 

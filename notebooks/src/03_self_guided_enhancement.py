@@ -300,7 +300,7 @@ for name, changes in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
-        found[name].append(ranks(*embed(run.encoders, test), test.image_of))
+        found[name].append(ranks(*embed(run.encoders, test), test.caption_to_image))
         runs[name].append(run)
 
 # %%

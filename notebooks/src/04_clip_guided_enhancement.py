@@ -109,7 +109,7 @@ def clip_vectors(pairs):
 
 val, test = prepared.select, prepared.report
 val_clip, test_clip = clip_vectors(val), clip_vectors(test)
-zero = ranks(*test_clip, test.image_of)
+zero = ranks(*test_clip, test.caption_to_image)
 seen_half = np.array([one == "seen" for one in test.split.groups])
 show_table(
     {
@@ -370,15 +370,15 @@ for name, (data, changes) in sides.items():
         run = fit(variant(data, seed=seed, **changes))
         expect_trained(run)
         images, texts = embed(run.encoders, data.report)
-        found[name].append(ranks(images, texts, test.image_of))
+        found[name].append(ranks(images, texts, test.caption_to_image))
         if name == "CGE":
             trained.append(run)
         if name == "plain":
             v, t = embed(run.encoders, val)
-            val_rsum = lambda scores: recalls(ranks_from_scores(scores, val.image_of)).rsum
+            val_rsum = lambda scores: recalls(ranks_from_scores(scores, val.caption_to_image)).rsum
             weights.append(draw.choose_weight(v @ t.T, val_clip[0] @ val_clip[1].T, val_rsum, grid))
             added = images @ texts.T + weights[-1] * (test_clip[0] @ test_clip[1].T)
-            found["plain + scores"].append(ranks_from_scores(added.astype(np.float32), test.image_of))
+            found["plain + scores"].append(ranks_from_scores(added.astype(np.float32), test.caption_to_image))
 
 # %%
 from usercourse.plots import intervals

@@ -280,15 +280,15 @@ class Small(nn.Module):
 
 def small_inputs(pairs, pictures):
     """Mean regions (N, D), word counts of unit length (M, words), and the picture of each caption (M,)."""
-    rows = np.flatnonzero(pairs.image_of < pictures)
+    rows = np.flatnonzero(pairs.caption_to_image < pictures)
     x = torch.from_numpy(np.asarray(pairs.features.tokens[np.arange(pictures)], np.float32).mean(1))
     y = torch.zeros(len(rows), pairs.tokenizer.vocab_size)
     for place, row in enumerate(rows):
         y[place] += torch.bincount(torch.from_numpy(pairs.ids(row)), minlength=y.shape[1])
-    return x, nn.functional.normalize(y, dim=1), torch.from_numpy(pairs.image_of[rows])
+    return x, nn.functional.normalize(y, dim=1), torch.from_numpy(pairs.caption_to_image[rows])
 
 
-x, y, image_of = small_inputs(prepared.train, 1000)
+x, y, caption_to_image = small_inputs(prepared.train, 1000)
 x_val, y_val, val_of = small_inputs(prepared.select, 200)
 x, x_val = (x - x.mean(0)) / x.std(0), (x_val - x.mean(0)) / x.std(0)
 
@@ -323,7 +323,7 @@ def train_small(m, K=512, steps=120, B=32, negatives=True):
     order = np.random.default_rng(0).permutation(len(y))
     for step in range(1, steps + 1):
         rows = np.take(order, np.arange(step * B, (step + 1) * B), mode="wrap")
-        ids = image_of[rows]
+        ids = caption_to_image[rows]
         v, t = model(x[ids], y[rows])  # (B, E) each
         update(keys, model, m)
         with torch.no_grad():
@@ -580,7 +580,7 @@ for name, changes in sides.items():
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
         queued = run if queued is None and changes["queue_size"] else queued
-        found[name].append(ranks(*embed(run.encoders, prepared.report), prepared.report.image_of))
+        found[name].append(ranks(*embed(run.encoders, prepared.report), prepared.report.caption_to_image))
 
 base, slow, fast = found
 show_table({name: bootstrap(runs) for name, runs in found.items()})

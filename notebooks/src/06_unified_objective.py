@@ -440,7 +440,7 @@ for name, objective in zip(found, ("uto", "infonce", "hinge-sum"), strict=True):
         run = fit(variant(prepared, objective=objective, seed=seed))
         expect_trained(run)
         images, captions = embed(run.encoders, prepared.report)
-        found[name].append(ranks(images, captions, prepared.report.image_of))
+        found[name].append(ranks(images, captions, prepared.report.caption_to_image))
 
 # %%
 groups = torch.tensor([one == "seen" for one in prepared.report.split.groups]).numpy()

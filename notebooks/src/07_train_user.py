@@ -289,9 +289,11 @@ from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 test = prepared.report
 with running.waiting("the model scored, the formula solved"):
     v, t = embed(run.encoders, test)  # (N, E), (M, E)
-    full = ranks(v, t, test.image_of)
+    full = ranks(v, t, test.caption_to_image)
     parts = (prepared.train, prepared.select, test)
-    formula = cca(*((mean_tokens(part.features), part.split.captions, part.image_of) for part in parts))
+    formula = cca(
+        *((mean_tokens(part.features), part.split.captions, part.caption_to_image) for part in parts)
+    )
 N, M = len(test.split), len(test.split.captions)
 assert v.shape == (N, model.embed) and t.shape == (M, model.embed)
 
@@ -328,10 +330,13 @@ predict("running_folds", f"The same vectors in 5 folds of {fifth} pictures: t2i 
 from userlib.evaluation import fold_average
 
 in_folds = fold_average(
-    v[: 5 * fifth], t[test.image_of < 5 * fifth], test.image_of[test.image_of < 5 * fifth], size=fifth
+    v[: 5 * fifth],
+    t[test.caption_to_image < 5 * fifth],
+    test.caption_to_image[test.caption_to_image < 5 * fifth],
+    size=fifth,
 )
 assert np.isclose(
-    in_folds.t2i_r1, np.mean([one.t2i_r1 for one in running.fold_metrics(v, t, test.image_of, fifth)])
+    in_folds.t2i_r1, np.mean([one.t2i_r1 for one in running.fold_metrics(v, t, test.caption_to_image, fifth)])
 )
 compare("running_folds", round(in_folds.t2i_r1, 1))
 
@@ -341,7 +346,7 @@ METRIC = {"t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "i2t R@1": "i2t_r1"}
 
 def by_folds(size, metric):
     """One model, cut into folds of a size."""
-    return running.folds_figure(v, t, test.image_of, size, METRIC[metric])
+    return running.folds_figure(v, t, test.caption_to_image, size, METRIC[metric])
 
 
 Demo(by_folds, size=choice("pictures a fold", sizes), metric=choice("metric", list(METRIC)))
@@ -365,8 +370,8 @@ twin(by_folds, size=fifth, metric="t2i R@1")
 
 
 # %%
-def fold_r1(scores, image_of, size):
-    """scores (N, M), image_of (M,), N a multiple of size -> mean t2i R@1 over N / size folds, in percent."""
+def fold_r1(scores, caption_to_image, size):
+    """scores (N, M), caption_to_image (M,), N a multiple of size -> mean t2i R@1 over N / size folds, in percent."""
     ...
 
 
@@ -380,19 +385,19 @@ check("fold_r1", fold_r1)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `own = (image_of >= start) & (image_of < start + size)` are the captions of a fold. In `scores[start : start + size, own]` their
-# pictures are `image_of[own] - start`.
+# `own = (caption_to_image >= start) & (caption_to_image < start + size)` are the captions of a fold. In `scores[start : start + size, own]` their
+# pictures are `caption_to_image[own] - start`.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # <!-- solution: fold_r1 -->
 # ```python
-# def fold_r1(scores, image_of, size):
+# def fold_r1(scores, caption_to_image, size):
 #     found = []
 #     for start in range(0, len(scores), size):
-#         own = (image_of >= start) & (image_of < start + size)
-#         s, owner = scores[start : start + size, own], image_of[own] - start
+#         own = (caption_to_image >= start) & (caption_to_image < start + size)
+#         s, owner = scores[start : start + size, own], caption_to_image[own] - start
 #         right = s[owner, np.arange(len(owner))]
 #         found.append(100 * ((s >= right).sum(0) == 1).mean())
 #     return np.mean(found)
@@ -421,7 +426,7 @@ print(parquet.read_table(file, columns=columns).slice(0, 1).to_pylist()[0])
 MINE = str(runs / "my-pictures")  # DATA = "my-pictures", or wherever your folder is
 mine = prepare(running.settings(MINE, steps=12))
 small = fit(mine)
-show_table({"12 steps": bootstrap(ranks(*embed(small.encoders, mine.report), mine.report.image_of))})
+show_table({"12 steps": bootstrap(ranks(*embed(small.encoders, mine.report), mine.report.caption_to_image))})
 if DATA == "scenes":
     same = np.array_equal(mine.report.features.tokens, test.features.tokens[:100])
     print(f"The pictures came through another door; their tokens are {'the same' if same else 'others'}.")

@@ -169,7 +169,7 @@ def paired_loop(a, b, S=2000, seed=0):
 
 def as_ranks(hits):
     """hits (N,) of 0 and 1, one caption a picture -> ranks for the library."""
-    return Ranks(i2t=2 - hits, t2i=2 - hits, image_of=np.arange(len(hits)))
+    return Ranks(i2t=2 - hits, t2i=2 - hits, caption_to_image=np.arange(len(hits)))
 
 
 with_seeds = paired_loop(100 * A, 100 * B)

@@ -255,7 +255,9 @@ def also_true(engine):
     failed = ranks > 1
     fine = np.array([int(first[j]) in gallery.true_pictures.get(j, ()) for j in range(len(first))]) & failed
     count = len(gallery)
-    per_picture = [np.bincount(gallery.image_of, weights=which, minlength=count) for which in (fine, failed)]
+    per_picture = [
+        np.bincount(gallery.caption_to_image, weights=which, minlength=count) for which in (fine, failed)
+    ]
     values = 100 * per_picture[0][draws].sum(1) / per_picture[1][draws].sum(1)
     return Interval(100 * fine.sum() / failed.sum(), *np.quantile(values, [0.025, 0.975]))
 

@@ -88,13 +88,15 @@ def judge_pairs(
     return Judged(rows, columns, could, wrong)
 
 
-def error_rates(judged: Judged, image_of: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Rates:
+def error_rates(
+    judged: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Rates:
     """For each group the share wrong of what could be judged, in percent, with its 95 % interval.
 
-    Pictures are drawn with replacement, those that the captions were written for, image_of (M,); a group that
+    Pictures are drawn with replacement, those that the captions were written for, caption_to_image (M,); a group that
     could never be judged is left out.
     """
-    draw = _Draw(image_of, resamples, seed)
+    draw = _Draw(caption_to_image, resamples, seed)
     return {
         group: Interval(*draw.interval(*draw.rate(judged, group)))
         for group in GROUPS
@@ -103,10 +105,10 @@ def error_rates(judged: Judged, image_of: ArrayLike, *, resamples: int = 1000, s
 
 
 def rate_differences(
-    a: Judged, b: Judged, image_of: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    a: Judged, b: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Mapping[str, Difference]:
     """The error rates of a less those of b, in points, on the same draws of pictures."""
-    draw = _Draw(image_of, resamples, seed)
+    draw = _Draw(caption_to_image, resamples, seed)
     found = {}
     for group in GROUPS:
         if a.could[group].any() and b.could[group].any():
@@ -118,8 +120,8 @@ def rate_differences(
 class _Draw:
     """Weights (S, N): how often each of S resamples holds each picture."""
 
-    def __init__(self, image_of: ArrayLike, resamples: int, seed: int) -> None:
-        self.owner = np.asarray(image_of)
+    def __init__(self, caption_to_image: ArrayLike, resamples: int, seed: int) -> None:
+        self.owner = np.asarray(caption_to_image)
         self.n = int(self.owner.max()) + 1
         rng = np.random.default_rng(seed)
         self.weights = rng.multinomial(self.n, np.full(self.n, 1 / self.n), size=resamples)
@@ -183,14 +185,14 @@ def worst(
     judged: Judged,
     *,
     ranks: ArrayLike,
-    image_of: ArrayLike,
+    caption_to_image: ArrayLike,
     groups: Sequence[str] = ("colour", "count", "relation", "kind"),
     each: int = 2,
 ) -> Shown:
     """The worst failures, a row for each group that alone was wrong: beside one another the picture that the
     caption was written for and the one that was found first.
     """
-    far, owner = np.asarray(ranks), np.asarray(image_of)
+    far, owner = np.asarray(ranks), np.asarray(caption_to_image)
     figure = _empty(7.6, 2.55 * len(groups))
     boxes = figure.subfigures(len(groups), each, squeeze=False)
     counts, first = [], []

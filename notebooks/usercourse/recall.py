@@ -15,20 +15,22 @@ def toy_embeddings(
     pictures: int, *, noise: float, captions: int = 5, width: int = 32, seed: int = 0
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """images (N, E) at random and captions (N * captions, E) near their picture, all of unit length, and
-    image_of (M,). noise 0: a perfect retriever; large: chance.
+    caption_to_image (M,). noise 0: a perfect retriever; large: chance.
     """
     rng = np.random.default_rng(seed)
     images = _unit(rng.normal(size=(pictures, width)))
-    image_of = np.repeat(np.arange(pictures), captions)
-    error = rng.normal(size=(len(image_of), width)) / np.sqrt(width)
-    return images, _unit(images[image_of] + noise * error), image_of
+    caption_to_image = np.repeat(np.arange(pictures), captions)
+    error = rng.normal(size=(len(caption_to_image), width)) / np.sqrt(width)
+    return images, _unit(images[caption_to_image] + noise * error), caption_to_image
 
 
-def unit_circle(images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, names: Sequence[str]) -> Shown:
+def unit_circle(
+    images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, names: Sequence[str]
+) -> Shown:
     """Unit vectors in the plane, E = 2: pictures as arrows, captions as dots in the colour of their
     picture.
     """
-    v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(image_of)
+    v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(caption_to_image)
     figure, axes = new_figure(6.6, 4.2)
     axis = axes[0, 0]
     angle = np.linspace(-0.3 * np.pi, 0.8 * np.pi, 200)
@@ -94,8 +96,8 @@ def recall_curves(found: Ranks) -> Shown:
 
 def toy_demo(pictures: int, captions: int, noise: float) -> Shown:
     """The demo of notebook 01: a toy retriever at these settings."""
-    images, texts, image_of = toy_embeddings(pictures, noise=noise, captions=captions)
-    return recall_curves(ranks(images, texts, image_of))
+    images, texts, caption_to_image = toy_embeddings(pictures, noise=noise, captions=captions)
+    return recall_curves(ranks(images, texts, caption_to_image))
 
 
 def _unit(rows: NDArray[np.float64]) -> Floats:

@@ -243,11 +243,13 @@ def timeline(sittings: Sequence[Sitting], total: int) -> Shown:
     return figure, f"Who did which steps of {total}: {'; '.join(told)}."
 
 
-def fold_metrics(images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, size: int) -> list[Metrics]:
+def fold_metrics(
+    images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, size: int
+) -> list[Metrics]:
     """The metrics of each consecutive fold of `size` pictures; what is left over at the end is left out."""
     v, t = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     starts = range(0, len(v) - size + 1, size)
-    return [recalls(ranks(*subset(v, t, image_of, range(start, start + size)))) for start in starts]
+    return [recalls(ranks(*subset(v, t, caption_to_image, range(start, start + size)))) for start in starts]
 
 
 def fold_sizes(pictures: int) -> list[int]:
@@ -256,12 +258,12 @@ def fold_sizes(pictures: int) -> list[int]:
 
 
 def folds_figure(
-    images: ArrayLike, captions: ArrayLike, image_of: ArrayLike, size: int, metric: str = "t2i_r1"
+    images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, size: int, metric: str = "t2i_r1"
 ) -> Shown:
     """A metric of every fold, their mean, and the same over the whole gallery."""
     v = np.asarray(images, np.float32)
-    values = [getattr(one, metric) for one in fold_metrics(v, captions, image_of, size)]
-    whole = getattr(fold_metrics(v, captions, image_of, len(v))[0], metric)
+    values = [getattr(one, metric) for one in fold_metrics(v, captions, caption_to_image, size)]
+    whole = getattr(fold_metrics(v, captions, caption_to_image, len(v))[0], metric)
     mean = float(np.mean(values))
     figure, axes = new_figure(7.0, 2.8)
     axis = axes[0, 0]
@@ -303,7 +305,7 @@ def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:
             pictures = split.pictures
             if pictures is None:
                 continue
-            of = np.asarray(split.image_of)
+            of = np.asarray(split.caption_to_image)
             for i, label in enumerate(split.ids):
                 own: NDArray[np.int64] = np.flatnonzero(of == i)
                 buffer = BytesIO()

@@ -94,13 +94,13 @@ N, R, D, G = 6, 4, 3, 2
 @pytest.fixture
 def pairs():
     texts = tuple(text for i in range(N) for text in captions(i, 1 + i % 3))
-    image_of = np.repeat(np.arange(N), [1 + i % 3 for i in range(N)])
+    caption_to_image = np.repeat(np.arange(N), [1 + i % 3 for i in range(N)])
     split = Split(
         name="train",
         ids=tuple(f"p{i}" for i in range(N)),
         pictures=None,
         captions=texts,
-        image_of=image_of,
+        caption_to_image=caption_to_image,
         fingerprint="f",
     )
     rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def test_a_batch_holds_the_asked_captions_and_their_pictures(pairs):
     batch = pairs.batch(rows)
     assert len(pairs) == len(pairs.split.captions) == len(pairs.lengths)
     for k, row in enumerate(rows):
-        image = pairs.split.image_of[row]
+        image = pairs.split.caption_to_image[row]
         ids = pairs.tokenizer.encode(pairs.split.captions[row])
         np.testing.assert_array_equal(batch.tokens[k], pairs.features.tokens[image].astype(np.float32))
         np.testing.assert_array_equal(batch.guide[k], pairs.features.guide[image])
@@ -136,7 +136,7 @@ def test_a_batch_holds_the_asked_captions_and_their_pictures(pairs):
 def test_training_draws_one_of_the_two_views(pairs):
     rows = np.arange(len(pairs)).repeat(40)
     batch = pairs.batch(rows, rng=np.random.default_rng(0))
-    plain = torch.from_numpy(pairs.features.tokens.astype(np.float32))[pairs.image_of[rows]]
+    plain = torch.from_numpy(pairs.features.tokens.astype(np.float32))[pairs.caption_to_image[rows]]
     mirrored = (batch.tokens == -plain).all((1, 2))
     assert ((batch.tokens == plain).all((1, 2)) | mirrored).all()
     assert 0.4 < mirrored.float().mean() < 0.6
@@ -147,7 +147,7 @@ def test_training_augments_and_evaluation_does_not(pairs):
     rows = np.arange(len(pairs))
     plain = pairs.batch(rows, word_drop=0.9, region_drop=0.9)
     assert plain.word_mask.sum() == pairs.lengths.sum()
-    assert torch.equal(plain.token_mask, torch.from_numpy(pairs.features.mask[pairs.image_of]))
+    assert torch.equal(plain.token_mask, torch.from_numpy(pairs.features.mask[pairs.caption_to_image]))
     changed = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
     assert changed.word_mask.sum() < plain.word_mask.sum()
     assert changed.token_mask.sum() < plain.token_mask.sum()
@@ -300,7 +300,7 @@ def test_numbering_takes_little_more_than_the_numbers(pairs):
     split = replace(
         pairs.split,
         captions=("a b c d e f g h i j",) * count,
-        image_of=np.arange(count) % N,
+        caption_to_image=np.arange(count) % N,
     )
     tracemalloc.start()
     try:

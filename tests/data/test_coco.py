@@ -24,7 +24,7 @@ def test_the_first_five_captions_in_the_files_order(tmp_path, cache):
         assert split.ids == tuple(image["filename"] for image in own)
         assert split.captions == tuple(s["raw"] for image in own for s in image["sentences"][:5])
         assert split.caption_ids == tuple(str(s["sentid"]) for image in own for s in image["sentences"][:5])
-        assert split.image_of.tolist() == [i for i in range(len(own)) for _ in range(5)]
+        assert split.caption_to_image.tolist() == [i for i in range(len(own)) for _ in range(5)]
         assert split.pictures[0].size == (48, 36)
     assert any(len(image["sentences"]) == 6 for image in found["images"])
 
@@ -122,7 +122,7 @@ def test_other_files_keep_all_their_captions(tmp_path, cache, counts):
     write_coco(tmp_path, found)
     train = load_data(str(tmp_path)).split("train")
     assert train.captions == tuple(f"caption {k}" for count in counts for k in range(count))
-    assert train.image_of.tolist() == [i for i, count in enumerate(counts) for _ in range(count)]
+    assert train.caption_to_image.tolist() == [i for i, count in enumerate(counts) for _ in range(count)]
     assert train.caption_ids is None
 
 
@@ -130,7 +130,10 @@ def test_a_few_captions_fewer_are_kept_as_they_are(tmp_path, cache):
     found = karpathy({"train": 4})  # 5, 5, 5, 6 captions
     found["images"][0]["sentences"] = found["images"][0]["sentences"][:2]
     write_coco(tmp_path, found)
-    assert load_data(str(tmp_path)).split("train").image_of.tolist() == [0] * 2 + [1] * 5 + [2] * 5 + [3] * 5
+    assert (
+        load_data(str(tmp_path)).split("train").caption_to_image.tolist()
+        == [0] * 2 + [1] * 5 + [2] * 5 + [3] * 5
+    )
 
 
 def test_the_published_files_have_five(tmp_path, cache):

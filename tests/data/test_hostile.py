@@ -45,8 +45,8 @@ def check(data: RetrievalData) -> None:
     """What a loader gives can be trusted: captions are text, and each belongs to a picture that is there."""
     for split in data.splits.values():
         assert all(isinstance(caption, str) and caption.strip() for caption in split.captions)
-        assert split.image_of.shape == (len(split.captions),)
-        assert not len(split.image_of) or split.image_of.max() < len(split)
+        assert split.caption_to_image.shape == (len(split.captions),)
+        assert not len(split.caption_to_image) or split.caption_to_image.max() < len(split)
 
 
 def told(call) -> str:

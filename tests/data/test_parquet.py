@@ -19,7 +19,7 @@ def test_a_folder_gives_what_was_written(tmp_path, cache):
     val = data.split("val")
     assert val.ids == ("6.jpg", "7.jpg", "8.jpg")
     assert val.captions == tuple(text for i in (6, 7, 8) for text in captions(i))
-    assert val.image_of.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert val.caption_to_image.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert val.pictures[2].size == (48, 36)
 
 
@@ -53,7 +53,7 @@ def test_uneven_captions_are_kept_where_the_schema_is_ones_own(tmp_path, cache):
     rows[1]["caption"] = ["one alone"]
     write_rows(tmp_path / "train.parquet", rows, drop=("sentids",))
     train = load_data(str(tmp_path)).split("train")
-    assert train.image_of.tolist() == [0, 0, 1]
+    assert train.caption_to_image.tolist() == [0, 0, 1]
     rows = [row | {"caption": "one alone"} for row in rows]
     write_rows(tmp_path / "train.parquet", rows, drop=("sentids",))
     assert load_data(str(tmp_path)).split("train").captions == ("one alone", "one alone")

@@ -26,7 +26,7 @@ def write(file, image, caption, **more):
 
 def check(split, texts=WORDS):
     assert split.captions == tuple(texts)
-    assert split.image_of.tolist() == [0, 1, 2]
+    assert split.caption_to_image.tolist() == [0, 1, 2]
     for i, content in enumerate(IMAGES):
         np.testing.assert_array_equal(np.asarray(split.pictures[i]), np.asarray(open_picture(content, "x")))
 
@@ -188,7 +188,7 @@ def test_a_row_for_each_caption_is_one_image_with_its_captions(tmp_path, cache, 
     train = load_parquet([write(tmp_path / "train.parquet", image, caption, **more)], "x").split("train")
     assert len(train) == len(train.pictures) == 3
     assert train.captions == ("caption 0", "caption 2", "caption 1", "caption 4", "caption 3")
-    assert train.image_of.tolist() == [0, 0, 1, 1, 2]
+    assert train.caption_to_image.tolist() == [0, 0, 1, 1, 2]
     for i, letter in enumerate("abc"):
         expected = np.asarray(open_picture(jpeg(ord(letter)), "x"))
         np.testing.assert_array_equal(np.asarray(train.pictures[i]), expected)
@@ -200,7 +200,7 @@ def test_one_image_in_two_files_of_a_split_is_one_image(tmp_path, cache, capsys)
         write(tmp_path / f"train-{shard:05}-of-00002.parquet", image, caption, **more)
     train = load_data(str(tmp_path)).split("train")
     assert train.ids == ("1", "2", "3")
-    assert train.image_of.tolist() == [0, 1, 1, 2]
+    assert train.caption_to_image.tolist() == [0, 1, 1, 2]
     assert "images that another row holds under another name: 1. Each is one image" in capsys.readouterr().err
 
 

@@ -57,7 +57,7 @@ def read(folder: Path):
     for split in data.splits.values():
         assert len(split.ids) == len(split.pictures)
         found[split.name] = {
-            name: [text for text, i in zip(split.captions, split.image_of, strict=True) if i == place]
+            name: [text for text, i in zip(split.captions, split.caption_to_image, strict=True) if i == place]
             for place, name in enumerate(split.ids)
         }
     return found, " ".join(str(one.message) for one in told)

@@ -35,7 +35,7 @@ def test_captions_in_csv(folder):
     (folder / "captions.csv").write_text("\ufeff" + CSV, encoding="utf-8")
     train = load_data(str(folder)).split("train")
     assert train.captions == ("A lake", "A dog, running", "Wet dog", "Café")
-    assert train.image_of.tolist() == [0, 1, 1, 2]
+    assert train.caption_to_image.tolist() == [0, 1, 1, 2]
 
 
 def test_captions_in_jsonl_with_splits(folder):

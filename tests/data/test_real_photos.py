@@ -30,7 +30,7 @@ def data(photos):
 def test_splits_have_five_captions_a_picture(data):
     for split in data.splits.values():
         assert len(split.captions) == 5 * len(split)
-        assert (np.bincount(split.image_of) == 5).all()
+        assert (np.bincount(split.caption_to_image) == 5).all()
         assert split.pictures[len(split) - 1].mode == "RGB"
     assert not set(data.split("train").ids) & set(data.split("val").ids)
 
@@ -97,7 +97,7 @@ def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, ca
     assert attention["clip"].shape == (4, 4) and "self" not in attention
     images, captions = embed(run.encoders, prepared.report)
     assert images.shape == (20, 32) and captions.shape == (100, 32)
-    assert 0 <= recalls(ranks(images, captions, prepared.report.image_of)).rsum <= 600
+    assert 0 <= recalls(ranks(images, captions, prepared.report.caption_to_image)).rsum <= 600
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")

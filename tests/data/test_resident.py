@@ -42,7 +42,7 @@ def pairs(*, bad: int | None = None) -> PairData:
         ids=tuple(f"p{i}" for i in range(COUNT)),
         pictures=None,
         captions=("a dog runs over the grass",) * (2 * COUNT),
-        image_of=np.repeat(np.arange(COUNT), 2),
+        caption_to_image=np.repeat(np.arange(COUNT), 2),
         fingerprint="drawn",
     )
     return PairData(split, features, WordTokenizer.fit(split.captions))

@@ -220,10 +220,10 @@ def test_any_number_of_captions_that_each_picture_has(tmp_path, each, ids_each):
     if ids_each:
         (folder / "train_ids.txt").write_text("".join(f"{k // each}\n" for k in range(4 * each)))
     data = load_data(str(folder))
-    assert data.split("train").image_of.tolist() == [k // each for k in range(4 * each)]
+    assert data.split("train").caption_to_image.tolist() == [k // each for k in range(4 * each)]
     assert data.split("train").captions == tuple(f"caption {k}" for k in range(4 * each))
     assert data.split("train").ids == ("0", "1", "2", "3")
-    assert data.split("test").image_of.tolist() == [k // 5 for k in range(15)]
+    assert data.split("test").caption_to_image.tolist() == [k // 5 for k in range(15)]
 
 
 def test_features_that_stand_once_a_caption_are_refused(tmp_path):

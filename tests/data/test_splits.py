@@ -22,14 +22,16 @@ class Numbers:
         return i
 
 
-def make(n=5, image_of=None, **changed):
-    image_of = np.repeat(np.arange(n), 2) if image_of is None else np.asarray(image_of)
+def make(n=5, caption_to_image=None, **changed):
+    caption_to_image = (
+        np.repeat(np.arange(n), 2) if caption_to_image is None else np.asarray(caption_to_image)
+    )
     fields = {
         "name": "train",
         "ids": tuple(f"p{i}" for i in range(n)),
         "pictures": Numbers(n),
-        "captions": tuple(f"caption {j} of p{i}" for j, i in enumerate(image_of)),
-        "image_of": image_of,
+        "captions": tuple(f"caption {j} of p{i}" for j, i in enumerate(caption_to_image)),
+        "caption_to_image": caption_to_image,
         "fingerprint": "f",
         "groups": tuple("odd" if i % 2 else "even" for i in range(n)),
     }
@@ -38,9 +40,9 @@ def make(n=5, image_of=None, **changed):
 
 @given(data=st.data(), n=st.integers(1, 8))
 def test_take_keeps_each_picture_with_its_captions(data, n):
-    image_of = data.draw(st.permutations([i for i in range(n) for _ in range(1 + i % 3)]))
+    caption_to_image = data.draw(st.permutations([i for i in range(n) for _ in range(1 + i % 3)]))
     rows = data.draw(st.permutations(range(n)))[: data.draw(st.integers(1, n))]
-    split = make(n, image_of)
+    split = make(n, caption_to_image)
     part = split.take(rows, "part")
     assert part.ids == tuple(split.ids[i] for i in rows)
     assert [part.pictures[k] for k in range(len(part))] == list(rows)
@@ -48,10 +50,10 @@ def test_take_keeps_each_picture_with_its_captions(data, n):
     slow = [
         (k, text)
         for k, i in enumerate(rows)
-        for j, text in zip(image_of, split.captions, strict=True)
+        for j, text in zip(caption_to_image, split.captions, strict=True)
         if j == i
     ]
-    assert list(zip(part.image_of.tolist(), part.captions, strict=True)) == slow
+    assert list(zip(part.caption_to_image.tolist(), part.captions, strict=True)) == slow
 
 
 @given(n=st.integers(2, 12), seed=st.integers(0, 5), data=st.data())
@@ -67,7 +69,9 @@ def test_hold_out_parts_the_pictures(n, seed, data):
     for part in (train, select):
         assert part.whole is whole
         assert [whole.ids[i] for i in part.rows] == list(part.ids)
-        assert all(text.endswith(part.ids[i]) for i, text in zip(part.image_of, part.captions, strict=True))
+        assert all(
+            text.endswith(part.ids[i]) for i, text in zip(part.caption_to_image, part.captions, strict=True)
+        )
 
 
 def test_hold_out_is_the_same_for_a_seed_and_another_for_another():
@@ -111,9 +115,9 @@ def test_taken_pictures_have_another_fingerprint():
         (lambda: make().take([], "part"), "no picture"),
         (lambda: make(ids=("a", "b", "a", "c", "d")), "id 'a' occurs twice"),
         (lambda: make(pictures=Numbers(4)), "4 pictures for 5 ids"),
-        (lambda: make(image_of=np.array([0, 1, 2, 3, 5])), "points to a picture"),
+        (lambda: make(caption_to_image=np.array([0, 1, 2, 3, 5])), "points to a picture"),
         (lambda: make(captions=("x",) * 9 + (" ",)), "Caption 9 .*'p4'.*is empty"),
-        (lambda: make(image_of=np.array([0, 1, 2, 4])), "1 of 5 pictures .* have no caption.*'p3'"),
+        (lambda: make(caption_to_image=np.array([0, 1, 2, 4])), "1 of 5 pictures .* have no caption.*'p3'"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):

@@ -46,7 +46,7 @@ def make_split(count=10, name="train", **options):
         ids=tuple(f"p{i}" for i in range(count)),
         pictures=Drawn(count, **options),
         captions=("a dog",) * count,
-        image_of=np.arange(count),
+        caption_to_image=np.arange(count),
         fingerprint=f"drawn {count}",
     )
 

@@ -135,7 +135,7 @@ def split_of(folder: Path) -> Any:
         ids=tuple(f"p{i:02d}" for i in range(PICTURES)),
         pictures=Asked(folder),
         captions=("a dog",) * PICTURES,
-        image_of=np.arange(PICTURES),
+        caption_to_image=np.arange(PICTURES),
         fingerprint="faults",
     )
 

@@ -11,15 +11,15 @@ from userlab.bench.reference import field_ranks
 __all__ = ["field_ranks", "loop_ranks"]
 
 
-def loop_ranks(scores, image_of):
-    """scores (N, M), image_of (M,) -> i2t (N,), t2i (M,): look at every rival of every query."""
+def loop_ranks(scores, caption_to_image):
+    """scores (N, M), caption_to_image (M,) -> i2t (N,), t2i (M,): look at every rival of every query."""
     pictures, captions = scores.shape
     i2t, t2i = [], []
     for i in range(pictures):
-        own = [scores[i, j] for j in range(captions) if image_of[j] == i]
-        rivals = [scores[i, j] for j in range(captions) if image_of[j] != i]
+        own = [scores[i, j] for j in range(captions) if caption_to_image[j] == i]
+        rivals = [scores[i, j] for j in range(captions) if caption_to_image[j] != i]
         i2t.append(1 + sum(rival >= max(own) for rival in rivals))
     for j in range(captions):
-        right = scores[image_of[j], j]
-        t2i.append(1 + sum(scores[i, j] >= right for i in range(pictures) if i != image_of[j]))
+        right = scores[caption_to_image[j], j]
+        t2i.append(1 + sum(scores[i, j] >= right for i in range(pictures) if i != caption_to_image[j]))
     return np.array(i2t), np.array(t2i)

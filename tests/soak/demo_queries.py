@@ -47,8 +47,10 @@ def engine_of(folder: Path) -> Any:
     from userscenes.dataset import DrawnPictures
 
     world = make_world("test", PICTURES)
-    captions, image_of, pairs = world_texts(world)
-    gallery = Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, image_of, world, pairs)
+    captions, caption_to_image, pairs = world_texts(world)
+    gallery = Gallery(
+        "scenes", tuple(world.ids), DrawnPictures(world), captions, caption_to_image, world, pairs
+    )
     for name in shelf(HOME).values():
         return open_engine(name, gallery, HOME)
     save_untrained("sge", folder, gallery.captions)

@@ -148,7 +148,7 @@ def test_the_best_encoders_are_kept_and_returned(prepared, whole):
     for model in (loaded.model, run.encoders):
         assert not model.training
         images, captions = embed(model, prepared.select)
-        assert recalls(ranks(images, captions, prepared.select.image_of)).rsum == best["rsum"]
+        assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == best["rsum"]
     assert loaded.config == prepared.config
     assert loaded.tokenizer.to_json() == prepared.tokenizer.to_json()
     assert loaded.facts["fingerprint"] == prepared.fingerprint
@@ -213,7 +213,7 @@ def test_averaged_evaluates_the_momentum_encoders(folder, tmp_path):
     for name, value in run.encoders.state_dict().items():
         assert torch.equal(value, keys[name]), name
     images, captions = embed(run.model.averaged(), prepared.select)
-    assert recalls(ranks(images, captions, prepared.select.image_of)).rsum == run.rows[-1]["rsum"]
+    assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == run.rows[-1]["rsum"]
     query = run.model.image_encoder.projection.linear.weight
     assert not torch.equal(query, run.encoders.image_encoder.projection.linear.weight)
 

@@ -26,8 +26,10 @@ def pairs(pictures=120, *, seed=0, mirrored=False) -> PairData:
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
     shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
-    image_of = np.repeat(np.arange(pictures), 3)
-    said = tuple("a " + " and a ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in image_of)
+    caption_to_image = np.repeat(np.arange(pictures), 3)
+    said = tuple(
+        "a " + " and a ".join(WORDS[k] for k in rng.permutation(shown[i])[:2]) for i in caption_to_image
+    )
     seen = lambda: (3 + mixing[shown].sum(1)[:, None] + 0.5 * rng.standard_normal((pictures, 5, 8))).astype(
         np.float32
     )
@@ -36,7 +38,7 @@ def pairs(pictures=120, *, seed=0, mirrored=False) -> PairData:
         ids=tuple(str(i) for i in range(pictures)),
         pictures=None,
         captions=said,
-        image_of=image_of,
+        caption_to_image=caption_to_image,
         fingerprint="x",
     )
     features = Features(tokens=seen(), mirrored=seen() if mirrored else None)
@@ -67,7 +69,7 @@ def plain(train: PairData) -> tuple[np.ndarray, np.ndarray]:
     from scipy import sparse
 
     pictures = np.asarray(train.features.tokens).mean(1)
-    cca = fit_cca(pictures, sparse.csr_matrix(texts.astype(np.float32)), train.image_of, ridge=RIDGE)
+    cca = fit_cca(pictures, sparse.csr_matrix(texts.astype(np.float32)), train.caption_to_image, ridge=RIDGE)
     return cca.project_pictures(pictures, WIDTH), cca.project_texts(texts, WIDTH)
 
 
@@ -87,9 +89,9 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
             images = encoders.encode_images(batch.tokens, None).numpy()
             texts = encoders.encode_captions(batch.words, batch.word_mask).numpy()
         # a direction's sign is free, the same for both sides: compare cosines
-        assert images @ texts.T == pytest.approx(pictures[train.image_of] @ captions.T, abs=1e-3)
+        assert images @ texts.T == pytest.approx(pictures[train.caption_to_image] @ captions.T, abs=1e-3)
         assert images @ images.T == pytest.approx(
-            (pictures @ pictures.T)[train.image_of][:, train.image_of], abs=1e-3
+            (pictures @ pictures.T)[train.caption_to_image][:, train.caption_to_image], abs=1e-3
         )
         assert texts @ texts.T == pytest.approx(captions @ captions.T, abs=1e-3)
         assert not texts[:, WIDTH:].any() and 0 < np.abs(images[:, WIDTH:]).max() < 0.05
@@ -105,7 +107,7 @@ def test_unseen_pairs_are_found_before_the_first_step():
         with torch.no_grad():
             images = model.encode_images(batch.tokens, None)[::3].numpy()
             texts = model.encode_captions(batch.words, batch.word_mask).numpy()
-        rsum.append(recalls(ranks(images, texts, unseen.image_of)).rsum)
+        rsum.append(recalls(ranks(images, texts, unseen.caption_to_image)).rsum)
     assert rsum[0] < 150 < 250 < rsum[1]
 
 

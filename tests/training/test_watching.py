@@ -129,7 +129,7 @@ class Given:
 
     def __init__(self, images, texts):
         self.both = [x / x.norm(dim=1, keepdim=True) for x in (images, texts)]
-        self.image_of = np.repeat(np.arange(len(images)), 5)
+        self.caption_to_image = np.repeat(np.arange(len(images)), 5)
 
 
 def looked_at(images, texts, monkeypatch):

@@ -18,7 +18,7 @@ def test_the_loop_is_the_library_s_bootstrap(lift, seed, n_a, n_b, N):
     owner = np.repeat(np.arange(N), 5)
     runs = [
         [
-            Ranks(i2t=rng.integers(1, 3, N), t2i=rng.integers(1, 4, 5 * N), image_of=owner)
+            Ranks(i2t=rng.integers(1, 3, N), t2i=rng.integers(1, 4, 5 * N), caption_to_image=owner)
             for _ in range(n)
         ]
         for n in (n_a, n_b)

@@ -23,7 +23,7 @@ def write(folder, cell, seed, *, right, digest="h", steps=(50, 100)):
     found = Ranks(
         i2t=np.where(rng.random(COUNT) < right, 1, 20),
         t2i=np.where(rng.random(5 * COUNT) < right, 1, 20),
-        image_of=np.repeat(np.arange(COUNT), 5),
+        caption_to_image=np.repeat(np.arange(COUNT), 5),
     )
     metrics = recalls(found).as_dict()
     row = {

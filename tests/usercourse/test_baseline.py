@@ -145,7 +145,7 @@ def test_the_worst_come_first_and_have_one_fault(world, facts):
     for p in order:
         assert [group for group in draw.GROUPS if judged.wrong[group][p]] == ["kind"]
     texts = [caption.text for i in range(N) for caption in world.captions(i)]
-    figure, sentence = draw.worst(world, texts, said, holds, judged, ranks=ranks, image_of=owner)
+    figure, sentence = draw.worst(world, texts, said, holds, judged, ranks=ranks, caption_to_image=owner)
     assert f"kind {len(order)}" in sentence
     assert f"Of {judged.false.sum()} captions" in sentence
     titles = " ".join(axis.get_title() for axis in figure.axes).replace("\n", " ")

@@ -134,7 +134,7 @@ def small_split(name, pictures, seed=0):
         ids=tuple(f"{name}/{i}" for i in range(pictures)),
         pictures=Drawn(colours.tolist()),
         captions=tuple(f"caption {j} of {name} {i}" for i in range(pictures) for j in range(5)),
-        image_of=np.repeat(np.arange(pictures), 5),
+        caption_to_image=np.repeat(np.arange(pictures), 5),
         fingerprint=name,
     )
 
@@ -151,7 +151,7 @@ def test_a_written_folder_is_read_as_it_was(tmp_path):
     for name, split in data.splits.items():
         original = small_split(name, len(split))
         assert split.captions == original.captions
-        assert (split.image_of == original.image_of).all()
+        assert (split.caption_to_image == original.caption_to_image).all()
         for i in range(len(split)):
             assert (np.asarray(split.pictures[i]) == np.asarray(original.pictures[i])).all()
 
@@ -342,7 +342,7 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
     assert parts == [40, 10, 10]
     run = fit(prepared, progress=False)
     report = prepared.report
-    assert len(bootstrap(ranks(*embed(run.encoders, report), report.image_of), resamples=10)) > 6
+    assert len(bootstrap(ranks(*embed(run.encoders, report), report.caption_to_image), resamples=10)) > 6
 
 
 @pytest.mark.parametrize("count", [12, 23])

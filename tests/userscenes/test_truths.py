@@ -34,9 +34,9 @@ def test_truth_is_the_interpreters(split):
     slow = np.array([[true(caption, world[i]) for i in range(COUNT)] for caption in said])
     assert np.array_equal(found, slow)
     assert np.array_equal(truth_of(split), found)  # from the cache
-    assert found[np.arange(len(said)), split.image_of].all()
-    elsewhere = [slow[m, n] for m in range(len(said)) for n in range(COUNT) if n != split.image_of[m]]
-    assert true_elsewhere(found, split.image_of) == pytest.approx(np.mean(elsewhere))
+    assert found[np.arange(len(said)), split.caption_to_image].all()
+    elsewhere = [slow[m, n] for m in range(len(said)) for n in range(COUNT) if n != split.caption_to_image[m]]
+    assert true_elsewhere(found, split.caption_to_image) == pytest.approx(np.mean(elsewhere))
     assert true_elsewhere_in(split) == pytest.approx(np.mean(elsewhere))
 
 

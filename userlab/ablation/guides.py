@@ -132,7 +132,7 @@ def add_scores(
     clip: tuple[tuple[Array, Array], tuple[Array, Array]],
     owners: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> Added:
-    """model, clip: (pictures, captions) of the selection and of the report split; owners: their image_of.
+    """model, clip: (pictures, captions) of the selection and of the report split; owners: their caption_to_image.
 
     score = model + w * clip, w of highest rSum on the selection split alone.
     """

@@ -28,12 +28,12 @@ EARLIER = (
 
 def pack(found: Ranks, name: str) -> dict[str, NDArray[Any]]:
     """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions a picture)."""
-    order = np.argsort(found.image_of, kind="stable")
+    order = np.argsort(found.caption_to_image, kind="stable")
     kind = np.uint16 if max(found.i2t.max(), found.t2i.max()) < 2**16 else np.uint32
     return {
         f"{name}_i2t": found.i2t.astype(kind),
         f"{name}_t2i": found.t2i[order].astype(kind),
-        f"{name}_each": np.bincount(found.image_of, minlength=len(found.i2t)).astype(np.uint8),
+        f"{name}_each": np.bincount(found.caption_to_image, minlength=len(found.i2t)).astype(np.uint8),
     }
 
 
@@ -43,7 +43,7 @@ def unpack(arrays: Arrays, name: str) -> Ranks:
     return Ranks(
         i2t=arrays[f"{name}_i2t"].astype(np.int64),
         t2i=arrays[f"{name}_t2i"].astype(np.int64),
-        image_of=np.repeat(np.arange(len(each)), each),
+        caption_to_image=np.repeat(np.arange(len(each)), each),
     )
 
 

@@ -144,12 +144,12 @@ def _score(job: Job, prepared: Prepared, encoders: Encoders | None) -> dict[str,
     if job.kind == "zero-shot" or job.scores is not None:
         clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
     own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
-    both = [ranks(*vectors, pairs.image_of) for vectors, pairs in zip(own, splits, strict=True)]
+    both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
     report = prepared.report
     truth = None if report is None else truth_of(report.split)
     found = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
-        found.many = multi_positive_recalls(*own[1], report.image_of, truth)
+        found.many = multi_positive_recalls(*own[1], report.caption_to_image, truth)
     if report is not None and encoders is not None:
         for name, numbers in (attention_of(encoders, report) or {}).items():
             for what, values in numbers.items():
@@ -167,12 +167,14 @@ def _added(
     report: PairData,
     truth: NDArray[np.bool_] | None,
 ) -> Scored:
-    added = add_scores((own[0], own[1]), (clip[0], clip[1]), (select.image_of, report.image_of))
+    added = add_scores(
+        (own[0], own[1]), (clip[0], clip[1]), (select.caption_to_image, report.caption_to_image)
+    )
     many = None
     if truth is not None:
         (images, captions), (clip_images, clip_captions) = own[1], clip[1]
         table = images @ captions.T + np.float32(added.weight) * (clip_images @ clip_captions.T)
-        many = multi_positive_recalls_from_scores(table, report.image_of, truth)
+        many = multi_positive_recalls_from_scores(table, report.caption_to_image, truth)
     return Scored(added.select, added.report, many, {"weight": added.weight}, {})
 
 
@@ -191,7 +193,9 @@ def _reported(prepared: Prepared, found: Scored) -> dict[str, Any]:
     if found.many is not None:
         many, count = found.many, len(split)
         found.arrays |= pack(many.ranks, "many")
-        per_picture = np.bincount(split.image_of, many.t2i_ap, count) / np.bincount(split.image_of)
+        per_picture = np.bincount(split.caption_to_image, many.t2i_ap, count) / np.bincount(
+            split.caption_to_image
+        )
         found.arrays |= {
             "many_i2t_ap": many.i2t_ap.astype(np.float16),
             "many_t2i_ap": per_picture.astype(np.float16),

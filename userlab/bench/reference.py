@@ -22,9 +22,9 @@ Ints = NDArray[np.int64]
 # --- ranking -------------------------------------------------------------------------------------------------
 
 
-def field_ranks(images: Any, captions: Any, image_of: Any) -> tuple[Ints, Ints]:
+def field_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[Ints, Ints]:
     """images (N, E), captions (M, E) -> i2t (N,), t2i (M,): one sorted gallery a query."""
-    captions_of = [np.flatnonzero(image_of == i) for i in range(len(images))]
+    captions_of = [np.flatnonzero(caption_to_image == i) for i in range(len(images))]
     i2t = np.zeros(len(images), int)
     t2i = np.zeros(len(captions), int)
     for i in range(len(images)):

@@ -131,8 +131,8 @@ def zero_shot(learner: Learner, tokenizer: Any, val: Drawn) -> dict[str, float]:
     pictures = scaled(val.gather("pictures", np.arange(len(val))))
     images = torch.cat([model.encode_image(part, normalize=True) for part in pictures.split(250)])
     captions = torch.cat([model.encode_text(part, normalize=True) for part in words.split(250)])
-    image_of = np.repeat(np.arange(len(val)), [len(five) for five in val.captions])
-    found = recalls(ranks(images.float().numpy(), captions.float().numpy(), image_of))
+    caption_to_image = np.repeat(np.arange(len(val)), [len(five) for five in val.captions])
+    found = recalls(ranks(images.float().numpy(), captions.float().numpy(), caption_to_image))
     names = {
         "i2t_r1": "val i2t R@1",
         "i2t_r10": "val i2t R@10",

@@ -102,7 +102,7 @@ class PairData:
     numbers.
 
     Captions are numbered once, as int32; tokens are read from the disk in the order in which they lie there. lengths
-    (M,) counts each caption's tokens, image_of (M,) names its picture.
+    (M,) counts each caption's tokens, caption_to_image (M,) names its picture.
     """
 
     def __init__(self, split: Split, features: Features, tokenizer: Tokenizer) -> None:
@@ -112,7 +112,7 @@ class PairData:
                 f"The split {split.name!r} has {len(split)} pictures, its tokens {count}. Extract them again."
             )
         self.split, self.features, self.tokenizer = split, features, tokenizer
-        self.image_of = split.image_of
+        self.caption_to_image = split.caption_to_image
         self._ids, self.lengths = _numbered(tokenizer, split.captions)
         self._ends = np.cumsum(self.lengths)
         self._held: dict[str, Tensor] = {}
@@ -170,7 +170,7 @@ class PairData:
         left out with share region_drop (never all), and the mirrored picture in half the rows where its
         tokens are there.
         """
-        images = self.image_of[caption_rows]
+        images = self.caption_to_image[caption_rows]
         tokens, mask, guide = self._read(images, rng)
         captions = [self.ids(int(row)) for row in caption_rows]
         if rng is not None and word_drop > 0:

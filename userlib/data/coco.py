@@ -133,6 +133,6 @@ def _split(name: str, rows: list[Row], content: str) -> Split:
         pictures=PictureFiles(paths),
         captions=tuple(caption for row in rows for caption in row[2]),
         caption_ids=ids if all(ids) else None,
-        image_of=np.repeat(np.arange(len(rows), dtype=np.int64), [len(row[2]) for row in rows]),
+        caption_to_image=np.repeat(np.arange(len(rows), dtype=np.int64), [len(row[2]) for row in rows]),
         fingerprint=sha256_bytes(content, name, *sizes),
     )

@@ -201,7 +201,7 @@ def _split(name: str, rows: Sequence[Row], files: Sequence[Path], content: str) 
         ids=tuple(row.id for row in own),
         pictures=ParquetPictures(files, np.array([row.place for row in own], dtype=np.int64)),
         captions=tuple(caption for row in own for caption in row.captions),
-        image_of=np.repeat(np.arange(len(own), dtype=np.int64), [len(row.captions) for row in own]),
+        caption_to_image=np.repeat(np.arange(len(own), dtype=np.int64), [len(row.captions) for row in own]),
         fingerprint=sha256_bytes(content, name),
     )
 

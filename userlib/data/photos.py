@@ -76,7 +76,7 @@ def load_photos(folder: Path) -> RetrievalData:
 
 
 def _pairs(split: Split) -> list[tuple[int, str]]:
-    return list(zip(split.image_of.tolist(), split.captions, strict=True))
+    return list(zip(split.caption_to_image.tolist(), split.captions, strict=True))
 
 
 def _split(folder: Path, name: str, photos: Sequence[Photo]) -> Split:
@@ -86,7 +86,9 @@ def _split(folder: Path, name: str, photos: Sequence[Photo]) -> Split:
         ids=tuple(ids),
         pictures=PictureFiles([folder / photo.names[0] for photo in photos]),
         captions=tuple(caption for photo in photos for caption in photo.captions),
-        image_of=np.repeat(np.arange(len(photos), dtype=np.int64), [len(photo.captions) for photo in photos]),
+        caption_to_image=np.repeat(
+            np.arange(len(photos), dtype=np.int64), [len(photo.captions) for photo in photos]
+        ),
         fingerprint=sha256_bytes("photos", *ids, *(photo.sum for photo in photos)),
     )
 

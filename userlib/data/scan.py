@@ -100,7 +100,7 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
         ids=tuple(ids),
         pictures=None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
         captions=tuple(captions),
-        image_of=np.repeat(np.arange(len(ids), dtype=np.int64), each),
+        caption_to_image=np.repeat(np.arange(len(ids), dtype=np.int64), each),
         fingerprint=sha256_bytes("scan", sha256_known(file), *ids, *captions),
         features=file,
     )

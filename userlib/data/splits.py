@@ -90,7 +90,7 @@ class Taken:
 class Split:
     """N pictures and M captions.
 
-    image_of (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
+    caption_to_image (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
     is None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36,
     2048) array on the disk. A split cut from another by `hold_out` names it as `whole`, with its rows there,
     so that both share one set of tokens.
@@ -100,7 +100,7 @@ class Split:
     ids: tuple[str, ...]
     pictures: Pictures | None
     captions: tuple[str, ...]
-    image_of: np.ndarray
+    caption_to_image: np.ndarray
     fingerprint: str
     groups: tuple[str, ...] | None = None
     caption_ids: tuple[str, ...] | None = None
@@ -135,16 +135,16 @@ class Split:
         """`take` without its checks; `whole` is the split whose tokens the result shares, if any."""
         new_row = np.full(len(self.ids), -1, dtype=np.int64)
         new_row[rows] = np.arange(len(rows))
-        image_of = new_row[self.image_of]
-        kept = np.flatnonzero(image_of >= 0)
-        kept = kept[np.argsort(image_of[kept], kind="stable")]
+        caption_to_image = new_row[self.caption_to_image]
+        kept = np.flatnonzero(caption_to_image >= 0)
+        kept = kept[np.argsort(caption_to_image[kept], kind="stable")]
         own = rows if self.rows is None else self.rows[rows]
         return Split(
             name=name,
             ids=tuple(self.ids[i] for i in rows),
             pictures=None if self.pictures is None else Taken(self.pictures, rows),
             captions=tuple(self.captions[j] for j in kept),
-            image_of=image_of[kept],
+            caption_to_image=caption_to_image[kept],
             fingerprint=sha256_bytes("take", self.fingerprint, rows.tobytes()),
             groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
             caption_ids=None if self.caption_ids is None else tuple(self.caption_ids[j] for j in kept),
@@ -223,23 +223,25 @@ def check_split(split: Split) -> None:
         raise UserError(
             f"There are {len(split.pictures)} pictures for {n} ids in {where}. Fetch the data set again."
         )
-    if split.image_of.shape != (m,) or (m and not 0 <= split.image_of.min() <= split.image_of.max() < n):
+    if split.caption_to_image.shape != (m,) or (
+        m and not 0 <= split.caption_to_image.min() <= split.caption_to_image.max() < n
+    ):
         raise UserError(
             f"A caption in {where} points to a picture that is not there. Fetch the data set again."
         )
     for j, caption in enumerate(split.captions):
         if not caption.strip():
             raise UserError(
-                f"Caption {j} in {where} (of picture {split.ids[int(split.image_of[j])]!r}) is empty. Write "
+                f"Caption {j} in {where} (of picture {split.ids[int(split.caption_to_image[j])]!r}) is empty. Write "
                 "it, or remove it."
             )
         if len(caption) > LONGEST:
             raise UserError(
-                f"Caption {j} in {where} (of picture {split.ids[int(split.image_of[j])]!r}) has "
+                f"Caption {j} in {where} (of picture {split.ids[int(split.caption_to_image[j])]!r}) has "
                 f"{len(caption):,} characters; at most {LONGEST:,} are read. Shorten it, or remove it."
             )
     if m:
-        bare = np.flatnonzero(np.bincount(split.image_of, minlength=n) == 0)
+        bare = np.flatnonzero(np.bincount(split.caption_to_image, minlength=n) == 0)
         if len(bare):
             raise UserError(
                 f"{len(bare)} of {n} pictures in {where} have no caption, the first is "

@@ -1,7 +1,7 @@
 """Evaluation: exact ranks, the field's metrics, and how sure they are.
 
 images, captions = embed(model, pairs)
-found = ranks(images, captions, pairs.image_of)
+found = ranks(images, captions, pairs.caption_to_image)
 print(table({"model": bootstrap(found)}))
 """
 

@@ -45,15 +45,15 @@ def check_scores(scores: ArrayLike | Tensor) -> Tensor:
     return table
 
 
-def check_image_of(image_of: ArrayLike, *, pictures: int, captions: int) -> Ints:
+def check_caption_to_image(caption_to_image: ArrayLike, *, pictures: int, captions: int) -> Ints:
     """The picture of each caption as (M,) int64; UserError unless it is one of N for each caption, and no
     picture is bare."""
-    given = np.asarray(_tensor("image_of", image_of).cpu())
+    given = np.asarray(_tensor("caption_to_image", caption_to_image).cpu())
     if pictures == 0 or captions == 0:
         raise UserError(f"there is nothing to rank: {pictures} pictures and {captions} captions")
     if given.shape != (captions,) or given.dtype.kind not in "iu":
         raise UserError(
-            f"image_of must hold one whole number for each of the {captions} captions, "
+            f"caption_to_image must hold one whole number for each of the {captions} captions, "
             f"and got {given.dtype} of shape {given.shape}"
         )
     owner = given.astype(np.int64)

@@ -175,17 +175,19 @@ class _Draw:
         medians: bool = True,
     ) -> None:
         first = runs[0]
-        if any(not np.array_equal(run.image_of, first.image_of) for run in runs):
+        if any(not np.array_equal(run.caption_to_image, first.caption_to_image) for run in runs):
             raise UserError(
                 "these ranks are of different pictures or captions; rank both models on the same split"
             )
         if resamples < 1:
             raise UserError(f"a bootstrap needs one resample or more, and got resamples={resamples}")
         self.pictures = chosen_pictures(pictures, len(first.i2t))
-        self.rows = np.flatnonzero(np.isin(first.image_of, self.pictures))
+        self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.pictures))
         place = np.zeros(len(first.i2t), np.int64)
         place[self.pictures] = np.arange(len(self.pictures))
-        self.owner = place[first.image_of[self.rows]]  # of each chosen caption, the column of its picture
+        self.owner = place[
+            first.caption_to_image[self.rows]
+        ]  # of each chosen caption, the column of its picture
         self.rng = np.random.default_rng(seed)
         self.n, self.medians = len(self.pictures), medians
         drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]

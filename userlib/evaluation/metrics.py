@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
-from userlib.evaluation.checks import Array, Ints, check_image_of
+from userlib.evaluation.checks import Array, Ints, check_caption_to_image
 from userlib.evaluation.ranking import Ranks, ranks
 
 KS = (1, 5, 10)
@@ -51,7 +51,7 @@ def recalls(found: Ranks, *, pictures: ArrayLike | None = None) -> Metrics:
     and so every rank, stays whole. For a smaller gallery rank the result of `subset`.
     """
     chosen = chosen_pictures(pictures, len(found.i2t))
-    return _metrics(found.i2t[chosen], found.t2i[np.isin(found.image_of, chosen)])
+    return _metrics(found.i2t[chosen], found.t2i[np.isin(found.caption_to_image, chosen)])
 
 
 def recalls_by_group(found: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
@@ -62,7 +62,7 @@ def recalls_by_group(found: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
     return {str(name): recalls(found, pictures=labels == name) for name in dict.fromkeys(labels.tolist())}
 
 
-def fold_average(images: Array, captions: Array, image_of: ArrayLike, *, size: int = 1000) -> Metrics:
+def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *, size: int = 1000) -> Metrics:
     """The mean of the metrics over consecutive folds of `size` pictures: "COCO 1K" is five folds of 5,000.
 
     Pictures must stand in the fixed order of the split, because published numbers depend on it; captions may
@@ -73,18 +73,18 @@ def fold_average(images: Array, captions: Array, image_of: ArrayLike, *, size: i
             f"{len(images)} pictures cannot be cut into folds of {size}; choose a size that divides them"
         )
     parts = [
-        recalls(ranks(*subset(images, captions, image_of, range(start, start + size))))
+        recalls(ranks(*subset(images, captions, caption_to_image, range(start, start + size))))
         for start in range(0, len(images), size)
     ]
     return Metrics(**{name: float(np.mean([getattr(one, name) for one in parts])) for name in METRICS})
 
 
 def subset(
-    images: Array, captions: Array, image_of: ArrayLike, pictures: Sequence[int] | ArrayLike
+    images: Array, captions: Array, caption_to_image: ArrayLike, pictures: Sequence[int] | ArrayLike
 ) -> tuple[Array, Array, Ints]:
     """The embeddings of some pictures and of their captions: a gallery of its own, for a fold or half of a
     split."""
-    owner = check_image_of(image_of, pictures=len(images), captions=len(captions))
+    owner = check_caption_to_image(caption_to_image, pictures=len(images), captions=len(captions))
     chosen = chosen_pictures(pictures, len(images))
     place = np.full(len(images), -1)
     place[chosen] = np.arange(len(chosen))

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from userlib.errors import UserError
-from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
+from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.evaluation.ranking import Ranks, exact_products
 
 CHUNK = 512  # queries at a time
@@ -43,15 +43,15 @@ class MultiPositive:
 
 
 def multi_positive_recalls(
-    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike
+    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, caption_to_image: ArrayLike, truth: ArrayLike
 ) -> MultiPositive:
-    """images (N, E), captions (M, E), image_of (M,), truth bool (M, N) -> MultiPositive.
+    """images (N, E), captions (M, E), caption_to_image (M,), truth bool (M, N) -> MultiPositive.
 
-    image_of tells only which captions follow which picture when pictures are resampled. Raises UserError as
+    caption_to_image tells only which captions follow which picture when pictures are resampled. Raises UserError as
     `ranks` does, and where a query has no true answer.
     """
     left, right = check_embeddings(images, captions)
-    owner = check_image_of(image_of, pictures=len(left), captions=len(right))
+    owner = check_caption_to_image(caption_to_image, pictures=len(left), captions=len(right))
     with exact_products(left.device):
         return _both(
             lambda rows: left[rows] @ right.T, lambda rows: right[rows] @ left.T, owner, truth, len(left)
@@ -59,11 +59,11 @@ def multi_positive_recalls(
 
 
 def multi_positive_recalls_from_scores(
-    scores: ArrayLike | Tensor, image_of: ArrayLike, truth: ArrayLike
+    scores: ArrayLike | Tensor, caption_to_image: ArrayLike, truth: ArrayLike
 ) -> MultiPositive:
     """scores (N, M) instead of embeddings, otherwise as `multi_positive_recalls`."""
     table = check_scores(scores)
-    owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
+    owner = check_caption_to_image(caption_to_image, pictures=table.shape[0], captions=table.shape[1])
     return _both(lambda rows: table[rows], lambda rows: table[:, rows].T, owner, truth, len(table))
 
 
@@ -90,7 +90,7 @@ def _both(
             )
     i2t, i2t_ap = _queries(pictures, true.T)
     t2i, t2i_ap = _queries(captions, true)
-    return MultiPositive(Ranks(i2t=i2t, t2i=t2i, image_of=owner), i2t_ap, t2i_ap)
+    return MultiPositive(Ranks(i2t=i2t, t2i=t2i, caption_to_image=owner), i2t_ap, t2i_ap)
 
 
 def _queries(scores_of: Callable[[slice], Tensor], truth: Tensor) -> tuple[Ints, NDArray[np.float64]]:

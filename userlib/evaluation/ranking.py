@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from userlib.errors import UserError
-from userlib.evaluation.checks import Ints, check_embeddings, check_image_of, check_scores
+from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 
 STEP = (
@@ -33,19 +33,19 @@ class Ranks:
     """Where the right answers stand, counted from 1.
 
     i2t (N,): for each picture, the best rank among its captions. t2i (M,): for each caption, the rank of its
-    picture. image_of (M,): the picture of each caption, so that captions can follow their pictures when these
+    picture. caption_to_image (M,): the picture of each caption, so that captions can follow their pictures when these
     are resampled.
     """
 
     i2t: Ints
     t2i: Ints
-    image_of: Ints
+    caption_to_image: Ints
 
 
 def ranks(
-    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, image_of: ArrayLike, *, chunk: int = 512
+    images: ArrayLike | Tensor, captions: ArrayLike | Tensor, caption_to_image: ArrayLike, *, chunk: int = 512
 ) -> Ranks:
-    """images (N, E), captions (M, E), image_of (M,) -> Ranks, by the dot product in float32.
+    """images (N, E), captions (M, E), caption_to_image (M,) -> Ranks, by the dot product in float32.
 
     Works on tiles of `chunk` pictures against the captions of `chunk` pictures, so memory stays at a few
     tiles whatever N and M are, and runs where the inputs live (CPU or GPU). Captions may come in any order
@@ -55,23 +55,23 @@ def ranks(
     if chunk < 1:
         raise UserError(f"a chunk holds one picture or more, and got chunk={chunk}")
     left, right = check_embeddings(images, captions)
-    owner = check_image_of(image_of, pictures=len(left), captions=len(right))
+    owner = check_caption_to_image(caption_to_image, pictures=len(left), captions=len(right))
     order = np.argsort(owner, kind="stable")
     tiles = _Tiles(left, right, torch.from_numpy(order), owner[order], step=_round_up(min(chunk, len(left))))
     i2t, t2i = _count(tiles)
     unsorted = np.empty_like(t2i)
     unsorted[order] = t2i
-    return Ranks(i2t=i2t, t2i=unsorted, image_of=owner)
+    return Ranks(i2t=i2t, t2i=unsorted, caption_to_image=owner)
 
 
-def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
+def ranks_from_scores(scores: ArrayLike | Tensor, caption_to_image: ArrayLike) -> Ranks:
     """scores (N, M), float32 or float64, of every picture with every caption -> Ranks.
 
     For models that score pairs without embeddings (cross-attention, sums of two models). Half precision is
     refused: it ties so many pairs that R@1 becomes a matter of taste.
     """
     table = check_scores(scores)
-    owner = check_image_of(image_of, pictures=table.shape[0], captions=table.shape[1])
+    owner = check_caption_to_image(caption_to_image, pictures=table.shape[0], captions=table.shape[1])
     column = torch.from_numpy(owner).to(table.device)
     right = table.gather(0, column[None])[0]  # (M,)
     best = _best_of(right, column, len(table))  # (N,)
@@ -82,7 +82,7 @@ def ranks_from_scores(scores: ArrayLike | Tensor, image_of: ArrayLike) -> Ranks:
         i2t[start : start + 512] += rows.cpu()
         t2i += columns.cpu()
     i2t -= _own_at_best(right, best, column).cpu() - 1
-    return Ranks(i2t=i2t.numpy(), t2i=t2i.numpy(), image_of=owner)
+    return Ranks(i2t=i2t.numpy(), t2i=t2i.numpy(), caption_to_image=owner)
 
 
 def ranks_among(scores: ArrayLike, rows: ArrayLike) -> Ints:

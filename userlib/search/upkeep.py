@@ -136,7 +136,7 @@ def bring_in_line(
             raise UserError(
                 f"none of the {len(order)} images of {split.name!r} can be read; the first: {first}"
             )
-        texts = [split.captions[j] for j, i in enumerate(split.image_of) if int(i) in there]
+        texts = [split.captions[j] for j, i in enumerate(split.caption_to_image) if int(i) in there]
         _encode_texts_into(said, texts, index.encoder, progress)
     except BaseException:
         if any(row in prints and prints[row].sha256 in known for row in order):
@@ -167,7 +167,7 @@ def _settle(
     """Put into the index the images at these rows, sorted by id, and of their captions those that have vectors."""
     place = np.full(len(split.ids), -1)
     place[rows] = np.arange(len(rows))
-    theirs = np.flatnonzero(place[split.image_of] >= 0)
+    theirs = np.flatnonzero(place[split.caption_to_image] >= 0)
     captions = [int(j) for j in theirs if split.captions[j] in said]
     images_missing = len(split.ids) - len(rows) - len(skipped)
     index.missing = images_missing + len(theirs) - len(captions)
@@ -175,7 +175,7 @@ def _settle(
     index.distances = np.array([known[prints[row].sha256][1] for row in rows], np.float32)
     index.ids, index.prints = tuple(split.ids[row] for row in rows), tuple(prints[row] for row in rows)
     index.texts = tuple(split.captions[j] for j in captions)
-    index.text_of = place[split.image_of[captions]].astype(np.int64)
+    index.text_of = place[split.caption_to_image[captions]].astype(np.int64)
     index.text_vectors = np.stack([said[text] for text in index.texts]) if captions else None
     index.skipped = tuple(skipped[row] for row in sorted(skipped, key=split.ids.__getitem__))
     unlinked = index.nearest is not None and bool(changes)

@@ -78,7 +78,7 @@ def grounded(train: PairData, width: int) -> Grounded:
     if train.features.mirrored is not None:
         mirrored = mean_tokens(Features(tokens=train.features.mirrored))
         pictures = (pictures + mirrored) / np.float32(2)
-    cca = fit_cca(pictures, texts, train.image_of, ridge=RIDGE)
+    cca = fit_cca(pictures, texts, train.caption_to_image, ridge=RIDGE)
     to_text = cca.texts[:, :width] * cca.correlations[:width]  # (V, d)
     to_picture = cca.pictures[:, :width] * cca.correlations[:width]  # (D, d)
     text_length = np.linalg.norm(texts @ to_text - cca.text_mean @ to_text, axis=1).mean()

@@ -62,10 +62,10 @@ def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, 
     captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
     """
     images, texts = embed(encoders, pairs, device=device)
-    metrics = recalls(ranks(images, texts, pairs.image_of)).as_dict()
-    _, first = np.unique(pairs.image_of, return_index=True)
+    metrics = recalls(ranks(images, texts, pairs.caption_to_image)).as_dict()
+    _, first = np.unique(pairs.caption_to_image, return_index=True)
     first = first[:512]
-    left, right = torch.from_numpy(images[pairs.image_of[first]]), torch.from_numpy(texts[first])
+    left, right = torch.from_numpy(images[pairs.caption_to_image[first]]), torch.from_numpy(texts[first])
     unpaired, effective = collapse_signs(left, right)
     return {
         **metrics,

@@ -77,7 +77,7 @@ class Engine:
             vectors=np.ascontiguousarray(vectors, np.float32),
             encoder=encoder,
             texts=gallery.captions,
-            text_of=gallery.image_of,
+            text_of=gallery.caption_to_image,
         )
 
     def search(self, text: str, k: int = 12) -> Answer:
@@ -144,14 +144,14 @@ class Engine:
         """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and
         by how much that scores above the own image (M,). UserError where an image has no caption.
         """
-        owners, vectors = self.gallery.image_of, self.index.vectors
+        owners, vectors = self.gallery.caption_to_image, self.index.vectors
         own = np.einsum("me,me->m", self.text_vectors, vectors[owners])
         best, rows = top_k(self.text_vectors, vectors, 1)
         return ranks(vectors, self.text_vectors, owners).t2i, rows[:, 0], best[:, 0] - own
 
     def _right(self, number: int, every: Sequence[Hit]) -> tuple[Right, ...]:
         """The right answers of a caption among all hits, by rank."""
-        own = int(self.gallery.image_of[number])
+        own = int(self.gallery.caption_to_image[number])
         rows = self.gallery.true_pictures.get(number, frozenset()) | {own}
         wanted = {self.gallery.ids[row]: row == own for row in rows}
         right = [place for place, hit in enumerate(every) if hit.id in wanted]

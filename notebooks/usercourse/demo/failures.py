@@ -69,7 +69,7 @@ def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict
             cause, sentence = UNKNOWN, f"never read: {', '.join(strange)}; {sentence}"
         counts[cause] += 1
         if counts[cause] <= each:
-            own = gallery.ids[int(gallery.image_of[j])]
+            own = gallery.ids[int(gallery.caption_to_image[j])]
             found.append(Failure(number, own, gallery.ids[row], int(ranks[j]), cause, sentence))
     order = (BOTH, UNKNOWN, *CAUSES)
     found.sort(key=lambda failure: order.index(failure.cause))

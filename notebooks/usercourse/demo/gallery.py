@@ -37,7 +37,7 @@ SAMPLE = 8  # scenes compared with the file before it is believed
 
 @dataclass(eq=False)
 class Gallery:
-    """N pictures with ids, M captions, image_of (M,) the picture of each.
+    """N pictures with ids, M captions, caption_to_image (M,) the picture of each.
 
     world: the scenes behind the pictures, where they are drawn. pairs (P, 2): caption and picture of each
     true pair, or None where nobody knows the truth. thumbs: small copies of the pictures, as `thumbnail`
@@ -48,7 +48,7 @@ class Gallery:
     ids: tuple[str, ...]
     pictures: Pictures
     captions: tuple[str, ...] = ()
-    image_of: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    caption_to_image: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     world: "Scenes | None" = None
     pairs: Ints | None = None
     thumbs: tuple[bytes, ...] = ()
@@ -64,7 +64,7 @@ class Gallery:
     def captions_by_picture(self) -> dict[int, list[int]]:
         """Row of a picture -> the numbers of its captions."""
         found: dict[int, list[int]] = {}
-        for j, i in enumerate(self.image_of):
+        for j, i in enumerate(self.caption_to_image):
             found.setdefault(int(i), []).append(j)
         return found
 
@@ -90,7 +90,7 @@ class Gallery:
         """A caption with its facts and spans, where the world is drawn."""
         if self.world is None:
             return None
-        row = int(self.image_of[number])
+        row = int(self.caption_to_image[number])
         return self.world.captions(row)[self.captions_by_picture[row].index(number)]
 
     def _thumb(self, row: int) -> str:
@@ -119,7 +119,7 @@ class Gallery:
             ids=self.ids,
             pictures=self.pictures,
             captions=self.captions,
-            image_of=self.image_of,
+            caption_to_image=self.caption_to_image,
             fingerprint=self.name,
         )
 
@@ -160,25 +160,31 @@ def world_gallery(home: Path = HOME) -> Gallery:
     world = make_world(WORLD_SPLIT, WORLD_SIZE)
     try:
         tensors, documents = read_bundle(home / "gallery")
-        captions, image_of = tuple(documents["captions"]), tensors["image-of"].numpy().astype(np.int64)
+        captions, caption_to_image = (
+            tuple(documents["captions"]),
+            tensors["image-of"].numpy().astype(np.int64),
+        )
         pairs, thumbs = tensors["pairs"].numpy().astype(np.int64), unpack(tensors)
     except UserError:
         captions = ()
-    if not captions or not _tells_of(world, captions, image_of):
-        (captions, image_of, pairs), thumbs = world_texts(world), ()
-    return Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, image_of, world, pairs, thumbs)
+    if not captions or not _tells_of(world, captions, caption_to_image):
+        (captions, caption_to_image, pairs), thumbs = world_texts(world), ()
+    return Gallery(
+        "scenes", tuple(world.ids), DrawnPictures(world), captions, caption_to_image, world, pairs, thumbs
+    )
 
 
-def _tells_of(world: "Scenes", captions: tuple[str, ...], image_of: Ints) -> bool:
+def _tells_of(world: "Scenes", captions: tuple[str, ...], caption_to_image: Ints) -> bool:
     """Whether these are the captions of this world, by a sample spread over it."""
     return all(
-        [captions[j] for j in np.flatnonzero(image_of == i)] == [one.text for one in world.captions(i)]
+        [captions[j] for j in np.flatnonzero(caption_to_image == i)]
+        == [one.text for one in world.captions(i)]
         for i in range(0, len(world), len(world) // SAMPLE)
     )
 
 
 def world_texts(world: "Scenes") -> tuple[tuple[str, ...], Ints, Ints]:
-    """Captions, image_of (M,) and true pairs (P, 2) of a world, from its scenes; seconds for a thousand."""
+    """Captions, caption_to_image (M,) and true pairs (P, 2) of a world, from its scenes; seconds for a thousand."""
     from userscenes import TruthTable, closed_facts
 
     written = [one for i in range(len(world)) for one in world.captions(i)]

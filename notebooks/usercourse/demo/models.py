@@ -151,7 +151,7 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
         raise UserError("the demo's models are reported on the test pictures; leave data.report as it is")
     kept = load_model(home / name).model  # the weights as they are stored
     images, captions = embed(kept, prepared.report)
-    measured = bootstrap(ranks(images, captions, prepared.report.image_of))
+    measured = bootstrap(ranks(images, captions, prepared.report.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
     save_model(home / name, kept, run.tokenizer, run.config, {**facts, "test": test}, half=True)
     return test
@@ -162,11 +162,11 @@ def write_gallery(home: Path) -> None:
     from userscenes import make_world
 
     world = make_world("test", WORLD_SIZE)
-    captions, image_of, pairs = world_texts(world)
+    captions, caption_to_image, pairs = world_texts(world)
     drawn = [world.picture(i) for i in range(len(world))]
     tiles = np.frombuffer(sheet(drawn, COLUMNS), np.uint8).copy()
     tensors = {
-        "image-of": torch.from_numpy(image_of.astype(np.int16)),
+        "image-of": torch.from_numpy(caption_to_image.astype(np.int16)),
         "pairs": torch.from_numpy(pairs.astype(np.int16)),
         "sheet": torch.from_numpy(tiles),
         **pack([thumbnail(picture) for picture in drawn]),

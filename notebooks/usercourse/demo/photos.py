@@ -75,7 +75,7 @@ def index_photos(
         _shown_ids(index.ids),
         here.pictures,
         here.captions,
-        here.image_of,
+        here.caption_to_image,
         thumbs=small,
     )
     engine = Engine(name, encoder, gallery, index.vectors, warning=index.warning)

@@ -17,81 +17,83 @@ FLAT = np.zeros((4, 8))
 FLAT_OF = np.repeat(np.arange(4), 2)
 
 
-def _caption_ranks(scores: Any, image_of: Any, *, strict: bool = False) -> Any:
-    own = scores[image_of, np.arange(len(image_of))]
+def _caption_ranks(scores: Any, caption_to_image: Any, *, strict: bool = False) -> Any:
+    own = scores[caption_to_image, np.arange(len(caption_to_image))]
     return (scores > own).sum(0) + 1 if strict else (scores >= own).sum(0)
 
 
-def recall_at_k(scores: Any, image_of: Any, K: int) -> float:
-    return 100 * float((_caption_ranks(scores, image_of) <= K).mean())
+def recall_at_k(scores: Any, caption_to_image: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, caption_to_image) <= K).mean())
 
 
-def _ties_help(scores: Any, image_of: Any, K: int) -> float:
-    return 100 * float((_caption_ranks(scores, image_of, strict=True) <= K).mean())
+def _ties_help(scores: Any, caption_to_image: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, caption_to_image, strict=True) <= K).mean())
 
 
-def _one_short(scores: Any, image_of: Any, K: int) -> float:
-    return 100 * float((_caption_ranks(scores, image_of) < K).mean())
+def _one_short(scores: Any, caption_to_image: Any, K: int) -> float:
+    return 100 * float((_caption_ranks(scores, caption_to_image) < K).mean())
 
 
-def _by_picture(scores: Any, image_of: Any, K: int) -> float:
-    own = scores[image_of, np.arange(len(image_of))]
-    return 100 * float(((scores[image_of] >= own[:, None]).sum(1) <= K).mean())
+def _by_picture(scores: Any, caption_to_image: Any, K: int) -> float:
+    own = scores[caption_to_image, np.arange(len(caption_to_image))]
+    return 100 * float(((scores[caption_to_image] >= own[:, None]).sum(1) <= K).mean())
 
 
-def image_ranks(scores: Any, image_of: Any) -> Any:
-    return np.array([_image_rank(scores[i], image_of == i, max) for i in range(len(scores))])
+def image_ranks(scores: Any, caption_to_image: Any) -> Any:
+    return np.array([_image_rank(scores[i], caption_to_image == i, max) for i in range(len(scores))])
 
 
 def _image_rank(row: Any, own: Any, which: Any) -> int:
     return 1 + int((row[~own] >= which(row[own])).sum())
 
 
-def _first_caption(scores: Any, image_of: Any) -> Any:
-    return np.array([_image_rank(scores[i], image_of == i, lambda s: s[0]) for i in range(len(scores))])
+def _first_caption(scores: Any, caption_to_image: Any) -> Any:
+    return np.array(
+        [_image_rank(scores[i], caption_to_image == i, lambda s: s[0]) for i in range(len(scores))]
+    )
 
 
-def _worst_caption(scores: Any, image_of: Any) -> Any:
-    return np.array([_image_rank(scores[i], image_of == i, min) for i in range(len(scores))])
+def _worst_caption(scores: Any, caption_to_image: Any) -> Any:
+    return np.array([_image_rank(scores[i], caption_to_image == i, min) for i in range(len(scores))])
 
 
-def _strict_images(scores: Any, image_of: Any) -> Any:
-    best = [scores[i, image_of == i].max() for i in range(len(scores))]
-    return np.array([1 + (scores[i, image_of != i] > best[i]).sum() for i in range(len(scores))])
+def _strict_images(scores: Any, caption_to_image: Any) -> Any:
+    best = [scores[i, caption_to_image == i].max() for i in range(len(scores))]
+    return np.array([1 + (scores[i, caption_to_image != i] > best[i]).sum() for i in range(len(scores))])
 
 
-def _own_are_rivals(scores: Any, image_of: Any) -> Any:
-    best = [scores[i, image_of == i].max() for i in range(len(scores))]
+def _own_are_rivals(scores: Any, caption_to_image: Any) -> Any:
+    best = [scores[i, caption_to_image == i].max() for i in range(len(scores))]
     return np.array([1 + (scores[i] >= best[i]).sum() for i in range(len(scores))])
 
 
-def interval(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
-    values = _draw_values(ranks, image_of, draws)
+def interval(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, caption_to_image, draws)
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
 
 
-def _draw_values(ranks: Any, image_of: Any, draws: Any) -> list[float]:
+def _draw_values(ranks: Any, caption_to_image: Any, draws: Any) -> list[float]:
     hits = ranks == 1
-    return [100 * float(np.concatenate([hits[image_of == i] for i in draw]).mean()) for draw in draws]
+    return [100 * float(np.concatenate([hits[caption_to_image == i] for i in draw]).mean()) for draw in draws]
 
 
-def _captions_drawn(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
+def _captions_drawn(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
     values = [100 * float((ranks[draw] == 1).mean()) for draw in draws]
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
 
 
-def _extremes(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
-    values = _draw_values(ranks, image_of, draws)
+def _extremes(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, caption_to_image, draws)
     return min(values), max(values)
 
 
-def _ninety(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
-    values = _draw_values(ranks, image_of, draws)
+def _ninety(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
+    values = _draw_values(ranks, caption_to_image, draws)
     return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
 
 
-def _each_once(ranks: Any, image_of: Any, draws: Any) -> tuple[float, float]:
-    values = [100 * float((ranks[np.isin(image_of, draw)] == 1).mean()) for draw in draws]
+def _each_once(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
+    values = [100 * float((ranks[np.isin(caption_to_image, draw)] == 1).mean()) for draw in draws]
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
 
 

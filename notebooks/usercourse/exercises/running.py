@@ -71,39 +71,35 @@ def _r1(scores: Any, owner: Any) -> float:
     return float(100 * ((scores >= right).sum(0) == 1).mean())
 
 
-def fold_r1(scores: Any, image_of: Any, size: int) -> float:
+def fold_r1(scores: Any, caption_to_image: Any, size: int) -> float:
     found = []
     for start in range(0, len(scores), size):
-        own = (image_of >= start) & (image_of < start + size)
-        found.append(_r1(scores[start : start + size, own], image_of[own] - start))
+        own = (caption_to_image >= start) & (caption_to_image < start + size)
+        found.append(_r1(scores[start : start + size, own], caption_to_image[own] - start))
     return float(np.mean(found))
 
 
-def _gallery_whole(scores: Any, image_of: Any, size: int) -> float:
-    folds = [image_of // size == k for k in range(len(scores) // size)]
-    return float(np.mean([_r1(scores[:, own], image_of[own]) for own in folds]))
+def _gallery_whole(scores: Any, caption_to_image: Any, size: int) -> float:
+    folds = [caption_to_image // size == k for k in range(len(scores) // size)]
+    return float(np.mean([_r1(scores[:, own], caption_to_image[own]) for own in folds]))
 
 
-def _old_numbers(scores: Any, image_of: Any, size: int) -> float:
-    folds = range(0, len(scores), size)
-    return float(
-        np.mean(
-            [_r1(scores[s : s + size, image_of // size == s // size], image_of[image_of // size == s // size])
-             for s in folds]
-        )
-    )  # fmt: skip
+def _old_numbers(scores: Any, caption_to_image: Any, size: int) -> float:
+    fold, found = caption_to_image // size, []
+    for k in range(len(scores) // size):
+        found.append(_r1(scores[k * size : (k + 1) * size, fold == k], caption_to_image[fold == k]))
+    return float(np.mean(found))
 
 
-def _every_nth(scores: Any, image_of: Any, size: int) -> float:
+def _every_nth(scores: Any, caption_to_image: Any, size: int) -> float:
     parts = len(scores) // size
-    found = [_r1(scores[k::parts, image_of % parts == k], image_of[image_of % parts == k] // parts)
-             for k in range(parts)]  # fmt: skip
-    return float(np.mean(found))
+    part, new = caption_to_image % parts, caption_to_image // parts
+    return float(np.mean([_r1(scores[k::parts, part == k], new[part == k]) for k in range(parts)]))
 
 
-def _first_fold(scores: Any, image_of: Any, size: int) -> float:
-    own = image_of < size
-    return _r1(scores[:size, own], image_of[own])
+def _first_fold(scores: Any, caption_to_image: Any, size: int) -> float:
+    own = caption_to_image < size
+    return _r1(scores[:size, own], caption_to_image[own])
 
 
 EXERCISES = [
@@ -146,8 +142,8 @@ EXERCISES = [
         mistakes={
             "The captions are cut into folds, and the gallery is still whole. A fold's captions look among the fold's "
             "pictures alone.": _gallery_whole,
-            "In the second fold the pictures are numbered from 0 again, and image_of still has the old numbers. "
-            "Take the fold's start off.": _old_numbers,
+            "In the second fold the images are numbered from 0 again, and caption_to_image still has the old "
+            "numbers. Take the fold's start off.": _old_numbers,
             "Those are every n-th picture. The field's folds are consecutive, and published numbers depend on "
             "it.": _every_nth,
             "That is the first fold alone. The number is the mean over all folds.": _first_fold,

@@ -36,8 +36,8 @@ def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
 @pytest.fixture(scope="session")
 def gallery():
     world = make_world("test", COUNT)
-    captions, image_of, pairs = world_texts(world)
-    return Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, image_of, world, pairs)
+    captions, caption_to_image, pairs = world_texts(world)
+    return Gallery("scenes", tuple(world.ids), DrawnPictures(world), captions, caption_to_image, world, pairs)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def test_a_caption_knows_its_right_answers_and_their_ranks(engine):
         answer = engine.search(gallery.captions[number], 3)
         every = engine.search(gallery.captions[number], 1_000).hits
         (own,) = [one for one in answer.right if one.own]
-        row = int(gallery.image_of[number])
+        row = int(gallery.caption_to_image[number])
         assert own.id == gallery.ids[row]
         assert own.rank == sum(hit.score >= own.score for hit in every)
         written = gallery.written(number)
@@ -89,7 +89,7 @@ def test_a_gallery_of_one_image(engine):
 def test_the_verdict_is_that_of_the_scene_graph(engine):
     gallery = engine.gallery
     number = next(j for j in range(200) if len(gallery.true_pictures[j]) == 1)
-    own = int(gallery.image_of[number])
+    own = int(gallery.caption_to_image[number])
     assert "is a right answer" in engine.verdict(number, own)
     assert "is a wrong answer: " in engine.verdict(number, (own + 1) % len(gallery))
 
@@ -160,7 +160,7 @@ def test_share_on_a_mask():
 def test_failures_are_those_whose_own_picture_is_not_first(engine):
     found, counts, captions = find_failures(engine, each=2)
     gallery = engine.gallery
-    places = ranks(engine.index.vectors, engine.text_vectors, gallery.image_of).t2i
+    places = ranks(engine.index.vectors, engine.text_vectors, gallery.caption_to_image).t2i
     assert captions == 200
     assert sum(counts.values()) == (places > 1).sum()
     for failure in found:

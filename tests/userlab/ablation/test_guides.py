@@ -43,7 +43,7 @@ def test_mismatched_is_another_pictures_vector(prepared):
         assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert moved.train.features.tokens is prepared.train.features.tokens
     batch = moved.train.batch(np.arange(5))
-    assert np.array_equal(batch.guide.numpy(), guides(moved)[0][prepared.train.image_of[:5]])
+    assert np.array_equal(batch.guide.numpy(), guides(moved)[0][prepared.train.caption_to_image[:5]])
     other = replace(prepared.config, training=replace(prepared.config.training, seed=1))
     again = with_guide(replace(prepared, config=other), "mismatched")
     assert not np.array_equal(guides(again)[0], guides(moved)[0])

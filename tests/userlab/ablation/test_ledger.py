@@ -40,7 +40,7 @@ def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pai
     found = Ranks(
         i2t=np.where(rng.random(COUNT) < right, 1, 20),
         t2i=np.where(rng.random(5 * COUNT) < right, 1, 20),
-        image_of=owner,
+        caption_to_image=owner,
     )
     row = {
         "study": study, "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": kind,

@@ -18,7 +18,7 @@ def some_ranks(seed: int, high: int = 900) -> Ranks:
     rng = np.random.default_rng(seed)
     each = rng.integers(1, 6, 20)
     owner = rng.permutation(np.repeat(np.arange(20), each))
-    return Ranks(i2t=rng.integers(1, high, 20), t2i=rng.integers(1, high, len(owner)), image_of=owner)
+    return Ranks(i2t=rng.integers(1, high, 20), t2i=rng.integers(1, high, len(owner)), caption_to_image=owner)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([900, 90_000]))
@@ -27,7 +27,9 @@ def test_packed_ranks_are_the_same_ranks(seed, high):
     back = unpack(pack(found, "x"), "x")
     assert np.array_equal(back.i2t, found.i2t)
     for picture in range(20):  # captions are sorted by picture, in their old order
-        assert np.array_equal(back.t2i[back.image_of == picture], found.t2i[found.image_of == picture])
+        assert np.array_equal(
+            back.t2i[back.caption_to_image == picture], found.t2i[found.caption_to_image == picture]
+        )
     assert [getattr(recalls(back), m) for m in METRICS] == [getattr(recalls(found), m) for m in METRICS]
 
 

@@ -32,7 +32,9 @@ STUDY = Study(
 def write(folder: Path, cell: str, seed: int, *, hard: float, of: str | None = None, **facts) -> Ranks:
     rng = np.random.default_rng([seed, len(cell)])
     owner = np.repeat(np.arange(COUNT), 5)
-    found = Ranks(i2t=1 + rng.poisson(hard, COUNT), t2i=1 + rng.poisson(hard, 5 * COUNT), image_of=owner)
+    found = Ranks(
+        i2t=1 + rng.poisson(hard, COUNT), t2i=1 + rng.poisson(hard, 5 * COUNT), caption_to_image=owner
+    )
     arrays = {
         **pack(found, "report"),
         **pack(found, "many"),
