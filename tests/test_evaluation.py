@@ -274,12 +274,12 @@ def fake_model():
     class Model(torch.nn.Module):
         pictures_seen = captions_seen = 0
 
-        def encode_images(self, tokens, mask=None, guide=None):
+        def encode_image(self, tokens, mask=None, guide=None):
             assert not self.training
             self.pictures_seen += len(tokens)
             return tokens[:, 0]
 
-        def encode_captions(self, words, word_mask):
+        def encode_text(self, words, word_mask):
             self.captions_seen += len(words)
             return words[:, :2].double()
 

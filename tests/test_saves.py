@@ -114,7 +114,7 @@ class Colour:
     def encode_text(self, texts):
         return np.eye(3, dtype=np.float32)[[0] * len(texts)]
 
-    def encode_pictures(self, pictures):
+    def encode_image(self, pictures):
         found = np.stack([np.asarray(one, np.float32).mean((0, 1)) for one in pictures])
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 

@@ -28,7 +28,7 @@ class ColourEncoder:
             np.array([sum(np.array(COLOURS.get(w, (1, 1, 1))) for w in text.split()) for text in texts])
         )
 
-    def encode_pictures(self, pictures):
+    def encode_image(self, pictures):
         return unit(np.array([np.asarray(picture, np.float32).mean((0, 1)) for picture in pictures]))
 
     def unknown(self, text):
@@ -182,7 +182,7 @@ def test_bad_questions_are_named(index, ask, words):
 
 def test_an_encoder_that_diverged_is_named(folder):
     encoder = ColourEncoder()
-    encoder.encode_pictures = lambda pictures: np.full((len(pictures), 3), np.nan, np.float32)
+    encoder.encode_image = lambda pictures: np.full((len(pictures), 3), np.nan, np.float32)
     with pytest.raises(UserError, match="not finite"):
         Index.build(folder, encoder, progress=False)
 

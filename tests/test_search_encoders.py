@@ -85,7 +85,7 @@ def test_open_clip_encoder_is_the_model_itself(clip_folder):
         seen = torch.stack([preprocess(one) for one in pictures()])
         image = torch.nn.functional.normalize(model.encode_image(seen), dim=1)
     assert encoder.encode_text(TEXTS) == pytest.approx(text.numpy(), abs=1e-5)
-    assert encoder.encode_pictures(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
+    assert encoder.encode_image(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
     assert encoder.describe() == open_clip_encoder(f"local-dir:{clip_folder}").describe()
     assert encoder.unknown("xyzzy") == []
     assert encoder.warning is None
@@ -98,12 +98,12 @@ def test_checkpoint_encoder_is_the_model_with_its_tokens_guide_and_words(checkpo
     assert encoder.guide is not None
     _, guide = encoder.guide(pictures())
     with torch.no_grad():
-        image = loaded.model.encode_images(tokens, None, guide)
+        image = loaded.model.encode_image(tokens, None, guide)
         alone = [
-            loaded.model.encode_captions(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
+            loaded.model.encode_text(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))
             for ids in loaded.tokenizer.encode_all(TEXTS)
         ]
-    assert encoder.encode_pictures(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
+    assert encoder.encode_image(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
     assert encoder.encode_text(TEXTS) == pytest.approx(torch.cat(alone).numpy(), abs=1e-5)
     assert encoder.unknown("a purple dog") == ["purple"]
 
@@ -123,7 +123,7 @@ def test_an_index_knows_the_model_that_made_it(checkpoint, tmp_path):
 def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(checkpoint, limit, warned):
     encoder = checkpoint_encoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=limit))
     vectors, distances = encoder.measured(pictures())
-    assert vectors.tolist() == encoder.encode_pictures(pictures()).tolist()
+    assert vectors.tolist() == encoder.encode_image(pictures()).tolist()
     assert ((distances > 1) == warned).all()
     said = encoder.warn(distances, drawn=False)
     assert (said is not None) == warned

@@ -30,11 +30,11 @@ class Counting(ColourEncoder):
     def __init__(self, stop_at=None, error=KeyboardInterrupt):
         self.images, self.texts, self.stop_at, self.error = 0, [], stop_at, error
 
-    def encode_pictures(self, pictures):
+    def encode_image(self, pictures):
         if self.stop_at is not None and self.images + len(pictures) > self.stop_at:
             raise self.error
         self.images += len(pictures)
-        return super().encode_pictures(pictures)
+        return super().encode_image(pictures)
 
     def encode_text(self, texts):
         self.texts += texts

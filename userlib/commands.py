@@ -276,7 +276,7 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     encoder, size, pictures = open_clip_encoder(name, device=choose_device(device)), 64, split.pictures
     images = np.concatenate(
         [
-            encoder.encode_pictures([pictures[i] for i in range(start, min(start + size, len(split)))])
+            encoder.encode_image([pictures[i] for i in range(start, min(start + size, len(split)))])
             for start in range(0, len(split), size)
         ]
     )

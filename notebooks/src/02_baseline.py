@@ -268,8 +268,8 @@ captions.embedding.load_state_dict(library.text_encoder.states.embedding.state_d
 captions.linear.load_state_dict(library.text_encoder.linear.state_dict())
 
 v, t = pictures((batch.tokens - center) / spread), captions(batch.words, batch.word_mask)
-assert torch.allclose(v, library.encode_images(batch.tokens), atol=1e-5)
-assert torch.allclose(t, library.encode_captions(batch.words, batch.word_mask), atol=1e-5)
+assert torch.allclose(v, library.encode_image(batch.tokens), atol=1e-5)
+assert torch.allclose(t, library.encode_text(batch.words, batch.word_mask), atol=1e-5)
 print("The same vectors, to five digits.")
 
 # %% [markdown]

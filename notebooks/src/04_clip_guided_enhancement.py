@@ -61,7 +61,7 @@ with torch.inference_mode():
     patches = seen["image_intermediates"][-1]  # (4, R, D)
     nearness = F.normalize(patches @ clip.model.visual.proj, dim=-1)  # into the joint space
 texts = clip.encode_text(captions)  # (4, G)
-vectors = clip.encode_pictures(pictures)  # (4, G)
+vectors = clip.encode_image(pictures)  # (4, G)
 assert patches.shape[:2] == (4, 64) and texts.shape == vectors.shape
 print(f"Patch tokens {tuple(patches.shape)}, picture vectors {vectors.shape}, caption vectors {texts.shape}")
 

@@ -213,7 +213,7 @@ class Colours:
         rows = np.array([[1 + sum(map(ord, text)) % k for k in (7, 11, 13)] for text in texts], np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def encode_pictures(self, pictures: Any) -> Any:
+    def encode_image(self, pictures: Any) -> Any:
         rows = np.array([1 + np.asarray(picture, np.float32).mean((0, 1)) for picture in pictures])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

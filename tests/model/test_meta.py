@@ -65,7 +65,7 @@ def test_a_model_trains_and_evaluates_on_the_meta_device(name, masked, tiny_clip
     assert output.images.shape == output.texts.shape == (4, config.embed)
     output.loss.backward()
     model.eval()
-    assert model.encode_images(batch.tokens, batch.token_mask, batch.guide).is_meta
+    assert model.encode_image(batch.tokens, batch.token_mask, batch.guide).is_meta
     attention = model.attention(batch.tokens, batch.token_mask, batch.guide)
     assert all(a.is_meta and a.shape == (4, config.regions) for a in attention.values())
 

@@ -76,7 +76,7 @@ def test_key_encoder_mode():
         assert torch.equal(model.image_keys(batch.tokens), model.image_keys(batch.tokens))
         assert torch.equal(*(model.text_keys(batch.words, batch.word_mask) for _ in range(2)))
     model.train()
-    assert not torch.equal(model.encode_images(batch.tokens), model.encode_images(batch.tokens))
+    assert not torch.equal(model.encode_image(batch.tokens), model.encode_image(batch.tokens))
     # An evaluation of the averaged encoders puts them back as they were.
     averaged = model.averaged()
     assert not averaged.training

@@ -138,13 +138,13 @@ def test_projection(dtype):
 def test_image_encoder(dtype, kind):
     module = ready(ImageEncoder(small_paper(enhancement=kind)), dtype)
     fast = lambda m, V, c: m(V, None, c) + 0 * c.sum()
-    slow = lambda p, V, c: plain.encode_images(V, p, guide=c) + 0 * c.sum()
+    slow = lambda p, V, c: plain.encode_image(V, p, guide=c) + 0 * c.sum()
     compare(module, fast, slow, [tokens(dtype, 2, 5, 8), tokens(dtype, 2, 6, seed=2)], dtype)
 
 
 def test_image_encoder_with_the_papers_36_regions():
     module = ready(ImageEncoder(small_paper(regions=36, token_width=5, embed=4)), torch.float64)
-    slow = lambda p, V: plain.encode_images(V, p)
+    slow = lambda p, V: plain.encode_image(V, p)
     compare(module, lambda m, V: m(V), slow, [tokens(torch.float64, 2, 36, 5)], torch.float64)
 
 
@@ -155,7 +155,7 @@ def test_text_encoder(dtype):
     captions = [row[keep].tolist() for row, keep in zip(batch.words, batch.word_mask, strict=True)]
     assert len({len(c) for c in captions}) > 1  # padding is seen
     fast = lambda m: m(batch.words, batch.word_mask)
-    slow = lambda p: plain.encode_captions(captions, p, layers=2, heads=2)
+    slow = lambda p: plain.encode_text(captions, p, layers=2, heads=2)
     compare(module, fast, slow, [], dtype)
 
 
@@ -236,12 +236,12 @@ def test_three_steps_of_the_whole_model(dtype):
             )
             key[side] = {**{k: v.detach() for k, v in query[side].items()}, **moved}
         v, t = (
-            plain.encode_images(batch.tokens, query["image"]),
-            plain.encode_captions(captions, query["text"], layers=2, heads=2),
+            plain.encode_image(batch.tokens, query["image"]),
+            plain.encode_text(captions, query["text"], layers=2, heads=2),
         )
         with torch.no_grad():
-            v_key = plain.encode_images(batch.tokens, key["image"])
-            t_key = plain.encode_captions(captions, key["text"], layers=2, heads=2)
+            v_key = plain.encode_image(batch.tokens, key["image"])
+            t_key = plain.encode_text(captions, key["text"], layers=2, heads=2)
         scores = torch.stack([torch.stack([(a * b).sum() for b in t]) for a in v])
         ids = batch.image_ids.tolist()
         settings = {"mu": 20.0, "gamma": 0.1, "live": False}

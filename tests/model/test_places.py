@@ -165,7 +165,7 @@ def test_the_model_masks_either_queue(side):
     config = small(guide_dropout=0.0)
     model, batch = USER(config, ObjectiveConfig(mu=10.0, gamma=-1.0)).eval(), make_batch(config, [4])
     empty = float(model(batch).queue_loss)
-    v, t = model.encode_images(batch.tokens), model.encode_captions(batch.words, batch.word_mask)
+    v, t = model.encode_image(batch.tokens), model.encode_text(batch.words, batch.word_mask)
     model.queue.enqueue(t.detach(), v.detach(), torch.tensor([4]))  # as near as can be
     output = model(batch)
     assert float(output.queue_loss) == pytest.approx(empty, abs=1e-6) and output.masked_keys == 1
@@ -378,10 +378,8 @@ def test_masks_and_guides_reach_the_key_encoders():
     wanted = model.image_keys.encoder(batch.tokens, batch.token_mask, batch.guide)
     torch.testing.assert_close(model.queue.images[:3], wanted)
     output = model.eval()(batch)
-    torch.testing.assert_close(
-        output.images, model.encode_images(batch.tokens, batch.token_mask, batch.guide)
-    )
-    torch.testing.assert_close(output.texts, model.encode_captions(batch.words, batch.word_mask))
+    torch.testing.assert_close(output.images, model.encode_image(batch.tokens, batch.token_mask, batch.guide))
+    torch.testing.assert_close(output.texts, model.encode_text(batch.words, batch.word_mask))
 
 
 def test_starting_measures_the_regions_that_are_there():

@@ -190,7 +190,7 @@ def test_an_embedding_rounds_nowhere_but_in_autocast(rounding, monkeypatch, half
 
     config = small()
     model, batch = USER(config), make_batch(config, [0, 1])
-    seen = [seen_inside(monkeypatch, model, name) for name in ("encode_images", "encode_captions")]
+    seen = [seen_inside(monkeypatch, model, name) for name in ("encode_image", "encode_text")]
     images, texts = embed(model, Pairs(batch), precision=half_precision)
     assert images.shape == texts.shape == (2, config.embed)
     assert all(set(one[0].values()) == {"ieee"} for one in seen) and states() == rounding
@@ -208,8 +208,8 @@ def test_a_search_model_rounds_nowhere(rounding, monkeypatch):
     found.loaded = SimpleNamespace(model=model, tokenizer=tokenizer, facts={}, config=None)
     found.device, found.guide = "cpu", None
     found.tokens = lambda pictures: (make_batch(config, [0, 1]).tokens, None)
-    seen = [seen_inside(monkeypatch, model, name) for name in ("encode_images", "encode_captions")]
-    found.encode_text(["a dog"]), found.encode_pictures([None, None])
+    seen = [seen_inside(monkeypatch, model, name) for name in ("encode_image", "encode_text")]
+    found.encode_text(["a dog"]), found.encode_image([None, None])
     assert all(set(one[0].values()) == {"ieee"} for one in seen) and states() == rounding
 
 

@@ -145,7 +145,7 @@ def test_negatives_are_of_the_other_modality():
     config = small(guide_dropout=0.0)
     objective = ObjectiveConfig(mu=10.0, gamma=0.0)
     model, batch = USER(config, objective).eval(), make_batch(config, [0])
-    v, t = model.encode_images(batch.tokens), model.encode_captions(batch.words, batch.word_mask)
+    v, t = model.encode_image(batch.tokens), model.encode_text(batch.words, batch.word_mask)
     far = -torch.nn.functional.normalize(v + t, dim=1)  # from both
     with torch.no_grad():
         for images, texts in (

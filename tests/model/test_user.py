@@ -116,9 +116,9 @@ def test_averaged_are_the_key_encoders():
     model.follow()
     averaged = model.averaged()
     assert isinstance(averaged, Encoders) and not isinstance(averaged, USER)
-    assert torch.equal(averaged.encode_images(batch.tokens), model.image_keys(batch.tokens))
+    assert torch.equal(averaged.encode_image(batch.tokens), model.image_keys(batch.tokens))
     assert torch.equal(
-        averaged.encode_captions(batch.words, batch.word_mask), model.text_keys(batch.words, batch.word_mask)
+        averaged.encode_text(batch.words, batch.word_mask), model.text_keys(batch.words, batch.word_mask)
     )
 
 

@@ -164,7 +164,7 @@ def project(x, p, *, training=False):
     return torch.stack(out).reshape(B, R, -1)
 
 
-def encode_images(V, p, *, guide=None, strength=1.0):
+def encode_image(V, p, *, guide=None, strength=1.0):
     """V (B,R,D), guide (B,G) or None -> (B,E). SGE where the parameters hold one, CGE likewise; s fixed."""
     guides = []
     if any(k.startswith("enhancement.self_guide") for k in p):
@@ -218,7 +218,7 @@ def bert(ids, p, *, layers, heads):
     return xs
 
 
-def encode_captions(captions, p, *, layers, heads):
+def encode_text(captions, p, *, layers, heads):
     """captions: lists of word numbers -> (B,E): BERT, Linear, GPO over all words, l2norm."""
     out = []
     for ids in captions:

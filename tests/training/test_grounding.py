@@ -86,8 +86,8 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
     pictures, captions = plain(train)
     for encoders in (model, model.averaged()):
         with torch.no_grad():
-            images = encoders.encode_images(batch.tokens, None).numpy()
-            texts = encoders.encode_captions(batch.words, batch.word_mask).numpy()
+            images = encoders.encode_image(batch.tokens, None).numpy()
+            texts = encoders.encode_text(batch.words, batch.word_mask).numpy()
         # a direction's sign is free, the same for both sides: compare cosines
         assert images @ texts.T == pytest.approx(pictures[train.caption_to_image] @ captions.T, abs=1e-3)
         assert images @ images.T == pytest.approx(
@@ -105,8 +105,8 @@ def test_unseen_pairs_are_found_before_the_first_step():
         start()
         batch = unseen.batch(np.arange(len(unseen)))
         with torch.no_grad():
-            images = model.encode_images(batch.tokens, None)[::3].numpy()
-            texts = model.encode_captions(batch.words, batch.word_mask).numpy()
+            images = model.encode_image(batch.tokens, None)[::3].numpy()
+            texts = model.encode_text(batch.words, batch.word_mask).numpy()
         rsum.append(recalls(ranks(images, texts, unseen.caption_to_image)).rsum)
     assert rsum[0] < 150 < 250 < rsum[1]
 

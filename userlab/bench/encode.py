@@ -44,12 +44,12 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 def _ours(
     model: USER, tokens: torch.Tensor, words: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    pictures = torch.cat([model.encode_images(part) for part in tokens.split(256)])
+    pictures = torch.cat([model.encode_image(part) for part in tokens.split(256)])
     order = mask.sum(1).argsort(stable=True)
     texts = pictures.new_empty(len(words), pictures.shape[1])
     for rows in order.split(256):
         longest = int(mask[rows].sum(1).max())
-        texts[rows] = model.encode_captions(words[rows, :longest], mask[rows, :longest])
+        texts[rows] = model.encode_text(words[rows, :longest], mask[rows, :longest])
     return pictures, texts
 
 
@@ -60,6 +60,6 @@ def _field(
     pictures, texts = [], []
     for start in range(0, len(words), 128):
         rows = torch.arange(start, min(start + 128, len(words)))
-        pictures.append(model.encode_images(tokens[rows // CAPTIONS]))
-        texts.append(model.encode_captions(words[rows], mask[rows]))
+        pictures.append(model.encode_image(tokens[rows // CAPTIONS]))
+        texts.append(model.encode_text(words[rows], mask[rows]))
     return torch.cat(pictures)[::CAPTIONS], torch.cat(texts)

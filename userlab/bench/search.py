@@ -9,14 +9,14 @@ from userlib.search.ann import hnsw
 from userlib.search.exact import top_k
 
 K = 10
-LINKS = 32
+M = 32
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     """200,000 sentences of the wide drawn world, 1,000 others as queries."""
     size, queries = (300, 20) if tiny else (200_000, 1000)
     vectors = caption_vectors(size, queries, progress=not tiny)
-    index, report = hnsw(vectors.gallery, vectors.queries, K, links=LINKS)
+    index, report = hnsw(vectors.gallery, vectors.queries, K, M=M)
     width = vectors.gallery.shape[1]
 
     def notes() -> dict[str, Any]:
@@ -45,5 +45,5 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 
 
 def gigabytes(pictures: float, width: int = 1024) -> float:
-    """What an index of so many pictures takes in memory: float32 vectors, and twice LINKS links of 4 bytes each."""
-    return pictures * (4 * width + 4 * 2 * LINKS) / 1e9
+    """What an index of so many pictures takes in memory: float32 vectors, and 2 M links of 4 bytes each."""
+    return pictures * (4 * width + 4 * 2 * M) / 1e9

@@ -81,13 +81,11 @@ class Encoders(nn.Module):
         self.image_encoder = image_encoder or ImageEncoder(config)
         self.text_encoder = text_encoder or TextEncoder(config)
 
-    def encode_images(
-        self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
-    ) -> Tensor:
+    def encode_image(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R), guide (B,G) -> (B,E) of unit length."""
         return self.image_encoder(tokens, mask, guide)  # type: ignore[no-any-return]
 
-    def encode_captions(self, words: Tensor, word_mask: Tensor) -> Tensor:
+    def encode_text(self, words: Tensor, word_mask: Tensor) -> Tensor:
         """words (B,W), word_mask (B,W) -> (B,E) of unit length."""
         return self.text_encoder(words, word_mask)  # type: ignore[no-any-return]
 
@@ -176,8 +174,8 @@ class USER(Encoders):
 
         All of it: while the copies hardly move, the momentum positives alone draw everything to one place.
         """
-        images = self.encode_images(batch.tokens, batch.token_mask, batch.guide)
-        texts = self.encode_captions(batch.words, batch.word_mask)
+        images = self.encode_image(batch.tokens, batch.token_mask, batch.guide)
+        texts = self.encode_text(batch.words, batch.word_mask)
         with unmixed(images.device):
             all_images, all_texts, all_ids = gather(images), gather(texts), gather(batch.image_ids)
             loss_b = batch_loss(self.objective, all_images @ all_texts.t(), all_ids)

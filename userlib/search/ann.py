@@ -67,22 +67,22 @@ def hnsw(
     queries: Array,
     k: int = 10,
     *,
-    links: int = 32,
-    build_width: int = 200,
-    search_width: int = 128,
+    M: int = 32,
+    ef_construction: int = 200,
+    ef_search: int = 128,
 ) -> tuple[Hnsw, Report]:
     """vectors (N, E), queries (Q, E) -> the graph, and how it compares with exact search on these queries.
 
-    links: neighbours of a node; build_width, search_width: candidates kept while building and searching, the
-    more the better and slower. Raises UserError without faiss and without queries.
+    M: neighbours of a node; ef_construction, ef_search: candidates kept while building and searching; larger values
+    are more accurate and slower. Raises UserError without faiss and without queries.
     """
     faiss = _faiss()
     if not len(queries):
         raise UserError("the report on HNSW needs queries to compare with exact search; give some")
     start = time.perf_counter()
-    graph = faiss.IndexHNSWFlat(vectors.shape[1], links, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction = build_width
-    graph.hnsw.efSearch = search_width
+    graph = faiss.IndexHNSWFlat(vectors.shape[1], M, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = ef_construction
+    graph.hnsw.efSearch = ef_search
     graph.add(np.ascontiguousarray(vectors, np.float32))
     built = time.perf_counter()
     index = Hnsw(graph)

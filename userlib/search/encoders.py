@@ -44,7 +44,7 @@ class Encoder(Protocol):
         """n captions or queries -> (n, E)."""
         ...
 
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
+    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
         """n images -> (n, E)."""
         ...
 
@@ -64,7 +64,7 @@ def measured(encoder: Encoder, pictures: Sequence[Image.Image]) -> tuple[Array, 
     if hasattr(encoder, "measured"):
         found: tuple[Array, Array] = encoder.measured(pictures)
         return found
-    return encoder.encode_pictures(pictures), np.full(len(pictures), np.nan, np.float32)
+    return encoder.encode_image(pictures), np.full(len(pictures), np.nan, np.float32)
 
 
 def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None:
@@ -127,7 +127,7 @@ class OpenClipEncoder:
 
     @torch.inference_mode()
     @full_float32()
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
+    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
         inputs = torch.stack([self.preprocess(picture) for picture in pictures]).to(self.device)
         found = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
         return np.asarray(found.float().cpu().numpy(), np.float32)
@@ -137,7 +137,7 @@ class OpenClipEncoder:
         from userlib.search.drawings import distances
 
         far = distances(pictures) if self.drawings else np.full(len(pictures), np.nan, np.float32)
-        return self.encode_pictures(pictures), far
+        return self.encode_image(pictures), far
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
         """A sentence where the model has only seen drawings and these are none."""
@@ -255,10 +255,10 @@ class CheckpointEncoder:
         pad = torch.nn.utils.rnn.pad_sequence
         words = pad(ids, batch_first=True, padding_value=self.loaded.tokenizer.pad_id)
         mask = pad([torch.ones(len(one), dtype=torch.bool) for one in ids], batch_first=True)
-        found = self.loaded.model.encode_captions(words.to(self.device), mask.to(self.device))
+        found = self.loaded.model.encode_text(words.to(self.device), mask.to(self.device))
         return np.asarray(found.float().cpu().numpy(), np.float32)
 
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> Array:
+    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
         return self._encode(pictures)[0]
 
     def measured(self, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
@@ -284,7 +284,7 @@ class CheckpointEncoder:
         tokens, guide = self.tokens(pictures)
         if self.guide is not self.tokens:
             guide = None if self.guide is None else self.guide(pictures)[1]
-        found = self.loaded.model.encode_images(tokens, None, guide)
+        found = self.loaded.model.encode_image(tokens, None, guide)
         return np.asarray(found.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:

@@ -311,7 +311,7 @@ class Index:
     def _vector_of(self, picture: str | Image.Image) -> Array:
         """A picture, or the id of one in the index -> (1, E)."""
         if not isinstance(picture, str):
-            return self.encoder.encode_pictures([picture])
+            return self.encoder.encode_image([picture])
         if picture not in self.ids:
             raise UserError(f"there is no image {picture!r} in this index of {len(self.ids)}")
         row = self.ids.index(picture)

@@ -79,7 +79,7 @@ def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) ->
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     else:  # the file is missing or of another model: encode the pictures now
         pictures = [gallery.pictures[i] for i in range(len(gallery))]
-        parts = [encoder.encode_pictures(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
+        parts = [encoder.encode_image(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
         vectors = np.concatenate(parts)
     return Engine(RECIPES[name].title, encoder, gallery, vectors)
 

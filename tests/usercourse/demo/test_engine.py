@@ -144,7 +144,7 @@ def test_the_words_vectors_pool_to_the_sentence(engines):
         regions = region_vectors(model, tokens, None)
     for pooled, whole in (
         (words.mean(1), mean.encoder.encode_text(["a red ball"])),
-        (regions.mean(1), mean.encoder.encode_pictures([FLAT])),
+        (regions.mean(1), mean.encoder.encode_image([FLAT])),
     ):
         np.testing.assert_allclose(cosines(pooled, torch.tensor(whole)).numpy(), [[1.0]], atol=1e-5)
 

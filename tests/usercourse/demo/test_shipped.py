@@ -39,7 +39,7 @@ def test_captions_and_truth_are_those_of_the_world(shipped):
 def test_vectors_map_and_failures_are_of_these_weights(name, shipped):
     engine = open_engine(name, shipped)
     rows = [2, 500, 999]
-    fresh = engine.encoder.encode_pictures([shipped.pictures[i] for i in rows])
+    fresh = engine.encoder.encode_image([shipped.pictures[i] for i in rows])
     assert (
         (engine.index.vectors[rows] * fresh).sum(1) > 0.99
     ).all()  # another Pillow draws a little otherwise

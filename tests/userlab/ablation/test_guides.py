@@ -70,9 +70,7 @@ def test_clip_embeddings_are_the_encoders_own(prepared):
     pairs = prepared.select
     images, captions = clip_embeddings(name, pairs)
     encoder = open_clip_encoder(name)
-    assert np.allclose(
-        images, encoder.encode_pictures([pairs.split.pictures[i] for i in range(6)]), atol=1e-5
-    )
+    assert np.allclose(images, encoder.encode_image([pairs.split.pictures[i] for i in range(6)]), atol=1e-5)
     assert np.allclose(captions[7], encoder.encode_text([pairs.split.captions[7]])[0], atol=1e-5)
 
 
