@@ -252,7 +252,7 @@ def test_images_encoded_five_times():
 
 
 def fake_pairs(pictures=7, captions=5):
-    """What `embed` asks of PairData: batches of pictures in order, and of captions in another order with
+    """What `embed` asks of CaptionDataset: batches of pictures in order, and of captions in another order with
     their rows."""
     tokens = torch.arange(pictures, dtype=torch.float32)[:, None, None].expand(pictures, 4, 2)
     rows = np.random.default_rng(0).permutation(pictures * captions)

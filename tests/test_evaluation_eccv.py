@@ -65,7 +65,7 @@ def test_names_are_those_of_coco(split):
     pictures, names = coco_ids(split)
     assert pictures.tolist() == [1, 2, 3, 4, 5, 6]
     assert names.tolist() == [1000 * i + k for i in range(1, 7) for k in range(5)]
-    part = split.take([3, 1], "part")
+    part = split.select([3, 1], "part")
     assert coco_ids(part)[1].tolist() == [4000, 4001, 4002, 4003, 4004, 2000, 2001, 2002, 2003, 2004]
 
 
@@ -80,7 +80,7 @@ def test_the_package_gets_names_best_first_and_gives_percent(split, package):
 
 
 def test_what_is_missing_is_named(split, package, monkeypatch, tmp_path):
-    few = split.take([0, 2, 3, 4, 5], "part")
+    few = split.select([0, 2, 3, 4, 5], "part")
     with pytest.raises(UserError, match="1 pictures of ECCV Caption and CxC are not in the split 'part'"):
         eccv_caption(np.eye(5, 8), np.eye(25, 8), few)
     plain = load_data(str(write_learnable(tmp_path / "scan"))).split("test")

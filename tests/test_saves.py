@@ -121,7 +121,7 @@ class Colour:
     def unknown(self, text):
         return []
 
-    def describe(self):
+    def cache_key(self):
         return {"kind": "colour"}
 
 

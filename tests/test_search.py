@@ -34,7 +34,7 @@ class ColourEncoder:
     def unknown(self, text):
         return [word for word in text.split() if word not in COLOURS]
 
-    def describe(self):
+    def cache_key(self):
         return {"kind": self.name}
 
 

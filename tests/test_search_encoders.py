@@ -86,7 +86,7 @@ def test_open_clip_encoder_is_the_model_itself(clip_folder):
         image = torch.nn.functional.normalize(model.encode_image(seen), dim=1)
     assert encoder.encode_text(TEXTS) == pytest.approx(text.numpy(), abs=1e-5)
     assert encoder.encode_image(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
-    assert encoder.describe() == open_clip_encoder(f"local-dir:{clip_folder}").describe()
+    assert encoder.cache_key() == open_clip_encoder(f"local-dir:{clip_folder}").cache_key()
     assert encoder.unknown("xyzzy") == []
     assert encoder.warning is None
 
@@ -144,10 +144,10 @@ def test_the_distance_is_that_from_the_mean_guide_in_units_of_the_limit(checkpoi
 def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint):
     first, second = (checkpoint_encoder(checkpoint()) for _ in range(2))
     second.loaded.model.load_state_dict(first.loaded.model.state_dict())
-    assert difference(first.describe(), second.describe()) == ""
+    assert difference(first.cache_key(), second.cache_key()) == ""
     other = WordTokenizer(second.loaded.tokenizer.words[::-1])
     second.loaded = replace(second.loaded, tokenizer=other)
-    assert "built" in difference(first.describe(), second.describe())
+    assert "built" in difference(first.cache_key(), second.cache_key())
 
 
 def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
@@ -157,7 +157,7 @@ def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
         shutil.copy(file, tmp_path / file.name)
     moved = checkpoint_encoder(folder, token_weights=tmp_path / stored.name)
     assert moved.tokens.weights == tmp_path / stored.name
-    assert difference(checkpoint_encoder(folder).describe(), moved.describe()) == ""
+    assert difference(checkpoint_encoder(folder).cache_key(), moved.cache_key()) == ""
 
 
 def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):

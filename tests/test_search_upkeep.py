@@ -368,7 +368,7 @@ def test_an_index_is_saved_where_it_is_asked_for(photos, tmp_path):
 
 
 def test_a_cut_of_a_split_reads_its_own_files(photos):
-    cut = only_split(photos).take([2, 0], "cut")
+    cut = only_split(photos).select([2, 0], "cut")
     index = Index.build(cut, ColourEncoder(), progress=False)
     assert index.ids == ("0-red.png", "2-blue.png")
     assert index.vectors.argmax(1).tolist() == [0, 2]

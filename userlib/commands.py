@@ -12,7 +12,7 @@ import numpy as np
 
 from userlib.checkpoints import check_run, writing
 from userlib.config import Config, to_json
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.sources import RetrievalData, Split
 from userlib.errors import UserError
@@ -225,7 +225,7 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
     return run(arguments, config)
 
 
-def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) -> dict[str, Any]:
+def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDataset) -> dict[str, Any]:
     """What COCO's tables show beside the whole split, for the first checkpoint."""
     from userlib.evaluation.eccv import eccv_caption
 
@@ -241,12 +241,12 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: PairData) 
     return found
 
 
-def _ranks_of(model: Trained, pairs: PairData) -> Ranks:
+def _ranks_of(model: Trained, pairs: CaptionDataset) -> Ranks:
     images, captions = embed(model.loaded.model, pairs)
     return ranks(images, captions, pairs.caption_to_image)
 
 
-def _attention_of(model: Trained, pairs: PairData) -> dict[str, dict[str, float]]:
+def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, float]]:
     """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
     from userlib.evaluation.attention import attention_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from userlib.checkpoints import Loaded, load_model
 from userlib.config import Config, to_json
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.errors import UserError
@@ -131,7 +131,7 @@ def data_of(
     return load_data(config.data.data, pictures=Path(config.data.pictures) if config.data.pictures else None)
 
 
-def pairs_for(model: Trained, split: Split, notes: list[str]) -> PairData:
+def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
     """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
     if not split.captions:
         raise UserError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from usercourse.plots import COLOURS, Shown, attention, new_figure
 from usercourse.verdicts import TELL, outcome
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.evaluation import Interval
 from userlib.evaluation.attention import mask_coverage
 from userlib.model.enhancement import agreement
@@ -38,7 +38,7 @@ def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
     same kind, that say nothing about it.
     """
 
-    def swapped(pairs: PairData) -> PairData:
+    def swapped(pairs: CaptionDataset) -> CaptionDataset:
         guide = np.asarray(pairs.features.guide)[others(len(pairs.split), seed=seed)]
         changed = copy.copy(pairs)
         changed.features = replace(pairs.features, guide=guide)

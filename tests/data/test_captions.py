@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.copies import captions
-from userlib.data.captions import PairData, WordTokenizer, augment, drop_regions
+from userlib.data.captions import CaptionDataset, WordTokenizer, augment, drop_regions
 from userlib.data.splits import Split
 from userlib.data.tokens import Features
 from userlib.errors import UserError
@@ -111,7 +111,7 @@ def pairs():
         mask=rng.random((N, R)) < 0.9,
         mirrored=-tokens,
     )
-    return PairData(split, features, WordTokenizer.fit(texts))
+    return CaptionDataset(split, features, WordTokenizer.fit(texts))
 
 
 def test_a_batch_holds_the_asked_captions_and_their_pictures(pairs):
@@ -190,12 +190,12 @@ def test_nan_is_named(pairs, part):
 
 def test_large_finite_numbers_are_no_error(pairs):
     big = Features(tokens=np.full((N, R, D), 3e38, np.float32))
-    assert PairData(pairs.split, big, pairs.tokenizer).batch(np.arange(5)).tokens.isfinite().all()
+    assert CaptionDataset(pairs.split, big, pairs.tokenizer).batch(np.arange(5)).tokens.isfinite().all()
 
 
 def test_tokens_of_another_split_are_refused(pairs):
     with pytest.raises(UserError, match="has 6 pictures, its tokens 5"):
-        PairData(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)
+        CaptionDataset(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)
 
 
 class Pieces:
@@ -278,7 +278,7 @@ def test_words_that_are_one_piece_each_are_drawn_as_ever():
 
 
 def test_padding_is_the_vocabularys_own(pairs):
-    found = PairData(pairs.split, pairs.features, Pieces())
+    found = CaptionDataset(pairs.split, pairs.features, Pieces())
     batch = found.batch(np.arange(len(found)))
     assert set(batch.words[~batch.word_mask].tolist()) == {9}
     assert not (batch.words[batch.word_mask] == 9).any()
@@ -287,7 +287,7 @@ def test_padding_is_the_vocabularys_own(pairs):
 @pytest.mark.parametrize("chunk", [1, 4, 10_000])
 def test_captions_are_numbered_in_chunks(pairs, chunk, monkeypatch):
     monkeypatch.setattr("userlib.data.captions.CHUNK", chunk)
-    found = PairData(pairs.split, pairs.features, pairs.tokenizer)
+    found = CaptionDataset(pairs.split, pairs.features, pairs.tokenizer)
     assert found._ids.dtype == np.int32
     for row, text in enumerate(pairs.split.captions):
         assert found.ids(row).tolist() == pairs.tokenizer.encode(text)
@@ -304,7 +304,7 @@ def test_numbering_takes_little_more_than_the_numbers(pairs):
     )
     tracemalloc.start()
     try:
-        found = PairData(split, pairs.features, Pieces())
+        found = CaptionDataset(split, pairs.features, Pieces())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

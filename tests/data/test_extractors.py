@@ -48,7 +48,7 @@ def test_ranges_of_one_and_of_255_agree(tmp_path):
     b = write_backbone(tmp_path / "b", mean=[0.5] * 3, std=[0.2] * 3, range="0-1")
     first, second = (make_extractor(NAME, weights=w)([picture(0)])[0] for w in (a, b))
     torch.testing.assert_close(first, second)
-    assert make_extractor(NAME, weights=a).describe() != make_extractor(NAME, weights=b).describe()
+    assert make_extractor(NAME, weights=a).cache_key() != make_extractor(NAME, weights=b).cache_key()
 
 
 def edit(name, value):
@@ -101,7 +101,7 @@ def test_left_over_weights_are_an_error(tmp_path):
 
 def test_a_transformer_of_timm_gives_its_patches(tmp_path):
     extractor = make_extractor("timm:test_vit")
-    network, forward, inputs = extractor.skeleton()
+    network, forward, inputs = extractor.meta_model()
     assert forward(inputs).shape[1] == extractor.token_shape[0] + network.num_prefix_tokens
     assert extractor.grid[0] * extractor.grid[1] == extractor.token_shape[0]
     assert not extractor.local
@@ -139,7 +139,7 @@ def test_the_shapes_of_the_usual_models_are_known_without_their_weights(name, sh
     extractor = make_extractor(f"open_clip:{name}")
     assert extractor.token_shape == shape
     assert extractor.guide_width == guide
-    assert extractor.describe()["weights"] == split_name(name)[1]
+    assert extractor.cache_key()["weights"] == split_name(name)[1]
 
 
 @pytest.mark.parametrize(
@@ -193,10 +193,10 @@ def test_weights_belong_to_timm_alone(tmp_path):
 def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
     """Where a GPU has bf16 the towers run in it; tokens and guide come back as float32."""
     extractor = make_extractor(f"open_clip:local-dir:{clip}")
-    plain, about = extractor([picture(0), picture(1)]), extractor.describe()
+    plain, about = extractor([picture(0), picture(1)]), extractor.cache_key()
     extractor.bf16 = True
     half = extractor([picture(0), picture(1)])
-    assert (about["precision"], extractor.describe()["precision"]) == ("fp32", "bf16")
+    assert (about["precision"], extractor.cache_key()["precision"]) == ("fp32", "bf16")
     for one, other in zip(plain, half, strict=True):
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)

@@ -277,7 +277,7 @@ def test_an_index_sealed_again_by_someone_hostile(changed, rows, width, owner, t
     from userlib.search import Index
 
     contents = {"kind": "index", "ids": ["a", "b"], "texts": ["a dog"], "skipped": [], "warning": None}
-    contents |= {"encoder": ColourEncoder().describe(), "report": None, **changed}
+    contents |= {"encoder": ColourEncoder().cache_key(), "report": None, **changed}
     tensors = {"vectors": torch.ones(rows, width), "text_of": torch.tensor([owner])}
     try:
         json.dumps(contents, allow_nan=False)

@@ -13,7 +13,7 @@ import torch
 
 from tests.data.copies import write_backbone, write_clip
 from userlib.config import preset
-from userlib.data.captions import PairData, make_tokenizer
+from userlib.data.captions import CaptionDataset, make_tokenizer
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.evaluation import embed, ranks, recalls
@@ -40,7 +40,7 @@ def test_tokens_of_the_imagenet_network(data, photos, cache):
     weights = next(photos.glob("*.safetensors"), None)
     if weights is None:
         pytest.skip("the folder holds no weights")
-    split = data.split("val").take(np.arange(40), "part")
+    split = data.split("val").select(np.arange(40), "part")
     features = extract(split, tokens="timm:mobilenetv1_100", token_weights=weights, progress=False)
     tokens = features.tokens[:].astype(np.float32)
     assert tokens.shape == (40, 49, 1024)
@@ -53,9 +53,11 @@ def test_tokens_of_the_imagenet_network(data, photos, cache):
 
 def test_a_guide_from_an_open_clip_model(data, tmp_path, cache):
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
-    split = data.split("val").take(np.arange(8), "part")
+    split = data.split("val").select(np.arange(8), "part")
     features = extract(split, tokens=clip, guide=clip, mirrored=True, progress=False)
-    pairs = PairData(split, features, make_tokenizer("words", data.split("train").captions, min_count=2))
+    pairs = CaptionDataset(
+        split, features, make_tokenizer("words", data.split("train").captions, min_count=2)
+    )
     batch = pairs.batch(np.arange(40), rng=np.random.default_rng(0), word_drop=0.2)
     assert batch.tokens.shape == (40, 4, 32)
     torch.testing.assert_close(batch.guide.norm(dim=1), torch.ones(40))

@@ -10,7 +10,7 @@ import torch
 
 from tests.reference.runs import run_config, write_learnable
 from userlib.data import resident
-from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.captions import CaptionDataset, WordTokenizer
 from userlib.data.splits import Split
 from userlib.data.tokens import Features
 from userlib.errors import UserError
@@ -21,22 +21,22 @@ CPU = torch.device("cpu")
 
 @dataclass
 class SimplePrepared:
-    train: PairData
-    select: PairData
-    report: PairData | None
+    train: CaptionDataset
+    select: CaptionDataset
+    report: CaptionDataset | None
 
 
 COUNT = 700  # more than one chunk
 
 
-def pairs(*, bad: int | None = None) -> PairData:
+def pairs(*, bad: int | None = None) -> CaptionDataset:
     """Pictures with tokens, mirrored tokens and a guide, some of them rows of a larger array."""
     draw = np.random.default_rng(0)
     tokens, mirrored = (draw.standard_normal((COUNT + 5, 3, 4)).astype(np.float16) for _ in range(2))
     guide = draw.standard_normal((COUNT + 5, 6)).astype(np.float32)
     if bad is not None:
         mirrored[5 + bad, 1, 2] = np.nan
-    features = Features(tokens=tokens, mirrored=mirrored, guide=guide).take(np.arange(5, COUNT + 5))
+    features = Features(tokens=tokens, mirrored=mirrored, guide=guide).select(np.arange(5, COUNT + 5))
     split = Split(
         name="train",
         ids=tuple(f"p{i}" for i in range(COUNT)),
@@ -45,10 +45,10 @@ def pairs(*, bad: int | None = None) -> PairData:
         caption_to_image=np.repeat(np.arange(COUNT), 2),
         fingerprint="drawn",
     )
-    return PairData(split, features, WordTokenizer.fit(split.captions))
+    return CaptionDataset(split, features, WordTokenizer.fit(split.captions))
 
 
-free_held = PairData.release
+release = CaptionDataset.release
 
 
 def free(monkeypatch, amount: int) -> None:
@@ -58,8 +58,8 @@ def free(monkeypatch, amount: int) -> None:
 def test_held_batches_are_those_of_the_disk(monkeypatch):
     plain, held = pairs(), pairs()
     free(monkeypatch, 10**9)
-    assert held.hold(CPU) and held.hold(CPU)
-    assert {tensor.dtype for tensor in held._held.values()} == {torch.float16, torch.float32}
+    assert held.cache_on_device(CPU) and held.cache_on_device(CPU)
+    assert {tensor.dtype for tensor in held._cached.values()} == {torch.float16, torch.float32}
     rows = np.random.default_rng(1).integers(2 * COUNT, size=64)
     for drawn in (None, 3):
         one, other = (
@@ -76,26 +76,28 @@ def test_held_batches_are_those_of_the_disk(monkeypatch):
             assert tensor is None or torch.equal(tensor, getattr(other, name)), name
 
 
-def test_only_data_that_take_half_of_the_free_memory_are_held(monkeypatch):
+def test_only_data_that_take_half_of_the_free_memory_are_cached(monkeypatch):
     size = COUNT * (2 * 3 * 4 * 2 + 6 * 4)  # tokens twice in float16, the guide in float32
     assert resident.size_of(pairs().features) == size
     for amount, held in ((2 * size - 1, False), (2 * size, True)):
         free(monkeypatch, amount)
         found = pairs()
-        assert found.hold(CPU) is held
-        assert bool(found._held) is held
+        assert found.cache_on_device(CPU) is held
+        assert bool(found._cached) is held
 
 
 def test_a_cpu_holds_nothing():
     assert resident.free_memory(CPU) == 0
-    assert not pairs().hold(CPU)
+    assert not pairs().cache_on_device(CPU)
 
 
 def test_batches_are_made_where_the_data_are():
     """On the meta device a row that came from elsewhere would be an error."""
     found = pairs()
-    found._held = {n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)}
-    found._held_of = found.features
+    found._cached = {
+        n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)
+    }
+    found._cached_of = found.features
     batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_drop=0.2)
     assert batch.tokens.is_meta and batch.guide.is_meta
     assert batch.tokens.shape == (40, 3, 4) and batch.tokens.dtype == torch.float32
@@ -104,7 +106,7 @@ def test_batches_are_made_where_the_data_are():
 def test_numbers_that_are_not_finite_are_named_when_they_are_copied(monkeypatch):
     free(monkeypatch, 10**9)
     with pytest.raises(UserError, match="picture 'p601' .row 601 of 'train'. hold NaN"):
-        pairs(bad=601).hold(CPU)
+        pairs(bad=601).cache_on_device(CPU)
 
 
 def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
@@ -113,24 +115,26 @@ def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
     free(monkeypatch, 10**9)
     prepared = prepare(config, progress=False)
     kept: list[int] = []
-    monkeypatch.setattr(PairData, "release", lambda self: kept.append(len(self._held)) or free_held(self))
+    monkeypatch.setattr(
+        CaptionDataset, "release", lambda self: kept.append(len(self._cached)) or release(self)
+    )
     held = fit(prepared, progress=False)
-    assert max(kept) > 0 and not prepared.train._held  # a GPU's memory is free again after the run
+    assert max(kept) > 0 and not prepared.train._cached  # a GPU's memory is free again after the run
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, held.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("change", ["copy", "in place"])
-def test_a_guide_that_takes_anothers_place_counts_whatever_is_held(change, monkeypatch):
+def test_a_guide_that_takes_anothers_place_counts_whatever_is_cached(change, monkeypatch):
     """As the studies' controls do: the same pairs, with the vectors of other pictures."""
     free(monkeypatch, 10**9)
     found = pairs()
     before = found.batch(np.arange(4)).guide
-    assert found.hold(CPU)
+    assert found.cache_on_device(CPU)
     other = copy.copy(found) if change == "copy" else found
     other.features = replace(found.features, guide=np.asarray(found.features.guide) + 1)
     assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
-    assert other.hold(CPU)
+    assert other.cache_on_device(CPU)
     assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
     if change == "copy":
         assert torch.equal(found.batch(np.arange(4)).guide, before)
@@ -139,12 +143,12 @@ def test_a_guide_that_takes_anothers_place_counts_whatever_is_held(change, monke
 def test_a_copy_holds_nothing_of_its_own_and_frees_nothing(monkeypatch):
     free(monkeypatch, 10**9)
     found = pairs()
-    found.hold(CPU)
+    found.cache_on_device(CPU)
     other = copy.copy(found)
-    assert not other._held and found._held
-    other.hold(CPU)
+    assert not other._cached and found._cached
+    other.cache_on_device(CPU)
     other.release()
-    assert not other._held and found._held
+    assert not other._cached and found._cached
     assert torch.equal(other.batch(np.arange(9)).tokens, found.batch(np.arange(9)).tokens)
 
 
@@ -153,7 +157,7 @@ def test_the_controls_of_a_guide_are_made_that_way(module, name, monkeypatch):
     """Both ways in which the project swaps guides, after a run that held the true ones."""
     free(monkeypatch, 10**9)
     found = pairs()
-    found.hold(CPU)
+    found.cache_on_device(CPU)
     if name:
         swapped = import_module(module)._given(found, np.asarray(found.features.guide) + 1)
     else:
@@ -167,14 +171,14 @@ def test_the_controls_of_a_guide_are_made_that_way(module, name, monkeypatch):
 def test_held_data_of_a_device_are_not_those_of_another(monkeypatch):
     free(monkeypatch, 10**9)
     found = pairs()
-    assert found.hold(CPU) and not found.hold(torch.device("meta"))
+    assert found.cache_on_device(CPU) and not found.cache_on_device(torch.device("meta"))
 
 
 def test_what_is_held_is_held_in_full(monkeypatch):
     """The views of a picture, and its guide; a mask is small and stays."""
     free(monkeypatch, 10**9)
     found = pairs()
-    found.hold(CPU)
-    assert set(found._held) == {"tokens", "mirrored", "guide"}
-    for name, tensor in found._held.items():
+    found.cache_on_device(CPU)
+    assert set(found._cached) == {"tokens", "mirrored", "guide"}
+    for name, tensor in found._cached.items():
         np.testing.assert_array_equal(tensor.numpy(), np.asarray(getattr(found.features, name)))

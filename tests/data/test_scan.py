@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.data.copies import COUNTS, captions, write_clip, write_pictures, write_scan
-from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.captions import CaptionDataset, WordTokenizer
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
@@ -153,7 +153,7 @@ def test_nan_is_found_in_the_row_that_holds_it(tmp_path):
     features[4, 2, 1] = np.nan
     np.save(folder / "train_ims.npy", features)
     split = load_data(str(folder)).split("train")
-    pairs = PairData(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
+    pairs = CaptionDataset(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
     assert pairs.batch(np.arange(20)).tokens.isfinite().all()
     with pytest.raises(UserError, match="picture '4' .row 4 of 'train'. hold NaN"):
         pairs.batch(np.array([3, 22, 7]))
@@ -163,12 +163,12 @@ FULL_SIZE = """
 import re, sys
 import numpy as np
 from pathlib import Path
-from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.captions import CaptionDataset, WordTokenizer
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 folder = Path(sys.argv[1])
 split = load_data(str(folder)).split("train")
-pairs = PairData(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
+pairs = CaptionDataset(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
 def now():  # memory that is no file's: mapped pages of a cached file come in pieces of any size
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 start = most = now()

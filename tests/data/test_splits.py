@@ -43,7 +43,7 @@ def test_take_keeps_each_picture_with_its_captions(data, n):
     caption_to_image = data.draw(st.permutations([i for i in range(n) for _ in range(1 + i % 3)]))
     rows = data.draw(st.permutations(range(n)))[: data.draw(st.integers(1, n))]
     split = make(n, caption_to_image)
-    part = split.take(rows, "part")
+    part = split.select(rows, "part")
     assert part.ids == tuple(split.ids[i] for i in rows)
     assert [part.pictures[k] for k in range(len(part))] == list(rows)
     assert part.groups == tuple(split.groups[i] for i in rows)
@@ -67,7 +67,7 @@ def test_hold_out_parts_the_pictures(n, seed, data):
     assert len(select) == count
     assert sorted(train.ids + select.ids) == sorted(whole.ids)
     for part in (train, select):
-        assert part.whole is whole
+        assert part.parent is whole
         assert [whole.ids[i] for i in part.rows] == list(part.ids)
         assert all(
             text.endswith(part.ids[i]) for i, text in zip(part.caption_to_image, part.captions, strict=True)
@@ -94,25 +94,25 @@ def test_hold_out_is_the_same_for_a_seed_and_another_for_another():
 def test_what_is_taken_of_a_held_out_part_knows_its_rows_in_the_whole():
     whole = make(10)
     data = RetrievalData(name="d", splits={"train": whole}, fingerprint="d").hold_out("train", 4)
-    part = data.split("select").take([2, 0], "two")
+    part = data.split("select").select([2, 0], "two")
     assert [whole.ids[i] for i in part.rows] == list(part.ids)
     again = data.hold_out("train", 2, into="more").split("more")
-    assert again.whole is whole
+    assert again.parent is whole
     assert [whole.ids[i] for i in again.rows] == list(again.ids)
 
 
 def test_taken_pictures_have_another_fingerprint():
-    prints = {make().take(rows, "part").fingerprint for rows in ([0, 1], [1, 0], [0, 2])}
+    prints = {make().select(rows, "part").fingerprint for rows in ([0, 1], [1, 0], [0, 2])}
     assert len(prints | {make().fingerprint}) == 4
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: make().take([5], "part"), "Picture 5 was asked.*0 to 4"),
-        (lambda: make().take([-1], "part"), "Picture -1 was asked"),
-        (lambda: make().take([1, 1], "part"), "twice"),
-        (lambda: make().take([], "part"), "no picture"),
+        (lambda: make().select([5], "part"), "Picture 5 was asked.*0 to 4"),
+        (lambda: make().select([-1], "part"), "Picture -1 was asked"),
+        (lambda: make().select([1, 1], "part"), "twice"),
+        (lambda: make().select([], "part"), "no picture"),
         (lambda: make(ids=("a", "b", "a", "c", "d")), "id 'a' occurs twice"),
         (lambda: make(pictures=Numbers(4)), "4 pictures for 5 ids"),
         (lambda: make(caption_to_image=np.array([0, 1, 2, 3, 5])), "points to a picture"),

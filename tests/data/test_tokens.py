@@ -60,19 +60,19 @@ class Plain(Extractor):
     grid = (2, 2)
     local = True
 
-    def describe(self):
+    def cache_key(self):
         return {"kind": self.spec}
 
     def load(self):
         pass
 
-    def skeleton(self):
+    def meta_model(self):
         raise NotImplementedError
 
     def prepare(self, picture):
         return as_tensor(picture)
 
-    def run(self, inputs):
+    def forward(self, inputs):
         cells = torch.nn.functional.adaptive_avg_pool2d(inputs.float() / 255, 2).flatten(2).transpose(1, 2)
         return torch.cat([cells**k for k in range(1, 33)], dim=2), None
 
@@ -355,7 +355,7 @@ def test_rows_read_like_the_array_they_stand_for():
         np.testing.assert_array_equal(view[key], slow[key])
     np.testing.assert_array_equal(np.asarray(view), slow)
     np.testing.assert_array_equal(np.asarray(view, dtype=np.float32), slow.astype(np.float32))
-    again = Features(tokens=base, guide=base[:, 0]).take(rows).take(np.array([2, 1]))
+    again = Features(tokens=base, guide=base[:, 0]).select(rows).select(np.array([2, 1]))
     np.testing.assert_array_equal(np.asarray(again.tokens), base[[4, 0]])
     np.testing.assert_array_equal(np.asarray(again.guide), base[[4, 0], 0])
 

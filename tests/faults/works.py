@@ -220,7 +220,7 @@ class Colours:
     def unknown(self, text: str) -> list[str]:
         return []
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         return {"kind": "colours"}
 
 

@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=module.WORKERS)
     chosen = parser.parse_args()
     data = load_data(chosen.data)
-    split = data.split(next(iter(data.splits))).take(np.arange(chosen.pictures), "part")
+    split = data.split(next(iter(data.splits))).select(np.arange(chosen.pictures), "part")
     with tempfile.TemporaryDirectory() as folder:
         name = chosen.tokens
         if name is None:

@@ -9,7 +9,7 @@ import torch
 from tests.reference.small import small
 from userlib.baselines import fit_cca
 from userlib.config import Config, ModelConfig
-from userlib.data.captions import PairData, WordTokenizer
+from userlib.data.captions import CaptionDataset, WordTokenizer
 from userlib.data.splits import Split
 from userlib.data.tokens import Features
 from userlib.errors import UserError
@@ -21,7 +21,7 @@ WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "
 WIDTH = 6
 
 
-def pairs(pictures=120, *, seed=0, mirrored=False) -> PairData:
+def pairs(pictures=120, *, seed=0, mirrored=False) -> CaptionDataset:
     """Each picture shows three of thirteen things; its five tokens hold them noisily, a caption names two."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
@@ -42,10 +42,10 @@ def pairs(pictures=120, *, seed=0, mirrored=False) -> PairData:
         fingerprint="x",
     )
     features = Features(tokens=seen(), mirrored=seen() if mirrored else None)
-    return PairData(split, features, WordTokenizer.fit([*WORDS, "a and"]))
+    return CaptionDataset(split, features, WordTokenizer.fit([*WORDS, "a and"]))
 
 
-def model_of(train: PairData, **changes) -> USER:
+def model_of(train: CaptionDataset, **changes) -> USER:
     settings = {"word_skip": True, "pooling": "mean", "text_pooling": "mean", "region_scaling": "standard"}
     settings |= {"word_width": WIDTH, "token_width": 8, "vocab_size": train.tokenizer.vocab_size}
     config = small(**settings | changes)
@@ -55,7 +55,7 @@ def model_of(train: PairData, **changes) -> USER:
     return model
 
 
-def plain(train: PairData) -> tuple[np.ndarray, np.ndarray]:
+def plain(train: CaptionDataset) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors of pictures and captions by the canonical correlation itself, word by word."""
     size, count = train.tokenizer.vocab_size, len(train)
     texts = np.zeros((count, size))

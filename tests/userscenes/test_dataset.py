@@ -44,7 +44,7 @@ def test_more_training_pictures_than_the_world_has_come_from_the_same_generator(
     np.testing.assert_array_equal(np.asarray(train.pictures[4_002]), np.asarray(further.picture(2)))
     assert train.pictures.world[4_001] == further[1]
     assert train.groups is None
-    assert truth_of(train.take(range(3), "few")) is None  # a part is no world of its own
+    assert truth_of(train.select(range(3), "few")) is None  # a part is no world of its own
     with pytest.raises(UserError, match="16001 pictures were asked of 'train'.*has 16000"):
         load_data("scenes", sizes={"train": 16_001})
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, ranks_from_scores, recalls
 from userlib.evaluation.ranking import exact_products
@@ -39,7 +39,7 @@ def with_guide(prepared: Prepared, kind: str) -> Prepared:
     )
 
 
-def _mismatched(prepared: Prepared, pairs: PairData) -> PairData:
+def _mismatched(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
     """Every picture gets the vector of another one of its split, by the run's seed."""
     guide = _guide(pairs)
     order = np.random.default_rng([prepared.config.training.seed, 7]).permutation(len(guide))
@@ -48,7 +48,7 @@ def _mismatched(prepared: Prepared, pairs: PairData) -> PairData:
     return _given(pairs, moved)
 
 
-def _random(prepared: Prepared, pairs: PairData) -> PairData:
+def _random(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
     """The vectors of the same network before any training."""
     from userlib.data.tokens import extract
 
@@ -97,20 +97,20 @@ def random_clip(name: str) -> Path:
     return folder
 
 
-def _guide(pairs: PairData) -> Array:
+def _guide(pairs: CaptionDataset) -> Array:
     if pairs.features.guide is None:
         raise UserError(f"the split {pairs.split.name!r} has no guide to put another one in its place.")
     return np.asarray(pairs.features.guide, np.float32)
 
 
-def _given(pairs: PairData, guide: Array) -> PairData:
+def _given(pairs: CaptionDataset, guide: Array) -> CaptionDataset:
     """The same pairs with another guide; words stay numbered."""
     given = copy.copy(pairs)
     given.features = replace(pairs.features, guide=guide)
     return given
 
 
-def clip_embeddings(name: str, pairs: PairData) -> tuple[Array, Array]:
+def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
     """CLIP's own pictures (N, G) and captions (M, G) of a split, unit length; the pictures are its guide."""
     from userlib.search import open_clip_encoder
 

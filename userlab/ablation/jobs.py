@@ -212,4 +212,4 @@ def _weights(spec: str, weights: str | None) -> dict[str, Any] | None:
 
     if spec == "precomputed":
         return None
-    return make_extractor(spec, weights=None if weights is None else Path(weights)).describe()
+    return make_extractor(spec, weights=None if weights is None else Path(weights)).cache_key()

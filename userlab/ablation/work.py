@@ -21,7 +21,7 @@ from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlab.ablation.jobs import POSITIONS, Job, job_from_json
 from userlab.ablation.rows import pack, write_row
 from userlib.config import to_json
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import (
     MultiPositive,
@@ -163,8 +163,8 @@ def _score(job: Job, prepared: Prepared, encoders: Encoders | None) -> dict[str,
 def _added(
     own: list[Embedded],
     clip: list[Embedded],
-    select: PairData,
-    report: PairData,
+    select: CaptionDataset,
+    report: CaptionDataset,
     truth: NDArray[np.bool_] | None,
 ) -> Scored:
     added = add_scores(

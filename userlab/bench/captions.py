@@ -39,7 +39,7 @@ def caption_vectors(size: int, queries: int, *, progress: bool = True) -> Captio
 
     sentences = distinct_captions(size + queries)
     encoder = open_clip_encoder("clip-mini")
-    key = sha256_bytes(str(encoder.describe()["weights"]), *sentences)[:32]
+    key = sha256_bytes(str(encoder.cache_key()["weights"]), *sentences)[:32]
     file = cache_dir() / "bench" / f"{key}.npy"
     if not file.is_file():
         parts = []

@@ -46,7 +46,7 @@ def _short(config: Config, sizes: dict[str, int], tiny: bool) -> Config:
 
 def _case(name: str, config: Config, tiny: bool, device: str) -> Case:
     prepared = prepare(config, progress=not tiny)
-    prepared.train.hold(torch.device(device))
+    prepared.train.cache_on_device(torch.device(device))
     torch.manual_seed(0)
     model = USER(prepared.config.model, prepared.config.objective).to(device)
     training = prepared.config.training

@@ -52,7 +52,7 @@ class TimmExtractor(Extractor):
         grid = self.settings["tokens"].get("grid")
         self.grid = None if grid is None else (grid[0], grid[1])
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         weights = "timm" if self.weights is None else sha256_known(self.weights)
         return {
             "kind": "timm",
@@ -71,7 +71,7 @@ class TimmExtractor(Extractor):
     def load(self) -> None:
         self.network  # noqa: B018 - built here, before threads ask for it
 
-    def skeleton(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
+    def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
         with torch.device("meta"):
             network = self._build(pretrained=False).eval()
             return network, network.forward_features, torch.empty(1, *self.settings["input_size"])
@@ -100,7 +100,7 @@ class TimmExtractor(Extractor):
 
     @torch.inference_mode()
     @full_float32()
-    def run(self, inputs: Tensor) -> tuple[Tensor, None]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
         factor = 1.0 if self.settings["range"] == "0-255" else 255.0
         mean, std = ([factor * v for v in self.settings[key]] for key in ("mean", "std"))
         features: Tensor = self.network.forward_features(scaled(inputs, mean, std, self.device))

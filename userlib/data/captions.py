@@ -32,7 +32,7 @@ __all__ = [
     "Batch",
     "BertTokenizer",
     "ClipTokenizer",
-    "PairData",
+    "CaptionDataset",
     "Tokenizer",
     "WordTokenizer",
     "augment",
@@ -97,7 +97,7 @@ class Batch:
         return Batch(**moved)
 
 
-class PairData:
+class CaptionDataset:
     """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption
     numbers.
 
@@ -115,43 +115,43 @@ class PairData:
         self.caption_to_image = split.caption_to_image
         self._ids, self.lengths = _numbered(tokenizer, split.captions)
         self._ends = np.cumsum(self.lengths)
-        self._held: dict[str, Tensor] = {}
-        self._held_of = features  # what the held tensors are copies of
+        self._cached: dict[str, Tensor] = {}
+        self._cached_of = features  # what the cached tensors are copies of
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __copy__(self) -> "PairData":
-        """The same pairs, which may be given other features; what a device holds stays with the original."""
+    def __copy__(self) -> "CaptionDataset":
+        """The same pairs, which may be given other features; what a device caches stays with the original."""
         copied = object.__new__(type(self))
         copied.__dict__.update(vars(self))
         copied.release()
         return copied
 
-    def hold(self, device: torch.device) -> bool:
+    def cache_on_device(self, device: torch.device) -> bool:
         """Keep tokens, mirrored tokens and guide on the device where they take at most half of its free memory;
         True where they do. Batches are the same numbers as before, made on the device, until `release`. Raises
         UserError for numbers that are not finite.
         """
-        if held := self._on_device():
-            return all(tensor.device == device for tensor in held.values())
+        if cached := self._on_device():
+            return all(tensor.device == device for tensor in cached.values())
         self.release()
         if resident.size_of(self.features) > resident.SHARE * resident.free_memory(device):
             return False
-        held = {name: resident.copied(array, device) for name, array in resident.arrays_of(self.features)}
-        for tensor in held.values():
+        cached = {name: resident.copied(array, device) for name, array in resident.arrays_of(self.features)}
+        for tensor in cached.values():
             for rows in np.array_split(np.arange(len(tensor)), max(1, len(tensor) // resident.CHUNK)):
                 self._check_finite(tensor[rows[0] : rows[-1] + 1], rows)
-        self._held, self._held_of = held, self.features
+        self._cached, self._cached_of = cached, self.features
         return True
 
     def release(self) -> None:
-        """Frees what `hold` keeps on a device."""
-        self._held = {}
+        """Frees the device's copy."""
+        self._cached = {}
 
     def _on_device(self) -> dict[str, Tensor]:
-        """What is held of these features; nothing where others have taken their place since."""
-        return self._held if self._held_of is self.features else {}
+        """What is cached of these features; nothing where others have taken their place since."""
+        return self._cached if self._cached_of is self.features else {}
 
     def ids(self, row: int) -> np.ndarray:
         """The word numbers of one caption."""
@@ -213,10 +213,10 @@ class PairData:
         return tokens, mask, guide
 
     def _rows(self, name: str, images: np.ndarray) -> Tensor:
-        """Rows of one of the arrays as float32, from the device that holds it or from the disk."""
-        held = self._on_device().get(name)
-        if held is not None:
-            return held[torch.from_numpy(images).to(held.device)].float()
+        """Rows of one of the arrays as float32, from the device that caches it or from the disk."""
+        cached = self._on_device().get(name)
+        if cached is not None:
+            return cached[torch.from_numpy(images).to(cached.device)].float()
         return _read_rows(getattr(self.features, name), images)
 
     def _check_finite(self, numbers: Tensor, images: np.ndarray) -> None:

@@ -217,7 +217,7 @@ class ClipExtractor(Extractor):
         self.grid = (side, side) if side * side == self.token_shape[0] else None
         self.bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         about = {
             "kind": "open_clip",
             "from": "patches after the last norm",
@@ -237,8 +237,8 @@ class ClipExtractor(Extractor):
     def load(self) -> None:
         self.loaded  # noqa: B018 - built here, before threads ask for it
 
-    def skeleton(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
-        model, inputs = _skeleton(self.model_name)
+    def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
+        model, inputs = _meta_model(self.model_name)
         return model, lambda x: _forward(model, x), inputs
 
     def prepare(self, picture: Image.Image) -> Tensor:
@@ -247,7 +247,7 @@ class ClipExtractor(Extractor):
 
     @torch.inference_mode()
     @full_float32()
-    def run(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         device = self.device.partition(":")[0]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
             tokens, guide = _forward(self.loaded[0], inputs.to(self.device))
@@ -262,7 +262,7 @@ def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return found["image_intermediates"][-1], found["image_features"]
 
 
-def _skeleton(model_name: str) -> tuple[nn.Module, Tensor]:
+def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:
     """The model without numbers, and one input."""
     import open_clip
 
@@ -276,9 +276,9 @@ def _skeleton(model_name: str) -> tuple[nn.Module, Tensor]:
 
 
 def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
-    """(R, D) and G, read off the skeleton."""
+    """(R, D) and G, read off the model on the meta device."""
     try:
-        model, inputs = _skeleton(model_name)
+        model, inputs = _meta_model(model_name)
         with torch.inference_mode():
             tokens, guide = _forward(model, inputs)
     except (AssertionError, NotImplementedError, OSError, ValueError, TypeError, RuntimeError) as error:

@@ -99,7 +99,7 @@ def _local_clip(name: str) -> bool:
 
 def _costs(extractor: Extractor) -> tuple[float, float]:
     """Floating-point operations a picture and bytes of weights, counted on a network without numbers."""
-    network, forward, inputs = extractor.skeleton()
+    network, forward, inputs = extractor.meta_model()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         forward(inputs)
     return counter.get_total_flops(), 4.0 * sum(p.numel() for p in network.parameters())

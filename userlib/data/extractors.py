@@ -48,7 +48,7 @@ class Extractor(ABC):
         self.spec, self.device = spec, device
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """All that changes a token, as JSON: it names the cache."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Extractor(ABC):
         """Build the network now."""
 
     @abstractmethod
-    def skeleton(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
+    def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
         """The network without numbers (on the meta device), its forward function and one input: to count
         with.
         """
@@ -66,11 +66,11 @@ class Extractor(ABC):
         """One picture as the network's input before scaling, (3, H, W) uint8; runs in worker threads."""
 
     @abstractmethod
-    def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Prepared pictures (B, 3, H, W) -> tokens (B, R, D) float32 and guide (B, G) float32 or None."""
 
     def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
-        return self.run(torch.stack([self.prepare(picture) for picture in pictures]))
+        return self.forward(torch.stack([self.prepare(picture) for picture in pictures]))
 
 
 def choose_device(asked: str | None, trained: str | None = None) -> str:
@@ -105,7 +105,7 @@ def made_by(
     for what, spec in (("tokens", tokens), ("guide", guide)):
         if spec is not None and spec != "precomputed":
             weights = token_weights if spec == tokens else None
-            about[what] = {"spec": spec, **make_extractor(spec, weights=weights, device=device).describe()}
+            about[what] = {"spec": spec, **make_extractor(spec, weights=weights, device=device).cache_key()}
     return about
 
 

@@ -142,7 +142,7 @@ def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
         split = data.split(name)
         if size > len(split):
             raise UserError(f"{size} pictures were asked of {name!r}, which has {len(split)}.")
-        splits[name] = split.take(np.arange(size), name) if size < len(split) else split
+        splits[name] = split.select(np.arange(size), name) if size < len(split) else split
     return RetrievalData(
         name=data.name,
         splits=splits,

@@ -73,7 +73,7 @@ class Pictures(Protocol):
     def __getitem__(self, i: int) -> Image.Image: ...
 
 
-class Taken:
+class Subset:
     """Some of the pictures of another `Pictures`, in a given order."""
 
     def __init__(self, pictures: Pictures, rows: np.ndarray) -> None:
@@ -92,7 +92,7 @@ class Split:
 
     caption_to_image (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
     is None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36,
-    2048) array on the disk. A split cut from another by `hold_out` names it as `whole`, with its rows there,
+    2048) array on the disk. A split cut from another by `hold_out` names it as `parent`, with its rows there,
     so that both share one set of tokens.
     """
 
@@ -105,7 +105,7 @@ class Split:
     groups: tuple[str, ...] | None = None
     caption_ids: tuple[str, ...] | None = None
     features: Path | None = None
-    whole: "Split | None" = None
+    parent: "Split | None" = None
     rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Split:
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self.ids):,} pictures, {len(self.captions):,} captions)"
 
-    def take(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
+    def select(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
         """The pictures at `indices` in that order, and with each picture its captions in theirs."""
         rows = np.asarray(indices, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self.ids)):
@@ -129,10 +129,10 @@ class Split:
             raise UserError(
                 f"The same picture was asked twice of the split {self.name!r}. Give each index once."
             )
-        return self._cut(rows, name, self.whole or (self if self.features else None))
+        return self._cut(rows, name, self.parent or (self if self.features else None))
 
-    def _cut(self, rows: np.ndarray, name: str, whole: "Split | None") -> "Split":
-        """`take` without its checks; `whole` is the split whose tokens the result shares, if any."""
+    def _cut(self, rows: np.ndarray, name: str, parent: "Split | None") -> "Split":
+        """`select` without its checks; `parent` is the split whose tokens the result shares, if any."""
         new_row = np.full(len(self.ids), -1, dtype=np.int64)
         new_row[rows] = np.arange(len(rows))
         caption_to_image = new_row[self.caption_to_image]
@@ -142,15 +142,15 @@ class Split:
         return Split(
             name=name,
             ids=tuple(self.ids[i] for i in rows),
-            pictures=None if self.pictures is None else Taken(self.pictures, rows),
+            pictures=None if self.pictures is None else Subset(self.pictures, rows),
             captions=tuple(self.captions[j] for j in kept),
             caption_to_image=caption_to_image[kept],
             fingerprint=sha256_bytes("take", self.fingerprint, rows.tobytes()),
             groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
             caption_ids=None if self.caption_ids is None else tuple(self.caption_ids[j] for j in kept),
             features=self.features,
-            whole=whole,
-            rows=None if whole is None else own,
+            parent=parent,
+            rows=None if parent is None else own,
         )
 
 
@@ -194,10 +194,10 @@ class RetrievalData:
             order = np.array(sorted(range(len(split)), key=lambda i: sha256_bytes("held out", split.ids[i])))
         else:
             order = np.random.default_rng(seed).permutation(len(split))
-        whole = split.whole or split
+        parent = split.parent or split
         parts = {
-            name: split._cut(np.sort(order[count:]), name, whole),
-            into: split._cut(np.sort(order[:count]), into, whole),
+            name: split._cut(np.sort(order[count:]), name, parent),
+            into: split._cut(np.sort(order[:count]), into, parent),
         }
         print_ = sha256_bytes("hold_out", self.fingerprint, name, into, str(count), str(seed))
         return RetrievalData(

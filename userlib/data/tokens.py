@@ -69,7 +69,7 @@ class Features:
     mirrored: np.ndarray | Rows | None = None
     grid: tuple[int, int] | None = None
 
-    def take(self, rows: np.ndarray) -> "Features":
+    def select(self, rows: np.ndarray) -> "Features":
         """The features of some pictures; nothing is read."""
 
         def part(array: np.ndarray | Rows | None) -> Rows | None:
@@ -100,9 +100,9 @@ def extract(
     A split that was held out of another shares its tokens. workers threads decode pictures beside the
     network.
     """
-    if split.whole is not None and split.rows is not None:
-        whole = extract(
-            split.whole,
+    if split.parent is not None and split.rows is not None:
+        parent = extract(
+            split.parent,
             tokens=tokens,
             token_weights=token_weights,
             guide=guide,
@@ -112,7 +112,7 @@ def extract(
             progress=progress,
             workers=workers,
         )
-        return whole.take(split.rows)
+        return parent.select(split.rows)
     root = (cache or cache_dir()) / "tokens"
     arrays: dict[str, np.ndarray] = {}
     grid = None
@@ -154,7 +154,7 @@ def _from_cache(
     workers: int,
 ) -> dict[str, np.ndarray]:
     """The arrays that one pass of one extractor gives, made where the cache lacks them."""
-    about = {"pictures": split.fingerprint, "extractor": extractor.describe(), "mirrored": mirror}
+    about = {"pictures": split.fingerprint, "extractor": extractor.cache_key(), "mirrored": mirror}
     key = json.dumps(about, sort_keys=True)
     folders = {
         name: root / sha256_bytes(key, "guide" if name == "guide" else "tokens")[:32] for name in names
@@ -207,7 +207,7 @@ def _fill(
             for inputs in _prepared(
                 split.pictures, extractor, range(done, count), mirror=mirror, workers=workers
             ):
-                tokens, guide = extractor.run(inputs)
+                tokens, guide = extractor.forward(inputs)
                 for name, writer in writers.items():
                     rows = guide if name == "guide" and guide is not None else tokens
                     writer.write(rows.cpu().numpy())

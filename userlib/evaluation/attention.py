@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from userlib.errors import UserError
 
 if TYPE_CHECKING:
-    from userlib.data.captions import PairData
+    from userlib.data.captions import CaptionDataset
     from userlib.model.user import Encoders
 
 Floats = NDArray[np.float64]
@@ -85,7 +85,7 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
 
 
 @torch.inference_mode()
-def attention_of(encoders: "Encoders", pairs: "PairData") -> dict[str, dict[str, Floats]] | None:
+def attention_of(encoders: "Encoders", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
     """Where the guides of a model look, and what knows nothing: name -> {"pointing", "mass"}, each (N,).
 
     None where the model has no guide, its tokens form no grid, or the pictures were not drawn here. Names: self

@@ -14,13 +14,13 @@ from userlib.evaluation.checks import Array
 from userlib.precision import full_float32
 
 if TYPE_CHECKING:
-    from userlib.data.captions import PairData
+    from userlib.data.captions import CaptionDataset
     from userlib.model.user import Encoders
 
 
 def embed(
     model: "Encoders",
-    pairs: "PairData",
+    pairs: "CaptionDataset",
     *,
     batch: int = 256,
     precision: Literal["fp32", "bf16"] = "fp32",

@@ -52,7 +52,7 @@ class Encoder(Protocol):
         """The words of a query that the encoder has never met."""
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """What the vectors depend on, as JSON: an index opens only with an encoder that says the same. "name" is for
         people and is not compared.
         """
@@ -76,7 +76,7 @@ def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None
 
 
 def identity(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What `describe` says, without what is for people."""
+    """What `cache_key` gives, without what is for people."""
     return {key: value for key, value in described.items() if key != "name"}
 
 
@@ -166,7 +166,7 @@ class OpenClipEncoder:
         ids = inner(word, add_special_tokens=False)["input_ids"]
         return sum(piece not in ("▁", "Ġ", "</w>") for piece in inner.convert_ids_to_tokens(ids))
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         from userlib.data.clip import LOCAL
         from userlib.files import sha256_known
 
@@ -308,7 +308,7 @@ class CheckpointEncoder:
     def unknown(self, text: str) -> list[str]:
         return self.loaded.tokenizer.unknown(text)
 
-    def describe(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         from userlib.config import to_json
         from userlib.files import sha256_bytes
 
@@ -322,8 +322,8 @@ class CheckpointEncoder:
             "name": self.name,
             "weights": sha256_bytes(*parts),
             "built": sha256_bytes(json.dumps(built, sort_keys=True)),
-            "tokens": self.tokens.describe(),
-            "guide": None if self.guide is None else self.guide.describe(),
+            "tokens": self.tokens.cache_key(),
+            "guide": None if self.guide is None else self.guide.cache_key(),
         }
 
 

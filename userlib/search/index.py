@@ -223,7 +223,7 @@ class Index:
             "texts": list(self.texts),
             "skipped": list(self.skipped),
             "warning": self.warning,
-            "encoder": self.encoder.describe(),
+            "encoder": self.encoder.cache_key(),
             "report": None if self.report is None else asdict(self.report),
         }
         write_bundle(Path(folder), tensors, {"contents": contents})
@@ -250,7 +250,7 @@ class Index:
         if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in tensors:
             raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
         try:
-            if differs := difference(contents["encoder"], encoder.describe()):
+            if differs := difference(contents["encoder"], encoder.cache_key()):
                 raise UserError(
                     f"the index {folder} was made with another model: {differs}. Use that model, name another "
                     "folder for this one, or delete that folder and build it again."

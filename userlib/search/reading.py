@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from userlib.data.pictures import PictureFiles, open_picture, read_picture
-from userlib.data.splits import Pictures, Split, Taken
+from userlib.data.splits import Pictures, Split, Subset
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
@@ -83,7 +83,7 @@ def _source(split: Split, row: int) -> tuple[Pictures, int]:
     source = split.pictures
     if source is None:
         raise UserError(f"the split {split.name!r} has features but no images; an index encodes images")
-    while isinstance(source, Taken):
+    while isinstance(source, Subset):
         row, source = int(source.rows[row]), source.pictures
     return source, row
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.model.encoders import BagStates
@@ -44,7 +44,7 @@ class Grounded:
     token_bias: Array  # (d,)
 
 
-def grounded(train: PairData, width: int) -> Grounded:
+def grounded(train: CaptionDataset, width: int) -> Grounded:
     """The closed form of a train split, d = width directions.
 
     Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
@@ -92,7 +92,7 @@ def grounded(train: PairData, width: int) -> Grounded:
 
 
 @torch.no_grad()
-def start_grounded(model: USER, train: PairData) -> None:
+def start_grounded(model: USER, train: CaptionDataset) -> None:
     """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
     image, text = model.image_encoder, model.text_encoder
     if not isinstance(text.states, BagStates):

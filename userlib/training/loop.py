@@ -126,7 +126,7 @@ class _Fit:
         self.training = self.config.training
         self.accelerator = make_accelerator(self.config)
         self.device = self.accelerator.device
-        prepared.train.hold(self.device)
+        prepared.train.cache_on_device(self.device)
         self.total = total_steps(self.training, len(prepared.train))
         self.per_epoch = len(prepared.train) // self.training.batch
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))

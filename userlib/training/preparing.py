@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from userlib.config import Config, DataConfig, TrainingConfig
-from userlib.data.captions import PairData, Tokenizer, make_tokenizer
+from userlib.data.captions import CaptionDataset, Tokenizer, make_tokenizer
 from userlib.data.clip import check_text_tower
 from userlib.data.extractors import choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
@@ -32,9 +32,9 @@ class Prepared:
     """A run's data with tokens made and captions numbered, and its configuration with nothing left open."""
 
     config: Config
-    train: PairData
-    select: PairData
-    report: PairData | None
+    train: CaptionDataset
+    select: CaptionDataset
+    report: CaptionDataset | None
     tokenizer: Tokenizer
     fingerprint: str  # of the data
     made_by: dict[str, Any] = field(default_factory=dict)  # what tokens and guide are made by
@@ -49,7 +49,7 @@ def pairs_of(
     mirrored: bool = False,
     progress: bool = True,
     device: str = "cpu",
-) -> PairData:
+) -> CaptionDataset:
     """Tokens and numbered captions of one split, made as the configuration says."""
     data = config.data
     features = extract(
@@ -61,7 +61,7 @@ def pairs_of(
         progress=progress,
         device=device,
     )
-    pairs = PairData(split, features, tokenizer)
+    pairs = CaptionDataset(split, features, tokenizer)
     share = unknown_share(
         tokenizer, (int(i) for row in range(min(len(pairs), SAMPLE)) for i in pairs.ids(row))
     )
@@ -218,7 +218,7 @@ def prepare(
     return Prepared(filled, train, select, report, tokenizer, data.fingerprint, about, device)
 
 
-def cut_note(*parts: PairData) -> str | None:
+def cut_note(*parts: CaptionDataset) -> str | None:
     """A sentence on captions that are longer than what the text tower reads; None where none is."""
     longest = parts[0].tokenizer.longest if parts else None
     if longest is None:
@@ -293,7 +293,7 @@ def _reach(vectors: np.ndarray) -> tuple[list[float], float]:
     return [round(float(v), 6) for v in mean], float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
 
 
-def _token_means(pairs: PairData) -> np.ndarray:
+def _token_means(pairs: CaptionDataset) -> np.ndarray:
     """(n, D): the mean token of each image, of some of them that lie evenly among all."""
     rows = np.unique(np.linspace(0, len(pairs.split) - 1, SAMPLE_IMAGES).astype(np.int64))
     tokens = pairs.features.tokens

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from userlib.config import TrainingConfig
-from userlib.data.captions import PairData
+from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
 from userlib.model.enhancement import Strength
@@ -57,7 +57,7 @@ FEW = 32  # pictures: an effective rank of fewer says nothing, since it cannot e
 
 
 @torch.no_grad()
-def evaluate_now(encoders: Encoders, pairs: PairData, device: str) -> dict[str, float]:
+def evaluate_now(encoders: Encoders, pairs: CaptionDataset, device: str) -> dict[str, float]:
     """The table of the selection split and the signs of collapse, on its first 512 pictures and their first
     captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
     """

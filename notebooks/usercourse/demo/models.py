@@ -176,7 +176,7 @@ def write_gallery(home: Path) -> None:
 
 def write_extras(name: str, home: Path) -> None:
     """Vectors, map and failures of a model over the test pictures."""
-    from userlib.data.captions import PairData
+    from userlib.data.captions import CaptionDataset
     from userlib.data.tokens import extract
     from userlib.evaluation import embed
 
@@ -184,7 +184,7 @@ def write_extras(name: str, home: Path) -> None:
     encoder = checkpoint_encoder(home / name)
     loaded = encoder.loaded
     features = extract(gallery.as_split(), tokens=loaded.config.data.tokens, guide=loaded.config.data.guide)
-    images, _ = embed(loaded.model, PairData(gallery.as_split(), features, loaded.tokenizer))
+    images, _ = embed(loaded.model, CaptionDataset(gallery.as_split(), features, loaded.tokenizer))
     engine = Engine(RECIPES[name].title, encoder, gallery, images)
     examples, counts, captions = find_failures(engine)
     tensors = {

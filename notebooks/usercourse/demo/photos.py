@@ -46,7 +46,7 @@ def index_photos(
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         split = only_split(place)
-    made_by = json.dumps(identity(encoder.describe()), sort_keys=True)
+    made_by = json.dumps(identity(encoder.cache_key()), sort_keys=True)
     kept = cache_dir() / "demo" / sha256_bytes("photos", str(place.resolve()), made_by)[:32]
     beside = kept.with_name(f"{kept.name}-thumbs")
     index, thumbs = _from_cache(kept, beside, encoder)
@@ -60,7 +60,7 @@ def index_photos(
         warnings.simplefilter("ignore")  # what is left out is told in the sentence
         changes = index.update(split, keep_in=kept, progress=False, seen=seen)
     row = {name_: i for i, name_ in enumerate(split.ids)}
-    here = split.take([row[name_] for name_ in index.ids], split.name)
+    here = split.select([row[name_] for name_ in index.ids], split.name)
     if here.pictures is None:
         raise UserError(f"{folder} holds features and no images, which could be shown.")
     for i, one in enumerate(index.prints):
