@@ -194,7 +194,7 @@ twin(search, query="a zebra in a library", k=8)
 # **Shown.** A model that was trained for a moment finds the right one of 500 unseen pictures far more often than luck.
 #
 # **Not shown.** Which of its parts helps: for that each has to be taken out and put back, over several seeds. Anything
-# about photos: this model has seen drawings only, and the README says how to train on your own photos.
+# about photos: this model has seen drawings only, and [data](../docs/data.md) says how to train on your own photos.
 #
 # **What to try next.** Ask for something that the world lacks: what does the model do with a word that it has never
 # read? Swap two words, *a dog left of a cat*: does the order matter to it? Train it for 400 steps in place of 80: what

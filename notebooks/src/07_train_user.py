@@ -476,7 +476,7 @@ print(f"The same vectors gain {more:+.1f} points of t2i R@1 from being counted i
 # reported on, the size of the gallery and an interval. Data come in through one name.
 #
 # **Not shown.** That the full model is better than its parts: here is one seed of it, after a short training, beside a formula. What
-# each part brings is asked with several seeds in the README's studies. Anything on Flickr30K or on photos: that needs the
+# each part brings is asked with several seeds in the studies of [results](../docs/results.md). Anything on Flickr30K or on photos: that needs the
 # data, and for Flickr30K a GPU. Equal bits on a GPU.
 #
 # ## What to try next

@@ -274,7 +274,7 @@ show(*draw.shares(shares(step)))
 
 # %% [markdown]
 # No single one stands out, and so nothing is left that would bring much at once. At the course's small shapes all of
-# them together weigh more than at the paper's, where the products are a hundred times larger; the README has both.
+# them together weigh more than at the paper's, where the products are a hundred times larger; [speed](../docs/speed.md) has both.
 #
 # ## What a queue costs
 #

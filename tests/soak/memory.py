@@ -2,7 +2,7 @@
 
     python tests/soak/memory.py                                  all commands
     python tests/soak/memory.py --only train search --runs 1     some, once
-    python tests/soak/memory.py --table                          the table of README from the stored result
+    python tests/soak/memory.py --table                          the table of docs/speed.md from the stored result
 
 The commands run at their default sizes (Scenes in full, the preset's model and batch) but for few steps: memory is
 reached in the first steps and evaluation, and does not grow with more of them. Tokens are a memory map, whose pages
@@ -149,7 +149,7 @@ def measure(name: str, run: Path, folder: Path, runs: int) -> dict[str, Any]:
 
 
 def table(facts: dict[str, Any]) -> str:
-    """The table of README."""
+    """The table of docs/speed.md."""
     lines = ["| command | memory | VmData | under `ulimit -d` of |", "|---|---|---|---|"]
     for name, row in facts["commands"].items():
         spread = f"{row['median_mb'] / 1024:.2f} GB ({min(row['anonymous_mb']):,} to {max(row['anonymous_mb']):,} MB)"

@@ -15,7 +15,7 @@ from userlib.errors import UserError
 from userlib.files import check_folder
 
 RESULTS = "assets/results"
-TEXTS = ["README.md", "assets/results/STUDIES.md"]
+TEXT = "docs/results.md"
 
 
 def add_command(commands: Any) -> None:
@@ -67,7 +67,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--markdown", nargs="*", metavar="FILE",
         help="run nothing; write tables and the ledger of claims between their markers in these files "
-        "(default: README.md)",
+        f"(default: {TEXT})",
     )  # fmt: skip
     command.add_argument(
         "--repeat", metavar="ROW.json", help="make one finished row again and say whether it is bit-equal"
@@ -164,7 +164,7 @@ def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
 
 
 def tables_as_markdown(name: str, out: str = RESULTS) -> str:
-    """The tables and notes of a study for a README or a notebook; "ledger" names the table of claims."""
+    """The tables and notes of a study for a document or a notebook; "ledger" names the table of claims."""
     from userlab.ablation.ledger import ledger, markdown
     from userlab.ablation.studies import study_named
     from userlab.ablation.summary import load_study, notes, tables
@@ -188,7 +188,7 @@ def tables_as_markdown(name: str, out: str = RESULTS) -> str:
 def _markdown(arguments: argparse.Namespace) -> int:
     from userlab.ablation.markers import fill
 
-    for name in arguments.markdown or TEXTS:
+    for name in arguments.markdown or [TEXT]:
         changed = fill(Path(name), lambda study: tables_as_markdown(study, arguments.out))
         print(f"{name}: {'written' if changed else 'as it was'}", file=sys.stderr)
     return 0

@@ -25,6 +25,7 @@ GROUPS = {
     "import": "imports",
 }
 RESULTS = "assets/results/bench.json"
+TEXT = "docs/speed.md"
 
 
 def add_command(commands: Any) -> None:
@@ -52,8 +53,8 @@ def add_command(commands: Any) -> None:
         help=f"write the rows there, such as {RESULTS}; rows of other cases stay",
     )
     command.add_argument(
-        "--markdown", nargs="?", const="README.md", metavar="FILE",
-        help=f"measure nothing; write the table of {RESULTS} between its markers in this file (default: README.md)",
+        "--markdown", nargs="?", const=TEXT, metavar="FILE",
+        help=f"measure nothing; write the table of {RESULTS} between its markers in this file (default: {TEXT})",
     )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print JSON for machines in place of a table")
 

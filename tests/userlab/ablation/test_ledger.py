@@ -165,7 +165,7 @@ def test_every_claim_is_about_cells_that_there_are():
 
 def test_the_command_writes_the_ledger_between_its_markers(stored):
     folder, _ = stored
-    file = folder / "README.md"
+    file = folder / "results.md"
     file.write_text("<!-- results of ledger -->\n<!-- end of results -->\n")
     assert main(["ablate", "--markdown", str(file), "--out", str(folder)]) == 0
     assert tables_as_markdown("ledger", str(folder)) in file.read_text()

@@ -39,7 +39,7 @@ def test_a_marker_without_an_end(text):
 
 
 def test_fill_writes_where_it_changes(tmp_path):
-    file = tmp_path / "README.md"
+    file = tmp_path / "results.md"
     file.write_text(TEXT)
     assert fill(file, tables)
     before = file.stat().st_mtime_ns

@@ -12,7 +12,7 @@ from userlab.__main__ import main
 from userlab.ablation.cells import Cell, Study
 from userlab.ablation.markers import filled, studies_in
 from userlab.ablation.rows import EARLIER, POSITIONS, pack, write_row
-from userlab.ablation.settings import RESULTS, TEXTS, tables_as_markdown
+from userlab.ablation.settings import RESULTS, TEXT, tables_as_markdown
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study, notes, ranks_by_cell, tables
 from userlib.errors import UserError
@@ -156,7 +156,7 @@ def test_the_command_shows_and_writes(stored, monkeypatch, capsys):
     )
     assert main(["ablate", "--study", "small", "--summary", "--out", str(folder)]) == 0
     assert "with it (2 seeds, exploratory)" in capsys.readouterr().out
-    file = folder / "README.md"
+    file = folder / "results.md"
     file.write_text("# A\n<!-- results of small -->\n<!-- end of results -->\n<!-- results of other -->\n"
                     "<!-- end of results -->\nend\n")  # fmt: skip
     assert main(["ablate", "--markdown", str(file), "--out", str(folder)]) == 0
@@ -168,11 +168,10 @@ def test_the_command_shows_and_writes(stored, monkeypatch, capsys):
     assert main(["ablate", "--study", "small", "--seeds", "0"]) == 2
 
 
-def test_the_texts_tell_what_is_stored():
-    """Every stored study has its place in a text, and its tables there are those of its rows."""
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in TEXTS]
+def test_the_text_tells_what_is_stored():
+    """Every stored study has its place in the text, and its tables there are those of its rows."""
+    text = (ROOT / TEXT).read_text(encoding="utf-8")
     stored = {name for name in STUDIES if list((ROOT / RESULTS / name).glob("*.json"))}
-    assert stored <= {name for text in texts for name in studies_in(text)}
+    assert stored <= set(studies_in(text))
     made = cache(lambda name: tables_as_markdown(name, str(ROOT / RESULTS)))
-    for text in texts:
-        assert filled(text, made) == text
+    assert filled(text, made) == text

@@ -161,7 +161,7 @@ def test_what_cannot_be_done_is_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     "text, file",
     [
-        ("README.md", "bench.json"),
+        ("docs/speed.md", "bench.json"),
         ("assets/results/SPEED-ONE-THREAD.md", "bench-one-thread.json"),
         ("assets/results/SPEED-EPYC.md", "bench-epyc.json"),
         ("assets/results/SPEED-XEON.md", "bench-xeon.json"),
