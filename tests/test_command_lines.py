@@ -100,7 +100,7 @@ def small(words: list[str]) -> list[str]:
 def of_userlab(words: list[str]) -> None:
     """An experiment takes hours, and its own tests run it small: its words are read, and what they name is there."""
     asked = userlab.parser().parse_args(words)
-    if asked.command == "ablate" and asked.study:
+    if asked.command == "ablate" and asked.study not in (None, "all"):
         from userlab.ablation.studies import STUDIES
 
         assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
@@ -235,7 +235,13 @@ def small_world(tmp_path, cache, monkeypatch) -> Path:
 
 
 def test_there_are_lines_to_run():
-    least = {"README.md": 5, "docs/data.md": 5, "docs/full-scale.md": 8, "docs/results.md": 4, "docs/testing.md": 8}
+    least = {
+        "README.md": 5,
+        "docs/data.md": 5,
+        "docs/full-scale.md": 8,
+        "docs/results.md": 4,
+        "docs/testing.md": 8,
+    }
     assert {name: len(LINES[name]) for name in least if len(LINES[name]) < least[name]} == {}
     assert sum(len(lines) for name, lines in LINES.items() if name.startswith(("README", "docs/"))) > 40
     assert command_lines("x `python -m userlib\ndoctor` y\n```\npip install a && \\\n  make b\n```\n") == [
