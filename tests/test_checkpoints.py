@@ -57,8 +57,8 @@ def test_a_model_comes_back(made):
     batch = make_batch(model.config, [0, 1])
     assert not loaded.model.training
     assert torch.equal(loaded.model.encode_image(batch.tokens), model.encode_image(batch.tokens))
-    found = loaded.model.encode_text(batch.words, batch.word_mask)
-    assert torch.equal(found, model.encode_text(batch.words, batch.word_mask))
+    found = loaded.model.encode_text(batch.input_ids, batch.attention_mask)
+    assert torch.equal(found, model.encode_text(batch.input_ids, batch.attention_mask))
     assert loaded.config.model == model.config
     assert loaded.facts == {"data": "here"}
     assert loaded.tokenizer.encode("w3")[1] == 8

@@ -279,8 +279,8 @@ def fake_model():
             self.pictures_seen += len(tokens)
             return tokens[:, 0]
 
-        def encode_text(self, words, word_mask):
-            self.captions_seen += len(words)
-            return words[:, :2].double()
+        def encode_text(self, input_ids, attention_mask):
+            self.captions_seen += len(input_ids)
+            return input_ids[:, :2].double()
 
     return Model()

@@ -248,7 +248,7 @@ D, E, width = first.shape[2], prepared.config.model.embed, prepared.config.model
 pictures, captions = PictureEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
 batch = train.batch(np.arange(0, 640, 5))  # the first caption of each of 128 pictures
 v = pictures((batch.tokens - center) / spread)
-t = captions(batch.words, batch.word_mask)
+t = captions(batch.input_ids, batch.attention_mask)
 assert v.shape == t.shape == (128, E)
 assert (v @ t.T).shape == (128, 128)
 print(f"{sum(p.numel() for p in pictures.parameters()):,} numbers to learn on the picture side,",
@@ -267,9 +267,9 @@ pictures.load_state_dict(library.image_encoder.projection.state_dict())
 captions.embedding.load_state_dict(library.text_encoder.states.embedding.state_dict())
 captions.linear.load_state_dict(library.text_encoder.linear.state_dict())
 
-v, t = pictures((batch.tokens - center) / spread), captions(batch.words, batch.word_mask)
+v, t = pictures((batch.tokens - center) / spread), captions(batch.input_ids, batch.attention_mask)
 assert torch.allclose(v, library.encode_image(batch.tokens), atol=1e-5)
-assert torch.allclose(t, library.encode_text(batch.words, batch.word_mask), atol=1e-5)
+assert torch.allclose(t, library.encode_text(batch.input_ids, batch.attention_mask), atol=1e-5)
 print("The same vectors, to five digits.")
 
 # %% [markdown]
@@ -405,7 +405,7 @@ def train_by_hand(pictures, captions, data, *, steps, B=128, lr=1e-3):
         for _ in range(steps):
             batch = data.batch(rng.choice(len(data), B, replace=False))
             v = pictures((batch.tokens - center) / spread)  # (B, E)
-            t = captions(batch.words, batch.word_mask)  # (B, E)
+            t = captions(batch.input_ids, batch.attention_mask)  # (B, E)
             loss = batch_loss(objective, v @ t.T, batch.image_ids)
             optimizer.zero_grad()
             loss.backward()

@@ -616,7 +616,7 @@ rows = np.array(
 firsts = TruthTable([world.captions(i)[0].facts for i, _ in asked], facts).true_matrix()
 with torch.no_grad():
     batch = prepared.train.batch(rows)
-    queries = queued.model.encode_text(batch.words, batch.word_mask)  # (600, E)
+    queries = queued.model.encode_text(batch.input_ids, batch.attention_mask)  # (600, E)
 pictures_of = queued.model.queue.ids
 own = pictures_of[None, :] == batch.image_ids[:, None]  # (600, K)
 right = torch.from_numpy(firsts[:, pictures_of])

@@ -125,12 +125,12 @@ def test_a_batch_holds_the_asked_captions_and_their_pictures(pairs):
         np.testing.assert_array_equal(batch.guide[k], pairs.features.guide[image])
         np.testing.assert_array_equal(batch.token_mask[k], pairs.features.mask[image])
         assert batch.image_ids[k] == image
-        assert batch.words[k, : len(ids)].tolist() == ids
-        assert batch.words[k, len(ids) :].eq(pairs.tokenizer.pad_id).all()
-        assert batch.word_mask[k].sum() == len(ids) == pairs.lengths[row]
+        assert batch.input_ids[k, : len(ids)].tolist() == ids
+        assert batch.input_ids[k, len(ids) :].eq(pairs.tokenizer.pad_id).all()
+        assert batch.attention_mask[k].sum() == len(ids) == pairs.lengths[row]
     assert batch.tokens.dtype == torch.float32
-    assert batch.words.dtype == batch.image_ids.dtype == torch.int64
-    assert batch.words.shape[1] == pairs.lengths[rows].max()
+    assert batch.input_ids.dtype == batch.image_ids.dtype == torch.int64
+    assert batch.input_ids.shape[1] == pairs.lengths[rows].max()
 
 
 def test_training_draws_one_of_the_two_views(pairs):
@@ -146,13 +146,13 @@ def test_training_draws_one_of_the_two_views(pairs):
 def test_training_augments_and_evaluation_does_not(pairs):
     rows = np.arange(len(pairs))
     plain = pairs.batch(rows, word_drop=0.9, region_drop=0.9)
-    assert plain.word_mask.sum() == pairs.lengths.sum()
+    assert plain.attention_mask.sum() == pairs.lengths.sum()
     assert torch.equal(plain.token_mask, torch.from_numpy(pairs.features.mask[pairs.caption_to_image]))
     changed = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
-    assert changed.word_mask.sum() < plain.word_mask.sum()
+    assert changed.attention_mask.sum() < plain.attention_mask.sum()
     assert changed.token_mask.sum() < plain.token_mask.sum()
     again = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
-    assert torch.equal(changed.words, again.words)
+    assert torch.equal(changed.input_ids, again.input_ids)
     assert torch.equal(changed.token_mask, again.token_mask)
 
 
@@ -164,12 +164,12 @@ def test_evaluation_sees_everything_once(pairs, size):
     np.testing.assert_array_equal(guides, pairs.features.guide)
     seen = []
     longest = 0
-    for rows, words, mask in pairs.caption_batches(size):
+    for rows, input_ids, mask in pairs.caption_batches(size):
         seen += rows.tolist()
         assert mask.shape[1] >= longest
         longest = mask.shape[1]
         for k, row in enumerate(rows):
-            assert words[k][mask[k]].tolist() == pairs.ids(row).tolist()
+            assert input_ids[k][mask[k]].tolist() == pairs.ids(row).tolist()
     assert sorted(seen) == list(range(len(pairs)))
 
 
@@ -178,7 +178,7 @@ def test_moving_a_batch_keeps_what_is_absent_absent(pairs):
     batch.guide = None
     moved = batch.to("meta")
     assert moved.guide is None
-    assert moved.tokens.device.type == moved.words.device.type == "meta"
+    assert moved.tokens.device.type == moved.input_ids.device.type == "meta"
 
 
 @pytest.mark.parametrize("part", ["tokens", "guide", "mirrored"])
@@ -280,8 +280,8 @@ def test_words_that_are_one_piece_each_are_drawn_as_ever():
 def test_padding_is_the_vocabularys_own(pairs):
     found = CaptionDataset(pairs.split, pairs.features, Pieces())
     batch = found.batch(np.arange(len(found)))
-    assert set(batch.words[~batch.word_mask].tolist()) == {9}
-    assert not (batch.words[batch.word_mask] == 9).any()
+    assert set(batch.input_ids[~batch.attention_mask].tolist()) == {9}
+    assert not (batch.input_ids[batch.attention_mask] == 9).any()
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 10_000])
@@ -291,7 +291,7 @@ def test_captions_are_numbered_in_chunks(pairs, chunk, monkeypatch):
     assert found._ids.dtype == np.int32
     for row, text in enumerate(pairs.split.captions):
         assert found.ids(row).tolist() == pairs.tokenizer.encode(text)
-    assert found.batch(np.arange(len(found))).words.dtype == torch.int64
+    assert found.batch(np.arange(len(found))).input_ids.dtype == torch.int64
 
 
 def test_numbering_takes_little_more_than_the_numbers(pairs):
@@ -322,4 +322,4 @@ def test_a_view_is_drawn_for_each_row_alone(pairs):
 def test_without_drop_nothing_is_dropped(pairs):
     batch = pairs.batch(np.arange(len(pairs)), rng=np.random.default_rng(0))
     plain = pairs.batch(np.arange(len(pairs)))
-    assert torch.equal(batch.words, plain.words) and torch.equal(batch.token_mask, plain.token_mask)
+    assert torch.equal(batch.input_ids, plain.input_ids) and torch.equal(batch.token_mask, plain.token_mask)

@@ -22,11 +22,11 @@ TEXTS = {
 def test_a_caption_alone_equals_the_caption_in_a_batch(text, tiny_clip):  # noqa: F811
     config = small(**TEXTS[text])
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1, 2, 3])
-    together = encoder(batch.words, batch.word_mask)
+    together = encoder(batch.input_ids, batch.attention_mask)
     torch.testing.assert_close(together.norm(dim=1), torch.ones(4))
     for i in range(4):
-        length = int(batch.word_mask[i].sum())
-        alone = encoder(batch.words[i : i + 1, :length], batch.word_mask[i : i + 1, :length])
+        length = int(batch.attention_mask[i].sum())
+        alone = encoder(batch.input_ids[i : i + 1, :length], batch.attention_mask[i : i + 1, :length])
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
 
 
@@ -34,9 +34,9 @@ def test_a_caption_alone_equals_the_caption_in_a_batch(text, tiny_clip):  # noqa
 def test_words_matter(text, tiny_clip):  # noqa: F811
     config = small(**TEXTS[text])
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1])
-    other = batch.words.clone()
+    other = batch.input_ids.clone()
     other[0, 1] = (other[0, 1] - 4) % 20 + 5
-    found, changed = encoder(batch.words, batch.word_mask), encoder(other, batch.word_mask)
+    found, changed = encoder(batch.input_ids, batch.attention_mask), encoder(other, batch.attention_mask)
     assert not torch.allclose(found[0], changed[0], atol=1e-4)
     torch.testing.assert_close(found[1], changed[1])
 
@@ -44,9 +44,9 @@ def test_words_matter(text, tiny_clip):  # noqa: F811
 def test_gru_states_are_the_mean_of_two_directions():
     config = small()
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1])
-    states, p = encoder.states(batch.words, batch.word_mask), named(encoder.states)
-    for words, keep, row in zip(batch.words, batch.word_mask, states, strict=True):
-        vectors = [p["embedding.weight"][w] for w in words[keep]]
+    states, p = encoder.states(batch.input_ids, batch.attention_mask), named(encoder.states)
+    for ids, keep, row in zip(batch.input_ids, batch.attention_mask, states, strict=True):
+        vectors = [p["embedding.weight"][w] for w in ids[keep]]
         torch.testing.assert_close(row[keep], torch.stack(plain.bigru(vectors, plain.sub(p, "gru"))))
 
 
@@ -54,16 +54,19 @@ def test_a_bag_has_no_order_and_a_gru_has():
     batch = make_batch(small(), [0, 1], full=True)
     for config, same in ((small(text="bag"), True), (small(), False), (small(word_skip=True), False)):
         encoder = shake(TextEncoder(config)).eval()
-        found = encoder(batch.words, batch.word_mask), encoder(batch.words.flip(1), batch.word_mask)
+        found = (
+            encoder(batch.input_ids, batch.attention_mask),
+            encoder(batch.input_ids.flip(1), batch.attention_mask),
+        )
         assert torch.allclose(*found, atol=1e-5) is same
 
 
 def test_a_skip_keeps_the_words_own_vectors():
     config, batch = small(word_skip=True), make_batch(small(), [0, 1])
     encoder = TextEncoder(config).eval()
-    states = encoder.states(batch.words, batch.word_mask)
+    states = encoder.states(batch.input_ids, batch.attention_mask)
     assert states.shape[-1] == config.text_width + config.word_width == encoder.linear.in_features
-    assert torch.equal(states[..., config.text_width :], encoder.states.embedding(batch.words))
+    assert torch.equal(states[..., config.text_width :], encoder.states.embedding(batch.input_ids))
 
 
 def test_clip_weights_load_by_name(tiny_clip):  # noqa: F811
@@ -76,9 +79,9 @@ def test_clip_weights_load_by_name(tiny_clip):  # noqa: F811
 def test_sge_on_words_moves_them():
     config, batch = small(text_enhancement="sge"), make_batch(small(), [0, 1])
     with_sge = shake(TextEncoder(config)).eval()
-    found = with_sge(batch.words, batch.word_mask)
+    found = with_sge(batch.input_ids, batch.attention_mask)
     with_sge.enhancement.kind = "none"
-    assert not torch.allclose(found, with_sge(batch.words, batch.word_mask), atol=1e-4)
+    assert not torch.allclose(found, with_sge(batch.input_ids, batch.attention_mask), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["none", "sge", "cge", "sge+cge"])
@@ -124,7 +127,7 @@ def test_embeddings_are_fp32_under_autocast():
     batch = make_batch(config, [0, 1], mask=True)
     with torch.autocast("cpu", torch.bfloat16):
         image = ImageEncoder(config)(batch.tokens, batch.token_mask)
-        text = TextEncoder(config)(batch.words, batch.word_mask)
+        text = TextEncoder(config)(batch.input_ids, batch.attention_mask)
     assert image.dtype == text.dtype == torch.float32
     torch.testing.assert_close(image.norm(dim=1), torch.ones(2))
 

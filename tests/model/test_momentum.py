@@ -74,7 +74,7 @@ def test_key_encoder_mode():
         for keys in (model.image_keys, model.text_keys):
             assert not any(module.training for module in keys.modules())
         assert torch.equal(model.image_keys(batch.tokens), model.image_keys(batch.tokens))
-        assert torch.equal(*(model.text_keys(batch.words, batch.word_mask) for _ in range(2)))
+        assert torch.equal(*(model.text_keys(batch.input_ids, batch.attention_mask) for _ in range(2)))
     model.train()
     assert not torch.equal(model.encode_image(batch.tokens), model.encode_image(batch.tokens))
     # An evaluation of the averaged encoders puts them back as they were.

@@ -152,9 +152,9 @@ def test_image_encoder_with_the_papers_36_regions():
 def test_text_encoder(dtype):
     config = small_paper()
     module, batch = ready(TextEncoder(config), dtype), make_batch(config, [0, 1, 2])
-    captions = [row[keep].tolist() for row, keep in zip(batch.words, batch.word_mask, strict=True)]
+    captions = [row[keep].tolist() for row, keep in zip(batch.input_ids, batch.attention_mask, strict=True)]
     assert len({len(c) for c in captions}) > 1  # padding is seen
-    fast = lambda m: m(batch.words, batch.word_mask)
+    fast = lambda m: m(batch.input_ids, batch.attention_mask)
     slow = lambda p: plain.encode_text(captions, p, layers=2, heads=2)
     compare(module, fast, slow, [], dtype)
 
@@ -227,7 +227,9 @@ def test_three_steps_of_the_whole_model(dtype):
     rate = 0.05
     for step in range(3):
         batch = make_batch(config, [4 * step + i for i in range(4)], seed=step, dtype=dtype)
-        captions = [row[keep].tolist() for row, keep in zip(batch.words, batch.word_mask, strict=True)]
+        captions = [
+            row[keep].tolist() for row, keep in zip(batch.input_ids, batch.attention_mask, strict=True)
+        ]
         output = model(batch)
         for side in sides:
             learnt = {k for k in key[side] if k in query[side] and query[side][k].requires_grad}

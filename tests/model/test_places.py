@@ -52,7 +52,7 @@ def test_embeddings_drop_before_they_get_unit_length(side):
     config = small(embed_dropout=0.5, embed=40)
     batch = make_batch(config, [0, 1, 2])
     encoder = (ImageEncoder if side == "image" else TextEncoder)(config).train()
-    found = encoder(batch.tokens) if side == "image" else encoder(batch.words, batch.word_mask)
+    found = encoder(batch.tokens) if side == "image" else encoder(batch.input_ids, batch.attention_mask)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
     assert 0.3 < float((found == 0).float().mean()) < 0.7
 
@@ -63,13 +63,13 @@ def test_word_vectors_and_word_states_drop_each_at_its_place(text):
     batch = make_batch(small(), [0, 1, 2], full=True)
     skip = text == "gru"
     encoder = TextEncoder(small(text=text, word_dropout=0.5, word_width=40, word_skip=skip)).train()
-    states = encoder.states(batch.words, batch.word_mask)
+    states = encoder.states(batch.input_ids, batch.attention_mask)
     gone = states[..., -40:] == 0  # word vectors themselves: all of a bag, the skip of a GRU
     assert 0.3 < float(gone.float().mean()) < 0.7
     encoder = TextEncoder(small(text=text, text_dropout=0.5, word_width=40)).train()
-    assert not (encoder.states(batch.words, batch.word_mask) == 0).any()
+    assert not (encoder.states(batch.input_ids, batch.attention_mask) == 0).any()
     seen = recorded(encoder, "linear")
-    encoder(batch.words, batch.word_mask)
+    encoder(batch.input_ids, batch.attention_mask)
     assert 0.3 < float((seen[0] == 0).float().mean()) < 0.7
 
 
@@ -111,10 +111,10 @@ def test_dropout_of_everything_is_zero():
 def test_words_are_enhanced_without_their_padding(text):
     config = small(text=text, text_enhancement="sge", strength=5.0, text_pooling="mean")
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1, 2, 3])
-    together = encoder(batch.words, batch.word_mask)
+    together = encoder(batch.input_ids, batch.attention_mask)
     for i in range(4):
-        length = int(batch.word_mask[i].sum())
-        alone = encoder(batch.words[i : i + 1, :length], batch.word_mask[i : i + 1, :length])
+        length = int(batch.attention_mask[i].sum())
+        alone = encoder(batch.input_ids[i : i + 1, :length], batch.attention_mask[i : i + 1, :length])
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
 
 
@@ -165,7 +165,7 @@ def test_the_model_masks_either_queue(side):
     config = small(guide_dropout=0.0)
     model, batch = USER(config, ObjectiveConfig(mu=10.0, gamma=-1.0)).eval(), make_batch(config, [4])
     empty = float(model(batch).queue_loss)
-    v, t = model.encode_image(batch.tokens), model.encode_text(batch.words, batch.word_mask)
+    v, t = model.encode_image(batch.tokens), model.encode_text(batch.input_ids, batch.attention_mask)
     model.queue.enqueue(t.detach(), v.detach(), torch.tensor([4]))  # as near as can be
     output = model(batch)
     assert float(output.queue_loss) == pytest.approx(empty, abs=1e-6) and output.masked_keys == 1
@@ -298,7 +298,7 @@ def test_standard_regions_as_a_linear_map():
 def test_padding_of_captions_is_word_zero_and_never_learns():
     encoder, batch = TextEncoder(small(text="bag")), make_batch(small(), [0, 1, 2])
     assert not encoder.states.embedding.weight[0].any()
-    encoder(batch.words, batch.word_mask).sum().backward()
+    encoder(batch.input_ids, batch.attention_mask).sum().backward()
     assert not encoder.states.embedding.weight.grad[0].any()
 
 
@@ -306,7 +306,7 @@ def test_layers_and_widths_of_the_gru_are_those_of_the_settings():
     gru = TextEncoder(small(text_layers=2)).states.gru
     assert (gru.num_layers, gru.hidden_size, gru.input_size, gru.bidirectional) == (2, 12, 7, True)
     encoder, batch = shake(TextEncoder(small(text_layers=2))).eval(), make_batch(small(), [0, 1])
-    found = encoder.states(batch.words, batch.word_mask)
+    found = encoder.states(batch.input_ids, batch.attention_mask)
     assert found.shape == (2, 6, 12)
 
 
@@ -321,7 +321,7 @@ def test_states_of_clip_are_those_behind_its_last_norm(tiny_clip):  # noqa: F811
         TextEncoder(small(text="clip", text_model="tiny", text_width=16)),
         make_batch(small(), [0, 1]),
     )
-    states = encoder.states(batch.words, batch.word_mask).detach()
+    states = encoder.states(batch.input_ids, batch.attention_mask).detach()
     assert states.shape == (2, 6, 16)
     torch.testing.assert_close(states.mean(-1), torch.zeros(2, 6), atol=1e-5, rtol=0)
     torch.testing.assert_close(states.var(-1, unbiased=False), torch.ones(2, 6), atol=1e-2, rtol=0)
@@ -379,7 +379,7 @@ def test_masks_and_guides_reach_the_key_encoders():
     torch.testing.assert_close(model.queue.images[:3], wanted)
     output = model.eval()(batch)
     torch.testing.assert_close(output.images, model.encode_image(batch.tokens, batch.token_mask, batch.guide))
-    torch.testing.assert_close(output.texts, model.encode_text(batch.words, batch.word_mask))
+    torch.testing.assert_close(output.texts, model.encode_text(batch.input_ids, batch.attention_mask))
 
 
 def test_starting_measures_the_regions_that_are_there():

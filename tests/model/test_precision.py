@@ -70,10 +70,10 @@ def test_words_are_enhanced_in_float32():
     config = small(text_enhancement="sge")
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1, 2])
     with half():
-        V = 9 * encoder.vectors_of(batch.words, batch.word_mask)
-        ((g, a),) = encoder.enhancement.guides(V, batch.word_mask).values()
+        V = 9 * encoder.vectors_of(batch.input_ids, batch.attention_mask)
+        ((g, a),) = encoder.enhancement.guides(V, batch.attention_mask).values()
     torch.testing.assert_close(g.norm(dim=1), torch.ones(3), rtol=0, atol=1e-6)
-    torch.testing.assert_close(a, agreement(V.float(), g, batch.word_mask), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(a, agreement(V.float(), g, batch.attention_mask), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
@@ -181,7 +181,7 @@ class Pairs:
         yield self.one.tokens, None, None
 
     def caption_batches(self, size):
-        yield range(len(self.one.words)), self.one.words, self.one.word_mask
+        yield range(len(self.one.input_ids)), self.one.input_ids, self.one.attention_mask
 
 
 @pytest.mark.parametrize("half_precision", ["fp32", "bf16"])

@@ -136,7 +136,7 @@ def test_keys_enter_both_queues_side_by_side_and_detached():
     queue = model.queue
     assert queue.ids.tolist() == [4, 5, EMPTY, EMPTY, EMPTY, EMPTY]
     torch.testing.assert_close(queue.images[:2], model.image_keys(batch.tokens))
-    torch.testing.assert_close(queue.texts[:2], model.text_keys(batch.words, batch.word_mask))
+    torch.testing.assert_close(queue.texts[:2], model.text_keys(batch.input_ids, batch.attention_mask))
     assert not queue.images.requires_grad and queue.images.dtype == torch.float32
 
 
@@ -145,7 +145,7 @@ def test_negatives_are_of_the_other_modality():
     config = small(guide_dropout=0.0)
     objective = ObjectiveConfig(mu=10.0, gamma=0.0)
     model, batch = USER(config, objective).eval(), make_batch(config, [0])
-    v, t = model.encode_image(batch.tokens), model.encode_text(batch.words, batch.word_mask)
+    v, t = model.encode_image(batch.tokens), model.encode_text(batch.input_ids, batch.attention_mask)
     far = -torch.nn.functional.normalize(v + t, dim=1)  # from both
     with torch.no_grad():
         for images, texts in (

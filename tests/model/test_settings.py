@@ -241,11 +241,11 @@ def test_the_strength_on_words_starts_as_that_on_regions_does():
     model.start(batch.tokens)
     strength = model.text_encoder.enhancement.self_strength
     assert float(strength().detach()) == 1.0
-    model.start_words(batch.words, batch.word_mask)
+    model.start_words(batch.input_ids, batch.attention_mask)
     assert model.text_encoder.training
     model.eval()
-    V = model.text_encoder.vectors_of(batch.words, batch.word_mask)[batch.word_mask]
-    mean_count = batch.word_mask.sum(1).float().mean()
+    V = model.text_encoder.vectors_of(batch.input_ids, batch.attention_mask)[batch.attention_mask]
+    mean_count = batch.attention_mask.sum(1).float().mean()
     wanted = 0.1 * mean_count.sqrt() * V.norm(dim=-1).median()
     torch.testing.assert_close(strength().detach(), wanted.detach())
     torch.testing.assert_close(model.text_keys.encoder.enhancement.self_strength(), wanted.detach())
@@ -255,7 +255,7 @@ def test_without_sge_on_words_nothing_starts():
     config = small(enhancement="sge")
     model, batch = USER(config), make_batch(config, [0, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.start_words(batch.words, batch.word_mask)
+    model.start_words(batch.input_ids, batch.attention_mask)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

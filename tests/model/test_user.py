@@ -42,7 +42,7 @@ def test_momentum_positives_only():
     config = small(queue_size=0, guide_dropout=0.0, momentum=0.5)
     model, batch = USER(config), make_batch(config, [0, 1])
     output = model(batch)
-    v, t = model.image_keys(batch.tokens), model.text_keys(batch.words, batch.word_mask)
+    v, t = model.image_keys(batch.tokens), model.text_keys(batch.input_ids, batch.attention_mask)
     log = lambda s: torch.where(s > 0, s.relu().log1p(), s)
     wanted = -(log((output.images * t).sum(1)) + log((output.texts * v).sum(1))).mean()
     torch.testing.assert_close(output.queue_loss, wanted)
@@ -118,7 +118,8 @@ def test_averaged_are_the_key_encoders():
     assert isinstance(averaged, Encoders) and not isinstance(averaged, USER)
     assert torch.equal(averaged.encode_image(batch.tokens), model.image_keys(batch.tokens))
     assert torch.equal(
-        averaged.encode_text(batch.words, batch.word_mask), model.text_keys(batch.words, batch.word_mask)
+        averaged.encode_text(batch.input_ids, batch.attention_mask),
+        model.text_keys(batch.input_ids, batch.attention_mask),
     )
 
 

@@ -48,16 +48,16 @@ def make_batch(config: ModelConfig, ids, *, seed=0, mask=False, dtype=torch.floa
         token_mask[:, 0] = True
     lengths = torch.randint(2, words + 1, (count,), generator=draw)
     lengths[0] = words
-    word_mask = torch.arange(words) < lengths.unsqueeze(1)
+    attention_mask = torch.arange(words) < lengths.unsqueeze(1)
     if full:
-        word_mask[:] = True
+        attention_mask[:] = True
     numbers = torch.randint(5, config.vocab_size, (count, words), generator=draw)
     return Batch(
         tokens=tokens,
         token_mask=token_mask,
         guide=torch.randn(count, config.guide_width, generator=draw, dtype=dtype),
-        words=numbers.masked_fill(~word_mask, 0),
-        word_mask=word_mask,
+        input_ids=numbers.masked_fill(~attention_mask, 0),
+        attention_mask=attention_mask,
         image_ids=torch.tensor(ids),
     )
 

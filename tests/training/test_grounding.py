@@ -87,7 +87,7 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
     for encoders in (model, model.averaged()):
         with torch.no_grad():
             images = encoders.encode_image(batch.tokens, None).numpy()
-            texts = encoders.encode_text(batch.words, batch.word_mask).numpy()
+            texts = encoders.encode_text(batch.input_ids, batch.attention_mask).numpy()
         # a direction's sign is free, the same for both sides: compare cosines
         assert images @ texts.T == pytest.approx(pictures[train.caption_to_image] @ captions.T, abs=1e-3)
         assert images @ images.T == pytest.approx(
@@ -106,7 +106,7 @@ def test_unseen_pairs_are_found_before_the_first_step():
         batch = unseen.batch(np.arange(len(unseen)))
         with torch.no_grad():
             images = model.encode_image(batch.tokens, None)[::3].numpy()
-            texts = model.encode_text(batch.words, batch.word_mask).numpy()
+            texts = model.encode_text(batch.input_ids, batch.attention_mask).numpy()
         rsum.append(recalls(ranks(images, texts, unseen.caption_to_image)).rsum)
     assert rsum[0] < 150 < 250 < rsum[1]
 

@@ -261,7 +261,7 @@ def test_augmentation_is_drawn_anew(by, prepared, one_order):
         "seed": lambda: [drawn(prepared, [2], seed=s, **settings)[0] for s in (0, 1)],
     }[by]()
     assert torch.equal(first.image_ids, other.image_ids)
-    assert first.words.shape != other.words.shape or not torch.equal(first.words, other.words)
+    assert first.input_ids.shape != other.input_ids.shape or not torch.equal(first.input_ids, other.input_ids)
     assert not torch.equal(first.token_mask, other.token_mask)
 
 
@@ -269,8 +269,8 @@ def test_augmentation_is_drawn_anew(by, prepared, one_order):
 def test_the_shares_of_the_settings_reach_the_batch(share, prepared, one_order):
     whole = drawn(prepared, [0], word_drop=0.0, batch=32)[0]
     found = drawn(prepared, range(8), word_drop=share, batch=32)
-    masked = sum(int((batch.words == 2).sum()) for batch in found)
-    words = 8 * int(whole.word_mask.sum() - 2 * 32)  # less both ends
+    masked = sum(int((batch.input_ids == 2).sum()) for batch in found)
+    words = 8 * int(whole.attention_mask.sum() - 2 * 32)  # less both ends
     assert masked / words == pytest.approx(share / 2, abs=0.04)
     left_out = 1 - torch.cat([batch.token_mask for batch in found]).float().mean()
     assert float(left_out) == pytest.approx(0.3, abs=0.05)
@@ -282,7 +282,7 @@ def test_a_thread_that_reads_ahead_leaves_no_step_out(prepared):
     assert len(found) == 7
     for step, batch in zip(range(2, 9), found, strict=True):
         (alone,) = list(batches(prepared, step, step + 1, 0, 1))
-        assert torch.equal(batch.words, alone.words) and torch.equal(batch.image_ids, alone.image_ids)
+        assert torch.equal(batch.input_ids, alone.input_ids) and torch.equal(batch.image_ids, alone.image_ids)
 
 
 def test_decay_is_decoupled_from_the_gradient(prepared):
@@ -447,7 +447,7 @@ def shifted(sign):
 
     def forward(self, batch, **named):
         output = PLAIN(self, batch, **named)
-        images = torch.nn.functional.normalize(torch.rand(len(batch.words), 16) + 0.1, dim=1)
+        images = torch.nn.functional.normalize(torch.rand(len(batch.input_ids), 16) + 0.1, dim=1)
         return replace(output, images=images, texts=sign * images)
 
     return forward

@@ -66,11 +66,11 @@ def test_strengths_and_the_residuals_share():
 def test_strength_on_words_is_told_too():
     config = small(text_enhancement="sge", strength=3.0, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2])
-    found = strengths_now(model, batch.tokens, (batch.words, batch.word_mask))
+    found = strengths_now(model, batch.tokens, (batch.input_ids, batch.attention_mask))
     assert model.training and set(found) == {"strength_words", "residual_words", "strength_words_at_end"}
     assert found["strength_words"] == 3.0 and found["strength_words_at_end"] == 0.0
-    V = model.eval().text_encoder.vectors_of(batch.words, batch.word_mask)
-    sizes = [rows[there].norm() for rows, there in zip(V, batch.word_mask, strict=True)]
+    V = model.eval().text_encoder.vectors_of(batch.input_ids, batch.attention_mask)
+    sizes = [rows[there].norm() for rows, there in zip(V, batch.attention_mask, strict=True)]
     assert found["residual_words"] == pytest.approx(3.0 / float(torch.stack(sizes).mean().detach()), rel=1e-5)
 
 

@@ -20,10 +20,10 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     captions = random_batch(config, CAPTIONS * pictures, device=device)
 
     def ours() -> tuple[torch.Tensor, torch.Tensor]:
-        return _ours(model, images.tokens, captions.words, captions.word_mask)
+        return _ours(model, images.tokens, captions.input_ids, captions.attention_mask)
 
     def theirs() -> tuple[torch.Tensor, torch.Tensor]:
-        return _field(model, images.tokens, captions.words, captions.word_mask)
+        return _field(model, images.tokens, captions.input_ids, captions.attention_mask)
 
     noted = products_of(ours)
     yield Case(
@@ -42,24 +42,24 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 
 @torch.inference_mode()
 def _ours(
-    model: USER, tokens: torch.Tensor, words: torch.Tensor, mask: torch.Tensor
+    model: USER, tokens: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     pictures = torch.cat([model.encode_image(part) for part in tokens.split(256)])
     order = mask.sum(1).argsort(stable=True)
-    texts = pictures.new_empty(len(words), pictures.shape[1])
+    texts = pictures.new_empty(len(input_ids), pictures.shape[1])
     for rows in order.split(256):
         longest = int(mask[rows].sum(1).max())
-        texts[rows] = model.encode_text(words[rows, :longest], mask[rows, :longest])
+        texts[rows] = model.encode_text(input_ids[rows, :longest], mask[rows, :longest])
     return pictures, texts
 
 
 @torch.inference_mode()
 def _field(
-    model: USER, tokens: torch.Tensor, words: torch.Tensor, mask: torch.Tensor
+    model: USER, tokens: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     pictures, texts = [], []
-    for start in range(0, len(words), 128):
-        rows = torch.arange(start, min(start + 128, len(words)))
+    for start in range(0, len(input_ids), 128):
+        rows = torch.arange(start, min(start + 128, len(input_ids)))
         pictures.append(model.encode_image(tokens[rows // CAPTIONS]))
-        texts.append(model.encode_text(words[rows], mask[rows]))
+        texts.append(model.encode_text(input_ids[rows], mask[rows]))
     return torch.cat(pictures)[::CAPTIONS], torch.cat(texts)

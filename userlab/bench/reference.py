@@ -183,11 +183,11 @@ class PlainTexts(nn.Module):
         self.linear = nn.Linear(config.text_width, config.embed)
         self.pooling = PlainGPO()
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        vectors = self.states["embedding"](words)
+    def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        vectors = self.states["embedding"](input_ids)
         packed = pack_padded_sequence(vectors, mask.sum(1), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(
-            self.states["gru"](packed)[0], batch_first=True, total_length=words.shape[1]
+            self.states["gru"](packed)[0], batch_first=True, total_length=input_ids.shape[1]
         )
         half = states.shape[-1] // 2
         states = (states[:, :, :half] + states[:, :, half:]) / 2
@@ -211,7 +211,7 @@ class PlainStep:
 
     def step(self, batch: Any) -> float:
         self.images.train(), self.texts.train()
-        v, t = self.images(batch.tokens), self.texts(batch.words, batch.word_mask)
+        v, t = self.images(batch.tokens), self.texts(batch.input_ids, batch.attention_mask)
         with torch.no_grad():
             for key, query in ((self.image_keys, self.images), (self.text_keys, self.texts)):
                 for k, q in zip(key.parameters(), query.parameters(), strict=True):
@@ -220,7 +220,7 @@ class PlainStep:
                     kept.copy_(now)
                 key.eval()
             v_key = self.image_keys(batch.tokens)
-            t_key = self.text_keys(batch.words, batch.word_mask)
+            t_key = self.text_keys(batch.input_ids, batch.attention_mask)
         scores = v @ t.t()
         others = 1 - torch.eye(len(v))
         rows = self._push(scores, others) + self._push(scores.t(), others)

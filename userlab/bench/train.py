@@ -51,9 +51,11 @@ def random_batch(config: ModelConfig, count: int, *, device: str = "cpu") -> Bat
     lengths = torch.randint(8, longest + 1, (count,), generator=draw)
     lengths[0] = longest
     mask = torch.arange(longest) < lengths.unsqueeze(1)
-    words = torch.randint(5, config.vocab_size or 0, (count, longest), generator=draw).masked_fill(~mask, 0)
+    input_ids = torch.randint(5, config.vocab_size or 0, (count, longest), generator=draw).masked_fill(
+        ~mask, 0
+    )
     tokens = torch.rand(count, config.regions or 0, config.token_width or 0, generator=draw)
-    batch = Batch(tokens, None, None, words, mask, torch.arange(count))
+    batch = Batch(tokens, None, None, input_ids, mask, torch.arange(count))
     return batch.to(device)
 
 

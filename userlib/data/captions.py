@@ -76,15 +76,15 @@ def augment(
 class Batch:
     """B pictures and their captions. tokens (B, R, D) float32, token_mask (B, R) bool or None (true: there),
     guide (B, G) or None,
-    words (B, W) int64, word_mask (B, W) bool (true: a word), image_ids (B,) int64: equal for captions of the
+    input_ids (B, W) int64, attention_mask (B, W) bool (true: a token), image_ids (B,) int64: equal for captions of the
     same picture.
     """
 
     tokens: Tensor
     token_mask: Tensor | None
     guide: Tensor | None
-    words: Tensor
-    word_mask: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
     image_ids: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -177,8 +177,10 @@ class CaptionDataset:
             captions = [augment(ids, rng=rng, tokenizer=self.tokenizer, p=word_drop) for ids in captions]
         if rng is not None and region_drop > 0:
             mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_drop, rng)
-        words, word_mask = self._padded(captions)
-        return Batch(tokens, mask, guide, words, word_mask, torch.from_numpy(images.astype(np.int64)))
+        input_ids, attention_mask = self._padded(captions)
+        return Batch(
+            tokens, mask, guide, input_ids, attention_mask, torch.from_numpy(images.astype(np.int64))
+        )
 
     def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         """Every picture once, in order: tokens, mask, guide."""
@@ -186,14 +188,14 @@ class CaptionDataset:
             yield self._read(np.arange(first, min(first + size, len(self.split))), None)
 
     def caption_batches(self, size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Every caption once, the short ones first, so that little is padded: rows (their numbers), words,
-        word_mask.
+        """Every caption once, the short ones first, so that little is padded: rows (their numbers),
+        input_ids, attention_mask.
         """
         order = np.argsort(self.lengths, kind="stable")
         for first in range(0, len(order), size):
             rows = order[first : first + size]
-            words, mask = self._padded([self.ids(int(row)) for row in rows])
-            yield rows, words, mask
+            input_ids, mask = self._padded([self.ids(int(row)) for row in rows])
+            yield rows, input_ids, mask
 
     def _read(
         self, images: np.ndarray, rng: np.random.Generator | None
@@ -231,12 +233,12 @@ class CaptionDataset:
             )
 
     def _padded(self, captions: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """words (B, W) padded with pad_id, and the mask that is true on words."""
+        """input_ids (B, W) padded with pad_id, and the mask that is true on words."""
         lengths = np.array([len(ids) for ids in captions])
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-        words = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
-        words[mask] = np.concatenate(captions)
-        return torch.from_numpy(words), torch.from_numpy(mask)
+        input_ids = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
+        input_ids[mask] = np.concatenate(captions)
+        return torch.from_numpy(input_ids), torch.from_numpy(mask)
 
 
 def _numbered(tokenizer: Tokenizer, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -43,11 +43,13 @@ def embed(
             for tokens, *extra in pairs.image_batches(batch):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
-            for numbers, words, word_mask in pairs.caption_batches(
+            for numbers, input_ids, attention_mask in pairs.caption_batches(
                 batch
             ):  # sorted by length, hence the numbers
                 rows.append(np.asarray(numbers))
-                captions.append(model.encode_text(words.to(place), word_mask.to(place)).float().cpu())
+                captions.append(
+                    model.encode_text(input_ids.to(place), attention_mask.to(place)).float().cpu()
+                )
     finally:
         model.train(training)
     if not images or not captions:

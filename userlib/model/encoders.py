@@ -115,9 +115,9 @@ class BagStates(nn.Module):
         )
         self.dropout = Dropout(config.word_dropout)
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        vectors: Tensor = self.dropout(self.embedding(words))
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) -> (B,W,width)."""
+        vectors: Tensor = self.dropout(self.embedding(input_ids))
         return vectors
 
 
@@ -135,17 +135,19 @@ class WordStates(BagStates):
             config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True
         )
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        vectors = super().forward(words, mask)
-        if words.is_meta:  # lengths have no values there
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) -> (B,W,width)."""
+        vectors = super().forward(input_ids, attention_mask)
+        if input_ids.is_meta:  # lengths have no values there
             states = self.gru(vectors)[0]
-        elif words.device.type == "cpu":
-            states = bigru(self.gru, vectors, mask.sum(1))
+        elif input_ids.device.type == "cpu":
+            states = bigru(self.gru, vectors, attention_mask.sum(1))
         else:
-            packed = pack_padded_sequence(vectors, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(
+                vectors, attention_mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
+            )
             states, _ = pad_packed_sequence(
-                self.gru(packed)[0], batch_first=True, total_length=words.shape[1]
+                self.gru(packed)[0], batch_first=True, total_length=input_ids.shape[1]
             )
         forward, backward = states.chunk(2, dim=-1)
         averaged: Tensor = (forward + backward) / 2
@@ -182,10 +184,10 @@ class BertStates(nn.Module):
             add_pooling_layer=False,
         )
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        attended = None if words.is_meta else mask.long()  # transformers reads its values
-        states: Tensor = self.bert(input_ids=words, attention_mask=attended).last_hidden_state
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) -> (B,W,width)."""
+        attended = None if input_ids.is_meta else attention_mask.long()  # transformers reads its values
+        states: Tensor = self.bert(input_ids=input_ids, attention_mask=attended).last_hidden_state
         return states
 
     def load_text(self, name: str) -> None:
@@ -225,11 +227,11 @@ class ClipStates(nn.Module):
         self.width = config.text_width
         self.clip: Any = _without_pictures(bare_clip(config.text_model or ""))
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B,W) long, mask (B,W) -> (B,W,width)."""
-        length = words.shape[1]
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) -> (B,W,width)."""
+        length = input_ids.shape[1]
         context = int(getattr(self.clip, "context_length", length))
-        padded = F.pad(words, (0, context - length)) if length < context else words
+        padded = F.pad(input_ids, (0, context - length)) if length < context else input_ids
         found = self.clip.forward_intermediates(text=padded, text_indices=1, normalize_intermediates=True)
         return found["text_intermediates"][-1][:, :length]  # type: ignore[no-any-return]
 
@@ -288,25 +290,25 @@ class TextEncoder(nn.Module):
         self.pooling = make_pooling(config.text_pooling)
         self.embed_dropout = Dropout(config.embed_dropout)
 
-    def vectors_of(self, words: Tensor, mask: Tensor) -> Tensor:
-        """V: the words as the enhancement reads them; words (B,W) long, mask (B,W) -> (B,W,E)."""
-        vectors: Tensor = self.linear(self.dropout(self.states(words, mask)))
+    def vectors_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """V: the words as the enhancement reads them; input_ids (B,W) long, attention_mask (B,W) -> (B,W,E)."""
+        vectors: Tensor = self.linear(self.dropout(self.states(input_ids, attention_mask)))
         return vectors
 
     @torch.no_grad()
-    def undropped(self, words: Tensor, mask: Tensor) -> Tensor:
+    def undropped(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """`vectors_of` in evaluation mode; the mode stays as it was."""
         training = self.training
         self.eval()
         try:
-            return self.vectors_of(words, mask)
+            return self.vectors_of(input_ids, attention_mask)
         finally:
             self.train(training)
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B,W) long, mask (B,W) True where there is a word -> (B,E) of unit length."""
-        vectors = self.enhancement(self.vectors_of(words, mask), mask)
-        return F.normalize(wide(self.embed_dropout(self.pooling(vectors, mask))), dim=-1)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit length."""
+        vectors = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
+        return F.normalize(wide(self.embed_dropout(self.pooling(vectors, attention_mask))), dim=-1)
 
     def load_text(self, name: str) -> None:
         """Weights to start from, for BERT and CLIP; the others start from none."""

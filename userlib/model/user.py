@@ -85,9 +85,9 @@ class Encoders(nn.Module):
         """tokens (B,R,D), mask (B,R), guide (B,G) -> (B,E) of unit length."""
         return self.image_encoder(tokens, mask, guide)  # type: ignore[no-any-return]
 
-    def encode_text(self, words: Tensor, word_mask: Tensor) -> Tensor:
-        """words (B,W), word_mask (B,W) -> (B,E) of unit length."""
-        return self.text_encoder(words, word_mask)  # type: ignore[no-any-return]
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W), attention_mask (B,W) -> (B,E) of unit length."""
+        return self.text_encoder(input_ids, attention_mask)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def attention(
@@ -136,16 +136,16 @@ class USER(Encoders):
         self.start_keys()
 
     @torch.no_grad()
-    def start_words(self, words: Tensor, word_mask: Tensor) -> None:
+    def start_words(self, input_ids: Tensor, attention_mask: Tensor) -> None:
         """Before the first step, once the text encoder has the weights that it starts from: the learned strength of
-        SGE on words from the first training captions, words (B,W) and word_mask (B,W); then the key encoders become
-        copies. Does nothing where words are not enhanced.
+        SGE on words from the first training captions, input_ids (B,W) and attention_mask (B,W); then the key
+        encoders become copies. Does nothing where words are not enhanced.
         """
         strengths = self.text_encoder.enhancement.strengths()
         if strengths:
-            vectors = self.text_encoder.undropped(words, word_mask)
+            vectors = self.text_encoder.undropped(input_ids, attention_mask)
             for strength in strengths.values():
-                strength.start(vectors, word_mask)
+                strength.start(vectors, attention_mask)
             self.start_keys()
 
     def start_keys(self) -> None:
@@ -175,7 +175,7 @@ class USER(Encoders):
         All of it: while the copies hardly move, the momentum positives alone draw everything to one place.
         """
         images = self.encode_image(batch.tokens, batch.token_mask, batch.guide)
-        texts = self.encode_text(batch.words, batch.word_mask)
+        texts = self.encode_text(batch.input_ids, batch.attention_mask)
         with unmixed(images.device):
             all_images, all_texts, all_ids = gather(images), gather(texts), gather(batch.image_ids)
             loss_b = batch_loss(self.objective, all_images @ all_texts.t(), all_ids)
@@ -186,7 +186,7 @@ class USER(Encoders):
         if self.training:
             self.follow()
         image_keys = self.image_keys(batch.tokens, batch.token_mask, batch.guide)
-        text_keys = self.text_keys(batch.words, batch.word_mask)
+        text_keys = self.text_keys(batch.input_ids, batch.attention_mask)
         queue = self.queue
         excluded = queue.excluded(batch.image_ids, same_image=self.objective.mask_same_image)
         own = int((excluded & (queue.ids != -1)).sum()) if not excluded.is_meta else 0

@@ -150,8 +150,8 @@ def _batch(size: int, shape: tuple[int, int], guide: int | None) -> Batch:
             tokens=torch.empty(size, *shape),
             token_mask=None,
             guide=None if guide is None else torch.empty(size, guide),
-            words=torch.empty(size, WORDS, dtype=torch.long),
-            word_mask=torch.empty(size, WORDS, dtype=torch.bool),
+            input_ids=torch.empty(size, WORDS, dtype=torch.long),
+            attention_mask=torch.empty(size, WORDS, dtype=torch.bool),
             image_ids=torch.empty(size, dtype=torch.long),
         )
 

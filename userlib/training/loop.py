@@ -130,9 +130,11 @@ class _Fit:
         self.total = total_steps(self.training, len(prepared.train))
         self.per_epoch = len(prepared.train) // self.training.batch
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))
-        self.sample = torch.from_numpy(np.array(prepared.train.features.tokens[:256], dtype=np.float32))
+        self.sample_tokens = torch.from_numpy(
+            np.array(prepared.train.features.tokens[:256], dtype=np.float32)
+        )
         first = prepared.train.batch(np.arange(min(256, len(prepared.train))))
-        self.words = first.words.to(self.device), first.word_mask.to(self.device)
+        self.sample_captions = first.input_ids.to(self.device), first.attention_mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
         self.kept = 0  # the step of the last checkpoint; a run that has done nothing needs none
         self.best: dict[str, Tensor] = {}
@@ -154,10 +156,10 @@ class _Fit:
         if saved is None:
             if self.config.model.text_model is not None:
                 model.text_encoder.load_text(self.config.model.text_model)
-            model.start(self.sample)
+            model.start(self.sample_tokens)
             if self.config.model.word_vectors == "grounded":
                 start_grounded(model, self.prepared.train)
-            model.start_words(*(part.cpu() for part in self.words))
+            model.start_words(*(part.cpu() for part in self.sample_captions))
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
@@ -235,7 +237,7 @@ class _Fit:
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
-            **strengths_now(self.model, self.sample.to(self.device), self.words),
+            **strengths_now(self.model, self.sample_tokens.to(self.device), self.sample_captions),
             **evaluate_now(encoders, self.prepared.select, str(self.device)),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}

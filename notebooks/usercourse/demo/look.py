@@ -62,10 +62,10 @@ def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> 
     return Look(grid, attention, tuple(words), heat)
 
 
-def word_vectors(model: "Encoders", words: Tensor, mask: Tensor) -> Tensor:
-    """words (B, W) -> (B, W, E), as the text encoder has them before it pools."""
+def word_vectors(model: "Encoders", input_ids: Tensor, mask: Tensor) -> Tensor:
+    """input_ids (B, W) -> (B, W, E), as the text encoder has them before it pools."""
     text = model.text_encoder
-    vectors: Tensor = text.enhancement(text.linear(text.states(words, mask)), mask)
+    vectors: Tensor = text.enhancement(text.linear(text.states(input_ids, mask)), mask)
     return vectors
 
 
