@@ -12,31 +12,31 @@ from safetensors.torch import save_file
 from tests.reference.small import make_batch, small
 from userlib.checkpoints import (
     TENSORS,
-    clean,
-    fit_state,
+    checkpoint_path,
     load_model,
-    pointed,
-    read_bundle,
+    load_state_strict,
+    prune,
+    read_checkpoint,
     save_model,
-    write_bundle,
+    write_checkpoint,
 )
 from userlib.config import Config, ModelConfig
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
-from userlib.files import sha256_file, write_json, write_sealed
+from userlib.files import sha256_file, write_checksummed, write_json
 from userlib.model.user import USER, Encoders
 from userlib.verify import write_manifest
 
-FILES = (TENSORS, "config.json", "facts.json", "tokenizer.json", "manifest.json")
+FILES = (TENSORS, "config.json", "metadata.json", "tokenizer.json", "manifest.json")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A model and the bundle that holds it."""
+    """A model and the checkpoint that holds it."""
     torch.manual_seed(0)
     model = Encoders(small(enhancement="sge")).eval()
     tokenizer = WordTokenizer([f"w{i}" for i in range(25)])
-    folder = tmp_path_factory.mktemp("bundles") / "best-00000003"
+    folder = tmp_path_factory.mktemp("checkpoints") / "best-00000003"
     save_model(folder, model, tokenizer, Config(model=model.config), {"data": "here"})
     return model, folder
 
@@ -60,14 +60,14 @@ def test_a_model_comes_back(made):
     found = loaded.model.encode_text(batch.input_ids, batch.attention_mask)
     assert torch.equal(found, model.encode_text(batch.input_ids, batch.attention_mask))
     assert loaded.config.model == model.config
-    assert loaded.facts == {"data": "here"}
+    assert loaded.metadata == {"data": "here"}
     assert loaded.tokenizer.encode("w3")[1] == 8
 
 
 def test_an_inference_bundle_holds_no_queue_and_no_copy(tmp_path):
     model = USER(small())
     save_model(tmp_path / "b", model, WordTokenizer(["a"]), Config(model=model.config), {})
-    names = read_bundle(tmp_path / "b")[0]
+    names = read_checkpoint(tmp_path / "b")[0]
     assert all(name.startswith(("image_encoder.", "text_encoder.")) for name in names)
     assert load_model(tmp_path / "b").model.image_encoder is not None
 
@@ -83,7 +83,7 @@ def test_loading_leaves_the_random_numbers_alone(made):
 def test_half_precision_halves_the_file_and_moves_little(made, tmp_path):
     model, folder = made
     save_model(tmp_path / "half", model, WordTokenizer(["a"] * 25), Config(model=model.config), {}, half=True)
-    weights = read_bundle(tmp_path / "half")[0]
+    weights = read_checkpoint(tmp_path / "half")[0]
     assert all(v.dtype == torch.float16 for v in weights.values() if v.is_floating_point())
     assert (tmp_path / "half" / TENSORS).stat().st_size < 0.7 * (folder / TENSORS).stat().st_size
     loaded = load_model(tmp_path / "half").model
@@ -101,7 +101,7 @@ def test_half_precision_leaves_counts_whole(tmp_path):
         if name in counts:
             value.fill_(4097)
     save_model(tmp_path / "b", model, WordTokenizer(["a"]), Config(model=model.config), {}, half=True)
-    weights = read_bundle(tmp_path / "b")[0]
+    weights = read_checkpoint(tmp_path / "b")[0]
     assert counts
     assert {name for name, value in weights.items() if value.dtype == torch.int64} == counts
     loaded = load_model(tmp_path / "b").model.state_dict()
@@ -148,10 +148,10 @@ def test_another_format_is_refused_by_name(version, copied):
 
 
 def test_a_bundle_of_format_1_is_read(copied):
-    """It had no seal; one that says it is of format 2 must have it."""
+    """It had no checksum; one that says it is of format 2 must have it."""
     sums = json.loads((copied / "manifest.json").read_text())["sha256"]
     write_json(copied / "manifest.json", {"format": 1, "sha256": sums})
-    assert load_model(copied).facts == {"data": "here"}
+    assert load_model(copied).metadata == {"data": "here"}
     write_json(copied / "manifest.json", {"format": 2, "sha256": sums})
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):
         load_model(copied)
@@ -172,7 +172,9 @@ def test_a_bundle_of_format_1_is_read(copied):
 )
 def test_a_manifest_that_names_files_elsewhere(name, copied):
     (copied.parent / "outside.json").write_text("{}")
-    write_sealed(copied / "manifest.json", {"sha256": {name: sha256_file(copied.parent / "outside.json")}})
+    write_checksummed(
+        copied / "manifest.json", {"sha256": {name: sha256_file(copied.parent / "outside.json")}}
+    )
     with pytest.raises(UserError, match="which is no (plain file name|file of a checkpoint)"):
         load_model(copied)
 
@@ -205,7 +207,7 @@ def test_hostile_files_with_right_checksums(copied):
 
 
 def test_weights_that_do_not_fit_are_named(copied):
-    tensors, _ = read_bundle(copied)
+    tensors, _ = read_checkpoint(copied)
     name = sorted(tensors)[0]
     for changed, said in (
         ({**tensors, name: torch.zeros(2, 7)}, rf"'{name}' is \(2, 7\) there"),
@@ -222,7 +224,7 @@ def test_weights_that_do_not_fit_are_named(copied):
 def test_a_queue_of_another_size_does_not_fit():
     state = USER(small(queue_size=64)).state_dict()
     with pytest.raises(UserError, match=r"queue\.born' is \(64,\) there and \(32,\) here|64.*32"):
-        fit_state(USER(small(queue_size=32)), state, where="runs/x")
+        load_state_strict(USER(small(queue_size=32)), state, where="runs/x")
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):
@@ -230,7 +232,7 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
         load_model(tmp_path)
     with pytest.raises(UserError, match=r"There is no folder .*gone.*--out"):
         load_model(tmp_path / "gone")
-    write_bundle(tmp_path / "b", {"x": torch.zeros(1)}, {"state": {}})
+    write_checkpoint(tmp_path / "b", {"x": torch.zeros(1)}, {"state": {}})
     with pytest.raises(UserError, match="not a checkpoint for inference"):
         load_model(tmp_path / "b")
 
@@ -241,7 +243,7 @@ def test_run_json_names_the_checkpoint(made, tmp_path):
     assert load_model(tmp_path).config.model == made[0].config
     for which in ("last", "other"):
         with pytest.raises(UserError, match=f"names no {which} checkpoint"):
-            pointed(tmp_path, which)
+            checkpoint_path(tmp_path, which)
 
 
 def test_cleaning_keeps_what_is_named_and_what_is_not_ours(tmp_path):
@@ -260,7 +262,7 @@ def test_cleaning_keeps_what_is_named_and_what_is_not_ours(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "step-00000007" / "why.txt").write_text("the best so far")
     write_json(tmp_path / "run.json", {"last": "step-00000002", "best": "best-00000001"})
-    clean(tmp_path)
+    prune(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
         "run.json", "step-00000002", "best-00000001", "step-00000007", "step-mine", "notes", ".mine.old",
     }  # fmt: skip
@@ -268,8 +270,8 @@ def test_cleaning_keeps_what_is_named_and_what_is_not_ours(tmp_path):
 
 def test_a_bundle_replaces_an_older_one_whole(tmp_path):
     for value in (1.0, 2.0):
-        write_bundle(tmp_path / "b", {"x": torch.tensor(value)}, {"about": {"value": value}})
-    tensors, documents = read_bundle(tmp_path / "b")
+        write_checkpoint(tmp_path / "b", {"x": torch.tensor(value)}, {"about": {"value": value}})
+    tensors, documents = read_checkpoint(tmp_path / "b")
     assert float(tensors["x"]) == 2.0 and documents == {"about": {"value": 2.0}}
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
@@ -277,15 +279,15 @@ def test_a_bundle_replaces_an_older_one_whole(tmp_path):
 def test_no_space_left_keeps_the_older_one(tmp_path, monkeypatch):
     import errno
 
-    write_bundle(tmp_path / "b", {"x": torch.tensor(1.0)}, {})
+    write_checkpoint(tmp_path / "b", {"x": torch.tensor(1.0)}, {})
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("userlib.checkpoints.write_json", full)
     with pytest.raises(UserError, match="No space left"):
-        write_bundle(tmp_path / "b", {"x": torch.tensor(2.0)}, {"about": {}})
-    assert float(read_bundle(tmp_path / "b")[0]["x"]) == 1.0
+        write_checkpoint(tmp_path / "b", {"x": torch.tensor(2.0)}, {"about": {}})
+    assert float(read_checkpoint(tmp_path / "b")[0]["x"]) == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 

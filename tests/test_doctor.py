@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from userlib import doctor, verify
-from userlib.files import sha256_file, write_json, write_sealed
+from userlib.files import sha256_file, write_checksummed, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -235,10 +235,10 @@ def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
     """The formats belong to other modules; this holds the doctor to them."""
     import torch
 
-    from userlib.checkpoints import write_bundle
+    from userlib.checkpoints import write_checkpoint
     from userlib.data.store import ArrayWriter
 
-    write_bundle(tmp_path / "run/step-00000001", {"w": torch.ones(3)}, {"config": {"a": 1}})
+    write_checkpoint(tmp_path / "run/step-00000001", {"w": torch.ones(3)}, {"config": {"a": 1}})
     writer = ArrayWriter(tmp_path / "tokens", (2, 3), np.dtype(np.float32), {})
     writer.write(np.ones((2, 3), np.float32))
     writer.finish()
@@ -253,8 +253,8 @@ def test_verify_sees_runs_and_results_of_this_library(tmp_path):
     """Files that lie alone: a run's pointer, a result, a row of a study with its arrays."""
     from userlab.ablation.rows import write_row
 
-    write_sealed(tmp_path / "run" / "run.json", {"last": "step-00000003"})
-    write_sealed(tmp_path / "run" / "result.json", {"rsum": 1.5})
+    write_checksummed(tmp_path / "run" / "run.json", {"last": "step-00000003"})
+    write_checksummed(tmp_path / "run" / "result.json", {"rsum": 1.5})
     write_row(tmp_path / "study" / "sge-0.json", {"seed": 0}, {"ranks": np.arange(5)})
     write_json(tmp_path / "study" / "mine.json", {"notes": "of no format"})
     assert [check.found for check in doctor.check_stored((tmp_path,))] == [

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from userlib.errors import UserError
 from userlib.files import (
+    atomic_write,
+    atomic_write_folder,
     cache_dir,
     check_file,
     check_folder,
     disk_errors,
+    read_checksummed,
     read_json,
-    read_sealed,
     remove_folder,
     sha256_bytes,
     sha256_file,
     sha256_known,
-    write_beside,
-    write_folder_beside,
+    write_checksummed,
     write_json,
-    write_sealed,
 )
 from userlib.verify import write_manifest
 
@@ -74,24 +74,24 @@ def test_a_failed_writer_leaves_the_old_file_and_no_litter(tmp_path):
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        write_beside(file, writer, over=True)
+        atomic_write(file, writer, over=True)
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_failed_folder_writer_leaves_the_old_folder(tmp_path):
     folder = tmp_path / "run"
-    write_folder_beside(folder, saving(a="old"))
+    atomic_write_folder(folder, saving(a="old"))
 
     def writer(part):
         (part / "a").write_text("new")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match="No space left"):
-        write_folder_beside(folder, writer)
+        atomic_write_folder(folder, writer)
     assert (folder / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["run"]
-    write_folder_beside(folder, saving(a="new", b="more"))
+    atomic_write_folder(folder, saving(a="new", b="more"))
     assert sorted(os.listdir(folder)) == ["a", "b", "manifest.json"]
     assert (folder / "a").read_text() == "new"
     assert os.listdir(tmp_path) == ["run"]
@@ -115,9 +115,9 @@ def test_a_read_only_folder_is_a_sentence(tmp_path):
 
 def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
     code = (
-        "import resource, sys; from pathlib import Path; from userlib.files import write_beside\n"
+        "import resource, sys; from pathlib import Path; from userlib.files import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "write_beside(Path(sys.argv[1]), lambda part: part.write_bytes(b'x' * 5000))\n"
+        "atomic_write(Path(sys.argv[1]), lambda part: part.write_bytes(b'x' * 5000))\n"
     )
     assert resource.RLIMIT_FSIZE is not None
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True)
@@ -127,7 +127,7 @@ def test_a_real_limit_on_file_size_is_met_with_the_sentence(tmp_path):
 
 def test_a_removal_that_is_killed_leaves_nothing_of_that_name(tmp_path, monkeypatch):
     folder = tmp_path / "step-00000003"
-    write_folder_beside(folder, saving(a="old"))
+    atomic_write_folder(folder, saving(a="old"))
     with monkeypatch.context() as dead:
         dead.setattr(shutil, "rmtree", lambda *_, **__: None)
         remove_folder(folder)
@@ -200,15 +200,17 @@ def test_a_known_sum_follows_the_file(tmp_path, cache):
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(text.filter(lambda key: key not in ("format", "seal")), values, max_size=4))
-def test_a_sealed_object_comes_back_as_it_went(value, tmp_path):
+def test_a_checksummed_object_comes_back_as_it_went(value, tmp_path):
     file = tmp_path / "a.json"
-    write_sealed(file, value)
-    assert read_sealed(file, "") == value
+    write_checksummed(file, value)
+    assert read_checksummed(file, "") == value
 
 
-def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path):
+def test_every_flipped_bit_of_a_checksummed_file_is_found(tmp_path):
     file = tmp_path / "a.json"
-    write_sealed(file, {"rate": 1e-05, "name": "Dämmerung", "rows": [1, 2.5, None], "deep": {"seal": "x"}})
+    write_checksummed(
+        file, {"rate": 1e-05, "name": "Dämmerung", "rows": [1, 2.5, None], "deep": {"seal": "x"}}
+    )
     content = file.read_bytes()
     for at in range(len(content)):
         for bit in range(8):
@@ -216,25 +218,25 @@ def test_every_flipped_bit_of_a_sealed_file_is_found(tmp_path):
             changed[at] ^= 1 << bit
             file.write_bytes(changed)
             with pytest.raises(UserError, match=r"a\.json.*Make it again\.$"):
-                read_sealed(file, "Make it again.")
+                read_checksummed(file, "Make it again.")
 
 
-def test_older_files_had_no_seal_and_newer_ones_are_refused_by_name(tmp_path):
+def test_older_files_had_no_checksum_and_newer_ones_are_refused_by_name(tmp_path):
     file = tmp_path / "a.json"
     for older in ({"a": 1}, {"format": 1, "a": 1}):
         write_json(file, older, over=True)
-        assert read_sealed(file, "") == {"a": 1}
+        assert read_checksummed(file, "") == {"a": 1}
     write_json(file, {"format": 3, "a": 1})
     with pytest.raises(UserError, match="has format 3 and this version reads 1 and 2.*newer"):
-        read_sealed(file, "")
+        read_checksummed(file, "")
     file.write_bytes(b'{"format": 2, "a": NaN, "seal": "0"}')
     with pytest.raises(UserError, match="is damaged"):
-        read_sealed(file, "")
+        read_checksummed(file, "")
 
 
-LATE = "import resource; from pathlib import Path; import sys\nfrom userlib.files import write_beside\n{imports}\n"
+LATE = "import resource; from pathlib import Path; import sys\nfrom userlib.files import atomic_write\n{imports}\n"
 LATE += "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-LATE += "write_beside(Path(sys.argv[1]), lambda part: {write})\n"
+LATE += "atomic_write(Path(sys.argv[1]), lambda part: {write})\n"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import torch
 
 from tests.data.copies import write_clip
 from userlib import doctor, verify
-from userlib.checkpoints import read_bundle, write_bundle
+from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.clip import ClipExtractor
 from userlib.errors import UserError
-from userlib.files import read_sealed, sha256_file, sha256_text, sum_fault, write_sealed
+from userlib.files import read_checksummed, sha256_file, sha256_text, sum_fault, write_checksummed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,23 +54,23 @@ def test_text_that_was_written_with_crlf_is_not_another(tmp_path):
     assert sum_fault(path, total) is not None
 
 
-def test_a_sealed_file_with_crlf_is_whole(tmp_path):
-    write_sealed(tmp_path / "a.json", {"a": "two\nlines", "b": [1, 2]})
+def test_a_checksummed_file_with_crlf_is_whole(tmp_path):
+    write_checksummed(tmp_path / "a.json", {"a": "two\nlines", "b": [1, 2]})
     crlf(tmp_path / "a.json")
-    assert read_sealed(tmp_path / "a.json", "") == {"a": "two\nlines", "b": [1, 2]}
+    assert read_checksummed(tmp_path / "a.json", "") == {"a": "two\nlines", "b": [1, 2]}
     assert verify.lone_damage(tmp_path / "a.json") == []
     changed = (tmp_path / "a.json").read_bytes().replace(b"lines", b"words")
     (tmp_path / "a.json").write_bytes(changed)
     with pytest.raises(UserError, match="damaged"):
-        read_sealed(tmp_path / "a.json", "")
+        read_checksummed(tmp_path / "a.json", "")
 
 
 def test_a_checkpoint_with_crlf_is_read(tmp_path):
     folder = tmp_path / "bundle"
-    write_bundle(folder, {"w": torch.tensor([10.0, 13.0])}, {"config": {"a": [1, 2]}})
+    write_checkpoint(folder, {"w": torch.tensor([10.0, 13.0])}, {"config": {"a": [1, 2]}})
     for path in folder.glob("*.json"):
         crlf(path)
-    tensors, documents = read_bundle(folder)
+    tensors, documents = read_checkpoint(folder)
     assert tensors["w"].tolist() == [10, 13]
     assert documents == {"config": {"a": [1, 2]}}
     assert verify.damage(folder) == []
@@ -122,7 +122,7 @@ def test_a_clone_has_the_bytes_that_were_summed():
 
 def test_rows_beside_their_arrays(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x=np.arange(9))
-    write_sealed(tmp_path / "a.json", {"arrays": sha256_file(tmp_path / "a.npz")})
+    write_checksummed(tmp_path / "a.json", {"arrays": sha256_file(tmp_path / "a.npz")})
     crlf(tmp_path / "a.json")
     assert verify.lone_damage(tmp_path / "a.json") == []
     crlf(tmp_path / "a.npz")

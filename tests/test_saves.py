@@ -17,20 +17,20 @@ from userlab.__main__ import main as experiments
 from userlab.ablation.rows import write_row
 from userlab.pretraining.assets import check_out
 from userlib.__main__ import main
-from userlib.checkpoints import check_run, load_model, pointed, save_model, write_bundle, writing
+from userlib.checkpoints import check_run, checkpoint_path, load_model, save_model, write_checkpoint, writing
 from userlib.config import Config
 from userlib.data.captions import WordTokenizer
 from userlib.data.store import ArrayWriter
 from userlib.errors import UserError
 from userlib.files import (
+    atomic_write,
+    atomic_write_folder,
     check_file,
     check_folder,
     foreign,
     remove_folder,
-    write_beside,
-    write_folder_beside,
+    write_checksummed,
     write_json,
-    write_sealed,
 )
 from userlib.model.user import Encoders
 from userlib.search import Index
@@ -54,21 +54,21 @@ def dotfile(folder: Path) -> None:
 
 
 def index_with_a_note(folder: Path) -> None:
-    write_bundle(folder, {"vectors": torch.zeros(1, 2)}, {"contents": {}})
+    write_checkpoint(folder, {"vectors": torch.zeros(1, 2)}, {"contents": {}})
     (folder / "notes.txt").write_text("mine")
 
 
 def index_with_a_folder(folder: Path) -> None:
-    write_bundle(folder, {"vectors": torch.zeros(1, 2)}, {"contents": {}})
+    write_checkpoint(folder, {"vectors": torch.zeros(1, 2)}, {"contents": {}})
     photos(folder / "photos")
 
 
 def run_folder(folder: Path) -> None:
-    write_bundle(
-        folder / "best-00000003", {"x": torch.zeros(1)}, {"config": {}, "facts": {}, "tokenizer": {}}
+    write_checkpoint(
+        folder / "best-00000003", {"x": torch.zeros(1)}, {"config": {}, "metadata": {}, "tokenizer": {}}
     )
-    write_bundle(folder / "step-00000003", {"x": torch.zeros(1)}, {"state": {}})
-    write_sealed(folder / "run.json", {"last": "step-00000003", "best": "best-00000003"})
+    write_checkpoint(folder / "step-00000003", {"x": torch.zeros(1)}, {"state": {}})
+    write_checksummed(folder / "run.json", {"last": "step-00000003", "best": "best-00000003"})
 
 
 def run_with_photos(folder: Path) -> None:
@@ -148,12 +148,12 @@ def save_manifested(folder: Path) -> None:
         (part / "vectors.bin").write_bytes(b"1")
         write_manifest(part)
 
-    write_folder_beside(folder, write)
+    atomic_write_folder(folder, write)
 
 
 SAVES = [
     save_index, save_weights, save_array, save_manifested,
-    lambda folder: write_bundle(folder, {"x": torch.zeros(1)}, {"contents": {}}),
+    lambda folder: write_checkpoint(folder, {"x": torch.zeros(1)}, {"contents": {}}),
     lambda folder: check_out(folder, ("region-mini.json",)),
     remove_folder,
 ]  # fmt: skip
@@ -172,7 +172,7 @@ def snapshot(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.__name__)
 @pytest.mark.parametrize(
-    "save", SAVES, ids=["index", "weights", "array", "folder", "bundle", "asset", "removal"]
+    "save", SAVES, ids=["index", "weights", "array", "folder", "checkpoint", "asset", "removal"]
 )
 def test_no_save_loses_what_is_not_its_own(save, place, tmp_path):
     target = tmp_path / "there"
@@ -189,7 +189,7 @@ def test_no_save_loses_what_is_not_its_own(save, place, tmp_path):
     assert {name: after.get(name) for name in before} == before
 
 
-@pytest.mark.parametrize("save", SAVES[:2] + SAVES[3:5], ids=["index", "weights", "folder", "bundle"])
+@pytest.mark.parametrize("save", SAVES[:2] + SAVES[3:5], ids=["index", "weights", "folder", "checkpoint"])
 def test_a_save_replaces_an_older_one_of_its_kind_and_an_empty_folder(save, tmp_path):
     target = tmp_path / "there"
     target.mkdir()
@@ -218,19 +218,19 @@ def test_an_index_does_not_replace_a_checkpoint_nor_the_reverse(tmp_path):
 def test_two_writers_of_one_folder_leave_one_of_the_two_whole(tmp_path, monkeypatch):
     """The other one comes between the two renames."""
     target = tmp_path / "there"
-    write_bundle(target, {"x": torch.tensor(0.0)}, {"contents": {}})
+    write_checkpoint(target, {"x": torch.tensor(0.0)}, {"contents": {}})
     plain, others = os.replace, [2.0]
 
     def replace(source, goal):
         plain(source, goal)
         if str(goal).endswith(".old") and others:
-            write_bundle(target, {"x": torch.tensor(others.pop())}, {"contents": {}})
+            write_checkpoint(target, {"x": torch.tensor(others.pop())}, {"contents": {}})
 
     monkeypatch.setattr(os, "replace", replace)
-    write_bundle(target, {"x": torch.tensor(1.0)}, {"contents": {}})
-    from userlib.checkpoints import read_bundle
+    write_checkpoint(target, {"x": torch.tensor(1.0)}, {"contents": {}})
+    from userlib.checkpoints import read_checkpoint
 
-    assert float(read_bundle(target)[0]["x"]) == 1.0
+    assert float(read_checkpoint(target)[0]["x"]) == 1.0
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
@@ -253,9 +253,9 @@ def test_a_file_that_is_no_result_is_not_overwritten(content, tmp_path):
     file = tmp_path / "mine.json"
     file.write_bytes(content)
     for write in (
-        lambda: write_sealed(file, {"tables": {}}),
+        lambda: write_checksummed(file, {"tables": {}}),
         lambda: write_json(file, {}),
-        lambda: write_beside(file, lambda part: part.write_text("new")),
+        lambda: atomic_write(file, lambda part: part.write_text("new")),
         lambda: check_file(file),
     ):
         with pytest.raises(UserError, match="no earlier result of this program, and would be lost"):
@@ -266,12 +266,12 @@ def test_a_file_that_is_no_result_is_not_overwritten(content, tmp_path):
 def test_a_result_replaces_one_of_its_kind_and_no_other(tmp_path):
     file = tmp_path / "a.json"
     file.touch()  # as mktemp makes it
-    write_sealed(file, {"tables": {}, "x": 1}, like=("tables",))
-    write_sealed(file, {"tables": {}, "x": 2}, like=("tables",))
+    write_checksummed(file, {"tables": {}, "x": 1}, like=("tables",))
+    write_checksummed(file, {"tables": {}, "x": 2}, like=("tables",))
     with pytest.raises(UserError, match="result of another kind"):
-        write_sealed(file, {"history": []}, like=("history",))
+        write_checksummed(file, {"history": []}, like=("history",))
     (tmp_path / "link.json").symlink_to(file)
-    write_sealed(tmp_path / "link.json", {"tables": {}, "x": 3}, like=("tables",))
+    write_checksummed(tmp_path / "link.json", {"tables": {}, "x": 3}, like=("tables",))
     assert (tmp_path / "link.json").is_symlink() and '"x": 3' in file.read_text()
     with pytest.raises(UserError, match="is a folder; the result is one file"):
         check_file(tmp_path)
@@ -323,7 +323,7 @@ def test_a_run_goes_into_a_folder_of_its_own(tmp_path):
     (tmp_path / "run" / "result.json").write_text("mine")
     with pytest.raises(UserError, match=r"result\.json is no earlier result"):
         check_run(tmp_path / "run", resume=True)
-    assert pointed(tmp_path / "run", "last").name == "step-00000003"
+    assert checkpoint_path(tmp_path / "run", "last").name == "step-00000003"
 
 
 def test_a_run_has_one_writer(tmp_path):
@@ -390,4 +390,4 @@ def test_every_command_refuses_its_place_before_any_work(name, place, tmp_path, 
 def test_an_earlier_model_still_loads(tmp_path):
     save_weights(tmp_path / "a")
     save_weights(tmp_path / "a")
-    assert load_model(tmp_path / "a").facts == {}
+    assert load_model(tmp_path / "a").metadata == {}

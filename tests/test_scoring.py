@@ -45,9 +45,9 @@ def config(data: Path, **settings) -> Config:
     return Config(data=made, model=replace(SMALL, **settings), training=TrainingConfig(batch=4))
 
 
-def checkpoint(folder: Path, made: Config, **facts) -> str:
+def checkpoint(folder: Path, made: Config, **metadata) -> str:
     torch.manual_seed(made.training.seed)
-    about = {"data": made.data.data, "fingerprint": splits_of(made).fingerprint, **facts}
+    about = {"data": made.data.data, "fingerprint": splits_of(made).fingerprint, **metadata}
     about.setdefault("made_by", made_by(made.data.tokens, guide=made.data.guide))
     save_model(folder, Encoders(made.model), WordTokenizer(["a", "b", "c"]), made, about)
     return str(folder)
@@ -158,9 +158,9 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     assert report["metrics"] == {name: list(one) for name, one in bootstrap(found, seed=3).items()}
 
 
-def trained(name: str, *, seed: int, **facts) -> Trained:
+def trained(name: str, *, seed: int, **metadata) -> Trained:
     made = Config(model=SMALL, training=TrainingConfig(seed=seed))
-    return Trained(name, Loaded(None, None, made, facts), made, "cpu", ())
+    return Trained(name, Loaded(None, None, made, metadata), made, "cpu", ())
 
 
 def test_seeds_are_different_runs_on_the_same_data_and_tokens():

@@ -35,7 +35,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory, clip_folder):
-    """A function: a saved model on tokens of a tiny network, with a guide; facts are what it remembers."""
+    """A function: a saved model on tokens of a tiny network, with a guide; metadata are what it remembers."""
     place = tmp_path_factory.mktemp("models")
     weights = write_backbone(place / "backbone")
     width = make_extractor("timm:test_resnet", weights=weights).token_shape[1]
@@ -48,9 +48,9 @@ def checkpoint(tmp_path_factory, clip_folder):
     )  # fmt: skip
     config = Config(data=data, model=model)
 
-    def save(**facts):
+    def save(**metadata):
         folder = place / f"model{len(list(place.iterdir()))}"
-        save_model(folder, Encoders(model), tokenizer, config, {"data": "scenes", **facts})
+        save_model(folder, Encoders(model), tokenizer, config, {"data": "scenes", **metadata})
         return folder
 
     return save
@@ -68,9 +68,9 @@ def plain(tmp_path_factory):
     )  # fmt: skip
     config = Config(data=DataConfig(tokens="timm:test_resnet", token_weights=str(weights)), model=model)
 
-    def save(**facts):
+    def save(**metadata):
         folder = place / f"model{len(list(place.iterdir()))}"
-        save_model(folder, Encoders(model), tokenizer, config, facts)
+        save_model(folder, Encoders(model), tokenizer, config, metadata)
         return folder
 
     return save

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tests.test_search import COLOURS, ColourEncoder, split_with_captions
-from userlib.checkpoints import read_bundle, write_bundle
+from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import Split
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
@@ -262,11 +262,11 @@ def test_an_unreadable_image_is_looked_at_again(photos):
 def test_an_index_of_an_older_version_opens_and_is_encoded_again(photos, tmp_path):
     index, _ = built(photos)
     index.save(tmp_path / "index")
-    tensors, documents = read_bundle(tmp_path / "index")
+    tensors, documents = read_checkpoint(tmp_path / "index")
     for key in ("prints", "source", "missing"):
         del documents["contents"][key]
     del tensors["distances"]
-    write_bundle(tmp_path / "older", tensors, documents)
+    write_checkpoint(tmp_path / "older", tensors, documents)
     encoder = Counting()
     older = Index.load(tmp_path / "older", encoder)
     assert older.search("green", 9) == index.search("green", 9)
@@ -276,16 +276,16 @@ def test_an_index_of_an_older_version_opens_and_is_encoded_again(photos, tmp_pat
 def test_damage_to_prints_and_distances_is_refused(photos, tmp_path):
     index, _ = built(photos)
     index.save(tmp_path / "index")
-    tensors, documents = read_bundle(tmp_path / "index")
+    tensors, documents = read_checkpoint(tmp_path / "index")
     contents = documents["contents"]
     for changed in (
         {"prints": contents["prints"][:1]}, {"prints": 5}, {"missing": "2"}, {"source": "x"}, {"ids": ["a"] * 4},
         {"ids": [1, 2, 3, 4]},
     ):  # fmt: skip
-        write_bundle(tmp_path / "bad", tensors, {"contents": {**contents, **changed}})
+        write_checkpoint(tmp_path / "bad", tensors, {"contents": {**contents, **changed}})
         with pytest.raises(UserError, match="do not fit together"):
             Index.load(tmp_path / "bad", ColourEncoder())
-    write_bundle(tmp_path / "bad", {**tensors, "distances": torch.ones(3)}, {"contents": contents})
+    write_checkpoint(tmp_path / "bad", {**tensors, "distances": torch.ones(3)}, {"contents": contents})
     with pytest.raises(UserError, match="do not fit together"):
         Index.load(tmp_path / "bad", ColourEncoder())
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.soak.memory import OUT, table
-from userlib.files import read_sealed
+from userlib.files import read_checksummed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -11,4 +11,4 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_table_tells_what_was_measured():
     text = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
     between = text.partition("<!-- memory -->")[2].partition("<!-- end of memory -->")[0]
-    assert between.strip() == table(read_sealed(OUT, ""))
+    assert between.strip() == table(read_checksummed(OUT, ""))

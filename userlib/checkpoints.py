@@ -1,4 +1,4 @@
-"""Bundles on disk: one directory of tensors and JSON, written beside and renamed, checksummed, read without
+"""Checkpoints on disk: one directory of tensors and JSON, written beside and renamed, checksummed, read without
 unpickling.
 
 A run's folder holds `step-00001200` (everything a bit-equal resume needs), `best-00001000` (the encoders
@@ -16,20 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from userlib import legacy
 from userlib.config import Config, from_json, to_json
 from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.files import (
     LEFT_OVER,
     LOCK,
+    atomic_write_folder,
     check_file,
     check_folder,
     disk_errors,
+    read_checksummed,
     read_json,
-    read_sealed,
     remove_folder,
     sum_fault,
-    write_folder_beside,
     write_json,
 )
 from userlib.model.user import Encoders
@@ -38,8 +39,8 @@ from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 TENSORS = "tensors.safetensors"
 
 
-def write_bundle(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]) -> None:
-    """Writes the bundle beside `folder`, checks nothing is left out, and renames it; an older bundle there is
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]) -> None:
+    """Writes the checkpoint next to `folder`, checks nothing is left out, and renames it; an older one there is
     replaced.
 
     Raises UserError where there is no space left; what was there before is still good then.
@@ -54,13 +55,13 @@ def write_bundle(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping
             write_json(beside / f"{name}.json", document)
         write_manifest(beside)
 
-    write_folder_beside(folder, write)
+    atomic_write_folder(folder, write)
 
 
-def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and documents of a bundle, each file checked against its checksum.
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and documents of a checkpoint, each file checked against its checksum; names as of today (legacy.py).
 
-    Raises UserError for a missing, changed or newer bundle, naming the file and the remedy.
+    Raises UserError for a missing, changed or newer checkpoint, naming the file and the remedy.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -90,7 +91,7 @@ def read_bundle(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise UserError(f"{path} is no .safetensors file: {error}. {remedy}") from error
         else:
             documents[name.removesuffix(".json")] = read_json(path)
-    return tensors, documents
+    return tensors, legacy.documents(documents)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Loaded:
     model: Encoders
     tokenizer: Tokenizer
     config: Config
-    facts: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
+    metadata: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
 
 
 def save_model(
@@ -108,11 +109,11 @@ def save_model(
     model: Encoders,
     tokenizer: Tokenizer,
     config: Config,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     half: bool = False,
 ) -> None:
-    """An inference bundle: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
+    """An inference checkpoint: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
     fp16.
     """
     weights = {
@@ -121,12 +122,14 @@ def save_model(
     }
     if half:
         weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-    write_bundle(
-        folder, weights, {"config": to_json(config), "tokenizer": tokenizer.to_json(), "facts": dict(facts)}
+    write_checkpoint(
+        folder,
+        weights,
+        {"config": to_json(config), "tokenizer": tokenizer.to_json(), "metadata": dict(metadata)},
     )
 
 
-def pointed(run: Path, which: str) -> Path:
+def checkpoint_path(run: Path, which: str) -> Path:
     """The checkpoint of a run's folder that `run.json` names as "best" or "last"."""
     name = _run(run).get(which)
     if not isinstance(name, str) or not re.fullmatch(r"(best|step)-\d{8}", name):
@@ -138,7 +141,7 @@ def pointed(run: Path, which: str) -> Path:
 
 def _run(run: Path) -> dict[str, Any]:
     """What `run.json` says."""
-    return read_sealed(run / "run.json", RUN_REMEDY, limit=2**16)
+    return read_checksummed(run / "run.json", RUN_REMEDY, limit=2**16)
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
@@ -153,19 +156,19 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
             f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out)."
         )
     if (path / "run.json").is_file():
-        path = pointed(path, "best")
-    tensors, documents = read_bundle(path)
-    if not {"config", "tokenizer", "facts"} <= set(documents):
+        path = checkpoint_path(path, "best")
+    tensors, documents = read_checkpoint(path)
+    if not {"config", "tokenizer", "metadata"} <= set(documents):
         raise UserError(f"{path} is not a checkpoint for inference; give the folder of the run.")
     config = from_json(Config, documents["config"], where=f"configuration of {path}")
     # The weights drawn here are overwritten; the caller's draws stay as they were.
     with torch.random.fork_rng(devices=[]):
         model = Encoders(config.model).to(device).eval()
-    fit_state(model, tensors, where=str(path))
-    return Loaded(model, tokenizer_from_json(documents["tokenizer"]), config, documents["facts"])
+    load_state_strict(model, tensors, where=str(path))
+    return Loaded(model, tokenizer_from_json(documents["tokenizer"]), config, documents["metadata"])
 
 
-def fit_state(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+def load_state_strict(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Loads the state; a missing, superfluous or differently shaped tensor is a UserError that names the
     first.
     """
@@ -227,7 +230,7 @@ def writing(run: Path) -> Iterator[None]:
         lock.release()
 
 
-def clean(run: Path) -> None:
+def prune(run: Path) -> None:
     """Removes checkpoints that `run.json` does not name, and what a dead process left half written; a folder in
     which lies anything else stays.
     """

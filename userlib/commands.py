@@ -17,7 +17,7 @@ from userlib.data.extractors import choose_device
 from userlib.data.sources import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
-from userlib.files import check_file, read_json, write_sealed
+from userlib.files import check_file, read_json, write_checksummed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
 from userlib.training import fit, pairs_of, prepare, select_name
@@ -102,7 +102,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
             f"{split.name}, 95 % intervals over pictures",
             {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
         )
-    write_sealed(out / "result.json", result, like=("history",))
+    write_checksummed(out / "result.json", result, like=("history",))
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
     return 0
@@ -200,7 +200,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         "provenance": provenance(),
     }
     if arguments.out:
-        write_sealed(Path(arguments.out), result, like=("tables",))
+        write_checksummed(Path(arguments.out), result, like=("tables",))
     if arguments.json:
         print(json.dumps(result))
     else:

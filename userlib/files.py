@@ -1,7 +1,7 @@
 """Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits and
-seals; checksums; the cache folder; and the guard of every save: nothing is replaced or removed but an older save.
+checksums; the cache folder; and the guard of every save: nothing is replaced or removed but an older save.
 
-A sealed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
+A checksummed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
 last line, so that no byte of it can change unseen. Raises `UserError` where the disk is full or a file cannot
 be written, read or understood.
 """
@@ -19,14 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from userlib import legacy
 from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
-FORMAT = 2  # of sealed files; 1 had no seal
+FORMAT = 2  # of checksummed files; 1 had no checksum
 MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
 LOCK = ".lock"  # in a folder that one process at a time may write to
-LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `write_beside` and its like leave when killed
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `atomic_write` and its like leave when killed
 
 
 def cache_dir() -> Path:
@@ -88,8 +89,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def looks_sealed(path: Path) -> bool:
-    """Whether a file bears the marks of a sealed one; one changed bit cannot take away both."""
+def looks_checksummed(path: Path) -> bool:
+    """Whether a file has the marks of a checksummed one; one changed bit cannot take away both."""
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -101,7 +102,7 @@ def looks_sealed(path: Path) -> bool:
 
 def _listed(folder: Path) -> frozenset[str]:
     """The files that a stored folder's manifest lists, itself among them; none where it is no stored folder."""
-    if not looks_sealed(folder / MANIFEST):
+    if not looks_checksummed(folder / MANIFEST):
         return frozenset()
     try:
         sums = read_json(folder / MANIFEST)["sha256"]
@@ -114,11 +115,11 @@ def _listed(folder: Path) -> frozenset[str]:
 def foreign(path: Path) -> Path | None:
     """The first thing at or below `path` that is no save of this program; None where all is, or nothing is there.
 
-    Saves are sealed files, stored folders whose manifest lists every file, locks, and what a killed process left.
+    Saves are checksummed files, stored folders whose manifest lists every file, locks, and what a killed process left.
     Contents are not compared: a damaged save is still one.
     """
     if path.is_symlink() or not path.is_dir():
-        known = path.name == LOCK or LEFT_OVER.fullmatch(path.name) or looks_sealed(path)
+        known = path.name == LOCK or LEFT_OVER.fullmatch(path.name) or looks_checksummed(path)
         return None if known and path.is_file() or not os.path.lexists(path) else path
     if LEFT_OVER.fullmatch(path.name):
         return None
@@ -152,16 +153,16 @@ def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bo
                 f"{path} holds {own}, which is no earlier result of this program; nothing is written beside what "
                 f"is not its own. {what}"
             )
-        listed = _listed(path)
+        listed = {legacy.FILES.get(name, name) for name in _listed(path)}
         if names is not None and any(path.iterdir()) and not (listed and listed <= {*names, MANIFEST}):
             holds = ", ".join(sorted(child.name for child in path.iterdir())[:4])
             raise UserError(f"{path} holds a save of another kind ({holds}), which would be lost. {what}")
 
 
 def check_file(path: Path, like: Collection[str] = ()) -> None:
-    """Raises UserError, before any work, where `path` cannot be written as a sealed file without a loss.
+    """Raises UserError, before any work, where `path` cannot be written as a checksummed file without a loss.
 
-    An older sealed file with the keys `like` may be replaced, and so may an empty file.
+    An older checksummed file with the keys `like` may be replaced, and so may an empty file.
     """
     what = "Name another file, or move that away."
     with _place(path, "file"):
@@ -175,9 +176,9 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
             raise UserError(f"{path} is no plain file. {what}")
         if path.stat().st_size == 0:
             return
-        if not looks_sealed(path):
+        if not looks_checksummed(path):
             raise UserError(f"{path} is no earlier result of this program, and would be lost. {what}")
-        if like and not set(like) <= set(read_sealed(path, what)):
+        if like and not set(like) <= set(read_checksummed(path, what)):
             raise UserError(f"{path} is a result of another kind (it has no {', '.join(like)}). {what}")
 
 
@@ -201,11 +202,11 @@ def _place(path: Path, what: str) -> Iterator[None]:
         raise UserError(f"{path} cannot be a {what}: {error.strerror}. Name another {what}.") from error
 
 
-def write_beside(path: Path, writer: Callable[[Path], object], *, over: bool = False) -> None:
+def atomic_write(path: Path, writer: Callable[[Path], object], *, over: bool = False) -> None:
     """Let `writer` fill a temporary file beside `path`, flush it and rename it: readers see the old file or
     the new one. A link is followed.
 
-    Raises UserError where a file is there already that is neither sealed nor empty. over: the caller knows that it
+    Raises UserError where a file is there already that is neither checksummed nor empty. over: the caller knows that it
     may be replaced, because it holds what was there or lies in the cache.
     """
     path = Path(os.path.realpath(path))
@@ -223,7 +224,7 @@ def write_beside(path: Path, writer: Callable[[Path], object], *, over: bool = F
             part.unlink(missing_ok=True)
 
 
-def write_folder_beside(path: Path, writer: Callable[[Path], object], *, once: bool = False) -> None:
+def atomic_write_folder(path: Path, writer: Callable[[Path], object], *, once: bool = False) -> None:
     """The same for a folder of files. An older folder of that name is kept until the new one is complete.
 
     Raises UserError where the older one is not a stored folder of the same kind. once: its name tells its content,
@@ -284,10 +285,10 @@ def remove_folder(path: Path) -> None:
 
 def write_json(path: Path, value: Any, *, over: bool = False) -> None:
     """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
-    them. Raises UserError as `write_beside` does.
+    them. Raises UserError as `atomic_write` does.
     """
     text = _text(value)
-    write_beside(path, lambda part: part.write_bytes(text), over=over)
+    atomic_write(path, lambda part: part.write_bytes(text), over=over)
 
 
 def _text(value: Any) -> bytes:
@@ -296,23 +297,23 @@ def _text(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+def _with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
     whole = {"format": FORMAT, **value}
     return {**whole, "seal": hashlib.sha256(_text(whole)).hexdigest()}
 
 
-def write_sealed(
+def write_checksummed(
     path: Path, value: Mapping[str, Any], *, like: Collection[str] = (), over: bool = False
 ) -> None:
-    """`write_json` of an object with its format first and its seal last; it replaces only one with the keys `like`."""
+    """`write_json` of an object, its format first and its checksum last; it replaces only one with the keys `like`."""
     if like and not over:
         check_file(Path(path), like)
-    write_json(path, _sealed(value), over=over)
+    write_json(path, _with_checksum(value), over=over)
 
 
-def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """The object in a sealed file, without format and seal; one of format 1, which had no seal, is taken as
-    it is.
+def read_checksummed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str, Any]:
+    """The object in a checksummed file, without format and checksum; one of format 1, which had no checksum,
+    as it is.
 
     Raises UserError, which ends with `remedy`, for a file that is missing, changed, or of a newer format.
     """
@@ -323,20 +324,20 @@ def read_sealed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str
         raise UserError(f"{error} {remedy}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged: it holds no JSON object. {remedy}")
-    form, seal = value.pop("format", 1), value.pop("seal", None)
+    form, checksum = value.pop("format", 1), value.pop("seal", None)
     if form not in (1, FORMAT):
         raise UserError(
             f"{path} has format {form!r} and this version reads 1 and {FORMAT}; it was written by a newer "
             f"version, or is damaged. Use the version that wrote it. {remedy}"
         )
-    if (form, seal) != (1, None) and not _is_text_of(path, value):
-        raise UserError(f"{path} is damaged: its text is not the one that was sealed. {remedy}")
+    if (form, checksum) != (1, None) and not _is_text_of(path, value):
+        raise UserError(f"{path} is damaged: its text does not match its checksum. {remedy}")
     return value
 
 
 def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
     try:
-        return with_lf(path.read_bytes()) == _text(_sealed(value))
+        return with_lf(path.read_bytes()) == _text(_with_checksum(value))
     except ValueError:  # NaN can be read and not written
         return False
 
@@ -460,12 +461,12 @@ def sha256_known(path: Path) -> str:
     note = cache_dir() / "sums" / f"{sha256_bytes(str(path))[:32]}.json"
     seen = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     try:
-        known = read_sealed(note, "", limit=2**16)
+        known = read_checksummed(note, "", limit=2**16)
         if {key: known.get(key) for key in seen} == seen:
             return str(known["sha256"])
     except (UserError, KeyError):
         pass  # no note yet, or a damaged one: count again
     seen["sha256"] = sha256_file(path)
     with suppress(UserError):  # a cache that cannot be written costs time, not correctness
-        write_sealed(note, seen, over=True)
+        write_checksummed(note, seen, over=True)
     return str(seen["sha256"])

@@ -46,7 +46,7 @@ def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
 def trained(folder: str, arguments: argparse.Namespace) -> Trained:
     """The model in a folder. Raises UserError where its tokens or guide would not be those that it was trained on."""
     loaded = load_model(folder)
-    device = choose_device(arguments.device, loaded.facts.get("device"))
+    device = choose_device(arguments.device, loaded.metadata.get("device"))
     loaded.model.to(device)
     config = with_flags(loaded.config, arguments)
     now = made_by(
@@ -55,7 +55,7 @@ def trained(folder: str, arguments: argparse.Namespace) -> Trained:
         guide=config.data.guide,
         device=device,
     )
-    notes = check_made_by(loaded.facts.get("made_by", {}), now, where=folder)
+    notes = check_made_by(loaded.metadata.get("made_by", {}), now, where=folder)
     return Trained(folder, loaded, config, device, tuple(notes))
 
 
@@ -89,7 +89,7 @@ def _seed(one: Trained) -> int:
 
 
 def _same(one: Trained, key: str) -> Any:
-    value = one.loaded.facts.get(key)
+    value = one.loaded.metadata.get(key)
     if key != "made_by" or not isinstance(value, dict):
         return value
     return {
@@ -106,7 +106,7 @@ def data_of(
     other: the command line names the data. Where they are not the model's own, moved or copied, they are taken as they
     are: a data set of one split, test, will do. needs_train: the baseline learns from them.
     """
-    known = None if model is None else model.loaded.facts.get("fingerprint")
+    known = None if model is None else model.loaded.metadata.get("fingerprint")
     if not other or needs_train:
         try:
             data = splits_of(config, say=notes.append if model is None else None)
@@ -159,7 +159,7 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
 
 def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
     """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
-    same = config.data.data == one.config.data.data or one.facts.get("fingerprint") == data_hash
+    same = config.data.data == one.config.data.data or one.metadata.get("fingerprint") == data_hash
     if not same or split not in ("train", select_name(one.config)):
         return None
     why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"

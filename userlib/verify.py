@@ -1,8 +1,8 @@
-"""Stored folders against the checksums in their manifests, sealed files, and what a dead process left.
+"""Stored folders against the checksums in their manifests, checksummed files, and what a dead process left.
 
-A stored folder (a checkpoint, cached array, index or asset) has a sealed manifest.json whose `sha256` holds
+A stored folder (a checkpoint, cached array, index or asset) has a checksummed manifest.json whose `sha256` holds
 each file's checksum: a mapping from file names, or one checksum for array.npy. Results and notes lie alone:
-each is sealed itself, and one that says `arrays` has an .npz of that checksum beside it.
+each is checksummed itself, and one that says `arrays` has an .npz of that checksum beside it.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from userlib.errors import UserError
 from userlib.files import MANIFEST as MANIFEST
-from userlib.files import looks_sealed, read_sealed, sha256_file, sum_fault, write_sealed
+from userlib.files import looks_checksummed, read_checksummed, sha256_file, sum_fault, write_checksummed
 
 RUN_REMEDY = (
     'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
@@ -24,10 +24,10 @@ LEFT_OVER = re.compile(r"\..+\.(part|old)")
 UNFINISHED = re.compile(r".+\.partial")
 
 
-def write_manifest(folder: Path, **facts: Any) -> None:
-    """Seals `folder` as it is now: the checksum of every file, and what else is to be said of it."""
+def write_manifest(folder: Path, **metadata: Any) -> None:
+    """Writes the checksum of every file in `folder`, and what else is to be said of it."""
     sums = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    write_sealed(folder / MANIFEST, {**facts, "sha256": sums})
+    write_checksummed(folder / MANIFEST, {**metadata, "sha256": sums})
 
 
 def read_manifest(folder: Path, remedy: str) -> tuple[Mapping[str, Any], dict[str, str]]:
@@ -36,7 +36,7 @@ def read_manifest(folder: Path, remedy: str) -> tuple[Mapping[str, Any], dict[st
     Raises UserError for a manifest that is missing, changed or newer, that lists no checksums, or that names
     a file elsewhere.
     """
-    manifest = read_sealed(folder / MANIFEST, remedy)
+    manifest = read_checksummed(folder / MANIFEST, remedy)
     sums = manifest.get("sha256")
     if isinstance(sums, str):
         sums = {"array.npy": sums}
@@ -61,21 +61,21 @@ def folders(root: Path) -> Iterator[Path]:
 
 
 def lone_files(root: Path) -> Iterator[Path]:
-    """Sealed files below `root` outside of stored folders: run.json, results, notes."""
+    """Checksummed files below `root` outside of stored folders: run.json, results, notes."""
     for parent, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not (UNFINISHED.fullmatch(n) or LEFT_OVER.fullmatch(n)))
         if MANIFEST in files:
             continue
         for name in sorted(files):
             path = Path(parent) / name
-            if path.suffix == ".json" and not path.is_symlink() and looks_sealed(path):
+            if path.suffix == ".json" and not path.is_symlink() and looks_checksummed(path):
                 yield path
 
 
 def lone_damage(path: Path) -> list[str]:
-    """What is wrong with a sealed file, or with the arrays beside it."""
+    """What is wrong with a checksummed file, or with the arrays beside it."""
     try:
-        value = read_sealed(path, "")
+        value = read_checksummed(path, "")
         beside = path.with_suffix(".npz")
         if "arrays" in value and (fault := sum_fault(beside, value["arrays"])):
             return [f"{beside.name} is damaged: {fault}"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from userlib.files import check_file, write_beside, write_json
+from userlib.files import atomic_write, check_file, write_json
 from userlib.provenance import provenance
 from userscenes import (
     TruthTable,
@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
     for file in () if earlier else (image, numbers):
         check_file(file)
     sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes
-    write_beside(image, lambda part: sheet.save(part, format="PNG"), over=earlier)
+    atomic_write(image, lambda part: sheet.save(part, format="PNG"), over=earlier)
     found = statistics()
     write_json(numbers, found, over=earlier)
     print(json.dumps(found, indent=1))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from userlib.data.splits import Split
-from userlib.data.store import kept
+from userlib.data.store import cached_array
 from userlib.evaluation.attention import mask_coverage
 from userlib.files import cache_dir, sha256_bytes
 from userscenes.dataset import WORLD_VERSION, DrawnPictures
@@ -94,4 +94,4 @@ def places_in(world: "Scenes | Together", grid: tuple[int, int]) -> tuple[Floats
 
 def _cached(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """An array counted once."""
-    return kept(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)
+    return cached_array(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)

@@ -35,7 +35,7 @@ with waiting("the gallery and its models"):
     gallery = world_gallery()
     engines = {title: open_engine(name, gallery) for title, name in shelf().items()}
 for title, engine in engines.items():
-    test = engine.encoder.loaded.facts["test"]
+    test = engine.encoder.loaded.metadata["test"]
     print(f"{title:16} text to picture R@1 {test['t2i_r1']:5.1f} %   R@10 {test['t2i_r10']:5.1f} %")
 
 # %% [markdown]

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from usercourse.plots import COLOURS, Shown, new_figure
 from usercourse.profile import course_config, profile
-from userlib.checkpoints import pointed, read_bundle
+from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import Config, preset, to_json
 from userlib.data.sources import Split, load_data
 from userlib.evaluation import Metrics, ranks, recalls, subset
@@ -97,7 +97,7 @@ def reached(folder: Path) -> int:
     """The step of a run's last checkpoint; 0 where there is none yet."""
     if not (folder / "run.json").is_file():
         return 0
-    return int(pointed(folder, "last").name.removeprefix("step-"))
+    return int(checkpoint_path(folder, "last").name.removeprefix("step-"))
 
 
 @contextmanager
@@ -200,7 +200,7 @@ class Bits:
 
 def bits(one: Path, other: Path) -> Bits:
     """The last checkpoints of two runs: weights, momentum copies, queues, and the optimizer's moments."""
-    (a, _), (b, _) = (read_bundle(pointed(folder, "last")) for folder in (one, other))
+    (a, _), (b, _) = (read_checkpoint(checkpoint_path(folder, "last")) for folder in (one, other))
     names = sorted(set(a) | set(b))
     differing = [
         name for name in names if name not in a or name not in b or not torch.equal(a[name], b[name])

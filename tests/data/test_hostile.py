@@ -270,10 +270,10 @@ def test_a_flipped_bit_in_a_shipped_network_is_named(name, tmp_path, monkeypatch
     width=st.integers(0, 4),
     owner=st.integers(-2, 5),
 )
-def test_an_index_sealed_again_by_someone_hostile(changed, rows, width, owner, tmp_path):
+def test_an_index_checksummed_again_by_someone_hostile(changed, rows, width, owner, tmp_path):
     import torch
 
-    from userlib.checkpoints import write_bundle
+    from userlib.checkpoints import write_checkpoint
     from userlib.search import Index
 
     contents = {"kind": "index", "ids": ["a", "b"], "texts": ["a dog"], "skipped": [], "warning": None}
@@ -283,7 +283,7 @@ def test_an_index_sealed_again_by_someone_hostile(changed, rows, width, owner, t
         json.dumps(contents, allow_nan=False)
     except ValueError:
         return  # no JSON file can say it
-    write_bundle(tmp_path / "index", tensors, {"contents": contents})
+    write_checkpoint(tmp_path / "index", tensors, {"contents": contents})
     try:
         found = Index.load(tmp_path / "index", ColourEncoder())
     except UserError:

@@ -17,7 +17,7 @@ from userlib.data.extractors import Extractor, make_extractor
 from userlib.data.pictures import open_picture
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
-from userlib.data.store import ArrayWriter, kept, open_array, stored
+from userlib.data.store import ArrayWriter, cached_array, is_complete, open_array
 from userlib.data.tokens import Features, Rows, extract
 from userlib.errors import UserError
 
@@ -318,7 +318,7 @@ def test_an_array_is_finished_only_when_full(tmp_path):
     with pytest.raises(UserError, match="2 of 3 rows"):
         writer.finish()
     writer.close()
-    assert not stored(tmp_path / "a")
+    assert not is_complete(tmp_path / "a")
     again = ArrayWriter(tmp_path / "a", (3, 2), np.dtype(np.float32), {"made": "here"})
     assert again.done == 2
     again.write(np.zeros((1, 2)))
@@ -393,17 +393,19 @@ def test_a_small_array_is_made_once_and_again_when_a_bit_has_changed(tmp_path):
         made.append(len(made))
         return np.arange(20).reshape(4, 5)
 
-    np.testing.assert_array_equal(kept(file, make), make())
+    np.testing.assert_array_equal(cached_array(file, make), make())
     content = file.read_bytes()
     del made[:]
-    np.testing.assert_array_equal(kept(file, make), np.arange(20).reshape(4, 5))
+    np.testing.assert_array_equal(cached_array(file, make), np.arange(20).reshape(4, 5))
     assert not made
     for at in range(0, len(content), 7):
         changed = bytearray(content)
         changed[at] ^= 1 << (at % 8)
         file.write_bytes(changed)
-        np.testing.assert_array_equal(kept(file, make), np.arange(20).reshape(4, 5))
+        np.testing.assert_array_equal(cached_array(file, make), np.arange(20).reshape(4, 5))
     assert len(made) == len(range(0, len(content), 7))
     assert file.read_bytes() == content
     (tmp_path / "a file").touch()
-    np.testing.assert_array_equal(kept(tmp_path / "a file" / "b.npy", make), np.arange(20).reshape(4, 5))
+    np.testing.assert_array_equal(
+        cached_array(tmp_path / "a file" / "b.npy", make), np.arange(20).reshape(4, 5)
+    )

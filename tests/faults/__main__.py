@@ -27,7 +27,7 @@ import tests.faults.kills
 import tests.faults.notebooks  # noqa: F401 - each of these modules registers its faults
 from tests.faults.harness import FAULTS, Broken, Fault, Place
 from tests.faults.server import Server
-from userlib.files import write_sealed
+from userlib.files import write_checksummed
 from userlib.provenance import provenance
 
 
@@ -93,7 +93,9 @@ def main(arguments: list[str]) -> int:
         counts = {name: {"tried": n, "held": n - len(broken.get(name, []))} for name, n in tried.items() if n}
         facts = {"seed": asked.seed, "seconds": round(time.monotonic() - began), "broken": broken}
         command = "python -m tests.faults " + " ".join(arguments)
-        write_sealed(asked.out, {"command": command, "faults": counts, **facts, "provenance": provenance()})
+        write_checksummed(
+            asked.out, {"command": command, "faults": counts, **facts, "provenance": provenance()}
+        )
     print(f"{sum(tried.values()) - failed} passed, {failed} failed in {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 

@@ -87,11 +87,11 @@ def train(folder: Path) -> None:
 
 def trained(folder: Path) -> dict[str, str]:
     """Weights, momentum weights, queues, optimizer; history; the best encoders."""
-    from userlib.checkpoints import pointed, read_bundle
+    from userlib.checkpoints import checkpoint_path, read_checkpoint
 
     found = {}
     for which in ("last", "best"):
-        tensors, documents = read_bundle(pointed(folder / "run", which))
+        tensors, documents = read_checkpoint(checkpoint_path(folder / "run", which))
         assert which == "best" or {"queue", "text_keys"} <= {n.split(".")[1] for n in tensors if "." in n}
         found |= {f"{which} {name}": digest(tensor.numpy()) for name, tensor in tensors.items()}
         if which == "last":
@@ -100,11 +100,11 @@ def trained(folder: Path) -> dict[str, str]:
 
 
 def steps_kept(folder: Path) -> int:
-    from userlib.checkpoints import pointed, read_bundle
+    from userlib.checkpoints import checkpoint_path, read_checkpoint
 
     if not (folder / "run" / "run.json").exists():
         return 0
-    return int(read_bundle(pointed(folder / "run", "last"))[1]["state"]["step"])
+    return int(read_checkpoint(checkpoint_path(folder / "run", "last"))[1]["state"]["step"])
 
 
 # --- caching ----------------------------------------------------------------------------------------------------
@@ -163,12 +163,12 @@ def cached(folder: Path) -> dict[str, str]:
 
 
 def rows_kept(folder: Path) -> int:
-    from userlib.files import read_sealed
+    from userlib.files import read_checksummed
 
     if cached(folder):
         return PICTURES
     notes = list((folder / "cache").glob("tokens/*.partial/progress.json"))
-    return int(read_sealed(notes[0], "")["done"]) if notes else 0
+    return int(read_checksummed(notes[0], "")["done"]) if notes else 0
 
 
 def draw(folder: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_search_model_rounds_nowhere(rounding, monkeypatch):
     model = USER(config).eval()
     found = CheckpointEncoder.__new__(CheckpointEncoder)
     tokenizer = SimpleNamespace(encode=lambda text: [5, 6, 7], pad_id=0)
-    found.loaded = SimpleNamespace(model=model, tokenizer=tokenizer, facts={}, config=None)
+    found.loaded = SimpleNamespace(model=model, tokenizer=tokenizer, metadata={}, config=None)
     found.device, found.guide = "cpu", None
     found.tokens = lambda pictures: (make_batch(config, [0, 1]).tokens, None)
     seen = [seen_inside(monkeypatch, model, name) for name in ("encode_image", "encode_text")]

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.soak.scan_size import memory_gb  # noqa: E402
-from userlib.files import write_sealed  # noqa: E402
+from userlib.files import write_checksummed  # noqa: E402
 from userlib.provenance import provenance  # noqa: E402
 
 LIMIT, WARM_UP, PICTURES = 1.05, 0.2, 60
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     facts |= {"grown": round(grown, 4), "limit": LIMIT, "provenance": provenance()}
     print(json.dumps(facts))
     if asked.out:
-        write_sealed(asked.out, facts)
+        write_checksummed(asked.out, facts)
     return 1 if grown > LIMIT else 0
 
 

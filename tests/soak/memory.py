@@ -162,7 +162,7 @@ def table(facts: dict[str, Any]) -> str:
 
 def main(arguments: list[str]) -> int:
     sys.path.insert(0, str(ROOT))
-    from userlib.files import read_sealed, write_sealed
+    from userlib.files import read_checksummed, write_checksummed
     from userlib.provenance import provenance
 
     parser = argparse.ArgumentParser(
@@ -179,12 +179,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--table", action="store_true", help="print the table from --out; run nothing")
     asked = parser.parse_args(arguments)
     if asked.table:
-        print(table(read_sealed(asked.out, "Run the measurement again.")))
+        print(table(read_checksummed(asked.out, "Run the measurement again.")))
         return 0
     if not Path("/proc/self/status").exists():
         print("skipped: this system has no /proc")
         return 0
-    kept = read_sealed(asked.out, "Delete it.")["commands"] if asked.only and asked.out.exists() else {}
+    kept = read_checksummed(asked.out, "Delete it.")["commands"] if asked.only and asked.out.exists() else {}
     failed = 0
     with tempfile.TemporaryDirectory(prefix="memory-") as place:
         folder = Path(place)
@@ -205,7 +205,9 @@ def main(arguments: list[str]) -> int:
             failed += bad
             print(json.dumps(row), flush=True)
             commands = {name: kept[name] for name in COMMANDS if name in kept}
-            write_sealed(asked.out, {"spread_allowed": SPREAD, "limit_factor": LIMIT, "commands": commands})
+            write_checksummed(
+                asked.out, {"spread_allowed": SPREAD, "limit_factor": LIMIT, "commands": commands}
+            )
     print(f"{len(asked.only or COMMANDS) - failed} passed, {failed} failed")
     return 1 if failed else 0
 

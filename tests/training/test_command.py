@@ -29,7 +29,7 @@ def test_a_queue_longer_than_an_epoch_is_told(tmp_path, cache, capsys, size, tol
 def loaded(**data):
     """A checkpoint trained on `x`, as evaluation sees it."""
     return SimpleNamespace(
-        config=Config(data=DataConfig(**{"data": "x", **data})), facts={"fingerprint": "f"}
+        config=Config(data=DataConfig(**{"data": "x", **data})), metadata={"fingerprint": "f"}
     )
 
 

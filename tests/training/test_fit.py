@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.reference.runs import run_config, words, write_learnable
-from userlib.checkpoints import load_model, pointed, read_bundle
+from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
 from userlib.training import CollapseError, fit, loop, prepare
@@ -42,7 +42,7 @@ def whole(prepared, tmp_path_factory) -> Path:
 def assert_same(one: Path, other: Path, *, last: bool = True) -> None:
     """Bit-equal weights, momentum weights, queues, optimizer and history."""
     for which in ("last", "best") if last else ("best",):
-        (a, about_a), (b, about_b) = (read_bundle(pointed(run, which)) for run in (one, other))
+        (a, about_a), (b, about_b) = (read_checkpoint(checkpoint_path(run, which)) for run in (one, other))
         assert set(a) == set(b)
         for name in a:
             assert torch.equal(a[name], b[name]), name
@@ -64,7 +64,7 @@ def test_resume_of_queue_and_momentum(prepared, whole, tmp_path):
     out = tmp_path / "run"
     first = fit(prepared, out=out, stop_at=5, progress=False)  # between two evaluations
     assert not first.finished
-    assert pointed(out, "last").name == "step-00000005"
+    assert checkpoint_path(out, "last").name == "step-00000005"
     second = fit(prepared, out=out, resume=True, stop_at=9, progress=False)  # at an evaluation
     assert [row["step"] for row in second.rows] == [3, 6, 9]
     last = fit(prepared, out=out, resume=True, progress=False)
@@ -78,7 +78,7 @@ def test_kill_and_resume(folder, prepared, whole, tmp_path):
     out = tmp_path / "run"
     done = child("SIGKILL", 8, words(prepared.config, tmp_path / "c.json", out))
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert pointed(out, "last").name == "step-00000006"
+    assert checkpoint_path(out, "last").name == "step-00000006"
     assert fit(prepared, out=out, resume=True, progress=False).finished
     assert_same(whole, out)
 
@@ -89,7 +89,7 @@ def test_interrupt_leaves_a_run_that_resumes_bit_equal(folder, prepared, whole, 
     done = child("SIGINT", 8, words(prepared.config, tmp_path / "c.json", out))
     assert done.returncode == 130, done.stderr
     assert "--resume" in done.stderr
-    assert pointed(out, "last").name == "step-00000008"
+    assert checkpoint_path(out, "last").name == "step-00000008"
     assert fit(prepared, out=out, resume=True, progress=False).finished
     assert_same(whole, out)
 
@@ -98,10 +98,10 @@ def test_a_resumed_run_does_not_rewrite_the_checkpoint_it_stands_on(prepared, tm
     """Replacing a folder that run.json names has a moment without it; a kill then would lose the run."""
     out = tmp_path / "run"
     fit(prepared, out=out, stop_at=4, progress=False)
-    before = (pointed(out, "last") / "manifest.json").stat().st_ino
+    before = (checkpoint_path(out, "last") / "manifest.json").stat().st_ino
     fit(prepared, out=out, resume=True, stop_at=4, progress=False)
     fit(prepared, out=out, resume=True, stop_at=2, progress=False)
-    assert (pointed(out, "last") / "manifest.json").stat().st_ino == before
+    assert (checkpoint_path(out, "last") / "manifest.json").stat().st_ino == before
 
 
 def test_a_finished_run_resumes_to_itself(prepared, whole):
@@ -151,8 +151,8 @@ def test_the_best_encoders_are_kept_and_returned(prepared, whole):
         assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == best["rsum"]
     assert loaded.config == prepared.config
     assert loaded.tokenizer.to_json() == prepared.tokenizer.to_json()
-    assert loaded.facts["fingerprint"] == prepared.fingerprint
-    assert not any("queue" in name for name in read_bundle(pointed(whole, "best"))[0])
+    assert loaded.metadata["fingerprint"] == prepared.fingerprint
+    assert not any("queue" in name for name in read_checkpoint(checkpoint_path(whole, "best"))[0])
 
 
 def test_a_worse_look_replaces_nothing(prepared, tmp_path, monkeypatch):
@@ -166,19 +166,19 @@ def test_a_worse_look_replaces_nothing(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "evaluate_now", worse_each_time)
     run = fit(prepared, out=tmp_path / "run", progress=False)
     assert len(looks) > 1
-    assert pointed(tmp_path / "run", "best").name == f"best-{int(run.rows[0]['step']):08d}"
+    assert checkpoint_path(tmp_path / "run", "best").name == f"best-{int(run.rows[0]['step']):08d}"
 
 
 def test_a_run_without_a_folder_gives_the_same(prepared, whole):
     run = fit(prepared, progress=False)
-    kept = read_bundle(pointed(whole, "best"))[0]
+    kept = read_checkpoint(checkpoint_path(whole, "best"))[0]
     for name, value in run.encoders.state_dict().items():
         assert torch.equal(value, kept[name]), name
-    assert run.rows == read_bundle(pointed(whole, "last"))[1]["state"]["rows"]
+    assert run.rows == read_checkpoint(checkpoint_path(whole, "last"))[1]["state"]["rows"]
 
 
 def test_a_row_of_the_history(prepared, whole):
-    row = read_bundle(pointed(whole, "last"))[1]["state"]["rows"][-1]
+    row = read_checkpoint(checkpoint_path(whole, "last"))[1]["state"]["rows"][-1]
     assert row["step"] == 12 and row["epoch"] == 12 / 30
     assert row["loss"] == pytest.approx(row["batch_loss"] + row["queue_loss"], abs=1e-6)
     assert row["residual_self"] > 0 and row["strength_self_at_end"] == 0.0
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(prepared, tmp
     for stop in (5, None):  # between two evaluations, and at one
         with pytest.raises(UserError, match="the loss is nan at step .*lower learning rate"):
             fit(prepared, out=out, resume=True, stop_at=stop, progress=False)
-        assert pointed(out, "last").name == "step-00000004"
+        assert checkpoint_path(out, "last").name == "step-00000004"
 
 
 def test_one_seed_gives_one_result_and_another_seed_another(folder):
@@ -266,7 +266,7 @@ LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "word_drop": 0.0, "sched
 def test_collapse_alarm_on_a_collapsed_run(folder, tmp_path):
     with pytest.raises(CollapseError, match="collapsed: effective rank.*live positive term"):
         fit(prepare(run_config(folder, **COLLAPSING, **LONG), progress=False), out=tmp_path, progress=False)
-    rows = read_bundle(pointed(tmp_path, "last"))[1]["state"]["rows"]
+    rows = read_checkpoint(checkpoint_path(tmp_path, "last"))[1]["state"]["rows"]
     assert all(row["unpaired_cosine"] > 0.9 or row["effective_rank"] < 4 for row in rows[-3:])
     assert rows[-1]["step"] >= 0.25 * 60 + 3 * 6 - 6  # three evaluations after warm-up
 

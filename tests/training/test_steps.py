@@ -10,13 +10,13 @@ import torch
 
 from tests.data.copies import write_clip
 from tests.reference.runs import run_config, write_learnable
-from userlib.checkpoints import load_model, pointed, read_bundle
+from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
 from userlib.config import TrainingConfig
 from userlib.errors import UserError
 from userlib.model.user import USER
 from userlib.training import fit, loop, prepare, preparing, stopping
 from userlib.training.grounding import grounded
-from userlib.training.preparing import facts_of
+from userlib.training.preparing import metadata_of
 from userlib.training.schedule import batches, make_optimizer, step_seed
 
 CLIP = 0.05  # below the first gradients' norm
@@ -163,10 +163,11 @@ def test_the_encoders_of_the_best_evaluation_come_back(
     returned = [run.encoders.state_dict()]
     if out is not None:
         returned.append(load_model(out).model.state_dict())
-        assert pointed(out, "best").name == f"best-{int(run.rows[best]['step']):08d}"
-        facts = load_model(out).facts
+        assert checkpoint_path(out, "best").name == f"best-{int(run.rows[best]['step']):08d}"
+        metadata = load_model(out).metadata
         assert (
-            facts["selected"]["rsum"] == rsums[best] and facts["selected"]["step"] == run.rows[best]["step"]
+            metadata["selected"]["rsum"] == rsums[best]
+            and metadata["selected"]["step"] == run.rows[best]["step"]
         )
     for state in returned:
         assert len(state) > 20
@@ -185,9 +186,9 @@ def test_a_resumed_run_knows_its_best_evaluation(prepared, tmp_path, monkeypatch
     monkeypatch.setattr(loop, "evaluate_now", lambda *given: real(*given) | {"rsum": next(rsums)})
     out = tmp_path / "run"
     fit(prepared, out=out, stop_at=6, progress=False)
-    before = {k: v.clone() for k, v in read_bundle(pointed(out, "best"))[0].items()}
+    before = {k: v.clone() for k, v in read_checkpoint(checkpoint_path(out, "best"))[0].items()}
     run = fit(prepared, out=out, resume=True, progress=False)
-    assert pointed(out, "best").name == "best-00000003"
+    assert checkpoint_path(out, "best").name == "best-00000003"
     for name, value in run.encoders.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -196,7 +197,7 @@ def test_seconds_add_up_over_sittings(prepared, tmp_path, monkeypatch):
     ticks = iter(range(0, 10_000, 10))
     monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(ticks)))
     first = fit(prepared, out=tmp_path / "run", stop_at=1, progress=False)
-    kept = read_bundle(pointed(tmp_path / "run", "last"))[1]["state"]["seconds"]
+    kept = read_checkpoint(checkpoint_path(tmp_path / "run", "last"))[1]["state"]["seconds"]
     second = fit(prepared, out=tmp_path / "run", resume=True, stop_at=2, progress=False)
     assert 0 < kept <= first.seconds and second.seconds > kept + 5
 
@@ -343,7 +344,7 @@ def test_the_held_out_pictures_are_drawn_with_seed_0(folder):
         assert splits_of(config).split(name).ids == expected.split(name).ids
 
 
-def test_facts_hold_the_guides_reach(prepared):
+def test_metadata_holds_the_guides_reach(prepared):
     draw = np.random.default_rng(0)
     guide = (draw.standard_normal((48, 5)) * 3 + 1).astype(np.float32)
     train = prepared.train
@@ -352,25 +353,25 @@ def test_facts_hold_the_guides_reach(prepared):
 
     given = copy.copy(train)
     given.features = other
-    facts = facts_of(replace(prepared, train=given), {"rsum": 1.0})
+    metadata = metadata_of(replace(prepared, train=given), {"rsum": 1.0})
     unit = guide / np.linalg.norm(guide, axis=1)[:, None]
     far = np.sort(np.linalg.norm(unit - unit.mean(0), axis=1))
-    assert facts["guide_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
-    assert far[-2] <= facts["guide_limit"] <= far[-1]
-    assert facts["fingerprint"] == prepared.fingerprint and facts["selected"] == {"rsum": 1.0}
+    assert metadata["guide_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
+    assert far[-2] <= metadata["guide_limit"] <= far[-1]
+    assert metadata["fingerprint"] == prepared.fingerprint and metadata["selected"] == {"rsum": 1.0}
     assert not {"guide_mean", "token_mean"} & set(
-        facts_of(prepared, {})
+        metadata_of(prepared, {})
     )  # precomputed: a new image has no tokens
 
 
-def test_without_a_guide_facts_hold_the_tokens_reach(prepared):
+def test_without_a_guide_metadata_holds_the_tokens_reach(prepared):
     data = replace(prepared.config.data, tokens="region-mini")
-    facts = facts_of(replace(prepared, config=replace(prepared.config, data=data)), {})
+    metadata = metadata_of(replace(prepared, config=replace(prepared.config, data=data)), {})
     tokens = np.asarray(prepared.train.features.tokens, np.float32).mean(1)
     unit = tokens / np.linalg.norm(tokens, axis=1)[:, None]
     far = np.sort(np.linalg.norm(unit - unit.mean(0), axis=1))
-    assert facts["token_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
-    assert far[-2] <= facts["token_limit"] <= far[-1] and "guide_mean" not in facts
+    assert metadata["token_mean"] == pytest.approx(unit.mean(0).tolist(), abs=1e-5)
+    assert far[-2] <= metadata["token_limit"] <= far[-1] and "guide_mean" not in metadata
 
 
 def test_the_first_interrupt_asks_and_a_later_second_one_ends(monkeypatch):
@@ -399,20 +400,20 @@ def test_a_run_that_is_asked_to_stop_ends_after_its_step(prepared, tmp_path, mon
 
     monkeypatch.setattr(loop._Fit, "step", step)
     run = fit(prepared, out=tmp_path / "run", progress=False)
-    assert not run.finished and pointed(tmp_path / "run", "last").name == "step-00000004"
+    assert not run.finished and checkpoint_path(tmp_path / "run", "last").name == "step-00000004"
 
 
 def test_another_number_of_processes_is_refused_on_resuming(prepared, tmp_path, monkeypatch):
     out = tmp_path / "run"
     fit(prepared, out=out, stop_at=1, progress=False)
-    real = loop.read_bundle
+    real = loop.read_checkpoint
 
     def two(path):
         tensors, documents = real(path)
         assert documents["data"]["processes"] == 1
         return tensors, {**documents, "data": {**documents["data"], "processes": 2}}
 
-    monkeypatch.setattr(loop, "read_bundle", two)
+    monkeypatch.setattr(loop, "read_checkpoint", two)
     with pytest.raises(UserError, match="has 2 processes and this command 1.*Resume with 2"):
         fit(prepared, out=out, resume=True, progress=False)
 
@@ -420,7 +421,7 @@ def test_another_number_of_processes_is_refused_on_resuming(prepared, tmp_path, 
         tensors, documents = real(path)
         return tensors, {**documents, "data": {"fingerprint": documents["data"]["fingerprint"]}}
 
-    monkeypatch.setattr(loop, "read_bundle", older)  # a checkpoint that does not say
+    monkeypatch.setattr(loop, "read_checkpoint", older)  # a checkpoint that does not say
     fit(prepared, out=out, resume=True, stop_at=2, progress=False)
 
 
@@ -436,7 +437,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_that_step(value, prepared, tm
     monkeypatch.setattr(loop._Fit, "step", step)
     with pytest.raises(UserError, match=f"the loss is {value} at step 5"):
         fit(prepared, out=tmp_path / "run", progress=False)
-    assert pointed(tmp_path / "run", "last").name == "step-00000003"
+    assert checkpoint_path(tmp_path / "run", "last").name == "step-00000003"
 
 
 EXACT = {"live": False}

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from usercourse import running
-from userlib.checkpoints import write_bundle
+from userlib.checkpoints import write_checkpoint
 from userlib.config import TrainingConfig, preset
 from userlib.data.sources import Split, load_data
 from userlib.errors import UserError
 from userlib.evaluation import METRICS, fold_average
-from userlib.files import write_sealed
+from userlib.files import write_checksummed
 from userlib.progress import Progress
 from userlib.training.schedule import rows_of_step
 
@@ -188,8 +188,8 @@ def test_a_folder_with_weights_has_the_preset_for_photos(tmp_path):
 def checkpoint(folder, step, **tensors):
     """A run's folder with one checkpoint."""
     name = f"step-{step:08d}"
-    write_bundle(folder / name, {key: torch.tensor(value) for key, value in tensors.items()}, {})
-    write_sealed(folder / "run.json", {"last": name})
+    write_checkpoint(folder / name, {key: torch.tensor(value) for key, value in tensors.items()}, {})
+    write_checksummed(folder / "run.json", {"last": name})
     return folder
 
 

@@ -18,7 +18,7 @@ from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, ranks_from_scores, recalls
 from userlib.evaluation.ranking import exact_products
-from userlib.files import cache_dir, sha256_bytes, sha256_text, write_folder_beside
+from userlib.files import atomic_write_folder, cache_dir, sha256_bytes, sha256_text
 from userlib.training import Prepared
 from userlib.verify import MANIFEST
 
@@ -93,7 +93,7 @@ def random_clip(name: str) -> Path:
         )
         save_file(weights, beside / "open_clip_model.safetensors")
 
-    write_folder_beside(folder, write, once=True)
+    atomic_write_folder(folder, write, once=True)
     return folder
 
 

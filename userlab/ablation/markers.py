@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from userlib.errors import UserError
-from userlib.files import write_beside
+from userlib.files import atomic_write
 
 START = re.compile(r"^(?P<prefix>.*?)<!-- results of (?P<study>[a-z+-]+) -->[ \t]*$", re.MULTILINE)
 END = "<!-- end of results -->"
@@ -53,5 +53,5 @@ def fill(file: Path, tables_of: Callable[[str], str]) -> bool:
         )
     after = filled(before, tables_of)
     if after != before:
-        write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)
+        atomic_write(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)
     return after != before

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from userlab.ablation.jobs import POSITIONS
 from userlib.errors import UserError
 from userlib.evaluation import Ranks
-from userlib.files import check_file, read_sealed, sha256_file, write_beside, write_sealed
+from userlib.files import atomic_write, check_file, read_checksummed, sha256_file, write_checksummed
 
 Arrays = Mapping[str, NDArray[Any]]
 EARLIER = (
@@ -56,8 +56,8 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
 
     beside = file.with_suffix(".npz")
     check_file(file, ("study", "cell", "arrays"))
-    write_beside(beside, save, over=file.is_file() or _holds(beside, arrays))
-    write_sealed(file, {**row, "arrays": sha256_file(beside)})
+    atomic_write(beside, save, over=file.is_file() or _holds(beside, arrays))
+    write_checksummed(file, {**row, "arrays": sha256_file(beside)})
 
 
 def _holds(file: Path, arrays: Arrays) -> bool:
@@ -104,7 +104,7 @@ class Row:
 
 def read_row(file: Path) -> Row:
     """A row and its arrays. Raises UserError for a file that is damaged or lacks its arrays."""
-    facts = read_sealed(file, "Delete it and run the study again.")
+    facts = read_checksummed(file, "Delete it and run the study again.")
     try:
         if facts.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
             raise ValueError(f"{file.stem}.npz beside it is not what it was written with")

@@ -113,7 +113,7 @@ def _run(job: Job, scratch: Path) -> int:
 
 def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str, Any]] | None:
     """The best encoders, seconds, and the run's story; None when it was stopped. A collapse is a result."""
-    from userlib.checkpoints import load_model, pointed, read_bundle
+    from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
 
     collapsed = None
     try:
@@ -122,7 +122,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str
             return None
         encoders, rows, seconds = run.encoders, run.rows, run.seconds
     except CollapseError as error:
-        state = read_bundle(pointed(scratch, "last"))[1]["state"]
+        state = read_checkpoint(checkpoint_path(scratch, "last"))[1]["state"]
         encoders, rows, seconds = load_model(scratch).model, state["rows"], state["seconds"]
         collapsed = str(error)
     best = max(rows, key=lambda row: row["rsum"])

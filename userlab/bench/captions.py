@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from userlib.files import cache_dir, sha256_bytes, write_beside
+from userlib.files import atomic_write, cache_dir, sha256_bytes
 from userlib.progress import Progress
 
 BATCH = 512
@@ -48,7 +48,7 @@ def caption_vectors(size: int, queries: int, *, progress: bool = True) -> Captio
                 parts.append(encoder.encode_text(sentences[start : start + BATCH]))
                 bar.step(len(parts[-1]))
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_beside(file, lambda part: _save(part, np.concatenate(parts)), over=True)
+        atomic_write(file, lambda part: _save(part, np.concatenate(parts)), over=True)
     vectors: NDArray[np.float32] = np.load(file, allow_pickle=False)
     chosen = np.arange(queries) * (len(vectors) // queries)
     return CaptionVectors(np.delete(vectors, chosen, axis=0), vectors[chosen])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from userlib.errors import UserError
-from userlib.files import write_beside
+from userlib.files import atomic_write
 
 START, END = "<!-- speed -->", "<!-- end of speed -->"
 HEAD = (
@@ -105,4 +105,4 @@ def fill(file: Path, document: Row) -> None:
     if start < 0 or end < start:
         raise UserError(f"{file} has no place for the table; put the lines {START!r} and {END!r} into it.")
     after = text[: start + len(START)] + "\n\n" + markdown(document) + "\n\n" + text[end:]
-    write_beside(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)
+    atomic_write(file, lambda part: part.write_bytes(after.encode("utf-8")), over=True)

@@ -153,13 +153,13 @@ def measure(
 
 def stored(file: Path) -> dict[str, Any]:
     """What a measurement wrote."""
-    from userlib.files import read_sealed
+    from userlib.files import read_checksummed
 
     if not file.is_file():
         raise UserError(
             f"there are no measurements in {file}; make them by: python -m userlab bench --out {file}"
         )
-    return read_sealed(file, "measure again by: python -m userlab bench --out FILE.json")
+    return read_checksummed(file, "measure again by: python -m userlab bench --out FILE.json")
 
 
 def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny: bool) -> None:
@@ -190,11 +190,11 @@ def _device() -> str:
 
 def _keep(file: Path, document: dict[str, Any]) -> None:
     """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
-    from userlib.files import write_sealed
+    from userlib.files import write_checksummed
 
     fresh = {(row["group"], row["case"]) for row in document["rows"]}
     older = stored(file)["rows"] if file.is_file() and file.stat().st_size else []
     rows = [row for row in older if (row["group"], row["case"]) not in fresh] + document["rows"]
     order = list(GROUPS)
     whole = {**document, "rows": sorted(rows, key=lambda row: order.index(row["group"]))}
-    write_sealed(file, whole, like=("rows", "machine"))
+    write_checksummed(file, whole, like=("rows", "machine"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from userlab.pretraining.loop import Log
-from userlib.files import check_folder, sha256_file, write_folder_beside, write_json
+from userlib.files import atomic_write_folder, check_folder, sha256_file, write_json
 from userlib.provenance import code_version, provenance
 from userlib.verify import write_manifest
 from userscenes import library_versions, world_hash
@@ -67,5 +67,5 @@ def write_asset(
         write_json(beside / "provenance.json", facts)
         write_manifest(beside)
 
-    write_folder_beside(out, write)
+    atomic_write_folder(out, write)
     return facts

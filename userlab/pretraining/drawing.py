@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from userlib.errors import UserError
-from userlib.files import cache_dir, read_json, sha256_bytes, write_folder_beside, write_json
+from userlib.files import atomic_write_folder, cache_dir, read_json, sha256_bytes, write_json
 from userlib.progress import Progress
 from userlib.verify import MANIFEST, check, write_manifest
 from userscenes import library_versions, make_world
@@ -138,7 +138,7 @@ def _draw(job: tuple[Wanted, int, Path]) -> None:
             )
         write_manifest(beside)
 
-    write_folder_beside(folder, write, once=True)
+    atomic_write_folder(folder, write, once=True)
 
 
 def _small(picture: Image.Image, side: int) -> np.ndarray:

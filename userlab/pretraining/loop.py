@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from userlib.checkpoints import fit_state, read_bundle, write_bundle
+from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
 from userlib.errors import UserError
 from userlib.files import remove_folder
 from userlib.progress import Progress
@@ -138,7 +138,7 @@ def _keep(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log
     """Writes the new state before the old one goes, so that there is a whole one at any moment."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | optimizer_tensors(optimizer)
     folder = state / f"step-{log.step:08d}"
-    write_bundle(folder, tensors, {"log": vars(log)})
+    write_checkpoint(folder, tensors, {"log": vars(log)})
     for old in state.iterdir():
         if old != folder:
             remove_folder(old)
@@ -149,9 +149,9 @@ def _take_up(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
     kept = sorted(state.glob("step-*/manifest.json"))
     if not kept:
         return Log()
-    tensors, documents = read_bundle(kept[-1].parent)
+    tensors, documents = read_checkpoint(kept[-1].parent)
     own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    fit_state(network, own, where=str(state))
+    load_state_strict(network, own, where=str(state))
     restore_optimizer(optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
     for parameter, kept_of in optimizer.state.items():  # the fused step takes memory as it lies: lay it alike
         for name, value in kept_of.items():

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from userlib.errors import UserError
-from userlib.files import cache_dir, read_sealed, sha256_bytes, sha256_file, shown, write_sealed
+from userlib.files import cache_dir, read_checksummed, sha256_bytes, sha256_file, shown, write_checksummed
 from userlib.progress import Progress
 
 SETTLED_NS = (
@@ -21,7 +21,7 @@ def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
     place = folder.resolve()
     note = cache_dir() / "photos" / f"{sha256_bytes(str(place))[:32]}.json"
     try:
-        known = dict(read_sealed(note, "", limit=2**30)["files"])
+        known = dict(read_checksummed(note, "", limit=2**30)["files"])
     except (UserError, KeyError, TypeError, ValueError):
         known = {}  # none yet, or a damaged one: count again
     files: dict[str, list[object]] = {}
@@ -47,5 +47,5 @@ def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
             bar.step()
     if files != known:
         with suppress(UserError):  # a cache that cannot be written costs time, not correctness
-            write_sealed(note, {"files": files})
+            write_checksummed(note, {"files": files})
     return sums

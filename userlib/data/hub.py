@@ -16,7 +16,7 @@ from userlib.data.network import hub_access, hub_address
 from userlib.data.parquet import load_parquet
 from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
-from userlib.files import cache_dir, disk_errors, read_sealed, sha256_known, write_sealed
+from userlib.files import cache_dir, disk_errors, read_checksummed, sha256_known, write_checksummed
 from userlib.progress import tell
 
 FLICKR_TERMS = (
@@ -78,7 +78,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         record = _record(note)
         if record is None:
             record = _ask(name, known)
-            write_sealed(note, record, over=True)
+            write_checksummed(note, record, over=True)
         files = _files(name, record, offline=True)
         if files is None:
             size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"
@@ -100,7 +100,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
 def _record(note: Path) -> dict[str, Any] | None:
     """{"sha": commit, "files": names, "sha256": checksums by name} of the first load, or None."""
     try:
-        record = read_sealed(note, "", limit=2**24)
+        record = read_checksummed(note, "", limit=2**24)
         sums = {str(file): str(total) for file, total in record.get("sha256", {}).items()}
         return {"sha": str(record["sha"]), "files": [str(file) for file in record["files"]], "sha256": sums}
     except (UserError, KeyError, TypeError):

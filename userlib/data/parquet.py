@@ -27,7 +27,7 @@ from PIL import Image
 from userlib.data.pictures import open_picture
 from userlib.data.scan import inside
 from userlib.data.splits import NEAR_SPLIT, SPLIT_NAMES, RetrievalData, Split, check_split_column, split_name
-from userlib.data.store import kept
+from userlib.data.store import cached_array
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes, sha256_known
 from userlib.progress import tell
@@ -254,7 +254,9 @@ def _image_sums(file: Path) -> np.ndarray:
 
     if not _embedded(_opened(file).schema_arrow.field("image").type):
         return count()  # files beside it may have changed
-    return kept(cache_dir() / "images" / f"{sha256_bytes('images 1', sha256_known(file))[:32]}.npy", count)
+    return cached_array(
+        cache_dir() / "images" / f"{sha256_bytes('images 1', sha256_known(file))[:32]}.npy", count
+    )
 
 
 def _image_sum(cell: Any, file: Path, name: str) -> bytes:

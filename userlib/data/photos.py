@@ -24,7 +24,7 @@ from userlib.data.parquet import load_parquet
 from userlib.data.pictures import PictureFiles
 from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
-from userlib.files import cache_dir, sha256_bytes, sha256_known, shown, write_folder_beside
+from userlib.files import atomic_write_folder, cache_dir, sha256_bytes, sha256_known, shown
 
 SHARD = "-00000-of-00001.parquet"
 
@@ -238,7 +238,7 @@ def load_saved(folder: Path) -> RetrievalData:
             split.to_parquet(str(part / f"{name}{SHARD}"))
 
     if not copy.exists():
-        write_folder_beside(copy, write, once=True)
+        atomic_write_folder(copy, write, once=True)
     shards = sorted(copy.glob("*.parquet"))
     return load_parquet(
         shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards]

@@ -19,20 +19,20 @@ import numpy as np
 from userlib.errors import UserError
 from userlib.files import (
     LEFT_OVER,
+    atomic_write,
     check_folder,
     disk_errors,
-    looks_sealed,
-    read_sealed,
+    looks_checksummed,
+    read_checksummed,
     sha256_file,
     sync,
-    write_beside,
-    write_sealed,
+    write_checksummed,
 )
 from userlib.progress import wait_for
 from userlib.verify import MANIFEST
 
 
-def stored(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether the array is there, complete."""
     return (folder / MANIFEST).exists()
 
@@ -41,7 +41,7 @@ def open_array(folder: Path) -> np.ndarray:
     """The array, mapped into memory, after its checksum was compared (a gigabyte takes about a second)."""
     file = folder / "array.npy"
     remedy = f"Delete the folder {folder} and run the same command again; only this array is made anew."
-    manifest = read_sealed(folder / MANIFEST, remedy)
+    manifest = read_checksummed(folder / MANIFEST, remedy)
     try:
         whole = file.stat().st_size == manifest["size"] and sha256_file(file) == manifest["sha256"]
         array: np.ndarray | None = np.load(file, mmap_mode="r", allow_pickle=False) if whole else None
@@ -52,7 +52,7 @@ def open_array(folder: Path) -> np.ndarray:
     return array
 
 
-def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_array(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """A small array from `file`, where its checksum stands behind it; made and kept there when it is absent or
     damaged.
     """
@@ -66,7 +66,7 @@ def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     np.save(stream, array, allow_pickle=False)
     whole = stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
     with suppress(UserError, OSError):  # where nothing can be kept it is made each time
-        write_beside(file, lambda part: part.write_bytes(whole), over=True)
+        atomic_write(file, lambda part: part.write_bytes(whole), over=True)
     return array
 
 
@@ -125,7 +125,7 @@ class ArrayWriter:
         note = self.part / "progress.json"
         check_folder(self.part / "array", ())  # the unfinished folder itself is a folder, or absent
         for path in sorted(self.part.iterdir()) if self.part.is_dir() else ():
-            if path == self.file and not looks_sealed(note):
+            if path == self.file and not looks_checksummed(note):
                 with open(path, "rb") as file:
                     own = file.read(len(self.header)) in (b"", self.header)
             else:
@@ -136,7 +136,7 @@ class ArrayWriter:
     def _noted(self) -> tuple[int, str]:
         """How many rows an interrupted writer has left, and the checksum of the file up to there."""
         try:
-            note = read_sealed(self.part / "progress.json", "", limit=2**12)
+            note = read_checksummed(self.part / "progress.json", "", limit=2**12)
             done, total = int(note["done"]), str(note["sha256"])
         except (UserError, ValueError, KeyError, TypeError):
             return 0, ""
@@ -175,7 +175,7 @@ class ArrayWriter:
         """Put the rows on the disk, then their number: what a later writer can count on."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
-        write_sealed(
+        write_checksummed(
             self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()}, over=True
         )
 
@@ -196,7 +196,7 @@ class ArrayWriter:
             "size": size,
             "sha256": self.sum.hexdigest(),  # of what was meant: a disk that kept something else is found out
         }
-        write_sealed(self.part / MANIFEST, manifest)
+        write_checksummed(self.part / MANIFEST, manifest)
         (self.part / "progress.json").unlink(missing_ok=True)
         with disk_errors(self.folder):
             os.replace(self.part, self.folder)

@@ -23,7 +23,7 @@ import torch
 from userlib.data.extractors import Extractor, make_extractor
 from userlib.data.scan import open_features
 from userlib.data.splits import Pictures, Split
-from userlib.data.store import ArrayWriter, locked, open_array, stored
+from userlib.data.store import ArrayWriter, is_complete, locked, open_array
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes
 from userlib.progress import Progress
@@ -160,11 +160,11 @@ def _from_cache(
         name: root / sha256_bytes(key, "guide" if name == "guide" else "tokens")[:32] for name in names
     }
     with ExitStack() as stack:
-        if not all(stored(folder) for folder in folders.values()):
+        if not all(is_complete(folder) for folder in folders.values()):
             for folder in sorted(folders.values()):
                 stack.enter_context(locked(folder))
             todo = {
-                name: folder for name, folder in folders.items() if not stored(folder)
+                name: folder for name, folder in folders.items() if not is_complete(folder)
             }  # another may have filled it meanwhile
             if todo:
                 _fill(split, extractor, todo, about, progress, workers)

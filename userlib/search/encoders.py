@@ -221,8 +221,8 @@ class CheckpointEncoder:
         from userlib.data.extractors import check_made_by, choose_device, made_by, make_extractor
 
         self.loaded = load_model(folder)
-        facts = self.loaded.facts
-        self.device = device = choose_device(device, facts.get("device"))
+        metadata = self.loaded.metadata
+        self.device = device = choose_device(device, metadata.get("device"))
         self.loaded.model.to(device)
         kept = self.loaded.config.data
         stored = token_weights or kept.token_weights
@@ -239,14 +239,14 @@ class CheckpointEncoder:
             )
         weights = None if data.token_weights is None else Path(data.token_weights)
         now = made_by(data.tokens, token_weights=weights, guide=data.guide, device=device)
-        self.notes = check_made_by(facts.get("made_by", {}), now, where=str(folder))
+        self.notes = check_made_by(metadata.get("made_by", {}), now, where=str(folder))
         self.tokens = make_extractor(data.tokens, weights=weights, device=device)
         self.guide: Extractor | None = None
         if data.guide is not None:
             same = data.guide == data.tokens
             self.guide = self.tokens if same else make_extractor(data.guide, device=device)
         self.name = str(folder)
-        self.drawings = self.loaded.facts.get("data") in ("scenes", "pretrain")
+        self.drawings = self.loaded.metadata.get("data") in ("scenes", "pretrain")
 
     @torch.inference_mode()
     @full_float32()
@@ -266,15 +266,15 @@ class CheckpointEncoder:
         from userlib.search import drawings
 
         vectors, guide, token = self._encode(pictures)
-        facts = self.loaded.facts
+        metadata = self.loaded.metadata
         if self.drawings:
             return vectors, drawings.distances(pictures)
         by, known = ("guide", guide) if guide is not None else ("token", token)
-        if f"{by}_mean" not in facts:  # an older checkpoint
+        if f"{by}_mean" not in metadata:  # an older checkpoint
             return vectors, np.full(len(pictures), np.nan, np.float32)
         unit = torch.nn.functional.normalize(known.float(), dim=1).cpu()
-        away = torch.linalg.vector_norm(unit - torch.tensor(facts[f"{by}_mean"]), dim=1)
-        limit = (1.1 if by == "guide" else 1.0) * max(float(facts[f"{by}_limit"]), 1e-6)
+        away = torch.linalg.vector_norm(unit - torch.tensor(metadata[f"{by}_mean"]), dim=1)
+        limit = (1.1 if by == "guide" else 1.0) * max(float(metadata[f"{by}_limit"]), 1e-6)
         return vectors, np.asarray((away / limit).numpy(), np.float32)
 
     @torch.inference_mode()
@@ -293,7 +293,7 @@ class CheckpointEncoder:
 
         if self.drawings:
             return None if drawn else far_images(distances, "drawings", PHOTOS)
-        known = f"images such as those of {self.loaded.facts.get('data')}"
+        known = f"images such as those of {self.loaded.metadata.get('data')}"
         # Tokens tell less than a guide: of photos like those of the training 2 % lie beyond it, of drawings 67 %.
         usual = USUAL if self.guide is not None else 0.05
         remedy = "Take a model that was trained on the like, or an open_clip model."

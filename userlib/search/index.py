@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from userlib.checkpoints import read_bundle, write_bundle
+from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.search.ann import Hnsw, Report, hnsw
@@ -226,7 +226,7 @@ class Index:
             "encoder": self.encoder.cache_key(),
             "report": None if self.report is None else asdict(self.report),
         }
-        write_bundle(Path(folder), tensors, {"contents": contents})
+        write_checkpoint(Path(folder), tensors, {"contents": contents})
         self.folder = Path(folder)
 
     @classmethod
@@ -242,7 +242,7 @@ class Index:
                 "exist yet and build it again there."
             )
         try:
-            tensors, documents = read_bundle(Path(folder))
+            tensors, documents = read_checkpoint(Path(folder))
         except UserError as error:
             what = str(error).split(". ")[0].rstrip(".")
             raise UserError(f"the index {folder} cannot be used: {what}. {remedy}") from error

@@ -20,24 +20,24 @@ from torch import Tensor, nn
 
 from userlib.checkpoints import (
     check_run,
-    clean,
-    fit_state,
+    checkpoint_path,
     load_model,
-    pointed,
-    read_bundle,
+    load_state_strict,
+    prune,
+    read_checkpoint,
     save_model,
-    write_bundle,
+    write_checkpoint,
     writing,
 )
 from userlib.config import Config, to_json
 from userlib.data.captions import Batch, Tokenizer
 from userlib.data.extractors import check_made_by
 from userlib.errors import UserError
-from userlib.files import write_sealed
+from userlib.files import write_checksummed
 from userlib.model.user import USER, Encoders, Output
 from userlib.progress import Progress
 from userlib.training.grounding import start_grounded
-from userlib.training.preparing import Prepared, facts_of, total_steps
+from userlib.training.preparing import Prepared, metadata_of, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
     batches,
@@ -145,7 +145,9 @@ class _Fit:
             return self.train(None, stop_at, progress)
         check_run(self.out, resume=resume)
         with writing(self.out) if self.accelerator.is_main_process else nullcontext():
-            return self.train(read_bundle(pointed(self.out, "last")) if resume else None, stop_at, progress)
+            return self.train(
+                read_checkpoint(checkpoint_path(self.out, "last")) if resume else None, stop_at, progress
+            )
 
     def train(
         self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
@@ -252,7 +254,7 @@ class _Fit:
                     encoders,
                     self.prepared.tokenizer,
                     self.config,
-                    facts_of(self.prepared, row),
+                    metadata_of(self.prepared, row),
                 )
         return row
 
@@ -269,7 +271,7 @@ class _Fit:
             self.optimizer
         )
         seconds = state.seconds + time.monotonic() - self.began
-        write_bundle(
+        write_checkpoint(
             self.out / name,
             tensors,
             {
@@ -283,8 +285,8 @@ class _Fit:
             },
         )
         best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
-        write_sealed(self.out / "run.json", {"last": name, **best}, like=("last",))
-        clean(self.out)
+        write_checksummed(self.out / "run.json", {"last": name, **best}, like=("last",))
+        prune(self.out)
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
         """Takes up a checkpoint. Raises UserError naming the first setting that differs from it."""
@@ -316,7 +318,7 @@ class _Fit:
                 f"{before}, or give another --out."
             )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        fit_state(self.model, model, where=str(self.out))
+        load_state_strict(self.model, model, where=str(self.out))
         restore_optimizer(self.optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
         self.state = State(**documents["state"])
         self.kept = self.state.step

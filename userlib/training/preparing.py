@@ -266,9 +266,9 @@ def total_steps(training: TrainingConfig, captions: int) -> int:
     return training.steps if training.steps is not None else training.epochs * (captions // training.batch)
 
 
-def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
+def metadata_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
     """What an inference checkpoint remembers of its run."""
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "data": prepared.config.data.data,
         "fingerprint": prepared.fingerprint,
         "made_by": prepared.made_by,
@@ -280,10 +280,10 @@ def facts_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
     # How far from the train images' mean an image may lie before it is called foreign.
     guide = prepared.train.features.guide
     if guide is not None:
-        facts["guide_mean"], facts["guide_limit"] = _reach(np.asarray(guide))
+        metadata["guide_mean"], metadata["guide_limit"] = _reach(np.asarray(guide))
     elif prepared.config.data.tokens != "precomputed":  # of which a new image has none
-        facts["token_mean"], facts["token_limit"] = _reach(_token_means(prepared.train))
-    return facts
+        metadata["token_mean"], metadata["token_limit"] = _reach(_token_means(prepared.train))
+    return metadata
 
 
 def _reach(vectors: np.ndarray) -> tuple[list[float], float]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from userlib.checkpoints import read_bundle
+from userlib.checkpoints import read_checkpoint
 from userlib.data.extractors import ASSETS
 from userlib.data.splits import Pictures, Split
 from userlib.errors import UserError
@@ -159,7 +159,7 @@ def world_gallery(home: Path = HOME) -> Gallery:
 
     world = make_world(WORLD_SPLIT, WORLD_SIZE)
     try:
-        tensors, documents = read_bundle(home / "gallery")
+        tensors, documents = read_checkpoint(home / "gallery")
         captions, caption_to_image = (
             tuple(documents["captions"]),
             tensors["image-of"].numpy().astype(np.int64),

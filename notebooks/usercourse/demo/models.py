@@ -21,7 +21,7 @@ from usercourse.demo.engine import Engine
 from usercourse.demo.failures import Failure, find_failures
 from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, world_gallery, world_texts
 from usercourse.demo.space import plane, sheet
-from userlib.checkpoints import TENSORS, load_model, read_bundle, save_model, write_bundle
+from userlib.checkpoints import TENSORS, load_model, read_checkpoint, save_model, write_checkpoint
 from userlib.config import preset
 from userlib.data.extractors import ASSETS, CLONE, RESTORE
 from userlib.errors import UserError
@@ -94,14 +94,14 @@ def stored_failures(name: str, home: Path = HOME) -> tuple[list[Failure], dict[s
     """What `find_failures` gave when the model was made; None where it must be asked again."""
     if _extras(name, home) is None:
         return None
-    found = read_bundle(home / f"{name}-gallery")[1]["failures"]
+    found = read_checkpoint(home / f"{name}-gallery")[1]["failures"]
     return [Failure(**one) for one in found["examples"]], found["counts"], found["captions"]
 
 
 def stored_sheet(home: Path = HOME) -> bytes | None:
     """The test pictures side by side at a small size, COLUMNS in a row, as a JPEG."""
     try:
-        return bytes(read_bundle(home / "gallery")[0]["sheet"].numpy())
+        return bytes(read_checkpoint(home / "gallery")[0]["sheet"].numpy())
     except UserError:
         return None
 
@@ -109,7 +109,7 @@ def stored_sheet(home: Path = HOME) -> bytes | None:
 def _extras(name: str, home: Path) -> dict[str, torch.Tensor] | None:
     """What lies beside a model, where it was made with these very weights."""
     try:
-        tensors, documents = read_bundle(home / f"{name}-gallery")
+        tensors, documents = read_checkpoint(home / f"{name}-gallery")
     except UserError:
         return None
     return tensors if documents["made-with"] == {"sha256": sha256_file(home / name / TENSORS)} else None
@@ -132,7 +132,7 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
     """Trains one model and keeps it, with what it was made by and its R@K on the test pictures."""
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
-    from userlib.training.preparing import facts_of
+    from userlib.training.preparing import metadata_of
 
     recipe = RECIPES[name]
     base = preset("scenes")
@@ -145,15 +145,15 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
     prepared = prepare(config)
     run = fit(prepared)
     best = max(run.rows, key=lambda row: row["rsum"])
-    facts = {**facts_of(prepared, best), "command": command, "seconds": round(run.seconds)}
-    save_model(home / name, run.encoders, run.tokenizer, run.config, facts, half=True)
+    metadata = {**metadata_of(prepared, best), "command": command, "seconds": round(run.seconds)}
+    save_model(home / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
     if prepared.report is None:
         raise UserError("the demo's models are reported on the test pictures; leave data.report as it is")
     kept = load_model(home / name).model  # the weights as they are stored
     images, captions = embed(kept, prepared.report)
     measured = bootstrap(ranks(images, captions, prepared.report.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
-    save_model(home / name, kept, run.tokenizer, run.config, {**facts, "test": test}, half=True)
+    save_model(home / name, kept, run.tokenizer, run.config, {**metadata, "test": test}, half=True)
     return test
 
 
@@ -171,7 +171,7 @@ def write_gallery(home: Path) -> None:
         "sheet": torch.from_numpy(tiles),
         **pack([thumbnail(picture) for picture in drawn]),
     }
-    write_bundle(home / "gallery", tensors, {"captions": list(captions)})
+    write_checkpoint(home / "gallery", tensors, {"captions": list(captions)})
 
 
 def write_extras(name: str, home: Path) -> None:
@@ -193,7 +193,7 @@ def write_extras(name: str, home: Path) -> None:
     }
     failures = {"examples": [asdict(one) for one in examples], "counts": counts, "captions": captions}
     made = {"sha256": sha256_file(home / name / TENSORS)}
-    write_bundle(home / f"{name}-gallery", tensors, {"failures": failures, "made-with": made})
+    write_checkpoint(home / f"{name}-gallery", tensors, {"failures": failures, "made-with": made})
 
 
 def main(arguments: Sequence[str]) -> int:

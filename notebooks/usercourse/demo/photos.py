@@ -13,7 +13,7 @@ from PIL import Image
 
 from usercourse.demo.engine import Engine
 from usercourse.demo.gallery import Gallery, pack, thumbnail, unpack
-from userlib.checkpoints import read_bundle, write_bundle
+from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import Pictures
 from userlib.errors import UserError
 from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
@@ -68,7 +68,7 @@ def index_photos(
             thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
     thumbs = {one.sha256: thumbs[one.sha256] for one in index.prints}
     if changes or len(thumbs) != before:
-        write_bundle(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
+        write_checkpoint(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
     small = tuple(thumbs[one.sha256] for one in index.prints)
     gallery = Gallery(
         shown(place.name or place),
@@ -95,7 +95,7 @@ def _from_cache(kept: Path, beside: Path, encoder: Encoder) -> tuple[Index, dict
     """The index of an earlier time and small copies by content; empty where there is none yet, or a damaged one."""
     try:
         index = Index.load(kept, encoder)
-        tensors, documents = read_bundle(beside)
+        tensors, documents = read_checkpoint(beside)
         return index, dict(zip(documents["contents"], unpack(tensors), strict=True))
     except (UserError, KeyError, ValueError):
         remove_folder(beside)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from userlib.data.store import kept
+from userlib.data.store import cached_array
 from userlib.files import cache_dir, sha256_bytes
 from userlib.search.exact import Array
 
@@ -25,7 +25,7 @@ def plane(vectors: Array, *, cache: Path | None = None) -> Array:
     """vectors (P, E) -> (P, 2) within 0 and 1, from the cache where they were laid out before."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     file = (cache or cache_dir()) / "maps" / f"{sha256_bytes('umap 1', vectors.tobytes())[:32]}.npy"
-    return kept(file, lambda: _unit(_umap(vectors) if len(vectors) >= FEW else _axes(vectors)))
+    return cached_array(file, lambda: _unit(_umap(vectors) if len(vectors) >= FEW else _axes(vectors)))
 
 
 def _umap(vectors: Array) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from usercourse.demo import open_engine, shelf, world_gallery
 from usercourse.demo.gallery import HOME
 from usercourse.demo.models import RECIPES, stored_failures, stored_map
-from userlib.checkpoints import read_bundle
+from userlib.checkpoints import read_checkpoint
 
 NAMES = list(shelf().values())
 
@@ -55,7 +55,7 @@ def test_vectors_map_and_failures_are_of_these_weights(name, shipped):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_tells_how_it_was_made(name):
-    facts = read_bundle(HOME / name)[1]["facts"]
-    assert facts["command"].startswith("python -m usercourse.demo.models")
-    assert facts["provenance"]["code"]
-    assert 5 < facts["test"]["t2i_r1"] < facts["test"]["t2i_r10"] < 100
+    metadata = read_checkpoint(HOME / name)[1]["metadata"]
+    assert metadata["command"].startswith("python -m usercourse.demo.models")
+    assert metadata["provenance"]["code"]
+    assert 5 < metadata["test"]["t2i_r1"] < metadata["test"]["t2i_r10"] < 100
