@@ -123,8 +123,8 @@ def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():
     ("change", "words"),
     [
         (lambda i, c, o: (i[:, :5], c, o), "16"),
-        (lambda i, c, o: (i, c, o + 1), "belongs to picture 4"),
-        (lambda i, c, o: (i, c, o - 1), "belongs to picture -1"),
+        (lambda i, c, o: (i, c, o + 1), "belongs to image 4"),
+        (lambda i, c, o: (i, c, o - 1), "belongs to image -1"),
         (lambda i, c, o: (i, c[:-5], o[:-5]), "no caption"),
         (lambda i, c, o: (i, c, o[:-1]), "shape"),
         (lambda i, c, o: (i, c, o.astype(float)), "float64"),
@@ -216,7 +216,7 @@ def test_f30k_dev_cut_looks_at_all_1014_pictures():
 
 
 def test_coco_has_25010_captions():
-    """Ten pictures have a sixth caption: nothing may assume that caption j belongs to picture j // 5."""
+    """Ten pictures have a sixth caption: nothing may assume that caption j belongs to image j // 5."""
     images, captions, caption_to_image = pairs(50, noise=2.0)
     extra = np.arange(3, 50, 5)
     captions = np.insert(captions, extra * 5, unit(np.random.default_rng(1), len(extra), 16), axis=0)

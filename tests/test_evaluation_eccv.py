@@ -81,7 +81,7 @@ def test_the_package_gets_names_best_first_and_gives_percent(split, package):
 
 def test_what_is_missing_is_named(split, package, monkeypatch, tmp_path):
     few = split.select([0, 2, 3, 4, 5], "part")
-    with pytest.raises(UserError, match="1 pictures of ECCV Caption and CxC are not in the split 'part'"):
+    with pytest.raises(UserError, match="1 images of ECCV Caption and CxC are not in the split 'part'"):
         eccv_caption(np.eye(5, 8), np.eye(25, 8), few)
     plain = load_data(str(write_learnable(tmp_path / "scan"))).split("test")
     with pytest.raises(UserError, match="has no caption ids.*dataset_coco.json"):

@@ -37,9 +37,9 @@ def slow_sample(found, pictures, resamples, seed):
 def test_bootstrap_equals_a_slow_one(subset):
     found = some_ranks()
     chosen = np.arange(0, 60, 3) if subset else None
-    quick = bootstrap(found, pictures=chosen, resamples=301, seed=5)
+    quick = bootstrap(found, images=chosen, resamples=301, seed=5)
     slow = list(slow_sample(found, np.arange(60) if chosen is None else chosen, 301, 5))
-    whole = recalls(found, pictures=chosen).as_dict()
+    whole = recalls(found, images=chosen).as_dict()
     assert tuple(quick) == METRICS
     for name in METRICS:
         low, high = np.quantile([one[name] for one in slow], [0.025, 0.975])
@@ -109,17 +109,17 @@ def test_bad_comparisons_are_named():
     with pytest.raises(UserError, match="level"):
         bootstrap(found, level=95)
     with pytest.raises(UserError, match="at least one"):
-        bootstrap(found, pictures=np.zeros(60, bool))
+        bootstrap(found, images=np.zeros(60, bool))
     with pytest.raises(UserError, match="distinct"):
-        recalls(found, pictures=[3, 3])
+        recalls(found, images=[3, 3])
 
 
 def test_compare_is_bootstrap_and_paired_on_one_draw():
     a, b = (some_ranks(seed=seed, uneven=False) for seed in (0, 3))
     chosen = np.arange(10, 50)
-    values, differences = compare({"a": a, "b": [b]}, [("a", "b")], pictures=chosen, resamples=300, seed=4)
-    alone = bootstrap(a, pictures=chosen, resamples=300, seed=4)
-    apart = paired_bootstrap(a, b, pictures=chosen, resamples=300, seed=4)
+    values, differences = compare({"a": a, "b": [b]}, [("a", "b")], images=chosen, resamples=300, seed=4)
+    alone = bootstrap(a, images=chosen, resamples=300, seed=4)
+    apart = paired_bootstrap(a, b, images=chosen, resamples=300, seed=4)
     assert set(values["a"]) == set(METRICS) - {"i2t_median", "t2i_median"}
     for name in values["a"]:
         assert values["a"][name] == pytest.approx(alone[name]), name
@@ -148,7 +148,7 @@ def test_means_of_a_number_a_picture():
     assert seeds.value == pytest.approx(plain.mean())
     assert seeds.high - seeds.low > 1
     for bad in ([plain, plain[:3]], [plain[None]]):
-        with pytest.raises(UserError, match="one number a picture"):
+        with pytest.raises(UserError, match="one number per image"):
             means({"a": bad})
 
 

@@ -75,7 +75,7 @@ def test_mean_precision_by_hand():
     """Three true answers at places 1, 3 and 4: (1 + 2/3) / 3; the one at place 4 is beyond R = 3."""
     scores = np.array([[5.0, 4.0, 3.0, 2.0]])
     truth = np.array([[True], [False], [True], [True]])
-    with pytest.raises(UserError, match=r"no true answer \(the first is caption 1\)"):
+    with pytest.raises(UserError, match=r"no true item \(the first is caption 1\)"):
         multi_positive_recalls_from_scores(scores, [0, 0, 0, 0], truth)
     scores, truth = np.array([[5.0, 4, 3, 2], [0, 9, 0, 0]]), np.column_stack([truth, ~truth])
     found = multi_positive_recalls_from_scores(scores, [0, 1, 0, 0], truth)
@@ -85,7 +85,7 @@ def test_mean_precision_by_hand():
 
 def test_truth_of_the_wrong_shape_or_kind_is_named():
     images, captions, caption_to_image, truth = a_world(0, [2, 2, 3], 0.2)
-    with pytest.raises(UserError, match="7 captions by 3 pictures"):
+    with pytest.raises(UserError, match="7 captions by 3 images"):
         multi_positive_recalls(images, captions, caption_to_image, truth.T)
     with pytest.raises(UserError, match="int64"):
         multi_positive_recalls(images, captions, caption_to_image, truth.astype(int))

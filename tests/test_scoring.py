@@ -152,7 +152,7 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     assert commands._train(asked, made, tmp_path) == 0
     report = read_json(tmp_path / "result.json")["report"]
     found = ranks(*vectors, owner)
-    wanted = {g: bootstrap(found, pictures=np.array(groups) == g, seed=3) for g in ("seen", "new")}
+    wanted = {g: bootstrap(found, images=np.array(groups) == g, seed=3) for g in ("seen", "new")}
     plain = {g: {name: list(one) for name, one in table.items()} for g, table in wanted.items()}
     assert report["groups"] == plain and plain["seen"] != plain["new"]
     assert report["metrics"] == {name: list(one) for name, one in bootstrap(found, seed=3).items()}

@@ -95,7 +95,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         if split.groups is not None:
             labels = np.asarray(split.groups)
             result["report"]["groups"] = {
-                g: bootstrap(found, pictures=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
+                g: bootstrap(found, images=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
             }
         _show(
             arguments,

@@ -460,8 +460,8 @@ with waiting("CCA solved"):
 seen = np.array([half == "seen" for half in test.split.groups])
 rows = {}
 for name, runs in found.items():
-    rows[f"{name}, seen"] = bootstrap(runs, pictures=seen)
-    rows[f"{name}, new pairs"] = bootstrap(runs, pictures=~seen)
+    rows[f"{name}, seen"] = bootstrap(runs, images=seen)
+    rows[f"{name}, new pairs"] = bootstrap(runs, images=~seen)
 show_table(rows)
 
 order, learned = (

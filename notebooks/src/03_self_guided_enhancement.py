@@ -307,8 +307,8 @@ for name, changes in sides.items():
 seen = np.array([half == "seen" for half in test.split.groups])
 rows = {}
 for name, one in found.items():
-    rows[f"{name}, seen"] = bootstrap(one, pictures=seen)
-    rows[f"{name}, new"] = bootstrap(one, pictures=~seen)
+    rows[f"{name}, seen"] = bootstrap(one, images=seen)
+    rows[f"{name}, new"] = bootstrap(one, images=~seen)
 show_table(rows)
 
 helps = paired_bootstrap(found["SGE, s learned"], found["none"])["rsum"]

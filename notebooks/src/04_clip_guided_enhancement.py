@@ -114,8 +114,8 @@ seen_half = np.array([one == "seen" for one in test.split.groups])
 show_table(
     {
         "zero-shot": bootstrap(zero),
-        "zero-shot, seen": bootstrap(zero, pictures=seen_half),
-        "zero-shot, new": bootstrap(zero, pictures=~seen_half),
+        "zero-shot, seen": bootstrap(zero, images=seen_half),
+        "zero-shot, new": bootstrap(zero, images=~seen_half),
     }
 )
 compare("guided_zero", bootstrap(zero)["t2i_r10"], unit="%")
@@ -411,7 +411,7 @@ pairs_of_sides = {"plain": "plain", "other's": "CGE, other's", "scores": "plain 
 apart = {}
 for short, base in pairs_of_sides.items():
     for half, mask in (("seen", seen_half), ("new", ~seen_half)):
-        apart[f"CGE - {short}, {half}"] = paired_bootstrap(found["CGE"], found[base], pictures=mask)["rsum"]
+        apart[f"CGE - {short}, {half}"] = paired_bootstrap(found["CGE"], found[base], images=mask)["rsum"]
 show(*intervals(apart, x_label="difference in rSum on one half of the test pictures", differences=True))
 overall = {
     base: paired_bootstrap(found["CGE"], found[base])["rsum"]

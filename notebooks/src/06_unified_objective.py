@@ -446,8 +446,8 @@ for name, objective in zip(found, ("uto", "infonce", "hinge-sum"), strict=True):
 groups = torch.tensor([one == "seen" for one in prepared.report.split.groups]).numpy()
 rows = {}
 for name, runs in found.items():
-    rows[f"{name}, seen"] = bootstrap(runs, pictures=groups)
-    rows[f"{name}, new"] = bootstrap(runs, pictures=~groups)
+    rows[f"{name}, seen"] = bootstrap(runs, images=groups)
+    rows[f"{name}, new"] = bootstrap(runs, images=~groups)
 show_table(rows)
 
 base = found["hinge, sum"]

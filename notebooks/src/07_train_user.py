@@ -300,10 +300,10 @@ assert v.shape == (N, model.embed) and t.shape == (M, model.embed)
 labels = np.array(test.split.groups or ["all"] * N)
 halves = {half: labels == half for half in dict.fromkeys(labels.tolist())}
 rows = {"full model": bootstrap(full)}
-rows |= {f"full, {half}": bootstrap(full, pictures=mask) for half, mask in halves.items() if len(halves) > 1}
+rows |= {f"full, {half}": bootstrap(full, images=mask) for half, mask in halves.items() if len(halves) > 1}
 rows["CCA"] = bootstrap(formula.ranks)
 show_table(rows)
-apart = {half: paired_bootstrap(full, formula.ranks, pictures=mask)["rsum"] for half, mask in halves.items()}
+apart = {half: paired_bootstrap(full, formula.ranks, images=mask)["rsum"] for half, mask in halves.items()}
 show(*intervals(apart, x_label="full model less CCA: difference in rSum", differences=True))
 for half, difference in apart.items():
     print(f"{half}: " + says("the full model", "CCA", difference))

@@ -125,9 +125,9 @@ def measure(study: Study, rows: Rows, part: str, *, resamples: int = 2000) -> Me
     cells = {name: [row.ranks() for row in of] for name, of in rows.items()}
     there = study.reference in rows
     pairs = [(name, study.reference) for name in rows if there and name != study.reference]
-    values, apart = compare(cells, pairs, pictures=chosen, resamples=resamples)
+    values, apart = compare(cells, pairs, images=chosen, resamples=resamples)
     runs: dict[str, list[Mapping[str, float]]] = {
-        name: [recalls(run, pictures=chosen).as_dict() for run in of] for name, of in cells.items()
+        name: [recalls(run, images=chosen).as_dict() for run in of] for name, of in cells.items()
     }
     return Measured(values, {name: found for (name, _), found in apart.items()}, runs)
 

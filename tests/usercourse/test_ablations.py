@@ -63,7 +63,7 @@ def test_the_explorer_says_what_compare_says(found):
     render = draw.explorer(found, resamples=200)
     figure, said = render("pooling", NEW, "rSum")
     rows, chosen = found["pooling"], np.arange(COUNT) % 2 == 1
-    wanted = np.mean([recalls(row.ranks(), pictures=chosen).rsum for row in rows["gpo"]])
+    wanted = np.mean([recalls(row.ranks(), images=chosen).rsum for row in rows["gpo"]])
     assert f"the highest is GPO pooling with {wanted:.1f} [" in said
     assert "Above mean pooling: GPO pooling (+" in said
     assert "Not told apart from mean pooling: max pooling (+0.0)." in said

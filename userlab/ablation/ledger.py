@@ -122,7 +122,7 @@ def _differences(
     halves = found[pairs[0][0]][0].groups()
     for part in PARTS:
         if part == ALL or part in halves:
-            differences = compare(cells, pairs, pictures=halves.get(part), resamples=resamples)[1]
+            differences = compare(cells, pairs, images=halves.get(part), resamples=resamples)[1]
             for pair, by_metric in differences.items():
                 apart[pair][part] = by_metric
     return apart

@@ -76,7 +76,7 @@ def tables(study: Study, found: Mapping[str, list[Row]], *, resamples: int = 200
     further: dict[str, Mapping[str, Interval]] = {}
     for part, chosen in _parts(found).items():
         cells = {name: [row.ranks() for row in rows] for name, rows in found.items()}
-        values, apart = compare(cells, [*against, *pairs], pictures=chosen, resamples=resamples)
+        values, apart = compare(cells, [*against, *pairs], images=chosen, resamples=resamples)
         lines = {labels[name]: dict(values[name]) for name in found}
         for name, reference in against:
             difference = apart[name, reference]

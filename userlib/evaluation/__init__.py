@@ -1,8 +1,8 @@
-"""Evaluation: exact ranks, the field's metrics, and how sure they are.
+"""Evaluation: exact ranks, the standard metrics, and their confidence intervals.
 
 images, captions = embed(model, pairs)
-found = ranks(images, captions, pairs.caption_to_image)
-print(table({"model": bootstrap(found)}))
+ranked = ranks(images, captions, pairs.caption_to_image)
+print(table({"model": bootstrap(ranked)}))
 """
 
 from userlib.evaluation.embedding import embed

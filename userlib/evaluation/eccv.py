@@ -1,8 +1,8 @@
-"""ECCV Caption and CxC: COCO's test pictures judged with the right answers that its captions left unsaid.
+"""ECCV Caption and CxC: COCO's test images judged with the relevant items that its captions leave out.
 
-COCO counts one picture as right for a caption, though others may show the same. ECCV Caption (Chun et al., ECCV 2022)
-and CxC (Parekh et al., EACL 2021) name more of them; both come with the package eccv_caption, which is asked for here
-and needed nowhere else. Its numbers are shares; here they are percent, as everywhere.
+COCO counts one image as relevant to a caption, though others may show the same. ECCV Caption (Chun et al., ECCV 2022)
+and CxC (Parekh et al., EACL 2021) name more of them; both come with the package eccv_caption, which is imported
+here only. Its metrics are fractions; here they are in percent, as everywhere.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ METRICS = ("eccv_r1", "eccv_map_at_r", "eccv_rprecision", "cxc_recalls")
 def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict[str, float]]:
     """images (5000, E), captions (25000, E) of COCO's test split -> {"eccv_map_at_r": {"i2t": .., "t2i": ..}, ..}.
 
-    Raises UserError without the package, for a split without COCO's ids, and where pictures of the ground truth are
+    Raises UserError without the package, for a split without COCO's ids, and where images of the ground truth are
     missing.
     """
     try:
@@ -30,40 +30,42 @@ def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict
         raise UserError(
             "ECCV Caption and CxC need the package eccv_caption, which is not installed: pip install eccv_caption."
         ) from error
-    pictures, words = coco_ids(split)
+    image_ids, caption_ids = coco_ids(split)
     metrics: Any = Metrics()
-    truths = {way: [metrics.eccv_gts[way], metrics.cxc_gts[way]] for way in ("i2t", "t2i")}
-    for way, own, what in (("i2t", pictures, "pictures"), ("t2i", words, "captions")):
-        missing = {key for truth in truths[way] for key in truth} - set(own.tolist())
+    ground_truth = {way: [metrics.eccv_gts[way], metrics.cxc_gts[way]] for way in ("i2t", "t2i")}
+    for way, own, what in (("i2t", image_ids, "images"), ("t2i", caption_ids, "captions")):
+        missing = {key for truth in ground_truth[way] for key in truth} - set(own.tolist())
         if missing:
             raise UserError(
                 f"{len(missing):,} {what} of ECCV Caption and CxC are not in the split {split.name!r} (the first is "
-                f"{min(missing)}). They judge COCO's whole test split: 5,000 pictures, five captions each."
+                f"{min(missing)}). They judge COCO's whole test split: 5,000 images, five captions each."
             )
-    depth = max(10, *(len(right) for way in truths.values() for truth in way for right in truth.values()))
-    found = metrics.compute_all_metrics(
-        _first(images, captions, pictures, words, depth),
-        _first(captions, images, words, pictures, depth),
+    depth = max(
+        10, *(len(relevant) for way in ground_truth.values() for truth in way for relevant in truth.values())
+    )
+    results = metrics.compute_all_metrics(
+        _first(images, captions, image_ids, caption_ids, depth),
+        _first(captions, images, caption_ids, image_ids, depth),
         target_metrics=METRICS,
         Ks=(1, 5, 10),
         verbose=False,
     )
-    return {name: {way: 100 * float(share) for way, share in ways.items()} for name, ways in found.items()}
+    return {name: {way: 100 * float(share) for way, share in ways.items()} for name, ways in results.items()}
 
 
 def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's numbers of the pictures (N,) and captions (M,) of a split of Karpathy's annotations."""
+    """COCO's ids of the images (N,) and captions (M,) of a split of Karpathy's annotations."""
     if split.caption_ids is None:
         raise UserError(
             f"The split {split.name!r} has no caption ids; ECCV Caption and CxC need those of COCO. Use "
-            "dataset_coco.json with the folder of its pictures."
+            "dataset_coco.json with the folder of its images."
         )
     try:
-        pictures = [int(name.rpartition(".")[0].rpartition("_")[2]) for name in split.ids]
-        return np.array(pictures), np.array([int(i) for i in split.caption_ids])
+        image_ids = [int(name.rpartition(".")[0].rpartition("_")[2]) for name in split.ids]
+        return np.array(image_ids), np.array([int(i) for i in split.caption_ids])
     except ValueError as error:
         raise UserError(
-            f"The pictures or captions of {split.name!r} are not named as COCO's are ({error}). ECCV Caption and "
+            f"The images or captions of {split.name!r} are not named as COCO's are ({error}). ECCV Caption and "
             "CxC judge COCO's test split alone."
         ) from error
 
@@ -71,7 +73,7 @@ def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
 def _first(
     queries: Array, gallery: Array, names: np.ndarray, others: np.ndarray, depth: int
 ) -> dict[int, list[int]]:
-    """The names of the best `depth` answers of each query, best first."""
+    """The names of the best `depth` items of each query, best first."""
     left, right = torch.as_tensor(queries), torch.as_tensor(gallery)
     with exact_products(left.device):
         best = [

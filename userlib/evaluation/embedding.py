@@ -1,6 +1,6 @@
-"""Embeddings of a whole split: every picture encoded once, every caption once.
+"""Embeddings of a whole split: every image encoded once, every caption once.
 
-The field's scripts encode each picture five times, once beside each caption; pictures are most of the work.
+Common evaluation scripts encode each image five times, once per caption; images are most of the work.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -38,8 +38,8 @@ def embed(
     model.eval()
     images, rows, captions = [], [], []
     try:
-        half = torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16")
-        with torch.inference_mode(), full_float32(), half:
+        autocast = torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), full_float32(), autocast:
             for tokens, *extra in pairs.image_batches(batch):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
@@ -54,7 +54,7 @@ def embed(
         model.train(training)
     if not images or not captions:
         raise UserError(
-            f"there is nothing to embed: {len(images)} batches of pictures, {len(captions)} of captions"
+            f"there is nothing to embed: {len(images)} batches of images, {len(captions)} of captions"
         )
     order = np.argsort(np.concatenate(rows))
     return torch.cat(images).numpy(), torch.cat(captions).numpy()[order]

@@ -1,19 +1,19 @@
-"""How sure a number is: bootstrap intervals over pictures, and paired differences between two models.
+"""Confidence intervals: a bootstrap over images, and paired differences between two models.
 
-At 1,000 pictures the standard error of R@1 is 1.3 to 1.6 points, more than many published gains. The five
-captions of a picture are no five independent witnesses, so pictures are drawn with replacement and captions
-follow their pictures. Two models are compared on the same draws: what is hard for both cancels, and the
+At 1,000 images the standard error of R@1 is 1.3 to 1.6 points, more than many published gains. The five
+captions of an image are not five independent samples, so images are drawn with replacement and captions
+follow their images. Two models are compared on the same draws: what is hard for both cancels, and the
 interval of the difference is narrower than the two intervals would suggest. With several seeds of a model,
 seeds are drawn too.
 
-Where every resample gives the same R@K (all queries hit, or none, or one picture) a bootstrap knows nothing of what it
-has not seen, and would claim certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of
-Agresti and Min (half a picture added to each outcome of a pair; Statistics in Medicine 2005), with the pictures as
-witnesses; rSum and mean R@1 reach as far as their parts together. Ranks have no upper end: there, as for any other
-number, such an interval is a point, which says that these pictures agree and nothing of others. The difference of a
-model and itself is 0.
+Where every resample gives the same R@K (all queries hit, or none, or one image) a bootstrap would claim
+certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of Agresti and Min
+(half an image added to each outcome of a pair; Statistics in Medicine 2005), with the images as
+samples; the intervals of rSum and mean R@1 are made of those of their terms. Ranks have no upper bound: there, as for
+any other number, such an interval is a point, which says that these images agree and nothing of others. The
+difference of a model and itself is 0.
 
-Only weights are drawn (how often each picture was), so a metric of all resamples is one matrix product.
+Only weights are drawn (how often each image was), so a metric of all resamples is one matrix product.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,11 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints
-from userlib.evaluation.metrics import KS, METRICS, chosen_pictures, recalls
+from userlib.evaluation.metrics import KS, METRICS, chosen_images, recalls
 from userlib.evaluation.ranking import Ranks
 
 Floats = NDArray[np.float64]
-Edge = Callable[[Floats, int, float], tuple[Floats, Floats]]  # shares, of how many, z -> both ends
+Edge = Callable[[Floats, int, float], tuple[Floats, Floats]]  # shares, of how many, z -> both bounds
 STILL = 1e-9  # points: what rounding moves an R@K that stands still
 BLOCK = 250  # resamples at a time, which bounds the memory of the medians
 SUMS = {  # of which R@K, each with which weight
@@ -39,7 +39,7 @@ SUMS = {  # of which R@K, each with which weight
 
 
 class Interval(NamedTuple):
-    """A value and the ends of its interval."""
+    """A value and the bounds of its confidence interval."""
 
     value: float
     low: float
@@ -51,19 +51,19 @@ class Difference(Interval):
 
 
 def bootstrap(
-    found: Ranks | Sequence[Ranks],
+    ranks: Ranks | Sequence[Ranks],
     *,
-    pictures: ArrayLike | None = None,
+    images: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
     """Every metric with its percentile interval, of one model or of the mean over several seeds of it.
 
-    `pictures` restricts the queries as in `recalls`; only those pictures are resampled.
+    `images` restricts the queries as in `recalls`; only those images are resampled.
     """
-    runs = _runs(found)
-    draw = _Draw(runs, pictures, resamples, seed)
+    runs = _runs(ranks)
+    draw = _Draw(runs, images, resamples, seed)
     return _intervals(draw.value(runs), draw.sample(runs), level, edge=_wilson)
 
 
@@ -71,64 +71,64 @@ def paired_bootstrap(
     a: Ranks | Sequence[Ranks],
     b: Ranks | Sequence[Ranks],
     *,
-    pictures: ArrayLike | None = None,
+    images: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Difference]:
-    """Every metric of a minus that of b, with its interval, both on the same draws of pictures.
+    """Every metric of a minus that of b, with its interval, both on the same draws of images.
 
     a and b are ranks of one split, each of one run or of several seeds (of which the mean counts; the seeds
-    of a and of b are drawn independently). An interval that holds 0 says that these data cannot tell the two
-    apart.
+    of a and of b are drawn independently). An interval that contains 0 is
+    inconclusive.
     """
     left, right = _runs(a), _runs(b)
-    draw = _Draw([*left, *right], pictures, resamples, seed)
+    draw = _Draw([*left, *right], images, resamples, seed)
     one, other = ((draw.value(part), draw.sample(part)) for part in (left, right))
     return _difference(one, other, level, METRICS, edge=None if _same(left, right) else _agresti_min)
 
 
 def compare(
-    cells: Mapping[str, Ranks | Sequence[Ranks]],
+    runs: Mapping[str, Ranks | Sequence[Ranks]],
     differences: Sequence[tuple[str, str]] = (),
     *,
-    pictures: ArrayLike | None = None,
+    images: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
-    """A whole study at once: `bootstrap` of each cell and `paired_bootstrap` of each (a, b), all on the same draws.
+    """A whole study at once: `bootstrap` of each model and `paired_bootstrap` of each (a, b), all on the same draws.
 
-    cells: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
+    runs: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
     and median ranks, which cost most of the time, are left out.
     """
-    runs = {name: _runs(found) for name, found in cells.items()}
-    draw = _Draw([run for part in runs.values() for run in part], pictures, resamples, seed, medians=False)
-    drawn = {name: (draw.value(part), draw.sample(part)) for name, part in runs.items()}
-    itself = {pair for pair in differences if _same(runs[pair[0]], runs[pair[1]])}
+    by_name = {name: _runs(ranks) for name, ranks in runs.items()}
+    draw = _Draw([run for group in by_name.values() for run in group], images, resamples, seed, medians=False)
+    drawn = {name: (draw.value(part), draw.sample(part)) for name, part in by_name.items()}
+    itself = {pair for pair in differences if _same(by_name[pair[0]], by_name[pair[1]])}
     return _all_intervals(drawn, differences, level, METRICS, edges=True, itself=itself)
 
 
 def means(
-    cells: Mapping[str, Sequence[ArrayLike]],
+    runs: Mapping[str, Sequence[ArrayLike]],
     differences: Sequence[tuple[str, str]] = (),
     *,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[dict[str, Interval], dict[tuple[str, str], Difference]]:
-    """The mean of a number that each picture has, in the manner of `compare`: cells name -> its runs, each (N,).
+    """The mean of a number per image, in the manner of `compare`: name -> its runs, each (N,).
 
-    Raises UserError where two runs have other numbers of pictures, or none.
+    Raises UserError where two runs differ in the number of images, or have none.
     """
-    runs = {name: [np.asarray(run, np.float64) for run in part] for name, part in cells.items()}
-    draw = _Means([run for part in runs.values() for run in part], resamples, seed)
+    by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
+    draw = _Means([run for group in by_name.values() for run in group], resamples, seed)
     drawn = {
         name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))
-        for name, part in runs.items()
+        for name, part in by_name.items()
     }
-    found, apart = _all_intervals(drawn, differences, level, ("mean",))
-    return {k: v["mean"] for k, v in found.items()}, {k: v["mean"] for k, v in apart.items()}
+    values, apart = _all_intervals(drawn, differences, level, ("mean",))
+    return {k: v["mean"] for k, v in values.items()}, {k: v["mean"] for k, v in apart.items()}
 
 
 def _all_intervals(
@@ -140,7 +140,7 @@ def _all_intervals(
     edges: bool = False,
     itself: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
-    """drawn: of each cell its value (metrics,) and its sample; itself: the differences of a cell and itself."""
+    """drawn: of each model its value (metrics,) and its sample; itself: the differences of a model and itself."""
     one, two = (_wilson, _agresti_min) if edges else (None, None)
     values = {
         name: _intervals(value, sample, level, names, edge=one) for name, (value, sample) in drawn.items()
@@ -153,8 +153,8 @@ def _all_intervals(
 
 
 class _Sample(NamedTuple):
-    """drawn (S, metrics): of each resample of pictures and seeds; still (S, metrics): of pictures alone; n
-    pictures.
+    """drawn (S, metrics): of each resample of images and seeds; still (S, metrics): of images alone; n
+    images.
     """
 
     drawn: Floats
@@ -163,12 +163,12 @@ class _Sample(NamedTuple):
 
 
 class _Draw:
-    """One set of draws: weights (S, n), how often each of S resamples holds each of n pictures."""
+    """One set of draws: weights (S, n), how often each of S resamples holds each of n images."""
 
     def __init__(
         self,
         runs: Sequence[Ranks],
-        pictures: ArrayLike | None,
+        images: ArrayLike | None,
         resamples: int,
         seed: int,
         *,
@@ -177,19 +177,19 @@ class _Draw:
         first = runs[0]
         if any(not np.array_equal(run.caption_to_image, first.caption_to_image) for run in runs):
             raise UserError(
-                "these ranks are of different pictures or captions; rank both models on the same split"
+                "these ranks are of different images or captions; rank both models on the same split"
             )
         if resamples < 1:
             raise UserError(f"a bootstrap needs one resample or more, and got resamples={resamples}")
-        self.pictures = chosen_pictures(pictures, len(first.i2t))
-        self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.pictures))
+        self.images = chosen_images(images, len(first.i2t))
+        self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.images))
         place = np.zeros(len(first.i2t), np.int64)
-        place[self.pictures] = np.arange(len(self.pictures))
+        place[self.images] = np.arange(len(self.images))
         self.owner = place[
             first.caption_to_image[self.rows]
-        ]  # of each chosen caption, the column of its picture
+        ]  # of each chosen caption, the column of its image
         self.rng = np.random.default_rng(seed)
-        self.n, self.medians = len(self.pictures), medians
+        self.n, self.medians = len(self.images), medians
         drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=resamples * self.n)
         self.weights = counts.reshape(resamples, self.n).astype(
@@ -198,8 +198,8 @@ class _Draw:
 
     def value(self, runs: Sequence[Ranks]) -> Floats:
         """The metrics without resampling, mean over runs -> (metrics,)."""
-        found = [recalls(run, pictures=self.pictures) for run in runs]
-        mean: Floats = np.asarray([[getattr(one, name) for name in METRICS] for one in found]).mean(0)
+        metrics = [recalls(run, images=self.images) for run in runs]
+        mean: Floats = np.asarray([[getattr(one, name) for name in METRICS] for one in metrics]).mean(0)
         return mean
 
     def sample(self, runs: Sequence[Any]) -> _Sample:
@@ -215,50 +215,50 @@ class _Draw:
 
     def _one(self, run: Ranks) -> Floats:
         """The metrics of one run in every resample -> (S, metrics), in the order of METRICS."""
-        i2t = self._direction(run.i2t[self.pictures], np.arange(self.n))
+        i2t = self._direction(run.i2t[self.images], np.arange(self.n))
         t2i = self._direction(run.t2i[self.rows], self.owner)
         rsum = i2t[:, :3].sum(1) + t2i[:, :3].sum(1)
         return np.column_stack([i2t, t2i, rsum, (i2t[:, 0] + t2i[:, 0]) / 2])
 
-    def _direction(self, found: Ints, owner: Ints) -> Floats:
-        """found (q,) ranks, owner (q,) the pictures they count with -> (S, 5): R@K, median and mean rank."""
-        per_picture = [np.ones(len(found)), *(100.0 * (found <= k) for k in KS), found]
-        totals = np.stack([np.bincount(owner, value, self.n) for value in per_picture], 1)  # (n, 5)
+    def _direction(self, ranks: Ints, owner: Ints) -> Floats:
+        """ranks (q,), owner (q,) the image of each -> (S, 5): R@K, median and mean rank."""
+        per_image = [np.ones(len(ranks)), *(100.0 * (ranks <= k) for k in KS), ranks]
+        totals = np.stack([np.bincount(owner, value, self.n) for value in per_image], 1)  # (n, 5)
         sums = self.weights @ totals  # (S, 5)
         means = sums[:, 1:] / sums[:, :1]
         if not self.medians:
             return np.column_stack([means[:, :3], np.full(len(means), np.nan), means[:, 3]])
-        order = np.argsort(found, kind="stable")
-        medians = [self._medians(found[order], owner[order], s) for s in range(0, len(self.weights), BLOCK)]
+        order = np.argsort(ranks, kind="stable")
+        medians = [self._medians(ranks[order], owner[order], s) for s in range(0, len(self.weights), BLOCK)]
         return np.column_stack([means[:, :3], np.concatenate(medians), means[:, 3]])
 
-    def _medians(self, found: Ints, owner: Ints, start: int) -> Floats:
-        """found ascending -> the median of each resample of a block, where a query counts as often as its
-        picture."""
+    def _medians(self, ranks: Ints, owner: Ints, start: int) -> Floats:
+        """ranks ascending -> the median of each resample of a block, where a query counts as often as its
+        image."""
         below = self.weights[start : start + BLOCK, owner].cumsum(1)  # (block, q)
         last = below[:, -1:] - 1
         low, high = ((below <= np.floor(place)).sum(1) for place in (last / 2, (last + 1) / 2))
-        middle: Floats = (found[low] + found[high]) / 2
+        middle: Floats = (ranks[low] + ranks[high]) / 2
         return middle
 
 
 class _Means(_Draw):
-    """The same draws for a number a picture in place of ranks; runs are (n,)."""
+    """The same draws for one number per image in place of ranks; runs are (n,)."""
 
     def __init__(self, runs: Sequence[Floats], resamples: int, seed: int) -> None:
         shapes = {run.shape for run in runs}
         if len(shapes) != 1 or runs[0].ndim != 1 or len(runs[0]) == 0:
-            raise UserError(f"each run needs one number a picture, and got the shapes {sorted(shapes)}")
+            raise UserError(f"each run needs one number per image, and got the shapes {sorted(shapes)}")
         count = len(runs[0])
-        nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every picture, one caption each
+        nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every image, one caption each
         super().__init__([nothing], None, resamples, seed, medians=False)
 
     def _one(self, run: Any) -> Floats:
         return (self.weights @ run / self.n)[:, None]  # type: ignore[no-any-return]
 
 
-def _runs(found: Ranks | Sequence[Ranks]) -> list[Ranks]:
-    runs = [found] if isinstance(found, Ranks) else list(found)
+def _runs(ranks: Ranks | Sequence[Ranks]) -> list[Ranks]:
+    runs = [ranks] if isinstance(ranks, Ranks) else list(ranks)
     if not runs:
         raise UserError("there are no ranks to resample: the list of runs is empty")
     return runs
@@ -270,14 +270,14 @@ def _same(a: Sequence[Ranks], b: Sequence[Ranks]) -> bool:
 
 
 def _wilson(share: Floats, n: int, z: float) -> tuple[Floats, Floats]:
-    """The ends of Wilson's interval of a share of n."""
+    """The bounds of Wilson's interval of a share of n."""
     middle = share + z**2 / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
 
 
 def _agresti_min(gap: Floats, n: int, z: float) -> tuple[Floats, Floats]:
-    """The ends of a difference of two shares of the same n, each of which differs by this gap."""
+    """The bounds of a difference of two shares of the same n, each of which differs by this gap."""
     half = z * np.sqrt(n * np.abs(gap) + 1 - (n * gap) ** 2 / (n + 2)) / (n + 2)
     middle = n * gap / (n + 2)
     return (middle - half).clip(-1, 1), (middle + half).clip(-1, 1)
@@ -291,7 +291,7 @@ def _difference(
     *,
     edge: Edge | None,
 ) -> dict[str, Difference]:
-    """Of two cells, each its value and its sample on the same draws."""
+    """Of two models, each its value and its sample on the same draws."""
     (x, left), (y, right) = a, b
     sample = _Sample(left.drawn - right.drawn, left.still - right.still, left.n)
     return {
@@ -303,10 +303,10 @@ def _intervals(
     value: Floats, sample: _Sample, level: float, names: Sequence[str] = METRICS, *, edge: Edge | None = None
 ) -> dict[str, Interval]:
     """value (metrics,) -> by name; a metric that was not drawn (NaN) is left out. edge: what takes the place of the
-    bootstrap for an R@K that no resample of the pictures moves.
+    bootstrap for an R@K that no resample of the images moves.
     """
     if not 0 < level < 1:
-        raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; .95 is usual")
+        raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; 0.95 is usual")
     low, high = np.quantile(sample.drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if edge is not None:
         low, high = _widened(value, low, high, sample, level, edge)
@@ -320,18 +320,18 @@ def _intervals(
 def _widened(
     value: Floats, low: Floats, high: Floats, sample: _Sample, level: float, edge: Edge
 ) -> tuple[Floats, Floats]:
-    """The ends, all (metrics,), where some R@K stand still: these reach as far as `edge` says, sums as far as
-    such parts together, beside what seeds and the other parts do (root of squares).
+    """The bounds, all (metrics,), where some R@K do not vary: theirs are those of `edge`, those of a sum add up such
+    terms, together with what seeds and the other terms do (root of squares).
     """
     place = {name: i for i, name in enumerate(METRICS)}
     still = np.ptp(sample.still, axis=0) < STILL
     z = NormalDist().inv_cdf((1 + level) / 2)
     hits = np.isin(METRICS, list(SUMS["rsum"]))
-    ends = edge(np.where(hits, value, 0.0) / 100, sample.n, z)
-    down, up = (np.abs(100 * end - value) for end in ends)  # as far as an R@K reaches
-    parts = {name: {name: 1.0} for name in SUMS["rsum"]} | SUMS
+    bounds = edge(np.where(hits, value, 0.0) / 100, sample.n, z)
+    down, up = (np.abs(100 * end - value) for end in bounds)  # as far as an R@K reaches
+    terms = {name: {name: 1.0} for name in SUMS["rsum"]} | SUMS
     low, high = low.copy(), high.copy()
-    for name, weights in parts.items():
+    for name, weights in terms.items():
         moved = [(place[part], weight) for part, weight in weights.items() if still[place[part]]]
         if moved:
             i = place[name]

@@ -1,8 +1,8 @@
-"""R@K, median and mean rank, rSum: the numbers of the field, from ranks.
+"""R@K, median and mean rank, rSum: the standard metrics, from ranks.
 
-R@K here is a *hit rate*, as everywhere in image-text retrieval: the share of queries with at least one right
-answer among the first K. The recall of information retrieval, the share of the right answers that were found,
-is another quantity. Source: paper, section 8.
+R@K here is a *hit rate*, as everywhere in image-text retrieval: the share of queries with at least one
+relevant item among the first K. The recall of information retrieval, the share of the relevant items that were
+retrieved, is another quantity. Source: paper, section 8.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Metrics:
-    """i2t: a picture looks for a caption of its own; t2i: a caption looks for its picture. R@K and their sums
-    in percent."""
+    """i2t: an image is the query, its captions are relevant; t2i: a caption is the query, its image is relevant. R@K
+    and their sums in percent."""
 
     i2t_r1: float
     i2t_r5: float
@@ -43,34 +43,34 @@ class Metrics:
 METRICS = tuple(field.name for field in fields(Metrics))
 
 
-def recalls(found: Ranks, *, pictures: ArrayLike | None = None) -> Metrics:
-    """Ranks -> Metrics. R@K is a hit rate: the share of queries with a right answer among the first K, in
+def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
+    """Ranks -> Metrics. R@K is a hit rate: the share of queries with a relevant item among the first K, in
     percent.
 
-    `pictures` (mask (N,) or indices) restricts the queries to those pictures and their captions; the gallery,
+    `images` (mask (N,) or indices) restricts the queries to those images and their captions; the gallery,
     and so every rank, stays whole. For a smaller gallery rank the result of `subset`.
     """
-    chosen = chosen_pictures(pictures, len(found.i2t))
-    return _metrics(found.i2t[chosen], found.t2i[np.isin(found.caption_to_image, chosen)])
+    chosen = chosen_images(images, len(ranks.i2t))
+    return _metrics(ranks.i2t[chosen], ranks.t2i[np.isin(ranks.caption_to_image, chosen)])
 
 
-def recalls_by_group(found: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
-    """Metrics of each group of pictures, such as "seen" and "new pairs"; the gallery stays whole."""
+def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
+    """Metrics of each group of images, such as in-distribution and novel compositions; the gallery stays whole."""
     labels = np.asarray(groups)
-    if labels.shape != found.i2t.shape:
-        raise UserError(f"there are {len(found.i2t)} pictures but {len(labels)} group names; give each one")
-    return {str(name): recalls(found, pictures=labels == name) for name in dict.fromkeys(labels.tolist())}
+    if labels.shape != ranks.i2t.shape:
+        raise UserError(f"there are {len(ranks.i2t)} images but {len(labels)} group names; give each one")
+    return {str(name): recalls(ranks, images=labels == name) for name in dict.fromkeys(labels.tolist())}
 
 
 def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *, size: int = 1000) -> Metrics:
-    """The mean of the metrics over consecutive folds of `size` pictures: "COCO 1K" is five folds of 5,000.
+    """The mean of the metrics over consecutive folds of `size` images: "COCO 1K" is five folds of 5,000.
 
-    Pictures must stand in the fixed order of the split, because published numbers depend on it; captions may
+    Images must stand in the fixed order of the split, because published numbers depend on it; captions may
     stand in any.
     """
     if size < 1 or len(images) % size:
         raise UserError(
-            f"{len(images)} pictures cannot be cut into folds of {size}; choose a size that divides them"
+            f"{len(images)} images cannot be cut into folds of {size}; choose a size that divides them"
         )
     parts = [
         recalls(ranks(*subset(images, captions, caption_to_image, range(start, start + size))))
@@ -80,41 +80,41 @@ def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *,
 
 
 def subset(
-    images: Array, captions: Array, caption_to_image: ArrayLike, pictures: Sequence[int] | ArrayLike
+    images: Array, captions: Array, caption_to_image: ArrayLike, chosen: Sequence[int] | ArrayLike
 ) -> tuple[Array, Array, Ints]:
-    """The embeddings of some pictures and of their captions: a gallery of its own, for a fold or half of a
+    """The embeddings of some images and of their captions: a gallery of its own, for a fold or half of a
     split."""
-    owner = check_caption_to_image(caption_to_image, pictures=len(images), captions=len(captions))
-    chosen = chosen_pictures(pictures, len(images))
+    owner = check_caption_to_image(caption_to_image, images=len(images), captions=len(captions))
+    kept = chosen_images(chosen, len(images))
     place = np.full(len(images), -1)
-    place[chosen] = np.arange(len(chosen))
+    place[kept] = np.arange(len(kept))
     rows = np.flatnonzero(place[owner] >= 0)
-    return images[chosen], captions[rows], place[owner[rows]]
+    return images[kept], captions[rows], place[owner[rows]]
 
 
-def chosen_pictures(pictures: Sequence[int] | ArrayLike | None, count: int) -> Ints:
+def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
     """A mask (N,), indices, or None for all -> distinct indices; UserError when none is left or one is out of
     range."""
-    if pictures is None:
+    if images is None:
         return np.arange(count)
-    given = np.asarray(pictures)
+    given = np.asarray(images)
     if given.dtype == bool and given.shape == (count,):
         given = np.flatnonzero(given)
     if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
         raise UserError(
-            f"pictures must be a mask of length {count} or a list of numbers that chooses at least one, "
+            f"images must be a mask of {count} or a list of indices that chooses at least one, "
             f"and got {given.dtype} of shape {given.shape}"
         )
     if given.min() < 0 or given.max() >= count or len(np.unique(given)) < len(given):
         raise UserError(
-            f"pictures must be distinct numbers from 0 to {count - 1}, and got {given.min()} to {given.max()}"
+            f"images must be distinct indices from 0 to {count - 1}, and got {given.min()} to {given.max()}"
         )
     return given.astype(np.int64)
 
 
 def _metrics(i2t: Ints, t2i: Ints) -> Metrics:
-    hits = [_hit_rate(found, k) for found in (i2t, t2i) for k in KS]
-    middle, mean = ([float(of(found)) for found in (i2t, t2i)] for of in (np.median, np.mean))
+    hits = [_hit_rate(ranks, k) for ranks in (i2t, t2i) for k in KS]
+    middle, mean = ([float(of(ranks)) for ranks in (i2t, t2i)] for of in (np.median, np.mean))
     values = [
         *hits[:3],
         middle[0],
@@ -128,5 +128,5 @@ def _metrics(i2t: Ints, t2i: Ints) -> Metrics:
     return Metrics(**dict(zip(METRICS, values, strict=True)))
 
 
-def _hit_rate(found: NDArray[np.int64], k: int) -> float:
-    return 100.0 * float((found <= k).mean())
+def _hit_rate(ranks: NDArray[np.int64], k: int) -> float:
+    return 100.0 * float((ranks <= k).mean())

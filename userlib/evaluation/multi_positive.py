@@ -1,8 +1,8 @@
-"""Many right answers: R@K and mAP@R when a caption is true of more pictures than the one it was written for.
+"""More than one relevant item: R@K and mAP@R when a caption is true of more images than the one it was written for.
 
-The field counts one right picture a caption and five right captions a picture; others may be just as true.
-With the truth at hand, R@K asks for any true answer among the first K. mAP@R looks at as many places as there
-are true answers, R: the mean over k = 1..R of the precision at k where place k is true, and 0 where it is
+The standard protocol counts one relevant image per caption and five relevant captions per image; others may be just
+as true. With the ground truth at hand, R@K asks for any true item among the first K. mAP@R looks at as many places as
+there are true items, R: the mean over k = 1..R of the precision at k where place k is true, and 0 where it is
 not. Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV
 2020).
 """
@@ -24,7 +24,7 @@ CHUNK = 512  # queries at a time
 
 @dataclass(frozen=True)
 class MultiPositive:
-    """ranks: of the best true answer, for `recalls`, `bootstrap` and `paired_bootstrap`; i2t_ap (N,), t2i_ap (M,): 0 to
+    """ranks: of the best true item, for `recalls`, `bootstrap` and `paired_bootstrap`; i2t_ap (N,), t2i_ap (M,): 0 to
     1."""
 
     ranks: Ranks
@@ -33,12 +33,12 @@ class MultiPositive:
 
     @property
     def i2t_map(self) -> float:
-        """mAP@R of pictures that look for captions, in percent."""
+        """mAP@R of images as queries, in percent."""
         return 100 * float(self.i2t_ap.mean())
 
     @property
     def t2i_map(self) -> float:
-        """mAP@R of captions that look for pictures, in percent."""
+        """mAP@R of captions as queries, in percent."""
         return 100 * float(self.t2i_ap.mean())
 
 
@@ -47,11 +47,11 @@ def multi_positive_recalls(
 ) -> MultiPositive:
     """images (N, E), captions (M, E), caption_to_image (M,), truth bool (M, N) -> MultiPositive.
 
-    caption_to_image tells only which captions follow which picture when pictures are resampled. Raises UserError as
-    `ranks` does, and where a query has no true answer.
+    caption_to_image tells only which captions follow which image when images are resampled. Raises UserError as
+    `ranks` does, and where a query has no true item.
     """
     left, right = check_embeddings(images, captions)
-    owner = check_caption_to_image(caption_to_image, pictures=len(left), captions=len(right))
+    owner = check_caption_to_image(caption_to_image, images=len(left), captions=len(right))
     with exact_products(left.device):
         return _both(
             lambda rows: left[rows] @ right.T, lambda rows: right[rows] @ left.T, owner, truth, len(left)
@@ -62,56 +62,56 @@ def multi_positive_recalls_from_scores(
     scores: ArrayLike | Tensor, caption_to_image: ArrayLike, truth: ArrayLike
 ) -> MultiPositive:
     """scores (N, M) instead of embeddings, otherwise as `multi_positive_recalls`."""
-    table = check_scores(scores)
-    owner = check_caption_to_image(caption_to_image, pictures=table.shape[0], captions=table.shape[1])
-    return _both(lambda rows: table[rows], lambda rows: table[:, rows].T, owner, truth, len(table))
+    matrix = check_scores(scores)
+    owner = check_caption_to_image(caption_to_image, images=matrix.shape[0], captions=matrix.shape[1])
+    return _both(lambda rows: matrix[rows], lambda rows: matrix[:, rows].T, owner, truth, len(matrix))
 
 
 def _both(
-    pictures: Callable[[slice], Tensor],
-    captions: Callable[[slice], Tensor],
+    image_rows: Callable[[slice], Tensor],
+    caption_rows: Callable[[slice], Tensor],
     owner: Ints,
     truth: ArrayLike,
     count: int,
 ) -> MultiPositive:
-    """pictures, captions: rows of queries -> their scores with the whole gallery."""
+    """image_rows, caption_rows: rows of queries -> their scores with the whole gallery."""
     true = torch.as_tensor(np.asarray(truth))
     if true.dtype != torch.bool or true.shape != (len(owner), count):
         raise UserError(
-            f"truth must be a table of yes and no for {len(owner)} captions by {count} pictures, "
+            f"truth must be a boolean matrix for {len(owner)} captions by {count} images, "
             f"and got {true.dtype} of shape {tuple(true.shape)}"
         )
-    for name, axis in (("caption", 1), ("picture", 0)):
+    for name, axis in (("caption", 1), ("image", 0)):
         bare = (~true.any(axis)).nonzero()[:, 0]
         if len(bare):
             raise UserError(
-                f"{len(bare)} queries have no true answer (the first is {name} {int(bare[0])}); "
+                f"{len(bare)} queries have no true item (the first is {name} {int(bare[0])}); "
                 "count at least the pair that was written together as true"
             )
-    i2t, i2t_ap = _queries(pictures, true.T)
-    t2i, t2i_ap = _queries(captions, true)
+    i2t, i2t_ap = _queries(image_rows, true.T)
+    t2i, t2i_ap = _queries(caption_rows, true)
     return MultiPositive(Ranks(i2t=i2t, t2i=t2i, caption_to_image=owner), i2t_ap, t2i_ap)
 
 
 def _queries(scores_of: Callable[[slice], Tensor], truth: Tensor) -> tuple[Ints, NDArray[np.float64]]:
-    """truth (Q, G) -> the rank of the best true answer (Q,) and the average precision at R (Q,)."""
+    """truth (Q, G) -> the rank of the best true item (Q,) and the average precision at R (Q,)."""
     best, average = [], []
     for start in range(0, len(truth), CHUNK):
         rows = slice(start, start + CHUNK)
-        found, true = scores_of(rows), truth[rows]
-        places, there = _places(found, true.to(found.device))
+        scores, true = scores_of(rows), truth[rows]
+        places, there = _places(scores, true.to(scores.device))
         best.append(places[:, 0])
-        answers = there.sum(1, keepdim=True)  # R of each query
+        true_count = there.sum(1, keepdim=True)  # R of each query
         number = torch.arange(1, places.shape[1] + 1, device=places.device)
-        precision = torch.where(there & (places <= answers), number / places, 0.0).double()
-        average.append(precision.sum(1) / answers[:, 0])
+        precision = torch.where(there & (places <= true_count), number / places, 0.0).double()
+        average.append(precision.sum(1) / true_count[:, 0])
     return torch.cat(best).cpu().numpy(), torch.cat(average).cpu().numpy()
 
 
 def _places(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """scores, truth (Q, G) -> the places (Q, most) of the true answers, best first, and where there is one.
+    """scores, truth (Q, G) -> the places (Q, most) of the true items, best first, and where there is one.
 
-    The k-th true answer stands behind k - 1 true ones and all wrong ones that score at least as high.
+    The k-th true item stands behind k - 1 true ones and all wrong ones that score at least as high.
     """
     most = int(truth.sum(1).max())
     right = scores.masked_fill(~truth, -torch.inf).topk(most, dim=1).values  # (Q, most), descending

@@ -1,4 +1,4 @@
-"""Tables for people: every number with its interval below it as plain text, or beside it as markdown."""
+"""Tables for people: every value with its confidence interval below it as plain text, or next to it as markdown."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ def table(
     """
     if not rows:
         raise UserError("there is nothing to show: the table has no rows")
-    cells = {name: [_cell(found.get(key)) for key in columns] for name, found in rows.items()}
+    cells = {name: [_cell(row.get(key)) for key in columns] for name, row in rows.items()}
     return (_markdown if markdown else _plain)(cells, list(columns.values()))
 
 
@@ -44,17 +44,20 @@ def _cell(interval: Interval | None) -> tuple[str, str]:
 
 def _plain(cells: Mapping[str, list[tuple[str, str]]], heads: list[str]) -> str:
     left = max(map(len, cells))
-    wide = max([*map(len, heads), *(len(ends) for row in cells.values() for _, ends in row)])
+    wide = max([*map(len, heads), *(len(bounds) for row in cells.values() for _, bounds in row)])
     lines = [(" " * left, heads)]
     for name, row in cells.items():
-        lines += [(name.ljust(left), [value for value, _ in row]), (" " * left, [ends for _, ends in row])]
+        lines += [
+            (name.ljust(left), [value for value, _ in row]),
+            (" " * left, [bounds for _, bounds in row]),
+        ]
     return "\n".join("  ".join([start, *(text.rjust(wide) for text in texts)]) for start, texts in lines)
 
 
 def _markdown(cells: Mapping[str, list[tuple[str, str]]], heads: list[str]) -> str:
     lines = [["", *heads], ["---", *["--:"] * len(heads)]]
     lines += [
-        [name.replace("|", r"\|"), *(f"{value} {ends}".strip() for value, ends in row)]
+        [name.replace("|", r"\|"), *(f"{value} {bounds}".strip() for value, bounds in row)]
         for name, row in cells.items()
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -84,7 +84,7 @@ def test_entries_hold_the_evaluations_numbers(stored):
     assert [entry.seeds for entry in entries] == [5, 5, 5, 0]
     halves = {ALL: None, SEEN: np.arange(COUNT) % 2 == 0, NEW: np.arange(COUNT) % 2 == 1}
     for part, chosen in halves.items():
-        wanted = paired_bootstrap(runs["sge"], runs["baseline"], pictures=chosen, resamples=300)["r1"]
+        wanted = paired_bootstrap(runs["sge"], runs["baseline"], images=chosen, resamples=300)["r1"]
         assert entries[0].part(part).value == pytest.approx(wanted.value)
         assert entries[0].part(part) == pytest.approx(wanted, abs=3)  # other draws of seeds
         assert entries[1].part(part) == pytest.approx([-v for v in _turned(entries[0].part(part))], abs=0.01)

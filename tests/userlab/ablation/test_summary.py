@@ -72,9 +72,9 @@ def test_tables_hold_the_evaluations_numbers(stored):
     halves = {"all": None, "seen": np.arange(COUNT) % 2 == 0, "new pairs": np.arange(COUNT) % 2 == 1}
     for part, chosen in zip((whole, seen, new), halves.values(), strict=True):
         line = part.lines["with it (2 seeds, exploratory)"]
-        expected = np.mean([recalls(run, pictures=chosen).rsum for run in runs["b"]])
+        expected = np.mean([recalls(run, images=chosen).rsum for run in runs["b"]])
         assert line["rsum"].value == pytest.approx(expected)
-        drawn = compare(runs, [("b", "a")], pictures=chosen, resamples=400)[1]["b", "a"]
+        drawn = compare(runs, [("b", "a")], images=chosen, resamples=400)[1]["b", "a"]
         assert line["apart_r1"] == pytest.approx(drawn["r1"])
         assert line["apart_rsum"] == pytest.approx(drawn["rsum"])
         assert "apart_r1" not in part.lines["plain (2 seeds, exploratory)"]
