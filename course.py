@@ -202,7 +202,7 @@ def environment() -> Path:
     must_be_writable(ROOT)
     say("Installing the course and its packages: some minutes and some gigabytes, this once ...")
     quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
-    install = [str(python), "-I", "-m", "pip", "install", *quiet, "-e", ".[ann,app,dev]"]
+    install = [str(python), "-I", "-m", "pip", "install", *quiet, "-e", ".[ann,app,course,dev]"]
     if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
         proxy = "".join(f"{name} names a SOCKS proxy. " for name in socks()[:1])
         proxy += remedy_for("Missing dependencies for SOCKS") if proxy else ""

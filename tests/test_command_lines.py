@@ -136,8 +136,8 @@ def of_make(words: list[str]) -> None:
 def of_pip(words: list[str]) -> None:
     """In place with extras that there are, or a package that this project does not need itself."""
     assert words[0] == "install"
-    if words[1] == "-e":
-        target = re.fullmatch(r"\.(?:\[([a-z,]+)\])?", words[2])
+    if words[1] in (".", "-e"):
+        target = re.fullmatch(r"\.(?:\[([a-z,]+)\])?", words[-1])
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         assert target and set(filter(None, (target[1] or "").split(","))) <= set(
             project["optional-dependencies"]

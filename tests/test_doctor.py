@@ -101,7 +101,7 @@ def test_a_missing_package_fails_unless_it_is_an_extra(monkeypatch, missing, sta
 def test_an_installation_away_from_its_repository_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     assert only(doctor.check_packages()).state == "fail"
-    assert "git clone" in doctor.check_assets().remedy
+    assert doctor.check_assets().state == "fail"
 
 
 INSTALLED = """Metadata-Version: 2.4
@@ -130,7 +130,9 @@ def test_an_installation_without_its_repository_is_looked_at_all_the_same(monkey
     assert (source.state, source.name) == ("skip", "source") and "git clone" in source.remedy
     assert (missing.state, missing.remedy) == ("fail", "pip install nowhere-to-be-had")
     assert [check.state for check in rest] == ["ok", "ok"] and "torch " in rest[0].found
-    assert doctor.check_assets().state == "skip"
+    assert doctor.check_assets().remedy == doctor.REINSTALL
+    make_stored(tmp_path / "userlib/assets/clip-mini")
+    assert doctor.check_assets().state == "ok"
 
 
 def test_a_clone_without_its_assets_fails(monkeypatch, tmp_path):
@@ -179,6 +181,7 @@ def test_a_browser_is_found_on_the_path(monkeypatch, tmp_path):
 
 
 def test_a_damaged_asset_is_named(monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     make_stored(tmp_path / "assets/clip-mini")
     assert doctor.check_assets().state == "ok"

@@ -101,7 +101,7 @@ def test_unknown_words_are_told(text, said):
 
 
 def test_clip_mini_knows_what_it_has_seen(drawings):
-    from userlib.data.extractors import ASSETS
+    from userlib.shipped import ASSETS
 
     encoder = OpenClipEncoder(f"local-dir:{ASSETS / 'clip-mini'}")
     assert encoder.unknown("two red dogs on a beach, 2024!") == []

@@ -23,8 +23,8 @@ from userlib import verify as stored
 from userlib.data.network import unusable_proxies
 from userlib.errors import UserError
 from userlib.files import FULL, cache_dir
+from userlib.shipped import REINSTALL, ROOT, assets, is_clone
 
-ROOT = Path(__file__).resolve().parent.parent
 CLONE = "clone the repository in full (git clone) and install it in place: pip install -e ."
 GIB = 2**30
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -153,18 +153,13 @@ def check_surroundings() -> Iterator[Check]:
         yield Check("path", "skip", f"{str(ROOT)!r} holds letters that some tools do not take", remedy)
 
 
-def is_clone() -> bool:
-    """Whether userlib runs from its repository, and not from where an installation copied it."""
-    return (ROOT / "pyproject.toml").is_file()
-
-
 def declared() -> dict[str, list[str]] | None:
     """The packages that this one needs, under "", and those of each extra: of the clone, else of the installation;
     None where it is neither.
     """
     from packaging.requirements import Requirement
 
-    if is_clone():
+    if is_clone(ROOT):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return {"": project["dependencies"], **project["optional-dependencies"]}
     found: list[metadata.Distribution] = [*metadata.distributions(name="userlib", path=[str(ROOT)])]
@@ -190,8 +185,8 @@ def check_packages() -> Iterator[Check]:
     if groups is None:
         yield Check("source", "fail", f"userlib runs from {ROOT}, which is no clone of the repository", CLONE)
         return
-    if not is_clone():
-        found = f"userlib is installed in {ROOT} without its repository, which has the course and the small networks"
+    if not is_clone(ROOT):
+        found = f"userlib is installed in {ROOT} without its repository, which has the course and the demo's models"
         yield Check("source", "skip", found, CLONE)
     for extra, requirements in groups.items():
         good, missing = [], []
@@ -210,7 +205,7 @@ def check_packages() -> Iterator[Check]:
         name = f"packages of [{extra}]" if extra else "packages"
         if missing:
             install = f'pip install -e ".[{extra}]"' if extra else "pip install -e ."
-            if not is_clone():
+            if not is_clone(ROOT):
                 install = f"pip install {' '.join(missing)}"
             yield Check(name, "skip" if extra else "fail", f"missing {', '.join(missing)}", install)
         if good:
@@ -239,24 +234,16 @@ def check_photos() -> Check:
 
 def check_assets() -> Check:
     """The small models that the course starts from, each against its checksums."""
-    kept = ROOT / "assets"
+    kept = assets(ROOT)
     found = list(stored.folders(kept))
+    again = "fetch them again: git checkout -- assets" if is_clone(ROOT) else REINSTALL
     if not found:
-        if is_clone():
-            return Check("assets", "fail", f"none in {kept}", "fetch them again: git checkout -- assets")
-        return Check(
-            "assets", "skip", f"none in {kept}: region-mini, clip-mini and the demo need them", CLONE
-        )
+        return Check("assets", "fail", f"none in {kept}", again)
     bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
+    if any("CRLF" in fault for fault in bad):  # git takes them for unchanged, and would not write them again
+        again = "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
     if bad:
-        remedy = "fetch them again: git checkout -- assets"
-        if any(
-            "CRLF" in fault for fault in bad
-        ):  # git takes them for unchanged, and would not write them again
-            remedy = (
-                "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
-            )
-        return Check("assets", "fail", "; ".join(bad), remedy)
+        return Check("assets", "fail", "; ".join(bad), again)
     return Check("assets", "ok", ", ".join(folder.name for folder in found))
 
 
@@ -304,7 +291,7 @@ def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:
 
 def check_all_stored() -> Iterator[Check]:
     """The cache, the runs of this folder and the assets."""
-    return check_stored((cache_dir(), Path("runs"), ROOT / "assets"))
+    return check_stored((cache_dir(), Path("runs"), assets(ROOT)))
 
 
 def all_checks(verify: bool = False) -> Iterator[Check]:

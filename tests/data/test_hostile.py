@@ -226,18 +226,20 @@ def test_the_loaders_still_load_what_is_right(photos, parquet, tmp_path, cache):
 
 @pytest.mark.parametrize("name", ["region-mini", "clip-mini"])
 def test_a_shipped_network_that_is_not_here_is_told_with_what_to_do(name, tmp_path, monkeypatch):
-    """An installation without the repository has no shipped networks; a clone without them has lost them."""
     from userlib.data import clip, extractors
 
     for module in (clip, extractors):
         monkeypatch.setattr(module, "ASSETS", tmp_path / "assets")
-    with pytest.raises(
-        UserError, match=rf"^{name} .*came without it.*Clone the repository.*--tokens timm:NAME"
-    ):
-        extractors.make_extractor(name)
-    (tmp_path / "pyproject.toml").touch()
     with pytest.raises(UserError, match=rf"{name}.* is missing\. Restore the assets folder.*git checkout"):
         extractors.make_extractor(name)
+
+
+def test_the_networks_of_a_clone_and_of_an_installation(tmp_path):
+    from userlib.shipped import assets
+
+    assert assets(tmp_path) == tmp_path / "userlib" / "assets"
+    (tmp_path / "pyproject.toml").touch()
+    assert assets(tmp_path) == tmp_path / "assets"
 
 
 @pytest.mark.parametrize("name", ["region-mini", "clip-mini"])

@@ -13,8 +13,9 @@ from userlab.pretraining.assets import command_of
 from userlab.pretraining.drawing import NAMES, NOTHING, Wanted, drawn
 from userlab.pretraining.regions import GRID, shares
 from userlab.pretraining.settings import ClipConfig, RegionsConfig
-from userlib.data.extractors import ASSETS, make_extractor
+from userlib.data.extractors import make_extractor
 from userlib.files import sha256_file
+from userlib.shipped import ASSETS
 from userlib.verify import damage
 from userscenes import library_versions, make_world, world_hash
 

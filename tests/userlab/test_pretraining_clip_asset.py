@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from userlab.pretraining.drawing import Wanted, drawn
-from userlib.data.extractors import ASSETS, make_extractor
+from userlib.data.extractors import make_extractor
+from userlib.shipped import ASSETS
 from userscenes import make_world
 
 ZERO_SHOT_FLOOR = 0.4  # .555 was measured

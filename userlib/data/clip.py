@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import ASSETS, RESTORE, Extractor, check_shipped
+from userlib.data.extractors import Extractor
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
 from userlib.precision import full_float32
+from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
 
 LOCAL = "local-dir:"
@@ -78,7 +79,7 @@ def _check_folder(folder: Path) -> None:
                 "open_clip_model.safetensors. Check the path."
             )
     if folder.is_relative_to(ASSETS):
-        check(folder, RESTORE)
+        check(folder, REMEDY)
     config = read_json(folder / "open_clip_config.json", limit=2**24)
     if not isinstance(config, dict) or not {"vision_cfg", "text_cfg"} <= set(config.get("model_cfg", {})):
         raise UserError(

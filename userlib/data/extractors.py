@@ -22,13 +22,8 @@ from torch import Tensor, nn
 
 from userlib.data.registry import BACKBONES
 from userlib.errors import UserError
+from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
-
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-RESTORE = "Restore the assets folder of the repository: git checkout -- assets."
-CLONE = (
-    "Clone the repository and install it in place (pip install -e .), where its folder assets is read from."
-)
 
 
 class Extractor(ABC):
@@ -143,20 +138,6 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
     return notes
 
 
-def check_shipped(file: Path) -> None:
-    """Raises UserError where one of the project's own networks is missing: with its folder alone, or with all of them
-    because the package was installed away from its repository.
-    """
-    if not ASSETS.is_dir() and not (ASSETS.parent / "pyproject.toml").is_file():
-        raise UserError(
-            f"{file.parent.name} is a network of the project's repository, and this installation of userlib, in "
-            f"{ASSETS.parent}, came without it. {CLONE} Or name other tokens: --tokens timm:NAME or "
-            "open_clip:NAME/WEIGHTS."
-        )
-    if not file.is_file():
-        raise UserError(f"The project's own network {file} is missing. {RESTORE}")
-
-
 def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu") -> Extractor:
     """The extractor called `spec` (see the top of this file)."""
     from userlib.data.backbones import TimmExtractor
@@ -175,7 +156,7 @@ def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu
     if spec == "region-mini":
         file = ASSETS / "region-mini" / "region-mini.safetensors"
         check_shipped(file)
-        check(file.parent, RESTORE)
+        check(file.parent, REMEDY)
         return TimmExtractor(spec, weights=file, device=device)
     if kind == "open_clip" and name or spec == "clip-mini":
         return ClipExtractor(spec, device=device)

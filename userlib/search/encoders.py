@@ -192,7 +192,7 @@ def _is_spelled(word: str, pieces: int) -> bool:
 
 
 def _is_clip_mini(folder: Path) -> bool:
-    from userlib.data.extractors import ASSETS
+    from userlib.shipped import ASSETS
 
     return folder.resolve() == (ASSETS / "clip-mini").resolve()
 

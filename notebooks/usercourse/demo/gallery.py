@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from userlib.checkpoints import read_checkpoint
-from userlib.data.extractors import ASSETS
 from userlib.data.splits import Pictures, Split
 from userlib.errors import UserError
+from userlib.shipped import ASSETS
 
 if TYPE_CHECKING:
     from userscenes import Caption, Scenes

@@ -23,11 +23,11 @@ from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, 
 from usercourse.demo.space import plane, sheet
 from userlib.checkpoints import TENSORS, load_model, read_checkpoint, save_model, write_checkpoint
 from userlib.config import preset
-from userlib.data.extractors import ASSETS, CLONE, RESTORE
 from userlib.errors import UserError
 from userlib.files import sha256_file
 from userlib.search import checkpoint_encoder
 from userlib.search.exact import Array
+from userlib.shipped import CLONE, RESTORE, is_clone
 
 STEPS = 1_200
 SMALL = {"embed": 128, "text_width": 128, "word_width": 96}
@@ -63,7 +63,7 @@ def remedy_of(home: Path) -> str:
     """What to do about a model that is not there."""
     if shelf(home):
         return "Choose one of them."
-    return f"{home} has none: {RESTORE if ASSETS.is_dir() else CLONE}"
+    return f"{home} has none: {RESTORE if is_clone() else CLONE}"
 
 
 def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) -> Engine:

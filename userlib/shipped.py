@@ -1,0 +1,35 @@
+"""Where the project's own networks lie: in the folder assets of a clone, or within an installation of userlib.
+
+Imports nothing beyond the standard library and ours: the doctor stands on it.
+"""
+
+from pathlib import Path
+
+from userlib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+CLONE = (
+    "Clone the repository and install it in place (pip install -e .), where its folder assets is read from."
+)
+RESTORE = "Restore the assets folder of the repository: git checkout -- assets."
+REINSTALL = "Install userlib again, with --force-reinstall --no-deps."
+
+
+def is_clone(root: Path = ROOT) -> bool:
+    """Whether userlib runs from its repository, and not from where an installation copied it."""
+    return (root / "pyproject.toml").is_file()
+
+
+def assets(root: Path = ROOT) -> Path:
+    """The folder of the networks below `root`."""
+    return root / "assets" if is_clone(root) else root / "userlib" / "assets"
+
+
+ASSETS = assets()
+REMEDY = RESTORE if is_clone() else REINSTALL
+
+
+def check_shipped(file: Path) -> None:
+    """Raises UserError where one of the project's own networks is missing."""
+    if not file.is_file():
+        raise UserError(f"The project's own network {file} is missing. {REMEDY}")
