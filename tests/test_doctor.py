@@ -90,7 +90,7 @@ def test_a_missing_package_fails_unless_it_is_an_extra(monkeypatch, missing, sta
     def without(name):
         if name == missing:
             raise doctor.metadata.PackageNotFoundError(name)
-        return version(name)
+        return "9" if name == "pillow-heif" else version(name)  # of the photos extra, which need not be here
 
     monkeypatch.setattr(doctor.metadata, "version", without)
     bad = only([check for check in doctor.check_packages() if check.state != "ok"])
