@@ -24,7 +24,7 @@ from userlib.config import Config, ModelConfig
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import sha256_file, write_checksummed, write_json
-from userlib.model.user import USER, Encoders
+from userlib.model.user import USER, DualEncoder
 from userlib.verify import write_manifest
 
 FILES = (TENSORS, "config.json", "metadata.json", "tokenizer.json", "manifest.json")
@@ -34,7 +34,7 @@ FILES = (TENSORS, "config.json", "metadata.json", "tokenizer.json", "manifest.js
 def made(tmp_path_factory):
     """A model and the checkpoint that holds it."""
     torch.manual_seed(0)
-    model = Encoders(small(enhancement="sge")).eval()
+    model = DualEncoder(small(enhancement="sge")).eval()
     tokenizer = WordTokenizer([f"w{i}" for i in range(25)])
     folder = tmp_path_factory.mktemp("checkpoints") / "best-00000003"
     save_model(folder, model, tokenizer, Config(model=model.config), {"data": "here"})
@@ -95,7 +95,7 @@ def test_half_precision_halves_the_file_and_moves_little(made, tmp_path):
 
 def test_half_precision_leaves_counts_whole(tmp_path):
     """BatchNorm counts its batches; a half cannot count beyond 2,048."""
-    model = Encoders(small(norm="batch", enhancement="sge"))
+    model = DualEncoder(small(norm="batch", enhancement="sge"))
     counts = {name for name, value in model.state_dict().items() if not value.is_floating_point()}
     for name, value in model.named_buffers():
         if name in counts:
@@ -223,7 +223,7 @@ def test_weights_that_do_not_fit_are_named(copied):
 
 def test_a_queue_of_another_size_does_not_fit():
     state = USER(small(queue_size=64)).state_dict()
-    with pytest.raises(UserError, match=r"queue\.born' is \(64,\) there and \(32,\) here|64.*32"):
+    with pytest.raises(UserError, match=r"queue\.enqueued_at' is \(64,\) there and \(32,\) here|64.*32"):
         load_state_strict(USER(small(queue_size=32)), state, where="runs/x")
 
 

@@ -33,7 +33,7 @@ def test_json_brings_a_preset_back(name):
     st.builds(
         ModelConfig,
         embed=st.integers(2, 64),
-        strength=st.one_of(st.just("learned"), st.floats(0, 10)),
+        residual_scale=st.one_of(st.just("learned"), st.floats(0, 10)),
         queue_size=st.one_of(st.none(), st.integers(0, 9)),
         momentum=st.one_of(st.none(), st.floats(0, 1)),
         pooling=st.sampled_from(["mean", "max", "gpo"]),
@@ -76,7 +76,7 @@ def test_wrong_json_is_an_error_that_names_the_key(values, said):
 
 WRONG = [
     *(("model", {name: "other"}, f"{name} is 'other'; it must be one of") for name in
-      ("enhancement", "norm", "pooling", "text_pooling", "text", "text_enhancement", "strength",
+      ("enhancement", "norm", "pooling", "text_pooling", "text", "text_enhancement", "residual_scale",
        "region_scaling", "word_vectors")),
     ("objective", {"name": "other"}, "objective is 'other'"),
     ("training", {"schedule": "other"}, "schedule is 'other'"),
@@ -90,8 +90,8 @@ WRONG = [
       ("embed", "text_width", "word_width")),
     *(("model", {name: 0}, f"{name} is 0; it must be a whole number from 1 up") for name in
       ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
-    ("model", {"sharpness": -1.0}, "sharpness is -1.0"),
-    ("model", {"strength": -1.0}, "strength is -1.0"),
+    ("model", {"inverse_temperature": -1.0}, "inverse_temperature is -1.0"),
+    ("model", {"residual_scale": -1.0}, "residual_scale is -1.0"),
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
     ("model", {"text": "clip"}, "text is 'clip' and text_model is not set"),
     ("model", {"text": "bert", "text_width": 12, "word_vectors": "grounded"}, "word_vectors is 'grounded'"),
@@ -142,12 +142,17 @@ def test_the_paper_presets_are_the_papers():
     assert coco.training.epochs * coco.training.step_at == 15
     for config in (flickr, coco):
         model, training, objective = config.model, config.training, config.objective
-        assert (model.enhancement, model.norm, model.strength, model.sharpness) == ("sge", "batch", 1.0, 1.0)
+        assert (model.enhancement, model.norm, model.residual_scale, model.inverse_temperature) == (
+            "sge",
+            "batch",
+            1.0,
+            1.0,
+        )
         assert (model.embed, model.token_width, model.regions, model.momentum) == (1024, 2048, 36, 0.999)
         assert (training.batch, training.lr, training.lr * training.text_lr) == (128, 5e-4, 5e-5)
         assert (training.clip, training.weight_decay, training.warmup) == (2.0, 1e-4, 0.0)
-        assert (objective.mu, objective.gamma, objective.live) == (90.0, 0.5, False)
-    assert ObjectiveConfig().live and preset("scenes").objective.live
+        assert (objective.mu, objective.gamma, objective.leaky_positive) == (90.0, 0.5, False)
+    assert ObjectiveConfig().leaky_positive and preset("scenes").objective.leaky_positive
     with pytest.raises(UserError, match="preset is 'paper'.*paper-flickr30k, paper-coco"):
         preset("paper")
 
@@ -159,15 +164,15 @@ DEFAULTS = {
     },
     "model": {
         "regions": None, "token_width": None, "guide_width": None, "embed": 1024, "enhancement": "none",
-        "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "strength": "learned",
-        "sharpness": 1.0, "guide_dropout": 0.4, "region_dropout": 0.0, "add_guide": False, "pooling": "gpo",
+        "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "residual_scale": "learned",
+        "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_dropout": 0.0, "add_guide": False, "pooling": "gpo",
         "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
         "freeze_text": False, "word_width": 300, "word_skip": False, "word_vectors": "random",
         "word_dropout": 0.0, "text_dropout": 0.0, "text_enhancement": "none", "text_pooling": "gpo",
         "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None,
     },
     "objective": {
-        "name": "uto", "mu": 90.0, "gamma": 0.5, "live": True, "margin": 0.2, "temperature": 0.05,
+        "name": "uto", "mu": 90.0, "gamma": 0.5, "leaky_positive": True, "margin": 0.2, "temperature": 0.05,
         "loss_weight": 1.0, "mask_same_image": True,
     },
     "training": {
@@ -180,17 +185,17 @@ CHANGED = {
     "paper-flickr30k": {
         "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
         "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
-        "model.weight_init": "xavier", "model.strength": 1.0, "model.text": "bert", "model.text_model":
+        "model.weight_init": "xavier", "model.residual_scale": 1.0, "model.text": "bert", "model.text_model":
         "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.momentum": 0.999,
-        "objective.live": False, "objective.loss_weight": 20.0, "training.epochs": 20, "training.text_lr":
+        "objective.leaky_positive": False, "objective.loss_weight": 20.0, "training.epochs": 20, "training.text_lr":
         0.1, "training.schedule": "step", "training.warmup": 0.0, "training.precision": "fp32",
     },
     "paper-coco": {
         "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
         "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
-        "model.weight_init": "xavier", "model.strength": 1.0, "model.text": "bert", "model.text_model":
+        "model.weight_init": "xavier", "model.residual_scale": 1.0, "model.text": "bert", "model.text_model":
         "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.queue_size": 4096,
-        "model.momentum": 0.999, "objective.live": False, "training.epochs": 25, "training.text_lr": 0.1,
+        "model.momentum": 0.999, "objective.leaky_positive": False, "training.epochs": 25, "training.text_lr": 0.1,
         "training.schedule": "step", "training.step_at": 0.6, "training.warmup": 0.0, "training.precision":
         "fp32",
     },
@@ -241,7 +246,7 @@ RANGES = [  # the first and the last value that a setting may have
     *(("model", name, 1, None) for name in
       ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
     ("model", "queue_size", 0, None),
-    *(("model", name, 0.0, 1e30) for name in ("sharpness", "strength")),
+    *(("model", name, 0.0, 1e30) for name in ("inverse_temperature", "residual_scale")),
     ("data", "min_count", 1, None),
     *(("objective", name, 5e-324, 1e30) for name in ("mu", "temperature")),
     *(("objective", name, 0.0, 1e30) for name in ("gamma", "margin", "loss_weight")),

@@ -10,7 +10,7 @@ from userlib.__main__ import main
 from userlib.checkpoints import save_model
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.evaluation.attention import attention_of
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.training import prepare
 
 
@@ -30,7 +30,7 @@ def prepared():
 def saved(folder, prepared, **model):
     config = replace(prepared.config, model=replace(prepared.config.model, **model))
     torch.manual_seed(0)
-    encoders = Encoders(config.model).eval()
+    encoders = DualEncoder(config.model).eval()
     save_model(folder, encoders, prepared.tokenizer, config, {"data": "scenes"})
     return encoders
 

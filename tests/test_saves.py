@@ -32,7 +32,7 @@ from userlib.files import (
     write_checksummed,
     write_json,
 )
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.search import Index
 from userlib.verify import write_manifest
 
@@ -133,7 +133,7 @@ def save_index(folder: Path) -> None:
 
 
 def save_weights(folder: Path) -> None:
-    model = Encoders(small())
+    model = DualEncoder(small())
     save_model(folder, model, WordTokenizer(["a"]), Config(model=model.config), {})
 
 

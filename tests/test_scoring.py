@@ -23,7 +23,7 @@ from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.errors import UserError
 from userlib.evaluation import bootstrap, ranks
 from userlib.files import read_json
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.scoring import Trained, check_seeds, with_flags
 from userlib.training import prepare, splits_of
 from userlib.training.preparing import cut_note, fitted
@@ -49,7 +49,7 @@ def checkpoint(folder: Path, made: Config, **metadata) -> str:
     torch.manual_seed(made.training.seed)
     about = {"data": made.data.data, "fingerprint": splits_of(made).fingerprint, **metadata}
     about.setdefault("made_by", made_by(made.data.tokens, guide=made.data.guide))
-    save_model(folder, Encoders(made.model), WordTokenizer(["a", "b", "c"]), made, about)
+    save_model(folder, DualEncoder(made.model), WordTokenizer(["a", "b", "c"]), made, about)
     return str(folder)
 
 

@@ -1,4 +1,4 @@
-"""Encoders for search against the models' own calls: an open_clip model from a folder, and a checkpoint."""
+"""DualEncoder for search against the models' own calls: an open_clip model from a folder, and a checkpoint."""
 
 import shutil
 from dataclasses import replace
@@ -16,7 +16,7 @@ from userlib.data.captions import WordTokenizer
 from userlib.data.clip import load_clip, tokenizer_of
 from userlib.data.extractors import make_extractor
 from userlib.errors import UserError
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.search import Index, checkpoint_encoder, open_clip_encoder
 from userlib.search.encoders import difference
 
@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory, clip_folder):
 
     def save(**metadata):
         folder = place / f"model{len(list(place.iterdir()))}"
-        save_model(folder, Encoders(model), tokenizer, config, {"data": "scenes", **metadata})
+        save_model(folder, DualEncoder(model), tokenizer, config, {"data": "scenes", **metadata})
         return folder
 
     return save
@@ -70,7 +70,7 @@ def plain(tmp_path_factory):
 
     def save(**metadata):
         folder = place / f"model{len(list(place.iterdir()))}"
-        save_model(folder, Encoders(model), tokenizer, config, metadata)
+        save_model(folder, DualEncoder(model), tokenizer, config, metadata)
         return folder
 
     return save
@@ -166,7 +166,7 @@ def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
         token_width=4, embed=8, text_width=6, word_width=5, vocab_size=tokenizer.vocab_size, queue_size=None
     )
     config = Config(data=DataConfig(data="flickr", tokens="precomputed"), model=model)
-    save_model(tmp_path / "model", Encoders(model), tokenizer, config, {})
+    save_model(tmp_path / "model", DualEncoder(model), tokenizer, config, {})
     with pytest.raises(UserError, match="precomputed features"):
         checkpoint_encoder(tmp_path / "model")
 

@@ -33,7 +33,7 @@ from userlib.files import (
     sum_fault,
     write_json,
 )
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
 TENSORS = "tensors.safetensors"
@@ -86,7 +86,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise UserError(f"{path} is damaged: {fault}. {remedy}")
         if name == TENSORS:
             try:
-                tensors = load(content)
+                tensors = {legacy.weight(name): tensor for name, tensor in load(content).items()}
             except SafetensorError as error:
                 raise UserError(f"{path} is no .safetensors file: {error}. {remedy}") from error
         else:
@@ -98,7 +98,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class Loaded:
     """A trained model, ready for search and evaluation."""
 
-    model: Encoders
+    model: DualEncoder
     tokenizer: Tokenizer
     config: Config
     metadata: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
@@ -106,7 +106,7 @@ class Loaded:
 
 def save_model(
     folder: Path,
-    model: Encoders,
+    model: DualEncoder,
     tokenizer: Tokenizer,
     config: Config,
     metadata: Mapping[str, Any],
@@ -163,7 +163,7 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     config = from_json(Config, documents["config"], where=f"configuration of {path}")
     # The weights drawn here are overwritten; the caller's draws stay as they were.
     with torch.random.fork_rng(devices=[]):
-        model = Encoders(config.model).to(device).eval()
+        model = DualEncoder(config.model).to(device).eval()
     load_state_strict(model, tensors, where=str(path))
     return Loaded(model, tokenizer_from_json(documents["tokenizer"]), config, documents["metadata"])
 

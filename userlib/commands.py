@@ -47,11 +47,11 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
             arguments,
             f"The data have no split {config.data.report!r}, so that none is scored at the end; --report names one.",
         )
-    if not resolved.objective.live:
+    if not resolved.objective.leaky_positive:
         _say(
             arguments,
             "The positive term is the paper's exact one, which has no gradient at or below zero similarity; "
-            "--set objective.live=true has.",
+            "--set objective.leaky_positive=true has.",
         )
     size = resolved.model.queue_size
     if size is not None and size > len(prepared.train):

@@ -60,8 +60,8 @@ class ModelConfig:
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
     weight_init: str = "torch"
     region_scaling: str = "raw"  # raw | unit | standard; see model/regions.py
-    strength: float | str = "learned"  # s in V' = V + s a g; the paper: 1
-    sharpness: float = 1.0  # lambda inside the softmax
+    residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
+    inverse_temperature: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
     region_dropout: float = 0.0  # of channels of V, in all regions of a picture alike
     add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
@@ -96,7 +96,9 @@ class ObjectiveConfig:
     name: str = "uto"  # uto | hinge-sum | hinge-hardest | infonce
     mu: float = 90.0  # uto: steepness
     gamma: float = 0.5  # uto: where a negative starts to hurt
-    live: bool = True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
+    leaky_positive: bool = (
+        True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
+    )
     margin: float = 0.2  # hinge
     temperature: float = 0.05  # infonce
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
@@ -193,10 +195,10 @@ def check_model(model: ModelConfig) -> None:
     one_of("region_scaling", model.region_scaling, SCALINGS)
     one_of("word_vectors", model.word_vectors, ("random", "grounded"))
     one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
-    if isinstance(model.strength, str):
-        one_of("strength", model.strength, ("learned",))
+    if isinstance(model.residual_scale, str):
+        one_of("residual_scale", model.residual_scale, ("learned",))
     else:
-        not_negative("strength", model.strength)
+        not_negative("residual_scale", model.residual_scale)
     if model.queue_size is not None and model.queue_size < 0:
         raise UserError(
             f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up."
@@ -212,7 +214,7 @@ def check_model(model: ModelConfig) -> None:
     for name in ("regions", "token_width", "guide_width", "vocab_size"):
         if getattr(model, name) is not None:
             _at_least(name, getattr(model, name), 1)
-    not_negative("sharpness", model.sharpness)
+    not_negative("inverse_temperature", model.inverse_temperature)
     if model.text == "bert" and model.text_width % model.text_heads:
         raise UserError(
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
@@ -404,7 +406,7 @@ def _presets() -> dict[str, Config]:
         enhancement="sge",
         norm="batch",
         weight_init="xavier",
-        strength=1.0,
+        residual_scale=1.0,
         text="bert",
         text_model="bert-base-uncased",
         text_width=768,
@@ -415,7 +417,7 @@ def _presets() -> dict[str, Config]:
     paper = Config(
         data=DataConfig(data="path/to/features", tokens="precomputed", select="val", report="test"),
         model=paper_model,
-        objective=ObjectiveConfig(live=False, loss_weight=20.0),
+        objective=ObjectiveConfig(leaky_positive=False, loss_weight=20.0),
         training=TrainingConfig(
             epochs=20, lr=5e-4, text_lr=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
         ),

@@ -14,7 +14,46 @@ FILES: Mapping[str, str] = types.MappingProxyType(
     {f"{old}.json": f"{new}.json" for old, new in DOCUMENTS.items()}
 )
 
+SETTINGS: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
+    {
+        "model": {"strength": "residual_scale", "sharpness": "inverse_temperature"},
+        "objective": {"live": "leaky_positive"},
+    }
+)  # of a configuration, by its parts
+WEIGHTS: Mapping[str, str] = types.MappingProxyType(
+    {
+        "scaled": "region_norm",
+        "self_strength": "self_scale",
+        "clip_strength": "clip_scale",
+        "sigma": "log_scale",
+        "origin": "init_log_scale",
+        "image_keys": "image_momentum_encoder",
+        "text_keys": "text_momentum_encoder",
+        "born": "enqueued_at",
+        "written": "num_enqueued",
+        "clock": "step",
+    }
+)  # of a tensor's name, the parts between its dots
+
 
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's documents by their names of today."""
-    return {DOCUMENTS.get(name, name): document for name, document in stored.items()}
+    """A checkpoint's documents by their names of today, its configuration with those of its settings."""
+    named = {DOCUMENTS.get(name, name): document for name, document in stored.items()}
+    if isinstance(named.get("config"), Mapping):
+        named["config"] = settings(named["config"])
+    return named
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, {"model": {"strength": 1.0}}, by its names of today."""
+    return {
+        part: {SETTINGS.get(part, {}).get(key, key): value for key, value in values.items()}
+        if isinstance(values, Mapping)
+        else values
+        for part, values in config.items()
+    }
+
+
+def weight(name: str) -> str:
+    """A stored tensor's name, "image_encoder.scaled.center", as it is today."""
+    return ".".join(WEIGHTS.get(part, part) for part in name.split("."))

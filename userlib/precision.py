@@ -1,26 +1,26 @@
 """What must not run in half precision: similarities, losses, unit lengths and pooling weights."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def wide(x: Tensor) -> Tensor:
+def to_fp32(x: Tensor) -> Tensor:
     """x in fp32, or as it is where it is wider."""
-    return x.to(wide_type(x))
+    return x.to(fp32_type(x))
 
 
-def wide_type(x: Tensor) -> torch.dtype:
+def fp32_type(x: Tensor) -> torch.dtype:
     """The type of `wide`."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def unmixed(device: torch.device) -> AbstractContextManager[object]:
-    """Switches autocast off for what is inside. The meta device, which has no numbers, has no autocast."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
+    """Switches autocast off for what is inside."""
+    return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager

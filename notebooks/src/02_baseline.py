@@ -258,11 +258,11 @@ print(f"{sum(p.numel() for p in pictures.parameters()):,} numbers to learn on th
 # Are these the library's encoders? Give them the library's weights, and both must give the same vectors.
 
 # %%
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 
 torch.manual_seed(0)
-library = Encoders(prepared.config.model).eval()
-library.image_encoder.scaled.start(first)
+library = DualEncoder(prepared.config.model).eval()
+library.image_encoder.region_norm.init_from_data(first)
 pictures.load_state_dict(library.image_encoder.projection.state_dict())
 captions.embedding.load_state_dict(library.text_encoder.states.embedding.state_dict())
 captions.linear.load_state_dict(library.text_encoder.linear.state_dict())
@@ -331,7 +331,7 @@ def hinge_batch_loop(s, ids, margin):
     return total / B
 
 
-from userlib.model.objectives import batch_loss
+from userlib.model.objective import batch_loss
 
 hand = torch.tensor([[0.6, 0.5, -0.2], [0.1, 0.4, 0.3], [0.0, 0.1, 0.9]])
 objective = ObjectiveConfig(name="hinge-sum", margin=0.2)

@@ -119,7 +119,7 @@ from userlib.model.enhancement import Enhancement
 torch.manual_seed(0)
 B, R, D = 4, 9, 6
 V = torch.randn(B, R, D)
-library = Enhancement("sge", D, strength=2.0).eval()
+library = Enhancement("sge", D, residual_scale=2.0).eval()
 mine = SelfGuided(D)
 weights = library.self_guide.state_dict()
 mine.load_state_dict({name.replace("norm.norm", "norm"): value for name, value in weights.items()})
@@ -135,12 +135,12 @@ print("Loop, batch and library agree.")
 
 
 # %%
-def agreement(V, g, lam):
+def region_attention(V, g, lam):
     """V (R, D) regions, g (D,) guide, lam the sharpness -> a (R,)."""
     ...
 
 
-check("agreement", agreement)
+check("region_attention", region_attention)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -157,7 +157,7 @@ check("agreement", agreement)
 #
 # <!-- solution: agreement -->
 # ```python
-# def agreement(V, g, lam):
+# def region_attention(V, g, lam):
 #     return F.normalize(torch.softmax(lam * (V @ g), 0), dim=0)
 # ```
 #
@@ -225,8 +225,8 @@ sample = torch.from_numpy(np.asarray(prepared.train.features.tokens[:256], dtype
 
 torch.manual_seed(0)
 untrained = USER(prepared.config.model, prepared.config.objective).eval()
-untrained.start(sample)  # scales the regions and sets the strength, as every training begins
-V = untrained.image_encoder.regions_of(sample)  # (256, R, D)
+untrained.init_from_data(sample)  # scales the regions and sets the strength, as every training begins
+V = untrained.image_encoder.to_regions(sample)  # (256, R, D)
 whole = V.flatten(1).norm(dim=1)  # (256,): the length of all regions of each picture together
 added = (100 / whole).median().item()  # s = 1, whatever the weights
 print(
@@ -291,8 +291,8 @@ from userlib.evaluation import bootstrap, embed, means, paired_bootstrap, ranks
 
 sides = {
     "none": dict(enhancement="none"),
-    "SGE, s = 1": dict(strength=1.0),
-    "SGE, s learned": dict(strength="learned"),
+    "SGE, s = 1": dict(residual_scale=1.0),
+    "SGE, s learned": dict(residual_scale="learned"),
 }
 print(f"{len(sides) * profile.seeds} trainings of {steps} steps:")
 found, runs = {name: [] for name in sides}, {name: [] for name in sides}
@@ -317,8 +317,8 @@ apart = {"learned - none": helps, "s = 1 - none": paper}
 apart["learned - s = 1"] = paired_bootstrap(found["SGE, s learned"], found["SGE, s = 1"])["rsum"]
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 
-began = untrained.image_encoder.enhancement.self_strength().item()
-ended = [run.encoders.image_encoder.enhancement.self_strength().item() for run in runs["SGE, s learned"]]
+began = untrained.image_encoder.enhancement.self_scale().item()
+ended = [run.encoders.image_encoder.enhancement.self_scale().item() for run in runs["SGE, s learned"]]
 print(f"The learned strength began at {began:.2f} and ended at {', '.join(f'{s:.2f}' for s in ended)}.")
 compare("sge_help", outcome(helps))
 
@@ -354,7 +354,7 @@ inside = np.stack(
 looks = {
     "uniform": [uniform(N, grid)],
     "centre": [centre(N, grid)],
-    "length": [untrained.image_encoder.regions_of(tokens).norm(dim=2).softmax(1)],
+    "length": [untrained.image_encoder.to_regions(tokens).norm(dim=2).softmax(1)],
     "a, untrained": [untrained.attention(tokens)["self"]],
 }
 trained = [run.encoders.attention(tokens) for run in runs["SGE, s learned"]]
@@ -422,19 +422,19 @@ encoder, learned = runs["SGE, s learned"][0].encoders.image_encoder, ended[0]
 
 def look(picture, strength, sharpness):
     """One picture at a strength, in units of the learned one, and a sharpness lambda."""
-    options = {"picture": picture, "strength": strength * learned, "sharpness": sharpness}
+    options = {"picture": picture, "residual_scale": strength * learned, "inverse_temperature": sharpness}
     return draw.look(encoder, world, tokens, grid, **options)
 
 
 Demo(
     look,
     picture=choice("picture", range(20)),
-    strength=slider("strength, learned = 1", 0.0, 16.0, value=1.0, step=0.25),
-    sharpness=slider("sharpness lambda", 0.0, 2.0, value=1.0, step=0.05),
+    residual_scale=slider("strength, learned = 1", 0.0, 16.0, value=1.0, step=0.25),
+    inverse_temperature=slider("sharpness lambda", 0.0, 2.0, value=1.0, step=0.05),
 )
 
 # %%
-twin(look, picture=0, strength=1.0, sharpness=1.0)
+twin(look, picture=0, residual_scale=1.0, inverse_temperature=1.0)
 
 # %% [markdown]
 # **Think:** at sharpness 0, which regions receive the guide, and what does that do to the differences between regions?
@@ -484,7 +484,7 @@ Markdown("\n".join(f"- {sentence}" for sentence in told))
 #
 # ## What to try next
 #
-# - Train a third side with `sharpness=0.0`: the guide is added to all regions alike. What is left of the difference to none?
+# - Train a third side with `inverse_temperature=0.0`: the guide is added to all regions alike. What is left of the difference to none?
 # - In the demo, find a picture on which $a$ lies on the background. What is there?
 # - `variant(prepared, pooling="gpo")` sorts every channel before it sums. Does SGE help there? Compare as above, with an interval.
 # - `variant(prepared, region_scaling="unit")` gives every region length 1. Does $a$ still find the things?

@@ -160,9 +160,11 @@ def guide_loop(G, W1, b1, W2, b2):
     return [one / length for one in g]
 
 
-def enhance_loop(V, g, s, sharpness=1.0):
+def enhance_loop(V, g, s, inverse_temperature=1.0):
     """V: R regions of D numbers, g of length 1 -> a (R,), V' (R, D)."""
-    weights = [math.exp(sharpness * sum(x * y for x, y in zip(g, region, strict=True))) for region in V]
+    weights = [
+        math.exp(inverse_temperature * sum(x * y for x, y in zip(g, region, strict=True))) for region in V
+    ]
     length = math.sqrt(sum(w * w for w in weights))  # the softmax's denominator cancels
     a = [w / length for w in weights]
     return a, [
@@ -181,7 +183,7 @@ print("V' =", [[f"{one:.2f}" for one in region] for region in moved])
 from userlib.model.enhancement import Enhancement
 
 torch.manual_seed(0)
-library = Enhancement("cge", width=5, guide_width=4, strength=2.0).eval()
+library = Enhancement("cge", width=5, guide_width=4, residual_scale=2.0).eval()
 V, G = torch.randn(1, 3, 5), torch.randn(1, 4)  # (B, R, D), (B, G)
 first, second = library.clip_guide.layers[1], library.clip_guide.layers[4]
 g = guide_loop(
@@ -247,10 +249,10 @@ from userlib.model.user import USER
 
 sample = torch.from_numpy(np.array(prepared.train.features.tokens[:256], dtype=np.float32))  # (256, R, D)
 fresh = USER(prepared.config.model, prepared.config.objective).eval()
-fresh.start(sample)
-V = fresh.image_encoder.regions_of(sample)
+fresh.init_from_data(sample)
+V = fresh.image_encoder.to_regions(sample)
 size = V.flatten(1).norm(dim=1).median().item()  # of a picture: the root of the sum of all squares
-s0 = fresh.image_encoder.enhancement.strengths()["clip"]().item()
+s0 = fresh.image_encoder.enhancement.residual_scales()["clip"]().item()
 show(*draw.residuals(size, learned=s0))
 compare("guided_residual", round(100 / size, 2), unit="%")
 
@@ -453,7 +455,7 @@ def look(picture, whose, strength, sharpness):
     """CGE on a test picture, with a guide, a strength in multiples of the learned one, and a sharpness."""
     truth = np.any(tested.masks(picture), axis=0)
     return draw.guided_view(
-        tested.picture(picture), V[picture], choices[whose][picture], strength=strength * s, sharpness=sharpness,
+        tested.picture(picture), V[picture], choices[whose][picture], residual_scale=strength * s, inverse_temperature=sharpness,
         grid=test.features.grid, truth=truth, whose=whose,
     )  # fmt: skip
 
@@ -462,12 +464,12 @@ Demo(
     look,
     picture=slider("test picture", 0, count - 1, value=1, step=1),
     whose=choice("the guide of", list(choices)),
-    strength=slider("s, times the learned s", 0.0, 4.0, value=1.0, step=0.1),
-    sharpness=slider("sharpness λ", 0.0, 4.0, value=1.0, step=0.1),
+    residual_scale=slider("s, times the learned s", 0.0, 4.0, value=1.0, step=0.1),
+    inverse_temperature=slider("sharpness λ", 0.0, 4.0, value=1.0, step=0.1),
 )
 
 # %%
-twin(look, picture=1, whose="its own picture", strength=1.0, sharpness=1.0)
+twin(look, picture=1, whose="its own picture", residual_scale=1.0, inverse_temperature=1.0)
 for picture in (0, 1):
     truth = np.any(tested.masks(picture), axis=0)
     strengths = {f"s = {one:.3g}": one for one in (1.0, s, 3 * s)}
@@ -484,17 +486,17 @@ for picture in (0, 1):
 # %%
 from userlib.evaluation import means
 from userlib.evaluation.attention import attention_mass, centre, mask_coverage, uniform
-from userlib.model.enhancement import agreement
+from userlib.model.enhancement import region_attention
 
 inside = np.stack(
     [mask_coverage(np.any(tested.masks(i), axis=0), test.features.grid) for i in range(count)]
 )  # (60, R)
 before, g0, _ = draw.regions_and_guides(fresh, tokens, guides)
 lie = {
-    "CGE, own guide": agreement(V, g),
-    "CGE, other guide": agreement(V, choices["another picture"]),
-    "random direction": agreement(V, choices["nobody, a random direction"]),
-    "before training": agreement(before, g0),
+    "CGE, own guide": region_attention(V, g),
+    "CGE, other guide": region_attention(V, choices["another picture"]),
+    "random direction": region_attention(V, choices["nobody, a random direction"]),
+    "before training": region_attention(before, g0),
     "centre": centre(count, test.features.grid),
     "uniform": uniform(count, test.features.grid),
 }

@@ -26,8 +26,8 @@ from usercourse import queues as draw
 from usercourse.running import waiting
 from userlib.config import ObjectiveConfig
 from userlib.model.momentum import update
-from userlib.model.objectives import batch_loss, queue_loss
-from userlib.model.queues import DualQueue
+from userlib.model.objective import batch_loss, queue_loss
+from userlib.model.queue import DualQueue
 from userlib.training import prepare
 
 profile = start()
@@ -248,9 +248,9 @@ generator = torch.Generator().manual_seed(0)
 unit = [nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (3, 3, 3, 3, 6, 6)]
 v, t, v_keys, t_keys, V, T = unit
 ids, held = torch.tensor([4, 7, 4]), torch.tensor([1, 4, 9, 7, -1, -1])
-excluded = (held == -1)[None, :] | (held[None, :] == ids[:, None])  # (B, K)
-exact = ObjectiveConfig(mu=30.0, gamma=0.3, live=False)
-ours = queue_loss(exact, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, excluded)
+ignore_mask = (held == -1)[None, :] | (held[None, :] == ids[:, None])  # (B, K)
+exact = ObjectiveConfig(mu=30.0, gamma=0.3, leaky_positive=False)
+ours = queue_loss(exact, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, ignore_mask)
 assert abs(float(ours) - queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, 30.0, 0.3)) < 1e-5
 print("Loop and library agree.")
 
@@ -264,7 +264,7 @@ print("Loop and library agree.")
 
 # %%
 from userlib.evaluation import ranks, recalls
-from userlib.model.user import collapse_signs
+from userlib.training.watching import collapse_metrics
 
 
 class Small(nn.Module):
@@ -302,8 +302,8 @@ def look(step, model, keys, queue, loss):
     same[there] = (queue.images * today).sum(1)[there]
     v, t = model(x_val, y_val)
     lag = (v * keys(x_val, y_val)[0]).sum(1).mean()
-    ages = torch.where(there, queue.clock - queue.born, 0)
-    unpaired, _ = collapse_signs(v, t[::5])
+    ages = torch.where(there, queue.step - queue.enqueued_at, 0)
+    unpaired, _ = collapse_metrics(v, t[::5])
     r10 = recalls(ranks(v, t, val_of)).t2i_r10
     return draw.Moment(
         step, queue.ids.numpy(), ages.numpy(), same.numpy(), float(lag), loss, unpaired, r10
@@ -328,14 +328,14 @@ def train_small(m, K=512, steps=120, B=32, negatives=True):
         update(keys, model, m)
         with torch.no_grad():
             v_keys, t_keys = keys(x[ids], y[rows])
-        excluded = queue.excluded(ids)
+        ignore_mask = queue.ignore_mask(ids)
         loss = queue_loss(
             objective,
             (v * t_keys).sum(1),
             (t * v_keys).sum(1),
             v @ queue.texts.T,
             t @ queue.images.T,
-            excluded,
+            ignore_mask,
         )
         if negatives:
             loss = loss + batch_loss(objective, v @ t.T, ids)

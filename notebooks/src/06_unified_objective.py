@@ -22,7 +22,7 @@ from usercourse import Demo, check, compare, predict, show, show_table, slider, 
 from usercourse import objective as draw
 from usercourse.plots import heat_map
 from userlib.config import ObjectiveConfig
-from userlib.model.objectives import batch_loss, hinge, infonce, pull, push
+from userlib.model.objective import batch_loss, hinge, infonce, uto_negative, uto_positive
 
 profile = start()
 
@@ -85,7 +85,7 @@ B, K = 4, 6
 positive = torch.rand(B, generator=generator) * 2 - 1  # (B,)
 negatives = torch.rand(B, K, generator=generator) * 2 - 1  # (B, K)
 
-uto = pull(positive, live=False) + push(negatives, None, mu=90.0, gamma=0.5)
+uto = uto_positive(positive, leaky_positive=False) + uto_negative(negatives, None, mu=90.0, gamma=0.5)
 assert uto.shape == (B,)
 for i in range(B):
     row = negatives[i].tolist()
@@ -262,8 +262,8 @@ print(f"The push of one other right caption that scores .9, taken for a negative
 
 
 # %%
-def masked_push(s, excluded, mu, gamma):
-    """s (B, K), excluded (B, K) True where a score is no negative -> (B,)."""
+def masked_push(s, ignore_mask, mu, gamma):
+    """s (B, K), ignore_mask (B, K) True where a score is no negative -> (B,)."""
     ...
 
 
@@ -277,15 +277,15 @@ check("masked_push", masked_push)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `x.masked_fill(excluded, -math.inf)`, then the stable push of exercise 2 along dimension 1.
+# `x.masked_fill(ignore_mask, -math.inf)`, then the stable push of exercise 2 along dimension 1.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # <!-- solution: masked_push -->
 # ```python
-# def masked_push(s, excluded, mu, gamma):
-#     x = (mu * (s - gamma)).masked_fill(excluded, -math.inf)
+# def masked_push(s, ignore_mask, mu, gamma):
+#     x = (mu * (s - gamma)).masked_fill(ignore_mask, -math.inf)
 #     return torch.nn.functional.softplus(torch.logsumexp(x, dim=1)) / mu
 # ```
 #
@@ -325,7 +325,7 @@ def train_tiny(live, seed, steps=200, B=48):
     images, captions = network(), network()
     parameters = [*images.parameters(), *captions.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
-    config, ids = ObjectiveConfig(live=live), torch.arange(B)
+    config, ids = ObjectiveConfig(leaky_positive=live), torch.arange(B)
     found, begin = [], None
     for _ in range(steps):
         v, t = (nn.functional.normalize(z, dim=1) for z in (images(x), captions(y)))  # (B, E) each

@@ -21,7 +21,7 @@ from usercourse import Demo, check, choice, compare, predict, show, slider, star
 from usercourse import speed as draw
 from userlab.bench.crossattention import sets_of_vectors
 from userlab.bench.timing import clock_of, in_turn
-from userlib.model.crossattention import scan_t2i
+from userlib.model.scorers import scan_t2i
 from userlib.search import top_k
 
 profile = start()
@@ -63,11 +63,11 @@ predict(
 
 
 # %%
-def t2i_slow(regions, words, sharpness=9.0, temperature=6.0):
+def t2i_slow(regions, words, inverse_temperature=9.0, temperature=6.0):
     """regions (N, R, d) and the words (W, d) of one caption, unit rows -> scores (N,)."""
     s = F.leaky_relu(regions @ words.T, 0.1)  # (N, R, W)
     s = s / (s.norm(dim=2, keepdim=True) + 1e-8)  # each region over the words
-    p = torch.softmax(sharpness * s, dim=1)  # each word over the regions
+    p = torch.softmax(inverse_temperature * s, dim=1)  # each word over the regions
     c = p.transpose(1, 2) @ regions  # (N, W, d): every context
     relevance = F.cosine_similarity(words.expand(len(regions), -1, -1), c, dim=2)  # (N, W)
     return torch.logsumexp(temperature * relevance, dim=1) / temperature

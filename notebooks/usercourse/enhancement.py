@@ -15,17 +15,19 @@ from torch import Tensor
 from usercourse.plots import COLOURS, Shown, attention, new_figure
 from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.encoders import ImageEncoder
-from userlib.model.enhancement import Strength
+from userlib.model.enhancement import ResidualScale
 from userscenes import Scenes
 
 Floats = NDArray[np.float64]
 
 
-def with_strength(encoder: ImageEncoder, strength: float, *, sharpness: float = 1.0) -> ImageEncoder:
+def with_strength(
+    encoder: ImageEncoder, residual_scale: float, *, inverse_temperature: float = 1.0
+) -> ImageEncoder:
     """A copy of an encoder with SGE, in evaluation mode, whose s and lambda are these."""
     changed = copy.deepcopy(encoder).eval()
-    changed.enhancement.self_strength = Strength(float(strength))
-    changed.enhancement.sharpness = sharpness
+    changed.enhancement.self_scale = ResidualScale(float(residual_scale))
+    changed.enhancement.inverse_temperature = inverse_temperature
     return changed
 
 
@@ -51,7 +53,7 @@ def turned(encoder: ImageEncoder, tokens: Tensor) -> float:
 @torch.no_grad()
 def parts(encoder: ImageEncoder, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """tokens (R, D) -> the regions V (R, D), the guide g (D,) and the agreement a (R,)."""
-    regions = encoder.regions_of(tokens.unsqueeze(0))
+    regions = encoder.to_regions(tokens.unsqueeze(0))
     g, a = encoder.enhancement.guides(regions)["self"]
     return regions[0], g[0], a[0]
 
@@ -79,7 +81,7 @@ def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> 
     """
     regions, g, a = parts(encoder, tokens)
     x, y = (regions @ direction for direction in plane(regions, g))
-    s = float(encoder.enhancement.self_strength().detach())
+    s = float(encoder.enhancement.self_scale().detach())
     things = torch.from_numpy(inside >= 0.25)
     drawn = ((~things, "blue", "o", "background"), (things, "vermillion", "D", "on a thing"))
     for chosen, colour, mark, name in drawn:
@@ -109,13 +111,13 @@ def look(
     grid: tuple[int, int],
     *,
     picture: int,
-    strength: float,
-    sharpness: float = 1.0,
+    residual_scale: float,
+    inverse_temperature: float = 1.0,
 ) -> Shown:
     """The demo of notebook 03: one picture at one strength s and sharpness lambda; tokens (N, R, D) of the
     world's first pictures.
     """
-    changed = with_strength(encoder, strength, sharpness=sharpness)
+    changed = with_strength(encoder, residual_scale, inverse_temperature=inverse_temperature)
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
     inside = mask_coverage(truth, grid)
     regions, _, a = parts(changed, own)
@@ -125,7 +127,7 @@ def look(
     attention(image, loud, grid, truth=truth, title="a region's say", axis=axes[0, 1])
     moves(changed, own, inside, axes[0, 2])
     shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), loud)]
-    length = 100 * strength / float(regions.norm())
+    length = 100 * residual_scale / float(regions.norm())
     return figure, (
         f"The outlined things cover {100 * inside.mean():.0f} % of the picture. On them lie {shares[0]:.0f} % of the "
         f"agreement and {shares[1]:.0f} % of the say. What SGE adds is {length:.3g} % of the regions' length and "

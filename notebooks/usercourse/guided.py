@@ -17,8 +17,8 @@ from usercourse.verdicts import TELL, outcome
 from userlib.data.captions import CaptionDataset
 from userlib.evaluation import Interval
 from userlib.evaluation.attention import mask_coverage
-from userlib.model.enhancement import agreement
-from userlib.model.user import Encoders
+from userlib.model.enhancement import region_attention
+from userlib.model.user import DualEncoder
 from userlib.training import Prepared
 
 Floats = NDArray[np.float64]
@@ -60,17 +60,17 @@ def choose_weight(
 
 
 @torch.no_grad()
-def regions_and_guides(encoders: Encoders, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
+def regions_and_guides(encoders: DualEncoder, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
     """tokens (N,R,D), guide (N,G) -> V (N,R,D), g (N,D) and s of an encoder with CGE."""
     image = encoders.image_encoder
-    strength = image.enhancement.strengths()["clip"]
-    return image.regions_of(tokens), image.enhancement.clip_guide(guide), float(strength())
+    strength = image.enhancement.residual_scales()["clip"]
+    return image.to_regions(tokens), image.enhancement.clip_guide(guide), float(strength())
 
 
-def shift(V: Tensor, g: Tensor, strength: float, sharpness: float = 1.0) -> Floats:
+def shift(V: Tensor, g: Tensor, residual_scale: float, inverse_temperature: float = 1.0) -> Floats:
     """V (R,D), g (D,) -> (R,): how far each region is moved, s a_r / ||V_r||."""
-    a = agreement(V.unsqueeze(0), g.unsqueeze(0), sharpness=sharpness)[0]
-    moved: Floats = (strength * a / V.norm(dim=1).clamp(min=1e-9)).double().numpy()
+    a = region_attention(V.unsqueeze(0), g.unsqueeze(0), inverse_temperature=inverse_temperature)[0]
+    moved: Floats = (residual_scale * a / V.norm(dim=1).clamp(min=1e-9)).double().numpy()
     return moved
 
 
@@ -164,8 +164,8 @@ def guided_view(
     V: Tensor,
     g: Tensor,
     *,
-    strength: float,
-    sharpness: float,
+    residual_scale: float,
+    inverse_temperature: float,
     grid: tuple[int, int],
     truth: Bools,
     whose: str,
@@ -173,21 +173,27 @@ def guided_view(
     """A picture, CGE's attention a on it, and the shift s a / ||V||, for one guide g (D,), strength and
     sharpness.
     """
-    a = agreement(V.unsqueeze(0), g.unsqueeze(0), sharpness=sharpness)[0].double().numpy()
-    moved = 100 * shift(V, g, strength, sharpness)
+    a = (
+        region_attention(V.unsqueeze(0), g.unsqueeze(0), inverse_temperature=inverse_temperature)[0]
+        .double()
+        .numpy()
+    )
+    moved = 100 * shift(V, g, residual_scale, inverse_temperature)
     figure, axes = new_figure(7.4, 2.7, columns=3)
     left, middle, right = axes[0]
     left.imshow(np.asarray(picture))
     left.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
     left.axis("off")
     left.set_title("things outlined", fontsize=9)
-    _, said = attention(picture, a, grid, truth=truth, title=f"attention a, λ = {sharpness:g}", axis=middle)
+    _, said = attention(
+        picture, a, grid, truth=truth, title=f"attention a, λ = {inverse_temperature:g}", axis=middle
+    )
     order = np.sort(moved)[::-1]
     right.plot(np.arange(1, len(order) + 1), order, color=COLOURS["vermillion"], lw=2)
     right.set_xlabel("regions, most moved first", fontsize=9)
     right.set_ylabel("moved, % of its norm", fontsize=9)
     right.set_ylim(0, max(1.05 * float(order[0]), 1e-3))
-    right.set_title(f"s = {strength:.3g}", fontsize=9)
+    right.set_title(f"s = {residual_scale:.3g}", fontsize=9)
     half = int(np.searchsorted(np.cumsum(order), order.sum() / 2)) + 1
     return figure, (
         f"{said} With the guide of {whose}, half of the shift goes to {half} of {len(order)} regions; the most "

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from usercourse.plots import COLOURS, Shown, lines, new_figure
 from userlib.config import ObjectiveConfig
-from userlib.model.objectives import pull, push, row_loss
+from userlib.model.objective import query_loss, uto_negative, uto_positive
 
 NAMES = {"uto": "UTO", "hinge-sum": "hinge, sum", "hinge-hardest": "hinge, hardest", "infonce": "InfoNCE"}
 LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": float(np.finfo(np.float32).max)}
@@ -31,7 +31,7 @@ def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
     losses, slopes = {}, {}
     for name in ("uto", "hinge-sum", "infonce"):
         config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
-        value, slope = value_and_gradient(lambda x, c=config: row_loss(c, plus, x, None), s[:, None])  # type: ignore[misc]
+        value, slope = value_and_gradient(lambda x, c=config: query_loss(c, plus, x, None), s[:, None])  # type: ignore[misc]
         label = "hinge" if name == "hinge-sum" else NAMES[name]
         losses[label] = value - value[0]
         slopes[label] = slope[:, 0] / slope.max()
@@ -68,7 +68,7 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
     said = []
     for axis, (name, label) in zip(axes[0], NAMES.items(), strict=True):
         config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
-        _, slope = value_and_gradient(lambda x, c=config: row_loss(c, plus, x, None), row)  # type: ignore[misc]
+        _, slope = value_and_gradient(lambda x, c=config: query_loss(c, plus, x, None), row)  # type: ignore[misc]
         whole = float(slope.sum())
         share = (slope[0] / whole if whole > 0 else slope[0]).numpy()
         axis.bar(range(len(negatives)), share, color=COLOURS["blue"])
@@ -114,8 +114,11 @@ def overflow(gamma: float = 0.5) -> Shown:
 def pull_curves() -> Shown:
     """UTO's positive part and its gradient over s+, exact and live."""
     s = torch.linspace(-1, 1, 401)
-    parts = {"exact": False, "live": True}
-    both = {name: value_and_gradient(lambda x, on=live: pull(x, live=on), s) for name, live in parts.items()}  # type: ignore[misc]
+    parts = {"original": False, "leaky": True}
+    both = {
+        name: value_and_gradient(lambda x, on=leaky: uto_positive(x, leaky_positive=on), s)  # type: ignore[misc]
+        for name, leaky in parts.items()
+    }
     figure, axes = new_figure(8.4, 3.0, columns=2)
     names = list(parts)
     lines(s, {n: both[n][0] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
@@ -123,10 +126,10 @@ def pull_curves() -> Shown:
     lines(s, {n: -both[n][1] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
           title="strength of the pull, its slope", axis=axes[0, 1])  # fmt: skip
     axes[0, 1].set_ylim(-0.08, 1.15)
-    exact, live = (abs(float(both[name][1][(s + 0.5).abs().argmin()])) for name in ("exact", "live"))
+    original, leaky = (abs(float(both[name][1][(s + 0.5).abs().argmin()])) for name in parts)
     return figure, (
-        f"Above zero the two are one. At s+ = -0.5 the exact form has slope {exact:g}: nothing draws the "
-        f"pair together. The live form has slope {live:g}."
+        f"Above zero the two are one. At s+ = -0.5 the original form has gradient {original:g}: nothing draws the "
+        f"pair together. The leaky form has gradient {leaky:g}."
     )
 
 
@@ -154,4 +157,4 @@ def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
 
 def mask_effect(mu: float = 90.0, gamma: float = 0.5) -> float:
     """The push of one other right caption that scores .9, taken for a negative."""
-    return float(push(torch.tensor([[0.9]]), None, mu=mu, gamma=gamma))
+    return float(uto_negative(torch.tensor([[0.9]]), None, mu=mu, gamma=gamma))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, lines, new_figure
-from userlib.model.queues import EMPTY, DualQueue
+from userlib.model.queue import EMPTY, DualQueue
 
 MB = 1e6
 Bools = NDArray[np.bool_]
@@ -102,7 +102,7 @@ def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
         keys = torch.zeros(len(batch), 1)
         queue.enqueue(keys, keys, torch.tensor(list(batch)))
         ids.append(queue.ids.tolist())
-        ages.append((queue.clock - queue.born).tolist())
+        ages.append((queue.step - queue.enqueued_at).tolist())
     table, old = np.array(ids), np.array(ages, float)
     old[table == EMPTY] = np.nan
     figure, axes = new_figure(1.2 + 0.62 * size, 0.7 + 0.42 * len(batches))

@@ -92,7 +92,9 @@ def trained(folder: Path) -> dict[str, str]:
     found = {}
     for which in ("last", "best"):
         tensors, documents = read_checkpoint(checkpoint_path(folder / "run", which))
-        assert which == "best" or {"queue", "text_keys"} <= {n.split(".")[1] for n in tensors if "." in n}
+        assert which == "best" or {"queue", "text_momentum_encoder"} <= {
+            n.split(".")[1] for n in tensors if "." in n
+        }
         found |= {f"{which} {name}": digest(tensor.numpy()) for name, tensor in tensors.items()}
         if which == "last":
             found["history"] = json.dumps({k: v for k, v in documents["state"].items() if k != "seconds"})

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.model.bigru import bigru
-from userlib.model.dropout import Dropout
+from userlib.model.layers import Dropout
 
 LENGTHS = torch.tensor([3, 1, 6, 6, 2])
 

@@ -31,7 +31,7 @@ def test_queues_are_equal_on_every_rank(ranks, alone):
     for name in first:
         assert torch.equal(first[name], second[name]), name
     assert first["ids"].tolist() == alone["queue"]["ids"].tolist()
-    assert int(first["written"]) == 18
+    assert int(first["num_enqueued"]) == 18
     for name in ("images", "texts"):
         close(first[name], alone["queue"][name])
 

@@ -1,9 +1,9 @@
-"""Encoders: unit length, padding, masks, mean of the BiGRU's directions, and errors that name the thing."""
+"""DualEncoder: unit length, padding, masks, mean of the BiGRU's directions, and errors that name the thing."""
 
 import pytest
 import torch
-
 from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
+
 from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small, small_paper
 from userlib.errors import UserError
@@ -100,16 +100,16 @@ def test_a_picture_with_missing_regions_equals_the_picture_without_them(kind):
 def test_regions_are_raw_unit_or_standard():
     tokens = 5 + 7 * make_batch(small(), [0, 1, 2]).tokens
     raw, unit, standard = (ImageEncoder(small(region_scaling=s)) for s in ("raw", "unit", "standard"))
-    assert raw.regions_of(tokens) is tokens
-    torch.testing.assert_close(unit.regions_of(tokens).norm(dim=-1), torch.ones(3, 5))
-    standard.scaled.start(tokens)
-    V = standard.regions_of(tokens).flatten(0, 1)
+    assert raw.to_regions(tokens) is tokens
+    torch.testing.assert_close(unit.to_regions(tokens).norm(dim=-1), torch.ones(3, 5))
+    standard.region_norm.init_from_data(tokens)
+    V = standard.to_regions(tokens).flatten(0, 1)
     torch.testing.assert_close(V.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
     torch.testing.assert_close(V.std(0), torch.ones(8), atol=1e-5, rtol=0)
     mask = torch.tensor([[True] * 3 + [False] * 2] * 3)
-    standard.scaled.start(tokens.masked_fill(~mask.unsqueeze(-1), 1e6), mask)
-    torch.testing.assert_close(standard.scaled.center, tokens[mask].mean(0))
-    torch.testing.assert_close(standard.scaled.spread, tokens[mask].std(0))
+    standard.region_norm.init_from_data(tokens.masked_fill(~mask.unsqueeze(-1), 1e6), mask)
+    torch.testing.assert_close(standard.region_norm.center, tokens[mask].mean(0))
+    torch.testing.assert_close(standard.region_norm.spread, tokens[mask].std(0))
     with pytest.raises(UserError, match="'whitened'"):
         ImageEncoder(small(region_scaling="whitened"))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.reference.small import shake
-from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, Strength, agreement
+from userlib.model.enhancement import ClipGuide, Enhancement, ResidualScale, SelfGuide, region_attention
 
 
 def draw(*shape, seed=0):
@@ -15,7 +15,7 @@ def draw(*shape, seed=0):
 
 def test_the_residual_has_norm_s_whatever_the_picture_and_lambda():
     for sharpness in (0.5, 1.0, 20.0):
-        module = Enhancement("sge", 8, strength=1.7, sharpness=sharpness).eval()
+        module = Enhancement("sge", 8, residual_scale=1.7, inverse_temperature=sharpness).eval()
         V = 30 * draw(4, 5, 8)
         residual = module(V) - V
         torch.testing.assert_close(residual.flatten(1).norm(dim=1), torch.full((4,), 1.7), atol=1e-4, rtol=0)
@@ -29,7 +29,7 @@ def test_the_slopes_of_agreement_lie_as_the_regions_do(half):
     through = regions * 1.0
     through.register_hook(lambda slope: laid.append(slope.stride()))
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        agreement(through, guide).square().mul(torch.arange(5.0)).sum().backward()
+        region_attention(through, guide).square().mul(torch.arange(5.0)).sum().backward()
     assert laid == [regions.stride()]
     slopes = (regions.grad, guide.grad)
     regions.grad = guide.grad = None
@@ -49,10 +49,10 @@ def test_guides_and_agreement_have_unit_length():
 
 def test_both_guides_read_the_raw_regions():
     V, c = draw(3, 5, 8), draw(3, 6, seed=1)
-    module = shake(Enhancement("sge+cge", 8, guide_width=6, strength=50.0)).eval()
+    module = shake(Enhancement("sge+cge", 8, guide_width=6, residual_scale=50.0)).eval()
     g_s, _ = module.self_guide(V)
     g_c = module.clip_guide(c)
-    parts = [50 * agreement(V, g).unsqueeze(-1) * g.unsqueeze(1) for g in (g_s, g_c)]
+    parts = [50 * region_attention(V, g).unsqueeze(-1) * g.unsqueeze(1) for g in (g_s, g_c)]
     torch.testing.assert_close(module(V, None, c), V + parts[0] + parts[1])
 
 
@@ -97,42 +97,42 @@ def test_cge_is_norm_linear_norm_relu_linear():
 
 def test_a_learned_strength_starts_at_a_tenth_of_the_median_region_norm():
     V = draw(6, 9, 8) * torch.linspace(0.1, 20, 6).view(6, 1, 1)
-    strength = Strength("learned")
-    strength.start(V)
+    strength = ResidualScale("learned")
+    strength.init_from_data(V)
     median = V.norm(dim=-1).flatten().sort().values[(6 * 9 - 1) // 2]
     assert float(strength()) / math.sqrt(9) == pytest.approx(0.1 * float(median), rel=1e-5)
     mask = torch.zeros(6, 9, dtype=torch.bool)
     mask[:, :4] = True
-    strength.start(V.masked_fill(~mask.unsqueeze(-1), 1000.0), mask)
+    strength.init_from_data(V.masked_fill(~mask.unsqueeze(-1), 1000.0), mask)
     median = V[:, :4].norm(dim=-1).flatten().sort().values[(6 * 4 - 1) // 2]
     assert float(strength()) / math.sqrt(4) == pytest.approx(0.1 * float(median), rel=1e-5)
 
 
 def test_a_fixed_strength_stays_as_it_is():
-    strength = Strength(1.0)
-    strength.start(draw(6, 9, 8) * 100)
-    assert float(strength()) == 1.0 and not list(strength.parameters()) and not strength.at_end()
+    strength = ResidualScale(1.0)
+    strength.init_from_data(draw(6, 9, 8) * 100)
+    assert float(strength()) == 1.0 and not list(strength.parameters()) and not strength.is_clamped()
 
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_a_strength_is_kept_within_four_of_its_start_and_can_come_back(way):
-    strength = Strength("learned")
-    strength.start(draw(6, 9, 8))
+    strength = ResidualScale("learned")
+    strength.init_from_data(draw(6, 9, 8))
     first = float(strength())
-    assert not strength.at_end()
+    assert not strength.is_clamped()
     with torch.no_grad():
-        strength.sigma += way * 9
+        strength.log_scale += way * 9
     assert math.log(float(strength()) / first) == pytest.approx(way * 4, abs=1e-4)
-    strength.keep()
-    assert strength.at_end()
+    strength.clamp_()
+    assert strength.is_clamped()
     strength().backward()
-    assert strength.sigma.grad != 0  # no dead end
+    assert strength.log_scale.grad != 0  # no dead end
     with torch.no_grad():
-        strength.sigma -= way * 0.5
-    assert not strength.at_end()
+        strength.log_scale -= way * 0.5
+    assert not strength.is_clamped()
 
 
 def test_strengths_are_named_by_guide():
-    assert list(Enhancement("sge+cge", 8, guide_width=6).strengths()) == ["self", "clip"]
-    assert list(Enhancement("cge", 8, guide_width=6).strengths()) == ["clip"]
-    assert Enhancement("none", 8).strengths() == {}
+    assert list(Enhancement("sge+cge", 8, guide_width=6).residual_scales()) == ["self", "clip"]
+    assert list(Enhancement("cge", 8, guide_width=6).residual_scales()) == ["clip"]
+    assert Enhancement("none", 8).residual_scales() == {}

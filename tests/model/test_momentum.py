@@ -33,7 +33,7 @@ def test_momentum_in_low_precision():
     copied = MomentumEncoder(Number(0.0, torch.bfloat16))
     assert copied.encoder.value.dtype == torch.float32 and not copied.encoder.value.requires_grad
     for _ in range(3000):
-        copied.follow(source, 0.999)
+        copied.update_momentum(source, 0.999)
     assert float(copied.encoder.value) == pytest.approx(0.475, abs=1e-3)
 
 
@@ -55,7 +55,7 @@ def test_batch_norm_statistics_of_keys_are_those_of_the_query_encoder():
         model(make_batch(config, [0, 1, 2], seed=step))
     moved = 0
     for (name, query), key in zip(
-        model.image_encoder.named_buffers(), model.image_keys.encoder.buffers(), strict=True
+        model.image_encoder.named_buffers(), model.image_momentum_encoder.encoder.buffers(), strict=True
     ):
         if name.endswith("running_var"):
             assert (query != 1).any()
@@ -71,24 +71,28 @@ def test_key_encoder_mode():
     for how in (model.train, model.train, model.eval):
         how()
         assert model.image_encoder.training is model.training
-        for keys in (model.image_keys, model.text_keys):
+        for keys in (model.image_momentum_encoder, model.text_momentum_encoder):
             assert not any(module.training for module in keys.modules())
-        assert torch.equal(model.image_keys(batch.tokens), model.image_keys(batch.tokens))
-        assert torch.equal(*(model.text_keys(batch.input_ids, batch.attention_mask) for _ in range(2)))
+        assert torch.equal(
+            model.image_momentum_encoder(batch.tokens), model.image_momentum_encoder(batch.tokens)
+        )
+        assert torch.equal(
+            *(model.text_momentum_encoder(batch.input_ids, batch.attention_mask) for _ in range(2))
+        )
     model.train()
     assert not torch.equal(model.encode_image(batch.tokens), model.encode_image(batch.tokens))
     # An evaluation of the averaged encoders puts them back as they were.
-    averaged = model.averaged()
+    averaged = model.ema_model()
     assert not averaged.training
     averaged.train(averaged.training)
-    assert not any(module.training for module in model.image_keys.modules())
+    assert not any(module.training for module in model.image_momentum_encoder.modules())
 
 
 def test_keys_carry_no_gradient():
     config = small()
     model = USER(config)
     model(make_batch(config, [0, 1])).loss.backward()
-    keys = [p for k in (model.image_keys, model.text_keys) for p in k.parameters()]
+    keys = [p for k in (model.image_momentum_encoder, model.text_momentum_encoder) for p in k.parameters()]
     assert keys and not any(p.requires_grad for p in keys) and all(p.grad is None for p in keys)
     assert all(p.grad is not None for p in model.image_encoder.parameters())
 
@@ -97,12 +101,12 @@ def test_keys_follow_before_they_are_made():
     config = small(guide_dropout=0.0, momentum=0.3)
     model, batch = USER(config), make_batch(config, [0, 1])
     shake(model.image_encoder)
-    before = {n: p.clone() for n, p in model.image_keys.encoder.named_parameters()}
+    before = {n: p.clone() for n, p in model.image_momentum_encoder.encoder.named_parameters()}
     model(batch)
     for name, query in model.image_encoder.named_parameters():
-        now = dict(model.image_keys.encoder.named_parameters())[name]
+        now = dict(model.image_momentum_encoder.encoder.named_parameters())[name]
         torch.testing.assert_close(now, 0.3 * before[name] + 0.7 * query)
-    torch.testing.assert_close(model.queue.images[:2], model.image_keys(batch.tokens))
+    torch.testing.assert_close(model.queue.images[:2], model.image_momentum_encoder(batch.tokens))
 
 
 def test_a_frozen_network_is_copied_at_the_start():
@@ -110,12 +114,16 @@ def test_a_frozen_network_is_copied_at_the_start():
     config = small_paper(freeze_text=True)
     model = USER(config)
     shake(model.text_encoder, seed=5)
-    model.start(make_batch(config, [0, 1]).tokens)
-    for a, b in zip(model.text_encoder.parameters(), model.text_keys.encoder.parameters(), strict=True):
+    model.init_from_data(make_batch(config, [0, 1]).tokens)
+    for a, b in zip(
+        model.text_encoder.parameters(), model.text_momentum_encoder.encoder.parameters(), strict=True
+    ):
         assert torch.equal(a, b)
     shake(model.text_encoder.linear, seed=6)
-    model.follow()
-    assert not torch.equal(model.text_encoder.linear.weight, model.text_keys.encoder.linear.weight)
+    model.update_momentum()
+    assert not torch.equal(
+        model.text_encoder.linear.weight, model.text_momentum_encoder.encoder.linear.weight
+    )
 
 
 def test_a_frozen_network_does_not_learn():

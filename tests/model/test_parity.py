@@ -10,11 +10,11 @@ from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small_paper
 from userlib.config import ObjectiveConfig
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder
-from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, agreement
+from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, region_attention
 from userlib.model.momentum import MomentumEncoder
-from userlib.model.objectives import batch_loss, queue_loss
+from userlib.model.objective import batch_loss, queue_loss
 from userlib.model.pooling import GPO
-from userlib.model.queues import DualQueue
+from userlib.model.queue import DualQueue
 from userlib.model.user import USER
 
 CLOSE = {
@@ -106,7 +106,9 @@ def test_cge(dtype):
 @both
 @pytest.mark.parametrize("kind", ["sge", "cge", "sge+cge"])
 def test_enhancement(dtype, kind):
-    module = Enhancement(kind, 7, guide_width=6, regions=5, norm="batch", strength=1.5, sharpness=2.0)
+    module = Enhancement(
+        kind, 7, guide_width=6, regions=5, norm="batch", residual_scale=1.5, inverse_temperature=2.0
+    )
 
     def slow(p, V, c):
         guides = []
@@ -114,7 +116,7 @@ def test_enhancement(dtype, kind):
             guides.append(plain.sge_guide(V, plain.sub(p, "self_guide"))[0])
         if "cge" in kind:
             guides.append(plain.cge_guide(c, plain.sub(p, "clip_guide")))
-        return plain.enhance(V, guides, [1.5] * len(guides), sharpness=2.0) + 0 * c.sum()
+        return plain.enhance(V, guides, [1.5] * len(guides), inverse_temperature=2.0) + 0 * c.sum()
 
     fast = lambda m, V, c: m(V, None, c) + 0 * c.sum()
     compare(ready(module, dtype), fast, slow, [tokens(dtype, 2, 5, 7), tokens(dtype, 2, 6, seed=2)], dtype)
@@ -123,8 +125,8 @@ def test_enhancement(dtype, kind):
 @both
 def test_agreement(dtype):
     V, g = tokens(dtype, 3, 5, 7), torch.nn.functional.normalize(tokens(dtype, 3, 7, seed=2), dim=-1)
-    wanted = torch.stack([plain.agreement(v, one, 2.0) for v, one in zip(V, g, strict=True)])
-    close(agreement(V, g, sharpness=2.0), wanted, dtype)
+    wanted = torch.stack([plain.region_attention(v, one, 2.0) for v, one in zip(V, g, strict=True)])
+    close(region_attention(V, g, inverse_temperature=2.0), wanted, dtype)
 
 
 @both
@@ -168,7 +170,7 @@ def test_momentum_update(dtype):
     source, copied = source.to(dtype), copied.to(dtype)
     wanted = plain.momentum(dict(copied.encoder.named_parameters()), dict(source.named_parameters()), 0.9)
     wanted = {name: value.detach().clone() for name, value in wanted.items()}
-    copied.follow(source, 0.9)
+    copied.update_momentum(source, 0.9)
     for name, value in copied.encoder.named_parameters():
         close(value, wanted[name], dtype)
 
@@ -176,13 +178,13 @@ def test_momentum_update(dtype):
 @both
 @pytest.mark.parametrize("live", [True, False])
 def test_uto_of_the_batch(dtype, live):
-    config = ObjectiveConfig(live=live)
+    config = ObjectiveConfig(leaky_positive=live)
     scores = 0.4 * tokens(dtype, 5, 5) + 0.2
     scores[0, 0] = -0.3  # one positive pair below zero
     fast, slow = (scores.clone().requires_grad_() for _ in range(2))
     ids = [3, 1, 4, 0, 5]
     found = batch_loss(config, fast, torch.tensor(ids))
-    wanted = plain.uto_batch(slow, ids, mu=90.0, gamma=0.5, live=live)
+    wanted = plain.uto_batch(slow, ids, mu=90.0, gamma=0.5, leaky_positive=live)
     close(found, wanted, dtype)
     found.backward(), wanted.backward()
     close(fast.grad, slow.grad, dtype)
@@ -202,10 +204,10 @@ def test_uto_of_the_queue(dtype, live):
     mine, theirs = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
     images, texts, image_keys, text_keys = mine
     found = queue_loss(
-        ObjectiveConfig(live=live), (images * text_keys).sum(1), (texts * image_keys).sum(1),
-        images @ queue.texts.t(), texts @ queue.images.t(), queue.excluded(ids),
+        ObjectiveConfig(leaky_positive=live), (images * text_keys).sum(1), (texts * image_keys).sum(1),
+        images @ queue.texts.t(), texts @ queue.images.t(), queue.ignore_mask(ids),
     )  # fmt: skip
-    wanted = slow_queue.loss(*theirs, ids, mu=90.0, gamma=0.5, live=live)
+    wanted = slow_queue.loss(*theirs, ids, mu=90.0, gamma=0.5, leaky_positive=live)
     close(found, wanted, dtype)
     found.backward(), wanted.backward()
     for x, y in zip(mine, theirs, strict=True):
@@ -216,13 +218,16 @@ def test_uto_of_the_queue(dtype, live):
 def test_three_steps_of_the_whole_model(dtype):
     """Losses, gradients, momentum weights and queues, with the query weights moved by hand after each step."""
     config = small_paper(momentum=0.8)
-    objective = ObjectiveConfig(mu=20.0, gamma=0.1, live=False, loss_weight=20.0)
+    objective = ObjectiveConfig(mu=20.0, gamma=0.1, leaky_positive=False, loss_weight=20.0)
     model = ready(USER(config, objective), dtype)
     model.training = True  # follow and enqueue, with dropout and batch statistics off below
     q = named(model)
     sides = ("image", "text")
     query = {side: plain.sub(q, f"{side}_encoder") for side in sides}
-    key = {side: {k: v.detach() for k, v in plain.sub(q, f"{side}_keys.encoder").items()} for side in sides}
+    key = {
+        side: {k: v.detach() for k, v in plain.sub(q, f"{side}_momentum_encoder.encoder").items()}
+        for side in sides
+    }
     queues = plain.Queues(config.queue_size)
     rate = 0.05
     for step in range(3):
@@ -246,7 +251,7 @@ def test_three_steps_of_the_whole_model(dtype):
             t_key = plain.encode_text(captions, key["text"], layers=2, heads=2)
         scores = torch.stack([torch.stack([(a * b).sum() for b in t]) for a in v])
         ids = batch.image_ids.tolist()
-        settings = {"mu": 20.0, "gamma": 0.1, "live": False}
+        settings = {"mu": 20.0, "gamma": 0.1, "leaky_positive": False}
         loss_b = plain.uto_batch(scores, ids, **settings)
         loss_q = queues.loss(v, t, v_key, t_key, ids, **settings)
         queues.enqueue(v_key, t_key, ids)

@@ -5,19 +5,20 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
 from torch import nn
 
-from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
 from tests.reference.small import make_batch, shake, small, small_paper
 from userlib.config import ObjectiveConfig
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder
-from userlib.model.enhancement import ClipGuide, Enhancement, Norm, SelfGuide, Strength
+from userlib.model.enhancement import ClipGuide, Enhancement, Norm, ResidualScale, SelfGuide
+from userlib.model.layers import RegionNorm
 from userlib.model.momentum import MomentumEncoder, half_life, momentum_for, update
-from userlib.model.objectives import batch_loss, hinge, infonce, push, queue_loss
+from userlib.model.objective import batch_loss, hinge, infonce, queue_loss, uto_negative
 from userlib.model.pooling import GPO, position_codes
-from userlib.model.queues import DualQueue
-from userlib.model.regions import Regions
-from userlib.model.user import USER, collapse_signs
+from userlib.model.queue import DualQueue
+from userlib.model.user import USER
+from userlib.training.watching import collapse_metrics
 
 
 def draw(*shape, seed=0):
@@ -99,7 +100,7 @@ def test_dropouts_are_those_of_the_settings():
 
 
 def test_dropout_of_everything_is_zero():
-    from userlib.model.dropout import Dropout
+    from userlib.model.layers import Dropout
 
     assert not Dropout(1.0)(torch.ones(3, 4)).any()
 
@@ -109,7 +110,7 @@ def test_dropout_of_everything_is_zero():
 
 @pytest.mark.parametrize("text", ["gru", "bag"])
 def test_words_are_enhanced_without_their_padding(text):
-    config = small(text=text, text_enhancement="sge", strength=5.0, text_pooling="mean")
+    config = small(text=text, text_enhancement="sge", residual_scale=5.0, text_pooling="mean")
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1, 2, 3])
     together = encoder(batch.input_ids, batch.attention_mask)
     for i in range(4):
@@ -121,12 +122,12 @@ def test_words_are_enhanced_without_their_padding(text):
 def test_both_queues_are_masked():
     """A key of the query's own picture has no gradient through either table of scores; another one has."""
     config = ObjectiveConfig(mu=10.0, gamma=0.0)
-    excluded = torch.tensor([[True, False, True], [False, False, True]])
+    ignore_mask = torch.tensor([[True, False, True], [False, False, True]])
     tables = [torch.full((2, 3), 0.4).requires_grad_() for _ in range(2)]
-    loss = queue_loss(config, torch.full((2,), 0.5), torch.full((2,), 0.2), *tables, excluded)
+    loss = queue_loss(config, torch.full((2,), 0.5), torch.full((2,), 0.2), *tables, ignore_mask)
     loss.backward()
     for table in tables:
-        assert ((table.grad == 0) == excluded).all()
+        assert ((table.grad == 0) == ignore_mask).all()
     rows = [sum(math.exp(4.0) for _ in range(n)) for n in (1, 2)]
     wanted = 2 * sum(math.log1p(row) / 10 for row in rows) / 2 - math.log(1.5) - math.log(1.2)
     assert float(loss.detach()) == pytest.approx(wanted, rel=1e-5)
@@ -204,7 +205,7 @@ def test_parts_of_an_objective_leave_out_what_is_masked():
     positive, negatives = torch.tensor([0.3]), torch.tensor([[0.9, 0.1, 0.2]])
     mask, kept = torch.tensor([[True, False, False]]), negatives[:, 1:]
     for one in (
-        lambda n, m: push(n, m, mu=7.0, gamma=0.2),
+        lambda n, m: uto_negative(n, m, mu=7.0, gamma=0.2),
         lambda n, m: hinge(positive, n, m, margin=0.4, hardest=True),
         lambda n, m: hinge(positive, n, m, margin=0.4, hardest=False),
         lambda n, m: infonce(positive, n, m, temperature=0.2),
@@ -218,18 +219,18 @@ def test_parts_of_an_objective_leave_out_what_is_masked():
 def test_the_effective_rank_is_that_of_what_differs():
     """Embeddings in a narrow cone: their mean outweighs all else, and what differs still spreads over every axis."""
     cone = F.normalize(torch.ones(400, 8) * 3 + 0.05 * draw(400, 8), dim=1)
-    unpaired, rank = collapse_signs(cone, cone)
+    unpaired, rank = collapse_metrics(cone, cone)
     assert unpaired > 0.99 and rank > 6  # with the mean in it, it would be near 1
     line = torch.zeros(50, 8)
     line[:, 0] = torch.linspace(-1, 1, 50)
-    assert collapse_signs(line, line)[1] == pytest.approx(1.0, abs=1e-3)
+    assert collapse_metrics(line, line)[1] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_effective_rank_by_hand():
     """Singular values 3 and 1: shares .75 and .25, entropy .562, rank e^.562."""
     rows = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert collapse_signs(rows, rows)[1] == pytest.approx(math.exp(entropy), rel=1e-5)
+    assert collapse_metrics(rows, rows)[1] == pytest.approx(math.exp(entropy), rel=1e-5)
 
 
 # --- shapes and places of parts -------------------------------------------------------------------------------------
@@ -251,9 +252,11 @@ def test_defaults_are_the_methods():
     guide = SelfGuide(8)
     assert guide.dropout.p == 0.4 and isinstance(guide.local_norm.norm, nn.LayerNorm)
     module = Enhancement("sge", 8)
-    assert module.sharpness == 1.0 and module.self_guide.dropout.p == 0.4 and module.self_strength.learned
+    assert (
+        module.inverse_temperature == 1.0 and module.self_guide.dropout.p == 0.4 and module.self_scale.learned
+    )
     assert isinstance(ClipGuide(6, 8).layers[0].norm, nn.LayerNorm)
-    assert Strength.REACH == 4.0
+    assert ResidualScale.REACH == 4.0
 
 
 def test_a_norm_is_over_what_it_says():
@@ -280,18 +283,18 @@ def test_the_mlp_of_the_projection_is_half_as_wide_and_normalises_each_region():
 
 
 def test_standard_regions_as_a_linear_map():
-    regions, tokens = Regions("standard", 8), 5 + 3 * draw(20, 4, 8)
-    regions.start(tokens)
+    regions, tokens = RegionNorm("standard", 8), 5 + 3 * draw(20, 4, 8)
+    regions.init_from_data(tokens)
     weight, bias = draw(6, 8, seed=1), draw(6, seed=2)
     w, b = regions.of_tokens(weight, bias)
     torch.testing.assert_close(
         F.linear(regions(tokens), w, b), F.linear(tokens, weight, bias), atol=1e-4, rtol=1e-4
     )
-    raw = Regions("raw", 8)
-    raw.start(tokens)
+    raw = RegionNorm("raw", 8)
+    raw.init_from_data(tokens)
     assert all(one is other for one, other in zip(raw.of_tokens(weight, bias), (weight, bias), strict=True))
     flat = torch.ones(3, 4, 8)
-    regions.start(flat)
+    regions.init_from_data(flat)
     assert torch.isfinite(regions(flat)).all()  # a channel that never changes has no spread to divide by
 
 
@@ -349,7 +352,7 @@ def test_a_copy_shares_nothing_with_its_source():
     with torch.no_grad():
         source.weight += 1
     assert not torch.equal(copied.encoder.weight, source.weight)
-    copied.start(source)
+    copied.copy_from(source)
     assert torch.equal(copied.encoder.weight, source.weight)
     assert copied.encoder.weight.data_ptr() != source.weight.data_ptr()
 
@@ -375,7 +378,7 @@ def test_masks_and_guides_reach_the_key_encoders():
     config = small(enhancement="sge+cge", guide_dropout=0.0, momentum=0.5, add_guide=True)
     model, batch = shake(USER(config)), make_batch(config, [0, 1, 2], mask=True)
     model(batch)
-    wanted = model.image_keys.encoder(batch.tokens, batch.token_mask, batch.guide)
+    wanted = model.image_momentum_encoder.encoder(batch.tokens, batch.token_mask, batch.guide)
     torch.testing.assert_close(model.queue.images[:3], wanted)
     output = model.eval()(batch)
     torch.testing.assert_close(output.images, model.encode_image(batch.tokens, batch.token_mask, batch.guide))
@@ -386,14 +389,14 @@ def test_starting_measures_the_regions_that_are_there():
     config = small(enhancement="sge", region_scaling="standard")
     model, batch = USER(config), make_batch(config, [0, 1, 2, 3], mask=True)
     noise = batch.tokens.masked_fill(~batch.token_mask.unsqueeze(-1), 1000.0)
-    model.start(noise, batch.token_mask)
+    model.init_from_data(noise, batch.token_mask)
     there = batch.tokens[batch.token_mask]
-    torch.testing.assert_close(model.image_encoder.scaled.center, there.mean(0))
-    V = model.image_encoder.regions_of(batch.tokens)[batch.token_mask]
+    torch.testing.assert_close(model.image_encoder.region_norm.center, there.mean(0))
+    V = model.image_encoder.to_regions(batch.tokens)[batch.token_mask]
     count = batch.token_mask.sum(1).float().mean()
     wanted = 0.1 * count.sqrt() * V.norm(dim=-1).median()
-    torch.testing.assert_close(model.image_encoder.enhancement.self_strength().detach(), wanted)
-    torch.testing.assert_close(model.image_keys.encoder.scaled.center, there.mean(0))
+    torch.testing.assert_close(model.image_encoder.enhancement.self_scale().detach(), wanted)
+    torch.testing.assert_close(model.image_momentum_encoder.encoder.region_norm.center, there.mean(0))
 
 
 def test_the_batch_loss_masks_by_picture_and_the_setting_turns_it_off():
@@ -407,7 +410,7 @@ def test_the_batch_loss_masks_by_picture_and_the_setting_turns_it_off():
         scores = output.images @ output.texts.t()
         torch.testing.assert_close(output.batch_loss, batch_loss(objective, scores, batch.image_ids))
         assert output.queue_loss is not None
-        assert model.queue.excluded(batch.image_ids, same_image=masked).shape == (3, config.queue_size)
+        assert model.queue.ignore_mask(batch.image_ids, same_image=masked).shape == (3, config.queue_size)
 
 
 def test_the_gradient_reaches_queries_and_no_key():
@@ -418,4 +421,4 @@ def test_the_gradient_reaches_queries_and_no_key():
     model(make_batch(config, [3, 4, 5], seed=2)).loss.backward()
     for encoder in (model.image_encoder, model.text_encoder):
         assert encoder.pooling.score.weight.grad.abs().sum() > 0
-    assert all(p.grad is None for p in model.image_keys.parameters())
+    assert all(p.grad is None for p in model.image_momentum_encoder.parameters())

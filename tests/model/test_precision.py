@@ -2,22 +2,19 @@
 the same inputs; and where full float32 is asked for, no backend rounds.
 """
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small
-from userlib import precision
 from userlib.evaluation import ranks
 from userlib.evaluation.ranking import exact_products
-from userlib.model.crossattention import scan_i2t, scan_t2i
 from userlib.model.encoders import TextEncoder
-from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, agreement
+from userlib.model.enhancement import ClipGuide, Enhancement, SelfGuide, region_attention
+from userlib.model.layers import RegionNorm
 from userlib.model.pooling import make_pooling, max_pool, mean_pool
-from userlib.model.regions import Regions
+from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
 from userlib.precision import full_float32
 
@@ -42,7 +39,7 @@ def test_agreement_is_that_of_float32(kind, mask):
         scores = scores.masked_fill(~mask, -torch.inf)
     wanted = F.normalize(scores.softmax(-1), dim=-1).float()
     with half():
-        found = agreement(V, g, mask, sharpness=2.0)
+        found = region_attention(V, g, mask, inverse_temperature=2.0)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
 
@@ -55,7 +52,7 @@ def test_guides_have_unit_length_and_attention_answers_to_them(kind):
         ((g, a),) = module.guides(V, SOME, c).values()
     assert g.dtype == a.dtype == torch.float32
     torch.testing.assert_close(g.norm(dim=1), torch.ones(2), rtol=0, atol=1e-6)
-    torch.testing.assert_close(a, agreement(V, g, SOME), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(a, region_attention(V, g, SOME), rtol=1e-5, atol=1e-7)
 
 
 def test_the_guide_is_the_weighted_sum_in_float32():
@@ -73,14 +70,14 @@ def test_words_are_enhanced_in_float32():
         V = 9 * encoder.vectors_of(batch.input_ids, batch.attention_mask)
         ((g, a),) = encoder.enhancement.guides(V, batch.attention_mask).values()
     torch.testing.assert_close(g.norm(dim=1), torch.ones(3), rtol=0, atol=1e-6)
-    torch.testing.assert_close(a, agreement(V.float(), g, batch.attention_mask), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(a, region_attention(V.float(), g, batch.attention_mask), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
 def test_enhanced_regions_of_any_type(kind):
     """V + s a g is added up in float32, and V's gradient comes back in V's type."""
     V = draw(2, 36, 8).to(kind).requires_grad_()
-    module = shake(Enhancement("sge", 8, strength=3.0)).eval()
+    module = shake(Enhancement("sge", 8, residual_scale=3.0)).eval()
     with half():
         found = module(V)
         ((g, a),) = module.guides(V).values()
@@ -113,12 +110,12 @@ def test_float64_stays():
     x = draw(2, 5, 8).double()
     assert make_pooling("gpo").double()(x).dtype == mean_pool(x).dtype == torch.float64
     g, w = SelfGuide(8).double()(x)
-    assert g.dtype == w.dtype == agreement(x, g).dtype == torch.float64
+    assert g.dtype == w.dtype == region_attention(x, g).dtype == torch.float64
     assert ClipGuide(8, 8).double()(x[:, 0]).dtype == torch.float64
 
 
 def test_regions_of_unit_length_are_of_unit_length_in_halves():
-    V = Regions("unit", 64)(5 * draw(2, 36, 64).bfloat16())
+    V = RegionNorm("unit", 64)(5 * draw(2, 36, 64).bfloat16())
     torch.testing.assert_close(V.norm(dim=-1), torch.ones(2, 36), rtol=0, atol=1e-6)
 
 
@@ -220,7 +217,3 @@ def test_ranks_round_nowhere(rounding):
     with full_float32():
         wanted = ranks(images.numpy(), texts.numpy(), range(200))
     assert (found.t2i == wanted.t2i).all() and (found.i2t == wanted.i2t).all()
-
-
-def test_the_meta_device_has_no_autocast():
-    assert isinstance(precision.unmixed(torch.device("meta")), nullcontext)

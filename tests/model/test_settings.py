@@ -7,8 +7,8 @@ import re
 
 import pytest
 import torch
-
 from tests.model.test_meta import TINY_CLIP, tiny_clip  # noqa: F401 - a fixture
+
 from tests.reference.small import make_batch, small, small_paper
 from userlib.config import (
     Config,
@@ -20,19 +20,19 @@ from userlib.config import (
 )
 from userlib.data import clip
 from userlib.errors import UserError
-from userlib.model.crossattention import scan_i2t, scan_t2i
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder
-from userlib.model.enhancement import ClipGuide, Enhancement, Norm, SelfGuide, Strength
+from userlib.model.enhancement import ClipGuide, Enhancement, Norm, ResidualScale, SelfGuide
+from userlib.model.layers import RegionNorm
 from userlib.model.momentum import MomentumEncoder, update
-from userlib.model.objectives import batch_loss, queue_loss, row_loss
+from userlib.model.objective import batch_loss, query_loss, queue_loss
 from userlib.model.pooling import GPO, make_pooling, position_codes
-from userlib.model.queues import DualQueue
-from userlib.model.regions import Regions
+from userlib.model.queue import DualQueue
+from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
 
 D, W = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
 CHOICES = {
-    "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "strength": "learned",
+    "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "residual_scale": "learned",
     "pooling": "(mean, max, gpo|logsumexp, mean)",
     "text": "bag, gru, bert, clip", "region_scaling": "raw, unit, standard", "weight_init": "torch, xavier",
     "text_pooling": "mean, max, gpo", "text_enhancement": "none, sge", "word_vectors": "random, grounded",
@@ -45,15 +45,15 @@ MISSPELT = [
         lambda norm: Enhancement("sge", 4, regions=3, norm=norm), lambda norm: Enhancement("none", 4, norm=norm),
         lambda norm: SelfGuide(4, regions=3, norm=norm), lambda norm: ClipGuide(3, 4, norm=norm),
         lambda norm: Norm(norm, 3, 4), lambda norm: Projection(4, 4, norm=norm))),
-    *(("strength", s, make) for s in ("auto", "Learned", "1.0", "") for make in
-      (Strength, lambda s: Enhancement("none", 4, strength=s), lambda s: ModelConfig(strength=s))),
+    *(("residual_scale", s, make) for s in ("auto", "Learned", "1.0", "") for make in
+      (ResidualScale, lambda s: Enhancement("none", 4, residual_scale=s), lambda s: ModelConfig(residual_scale=s))),
     *(("weight_init", how, make) for how in ("Xavier", "kaiming", "default") for make in (
         lambda how: SelfGuide(4, weight_init=how), lambda how: Enhancement("none", 4, weight_init=how),
         lambda how: Projection(4, 4, norm="layer", weight_init=how))),
     *(("pooling", name, make_pooling) for name in ("gpo ", "GPO", "avg", "")),
     *(("pooling", name, lambda name, scan=scan: scan(D, D, W, pooling=name))
       for name in ("lse", "Mean", "max") for scan in (scan_t2i, scan_i2t)),
-    *(("region_scaling", name, lambda name: Regions(name, 4)) for name in ("Raw", "whitened", "none")),
+    *(("region_scaling", name, lambda name: RegionNorm(name, 4)) for name in ("Raw", "whitened", "none")),
     *((field, value, lambda value, field=field: ModelConfig(**{field: value})) for field, value in (
         ("enhancement", "SGE"), ("norm", "batchnorm"), ("pooling", "gpo "), ("text_pooling", "Mean"), ("text", "lstm"),
         ("text", "GRU"), ("region_scaling", "std"), ("weight_init", "zeros"), ("text_enhancement", "cge"),
@@ -74,7 +74,7 @@ def test_an_objective_that_came_by_another_way_is_still_known():
     object.__setattr__(odd, "name", "triplet")
     one, none = torch.zeros(2), torch.zeros(2, 2)
     for call in (
-        lambda: row_loss(odd, one, none, None),
+        lambda: query_loss(odd, one, none, None),
         lambda: batch_loss(odd, none, torch.arange(2)),
         lambda: queue_loss(odd, one, one, none, none, none.bool()),
     ):
@@ -89,10 +89,10 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: ModelConfig(embed=64.0), "embed is 64.0; it must be a whole number"),
         (lambda: ModelConfig(queue_size=True), "queue_size is True; it must be a whole number or none"),
         (lambda: ModelConfig(norm=None), "norm is None; it must be a text"),
-        (lambda: ModelConfig(strength=None), "strength is None; it must be a number or a text"),
+        (lambda: ModelConfig(residual_scale=None), "residual_scale is None; it must be a number or a text"),
         (lambda: ModelConfig(freeze_text="no"), "freeze_text is 'no'; it must be true or false"),
         (lambda: ModelConfig(guide_dropout="0.4"), "guide_dropout is '0.4'; it must be a number"),
-        (lambda: ObjectiveConfig(live="False"), "live is 'False'; it must be true or false"),
+        (lambda: ObjectiveConfig(leaky_positive="False"), "leaky_positive is 'False'; it must be true or false"),
         (lambda: ObjectiveConfig(mu=None), "mu is None; it must be a number"),
         (lambda: ObjectiveConfig(temperature=0), "temperature is 0; it must be above 0"),
         (lambda: ObjectiveConfig(gamma=float("nan")), "gamma is nan"),
@@ -104,9 +104,9 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: DataConfig(select=None), "select is None; it must be a text"),
         (lambda: DataConfig(sizes={"train": 0}), "sizes is .'train': 0.; it must be a mapping"),
         (lambda: Config(model={"embed": 8}), "model is .*; it must be a ModelConfig"),
-        (lambda: Strength(-1.0), "strength is -1.0; it must be a number from 0 up"),
-        (lambda: Strength(float("nan")), "strength is nan"),
-        (lambda: Enhancement("sge", 4, sharpness=-1.0), "sharpness is -1.0"),
+        (lambda: ResidualScale(-1.0), "residual_scale is -1.0; it must be a number from 0 up"),
+        (lambda: ResidualScale(float("nan")), "residual_scale is nan"),
+        (lambda: Enhancement("sge", 4, inverse_temperature=-1.0), "inverse_temperature is -1.0"),
         (lambda: Enhancement("cge", 4), "guide_width is not set"),
         (lambda: Enhancement("sge", 4, norm="batch"), "number of regions is not set"),
         (lambda: position_codes(3, 5), "width of position codes is 5; it must be even"),
@@ -114,7 +114,10 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: scan_t2i(D, D, W, temperature=0.0), "temperature is 0.0; it must be above 0"),
         (lambda: DualQueue(2.5, 4), "queue size is 2.5; it must be a whole number"),
         (lambda: update(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), 1.5), "momentum is 1.5; it must lie between"),
-        (lambda: MomentumEncoder(torch.nn.Linear(1, 1)).follow(torch.nn.Linear(1, 1), -0.1), "momentum is -0.1"),
+        (
+            lambda: MomentumEncoder(torch.nn.Linear(1, 1)).update_momentum(torch.nn.Linear(1, 1), -0.1),
+            "momentum is -0.1",
+        ),
     ],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_an_error_that_names_it(make, said):
@@ -238,28 +241,28 @@ def test_heads_and_shapes_of_clip_weights_are_compared(tiny_clip, monkeypatch): 
 def test_the_strength_on_words_starts_as_that_on_regions_does():
     config = small(text_enhancement="sge", word_dropout=0.5, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2, 3])
-    model.start(batch.tokens)
-    strength = model.text_encoder.enhancement.self_strength
+    model.init_from_data(batch.tokens)
+    strength = model.text_encoder.enhancement.self_scale
     assert float(strength().detach()) == 1.0
-    model.start_words(batch.input_ids, batch.attention_mask)
+    model.init_from_captions(batch.input_ids, batch.attention_mask)
     assert model.text_encoder.training
     model.eval()
     V = model.text_encoder.vectors_of(batch.input_ids, batch.attention_mask)[batch.attention_mask]
     mean_count = batch.attention_mask.sum(1).float().mean()
     wanted = 0.1 * mean_count.sqrt() * V.norm(dim=-1).median()
     torch.testing.assert_close(strength().detach(), wanted.detach())
-    torch.testing.assert_close(model.text_keys.encoder.enhancement.self_strength(), wanted.detach())
+    torch.testing.assert_close(model.text_momentum_encoder.encoder.enhancement.self_scale(), wanted.detach())
 
 
 def test_without_sge_on_words_nothing_starts():
     config = small(enhancement="sge")
     model, batch = USER(config), make_batch(config, [0, 1])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.start_words(batch.input_ids, batch.attention_mask)
+    model.init_from_captions(batch.input_ids, batch.attention_mask)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_strength_and_sharpness_reach_the_words():
-    config = small(text_enhancement="sge", strength=2.0, sharpness=3.0)
+    config = small(text_enhancement="sge", residual_scale=2.0, inverse_temperature=3.0)
     enhancement = TextEncoder(config).enhancement
-    assert enhancement.sharpness == 3.0 and float(enhancement.self_strength()) == 2.0
+    assert enhancement.inverse_temperature == 3.0 and float(enhancement.self_scale()) == 2.0

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from tests.reference.small import make_batch, small
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
-from userlib.model.objectives import batch_loss
-from userlib.model.user import USER, Encoders, collapse_signs, gather
+from userlib.model.contrast import gather
+from userlib.model.objective import batch_loss
+from userlib.model.user import USER, DualEncoder
+from userlib.training.watching import collapse_metrics
 
 
 def test_no_process_group():
@@ -34,7 +36,7 @@ def test_without_a_queue_there_is_no_queue_part_and_no_copy():
     config = small(queue_size=None)
     model = USER(config)
     output = model(make_batch(config, [0, 1]))
-    assert output.queue_loss is None and not hasattr(model, "image_keys")
+    assert output.queue_loss is None and not hasattr(model, "image_momentum_encoder")
     torch.testing.assert_close(output.loss.detach(), output.batch_loss)
 
 
@@ -42,7 +44,10 @@ def test_momentum_positives_only():
     config = small(queue_size=0, guide_dropout=0.0, momentum=0.5)
     model, batch = USER(config), make_batch(config, [0, 1])
     output = model(batch)
-    v, t = model.image_keys(batch.tokens), model.text_keys(batch.input_ids, batch.attention_mask)
+    v, t = (
+        model.image_momentum_encoder(batch.tokens),
+        model.text_momentum_encoder(batch.input_ids, batch.attention_mask),
+    )
     log = lambda s: torch.where(s > 0, s.relu().log1p(), s)
     wanted = -(log((output.images * t).sum(1)) + log((output.texts * v).sum(1))).mean()
     torch.testing.assert_close(output.queue_loss, wanted)
@@ -77,16 +82,18 @@ def test_evaluation_changes_nothing():
 def test_start_sets_strengths_and_copies():
     config = small(enhancement="sge+cge")
     model, batch = USER(config), make_batch(config, [0, 1, 2])
-    model.start(batch.tokens)
+    model.init_from_data(batch.tokens)
     median = batch.tokens.norm(dim=-1).median()
-    for strength in model.image_encoder.enhancement.strengths().values():
+    for strength in model.image_encoder.enhancement.residual_scales().values():
         assert float(strength().detach()) / math.sqrt(5) == pytest.approx(0.1 * float(median), rel=1e-5)
-    for a, b in zip(model.image_encoder.parameters(), model.image_keys.encoder.parameters(), strict=True):
+    for a, b in zip(
+        model.image_encoder.parameters(), model.image_momentum_encoder.encoder.parameters(), strict=True
+    ):
         assert torch.equal(a, b)
     with torch.no_grad():
-        model.image_encoder.enhancement.self_strength.sigma += 50
-    model.keep_strengths()
-    assert model.image_encoder.enhancement.self_strength.at_end()
+        model.image_encoder.enhancement.self_scale.log_scale += 50
+    model.clamp_residual_scales()
+    assert model.image_encoder.enhancement.self_scale.is_clamped()
 
 
 def test_attention_shows_every_guide_and_the_weights():
@@ -113,13 +120,13 @@ def test_averaged_are_the_key_encoders():
     model(batch)
     with torch.no_grad():
         model.image_encoder.projection.linear.weight += 1
-    model.follow()
-    averaged = model.averaged()
-    assert isinstance(averaged, Encoders) and not isinstance(averaged, USER)
-    assert torch.equal(averaged.encode_image(batch.tokens), model.image_keys(batch.tokens))
+    model.update_momentum()
+    averaged = model.ema_model()
+    assert isinstance(averaged, DualEncoder) and not isinstance(averaged, USER)
+    assert torch.equal(averaged.encode_image(batch.tokens), model.image_momentum_encoder(batch.tokens))
     assert torch.equal(
         averaged.encode_text(batch.input_ids, batch.attention_mask),
-        model.text_keys(batch.input_ids, batch.attention_mask),
+        model.text_momentum_encoder(batch.input_ids, batch.attention_mask),
     )
 
 
@@ -127,21 +134,21 @@ def test_signs_of_collapse():
     """Effective rank near 1 and cosine near 1 on a line; near the width, and near 0, when they spread."""
     draw = torch.Generator().manual_seed(0)
     line = F.normalize(torch.ones(50, 8) + torch.linspace(0, 0.1, 50).unsqueeze(1) * torch.eye(8)[0], dim=1)
-    unpaired, rank = collapse_signs(line, line)
+    unpaired, rank = collapse_metrics(line, line)
     assert unpaired > 0.99 and rank < 1.6
     spread = F.normalize(torch.randn(400, 8, generator=draw), dim=1)
-    unpaired, rank = collapse_signs(spread, spread)
+    unpaired, rank = collapse_metrics(spread, spread)
     assert abs(unpaired) < 0.02 and rank > 7.5
     pairs = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert collapse_signs(pairs, pairs)[0] == 0.0  # the pairs themselves do not count
-    assert collapse_signs(pairs, pairs.flip(0))[0] == 1.0
+    assert collapse_metrics(pairs, pairs)[0] == 0.0  # the pairs themselves do not count
+    assert collapse_metrics(pairs, pairs.flip(0))[0] == 1.0
 
 
 def test_steps_lower_the_loss():
     torch.manual_seed(0)
     config = small(enhancement="sge", guide_dropout=0.0)
     model, batch = USER(config, ObjectiveConfig(mu=10.0, gamma=0.0)), make_batch(config, [0, 1, 2, 3])
-    model.start(batch.tokens)
+    model.init_from_data(batch.tokens)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(12):

@@ -131,12 +131,12 @@ def cge_guide(c, p, *, training=False):
     return torch.stack([unit(linear(row, p, "layers.4")) for row in x])
 
 
-def agreement(V, g, sharpness=1.0):
+def region_attention(V, g, inverse_temperature=1.0):
     """One picture: a = l2norm_r(softmax_r(lambda g . V_r)), V (R,D), g (D,) -> (R,)."""
-    return unit(softmax(torch.stack([sharpness * (g * v).sum() for v in V])))
+    return unit(softmax(torch.stack([inverse_temperature * (g * v).sum() for v in V])))
 
 
-def enhance(V, guides, strengths, sharpness=1.0):
+def enhance(V, guides, strengths, inverse_temperature=1.0):
     """V'_r = V_r + sum over guides of s a_r g, each a from the raw V; V (B,R,D), guides: list of (B,D)."""
     out = []
     for b in range(len(V)):
@@ -144,7 +144,7 @@ def enhance(V, guides, strengths, sharpness=1.0):
         for r in range(V.shape[1]):
             row = V[b, r]
             for g, s in zip(guides, strengths, strict=True):
-                row = row + s * agreement(V[b], g[b], sharpness)[r] * g[b]
+                row = row + s * region_attention(V[b], g[b], inverse_temperature)[r] * g[b]
             rows.append(row)
         out.append(torch.stack(rows))
     return torch.stack(out)
@@ -164,14 +164,14 @@ def project(x, p, *, training=False):
     return torch.stack(out).reshape(B, R, -1)
 
 
-def encode_image(V, p, *, guide=None, strength=1.0):
+def encode_image(V, p, *, guide=None, residual_scale=1.0):
     """V (B,R,D), guide (B,G) or None -> (B,E). SGE where the parameters hold one, CGE likewise; s fixed."""
     guides = []
     if any(k.startswith("enhancement.self_guide") for k in p):
         guides.append(sge_guide(V, sub(p, "enhancement.self_guide"))[0])
     if any(k.startswith("enhancement.clip_guide") for k in p):
         guides.append(cge_guide(guide, sub(p, "enhancement.clip_guide")))
-    enhanced = enhance(V, guides, [strength] * len(guides))
+    enhanced = enhance(V, guides, [residual_scale] * len(guides))
     projected = project(enhanced, sub(p, "projection"))
     return torch.stack([unit(gpo(rows, sub(p, "pooling"))) for rows in projected])
 
@@ -230,23 +230,27 @@ def encode_text(captions, p, *, layers, heads):
 # --- objective ---------------------------------------------------------------------------------------------
 
 
-def uto(positive, negatives, *, mu, gamma, live):
-    """l(s+, {s_j}) = (1/mu) log(1 + sum_j exp(mu (s_j - gamma))) - log(1 + relu(s+)); live: -s+ at and below 0."""
+def uto(positive, negatives, *, mu, gamma, leaky_positive):
+    """l(s+, {s_j}) = (1/mu) log(1 + sum_j exp(mu (s_j - gamma))) - log(1 + relu(s+)); leaky: -s+ at or below 0."""
     push = torch.log(1 + sum((torch.exp(mu * (s - gamma)) for s in negatives), positive.new_zeros(()))) / mu
     if positive > 0:
         return push - torch.log(1 + positive)
-    return push - positive if live else push
+    return push - positive if leaky_positive else push
 
 
-def uto_batch(scores, ids, *, mu, gamma, live, mask=True):
+def uto_batch(scores, ids, *, mu, gamma, leaky_positive, mask=True):
     """L_b over scores (B,B): both directions, the positive part once."""
     total = 0
     B = len(ids)
     for i in range(B):
         others = [j for j in range(B) if (ids[j] != ids[i] if mask else j != i)]
-        forward = uto(scores[i, i], [scores[i, j] for j in others], mu=mu, gamma=gamma, live=live)
-        backward = uto(scores[i, i], [scores[j, i] for j in others], mu=mu, gamma=gamma, live=live)
-        once = uto(scores[i, i], [], mu=mu, gamma=gamma, live=live)
+        forward = uto(
+            scores[i, i], [scores[i, j] for j in others], mu=mu, gamma=gamma, leaky_positive=leaky_positive
+        )
+        backward = uto(
+            scores[i, i], [scores[j, i] for j in others], mu=mu, gamma=gamma, leaky_positive=leaky_positive
+        )
+        once = uto(scores[i, i], [], mu=mu, gamma=gamma, leaky_positive=leaky_positive)
         total = total + forward + backward - once
     return total / B
 
@@ -261,18 +265,18 @@ class Queues:
         for image, text, number in zip(images, texts, ids, strict=True):
             self.keys.append((int(number), image.detach().clone(), text.detach().clone()))
 
-    def loss(self, images, texts, image_keys, text_keys, ids, *, mu, gamma, live, mask=True):
+    def loss(self, images, texts, image_keys, text_keys, ids, *, mu, gamma, leaky_positive, mask=True):
         """L_q = mean_i l(v_i . t~_i, {v_i . T_k}) + mean_i l(t_i . v~_i, {t_i . V_k})."""
         total = 0
         for i, number in enumerate(ids):
             kept = [(v, t) for n, v, t in self.keys if not mask or n != int(number)]
             total = total + uto(
                 (images[i] * text_keys[i]).sum(), [(images[i] * t).sum() for _, t in kept],
-                mu=mu, gamma=gamma, live=live,
+                mu=mu, gamma=gamma, leaky_positive=leaky_positive,
             )  # fmt: skip
             total = total + uto(
                 (texts[i] * image_keys[i]).sum(), [(texts[i] * v).sum() for v, _ in kept],
-                mu=mu, gamma=gamma, live=live,
+                mu=mu, gamma=gamma, leaky_positive=leaky_positive,
             )  # fmt: skip
         return total / len(ids)
 

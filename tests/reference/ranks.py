@@ -14,7 +14,8 @@ from tests.reference.small import make_batch, small
 from userlib.config import ObjectiveConfig
 from userlib.data.captions import Batch
 from userlib.errors import UserError
-from userlib.model.user import USER, gather
+from userlib.model.contrast import gather
+from userlib.model.user import USER
 
 IDS = [
     [0, 1, 2, 3, 1, 0],
@@ -28,7 +29,7 @@ def make_model() -> USER:
     torch.manual_seed(0)
     config = small(enhancement="sge", guide_dropout=0.0, momentum=0.5, queue_size=8)
     model = USER(config, ObjectiveConfig(mu=10.0, gamma=0.0, loss_weight=2.0))
-    model.start(make_batch(config, [0, 1]).tokens)
+    model.init_from_data(make_batch(config, [0, 1]).tokens)
     return model
 
 

@@ -19,7 +19,7 @@ WIDTHS = {
 PAPER = {
     "enhancement": "sge",
     "norm": "batch",
-    "strength": 1.0,
+    "residual_scale": 1.0,
     "text": "bert",
     "text_width": 8,
     "text_layers": 2,

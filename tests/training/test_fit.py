@@ -50,7 +50,7 @@ def assert_same(one: Path, other: Path, *, last: bool = True) -> None:
             seconds = {"seconds": 0}
             assert about_a["state"] | seconds == about_b["state"] | seconds
             assert any(name.startswith("model.queue.") for name in a)
-            assert any(name.startswith("model.text_keys.") for name in a)
+            assert any(name.startswith("model.text_momentum_encoder.") for name in a)
             assert any(name.startswith("optimizer.") for name in a)
 
 
@@ -209,10 +209,10 @@ def test_the_queue_counts_after_warm_up(prepared, monkeypatch):
 def test_averaged_evaluates_the_momentum_encoders(folder, tmp_path):
     prepared = prepare(run_config(folder, averaged=True, model={"momentum": 0.5}), progress=False)
     run = fit(prepared, out=tmp_path / "run", stop_at=3, progress=False)
-    keys = run.model.averaged().state_dict()
+    keys = run.model.ema_model().state_dict()
     for name, value in run.encoders.state_dict().items():
         assert torch.equal(value, keys[name]), name
-    images, captions = embed(run.model.averaged(), prepared.select)
+    images, captions = embed(run.model.ema_model(), prepared.select)
     assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == run.rows[-1]["rsum"]
     query = run.model.image_encoder.projection.linear.weight
     assert not torch.equal(query, run.encoders.image_encoder.projection.linear.weight)

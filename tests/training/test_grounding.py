@@ -51,7 +51,7 @@ def model_of(train: CaptionDataset, **changes) -> USER:
     config = small(**settings | changes)
     torch.manual_seed(0)
     model = USER(replace(config, word_vectors="grounded")).eval()
-    model.start(torch.from_numpy(np.asarray(train.features.tokens[:40])))
+    model.init_from_data(torch.from_numpy(np.asarray(train.features.tokens[:40])))
     return model
 
 
@@ -84,7 +84,7 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
     start_grounded(model, train)
     batch = train.batch(np.arange(len(train)))
     pictures, captions = plain(train)
-    for encoders in (model, model.averaged()):
+    for encoders in (model, model.ema_model()):
         with torch.no_grad():
             images = encoders.encode_image(batch.tokens, None).numpy()
             texts = encoders.encode_text(batch.input_ids, batch.attention_mask).numpy()

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from userlib.__main__ import main
 from userlib.config import Config, ModelConfig, TrainingConfig
 from userlib.errors import UserError
-from userlib.model.user import Output
+from userlib.model.contrast import Output
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.watching import check_loss
 

@@ -77,14 +77,14 @@ def test_seeds_differ_by_step_and_rank():
 
 
 def test_optimizer_groups():
-    model = USER(small_paper(strength="learned"))
+    model = USER(small_paper(residual_scale="learned"))
     training = TrainingConfig(lr=1e-3, text_lr=0.1, weight_decay=0.01)
     optimizer = make_optimizer(model, training)
     groups = {g["factor"]: g for g in optimizer.param_groups}
     assert set(groups) == {1.0, 0.1, 10.0}
     text = {id(p) for p in model.text_encoder.states.parameters()}
     assert {id(p) for p in groups[0.1]["params"]} == text
-    sigma = model.image_encoder.enhancement.self_strength.sigma
+    sigma = model.image_encoder.enhancement.self_scale.log_scale
     assert [id(p) for p in groups[10.0]["params"]] == [id(sigma)]
     assert groups[10.0]["weight_decay"] == 0.0 and groups[1.0]["weight_decay"] == 0.01
     everything = [id(p) for g in optimizer.param_groups for p in g["params"]]

@@ -40,7 +40,7 @@ def plain_run(prepared, steps):
     training, train = prepared.config.training, prepared.train
     torch.manual_seed(training.seed)
     model = USER(prepared.config.model, prepared.config.objective)
-    model.start(torch.from_numpy(np.array(train.features.tokens[:256], dtype=np.float32)))
+    model.init_from_data(torch.from_numpy(np.array(train.features.tokens[:256], dtype=np.float32)))
     sigma = [p for name, p in model.named_parameters() if name.endswith("sigma") and p.requires_grad]
     rest = [p for p in model.parameters() if p.requires_grad and all(p is not one for one in sigma)]
     groups = [{"params": rest}, {"params": sigma, "weight_decay": 0.0}]
@@ -175,7 +175,7 @@ def test_the_encoders_of_the_best_evaluation_come_back(
             assert torch.equal(value, seen[best][name]), name
         for other in set(range(4)) - {best}:
             assert any(not torch.equal(value, seen[other][name]) for name, value in state.items())
-    last = run.model.averaged() if averaged else run.model
+    last = run.model.ema_model() if averaged else run.model
     for name, value in last.state_dict().items():
         assert torch.equal(value, seen[-1][name]), name  # the model itself is where it ended
 
@@ -205,18 +205,18 @@ def test_seconds_add_up_over_sittings(prepared, tmp_path, monkeypatch):
 def test_a_learnt_strength_stays_in_its_range(folder):
     model = {"region_scaling": "standard"}
     run = fit(prepare(run_config(folder, model=model, lr=5.0, steps=2), progress=False), progress=False)
-    strength = run.model.image_encoder.enhancement.self_strength
-    assert (strength.sigma - strength.origin).abs().item() <= strength.REACH + 1e-6
+    strength = run.model.image_encoder.enhancement.self_scale
+    assert (strength.log_scale - strength.init_log_scale).abs().item() <= strength.REACH + 1e-6
 
 
 def test_a_run_begins_with_the_scale_of_its_first_pictures(prepared):
     run = fit(prepared, stop_at=0, progress=False)
     tokens = torch.from_numpy(np.asarray(prepared.train.features.tokens)).float().flatten(0, 1)
-    for encoder in (run.model.image_encoder, run.model.image_keys.encoder):
-        torch.testing.assert_close(encoder.scaled.center, tokens.mean(0))
-        torch.testing.assert_close(encoder.scaled.spread, tokens.std(0))
-    strength = run.model.image_encoder.enhancement.self_strength
-    assert strength.sigma == strength.origin != 0
+    for encoder in (run.model.image_encoder, run.model.image_momentum_encoder.encoder):
+        torch.testing.assert_close(encoder.region_norm.center, tokens.mean(0))
+        torch.testing.assert_close(encoder.region_norm.spread, tokens.std(0))
+    strength = run.model.image_encoder.enhancement.self_scale
+    assert strength.log_scale == strength.init_log_scale != 0
 
 
 GROUNDED = {
@@ -232,7 +232,7 @@ def test_a_grounded_run_begins_there(folder):
     prepared = prepare(run_config(folder, model=GROUNDED), progress=False)
     run = fit(prepared, stop_at=0, progress=False)
     words = grounded(prepared.train, 8).words
-    for encoder in (run.model.text_encoder, run.model.text_keys.encoder):
+    for encoder in (run.model.text_encoder, run.model.text_momentum_encoder.encoder):
         np.testing.assert_allclose(encoder.states.embedding.weight.detach().numpy(), words, atol=1e-6)
 
 
@@ -440,7 +440,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_that_step(value, prepared, tm
     assert checkpoint_path(tmp_path / "run", "last").name == "step-00000003"
 
 
-EXACT = {"live": False}
+EXACT = {"leaky_positive": False}
 
 
 def shifted(sign):
@@ -458,10 +458,10 @@ PLAIN = USER.forward
 
 
 @pytest.mark.parametrize("objective, sign, refused", [
-    ({"live": False}, -1, True),
-    ({"live": False}, 1, False),
-    ({"live": True}, -1, False),
-    ({"live": False, "name": "infonce"}, -1, False),
+    ({"leaky_positive": False}, -1, True),
+    ({"leaky_positive": False}, 1, False),
+    ({"leaky_positive": True}, -1, False),
+    ({"leaky_positive": False, "name": "infonce"}, -1, False),
 ])  # fmt: skip
 def test_a_start_without_a_gradient_is_told(objective, sign, refused, folder, tmp_path, monkeypatch):
     """All positives of the first batch below zero, under the original positive term."""
@@ -470,7 +470,10 @@ def test_a_start_without_a_gradient_is_told(objective, sign, refused, folder, tm
     if not refused:
         assert fit(prepared, stop_at=1, progress=False)
         return
-    with pytest.raises(UserError, match=r"objective.live is false and training.seed 4.*objective.live=true"):
+    with pytest.raises(
+        UserError,
+        match=r"objective.leaky_positive is false and training.seed 4.*objective.leaky_positive=true",
+    ):
         fit(prepared, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "run.json").exists()
     monkeypatch.setattr(USER, "forward", PLAIN)
@@ -485,7 +488,7 @@ def test_one_positive_above_zero_is_a_start(folder, monkeypatch):
         return replace(output, texts=texts)
 
     monkeypatch.setattr(USER, "forward", forward)
-    prepared = prepare(run_config(folder, objective={"live": False}), progress=False)
+    prepared = prepare(run_config(folder, objective={"leaky_positive": False}), progress=False)
     assert fit(prepared, stop_at=2, progress=False)
 
 

@@ -8,7 +8,7 @@ from tests.reference.small import make_batch, small
 from userlib.config import TrainingConfig
 from userlib.model.user import USER
 from userlib.training import CollapseError, watching
-from userlib.training.watching import alarm, key_age, strengths_now
+from userlib.training.watching import alarm, key_age, scale_stats
 
 
 def rows(*signs, first=20):
@@ -54,9 +54,9 @@ def test_early_ones_do_not_count(warmup, first):
 
 
 def test_strengths_and_the_residuals_share():
-    config = small(enhancement="sge+cge", strength=3.0)
+    config = small(enhancement="sge+cge", residual_scale=3.0)
     sample = make_batch(config, [0, 1, 2]).tokens
-    found = strengths_now(USER(config), sample)
+    found = scale_stats(USER(config), sample)
     size = float(sample.flatten(1).norm(dim=1).mean())
     assert found["strength_self"] == found["strength_clip"] == 3.0
     assert found["residual_clip"] == pytest.approx(3.0 / size)
@@ -64,9 +64,9 @@ def test_strengths_and_the_residuals_share():
 
 
 def test_strength_on_words_is_told_too():
-    config = small(text_enhancement="sge", strength=3.0, text_dropout=0.5)
+    config = small(text_enhancement="sge", residual_scale=3.0, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2])
-    found = strengths_now(model, batch.tokens, (batch.input_ids, batch.attention_mask))
+    found = scale_stats(model, batch.tokens, (batch.input_ids, batch.attention_mask))
     assert model.training and set(found) == {"strength_words", "residual_words", "strength_words_at_end"}
     assert found["strength_words"] == 3.0 and found["strength_words_at_end"] == 0.0
     V = model.eval().text_encoder.vectors_of(batch.input_ids, batch.attention_mask)
@@ -106,7 +106,7 @@ def signs(**changes):
 ])  # fmt: skip
 def test_each_sign_alone_stops_the_run(changes):
     training = TrainingConfig(warmup=0.05)
-    with pytest.raises(CollapseError, match="three evaluations running.*objective.live true"):
+    with pytest.raises(CollapseError, match="three evaluations running.*objective.leaky_positive true"):
         alarm(signs(**changes), 100, training, pictures=500)
     alarm(signs(), 100, training, pictures=500)
     one_healthy = signs(**changes)[:2] + signs()[2:]

@@ -10,7 +10,7 @@ from usercourse import baseline as draw
 from userlib.config import ModelConfig, ObjectiveConfig
 from userlib.evaluation import Difference, Interval
 from userlib.model.encoders import ImageEncoder, TextEncoder
-from userlib.model.objectives import batch_loss
+from userlib.model.objective import batch_loss
 from userscenes import closed_facts, make_world
 from userscenes.truth import true
 

@@ -26,7 +26,7 @@ def world():
 def encoder():
     torch.manual_seed(0)
     return ImageEncoder(
-        ModelConfig(token_width=12, embed=16, enhancement="sge", pooling="mean", strength=2.0)
+        ModelConfig(token_width=12, embed=16, enhancement="sge", pooling="mean", residual_scale=2.0)
     ).eval()
 
 
@@ -36,10 +36,10 @@ def tokens():
 
 
 def test_a_strength_is_set_in_a_copy(encoder, tokens):
-    changed = draw.with_strength(encoder, 0.0, sharpness=0.5)
-    assert float(encoder.enhancement.self_strength()) == 2.0
-    assert encoder.enhancement.sharpness == 1.0
-    V = changed.regions_of(tokens)
+    changed = draw.with_strength(encoder, 0.0, inverse_temperature=0.5)
+    assert float(encoder.enhancement.self_scale()) == 2.0
+    assert encoder.enhancement.inverse_temperature == 1.0
+    V = changed.to_regions(tokens)
     assert torch.equal(changed.enhancement(V), V)  # at strength 0 nothing is added
     again = draw.with_strength(encoder, 2.0)
     assert torch.allclose(again(tokens), encoder(tokens))
@@ -111,15 +111,15 @@ def test_arrows_lead_from_the_regions_to_where_they_move(encoder, tokens, world)
 
 
 def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
-    figure, sentence = draw.look(encoder, world, tokens, GRID, picture=1, strength=0.0)
+    figure, sentence = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=0.0)
     area = 100 * mask_coverage(draw.named(world, 1), GRID).mean()
     assert f"cover {area:.0f} % of the picture" in sentence
     assert "adds is 0 % of the regions' length" in sentence
     assert "by 0.0 degrees" in sentence
-    _, strong = draw.look(encoder, world, tokens, GRID, picture=1, strength=50.0)
+    _, strong = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=50.0)
     share = 100 * 50 / float(tokens[1].norm())
     assert f"adds is {share:.3g} % of" in strong
-    _, blunt = draw.look(encoder, world, tokens, GRID, picture=1, strength=1.0, sharpness=0.0)
+    _, blunt = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=1.0, inverse_temperature=0.0)
     assert f"lie {area:.0f} % of the agreement" in blunt  # every region agrees alike
     assert len(figure.axes) == 3
 
@@ -140,7 +140,7 @@ def test_sge_of_notebook_03(lift, seed, regions, sharpness):
     generator = torch.Generator().manual_seed(seed)
     V = torch.randn(2, regions, 6, generator=generator)
     torch.manual_seed(seed)
-    library = Enhancement("sge", 6, strength=1.5, sharpness=sharpness).eval()
+    library = Enhancement("sge", 6, residual_scale=1.5, inverse_temperature=sharpness).eval()
     nb = lift("03_self_guided_enhancement")
     mine = nb.SelfGuided(6)
     weights = library.self_guide.state_dict()

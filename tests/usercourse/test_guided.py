@@ -15,7 +15,7 @@ from usercourse import guided
 from usercourse.verdicts import TELL
 from userlib.data.tokens import Features
 from userlib.evaluation import Interval
-from userlib.model.enhancement import ClipGuide, Enhancement, agreement
+from userlib.model.enhancement import ClipGuide, Enhancement, region_attention
 
 NAME = "04_clip_guided_enhancement"
 UP, DOWN, OPEN = Interval(2.0, 1.0, 3.0), Interval(-2.0, -3.0, -1.0), Interval(0.5, -1.0, 2.0)
@@ -24,7 +24,9 @@ UP, DOWN, OPEN = Interval(2.0, 1.0, 3.0), Interval(-2.0, -3.0, -1.0), Interval(0
 @given(st.integers(0, 10_000), st.floats(0.0, 5.0), st.sampled_from([0.5, 1.0, 3.0]))
 def test_the_learner_s_loops_are_the_library_s(lift, seed, s, sharpness):
     torch.manual_seed(seed)
-    library = Enhancement("cge", width=5, guide_width=4, strength=s, sharpness=sharpness).eval()
+    library = Enhancement(
+        "cge", width=5, guide_width=4, residual_scale=s, inverse_temperature=sharpness
+    ).eval()
     V, G = torch.randn(1, 3, 5), torch.randn(1, 4)
     first, second = library.clip_guide.layers[1], library.clip_guide.layers[4]
     given_ = [part.tolist() for part in (first.weight, first.bias, second.weight, second.bias)]
@@ -101,7 +103,7 @@ def scene():
 
 def test_the_shift_is_what_the_library_adds_beside_the_region(scene):
     _, V, g, _ = scene
-    library = Enhancement("cge", width=6, guide_width=6, strength=5.0, sharpness=2.0)
+    library = Enhancement("cge", width=6, guide_width=6, residual_scale=5.0, inverse_temperature=2.0)
     library.clip_guide = torch.nn.Identity()
     added = library(V[None], None, g[None])[0] - V
     assert np.allclose(guided.shift(V, g, 5.0, 2.0), (added.norm(dim=1) / V.norm(dim=1)).numpy(), atol=1e-6)
@@ -121,13 +123,13 @@ def test_shift_panels_say_how_far_and_where(scene):
 def test_the_view_of_a_guide_gives_the_share_of_its_attention(scene):
     picture, V, g, truth = scene
     figure, sentence = guided.guided_view(
-        picture, V, g, strength=2.0, sharpness=0.0, grid=(2, 2), truth=truth, whose="another"
+        picture, V, g, residual_scale=2.0, inverse_temperature=0.0, grid=(2, 2), truth=truth, whose="another"
     )
     assert sentence.startswith("25 % of the attention")  # sharpness 0 is uniform
     assert "guide of another" in sentence
-    a = agreement(V[None], g[None], sharpness=3.0)[0].numpy()
+    a = region_attention(V[None], g[None], inverse_temperature=3.0)[0].numpy()
     _, sentence = guided.guided_view(
-        picture, V, g, strength=2.0, sharpness=3.0, grid=(2, 2), truth=truth, whose="another"
+        picture, V, g, residual_scale=2.0, inverse_temperature=3.0, grid=(2, 2), truth=truth, whose="another"
     )
     assert sentence.startswith(f"{100 * a[0] / a.sum():.0f} % of the attention")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from userlib.config import ObjectiveConfig
 from userlib.evaluation import ranks_from_scores
-from userlib.model.objectives import row_loss
+from userlib.model.objective import query_loss
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4))
@@ -35,8 +35,8 @@ def test_objectives_of_notebook_06(lift, seed, mu, gamma):
         ("infonce", True): lambda s, row: nb.infonce_loop(s, row, 0.05),
     }
     for (name, live), loop in loops.items():
-        config = ObjectiveConfig(name=name, mu=mu, gamma=gamma, live=live)
-        expected = row_loss(config, plus.double(), rows.double(), None)
+        config = ObjectiveConfig(name=name, mu=mu, gamma=gamma, leaky_positive=live)
+        expected = query_loss(config, plus.double(), rows.double(), None)
         by_hand = [loop(s.item(), row.tolist()) for s, row in zip(plus, rows, strict=True)]
         assert np.allclose(by_hand, expected, atol=1e-6)
 

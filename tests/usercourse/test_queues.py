@@ -11,8 +11,8 @@ from torch import nn
 from usercourse import queues
 from userlib.config import ObjectiveConfig
 from userlib.model.momentum import half_life, update
-from userlib.model.objectives import queue_loss
-from userlib.model.queues import DualQueue
+from userlib.model.objective import queue_loss
+from userlib.model.queue import DualQueue
 
 NAME = "05_momentum_queues"
 
@@ -45,9 +45,9 @@ def test_the_learner_s_queue_loss_is_the_library_s(lift, seed, B, K, mu):
     v, t, v_keys, t_keys, V, T = unit
     ids = torch.randint(0, 3, (B,), generator=generator)
     held = torch.randint(-1, 3, (K,), generator=generator)
-    excluded = (held == -1)[None] | (held[None] == ids[:, None])
-    config = ObjectiveConfig(mu=mu, gamma=0.3, live=False)
-    expected = queue_loss(config, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, excluded)
+    ignore_mask = (held == -1)[None] | (held[None] == ids[:, None])
+    config = ObjectiveConfig(mu=mu, gamma=0.3, leaky_positive=False)
+    expected = queue_loss(config, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, ignore_mask)
     assert np.isclose(
         lift(NAME).queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, mu, 0.3), float(expected), atol=1e-5
     )
@@ -61,7 +61,7 @@ def test_the_notebook_s_mask_is_the_library_s(notebooks):
     queue = DualQueue(5, 1)
     queue.enqueue(torch.zeros(3, 1), torch.zeros(3, 1), torch.tensor([4, 7, 4]))
     ids = torch.tensor([7, 1, 4])
-    assert (notebooks.solve(NAME, "no_negatives")(ids, queue.ids) == queue.excluded(ids)).all()
+    assert (notebooks.solve(NAME, "no_negatives")(ids, queue.ids) == queue.ignore_mask(ids)).all()
 
 
 def test_kept_bytes_are_those_of_what_backward_needs():

@@ -5,7 +5,7 @@ import torch
 
 from usercourse import speed
 from userlab.bench.crossattention import sets_of_vectors
-from userlib.model.crossattention import scan_t2i
+from userlib.model.scorers import scan_t2i
 
 SHAPE = {"share": 128, "embed": 1024, "keys": 2048, "pairs": 145_000, "parameters": 1000}
 

@@ -62,7 +62,7 @@ def test_pictures_from_elsewhere_have_no_truth(split):
 
 
 class Looking:
-    """Encoders whose guides look at given cells."""
+    """DualEncoder whose guides look at given cells."""
 
     def __init__(self, looks):
         self.looks, self.at = looks, 0

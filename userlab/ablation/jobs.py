@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from userlib import legacy
 from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, sha256_bytes
@@ -153,7 +154,7 @@ def config_of(row: Mapping[str, Any]) -> Config:
     Raises UserError where it lacks one that it does not say and `ADDED` does not either: a default that has
     changed since would be taken for what it was made with.
     """
-    stored = row["config"]
+    stored = legacy.settings(row["config"])
     values: dict[str, dict[str, Any]] = {}
     for part, settings in to_json(Config()).items():
         added = {name: ADDED[f"{part}.{name}"] for name in settings if f"{part}.{name}" in ADDED}

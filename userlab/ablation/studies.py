@@ -40,14 +40,16 @@ def _enhancement() -> Study:
     cells = {"none": NONE, "sge": SGE, "cge": CGE}
     cells["sge+cge"] = _model("SGE + CGE", enhancement="sge+cge", seeds=HEADLINE)
     for name in ("sge", "cge", "sge+cge"):
-        cells[f"{name}-fixed"] = _model(f"{cells[name].label}, strength 1", enhancement=name, strength=1.0)
+        cells[f"{name}-fixed"] = _model(
+            f"{cells[name].label}, strength 1", enhancement=name, residual_scale=1.0
+        )
     for scaling, words in (("raw", "raw regions"), ("unit", "unit regions")):
         for name in ("none", "sge", "cge"):
             label = f"{cells[name].label}, {words}"
             cells[f"{name}-{scaling}"] = _model(label, enhancement=name, region_scaling=scaling)
     for name in ("sge", "cge"):  # as the paper has it
         label = f"{cells[name].label}, strength 1, raw regions"
-        cells[f"{name}-fixed-raw"] = _model(label, enhancement=name, region_scaling="raw", strength=1.0)
+        cells[f"{name}-fixed-raw"] = _model(label, enhancement=name, region_scaling="raw", residual_scale=1.0)
     pairs = [("cge", "none+scores")]
     for scaling, names in (("raw", ("sge", "cge", "sge-fixed", "cge-fixed")), ("unit", ("sge", "cge"))):
         pairs += [(f"{name}-{scaling}", f"none-{scaling}") for name in names]
@@ -143,8 +145,8 @@ def _momentum() -> Study:
 
 def _objective() -> Study:
     choice: dict[str, tuple[str, dict[str, Any]]] = {
-        "uto": ("UTO, live", {"name": "uto", "live": True}),
-        "uto-exact": ("UTO, exact", {"name": "uto", "live": False}),
+        "uto": ("UTO, live", {"name": "uto", "leaky_positive": True}),
+        "uto-exact": ("UTO, exact", {"name": "uto", "leaky_positive": False}),
         "hinge-sum": ("hinge, sum", {"name": "hinge-sum"}),
         "hinge-hardest": ("hinge, hardest", {"name": "hinge-hardest"}),
         "infonce": ("InfoNCE", {"name": "infonce"}),

@@ -34,7 +34,7 @@ from userlib.evaluation import (
 )
 from userlib.evaluation.attention import attention_of
 from userlib.files import remove_folder
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userlib.provenance import code_version, peak_memory_mb, provenance
 from userlib.training import CollapseError, Prepared, fit, prepare
 from userscenes.truths import true_elsewhere_in, truth_of
@@ -74,7 +74,7 @@ def _run(job: Job, scratch: Path) -> int:
     prepared = with_guide(prepare(job.config, progress=False), job.guide)
     config = prepared.config
     facts: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "strengths": {}}
-    encoders: Encoders | None = None
+    encoders: DualEncoder | None = None
     seconds = 0.0
     if job.kind == "trained":
         trained = _train(prepared, scratch)
@@ -111,7 +111,7 @@ def _run(job: Job, scratch: Path) -> int:
     return 0
 
 
-def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str, Any]] | None:
+def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[str, Any]] | None:
     """The best encoders, seconds, and the run's story; None when it was stopped. A collapse is a result."""
     from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
 
@@ -137,7 +137,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[Encoders, float, dict[str
     return encoders, seconds, story
 
 
-def _score(job: Job, prepared: Prepared, encoders: Encoders | None) -> dict[str, Scored]:
+def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
     """The rows of a job by cell: the model's own (or CLIP's, where none was trained), and with scores added."""
     splits = [pairs for pairs in (prepared.select, prepared.report) if pairs is not None]
     clip: list[Embedded] = []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from userlab.bench.case import Case, Goal
 from userlab.bench.reference import i2t_loop, t2i_loop
-from userlib.model.crossattention import scan_i2t, scan_t2i
+from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.search import top_k
 
 REGIONS, LONGEST = 36, 20

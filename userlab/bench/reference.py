@@ -40,13 +40,13 @@ def field_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[Ints
 # --- cross-attention (Lee et al., ECCV 2018, sections 3.1 and 3.2) -------------------------------------------
 
 
-def attend(queries: Tensor, contexts: Tensor, sharpness: float) -> Tensor:
+def attend(queries: Tensor, contexts: Tensor, inverse_temperature: float) -> Tensor:
     """queries (N, Q, E), contexts (N, C, E), unit rows -> what each query sees, (N, Q, E)."""
     similarity = F.leaky_relu(torch.bmm(contexts, queries.transpose(1, 2)), 0.1)  # (N, C, Q)
     similarity = similarity / (
         similarity.norm(dim=2, keepdim=True) + 1e-8
     )  # over the queries of each context
-    weights = F.softmax(sharpness * similarity, dim=1)
+    weights = F.softmax(inverse_temperature * similarity, dim=1)
     return torch.bmm(weights.transpose(1, 2), contexts)
 
 
@@ -62,7 +62,7 @@ def t2i_loop(
     words: Tensor,
     lengths: Tensor,
     *,
-    sharpness: float = 9.0,
+    inverse_temperature: float = 9.0,
     temperature: float = 6.0,
     pooling: str = "logsumexp",
 ) -> Tensor:
@@ -70,7 +70,7 @@ def t2i_loop(
     columns = []
     for j in range(len(words)):
         caption = words[j, : lengths[j]].expand(len(regions), -1, -1)
-        seen = attend(caption, regions, sharpness)
+        seen = attend(caption, regions, inverse_temperature)
         columns.append(pooled(F.cosine_similarity(caption, seen, dim=2), pooling, temperature))
     return torch.stack(columns, 1)
 
@@ -80,7 +80,7 @@ def i2t_loop(
     words: Tensor,
     lengths: Tensor,
     *,
-    sharpness: float = 4.0,
+    inverse_temperature: float = 4.0,
     temperature: float = 5.0,
     pooling: str = "logsumexp",
 ) -> Tensor:
@@ -88,7 +88,7 @@ def i2t_loop(
     columns = []
     for j in range(len(words)):
         caption = words[j, : lengths[j]].expand(len(regions), -1, -1)
-        seen = attend(regions, caption, sharpness)
+        seen = attend(regions, caption, inverse_temperature)
         columns.append(pooled(F.cosine_similarity(regions, seen, dim=2), pooling, temperature))
     return torch.stack(columns, 1)
 
@@ -201,8 +201,13 @@ class PlainStep:
         self.m, self.objective, self.clip = model.config.momentum, model.objective, clip
         self.images, self.texts = PlainImages(model.config), PlainTexts(model.config)
         for mine, its in ((self.images, model.image_encoder), (self.texts, model.text_encoder)):
-            mine.load_state_dict({k: v for k, v in its.state_dict().items() if not k.endswith("origin")})
-        self.image_keys, self.text_keys = copy.deepcopy(self.images), copy.deepcopy(self.texts)
+            mine.load_state_dict(
+                {k: v for k, v in its.state_dict().items() if not k.endswith("init_log_scale")}
+            )
+        self.image_momentum_encoder, self.text_momentum_encoder = (
+            copy.deepcopy(self.images),
+            copy.deepcopy(self.texts),
+        )
         self.image_queue = model.queue.images.t().clone()  # (E, K)
         self.text_queue = model.queue.texts.t().clone()
         self.pointer = 0
@@ -213,14 +218,17 @@ class PlainStep:
         self.images.train(), self.texts.train()
         v, t = self.images(batch.tokens), self.texts(batch.input_ids, batch.attention_mask)
         with torch.no_grad():
-            for key, query in ((self.image_keys, self.images), (self.text_keys, self.texts)):
+            for key, query in (
+                (self.image_momentum_encoder, self.images),
+                (self.text_momentum_encoder, self.texts),
+            ):
                 for k, q in zip(key.parameters(), query.parameters(), strict=True):
                     k.data = k.data * self.m + q.data * (1 - self.m)
                 for kept, now in zip(key.buffers(), query.buffers(), strict=True):
                     kept.copy_(now)
                 key.eval()
-            v_key = self.image_keys(batch.tokens)
-            t_key = self.text_keys(batch.input_ids, batch.attention_mask)
+            v_key = self.image_momentum_encoder(batch.tokens)
+            t_key = self.text_momentum_encoder(batch.input_ids, batch.attention_mask)
         scores = v @ t.t()
         others = 1 - torch.eye(len(v))
         rows = self._push(scores, others) + self._push(scores.t(), others)

@@ -16,9 +16,9 @@ from userlab.bench.shares import shares
 from userlab.bench.timing import clock_of, in_turn
 from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig, preset
 from userlib.data.captions import Batch
-from userlib.model.objectives import queue_loss
+from userlib.model.objective import queue_loss
 from userlib.model.pooling import GPO
-from userlib.model.queues import DualQueue
+from userlib.model.queue import DualQueue
 from userlib.model.sorting import descending
 from userlib.model.user import USER
 from userlib.training.memory import keep_freed_memory
@@ -35,7 +35,7 @@ def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: fl
     return ModelConfig(
         enhancement="sge",
         norm="batch",
-        strength=1.0,
+        residual_scale=1.0,
         text="gru",
         queue_size=queue_size,
         momentum=0.999,
@@ -85,7 +85,7 @@ class Step:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.model.keep_strengths()
+        self.model.clamp_residual_scales()
         return float(output.loss.detach())
 
 
@@ -106,7 +106,7 @@ def largest_difference(*, tiny: bool) -> float:
     return max(abs(ours() - theirs()) for _ in range(3))
 
 
-PAPER = ObjectiveConfig(live=False, loss_weight=1.0)
+PAPER = ObjectiveConfig(leaky_positive=False, loss_weight=1.0)
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
@@ -241,10 +241,10 @@ def _queue_part(size: int, count: int, embed: int) -> Callable[[], object]:
     ids = torch.arange(count)
 
     def work() -> None:
-        excluded = queue.excluded(ids)
+        ignore_mask = queue.ignore_mask(ids)
         positive = (v * t).sum(1)
         loss = queue_loss(
-            ObjectiveConfig(), positive, positive, v @ queue.texts.t(), t @ queue.images.t(), excluded
+            ObjectiveConfig(), positive, positive, v @ queue.texts.t(), t @ queue.images.t(), ignore_mask
         )
         loss.backward()
         queue.enqueue(v.detach(), t.detach(), ids + FIRST_KEY)

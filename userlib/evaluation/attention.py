@@ -17,7 +17,7 @@ from userlib.errors import UserError
 
 if TYPE_CHECKING:
     from userlib.data.captions import CaptionDataset
-    from userlib.model.user import Encoders
+    from userlib.model.user import DualEncoder
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
 
 
 @torch.inference_mode()
-def attention_of(encoders: "Encoders", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
+def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
     """The attention of a model's guides and of the baselines: name -> {"pointing", "mass"}, each (N,).
 
     None where the model has no guide, its tokens form no grid, or the images were not drawn here. Names: self
@@ -93,7 +93,7 @@ def attention_of(encoders: "Encoders", pairs: "CaptionDataset") -> dict[str, dic
     """
     grid = pairs.features.grid
     places = getattr(pairs.split.pictures, "places", None)  # a data set that knows its masks offers them
-    if grid is None or places is None or not encoders.image_encoder.enhancement.strengths():
+    if grid is None or places is None or not encoders.image_encoder.enhancement.residual_scales():
         return None
     named, objects = places(grid)
     batches: dict[str, list[NDArray[Any]]] = {}

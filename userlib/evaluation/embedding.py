@@ -15,11 +15,11 @@ from userlib.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.captions import CaptionDataset
-    from userlib.model.user import Encoders
+    from userlib.model.user import DualEncoder
 
 
 def embed(
-    model: "Encoders",
+    model: "DualEncoder",
     pairs: "CaptionDataset",
     *,
     batch: int = 256,

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from userlib.config import ENHANCEMENTS, NORMS, WEIGHT_INITS, not_negative, one_of
 from userlib.errors import UserError
-from userlib.model.dropout import Dropout
+from userlib.model.layers import Dropout, Norm, init_weights, refuse_missing
 from userlib.model.pooling import mean_pool
-from userlib.precision import unmixed, wide
+from userlib.precision import autocast_disabled, to_fp32
 
 
-def agreement(
-    regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, sharpness: float = 1.0
+def region_attention(
+    regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, inverse_temperature: float = 1.0
 ) -> Tensor:
     """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit length."""
-    scores = sharpness * _Dots.apply(guide, regions)
+    scores = inverse_temperature * _Dots.apply(guide, regions)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     return F.normalize(scores.softmax(-1), dim=-1)
@@ -38,14 +38,14 @@ class _Dots(torch.autograd.Function):
     @staticmethod
     def forward(ctx, guide: Tensor, regions: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(guide, regions)
-        with unmixed(regions.device):
-            return torch.bmm(wide(guide).unsqueeze(1), wide(regions).transpose(1, 2)).squeeze(1)
+        with autocast_disabled(regions.device):
+            return torch.bmm(to_fp32(guide).unsqueeze(1), to_fp32(regions).transpose(1, 2)).squeeze(1)
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[no-untyped-def]
         guide, regions = ctx.saved_tensors
-        with unmixed(regions.device):
-            of_guide = torch.bmm(slope.unsqueeze(1), wide(regions)).squeeze(1).to(guide.dtype)
+        with autocast_disabled(regions.device):
+            of_guide = torch.bmm(slope.unsqueeze(1), to_fp32(regions)).squeeze(1).to(guide.dtype)
         if not ctx.needs_input_grad[1]:  # tokens that came from the disk
             return of_guide, None
         of_regions = slope.unsqueeze(-1) * guide.to(slope.dtype).unsqueeze(1)
@@ -67,38 +67,6 @@ class _Moved(torch.autograd.Function):
         of_share = torch.bmm(slope, guide.to(slope.dtype).unsqueeze(-1)).squeeze(-1)
         of_guide = torch.bmm(share.to(slope.dtype).unsqueeze(1), slope).squeeze(1)
         return slope.to(ctx.kind), of_share.to(share.dtype), of_guide.to(guide.dtype)
-
-
-def start_weights(how: str, *layers: nn.Linear) -> None:
-    """torch: as they were made. xavier: uniform weights (Glorot and Bengio, AISTATS 2010) and biases of zero, as the
-    authors' release starts SGE and the projection.
-    """
-    one_of("weight_init", how, WEIGHT_INITS)
-    if how == "xavier":
-        for layer in layers:
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-
-def refuse_missing(mask: Tensor | None) -> None:
-    """Raises UserError where regions are missing, mask (B,R): BatchNorm would count what stands in their place."""
-    if mask is not None and not mask.is_meta and not bool(mask.all()):
-        raise UserError(
-            f"norm is 'batch' and {int((~mask).sum())} of {mask.numel()} regions are masked; they would enter "
-            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_drop 0."
-        )
-
-
-class Norm(nn.Module):
-    """LayerNorm over the last axis, or BatchNorm over axis 1 (regions of a (B,R,D), numbers of a (B,D))."""
-
-    def __init__(self, kind: str, channels: int, width: int) -> None:
-        super().__init__()
-        one_of("norm", kind, NORMS)
-        self.norm: nn.Module = nn.BatchNorm1d(channels) if kind == "batch" else nn.LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)  # type: ignore[no-any-return]
 
 
 class SelfGuide(nn.Module):
@@ -129,7 +97,7 @@ class SelfGuide(nn.Module):
         self.global_norm = Norm(norm, width, width)
         self.dropout = Dropout(dropout)
         self.weigh = nn.Linear(width, 1)
-        start_weights(weight_init, self.local_linear, self.global_linear, self.weigh)
+        init_weights(weight_init, self.local_linear, self.global_linear, self.weigh)
 
     def forward(self, regions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """regions (B,R,D), mask (B,R) -> guide (B,D) of unit length, weights w (B,R), float32 or wider."""
@@ -140,12 +108,12 @@ class SelfGuide(nn.Module):
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
         seen = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
-        scores = wide(_Dots.apply(seen, local) + self.weigh.bias)
+        scores = to_fp32(_Dots.apply(seen, local) + self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1)
-        with unmixed(regions.device):
-            return F.normalize(torch.einsum("br,brd->bd", weights, wide(regions)), dim=-1), weights
+        with autocast_disabled(regions.device):
+            return F.normalize(torch.einsum("br,brd->bd", weights, to_fp32(regions)), dim=-1), weights
 
 
 class ClipGuide(nn.Module):
@@ -167,19 +135,19 @@ class ClipGuide(nn.Module):
 
     def forward(self, guide: Tensor) -> Tensor:
         """guide (B,G) -> (B,D) of unit length, float32 or wider."""
-        return F.normalize(wide(self.layers(guide)), dim=-1)
+        return F.normalize(to_fp32(self.layers(guide)), dim=-1)
 
 
-def check_strength(strength: float | str) -> None:
+def check_residual_scale(residual_scale: float | str) -> None:
     """Raises UserError for a strength that is neither "learned" nor a number from 0 up."""
-    if isinstance(strength, str):
-        one_of("strength", strength, ("learned",))
+    if isinstance(residual_scale, str):
+        one_of("residual_scale", residual_scale, ("learned",))
     else:
-        not_negative("strength", strength)
+        not_negative("residual_scale", residual_scale)
 
 
-class Strength(nn.Module):
-    """s, the factor in front of a_r g: fixed, or exp(sigma) with sigma learned and kept within sigma_0 +- 4.
+class ResidualScale(nn.Module):
+    """s, the factor in front of a_r g: fixed, or exp(log_scale), learned and kept within its first value +- 4.
 
     The whole residual has Frobenius norm s whatever the picture, so s = 1 (the paper) all but vanishes beside
     regions of large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
@@ -189,41 +157,43 @@ class Strength(nn.Module):
 
     REACH = 4.0
 
-    def __init__(self, strength: float | str) -> None:
+    def __init__(self, residual_scale: float | str) -> None:
         super().__init__()
-        check_strength(strength)
-        self.learned = isinstance(strength, str)
-        value = 0.0 if isinstance(strength, str) else float(strength)
+        check_residual_scale(residual_scale)
+        self.learned = isinstance(residual_scale, str)
+        value = 0.0 if isinstance(residual_scale, str) else float(residual_scale)
         if self.learned:
-            self.sigma = nn.Parameter(torch.zeros(()))
-        self.register_buffer("origin", torch.tensor(value))
-        self.origin: Tensor
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("init_log_scale", torch.tensor(value))
+        self.init_log_scale: Tensor
 
     @torch.no_grad()
-    def start(self, regions: Tensor, mask: Tensor | None = None) -> None:
-        """Sets sigma_0 from regions (B,R,D) of the first training pictures; does nothing where s is fixed."""
+    def init_from_data(self, regions: Tensor, mask: Tensor | None = None) -> None:
+        """Sets log_scale from regions (B,R,D) of the first training images; does nothing where s is fixed."""
         if not self.learned:
             return
         norms = regions.float().norm(dim=-1)  # (B, R)
         median = (norms if mask is None else norms[mask]).median()
         count = torch.tensor(float(regions.shape[1])) if mask is None else mask.sum(1).float().mean()
-        self.origin.copy_((0.1 * count.sqrt() * median).clamp(min=1e-6).log())
-        self.sigma.copy_(self.origin)
+        self.init_log_scale.copy_((0.1 * count.sqrt() * median).clamp(min=1e-6).log())
+        self.log_scale.copy_(self.init_log_scale)
 
-    def at_end(self) -> bool:
-        """True where sigma has reached an end of its range."""
-        return self.learned and bool((self.sigma - self.origin).abs() >= self.REACH - 1e-3)
+    def is_clamped(self) -> bool:
+        """True where log_scale has reached a bound."""
+        return self.learned and bool((self.log_scale - self.init_log_scale).abs() >= self.REACH - 1e-3)
 
     @torch.no_grad()
-    def keep(self) -> None:
-        """Brings sigma back into its range after an optimizer's step: outside it would have no gradient."""
+    def clamp_(self) -> None:
+        """Brings log_scale back into its range after an optimizer's step: outside it would have no gradient."""
         if self.learned:
-            self.sigma.clamp_(self.origin - self.REACH, self.origin + self.REACH)
+            self.log_scale.clamp_(self.init_log_scale - self.REACH, self.init_log_scale + self.REACH)
 
     def forward(self) -> Tensor:
         if not self.learned:
-            return self.origin
-        return (self.sigma.clamp(self.origin - self.REACH, self.origin + self.REACH)).exp()
+            return self.init_log_scale
+        return (
+            self.log_scale.clamp(self.init_log_scale - self.REACH, self.init_log_scale + self.REACH)
+        ).exp()
 
 
 class Enhancement(nn.Module):
@@ -241,36 +211,40 @@ class Enhancement(nn.Module):
         regions: int | None = None,
         norm: str = "layer",
         dropout: float = 0.4,
-        strength: float | str = "learned",
-        sharpness: float = 1.0,
+        residual_scale: float | str = "learned",
+        inverse_temperature: float = 1.0,
         weight_init: str = "torch",
     ) -> None:
         super().__init__()
         one_of("enhancement", kind, ENHANCEMENTS)
         one_of("norm", norm, NORMS)
         one_of("weight_init", weight_init, WEIGHT_INITS)
-        not_negative("sharpness", sharpness)
-        check_strength(strength)
+        not_negative("inverse_temperature", inverse_temperature)
+        check_residual_scale(residual_scale)
+        if width < 1:
+            raise UserError(f"the regions' width is {width}; it must be a whole number from 1 up.")
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout is {dropout}; it must lie between 0 and 1.")
         if "cge" in kind and not guide_width:
             raise UserError(
                 f"enhancement is {kind!r} and guide_width is not set; give the width of CLIP's vectors."
             )
-        self.kind, self.sharpness = kind, sharpness
+        self.kind, self.inverse_temperature = kind, inverse_temperature
         if "sge" in kind:
             self.self_guide = SelfGuide(
                 width, regions=regions, norm=norm, dropout=dropout, weight_init=weight_init
             )
-            self.self_strength = Strength(strength)
+            self.self_scale = ResidualScale(residual_scale)
         if "cge" in kind:
             self.clip_guide = ClipGuide(guide_width or 0, width, norm=norm)
-            self.clip_strength = Strength(strength)
+            self.clip_scale = ResidualScale(residual_scale)
 
-    def strengths(self) -> dict[str, Strength]:
-        """The strengths in use, by guide: self, clip."""
+    def residual_scales(self) -> dict[str, ResidualScale]:
+        """The residual scales in use, by guide: self, clip."""
         return {
-            name: getattr(self, f"{name}_strength")
+            name: getattr(self, f"{name}_scale")
             for name in ("self", "clip")
-            if hasattr(self, f"{name}_strength")
+            if hasattr(self, f"{name}_scale")
         }
 
     def guides(
@@ -280,16 +254,80 @@ class Enhancement(nn.Module):
         found: dict[str, tuple[Tensor, Tensor]] = {}
         if "sge" in self.kind:
             g, _ = self.self_guide(regions, mask)
-            found["self"] = g, agreement(regions, g, mask, sharpness=self.sharpness)
+            found["self"] = (
+                g,
+                region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
+            )
         if "cge" in self.kind:
+            if guide is None:
+                raise UserError(
+                    f"enhancement is {self.kind!r} and no guide was given; give CLIP's vectors (B,G)."
+                )
             g = self.clip_guide(guide)
-            found["clip"] = g, agreement(regions, g, mask, sharpness=self.sharpness)
+            found["clip"] = (
+                g,
+                region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
+            )
         return found
 
     def forward(self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """regions (B,R,D), mask (B,R), guide (B,G) -> (B,R,D)."""
         enhanced = regions
         for name, (g, a) in self.guides(regions, mask, guide).items():
-            s = getattr(self, f"{name}_strength")()
+            s = getattr(self, f"{name}_scale")()
             enhanced = _Moved.apply(enhanced, s * a, g)  # (B, R, D) + (B, R, 1) x (B, 1, D)
         return enhanced
+
+
+class SGE(Enhancement):
+    """Self-guided enhancement by itself (paper, section III-B): `SGE(256)(regions)`, regions (B,R,256) -> (B,R,256).
+
+    residual_scale: "learned" or a number from 0 up (the paper: 1). regions: how many there are, for norm "batch".
+    Raises UserError for a setting that has no meaning.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        residual_scale: float | str = "learned",
+        inverse_temperature: float = 1.0,
+        dropout: float = 0.4,
+        norm: str = "layer",
+        regions: int | None = None,
+    ) -> None:
+        super().__init__(
+            "sge",
+            dim,
+            regions=regions,
+            norm=norm,
+            dropout=dropout,
+            residual_scale=residual_scale,
+            inverse_temperature=inverse_temperature,
+        )
+
+
+class CGE(Enhancement):
+    """CLIP-guided enhancement by itself (paper, section III-C): `CGE(256, guide_dim=512)(regions, guide=vectors)`,
+    regions (B,R,256) and CLIP's image vectors (B,512) -> (B,R,256).
+
+    Raises UserError for a setting that has no meaning.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        guide_dim: int,
+        residual_scale: float | str = "learned",
+        inverse_temperature: float = 1.0,
+        norm: str = "layer",
+    ) -> None:
+        super().__init__(
+            "cge",
+            dim,
+            guide_width=guide_dim,
+            norm=norm,
+            residual_scale=residual_scale,
+            inverse_temperature=inverse_temperature,
+        )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from userlib.errors import UserError
 
-M = TypeVar("M", bound=nn.Module)
+M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
 
 def momentum_for(steps: int) -> float:
@@ -44,26 +44,26 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
         kept.copy_(now)
 
 
-class MomentumEncoder(nn.Module, Generic[M]):
+class MomentumEncoder(nn.Module, Generic[M_co]):
     """A copy of an encoder in fp32 that has no gradient and is always in evaluation mode.
 
     Evaluation mode is the policy for both keys: no dropout, stored BatchNorm statistics, so the same input
     gives the same key. (The authors' release runs one key encoder with dropout and the other without.)
     """
 
-    def __init__(self, encoder: M) -> None:
+    def __init__(self, encoder: M_co) -> None:
         super().__init__()
-        self.encoder: M = copy.deepcopy(encoder).float().requires_grad_(False).eval()
+        self.encoder: M_co = copy.deepcopy(encoder).float().requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "MomentumEncoder[M]":
+    def train(self, mode: bool = True) -> "MomentumEncoder[M_co]":
         """Stays in evaluation mode, whatever the model around it does."""
         return super().train(False)
 
-    def start(self, encoder: nn.Module) -> None:
+    def copy_from(self, encoder: nn.Module) -> None:
         """Takes over the encoder as it is, what never learns included."""
         self.encoder.load_state_dict(encoder.state_dict())
 
-    def follow(self, encoder: nn.Module, m: float) -> None:
+    def update_momentum(self, encoder: nn.Module, m: float) -> None:
         """One momentum step towards the encoder."""
         update(self.encoder, encoder, m)
 

@@ -11,15 +11,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
 from userlib.model.sorting import descending
-from userlib.precision import unmixed, wide_type
+from userlib.precision import autocast_disabled, fp32_type
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
     """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
     if mask is None:
-        return vectors.mean(1, dtype=wide_type(vectors))
+        return vectors.mean(1, dtype=fp32_type(vectors))
     there = vectors.masked_fill(~mask.unsqueeze(-1), 0.0)
-    return there.sum(1, dtype=wide_type(vectors)) / mask.sum(1, keepdim=True).clamp(min=1)
+    return there.sum(1, dtype=fp32_type(vectors)) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def max_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -77,7 +77,7 @@ class GPO(nn.Module):
         device, dtype = self.score.weight.device, self.score.weight.dtype
         codes = position_codes(longest, self.code_width, device=device, dtype=dtype)
         lengths = sizes.cpu()
-        with unmixed(device):
+        with autocast_disabled(device):
             if lengths.tolist() == [longest]:  # every set full: no padding, nothing to pack
                 states, _ = self.gru(codes.unsqueeze(0))
             else:
@@ -94,14 +94,11 @@ class GPO(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
         count = vectors.shape[1]
-        full = torch.tensor([count])
-        sizes, which = full, None
-        if (
-            mask is not None and not mask.is_meta
-        ):  # sizes have no values on the meta device: full ones stand in
+        sizes, which = torch.tensor([count], device="cpu"), None
+        if mask is not None:
             sizes, which = mask.sum(1).unique(return_inverse=True)
         ordered = descending(vectors, mask)
-        with unmixed(vectors.device):
+        with autocast_disabled(vectors.device):
             weights = self.weights(sizes, count).to(ordered.dtype)  # (U, N)
             if sizes.tolist() == [count]:
                 return ordered @ weights[0]

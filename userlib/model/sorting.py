@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from userlib.precision import wide
+from userlib.precision import to_fp32
 
 LARGE = 10**5  # numbers; fewer are sorted before a second thread has begun
 BLOCK = 2**15  # numbers at once: few enough to stay in the cache until they are sorted
@@ -23,7 +23,7 @@ def descending(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
 
     On a CPU numpy sorts, which takes a fraction of the time of torch's sort, in as many threads as torch has.
     """
-    vectors = wide(vectors)
+    vectors = to_fp32(vectors)
     if vectors.device.type == "cpu" and vectors.dtype == torch.float32:
         return _Sorted.apply(vectors, mask)  # type: ignore[no-any-return]
     channels = vectors.transpose(1, 2).contiguous()  # the sort runs over contiguous numbers

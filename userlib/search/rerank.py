@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from userlib.errors import UserError
-from userlib.model.crossattention import scan_t2i
+from userlib.model.scorers import scan_t2i
 
 
 def cross_attention(

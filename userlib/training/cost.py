@@ -1,8 +1,8 @@
-"""What a run takes, told before it starts: bytes, steps, seconds and GPU memory, counted on a model without numbers.
+"""What a run takes, told before it starts: bytes, steps, seconds and GPU memory.
 
-One step of the configured model runs on torch's meta device, where tensors have shapes and no content. Operations
-are counted as torch counts them (products alone); activations are the tensors that the backward pass keeps. Nothing
-is downloaded.
+One step of the configured model runs on a few rows of random numbers, and the count is scaled to the batch. Operations
+are counted as torch counts them (matrix products alone); activations are the tensors that the backward pass keeps.
+Nothing is downloaded.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from userlib.data.scan import open_features
 from userlib.model.user import USER
 from userlib.training.preparing import fitted, splits_of, total_steps
 
+ROWS = 4  # of the step that is counted
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
 VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
 
@@ -96,9 +97,11 @@ def training_cost(config: Config) -> dict[str, Any]:
         vocab_size=config.model.vocab_size or VOCABULARY[config.model.text],
         momentum=config.model.momentum or 0.0,
     )
-    with torch.device("meta"):
+    rows = min(ROWS, config.training.batch)
+    with torch.random.fork_rng(devices=[]):
         model = USER(model_config, config.objective)
-    operations, activations = _one_step(model, _batch(config.training.batch, shape, guide_width))
+        counted = one_step(model, _batch(rows, shape, guide_width))
+    operations, activations = (count * config.training.batch // rows for count in counted)
     learnt = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
     encoders = (model.image_encoder, model.text_encoder)
     weights = sum(4 * p.numel() for encoder in encoders for p in encoder.parameters())
@@ -144,19 +147,18 @@ def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
 
 
 def _batch(size: int, shape: tuple[int, int], guide: int | None) -> Batch:
-    """A batch without numbers."""
-    with torch.device("meta"):
-        return Batch(
-            tokens=torch.empty(size, *shape),
-            token_mask=None,
-            guide=None if guide is None else torch.empty(size, guide),
-            input_ids=torch.empty(size, WORDS, dtype=torch.long),
-            attention_mask=torch.empty(size, WORDS, dtype=torch.bool),
-            image_ids=torch.empty(size, dtype=torch.long),
-        )
+    """A batch of random numbers."""
+    return Batch(
+        tokens=torch.rand(size, *shape),
+        token_mask=None,
+        guide=None if guide is None else torch.rand(size, guide),
+        input_ids=torch.ones(size, WORDS, dtype=torch.long),
+        attention_mask=torch.ones(size, WORDS, dtype=torch.bool),
+        image_ids=torch.arange(size),
+    )
 
 
-def _one_step(model: USER, batch: Batch) -> tuple[int, int]:
+def one_step(model: USER, batch: Batch) -> tuple[int, int]:
     """Operations of forward and backward pass, and bytes of the activations kept between them."""
     own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
     kept: dict[int, torch.UntypedStorage] = {}

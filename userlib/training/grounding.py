@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from userlib.data.captions import CaptionDataset
 from userlib.data.tokens import Features
 from userlib.errors import UserError
-from userlib.model.encoders import BagStates
+from userlib.model.text_networks import BagOfWords
 from userlib.model.user import USER
 
 Array = NDArray[np.float32]
@@ -95,7 +95,7 @@ def grounded(train: CaptionDataset, width: int) -> Grounded:
 def start_grounded(model: USER, train: CaptionDataset) -> None:
     """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
     image, text = model.image_encoder, model.text_encoder
-    if not isinstance(text.states, BagStates):
+    if not isinstance(text.states, BagOfWords):
         raise UserError("only a bag or a gru has word vectors that can be grounded.")
     width = text.states.embedding.embedding_dim
     found = grounded(train, width)
@@ -105,7 +105,7 @@ def start_grounded(model: USER, train: CaptionDataset) -> None:
     text.linear.bias.zero_()
     text.linear.bias[:width] = torch.from_numpy(found.text_bias)
     projection = image.projection
-    weight, bias = image.scaled.of_tokens(
+    weight, bias = image.region_norm.of_tokens(
         torch.from_numpy(found.token_map), torch.from_numpy(found.token_bias)
     )
     # dimensions beyond the words' are zero in every caption: were they zero in every picture too, neither side would
@@ -115,4 +115,4 @@ def start_grounded(model: USER, train: CaptionDataset) -> None:
     projection.linear.weight[:width], projection.linear.bias[:width] = weight, bias
     projection.out.weight.zero_()
     projection.out.bias.zero_()
-    model.start_keys()
+    model.init_momentum_encoders()

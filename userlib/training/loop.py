@@ -34,7 +34,8 @@ from userlib.data.captions import Batch, Tokenizer
 from userlib.data.extractors import check_made_by
 from userlib.errors import UserError
 from userlib.files import write_checksummed
-from userlib.model.user import USER, Encoders, Output
+from userlib.model.contrast import Output
+from userlib.model.user import USER, DualEncoder
 from userlib.progress import Progress
 from userlib.training.grounding import start_grounded
 from userlib.training.preparing import Prepared, metadata_of, total_steps
@@ -55,7 +56,7 @@ from userlib.training.watching import (
     evaluate_now,
     key_age,
     positives,
-    strengths_now,
+    scale_stats,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Run:
     """A finished or interrupted run. `encoders` are those of the best evaluation, in evaluation mode."""
 
     model: USER
-    encoders: Encoders
+    encoders: DualEncoder
     tokenizer: Tokenizer
     config: Config
     rows: list[dict[str, float]]
@@ -158,10 +159,10 @@ class _Fit:
         if saved is None:
             if self.config.model.text_model is not None:
                 model.text_encoder.load_text(self.config.model.text_model)
-            model.start(self.sample_tokens)
+            model.init_from_data(self.sample_tokens)
             if self.config.model.word_vectors == "grounded":
                 start_grounded(model, self.prepared.train)
-            model.start_words(*(part.cpu() for part in self.sample_captions))
+            model.init_from_captions(*(part.cpu() for part in self.sample_captions))
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
@@ -213,14 +214,14 @@ class _Fit:
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.model.keep_strengths()
+        self.model.clamp_residual_scales()
         self.state.step += 1
         return output
 
     def check_start(self, output: Output) -> None:
         """Raises UserError where the original positive term has no gradient in the whole first batch."""
         objective = self.config.objective
-        if objective.name == "uto" and not objective.live:
+        if objective.name == "uto" and not objective.leaky_positive:
             (alive,) = any_process(self.accelerator, bool((positives(output) > 0).any()))
             check_start(output, seed=self.training.seed, dead=not alive)
 
@@ -228,7 +229,7 @@ class _Fit:
         """Evaluates, adds a row to the history and keeps the best encoders."""
         state = self.state
         loss = check_loss(output, state.step)
-        encoders = self.model.averaged() if self.training.averaged else self.model
+        encoders = self.model.ema_model() if self.training.averaged else self.model
         row = {
             "step": float(state.step),
             "epoch": state.step / self.per_epoch,
@@ -239,7 +240,7 @@ class _Fit:
             "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
-            **strengths_now(self.model, self.sample_tokens.to(self.device), self.sample_captions),
+            **scale_stats(self.model, self.sample_tokens.to(self.device), self.sample_captions),
             **evaluate_now(encoders, self.prepared.select, str(self.device)),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}
@@ -325,9 +326,9 @@ class _Fit:
 
     def finish(self) -> Run:
         encoders = (
-            self.model.averaged()
+            self.model.ema_model()
             if self.training.averaged
-            else Encoders(
+            else DualEncoder(
                 self.config.model,
                 image_encoder=self.model.image_encoder,
                 text_encoder=self.model.text_encoder,
@@ -351,7 +352,7 @@ class _Fit:
         )
 
 
-def _encoder_state(encoders: Encoders) -> dict[str, Tensor]:
+def _encoder_state(encoders: DualEncoder) -> dict[str, Tensor]:
     return {
         k: v for k, v in encoders.state_dict().items() if k.startswith(("image_encoder.", "text_encoder."))
     }

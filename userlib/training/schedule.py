@@ -64,17 +64,17 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
 
 
 def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with three rates: the strengths (10 x, no decay), a pretrained text network (text_lr x), and the
+    """AdamW with three rates: the residual scales (10 x, no decay), a pretrained text network (text_lr x), and the
     rest.
     """
-    sigma = [p for n, p in model.named_parameters() if n.endswith("sigma") and p.requires_grad]
+    scales = [p for n, p in model.named_parameters() if n.endswith("log_scale") and p.requires_grad]
     text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
-    apart = {id(p) for p in sigma + text}
+    apart = {id(p) for p in scales + text}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
         {"params": rest, "factor": 1.0},
         {"params": text, "factor": training.text_lr},
-        {"params": sigma, "factor": 10.0, "weight_decay": 0.0},
+        {"params": scales, "factor": 10.0, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=training.lr, weight_decay=training.weight_decay, fused=True

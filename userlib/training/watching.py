@@ -10,8 +10,11 @@ from userlib.config import TrainingConfig
 from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
-from userlib.model.enhancement import Strength
-from userlib.model.user import USER, Encoders, Output, collapse_signs, effective_rank
+from userlib.model.contrast import Output
+from userlib.model.enhancement import ResidualScale
+from userlib.model.user import USER, DualEncoder
+
+POINT = 1e-3  # unit vectors that lie this near to their mean share one point
 
 
 class CollapseError(UserError):
@@ -38,9 +41,9 @@ def check_start(output: Output, *, seed: int, dead: bool) -> None:
     """
     if dead:
         raise UserError(
-            f"objective.live is false and training.seed {seed}: all positives of the first batch are at or below "
-            f"zero (the highest is {float(positives(output).max()):.2f} here), where the original positive term "
-            "has no gradient, so that the run would not leave its start. Use --set objective.live=true, or "
+            f"objective.leaky_positive is false and training.seed {seed}: all positives of the first batch are at or "
+            f"below zero (the highest is {float(positives(output).max()):.2f} here), where the original positive term "
+            "has no gradient, so that the run would not leave its start. Use --set objective.leaky_positive=true, or "
             "another --seed."
         )
 
@@ -57,7 +60,7 @@ FEW = 32  # pictures: an effective rank of fewer says nothing, since it cannot e
 
 
 @torch.no_grad()
-def evaluate_now(encoders: Encoders, pairs: CaptionDataset, device: str) -> dict[str, float]:
+def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> dict[str, float]:
     """The table of the selection split and the signs of collapse, on its first 512 pictures and their first
     captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
     """
@@ -66,41 +69,39 @@ def evaluate_now(encoders: Encoders, pairs: CaptionDataset, device: str) -> dict
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     first = first[:512]
     left, right = torch.from_numpy(images[pairs.caption_to_image[first]]), torch.from_numpy(texts[first])
-    unpaired, effective = collapse_signs(left, right)
+    unpaired, effective = collapse_metrics(left, right)
     return {
         **metrics,
         "unpaired_cosine": unpaired,
         "effective_rank": effective,
         "text_effective_rank": effective_rank(right),
-        "image_cosine": collapse_signs(left, left)[0],
-        "text_cosine": collapse_signs(right, right)[0],
+        "image_cosine": collapse_metrics(left, left)[0],
+        "text_cosine": collapse_metrics(right, right)[0],
     }
 
 
 @torch.no_grad()
-def strengths_now(
-    model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None = None
-) -> dict[str, float]:
+def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
     """s of each guide and the residual's size beside the vectors that it is added to, ||s a g|| / ||V||: of the
     regions of a sample of pictures (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
     found: dict[str, float] = {}
-    regions = model.image_encoder.regions_of(sample)
-    for name, strength in model.image_encoder.enhancement.strengths().items():
+    regions = model.image_encoder.to_regions(sample)
+    for name, strength in model.image_encoder.enhancement.residual_scales().items():
         found |= _strength(name, strength, regions)
-    for strength in model.text_encoder.enhancement.strengths().values():
+    for strength in model.text_encoder.enhancement.residual_scales().values():
         if words is not None:
             vectors = model.text_encoder.undropped(*words)
             found |= _strength("words", strength, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
     return found
 
 
-def _strength(name: str, strength: Strength, vectors: Tensor) -> dict[str, float]:
+def _strength(name: str, strength: ResidualScale, vectors: Tensor) -> dict[str, float]:
     s = float(strength().detach())
     return {
         f"strength_{name}": s,
         f"residual_{name}": s / float(vectors.float().flatten(1).norm(dim=1).mean()),
-        f"strength_{name}_at_end": float(strength.at_end()),
+        f"strength_{name}_at_end": float(strength.is_clamped()),
     }
 
 
@@ -128,16 +129,16 @@ def alarm(
     ):
         raise CollapseError(
             f"nothing is learnt any more: the loss is {last.get('loss', 0.0):.1e} and its gradient's norm "
-            f"{last.get('grad_norm', 0.0):.1e} at step {last['step']:.0f}, three evaluations running. Use the live "
-            "positive term (objective.live true) or another seed; the last checkpoint is kept."
+            f"{last.get('grad_norm', 0.0):.1e} at step {last['step']:.0f}, three evaluations running. Use the leaky "
+            "positive term (objective.leaky_positive true) or another seed; the last checkpoint is kept."
         )
     if all(_collapsed(row, pictures) for row in late[-3:]):
         raise CollapseError(
             f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f} of the images and "
             f"{last.get('text_effective_rank', math.nan):.1f} of the captions, mean unpaired cosine "
-            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. Use the live "
-            "positive term (objective.live true), a lower learning rate or a longer warm-up; the last checkpoint "
-            "is kept."
+            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. Use the "
+            "leaky positive term (objective.leaky_positive true), a lower learning rate or a longer warm-up; the last "
+            "checkpoint is kept."
         )
 
 
@@ -158,3 +159,28 @@ def key_age(model: USER) -> float:
     """The mean age of the queue's keys, in steps; nan where there are none."""
     ages = model.queue.ages() if model.queue is not None else torch.empty(0)
     return float(ages.float().mean()) if len(ages) else float("nan")
+
+
+def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
+    """Mean unpaired cosine and effective rank of embeddings images (B,E) and texts (B,E) of pairs in order.
+
+    The effective rank is that of the picture embeddings; see `effective_rank`.
+    """
+    scores = images.float() @ texts.float().t()
+    count = len(scores)
+    unpaired = (scores.sum() - scores.diagonal().sum()) / max(count * (count - 1), 1)
+    return float(unpaired), effective_rank(images)
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """embeddings (B,E) of unit length -> the exponential of the entropy of the normalised singular values of the
+    embeddings less their mean: near 1 when they share one line, near B or E when they spread.
+
+    1 where all lie at one point: what is left of them is rounding, which has every direction.
+    """
+    apart = embeddings.float() - embeddings.float().mean(0)
+    if float(apart.square().sum(1).mean()) < POINT**2:
+        return 1.0
+    values = torch.linalg.svdvals(apart)
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))

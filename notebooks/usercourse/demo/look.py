@@ -16,7 +16,7 @@ from torch import Tensor
 from userlib.data.tokenizers import WordTokenizer, words_of
 
 if TYPE_CHECKING:
-    from userlib.model.user import Encoders
+    from userlib.model.user import DualEncoder
     from userlib.search.encoders import CheckpointEncoder
 
 Array = NDArray[np.float32]
@@ -62,17 +62,17 @@ def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> 
     return Look(grid, attention, tuple(words), heat)
 
 
-def word_vectors(model: "Encoders", input_ids: Tensor, mask: Tensor) -> Tensor:
+def word_vectors(model: "DualEncoder", input_ids: Tensor, mask: Tensor) -> Tensor:
     """input_ids (B, W) -> (B, W, E), as the text encoder has them before it pools."""
     text = model.text_encoder
     vectors: Tensor = text.enhancement(text.linear(text.states(input_ids, mask)), mask)
     return vectors
 
 
-def region_vectors(model: "Encoders", tokens: Tensor, guide: Tensor | None) -> Tensor:
+def region_vectors(model: "DualEncoder", tokens: Tensor, guide: Tensor | None) -> Tensor:
     """tokens (B, R, D), guide (B, G) -> (B, R, E), as the picture encoder has them before it pools."""
     image = model.image_encoder
-    vectors: Tensor = image.projection(image.enhancement(image.regions_of(tokens), None, guide))
+    vectors: Tensor = image.projection(image.enhancement(image.to_regions(tokens), None, guide))
     return vectors
 
 

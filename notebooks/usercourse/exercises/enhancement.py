@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from usercourse.checks import Exercise
 from userlib.evaluation.attention import attention_mass, mask_coverage
-from userlib.model.enhancement import agreement as library_agreement
+from userlib.model.enhancement import region_attention as library_agreement
 
 RNG = torch.Generator().manual_seed(0)
 HAND = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
@@ -22,8 +22,8 @@ HALF = np.zeros((6, 4), dtype=bool)
 HALF[:3, 2:] = True
 
 
-def agreement(V: Any, g: Any, lam: float) -> Any:
-    return library_agreement(V[None], g[None], sharpness=lam)[0]
+def region_attention(V: Any, g: Any, lam: float) -> Any:
+    return library_agreement(V[None], g[None], inverse_temperature=lam)[0]
 
 
 def _sums_to_one(V: Any, g: Any, lam: float) -> Any:
@@ -118,7 +118,7 @@ def _brightest(a: Any, mask: Any) -> Any:
 EXERCISES = [
     Exercise(
         name="agreement",
-        right=agreement,
+        right=region_attention,
         cases=[(HAND, EAST, 1.0), (HAND, EAST, 3.0), (V, G, 0.5), (V, G, 2.0)],
         mistakes={
             "These weights sum to 1. In the paper the vector a has *length* 1: l2norm after the "

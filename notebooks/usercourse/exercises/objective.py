@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from usercourse.checks import Exercise
 from usercourse.objective import value_and_gradient
-from userlib.model.objectives import pull, push
+from userlib.model.objective import uto_negative, uto_positive
 
 HAND = torch.tensor([0.5, 0.7, -0.2])
 FEW = torch.tensor([0.9, 0.1, 0.45, 0.3], dtype=torch.float64)
@@ -38,19 +38,19 @@ def _shifted_wrongly(s: Any, mu: float, gamma: float) -> Any:
     return (x.max() + torch.log(1 + torch.exp(x - x.max()).sum())) / mu
 
 
-def masked_push(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
-    return push(s, excluded, mu=mu, gamma=gamma)
+def masked_push(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
+    return uto_negative(s, ignore_mask, mu=mu, gamma=gamma)
 
 
-def _masked_first(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
+def _masked_first(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
     """By hand, with the largest subtracted: a row of -inf alone gives NaN."""
-    x = (mu * (s - gamma)).masked_fill(excluded, -math.inf)
+    x = (mu * (s - gamma)).masked_fill(ignore_mask, -math.inf)
     top = x.max(1, keepdim=True).values
     return F.softplus(top[:, 0] + torch.log(torch.exp(x - top).sum(1))) / mu
 
 
 def live_pull(s: Any) -> Any:
-    return pull(s, live=True)
+    return uto_positive(s, leaky_positive=True)
 
 
 def _in_single(answer: Any, *case: Any) -> Any:
@@ -87,15 +87,15 @@ def _push_without_mu(s: Any, mu: float, gamma: float) -> Any:
 
 
 def _masked_to(value: float) -> Any:
-    return lambda s, out, mu, gamma: push(s.masked_fill(out, value), None, mu=mu, gamma=gamma)
+    return lambda s, out, mu, gamma: uto_negative(s.masked_fill(out, value), None, mu=mu, gamma=gamma)
 
 
-def _mask_upside_down(s: Any, excluded: Any, mu: float, gamma: float) -> Any:
-    return push(s, ~excluded, mu=mu, gamma=gamma)
+def _mask_upside_down(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
+    return uto_negative(s, ~ignore_mask, mu=mu, gamma=gamma)
 
 
 def _exact_pull(s: Any) -> Any:
-    return pull(s, live=False)
+    return uto_positive(s, leaky_positive=False)
 
 
 def _bare_logarithm(s: Any) -> Any:
@@ -155,7 +155,7 @@ EXERCISES = [
             "of minus infinity.": _masked_to(0.0),
             "A masked score set to -1 still counts a little, and more the smaller mu is. What must not count "
             "needs an exponent of minus infinity.": _masked_to(-1.0),
-            "That leaves out what should stay and keeps what should go: excluded is True where a score is "
+            "That leaves out what should stay and keeps what should go: ignore_mask is True where a score is "
             "no negative.": _mask_upside_down,
             "A row with everything masked gives NaN: minus infinity less minus infinity. torch.logsumexp "
             "takes care of such a row.": _masked_first,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from usercourse.checks import Exercise
-from userlib.model.queues import EMPTY
+from userlib.model.queue import EMPTY
 
 QUERIES = torch.tensor([7, 3, 5])
 HELD = torch.tensor([3, 9, 7, 3, EMPTY, EMPTY])

@@ -12,7 +12,7 @@ from userlib.checkpoints import save_model
 from userlib.config import preset
 from userlib.data.captions import make_tokenizer
 from userlib.data.extractors import make_extractor
-from userlib.model.user import Encoders
+from userlib.model.user import DualEncoder
 from userscenes import make_world
 from userscenes.dataset import DrawnPictures
 
@@ -30,7 +30,7 @@ def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
     model = replace(base.model, **wanted, regions=64, token_width=192, guide_width=width)
     config = replace(base, model=model, data=replace(base.data, data="scenes", guide=guide))
     torch.manual_seed(3)
-    save_model(home / name, Encoders(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
+    save_model(home / name, DualEncoder(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ def test_a_key_names_every_setting(base, tmp_path, monkeypatch):
     """A default that changes tomorrow must not take the rows of today's."""
     (job,) = jobs_of(STUDY, base, out=str(tmp_path), cells=["sge"])
     keys = {job.key("sge"), replace(job, guide="random").key("sge")}
-    for part, change in (("training", {"weight_decay": 0.5}), ("model", {"sharpness": 2.0})):
+    for part, change in (("training", {"weight_decay": 0.5}), ("model", {"inverse_temperature": 2.0})):
         config = replace(base, **{part: replace(getattr(base, part), **change)})
         keys.add(replace(job, config=config).key("sge"))
     assert len(keys) == 4

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from userlib.config import one_of
 from userlib.errors import UserError
-from userlib.precision import unmixed
+from userlib.precision import autocast_disabled
 
 Pooling = Literal["logsumexp", "mean"]
 VECTORS = 512  # words or regions on each side of a block: its similarities stay in the processor's cache
@@ -39,7 +39,7 @@ def scan_t2i(
     word_mask: Tensor,
     *,
     region_mask: Tensor | None = None,
-    sharpness: float = 9.0,
+    inverse_temperature: float = 9.0,
     temperature: float = 6.0,
     pooling: Pooling = "logsumexp",
 ) -> Tensor:
@@ -48,9 +48,9 @@ def scan_t2i(
     Words look at regions. sharpness: of the attention, up to 40; temperature: of logsumexp pooling. Vectors
     are normalised here. For scoring only: no gradient is kept.
     """
-    _check(regions, words, word_mask, region_mask, sharpness, temperature, pooling)
-    with unmixed(regions.device):
-        return _look(words, word_mask, regions, region_mask, sharpness, temperature, pooling).T
+    _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
+    with autocast_disabled(regions.device):
+        return _look(words, word_mask, regions, region_mask, inverse_temperature, temperature, pooling).T
 
 
 @torch.no_grad()
@@ -60,14 +60,14 @@ def scan_i2t(
     word_mask: Tensor,
     *,
     region_mask: Tensor | None = None,
-    sharpness: float = 4.0,
+    inverse_temperature: float = 4.0,
     temperature: float = 5.0,
     pooling: Pooling = "logsumexp",
 ) -> Tensor:
     """As `scan_t2i`, with regions that look at words."""
-    _check(regions, words, word_mask, region_mask, sharpness, temperature, pooling)
-    with unmixed(regions.device):
-        return _look(regions, region_mask, words, word_mask, sharpness, temperature, pooling)
+    _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
+    with autocast_disabled(regions.device):
+        return _look(regions, region_mask, words, word_mask, inverse_temperature, temperature, pooling)
 
 
 def _look(
@@ -75,7 +75,7 @@ def _look(
     query_mask: Tensor | None,
     contexts: Tensor,
     context_mask: Tensor | None,
-    sharpness: float,
+    inverse_temperature: float,
     temperature: float,
     pooling: Pooling,
 ) -> Tensor:
@@ -91,7 +91,7 @@ def _look(
         start = 0
         for (_, seen, _), gram in zip(looked_at, grams, strict=True):
             part = slice(start, start := start + len(seen))
-            _attend(vectors, seen, gram, sharpness, room, (along[part], squared[part]))
+            _attend(vectors, seen, gram, inverse_temperature, room, (along[part], squared[part]))
         relevance = along / squared.clamp_(min=0).sqrt_().clamp_(min=EPSILON)
         scores[here[:, None], order] = _pool(relevance.unflatten(1, mask.shape), mask, temperature, pooling).T
     return scores
@@ -101,7 +101,7 @@ def _attend(
     queries: Tensor,
     contexts: Tensor,
     gram: Tensor,
-    sharpness: float,
+    inverse_temperature: float,
     room: Tensor,
     out: tuple[Tensor, Tensor],
 ) -> None:
@@ -115,7 +115,7 @@ def _attend(
     torch.maximum(torch.mul(s, LEAK, out=weights), s, out=weights)  # leaky rectifier
     apart = weights.view(a, c, b, q)
     over_queries = torch.linalg.vector_norm(apart, dim=3, keepdim=True)  # (a, C, b, 1)
-    apart.mul_(sharpness / (over_queries + EPSILON)).exp_()  # at most e^sharpness
+    apart.mul_(inverse_temperature / (over_queries + EPSILON)).exp_()  # at most e^inverse_temperature
     torch.sum(s.mul_(weights), 1, out=out[0])
     torch.sum(torch.bmm(gram, weights, out=product).mul_(weights), 1, out=out[1])  # p^T G p
 
@@ -160,7 +160,7 @@ def _check(
     words: Tensor,
     word_mask: Tensor,
     region_mask: Tensor | None,
-    sharpness: float,
+    inverse_temperature: float,
     temperature: float,
     pooling: str,
 ) -> None:
@@ -175,9 +175,9 @@ def _check(
             f"regions must be (N, R, E) and words (M, W, E) with one E, and got {tuple(regions.shape)} and "
             f"{tuple(words.shape)}"
         )
-    if not 0 <= sharpness <= 40:
+    if not 0 <= inverse_temperature <= 40:
         raise UserError(
-            f"a sharpness lies between 0 and 40, beyond which float32 overflows, and got {sharpness}"
+            f"inverse_temperature is {inverse_temperature}; it must lie between 0 and 40: float32 overflows beyond."
         )
     for name, vectors, mask in (("word", words, word_mask), ("region", regions, region_mask)):
         if mask is None:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from userlab.bench.reference import i2t_loop, t2i_loop
 from userlib.errors import UserError
-from userlib.model.crossattention import _sizes, scan_i2t, scan_t2i
+from userlib.model.scorers import _sizes, scan_i2t, scan_t2i
 
 BOTH = pytest.mark.parametrize(("quick", "slow"), [(scan_t2i, t2i_loop), (scan_i2t, i2t_loop)])
 
@@ -24,7 +24,7 @@ def vectors(pictures=9, regions=7, captions=40, longest=12, dimensions=32, seed=
 @pytest.mark.parametrize("pooling", ["logsumexp", "mean"])
 @pytest.mark.parametrize("block", [1, 20, 768])
 def test_equal_to_the_loop(quick, slow, pooling, block, monkeypatch):
-    monkeypatch.setattr("userlib.model.crossattention.VECTORS", block)
+    monkeypatch.setattr("userlib.model.scorers.VECTORS", block)
     regions, words, mask, lengths = vectors()
     wanted = slow(regions, words, lengths, pooling=pooling)
     found = quick(regions, words, mask, pooling=pooling)
@@ -35,8 +35,10 @@ def test_equal_to_the_loop(quick, slow, pooling, block, monkeypatch):
 @BOTH
 def test_settings_reach_the_scores(quick, slow):
     regions, words, mask, lengths = vectors(seed=1)
-    found = quick(regions, words, mask, sharpness=20.0, temperature=2.0)
-    assert (found - slow(regions, words, lengths, sharpness=20.0, temperature=2.0)).abs().max() < 1e-5
+    found = quick(regions, words, mask, inverse_temperature=20.0, temperature=2.0)
+    assert (
+        found - slow(regions, words, lengths, inverse_temperature=20.0, temperature=2.0)
+    ).abs().max() < 1e-5
     assert (found - quick(regions, words, mask)).abs().max() > 1e-2
 
 
@@ -55,16 +57,16 @@ def test_a_word_that_is_a_region_is_found():
     """A word equal to one of two orthogonal regions, attention sharp: it sees that region alone."""
     regions = torch.eye(3)[None, :2]
     words = torch.eye(3)[None, :1]
-    score = scan_t2i(regions, words, torch.ones(1, 1), sharpness=40.0, pooling="mean")
+    score = scan_t2i(regions, words, torch.ones(1, 1), inverse_temperature=40.0, pooling="mean")
     assert score.item() == pytest.approx(1.0, abs=1e-4)
-    blurred = scan_t2i(regions, words, torch.ones(1, 1), sharpness=0.0, pooling="mean")
+    blurred = scan_t2i(regions, words, torch.ones(1, 1), inverse_temperature=0.0, pooling="mean")
     assert blurred.item() == pytest.approx(0.5**0.5, abs=1e-5)
 
 
 def test_a_sharpness_that_would_overflow_is_named():
     regions, words, mask, _ = vectors()
-    with pytest.raises(UserError, match="sharpness"):
-        scan_t2i(regions, words, mask, sharpness=60.0)
+    with pytest.raises(UserError, match="inverse_temperature"):
+        scan_t2i(regions, words, mask, inverse_temperature=60.0)
 
 
 @pytest.mark.parametrize(

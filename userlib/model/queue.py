@@ -26,28 +26,28 @@ class DualQueue(nn.Module):
         self.register_buffer("images", torch.zeros(size, embed))
         self.register_buffer("texts", torch.zeros(size, embed))
         self.register_buffer("ids", torch.full((size,), EMPTY, dtype=torch.long))
-        self.register_buffer("born", torch.zeros(size, dtype=torch.long))
+        self.register_buffer("enqueued_at", torch.zeros(size, dtype=torch.long))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))  # keys ever enqueued
-        self.register_buffer("clock", torch.zeros((), dtype=torch.long))  # calls of enqueue
+        self.register_buffer("num_enqueued", torch.zeros((), dtype=torch.long))  # keys ever enqueued
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))  # calls of enqueue
         self.images: Tensor
         self.texts: Tensor
         self.ids: Tensor
-        self.born: Tensor
+        self.enqueued_at: Tensor
         self.pointer: Tensor
-        self.written: Tensor
-        self.clock: Tensor
+        self.num_enqueued: Tensor
+        self.step: Tensor
 
     @property
     def filled(self) -> int:
         """Slots that hold a key."""
-        return min(int(self.written), self.size)
+        return min(int(self.num_enqueued), self.size)
 
     def ages(self) -> Tensor:
         """(filled,) how many batches ago each key was made."""
-        return (self.clock - self.born)[self.ids != EMPTY]
+        return (self.step - self.enqueued_at)[self.ids != EMPTY]
 
-    def excluded(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
+    def ignore_mask(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
         """ids (B,) of the queries' pictures -> (B,K) True where a key is no negative: empty, or of the
         query's picture.
         """
@@ -61,7 +61,7 @@ class DualQueue(nn.Module):
         """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays
         valid.
         """
-        self.clock += 1
+        self.step += 1
         if self.size == 0:
             return
         if not len(images) == len(texts) == len(ids):
@@ -74,9 +74,9 @@ class DualQueue(nn.Module):
         self.images = self.images.index_copy(0, slots, images[skipped:].to(self.images.dtype))
         self.texts = self.texts.index_copy(0, slots, texts[skipped:].to(self.texts.dtype))
         self.ids = self.ids.index_copy(0, slots, ids[skipped:])
-        self.born = self.born.index_copy(0, slots, self.clock.expand(len(slots)).contiguous())
+        self.enqueued_at = self.enqueued_at.index_copy(0, slots, self.step.expand(len(slots)).contiguous())
         self.pointer.copy_((self.pointer + len(ids)) % self.size)
-        self.written += len(ids)
+        self.num_enqueued += len(ids)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         saved = state_dict.get(prefix + "ids")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.reference.small import make_batch, small
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
-from userlib.model.objectives import push
-from userlib.model.queues import EMPTY, DualQueue
+from userlib.model.objective import uto_negative
+from userlib.model.queue import EMPTY, DualQueue
 from userlib.model.user import USER
 
 
@@ -31,7 +31,7 @@ def test_queue_size_not_a_multiple_of_the_batch(size, batches):
         count += batch
         assert queue.filled == len(plain)
         assert int(queue.pointer) == (count % size if size else 0)
-    held = sorted(zip(queue.ids.tolist(), queue.born.tolist(), strict=True))
+    held = sorted(zip(queue.ids.tolist(), queue.enqueued_at.tolist(), strict=True))
     wanted = sorted(list(plain) + [(EMPTY, 0)] * (size - len(plain)))
     assert held == wanted
     filled = queue.ids != EMPTY
@@ -53,7 +53,7 @@ def test_unfilled_slots_are_no_negatives():
     queue = DualQueue(8, 2)
     query = torch.tensor([[0.6, 0.8], [0.0, 1.0]]).requires_grad_()
     ids = torch.tensor([100, 101])
-    part = lambda: push(query @ queue.texts.t(), queue.excluded(ids), mu=90.0, gamma=0.5)
+    part = lambda: uto_negative(query @ queue.texts.t(), queue.ignore_mask(ids), mu=90.0, gamma=0.5)
     assert (part() == 0).all()
     part().sum().backward()
     assert (query.grad == 0).all()
@@ -78,7 +78,7 @@ def test_keys_of_the_own_image_in_the_queue_are_no_negatives():
     ids = torch.tensor([5, 9])
     for same, own in ((True, 0.0), (False, 1.0)):
         logits = torch.full((2, 4), 0.6).requires_grad_()
-        push(logits, queue.excluded(ids, same_image=same), mu=90.0, gamma=0.5).sum().backward()
+        uto_negative(logits, queue.ignore_mask(ids, same_image=same), mu=90.0, gamma=0.5).sum().backward()
         assert ((logits.grad[0, [0, 2]] > 0).float() == own).all()
         assert (logits.grad[0, 1] > 0) and (logits.grad[1, :3] > 0).all()
         assert (logits.grad[:, 3] == 0).all()  # the empty slot
@@ -105,7 +105,7 @@ def test_own_key_is_enqueued_after_the_loss():
     first = model(batch)
     assert float(first.queue_loss) == pytest.approx(empty, abs=1e-6)
     assert model.queue.filled == 3  # and both modalities are there once
-    assert int(model.queue.clock) == 1
+    assert int(model.queue.step) == 1
     model.eval()
     assert float(model(batch).queue_loss) > empty + 0.1
 
@@ -135,8 +135,10 @@ def test_keys_enter_both_queues_side_by_side_and_detached():
     model(batch)
     queue = model.queue
     assert queue.ids.tolist() == [4, 5, EMPTY, EMPTY, EMPTY, EMPTY]
-    torch.testing.assert_close(queue.images[:2], model.image_keys(batch.tokens))
-    torch.testing.assert_close(queue.texts[:2], model.text_keys(batch.input_ids, batch.attention_mask))
+    torch.testing.assert_close(queue.images[:2], model.image_momentum_encoder(batch.tokens))
+    torch.testing.assert_close(
+        queue.texts[:2], model.text_momentum_encoder(batch.input_ids, batch.attention_mask)
+    )
     assert not queue.images.requires_grad and queue.images.dtype == torch.float32
 
 

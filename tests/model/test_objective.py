@@ -8,7 +8,16 @@ import torch.nn.functional as F
 
 from userlib.config import OBJECTIVES, ObjectiveConfig
 from userlib.errors import UserError
-from userlib.model.objectives import batch_loss, hinge, infonce, pull, push, queue_loss, row_loss, same_image
+from userlib.model.objective import (
+    batch_loss,
+    hinge,
+    infonce,
+    query_loss,
+    queue_loss,
+    same_image,
+    uto_negative,
+    uto_positive,
+)
 
 UTO = ObjectiveConfig()
 
@@ -16,10 +25,10 @@ UTO = ObjectiveConfig()
 def test_a_row_by_hand():
     negatives = torch.tensor([[0.5, 0.52]])
     expected = math.log(1 + math.exp(0) + math.exp(90 * 0.02)) / 90
-    assert float(push(negatives, None, mu=90.0, gamma=0.5)) == pytest.approx(expected, rel=1e-5)
-    assert float(pull(torch.tensor([0.8]))) == pytest.approx(-math.log(1.8))
-    assert float(pull(torch.tensor([-0.3]))) == pytest.approx(0.3)
-    assert float(pull(torch.tensor([-0.3]), live=False)) == 0.0
+    assert float(uto_negative(negatives, None, mu=90.0, gamma=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(uto_positive(torch.tensor([0.8]))) == pytest.approx(-math.log(1.8))
+    assert float(uto_positive(torch.tensor([-0.3]))) == pytest.approx(0.3)
+    assert float(uto_positive(torch.tensor([-0.3]), leaky_positive=False)) == 0.0
     positive = torch.tensor([0.6])
     found = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=False)
     assert float(found) == pytest.approx(0.1 + 0.15)
@@ -40,11 +49,11 @@ def test_uto_half_precision():
         low = scores.to(kind)
         found = batch_loss(UTO, low, ids)
         assert found.dtype == torch.float32
-        part, wanted = (push(x, None, mu=90.0, gamma=0.5) for x in (low, low.float()))
+        part, wanted = (uto_negative(x, None, mu=90.0, gamma=0.5) for x in (low, low.float()))
         assert part.dtype == torch.float32
         assert torch.equal(part, wanted)
         assert float(found) == pytest.approx(float(batch_loss(UTO, low.float(), ids)), abs=1e-3)
-    steep = push(torch.ones(2, 5), None, mu=200.0, gamma=0.0)
+    steep = uto_negative(torch.ones(2, 5), None, mu=200.0, gamma=0.0)
     assert torch.isfinite(steep).all()
     torch.testing.assert_close(steep, torch.full((2,), 1 + math.log(5) / 200))
     assert float(batch_loss(UTO, scores.half(), ids)) == pytest.approx(
@@ -55,37 +64,37 @@ def test_uto_half_precision():
 def test_dead_start():
     """With every positive below zero the exact form has no gradient; the live one pulls as hard as at zero."""
     scores = torch.full((4, 4), -0.2).requires_grad_()
-    exact = batch_loss(ObjectiveConfig(live=False), scores, torch.arange(4))
+    exact = batch_loss(ObjectiveConfig(leaky_positive=False), scores, torch.arange(4))
     exact.backward()
     assert abs(float(exact)) < 1e-15 and float(scores.grad.abs().max()) < 1e-12
     scores.grad = None
-    batch_loss(ObjectiveConfig(live=True), scores, torch.arange(4)).backward()
+    batch_loss(ObjectiveConfig(leaky_positive=True), scores, torch.arange(4)).backward()
     torch.testing.assert_close(scores.grad.diagonal(), torch.full((4,), -0.25))
 
 
 def test_the_live_form_has_slope_one_at_zero():
     s = torch.tensor([0.0, -1e-6, 1e-6, -0.5]).requires_grad_()
-    pull(s).sum().backward()
+    uto_positive(s).sum().backward()
     torch.testing.assert_close(s.grad, torch.full((4,), -1.0), atol=1e-4, rtol=0)
-    assert ObjectiveConfig().live  # the default
+    assert ObjectiveConfig().leaky_positive  # the default
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_negative_masked(name):
     """Zero negative part; finite gradients of scores and of a learnable mu, zero for that row."""
     negatives = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    excluded = torch.zeros(3, 4, dtype=torch.bool)
-    excluded[1] = True
+    ignore_mask = torch.zeros(3, 4, dtype=torch.bool)
+    ignore_mask[1] = True
     positive = torch.tensor([0.3, 0.4, 0.5]).requires_grad_()
-    loss = row_loss(ObjectiveConfig(name=name), positive, negatives, excluded)
+    loss = query_loss(ObjectiveConfig(name=name), positive, negatives, ignore_mask)
     assert torch.isfinite(loss).all()
     loss.sum().backward()
     assert torch.isfinite(negatives.grad).all() and torch.isfinite(positive.grad).all()
     assert (negatives.grad[1] == 0).all() and (negatives.grad[0] != 0).any()
     mu = torch.tensor(20.0).requires_grad_()
-    push(negatives, torch.ones_like(excluded), mu=mu, gamma=0.5).sum().backward()
+    uto_negative(negatives, torch.ones_like(ignore_mask), mu=mu, gamma=0.5).sum().backward()
     assert float(mu.grad) == 0.0
-    push(negatives, excluded, mu=mu, gamma=0.5).sum().backward()
+    uto_negative(negatives, ignore_mask, mu=mu, gamma=0.5).sum().backward()
     assert torch.isfinite(mu.grad) and mu.grad != 0
 
 
@@ -140,4 +149,4 @@ def test_the_queue_loss_counts_each_positive():
 
 def test_an_unknown_objective_is_an_error():
     with pytest.raises(UserError, match="'triplet'"):
-        row_loss(ObjectiveConfig(name="triplet"), torch.zeros(1), torch.zeros(1, 1), None)
+        query_loss(ObjectiveConfig(name="triplet"), torch.zeros(1), torch.zeros(1, 1), None)

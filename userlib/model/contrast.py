@@ -1,0 +1,187 @@
+"""Momentum contrast for any two encoders: momentum encoders, two queues, batch and queue loss, in the right order.
+
+    contrast = MomentumContrast(my_images, my_texts, dim=256, queue_size=2048, momentum=0.999, loss=UTOLoss())
+    contrast(images, texts, image_ids).backward()
+
+Zhang et al., USER, TIP 2024, section III-D; the queues after He et al., MoCo, CVPR 2020.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from userlib.errors import UserError
+from userlib.model.momentum import MomentumEncoder
+from userlib.model.objective import ContrastiveLoss, UTOLoss
+from userlib.model.queue import EMPTY, DualQueue
+from userlib.precision import autocast_disabled, to_fp32
+
+Inputs = Tensor | tuple[Tensor | None, ...]
+
+
+@dataclass
+class Output:
+    """What one step gives; the loss alone carries a gradient."""
+
+    loss: Tensor  # loss_weight * L_b + L_q
+    batch_loss: Tensor  # L_b
+    queue_loss: Tensor | None  # L_q, None where there is no queue
+    images: Tensor  # (B, E)
+    texts: Tensor  # (B, E)
+    masked_keys: int  # queue keys of a query's own image, over the batch
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks in rank order. The gradient of one's own rows comes back times the number of ranks,
+    which the averaging of gradients over ranks then takes off again: the sum equals one process on the
+    joined batch.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        count = len(grad) // dist.get_world_size()
+        return grad[dist.get_rank() * count :][:count] * dist.get_world_size()
+
+
+def gather(rows: Tensor) -> Tensor:
+    """(B,...) of each rank -> (B * ranks,...) with gradient; the identity where there is one process.
+
+    Raises UserError where ranks hold different numbers of rows: gloo would abort or return garbage.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    if len({int(count) for count in counts}) > 1:
+        raise UserError(
+            f"the ranks hold {[int(count) for count in counts]} rows of one batch; they must hold equally "
+            "many. Drop the last, incomplete batch."
+        )
+    return _Gather.apply(rows)  # type: ignore[no-any-return]
+
+
+class MomentumContrast(nn.Module):
+    """Two query encoders, their momentum copies, the queues and an objective.
+
+    image_encoder and text_encoder map a batch to vectors (B, dim), which are L2-normalised here (normalize False: they
+    already are). queue_size None means no queue and no momentum encoders (L_q absent); 0 keeps L_q with the
+    momentum positive and no negative. momentum None: to be set before the first step (`self.momentum`).
+
+    Raises UserError for a setting that has no meaning.
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        *,
+        dim: int,
+        queue_size: int | None = 2048,
+        momentum: float | None = 0.999,
+        loss: ContrastiveLoss | None = None,
+        normalize: bool = True,
+    ) -> None:
+        nn.Module.__init__(self)  # by name: a subclass may have a second base
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise UserError(f"the momentum is {momentum}; it must lie between 0 and 1.")
+        if not isinstance(dim, int) or dim < 1:
+            raise UserError(
+                f"dim is {dim!r}; it must be the width of the encoders' vectors, a whole number from 1 up."
+            )
+        self.image_encoder, self.text_encoder = image_encoder, text_encoder
+        self.loss = loss or UTOLoss()
+        self.momentum, self.normalize, self.dim = momentum, normalize, dim
+        self.queue: DualQueue | None = None
+        if queue_size is not None:
+            self.queue = DualQueue(queue_size, dim)
+            self.image_momentum_encoder = MomentumEncoder(image_encoder)
+            self.text_momentum_encoder = MomentumEncoder(text_encoder)
+
+    def init_momentum_encoders(self) -> None:
+        """The momentum encoders become copies of the query encoders."""
+        if self.queue is not None:
+            self.image_momentum_encoder.copy_from(self.image_encoder)
+            self.text_momentum_encoder.copy_from(self.text_encoder)
+
+    def update_momentum(self) -> None:
+        """theta_k <- m theta_k + (1 - m) theta_q, both encoders. Raises UserError while m is not set."""
+        if self.momentum is None:
+            raise UserError(
+                "momentum is not set; give it in ModelConfig, or let a run fill it in from its length."
+            )
+        self.image_momentum_encoder.update_momentum(self.image_encoder, self.momentum)
+        self.text_momentum_encoder.update_momentum(self.text_encoder, self.momentum)
+
+    def _encode(self, encoder: nn.Module, inputs: Inputs) -> Tensor:
+        vectors: Tensor = encoder(*inputs) if isinstance(inputs, tuple) else encoder(inputs)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise UserError(
+                f"{type(encoder).__name__} gave a tensor of the shape {tuple(vectors.shape)}; dim says "
+                f"(B, {self.dim})."
+            )
+        return F.normalize(to_fp32(vectors), dim=-1) if self.normalize else vectors
+
+    def forward(
+        self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
+    ) -> Tensor:
+        """One batch of pairs -> the loss; what `step` gives beside it is left out."""
+        return self.step(images, texts, image_ids, count_queue=count_queue).loss
+
+    def step(
+        self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
+    ) -> Output:
+        """One batch of pairs. images and texts: what the encoders take, a tensor or a tuple of their arguments.
+        image_ids (B,): equal for captions of one image, which are no negatives of each other; None: all differ, and the
+        queue masks nothing.
+
+        In training mode, in this order: the momentum encoders follow, both losses are computed, then both keys are
+        enqueued. In evaluation mode the losses alone. count_queue False (warm-up): keys are enqueued, L_q is
+        left out of the loss: while the momentum encoders hardly move, the momentum positives alone draw everything
+        to one point.
+        """
+        v, t = self._encode(self.image_encoder, images), self._encode(self.text_encoder, texts)
+        if image_ids is None:
+            image_ids = self._fresh_ids(len(v), v.device)
+        with autocast_disabled(v.device):
+            all_v, all_t, all_ids = gather(v), gather(t), gather(image_ids)
+            loss_b = self.loss(all_v @ all_t.t(), all_ids)
+        loss = self.loss.config.loss_weight * loss_b
+        if self.queue is None:
+            return Output(loss, loss_b.detach(), None, v.detach(), t.detach(), 0)
+        if self.training:
+            self.update_momentum()
+        with torch.no_grad():
+            v_keys = self._encode(self.image_momentum_encoder, images)
+            t_keys = self._encode(self.text_momentum_encoder, texts)
+        queue = self.queue
+        ignore_mask = queue.ignore_mask(image_ids, same_image=self.loss.config.mask_same_image)
+        masked = int((ignore_mask & (queue.ids != EMPTY)).sum())
+        with autocast_disabled(v.device):
+            loss_q = self.loss.queue(
+                (v * t_keys).sum(1),
+                (t * v_keys).sum(1),
+                v @ queue.texts.t(),
+                t @ queue.images.t(),
+                ignore_mask,
+            )
+        if count_queue:
+            loss = loss + loss_q
+        if self.training:
+            queue.enqueue(gather(v_keys), gather(t_keys), all_ids)
+        return Output(loss, loss_b.detach(), loss_q.detach(), v.detach(), t.detach(), masked)
+
+    def _fresh_ids(self, count: int, device: torch.device) -> Tensor:
+        """Numbers that no key in the queue has; on many ranks image_ids must be given."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise UserError("image_ids is None; on several processes give the number of each pair's image.")
+        first = 0 if self.queue is None else int(self.queue.num_enqueued)
+        return torch.arange(first, first + count, device=device)

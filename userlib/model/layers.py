@@ -1,0 +1,123 @@
+"""Small layers that the encoders share: normalisation, dropout, initialisation, the projection."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from userlib.config import NORMS, SCALINGS, WEIGHT_INITS, one_of
+from userlib.errors import UserError
+from userlib.precision import to_fp32
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout whose mask is cheap on a CPU: uniform numbers compared in place, from torch's own generator
+    (Srivastava et al., JMLR 2014). On a GPU it is torch's fused kernel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x of any shape -> the same shape and type."""
+        if not self.training or self.p == 0.0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        drawn = torch.rand(x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+        return x * drawn.ge_(self.p).div_(1 - self.p or 1.0).to(x.dtype)
+
+
+class Norm(nn.Module):
+    """LayerNorm over the last axis, or BatchNorm over axis 1 (regions of a (B,R,D), channels of a (B,D))."""
+
+    def __init__(self, kind: str, channels: int, width: int) -> None:
+        super().__init__()
+        one_of("norm", kind, NORMS)
+        self.norm: nn.Module = nn.BatchNorm1d(channels) if kind == "batch" else nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+def refuse_missing(mask: Tensor | None) -> None:
+    """Raises UserError where regions are missing, mask (B,R): BatchNorm would count what stands in their place."""
+    if mask is not None and not bool(mask.all()):
+        raise UserError(
+            f"norm is 'batch' and {int((~mask).sum())} of {mask.numel()} regions are masked; they would enter "
+            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_drop 0."
+        )
+
+
+def init_weights(how: str, *layers: nn.Linear) -> None:
+    """torch: as they were made. xavier: uniform weights (Glorot and Bengio, AISTATS 2010) and zero biases, as the
+    authors' release starts SGE and the projection.
+    """
+    one_of("weight_init", how, WEIGHT_INITS)
+    if how == "xavier":
+        for layer in layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class RegionNorm(nn.Module):
+    """Tokens -> regions V. raw: as they came (the paper). unit: each region of unit norm. standard: each channel
+    minus its mean and over its standard deviation, both measured once on training images.
+
+    Features behind a ReLU are non-negative and share a large mean, which makes all images look alike at the
+    start; standard takes that mean away. Raises UserError for another scaling.
+    """
+
+    def __init__(self, scaling: str, width: int) -> None:
+        super().__init__()
+        one_of("region_scaling", scaling, SCALINGS)
+        self.scaling = scaling
+        if scaling == "standard":
+            self.register_buffer("center", torch.zeros(width))
+            self.register_buffer("spread", torch.ones(width))
+        self.center: Tensor
+        self.spread: Tensor
+
+    @torch.no_grad()
+    def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
+        """Measures mean and standard deviation of each channel over tokens (B,R,D) of training images."""
+        if self.scaling != "standard":
+            return
+        there = tokens.flatten(0, 1) if mask is None else tokens[mask]  # (n, D)
+        self.center.copy_(there.float().mean(0))
+        self.spread.copy_(there.float().std(0).clamp(min=1e-3))
+
+    def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A linear map of tokens, weight (E,D) and bias (E,), as the map of V that gives the same.
+
+        Raises UserError for unit, which is not linear.
+        """
+        if self.scaling == "unit":
+            raise UserError("regions of unit norm are no linear function of the tokens; use raw or standard.")
+        if self.scaling == "standard":
+            return weight * self.spread, bias + weight @ self.center
+        return weight, bias
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B,R,D) -> V (B,R,D)."""
+        if self.scaling == "unit":
+            return F.normalize(to_fp32(tokens), dim=-1)
+        if self.scaling == "standard":
+            return (tokens - self.center) / self.spread
+        return tokens
+
+
+class Projection(nn.Module):
+    """Linear(D,E)(x) + MLP(D -> E/2 -> E)(x), with norm and ReLU between the MLP's two layers.
+
+    weight_init: torch | xavier, of Linear(D,E). Raises UserError for another one, or another norm.
+    """
+
+    def __init__(self, width: int, embed: int, *, norm: str, weight_init: str = "torch") -> None:
+        super().__init__()
+        one_of("norm", norm, NORMS)
+        self.linear = nn.Linear(width, embed)
+        self.hidden, self.out = nn.Linear(width, embed // 2), nn.Linear(embed // 2, embed)
+        self.norm: nn.Module = nn.BatchNorm1d(embed // 2) if norm == "batch" else nn.LayerNorm(embed // 2)
+        init_weights(weight_init, self.linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B,R,D) -> (B,R,E)."""
+        hidden = self.norm(self.hidden(x).flatten(0, 1)).relu().unflatten(0, x.shape[:2])  # (B, R, E/2)
+        return self.linear(x) + self.out(hidden)  # type: ignore[no-any-return]

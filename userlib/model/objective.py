@@ -1,0 +1,221 @@
+"""What is minimised: the Unified Training Objective (UTO), the hinge losses of VSE++, and InfoNCE.
+
+Each is written once for a row: a query's positive score against its negatives. The batch part and the queue
+part call the same rows. All of it runs in fp32 at least, whatever the embeddings came in.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from userlib.config import ObjectiveConfig
+from userlib.errors import UserError
+from userlib.precision import to_fp32
+
+
+def uto_positive(positive: Tensor, *, leaky_positive: bool = True) -> Tensor:
+    """UTO's positive part, -log(1 + relu(s+)): positive (B,) -> (B,).
+
+    It has no gradient at s+ <= 0, so a start with all positives below zero is dead. The live form continues
+    it below zero as a straight line of the same slope, -s+.
+    """
+    if not leaky_positive:
+        return -torch.log1p(positive.relu())
+    return -torch.where(positive > 0, torch.log1p(positive.relu()), positive)
+
+
+def uto_negative(
+    negatives: Tensor, ignore_mask: Tensor | None, *, mu: float | Tensor, gamma: float
+) -> Tensor:
+    """UTO's negative part, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
+
+    ignore_mask (B,K) is True where a score is no negative. It is applied last, after the scaling: a row with
+    nothing left is exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of
+    exponentials does at mu = 200.
+    """
+    scaled = mu * (to_fp32(negatives) - gamma)
+    if ignore_mask is not None:
+        scaled = scaled.masked_fill(ignore_mask, -math.inf)
+    if scaled.shape[1] == 0:
+        return scaled.sum(1)
+    return F.softplus(torch.logsumexp(scaled, dim=1)) / mu
+
+
+def hinge(
+    positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, margin: float, hardest: bool
+) -> Tensor:
+    """VSE++: sum or maximum over negatives of [margin - s+ + s_j]_+; (B,), (B,K) -> (B,)  (Faghri et al.,
+    BMVC 2018).
+    """
+    cost = (margin - to_fp32(positive).unsqueeze(1) + to_fp32(negatives)).relu()
+    if ignore_mask is not None:
+        cost = cost.masked_fill(ignore_mask, 0.0)
+    if cost.shape[1] == 0:
+        return cost.sum(1)
+    return cost.amax(1) if hardest else cost.sum(1)
+
+
+def infonce(positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, temperature: float) -> Tensor:
+    """-log(e^{s+/T} / (e^{s+/T} + sum_j e^{s_j/T})): (B,), (B,K) -> (B,)  (van den Oord et al., 2018)."""
+    gap = (to_fp32(negatives) - to_fp32(positive).unsqueeze(1)) / temperature
+    if ignore_mask is not None:
+        gap = gap.masked_fill(ignore_mask, -math.inf)
+    if gap.shape[1] == 0:
+        return gap.sum(1)
+    return F.softplus(torch.logsumexp(gap, dim=1))
+
+
+def query_loss(
+    config: ObjectiveConfig, positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None
+) -> Tensor:
+    """The chosen objective of one row a query: positive (B,), negatives (B,K), ignore_mask (B,K) -> (B,)."""
+    positive = to_fp32(positive)
+    if config.name == "uto":
+        return uto_positive(positive, leaky_positive=config.leaky_positive) + uto_negative(
+            negatives, ignore_mask, mu=config.mu, gamma=config.gamma
+        )
+    if config.name == "infonce":
+        return infonce(positive, negatives, ignore_mask, temperature=config.temperature)
+    if config.name in ("hinge-sum", "hinge-hardest"):
+        return hinge(
+            positive, negatives, ignore_mask, margin=config.margin, hardest=config.name == "hinge-hardest"
+        )
+    raise UserError(f"the objective is {config.name!r}; it must be uto, hinge-sum, hinge-hardest or infonce.")
+
+
+def same_image(ids: Tensor) -> Tensor:
+    """ids (B,) of the pictures -> (B,B) True where two rows are captions of one picture, the diagonal
+    included.
+    """
+    return ids.unsqueeze(0) == ids.unsqueeze(1)
+
+
+def batch_loss(config: ObjectiveConfig, scores: Tensor, ids: Tensor) -> Tensor:
+    """L_b over scores (B,B), s_ij = picture i with caption j, ids (B,) -> scalar.
+
+    Both directions are summed. UTO counts its positive part once (paper: L_b), the others in each direction.
+    """
+    diagonal = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+    ignore_mask = same_image(ids) if config.mask_same_image else diagonal
+    positive = scores.diagonal()
+    rows = query_loss(config, positive, scores, ignore_mask) + query_loss(
+        config, positive, scores.t(), ignore_mask
+    )
+    if config.name == "uto":
+        rows = rows - uto_positive(to_fp32(positive), leaky_positive=config.leaky_positive)
+    return rows.mean()
+
+
+def queue_loss(
+    config: ObjectiveConfig,
+    positive_texts: Tensor,
+    positive_images: Tensor,
+    text_scores: Tensor,
+    image_scores: Tensor,
+    ignore_mask: Tensor,
+) -> Tensor:
+    """L_q -> scalar: picture queries against caption keys, and caption queries against picture keys.
+
+    positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~ momentum keys), text_scores (B,K) =
+    v_i . T_k, image_scores (B,K) = t_i . V_k, ignore_mask (B,K).
+    """
+    return (
+        query_loss(config, positive_texts, text_scores, ignore_mask)
+        + query_loss(config, positive_images, image_scores, ignore_mask)
+    ).mean()
+
+
+class ContrastiveLoss(nn.Module):
+    """An objective as a module: called with scores it is the batch loss L_b, `queue` is L_q.
+
+    `MomentumContrast` computes `weight * L_b + L_q`. Raises UserError for settings that have no meaning.
+    """
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def extra_repr(self) -> str:
+        return str(self.config)
+
+    def forward(self, scores: Tensor, image_ids: Tensor | None = None) -> Tensor:
+        """scores (B,B), s_ij = image i with caption j, image_ids (B,) -> scalar. Without ids every image is its own."""
+        if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
+            raise UserError(
+                f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), pairs on the diagonal."
+            )
+        ids = torch.arange(len(scores), device=scores.device) if image_ids is None else image_ids
+        return batch_loss(self.config, scores, ids)
+
+    def queue(
+        self,
+        positive_texts: Tensor,
+        positive_images: Tensor,
+        text_scores: Tensor,
+        image_scores: Tensor,
+        ignore_mask: Tensor,
+    ) -> Tensor:
+        """As `queue_loss`."""
+        return queue_loss(
+            self.config, positive_texts, positive_images, text_scores, image_scores, ignore_mask
+        )
+
+
+class UTOLoss(ContrastiveLoss):
+    """The unified training objective (paper, section III-D). weight: of L_b beside L_q; the paper: 20 (Flickr30K)."""
+
+    def __init__(
+        self,
+        *,
+        mu: float = 90.0,
+        gamma: float = 0.5,
+        leaky_positive: bool = True,
+        weight: float = 1.0,
+        mask_same_image: bool = True,
+    ) -> None:
+        super().__init__(
+            ObjectiveConfig(
+                name="uto",
+                mu=mu,
+                gamma=gamma,
+                leaky_positive=leaky_positive,
+                loss_weight=weight,
+                mask_same_image=mask_same_image,
+            )
+        )
+
+
+class InfoNCELoss(ContrastiveLoss):
+    """InfoNCE (van den Oord et al., 2018), summed over both directions."""
+
+    def __init__(
+        self, *, temperature: float = 0.05, weight: float = 1.0, mask_same_image: bool = True
+    ) -> None:
+        super().__init__(
+            ObjectiveConfig(
+                name="infonce", temperature=temperature, loss_weight=weight, mask_same_image=mask_same_image
+            )
+        )
+
+
+class HingeLoss(ContrastiveLoss):
+    """Triplet loss over the hardest negative of each query, or their sum (Faghri et al., VSE++, BMVC 2018)."""
+
+    def __init__(
+        self,
+        *,
+        margin: float = 0.2,
+        hardest: bool = True,
+        weight: float = 1.0,
+        mask_same_image: bool = True,
+    ) -> None:
+        super().__init__(
+            ObjectiveConfig(
+                name="hinge-hardest" if hardest else "hinge-sum",
+                margin=margin,
+                loss_weight=weight,
+                mask_same_image=mask_same_image,
+            )
+        )
