@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.model.test_meta import tiny_clip  # noqa: F401 - a fixture
+from tests.model.test_devices import tiny_clip  # noqa: F401 - a fixture
 from torch import nn
 
 from tests.reference.small import make_batch, shake, small, small_paper

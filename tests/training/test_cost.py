@@ -35,7 +35,7 @@ def test_operations_by_hand():
     config = small(text="bag", pooling="mean", text_pooling="mean", enhancement="none", queue_size=None)
     B, R, D, E = 4, config.regions, config.token_width, config.embed
     batch = make_batch(config, [0, 1, 2, 3], full=True)
-    W, H = batch.words.shape[1], config.word_width
+    W, H = batch.input_ids.shape[1], config.word_width
     image = 2 * B * R * D * (E + E // 2) * 2 + 2 * B * R * (E // 2) * E * 3
     text = 2 * B * W * H * E * 3
     scores = 2 * B * B * E * 3

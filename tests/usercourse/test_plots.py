@@ -122,7 +122,7 @@ def test_the_two_pulls_differ_below_zero_alone():
     assert np.allclose(live[s > 0], exact[s > 0])
     assert (exact[s <= 0] == 0).all()
     assert np.allclose(live[s <= 0], -s[s <= 0])
-    assert "exact form has slope 0:" in sentence
+    assert "original form has gradient 0:" in sentence
 
 
 def test_overflow_happens_where_it_is_drawn():

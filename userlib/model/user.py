@@ -88,8 +88,8 @@ class USER(MomentumContrast, DualEncoder):
 
     @torch.no_grad()
     def init_from_captions(self, input_ids: Tensor, attention_mask: Tensor) -> None:
-        """Before the first step, once the text encoder has the weights that it starts from: the learned
-        residual scale of SGE on words from the first captions, input_ids (B,W) and attention_mask (B,W); then the momentum
+        """Before the first step, once the text encoder has the weights that it starts from: the learned residual
+        scale of SGE on words from the first captions, input_ids and attention_mask (B,W); then the momentum
         encoders become copies. Does nothing where words are not enhanced.
         """
         scales = self.text_encoder.enhancement.residual_scales()
