@@ -44,6 +44,14 @@ settings.register_profile("soak", max_examples=500, **slow_is_fine)
 settings.load_profile("tests")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs CUDA")
+
+
 def pytest_unconfigure():
     CACHE.cleanup()
 

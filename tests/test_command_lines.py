@@ -24,7 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [
     *(
         ROOT / name
-        for name in ("README.md", "SECURITY.md", "notebooks/INSTRUCTOR.md", "notebooks/GLOSSARY.md")
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "notebooks/INSTRUCTOR.md",
+            "notebooks/GLOSSARY.md",
+        )
     ),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "notebooks/src").glob("*.py")),
@@ -143,12 +149,12 @@ def of_pip(words: list[str]) -> None:
             project["optional-dependencies"]
         )
     else:
-        assert words[1:] in (["pip-audit"], ["eccv_caption"], ["pillow-heif"])
+        assert words[1:] in (["pip-audit"], ["pre-commit"], ["eccv_caption"], ["pillow-heif"])
 
 
 def of_script(words: list[str]) -> None:
     """A program of this repository: it is there and knows the options."""
-    path = ROOT / (f"{words[1].replace('.', '/')}/__main__.py" if words[0] == "-m" else words[0])
+    path = program(words[1]) if words[0] == "-m" else ROOT / words[0]
     source = path.read_text(encoding="utf-8")
     for word in words[1:]:
         assert not word.startswith("--") or f'"{word}"' in source, f"{path} does not know {word}"
