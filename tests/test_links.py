@@ -7,8 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [
-    ROOT / "README.md",
-    ROOT / "SECURITY.md",
+    *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "notebooks").glob("*.md"),
 ]
