@@ -128,7 +128,7 @@ def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(che
     said = encoder.warn(distances, drawn=False)
     assert (said is not None) == warned
     if said is not None:
-        assert "only seen images such as those of photos: 3 of 3 images here (100 %)" in said
+        assert "trained on images such as those of photos alone: 3 of 3 images here (100 %)" in said
         assert "open_clip" in said
 
 
@@ -137,7 +137,7 @@ def test_the_distance_is_that_from_the_mean_guide_in_units_of_the_limit(checkpoi
     assert encoder.measured(pictures())[1] == pytest.approx(np.full(3, 1 / 2.2), abs=1e-4)  # guides of norm 1
     drawn = checkpoint_encoder(checkpoint(data="scenes", guide_mean=[0.0] * 12, guide_limit=0.001))
     far = drawn.measured([Image.new("RGB", (40, 40), "red")])[1]
-    assert "only seen drawings" in drawn.warn(far, drawn=False)
+    assert "trained on drawings alone" in drawn.warn(far, drawn=False)
     assert drawn.warn(far, drawn=True) is None
 
 
@@ -182,7 +182,7 @@ def test_without_a_guide_the_mean_token_tells_images_unlike_those_of_the_trainin
     away = encoder.measured([*pictures(), Image.new("RGB", (64, 64), "white")])[1]
     assert away[:3] == pytest.approx((unit - mean).norm(dim=1) / limit, abs=1e-3)
     assert away[3] > 1
-    assert "only seen images such as those of photos: 1 of 4" in encoder.warn(away, drawn=False)
+    assert "trained on images such as those of photos alone: 1 of 4" in encoder.warn(away, drawn=False)
 
 
 def test_a_query_that_is_not_read_to_its_end_is_told(clip_folder, checkpoint):

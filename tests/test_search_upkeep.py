@@ -552,7 +552,8 @@ def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
 
 def test_unknown_words_are_told_with_the_hits(ask, photos):
     assert (
-        "never met, and that do not count: xylophone" in ask("--data", photos, "--query", "red xylophone")[0]
+        "unknown to the model, which do not count: xylophone"
+        in ask("--data", photos, "--query", "red xylophone")[0]
     )
     assert "arbitrary" in ask("--data", photos, "--query", "xylophone 犬")[0]
     assert "arbitrary" not in ask("--data", photos, "--query", "red")[0]

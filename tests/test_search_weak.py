@@ -76,7 +76,7 @@ def test_the_share_of_unlike_images_is_told(count, far, said):
     assert (told is None) == (said is None)
     if told is not None:
         assert said in told
-        assert told.startswith("This model has only seen drawings: ")
+        assert told.startswith("This model was trained on drawings alone: ")
         assert told.endswith("Take another.")
 
 
@@ -109,7 +109,7 @@ def test_clip_mini_knows_what_it_has_seen(drawings):
     vectors, far = encoder.measured([*drawings[:3], natural(0)])
     assert (far > 1).tolist() == [False, False, False, True]
     assert vectors.shape[0] == 4
-    assert "only seen drawings: 1 of 4 images" in encoder.warn(far, drawn=False)
+    assert "trained on drawings alone: 1 of 4 images" in encoder.warn(far, drawn=False)
     assert encoder.warn(far, drawn=True) is None
 
 

@@ -268,7 +268,7 @@ def test_a_folder_of_photos(page, engine, tmp_path):
     place.fill(str(tmp_path))
     button.click()
     see(page, "6 images of")
-    see(page, "only seen drawings")
+    see(page, "trained on drawings alone")
     ask(page, "a dog")
     page.wait_for_function(
         "() => document.querySelectorAll(\"[aria-label='pictures found'] button\").length === 6", timeout=SLOW

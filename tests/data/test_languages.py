@@ -122,8 +122,6 @@ def test_unknown_words_of_a_query_are_told_in_any_script():
 
     known = WordTokenizer.fit(["一只狗", "एक कुत्ता दौड़ रहा है", "a dog"])
     assert notes_on("एक कुत्ता है", known.unknown) == ()
-    assert notes_on("一只猫", known.unknown) == (
-        "Words that the model has never met, and that do not count: 猫.",
-    )
+    assert notes_on("一只猫", known.unknown) == ("Words unknown to the model, which do not count: 猫.",)
     assert "knows no word of the query (🐱, кот)" in notes_on("🐱 кот", known.unknown)[0]
     assert "knows no word of the query (?!)" in notes_on("?!", known.unknown)[0]

@@ -1,7 +1,7 @@
 """Approximate search by HNSW (package faiss, extra `ann`): for galleries where exact search is too slow.
 
-It finds most of the nearest, not all, so it never comes without a report of how many, measured against exact
-search on queries of one's own. Source: Malkov and Yashunin, IEEE TPAMI 2020. The graph is built by several
+It finds most of the nearest items, not all, so it always comes with a report of its recall, measured against exact
+search on the user's own queries. Source: Malkov and Yashunin, IEEE TPAMI 2020. The graph is built by several
 threads and differs a little between builds.
 """
 
@@ -18,13 +18,13 @@ from userlib.search.exact import Array, Ints, top_k
 
 @dataclass(frozen=True)
 class Report:
-    """What HNSW gains and loses. recall: the share of its k hits that score at least as high as the exact
+    """HNSW compared with exact search. recall: the share of its k hits that score at least as high as the exact
     k-th."""
 
     recall: float
     k: int
     queries: int
-    exact_ms: float  # a query, asked in one batch
+    exact_ms: float  # per query, all in one batch
     approximate_ms: float
     build_s: float
     megabytes: float
@@ -32,7 +32,7 @@ class Report:
     def __str__(self) -> str:
         return (
             f"HNSW finds {100 * self.recall:.1f} % of the exact {self.k} nearest on {self.queries} queries, "
-            f"in {self.approximate_ms:.3f} ms a query against {self.exact_ms:.3f} ms; built in "
+            f"in {self.approximate_ms:.3f} ms per query against {self.exact_ms:.3f} ms; built in "
             f"{self.build_s:.1f} s, {self.megabytes:.0f} MB"
         )
 
@@ -53,8 +53,8 @@ class Hnsw:
 
     def to_bytes(self) -> NDArray[np.uint8]:
         """The graph with its vectors, for `from_bytes`."""
-        found: NDArray[np.uint8] = _faiss().serialize_index(self.graph)
-        return found
+        data: NDArray[np.uint8] = _faiss().serialize_index(self.graph)
+        return data
 
     @classmethod
     def from_bytes(cls, data: NDArray[np.uint8]) -> "Hnsw":
@@ -86,12 +86,12 @@ def hnsw(
     graph.add(np.ascontiguousarray(vectors, np.float32))
     built = time.perf_counter()
     index = Hnsw(graph)
-    found, _ = index.search(queries, k)
+    scores, _ = index.search(queries, k)
     searched = time.perf_counter()
     exact, _ = top_k(queries, vectors, k)
     compared = time.perf_counter()
     return index, Report(
-        recall=float((found >= exact[:, -1:] - 1e-6).mean()),
+        recall=float((scores >= exact[:, -1:] - 1e-6).mean()),
         k=exact.shape[1],
         queries=len(queries),
         exact_ms=1000 * (compared - searched) / len(queries),

@@ -18,14 +18,14 @@ FILES = (TENSORS, "contents.json")  # of a stored index
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Prints the hits; with --index the index is kept, and of a stopped one the part that there is."""
+    """Prints the hits; with --index the index is kept, also when an update is interrupted."""
     if bool(arguments.checkpoint) == bool(arguments.model):
         raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
     if arguments.model and arguments.token_weights:
         raise UserError("--token-weights belong to the tokens of a --checkpoint; leave them out.")
     check_query(arguments.query)
     if arguments.top < 1:
-        raise UserError(f"--top {arguments.top} asks for no image; give 1 or more.")
+        raise UserError(f"--top {arguments.top} is no number of images; give 1 or more.")
     folder = Path(arguments.index) if arguments.index else None
     if folder is not None:
         check_folder(folder, FILES)
@@ -45,27 +45,25 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if isinstance(encoder, CheckpointEncoder):
         config = encoder.loaded.config
     try:
-        told = bring_in_line(index, arguments, config, folder)
+        messages = bring_in_line(index, arguments, config, folder)
     except KeyboardInterrupt:
         kept = folder is not None and index.folder == folder and len(index)
-        say = (
-            f"{len(index):,} images are kept in {shown(str(folder))}; the same command carries on from there"
-        )
+        resumes = f"{len(index):,} images are kept in {shown(str(folder))}; the same command resumes"
         print(
-            f"interrupted; {say if kept else 'nothing was encoded yet, or there is no --index to keep it in'}",
+            f"interrupted; {resumes if kept else 'nothing was encoded yet, or there is no --index to keep it in'}",
             file=sys.stderr,
         )
         return 130
     hits = index.search(arguments.query, arguments.top)
     precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
-    for line in (*told, *precision, *index.notes(arguments.query)):
+    for line in (*messages, *precision, *index.notes(arguments.query)):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
     if arguments.json:
         print(json.dumps([{"id": hit.id, "score": hit.score, "rank": hit.rank} for hit in hits]))
         return 0
     far = dict(zip(index.ids, index.distances > 1, strict=True)) if index.warning else {}
     for hit in hits:
-        mark = "  (unlike what the model has seen)" if far.get(hit.id) else ""
+        mark = "  (unlike the training images)" if far.get(hit.id) else ""
         print(f"{hit.rank:3d}  {hit.score:.3f}  {shown(hit.id)}{mark}")
     return 0
 
@@ -73,7 +71,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 def bring_in_line(
     index: Index, arguments: argparse.Namespace, config: Config, folder: Path | None
 ) -> list[str]:
-    """Updates the index from the images that are asked for, else from those that it was made of; what it did."""
+    """Updates the index from the images given, else from those that it was made of; what it did, in lines."""
     from userlib.data.sources import load_data
 
     name = arguments.data or index.source.get("data") or (None if len(index) else config.data.data)
@@ -83,7 +81,7 @@ def bring_in_line(
         )
     name = str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
     try:
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             data = load_data(name)
     except UserError as error:
@@ -98,18 +96,18 @@ def bring_in_line(
     older = bool(len(index)) and not index.prints
     index.source = {"data": name, "split": split.name}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is left out is told here
+        warnings.simplefilter("ignore")  # what is left out is reported below
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
-    told = [
-        shown(str(one.message)) for one in heard if one.category is UserWarning
+    messages = [
+        shown(str(one.message)) for one in caught if one.category is UserWarning
     ]  # what the folder also holds
-    told += [] if folder is None else [f"{shown(folder)}: {changes}"]
+    messages += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
-        told.append(
+        messages.append(
             "It was written by an older version, which kept no checksums of images: all were encoded again."
         )
     if changes.skipped:
         count = len(changes.skipped)
         are = "is" if count == 1 else "are"
-        told.append(f"{count:,} of {len(split):,} images {are} left out; the first: {changes.skipped[0]}")
-    return told
+        messages.append(f"{count:,} of {len(split):,} images {are} left out; the first: {changes.skipped[0]}")
+    return messages

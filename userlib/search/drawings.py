@@ -1,9 +1,9 @@
-"""How far an image is from the drawings of the embedded world, by its pixels alone: so a model that has only seen
-drawings can say that these are none, whatever its tokens and however long it was trained.
+"""How far an image is from the drawings of the embedded world, by its pixels alone: so a model that was trained on
+drawings alone can say that these are none, whatever its tokens and however long it was trained.
 
-An image is 22 numbers: quantiles of the differences between neighbouring pixels at four scales, its lightness and its
-colourfulness. The distance is Mahalanobis' from the mean of drawings, in units of a limit that all but some in a
-thousand of them keep. Of 500 photos of Flickr8K 97 % lie beyond it, and drawings enlarged or kept as JPEG do not.
+An image has 22 features: quantiles of the differences between neighbouring pixels at four scales, its lightness and its
+colourfulness. The distance is Mahalanobis' distance from the mean of drawings, in units of a limit that all but some in
+a thousand of them keep. Of 500 photos of Flickr8K 97 % lie beyond it, and drawings enlarged or kept as JPEG do not.
 
     python -m userscenes.drawings     measures the drawings again, for another world
 """
@@ -36,14 +36,14 @@ def features(image: Image.Image) -> Floats:
     how = Image.Resampling.BOX if min(image.size) >= SIDE else Image.Resampling.BILINEAR
     pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), how), np.float64)
     light, colour = pixels.mean(2), pixels.max(2) - pixels.min(2)
-    found: list[float] = []
+    values: list[float] = []
     scale = light
     while len(scale) >= 8:
         steps = np.abs(np.concatenate([np.diff(scale, axis=axis).ravel() for axis in (0, 1)]))
-        found += np.log1p(np.quantile(steps, [0.25, 0.5, 0.75, 0.9])).tolist()
+        values += np.log1p(np.quantile(steps, [0.25, 0.5, 0.75, 0.9])).tolist()
         scale = scale.reshape(len(scale) // 2, 2, len(scale) // 2, 2).mean((1, 3))
     rest = [light.mean(), light.std(), colour.mean(), colour.std(), *np.quantile(colour, [0.1, 0.9])]
-    return np.array([*found, *(value / 50 for value in rest)])
+    return np.array([*values, *(value / 50 for value in rest)])
 
 
 def measure(images: Sequence[Image.Image]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Encoders for search: queries and photos into one space, by a trained USER model or by an open_clip model.
+"""Encoders for search: queries and images into one space, by a trained USER model or by an open_clip model.
 
 An open_clip model has seen the web and is the one to recommend for photos; a checkpoint knows what it was
 trained on.
@@ -29,10 +29,9 @@ PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k
 class Encoder(Protocol):
     """What an index needs. Vectors are float32 and of unit norm.
 
-    One that knows what it was trained on also has `measured(pictures) -> (vectors (n, E), distances (n,))`, where a
-    distance of 1 is the limit of the usual, and `warn(distances, drawn=...) -> str | None`, which says of an index
-    what that means. One that reads so many tokens of a text alone has `cut_note(text) -> str | None`, which says so of
-    a longer one.
+    One that knows what it was trained on also has `measured(images) -> (vectors (n, E), distances (n,))`, where a
+    distance of 1 is the limit of the usual, and `warn(distances, drawn=...) -> str | None`, which says what that means
+    for an index. One whose text length is limited has `cut_note(text) -> str | None`, which says so of a longer text.
     """
 
     @property
@@ -44,12 +43,12 @@ class Encoder(Protocol):
         """n captions or queries -> (n, E)."""
         ...
 
-    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
+    def encode_image(self, images: Sequence[Image.Image]) -> Array:
         """n images -> (n, E)."""
         ...
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a query that the encoder has never met."""
+        """The words of a query that are unknown to the encoder."""
         ...
 
     def cache_key(self) -> dict[str, Any]:
@@ -59,20 +58,20 @@ class Encoder(Protocol):
         ...
 
 
-def measured(encoder: Encoder, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+def measured(encoder: Encoder, images: Sequence[Image.Image]) -> tuple[Array, Array]:
     """n images -> vectors (n, E), and distances (n,) from the training images, NaN from an encoder that knows none."""
     if hasattr(encoder, "measured"):
-        found: tuple[Array, Array] = encoder.measured(pictures)
-        return found
-    return encoder.encode_image(pictures), np.full(len(pictures), np.nan, np.float32)
+        result: tuple[Array, Array] = encoder.measured(images)
+        return result
+    return encoder.encode_image(images), np.full(len(images), np.nan, np.float32)
 
 
 def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None:
     """What a user of an index should know. drawn: its images are of the embedded world."""
     if not hasattr(encoder, "warn"):
         return encoder.warning
-    found: str | None = encoder.warn(distances, drawn=drawn)
-    return found
+    warning: str | None = encoder.warn(distances, drawn=drawn)
+    return warning
 
 
 def identity(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,11 +83,13 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Where two encoders differ, in words; "" where they are one."""
     if identity(ours) == identity(theirs):
         return ""
-    said = [f"{told.get('kind')} {told.get('name', '')}".strip() for told in (ours, theirs)]
-    flat = [dict(_flat(identity(told))) for told in (ours, theirs)]
+    named = [
+        f"{description.get('kind')} {description.get('name', '')}".strip() for description in (ours, theirs)
+    ]
+    flat = [dict(_flat(identity(description))) for description in (ours, theirs)]
     keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)][:4]
     parts = [f"{key} {_short(flat[0].get(key))} against {_short(flat[1].get(key))}" for key in keys]
-    return f"by {said[0]}, and the one given is {said[1]} ({'; '.join(parts)})"
+    return f"by {named[0]}, and the one given is {named[1]} ({'; '.join(parts)})"
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -122,38 +123,38 @@ class OpenClipEncoder:
     @torch.inference_mode()
     @full_float32()
     def encode_text(self, texts: Sequence[str]) -> Array:
-        found = self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)  # type: ignore[operator]
-        return np.asarray(found.float().cpu().numpy(), np.float32)
+        vectors = self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)  # type: ignore[operator]
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     @full_float32()
-    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
-        inputs = torch.stack([self.preprocess(picture) for picture in pictures]).to(self.device)
-        found = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
-        return np.asarray(found.float().cpu().numpy(), np.float32)
+    def encode_image(self, images: Sequence[Image.Image]) -> Array:
+        inputs = torch.stack([self.preprocess(image) for image in images]).to(self.device)
+        vectors = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
-    def measured(self, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+    def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
         """Vectors, and how far each image is from drawings where the model has seen nothing else."""
         from userlib.search.drawings import distances
 
-        far = distances(pictures) if self.drawings else np.full(len(pictures), np.nan, np.float32)
-        return self.encode_image(pictures), far
+        far = distances(images) if self.drawings else np.full(len(images), np.nan, np.float32)
+        return self.encode_image(images), far
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
-        """A sentence where the model has only seen drawings and these are none."""
+        """A note where the model was trained on drawings alone and these are none."""
         from userlib.search.weak import far_images
 
         return far_images(distances, "drawings", PHOTOS) if self.drawings and not drawn else None
 
     def cut_note(self, text: str) -> str | None:
-        """A sentence where the text tower does not read all of a query."""
+        """A note where the text tower does not read all of a query."""
         from userlib.data.tokenizers import ClipTokenizer
         from userlib.search.weak import cut_query
 
         return cut_query(text, ClipTokenizer(self.name))
 
     def unknown(self, text: str) -> list[str]:
-        """The words that are spelled letter by letter, or byte by byte: the model has met none of their parts."""
+        """The words that are spelled letter by letter, or byte by byte: the model knows none of their parts."""
         from userlib.data.tokenizers import words_of
 
         return [word for word in words_of(text) if _is_spelled(word, self._pieces(word))]
@@ -200,10 +201,10 @@ def _is_clip_mini(folder: Path) -> bool:
 class CheckpointEncoder:
     """A trained model with its own tokens, guide and words.
 
-    One trained on drawings tells images that are none by their pixels. Of others the checkpoint tells how the
-    training images lay around their mean guide, or without a guide around their mean token: beyond the 99th
+    One trained on drawings recognises other images by their pixels. Other checkpoints hold how the
+    training images lie around their mean guide, or without a guide around their mean token: beyond the 99th
     percentile of those distances (of guides, and a tenth more) an image counts as unlike them; older checkpoints
-    without a guide tell nothing. token_weights: where the file of the tokens' weights is now.
+    without a guide give no distance. token_weights: where the file of the tokens' weights is now.
     """
 
     warning: str | None = None
@@ -234,7 +235,7 @@ class CheckpointEncoder:
         )
         if data.tokens == "precomputed":
             raise UserError(
-                f"the model in {folder} was trained on precomputed features, which new pictures do not have; "
+                f"the model in {folder} was trained on precomputed features, which new images do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME"
             )
         weights = None if data.token_weights is None else Path(data.token_weights)
@@ -255,23 +256,23 @@ class CheckpointEncoder:
         pad = torch.nn.utils.rnn.pad_sequence
         words = pad(ids, batch_first=True, padding_value=self.loaded.tokenizer.pad_id)
         mask = pad([torch.ones(len(one), dtype=torch.bool) for one in ids], batch_first=True)
-        found = self.loaded.model.encode_text(words.to(self.device), mask.to(self.device))
-        return np.asarray(found.float().cpu().numpy(), np.float32)
+        vectors = self.loaded.model.encode_text(words.to(self.device), mask.to(self.device))
+        return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
-    def encode_image(self, pictures: Sequence[Image.Image]) -> Array:
-        return self._encode(pictures)[0]
+    def encode_image(self, images: Sequence[Image.Image]) -> Array:
+        return self._encode(images)[0]
 
-    def measured(self, pictures: Sequence[Image.Image]) -> tuple[Array, Array]:
+    def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
         """Vectors, and how far each image is from those that the model was trained on."""
         from userlib.search import drawings
 
-        vectors, guide, token = self._encode(pictures)
+        vectors, guide, token = self._encode(images)
         metadata = self.loaded.metadata
         if self.drawings:
-            return vectors, drawings.distances(pictures)
+            return vectors, drawings.distances(images)
         by, known = ("guide", guide) if guide is not None else ("token", token)
         if f"{by}_mean" not in metadata:  # an older checkpoint
-            return vectors, np.full(len(pictures), np.nan, np.float32)
+            return vectors, np.full(len(images), np.nan, np.float32)
         unit = torch.nn.functional.normalize(known.float(), dim=1).cpu()
         away = torch.linalg.vector_norm(unit - torch.tensor(metadata[f"{by}_mean"]), dim=1)
         limit = (1.1 if by == "guide" else 1.0) * max(float(metadata[f"{by}_limit"]), 1e-6)
@@ -279,28 +280,28 @@ class CheckpointEncoder:
 
     @torch.inference_mode()
     @full_float32()
-    def _encode(self, pictures: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
+    def _encode(self, images: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
         """n images -> vectors (n, E), where the model has one the guide (n, G), and the mean token (n, D)."""
-        tokens, guide = self.tokens(pictures)
+        tokens, guide = self.tokens(images)
         if self.guide is not self.tokens:
-            guide = None if self.guide is None else self.guide(pictures)[1]
-        found = self.loaded.model.encode_image(tokens, None, guide)
-        return np.asarray(found.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
+            guide = None if self.guide is None else self.guide(images)[1]
+        vectors = self.loaded.model.encode_image(tokens, None, guide)
+        return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
-        """A sentence where some of the images lie beyond the limit; none on the world that it was trained on."""
+        """A note where some of the images lie beyond the limit; none on the world that it was trained on."""
         from userlib.search.weak import USUAL, far_images
 
         if self.drawings:
             return None if drawn else far_images(distances, "drawings", PHOTOS)
         known = f"images such as those of {self.loaded.metadata.get('data')}"
-        # Tokens tell less than a guide: of photos like those of the training 2 % lie beyond it, of drawings 67 %.
+        # Tokens are less reliable than a guide: 2 % of photos like the training ones lie beyond it, 67 % of drawings.
         usual = USUAL if self.guide is not None else 0.05
         remedy = "Take a model that was trained on the like, or an open_clip model."
         return far_images(distances, known, remedy, usual=usual)
 
     def cut_note(self, text: str) -> str | None:
-        """A sentence where the text tower does not read all of a query."""
+        """A note where the text tower does not read all of a query."""
         from userlib.search.weak import cut_query
 
         return cut_query(text, self.loaded.tokenizer)

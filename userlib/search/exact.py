@@ -1,6 +1,6 @@
 """Exact nearest neighbours: the k best of a gallery by dot product, in chunks, the same order every time.
 
-Up to some 10^5 items this is fast enough that nothing approximate is worth its losses.
+Up to some 10^5 items this is fast enough that approximate search is not worth its loss of recall.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
         raise UserError(f"a search returns one hit or more, and got k={k}")
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise UserError(
-            f"queries {queries.shape} and gallery {gallery.shape} differ in width; encode both by one model"
+            f"queries {queries.shape} and gallery {gallery.shape} differ in their dimensions; encode both by one model"
         )
     if not np.isfinite(queries).all():
         raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
@@ -50,8 +50,8 @@ def _best(queries: torch.Tensor, items: torch.Tensor, k: int) -> tuple[torch.Ten
     best = queries.new_empty(len(queries), 0)
     at = torch.empty(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(items), CHUNK):
-        found, rows = _first(queries @ items[start : start + CHUNK].T, k)
-        best, at = torch.cat([best, found], 1), torch.cat([at, rows + start], 1)
+        values, rows = _first(queries @ items[start : start + CHUNK].T, k)
+        best, at = torch.cat([best, values], 1), torch.cat([at, rows + start], 1)
         best, order = best.sort(dim=1, descending=True, stable=True)  # stable: earlier chunks hold lower rows
         best, at = best[:, :k], at.gather(1, order)[:, :k]
     return best, at

@@ -32,12 +32,12 @@ from userlib.search.upkeep import Changes, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
 from userlib.verify import MANIFEST
 
-Reranker = Callable[[str, Sequence[str]], Sequence[float]]  # a sentence and picture ids -> their new scores
+Reranker = Callable[[str, Sequence[str]], Sequence[float]]  # a query and image ids -> their new scores
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture, or with `text` one of its captions; rank counts from 1."""
+    """An image, or with `text` one of its captions; rank counts from 1."""
 
     id: str
     score: float
@@ -50,10 +50,10 @@ class Index:
     """N images sorted by id, and where the source has them M captions.
 
     vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's image; skipped: what could not be
-    read; warning: what a user should know about the encoder and these images; prints: by what each image is known
-    again; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
-    and NaN unknown; missing: images and captions that an update did not come to; source: where the images are
-    from. Equal scores stand in the order of ids.
+    read; warning: what a user should know about the encoder and these images; prints: what identifies each image by
+    its content; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
+    and NaN unknown; missing: images and captions still to be encoded after an interrupted update; source: where
+    the images are from. Equal scores stand in the order of ids.
     """
 
     ids: tuple[str, ...]
@@ -103,7 +103,7 @@ class Index:
         that are gone are dropped, and renamed or copied ones keep their vector. Content decides, not names.
 
         keep_in: the folder to save it in, at the end, now and then, and where the update is stopped by Ctrl-C or
-        an error: the next update carries on from there. seen: called with the content's SHA-256 of each image that
+        an error: the next update resumes there. seen: called with the content's SHA-256 of each image that
         was encoded, the image, and how many were, of how many. UserError when no image can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
@@ -133,7 +133,7 @@ class Index:
         ]
 
     def prints_by_id(self) -> dict[str, Print]:
-        """By what each image is known again; empty for an index of an older version, which did not keep it."""
+        """The prints by id; empty for an index of an older version, which had none."""
         return dict(zip(self.ids, self.prints, strict=False))
 
     def __len__(self) -> int:
@@ -142,46 +142,46 @@ class Index:
     def search(
         self, text: str, k: int = 10, *, rerank: Reranker | None = None, candidates: int = 100
     ) -> list[Hit]:
-        """The k pictures nearest to a sentence; with `rerank`, the best of that many candidates by its
+        """The k images nearest to a query; with `rerank`, the best of that many candidates by its
         scores."""
         query = self.encode_text([text])
-        scores, rows = self._pictures(query, max(k, candidates) if rerank else k)
+        scores, rows = self._images(query, max(k, candidates) if rerank else k)
         ids = [self.ids[row] for row in rows[0]]
         if rerank is None:
             return _hits(ids, scores[0])
         again = np.asarray(rerank(text, ids), np.float64)
         if again.shape != (len(ids),) or not np.isfinite(again).all():
-            raise UserError(f"the reranker must give one finite score for each of {len(ids)} pictures")
+            raise UserError(f"the reranker must give one finite score for each of {len(ids)} images")
         order = sorted(range(len(ids)), key=lambda i: (-again[i], ids[i]))[:k]
         return _hits([ids[i] for i in order], again[order])
 
-    def captions_for(self, picture: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k captions nearest to a picture, given itself or by its id."""
+    def captions_for(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
+        """The k captions nearest to an image, given itself or by its id."""
         if self.text_vectors is None:
             raise UserError("this index holds no captions; build it from a split that has some")
-        scores, rows = top_k(self._vector_of(picture), self.text_vectors, k)
+        scores, rows = top_k(self._vector_of(image), self.text_vectors, k)
         ids = [self.ids[self.text_of[row]] for row in rows[0]]
         return _hits(ids, scores[0], [self.texts[row] for row in rows[0]])
 
-    def similar(self, picture: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k pictures nearest to a picture; one given by its id is not among them."""
-        own = isinstance(picture, str)
-        scores, rows = self._pictures(self._vector_of(picture), k + own)
+    def similar(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
+        """The k images nearest to an image; one given by its id is not among them."""
+        own = isinstance(image, str)
+        scores, rows = self._images(self._vector_of(image), k + own)
         kept = [
-            (row, score) for row, score in zip(rows[0], scores[0], strict=True) if self.ids[row] != picture
+            (row, score) for row, score in zip(rows[0], scores[0], strict=True) if self.ids[row] != image
         ][:k]
         return _hits([self.ids[row] for row, _ in kept], [score for _, score in kept])
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a query that the model has never met."""
+        """The words of a query that are unknown to the model."""
         return self.encoder.unknown(text)
 
     def notes(self, text: str) -> tuple[str, ...]:
-        """What should stand beside the hits of a query: what is wrong with the images, that the query's end is not
-        read, words that the model has never met, and that hits are arbitrary where it knows none.
+        """What to report with the hits of a query: what is wrong with the images, that the query's end is not read,
+        unknown words, and that hits are arbitrary where the model knows no word.
         """
         part = (
-            f"The index is a part: {self.missing:,} images and captions are still to be encoded; update it.",
+            f"The index is incomplete: {self.missing:,} images and captions are still to be encoded; update it.",
         )
         more = (self.warning,) if self.warning else ()
         cut = (self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None,)
@@ -204,7 +204,7 @@ class Index:
         return self.report
 
     def save(self, folder: str | Path) -> None:
-        """A folder of safetensors and JSON with checksums, written beside and renamed."""
+        """A folder of safetensors and JSON with checksums, written atomically."""
         tensors = {
             "vectors": torch.from_numpy(self.vectors),
             "text_of": torch.from_numpy(self.text_of),
@@ -233,7 +233,7 @@ class Index:
     def load(cls, folder: str | Path, encoder: Encoder) -> "Index":
         """Open a saved index. UserError when a file is missing or changed, or another encoder made it.
 
-        It answers for the images as they were; `update` brings it in line with them.
+        It searches the images as they were; `update` brings it in line with them.
         """
         remedy = f"Delete {folder} and build it again."
         if not (Path(folder) / MANIFEST).is_file():
@@ -293,7 +293,7 @@ class Index:
         if self.vectors.ndim != 2 or len(self.vectors) != n or not np.isfinite(self.vectors).all():
             raise ValueError(f"{n} ids for vectors {self.vectors.shape}")
         if self.text_of.shape != (m,) or (m and not 0 <= self.text_of.min() <= self.text_of.max() < n):
-            raise ValueError(f"{m} captions of {n} pictures")
+            raise ValueError(f"{m} captions of {n} images")
         if self.text_vectors is not None and self.text_vectors.shape != (m, self.vectors.shape[1]):
             raise ValueError(f"{m} captions for vectors {self.text_vectors.shape}")
         if len(self.prints) not in (0, n) or self.distances.shape != (n,) or len(set(self.ids)) != n:
@@ -301,20 +301,20 @@ class Index:
         if not all(isinstance(text, str) for text in (*self.ids, *self.texts, *self.skipped)):
             raise ValueError("an id, caption or message is no text")
         if not isinstance(self.missing, int) or not isinstance(self.source, dict):
-            raise ValueError("its source is not told as it should be")
+            raise ValueError("its source is not a JSON object")
 
-    def _pictures(self, queries: Array, k: int) -> tuple[Array, Ints]:
+    def _images(self, queries: Array, k: int) -> tuple[Array, Ints]:
         if not self.ids:
             raise UserError("the index is empty; fill it by update(FOLDER)")
         return top_k(queries, self.vectors, k) if self.nearest is None else self.nearest.search(queries, k)
 
-    def _vector_of(self, picture: str | Image.Image) -> Array:
-        """A picture, or the id of one in the index -> (1, E)."""
-        if not isinstance(picture, str):
-            return self.encoder.encode_image([picture])
-        if picture not in self.ids:
-            raise UserError(f"there is no image {picture!r} in this index of {len(self.ids)}")
-        row = self.ids.index(picture)
+    def _vector_of(self, image: str | Image.Image) -> Array:
+        """An image, or the id of one in the index -> (1, E)."""
+        if not isinstance(image, str):
+            return self.encoder.encode_image([image])
+        if image not in self.ids:
+            raise UserError(f"there is no image {image!r} in this index of {len(self.ids)}")
+        row = self.ids.index(image)
         return self.vectors[row : row + 1]
 
 
@@ -340,6 +340,6 @@ def _encode_texts(texts: Sequence[str], encoder: Encoder) -> Array:
 def _hits(
     ids: Sequence[str], scores: Sequence[float] | NDArray[Any], texts: Sequence[str] | None = None
 ) -> list[Hit]:
-    said = texts if texts is not None else [None] * len(ids)
-    found = zip(ids, scores, said, strict=True)
-    return [Hit(name, float(score), rank, text) for rank, (name, score, text) in enumerate(found, start=1)]
+    captions = texts if texts is not None else [None] * len(ids)
+    ranked = zip(ids, scores, captions, strict=True)
+    return [Hit(name, float(score), rank, text) for rank, (name, score, text) in enumerate(ranked, start=1)]

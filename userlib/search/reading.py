@@ -58,8 +58,8 @@ def print_of(split: Split, row: int, before: Print | None = None) -> Print:
         return Print(sha256_bytes(_file_bytes(source.paths[at])), state if settled else None)
     if hasattr(source, "content"):
         return Print(sha256_bytes(source.content(at)))
-    picture = source[at]
-    return Print(sha256_bytes("pixels", repr(picture.size), picture.convert("RGB").tobytes()))
+    image = source[at]
+    return Print(sha256_bytes("pixels", repr(image.size), image.convert("RGB").tobytes()))
 
 
 def read(split: Split, row: int) -> tuple[Image.Image, Print]:
@@ -67,10 +67,10 @@ def read(split: Split, row: int) -> tuple[Image.Image, Print]:
     source, at = _source(split, row)
     if not isinstance(source, PictureFiles):
         return source[at], print_of(split, row)
-    found = print_of(split, row)
+    expected = print_of(split, row)
     data = _file_bytes(source.paths[at])
     digest = sha256_bytes(data)
-    return open_picture(data, str(source.paths[at])), found if digest == found.sha256 else Print(digest)
+    return open_picture(data, str(source.paths[at])), expected if digest == expected.sha256 else Print(digest)
 
 
 def is_drawn(split: Split) -> bool:
@@ -90,10 +90,10 @@ def _source(split: Split, row: int) -> tuple[Pictures, int]:
 
 def _state(path: Path) -> State | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 def _file_bytes(path: Path) -> bytes:

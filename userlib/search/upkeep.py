@@ -1,7 +1,7 @@
 """An index brought in line with its images: what is new or changed is encoded, what is gone is dropped, and what
 was only renamed or copied keeps its vector.
 
-An update that is stopped leaves a part: the images encoded until then, none of them stale. The next one carries on.
+An update that is stopped keeps the images encoded until then, none of them stale. The next one resumes.
 """
 
 import time
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from userlib.search.index import Index
 
 Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many
-KEEP_EVERY_S = 60.0  # how often a long update is kept on the disk
+KEEP_EVERY_S = 60.0  # how often a long update is saved
 Known = tuple[Array, float]  # an image's vector (E,), and how far it lies from the training images
 
 
 @dataclass(frozen=True)
 class Changes:
     """What an update did, by id. encoded: the images that the encoder saw, in that order (a renamed or copied one
-    is not among them); missing: how many it did not come to; unlinked: whether a graph for approximate search had
+    is not among them); missing: how many are still to be encoded; unlinked: whether a graph for approximate search had
     to be dropped.
     """
 
@@ -59,8 +59,8 @@ class Changes:
             "unreadable": len(self.skipped),
             "still to do": self.missing,
         }
-        said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing to do"
-        return f"{said}; its HNSW graph is dropped: call approximate again" if self.unlinked else said
+        summary = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing to do"
+        return f"{summary}; its HNSW graph is dropped: call approximate again" if self.unlinked else summary
 
 
 def bring_in_line(
@@ -91,7 +91,9 @@ def bring_in_line(
         one.sha256: (vector, float(far))
         for one, vector, far in zip(index.prints, index.vectors, index.distances, strict=bool(index.prints))
     }
-    said = dict(zip(index.texts, () if index.text_vectors is None else index.text_vectors, strict=False))
+    text_vectors = dict(
+        zip(index.texts, () if index.text_vectors is None else index.text_vectors, strict=False)
+    )
     firsts: dict[str, int] = {}  # equal images are encoded once
     for row in order:
         if row in prints and prints[row].sha256 not in known:
@@ -104,7 +106,7 @@ def bring_in_line(
     def settle() -> Changes:
         rows = [r for r in order if r in prints and r not in skipped and prints[r].sha256 in known]
         changes = _compare(old, before, split, rows, prints)
-        return _settle(index, split, rows, changes, prints, known, said, encoded, skipped)
+        return _settle(index, split, rows, changes, prints, known, text_vectors, encoded, skipped)
 
     try:
         with Progress(len(wanted), "images", show=progress and bool(wanted)) as bar:
@@ -137,7 +139,7 @@ def bring_in_line(
                 f"none of the {len(order)} images of {split.name!r} can be read; the first: {first}"
             )
         texts = [split.captions[j] for j, i in enumerate(split.caption_to_image) if int(i) in there]
-        _encode_texts_into(said, texts, index.encoder, progress)
+        _encode_texts_into(text_vectors, texts, index.encoder, progress)
     except BaseException:
         if any(row in prints and prints[row].sha256 in known for row in order):
             changes = settle()
@@ -160,7 +162,7 @@ def _settle(
     changes: Changes,
     prints: Mapping[int, Print],
     known: Mapping[str, Known],
-    said: Mapping[str, Array],
+    text_vectors: Mapping[str, Array],
     encoded: Sequence[str],
     skipped: Mapping[int, str],
 ) -> Changes:
@@ -168,7 +170,7 @@ def _settle(
     place = np.full(len(split.ids), -1)
     place[rows] = np.arange(len(rows))
     theirs = np.flatnonzero(place[split.caption_to_image] >= 0)
-    captions = [int(j) for j in theirs if split.captions[j] in said]
+    captions = [int(j) for j in theirs if split.captions[j] in text_vectors]
     images_missing = len(split.ids) - len(rows) - len(skipped)
     index.missing = images_missing + len(theirs) - len(captions)
     index.vectors = np.stack([known[prints[row].sha256][0] for row in rows])
@@ -176,7 +178,7 @@ def _settle(
     index.ids, index.prints = tuple(split.ids[row] for row in rows), tuple(prints[row] for row in rows)
     index.texts = tuple(split.captions[j] for j in captions)
     index.text_of = place[split.caption_to_image[captions]].astype(np.int64)
-    index.text_vectors = np.stack([said[text] for text in index.texts]) if captions else None
+    index.text_vectors = np.stack([text_vectors[text] for text in index.texts]) if captions else None
     index.skipped = tuple(skipped[row] for row in sorted(skipped, key=split.ids.__getitem__))
     unlinked = index.nearest is not None and bool(changes)
     if unlinked:
@@ -229,15 +231,15 @@ def _fault(split: Split, row: int) -> str:
 
 
 def _encode_texts_into(
-    said: dict[str, Array], texts: Sequence[str], encoder: Encoder, progress: bool
+    vectors: dict[str, Array], texts: Sequence[str], encoder: Encoder, progress: bool
 ) -> None:
     """Adds the vectors of the captions that have none yet, each text once."""
-    new = [text for text in dict.fromkeys(texts) if text not in said]
+    new = [text for text in dict.fromkeys(texts) if text not in vectors]
     with Progress(len(new), "captions", show=progress and bool(new)) as bar:
         for start in range(0, len(new), BATCH):
-            part = new[start : start + BATCH]
-            said.update(zip(part, finite(encoder.encode_text(part)), strict=True))
-            bar.step(len(part))
+            batch = new[start : start + BATCH]
+            vectors.update(zip(batch, finite(encoder.encode_text(batch)), strict=True))
+            bar.step(len(batch))
 
 
 def finite(vectors: Array) -> Array:

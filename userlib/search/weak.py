@@ -1,5 +1,5 @@
-"""What should stand beside hits that may mean nothing: images unlike those the model was trained on, words that it
-has never met, and queries whose end it does not read.
+"""What to report with hits that may mean nothing: images unlike those the model was trained on, unknown words, and
+queries whose end is not read.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from userlib.files import shown
 from userlib.search.exact import Array
 
 USUAL = 0.005  # share of images like those of the training that lie beyond the limit all the same
-SHOWN = 20  # unknown words told
+SHOWN = 20  # unknown words that are listed
 
 
 def far_images(distances: Array, trained_on: str, remedy: str, *, usual: float = USUAL) -> str | None:
-    """The share of images beyond the limit of the training images, in a sentence; None where there is none.
+    """The share of images beyond the limit of the training images, as a note; None where there is none.
 
     distances (N,) are in units of that limit, NaN where unknown. In a large index the share `usual` lies beyond it
     that is like the rest; that is not worth a warning.
@@ -29,11 +29,11 @@ def far_images(distances: Array, trained_on: str, remedy: str, *, usual: float =
     else:
         share = f"{far:,} of {len(measured):,} images here ({100 * far / len(measured):.0f} %)"
         what = f"{share} {'is' if far == 1 else 'are'} unlike them, so that finding those means little"
-    return f"This model has only seen {trained_on}: {what}. {remedy}"
+    return f"This model was trained on {trained_on} alone: {what}. {remedy}"
 
 
 def cut_query(text: str, tokenizer: Tokenizer) -> str | None:
-    """A sentence where a query has more tokens than the text tower reads."""
+    """A note where a query has more tokens than the text tower reads."""
     if tokenizer.longest is None or not tokenizer.is_cut(text):
         return None
     return (
@@ -43,13 +43,13 @@ def cut_query(text: str, tokenizer: Tokenizer) -> str | None:
 
 
 def notes_on(text: str, unknown: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
-    """The words of a query that a model has never met, and whether it has met any; `unknown` gives those of a text."""
+    """The unknown words of a query, and whether all are; `unknown` gives those of a text."""
     words = list(dict.fromkeys(words_of(text) or text.split()))
     strange = [word for word in words if unknown(word)]
-    told = ", ".join(shown(word) for word in strange[:SHOWN])
-    told += f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+    listed = ", ".join(shown(word) for word in strange[:SHOWN])
+    listed += f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
     if strange and len(strange) == len(words):
-        return (f"The model knows no word of the query ({told}): these hits are arbitrary.",)
+        return (f"The model knows no word of the query ({listed}): these hits are arbitrary.",)
     if strange:
-        return (f"Words that the model has never met, and that do not count: {told}.",)
+        return (f"Words unknown to the model, which do not count: {listed}.",)
     return ()

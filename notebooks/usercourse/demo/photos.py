@@ -1,6 +1,6 @@
 """One's own photos: a folder indexed with progress, its index kept in the cache and found again.
 
-The model is an open_clip model where weights are on this machine; else one that has only seen drawings, which
+The model is an open_clip model where weights are on this machine; else one that was trained on drawings alone, which
 is said.
 """
 
@@ -23,7 +23,7 @@ from userlib.search.reading import only_split
 
 Step = Callable[[int, int], None]  # done, of how many
 DRAWINGS = (
-    "This model has only seen drawings, so what it finds among photos means little. For photos name an "
+    "This model was trained on drawings alone, so its hits among photos mean little. For photos name an "
     "open_clip model, such as ViT-B-32/laion2b_s34b_b79k: it is fetched once, some 600 MB."
 )
 
@@ -125,7 +125,7 @@ def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
     """The encoder for photos, its name, and a warning or "".
 
     name: an open_clip model, or "" for one whose weights are on this machine, else the fallback with the
-    warning that it has only seen drawings.
+    warning that it was trained on drawings alone.
     """
     wanted = name.strip() or weights_at_hand()
     if wanted is None:

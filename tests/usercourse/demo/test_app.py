@@ -185,10 +185,12 @@ def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(
     distances = np.array([3.0 if photo else 0.3])
     monkeypatch.setattr(engine_module, "measured", lambda encoder, pictures: (None, distances))
     app.upload.tell({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
-    assert ("only seen" in app.heading.value) is ('role="alert"' in app.heading.value) is photo
+    assert (
+        ("trained on drawings alone" in app.heading.value) is ('role="alert"' in app.heading.value) is photo
+    )
     app.query.value = "a red ball"
     assert (
-        "only seen" not in app.heading.value
+        "trained on drawings alone" not in app.heading.value
         and 'role="status"' in app.heading.value
         and not app.message.value
     )

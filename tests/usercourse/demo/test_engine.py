@@ -75,7 +75,7 @@ def test_ranks_among_are_those_of_evaluation(scores):
 def test_an_image_unlike_all_that_the_model_has_seen_is_told(engine):
     assert engine.similar(engine.picture(engine.gallery.ids[3]), 2).note == ""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8))
-    assert "only seen drawings: the image here is unlike them" in engine.similar(noise, 2).note
+    assert "trained on drawings alone: the image here is unlike them" in engine.similar(noise, 2).note
     assert engine.warning is None
 
 
