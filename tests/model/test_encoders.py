@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.model.test_devices import tiny_clip  # noqa: F401 - a fixture
 
+from tests.model.test_devices import tiny_clip  # noqa: F401 - a fixture
 from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small, small_paper
 from userlib.errors import UserError

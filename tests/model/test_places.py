@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.model.test_devices import tiny_clip  # noqa: F401 - a fixture
 from torch import nn
 
+from tests.model.test_devices import tiny_clip  # noqa: F401 - a fixture
 from tests.reference.small import make_batch, shake, small, small_paper
 from userlib.config import ObjectiveConfig
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder

@@ -7,8 +7,8 @@ import re
 
 import pytest
 import torch
-from tests.model.test_devices import TINY_CLIP, tiny_clip  # noqa: F401 - a fixture
 
+from tests.model.test_devices import TINY_CLIP, tiny_clip  # noqa: F401 - a fixture
 from tests.reference.small import make_batch, small, small_paper
 from userlib.config import (
     Config,
