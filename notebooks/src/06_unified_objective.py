@@ -10,8 +10,6 @@
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
 # | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 14 minutes in the full | 1.8 GB |
-#
-# The outputs stored in this page were made with GPO's earlier position codes, 1..n. What you run has 0..n-1.
 
 # %%
 import math
