@@ -12,7 +12,7 @@ print(index.update("my/photos"))  # 12 added, 3 removed, 1 renamed, 984 kept
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.search.ann import Hnsw, Report, hnsw
+from userlib.search.contents import Contents
 from userlib.search.encoders import Encoder, difference, warning_of
 from userlib.search.exact import Array, Ints, top_k
 from userlib.search.reading import BATCH, Print, is_drawn, only_split
@@ -46,35 +47,10 @@ class Hit:
 
 
 @dataclass
-class Index:
-    """N images sorted by id, and where the source has them M captions.
-
-    vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's image; skipped: what could not be
-    read; warning: what a user should know about the encoder and these images; prints: what identifies each image by
-    its content; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
-    and NaN unknown; missing: images and captions still to be encoded after an interrupted update; source: where
-    the images are from. Equal scores stand in the order of ids.
+class Index(Contents):
+    """Images, and where the source has them captions, by their vectors: built, updated, searched and kept on disk.
+    Equal scores stand in the order of ids.
     """
-
-    ids: tuple[str, ...]
-    vectors: Array
-    encoder: Encoder
-    texts: tuple[str, ...] = ()
-    text_vectors: Array | None = None
-    text_of: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    skipped: tuple[str, ...] = ()
-    warning: str | None = None
-    nearest: Hnsw | None = None
-    report: Report | None = None
-    prints: tuple[Print, ...] = ()
-    distances: Array = field(default_factory=lambda: np.empty(0, np.float32))
-    missing: int = 0
-    source: dict[str, str] = field(default_factory=dict)
-    folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved
-
-    def __post_init__(self) -> None:
-        if not len(self.distances):
-            self.distances = np.full(len(self.ids), np.nan, np.float32)
 
     @classmethod
     def empty(cls, encoder: Encoder) -> "Index":
@@ -131,10 +107,6 @@ class Index:
             self.warning,
             self.source,
         ]
-
-    def prints_by_id(self) -> dict[str, Print]:
-        """The prints by id; empty for an index of an older version, which had none."""
-        return dict(zip(self.ids, self.prints, strict=False))
 
     def __len__(self) -> int:
         return len(self.ids)

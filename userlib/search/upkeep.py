@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,12 +15,10 @@ from PIL import Image
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.progress import Progress
+from userlib.search.contents import Contents
 from userlib.search.encoders import Encoder, measured
 from userlib.search.exact import Array
 from userlib.search.reading import BATCH, Print, print_of, read
-
-if TYPE_CHECKING:
-    from userlib.search.index import Index
 
 Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many
 KEEP_EVERY_S = 60.0  # how often a long update is saved
@@ -64,7 +61,7 @@ class Changes:
 
 
 def bring_in_line(
-    index: "Index",
+    index: Contents,
     split: Split,
     *,
     progress: bool = True,
@@ -156,7 +153,7 @@ def bring_in_line(
 
 
 def _settle(
-    index: "Index",
+    index: Contents,
     split: Split,
     rows: Sequence[int],
     changes: Changes,
