@@ -63,15 +63,15 @@ def digest(*arrays: Any) -> str:
 
 def train(folder: Path) -> None:
     from userlib.training import fit, prepare
-    from userlib.training.loop import _Fit
+    from userlib.training.loop import Trainer
 
-    plain = _Fit.save
+    plain = Trainer.save
 
     def save(self: Any) -> None:
         plain(self)
         announce(folder, self.state.step)
 
-    _Fit.save = save  # type: ignore[method-assign]
+    Trainer.save = save  # type: ignore[method-assign]
     data = folder / "data"
     if not (data / "whole").exists():
         write_learnable(data)

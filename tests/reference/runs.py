@@ -82,7 +82,7 @@ def main() -> int:
     import torch
 
     from userlib.__main__ import main as command
-    from userlib.training.loop import _Fit
+    from userlib.training.loop import Trainer
 
     name, at = sys.argv[1], int(sys.argv[2])
     calls, plain = 0, torch.optim.AdamW.step
@@ -94,14 +94,14 @@ def main() -> int:
             os.kill(os.getpid(), getattr(signal, name))
         return plain(self, *arguments, **named)
 
-    def finish(self, *, before=_Fit.finish):
+    def finish(self, *, before=Trainer.finish):
         if self.accelerator.num_processes > 1:  # what each rank holds at the end
             folder = Path(os.environ["RANKS_FOLDER"])
             torch.save(self.model.queue.state_dict(), folder / f"{self.accelerator.process_index}.pt")
         return before(self)
 
     torch.optim.AdamW.step = step
-    _Fit.finish = finish
+    Trainer.finish = finish
     return command(sys.argv[3:])
 
 

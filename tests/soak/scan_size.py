@@ -26,7 +26,7 @@ import numpy as np
 
 from userlib.config import Config, preset
 from userlib.training import fit, loop, prepare
-from userlib.training.schedule import rows_of_step
+from userlib.training.schedule import batch_indices
 
 PICTURES, DEV, REGIONS, WIDTH, EACH = 29_000, 1_014, 36, 2048, 5
 VOCABULARY = 8_000  # about as many words as Flickr30K's train captions hold four times or more
@@ -87,7 +87,7 @@ def write_folder(folder: Path, config: Config, steps: int, dev: int) -> int:
         lines = (" ".join(line) for line in np.split(drawn, np.cumsum(lengths)[:-1]))
         (folder / f"{part}_caps.txt").write_text("\n".join(lines) + "\n")
         (folder / f"{part}_ids.txt").write_text("\n".join(map(str, range(count))) + "\n")
-    captions = [rows_of_step(step, EACH * PICTURES, config.training) for step in range(steps)]
+    captions = [batch_indices(step, EACH * PICTURES, config.training) for step in range(steps)]
     touched = np.union1d(np.concatenate(captions) // EACH, np.arange(256))
     write_sparse(folder / "train_ims.npy", PICTURES, touched)
     write_sparse(folder / "dev_ims.npy", dev, np.arange(dev))
@@ -107,7 +107,7 @@ def measure(folder: Path, *, steps: int, batch: int, dev: int) -> dict[str, Any]
     config = config_of(folder, steps=steps, batch=batch)
     written = write_folder(folder, config, steps, dev)
     waited, spent, taken = 0.0, 0.0, 0
-    plain_batches, plain_step = loop.batches, loop._Fit.step
+    plain_batches, plain_step = loop.batches, loop.Trainer.step
 
     def batches(*arguments: Any) -> Iterator[Any]:
         nonlocal waited
@@ -127,7 +127,7 @@ def measure(folder: Path, *, steps: int, batch: int, dev: int) -> dict[str, Any]
         spent, taken = spent + time.perf_counter() - start, taken + 1
         return output
 
-    loop.batches, loop._Fit.step = batches, step  # type: ignore[assignment,method-assign]
+    loop.batches, loop.Trainer.step = batches, step  # type: ignore[assignment,method-assign]
     with anonymous_peak() as peak:
         run = fit(prepare(config, progress=False), progress=False)
     file = (folder / "train_ims.npy").stat()

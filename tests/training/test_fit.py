@@ -16,7 +16,7 @@ from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
 from userlib.training import CollapseError, fit, loop, prepare
-from userlib.training.loop import _Fit
+from userlib.training.loop import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -221,13 +221,13 @@ def test_averaged_evaluates_the_momentum_encoders(folder, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(prepared, tmp_path, monkeypatch):
     out = tmp_path / "run"
     fit(prepared, out=out, stop_at=4, progress=False)
-    plain = _Fit.step
+    plain = Trainer.step
 
     def step(self, batch):
         output = plain(self, batch)
         return replace(output, loss=output.loss * math.nan) if self.state.step >= 5 else output
 
-    monkeypatch.setattr(_Fit, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     for stop in (5, None):  # between two evaluations, and at one
         with pytest.raises(UserError, match="the loss is nan at step .*lower learning rate"):
             fit(prepared, out=out, resume=True, stop_at=stop, progress=False)
@@ -263,7 +263,7 @@ COLLAPSING = {
 LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "word_drop": 0.0, "schedule": "constant"}
 
 
-def test_collapse_alarm_on_a_collapsed_run(folder, tmp_path):
+def test_collapse_is_found_on_a_collapsed_run(folder, tmp_path):
     with pytest.raises(CollapseError, match="collapsed: effective rank.*live positive term"):
         fit(prepare(run_config(folder, **COLLAPSING, **LONG), progress=False), out=tmp_path, progress=False)
     rows = read_checkpoint(checkpoint_path(tmp_path, "last"))[1]["state"]["rows"]
@@ -271,7 +271,7 @@ def test_collapse_alarm_on_a_collapsed_run(folder, tmp_path):
     assert rows[-1]["step"] >= 0.25 * 60 + 3 * 6 - 6  # three evaluations after warm-up
 
 
-def test_no_collapse_alarm_on_a_healthy_run(folder):
+def test_no_collapse_is_found_on_a_healthy_run(folder):
     run = fit(prepare(run_config(folder, **LONG), progress=False), progress=False)
     assert run.finished
     assert run.rows[-1]["rsum"] > run.rows[0]["rsum"] + 50

@@ -15,12 +15,12 @@ from userlib.model.user import USER
 from userlib.training import prepare, select_name, splits_of
 from userlib.training.preparing import precision_of, total_steps
 from userlib.training.schedule import (
+    batch_indices,
     batches,
+    lr_factor,
     make_optimizer,
     optimizer_tensors,
-    rate,
     restore_optimizer,
-    rows_of_step,
     step_seed,
 )
 
@@ -32,26 +32,26 @@ def folder(tmp_path_factory):
 
 def test_rates_by_hand():
     plain = TrainingConfig(warmup=0.0, schedule="step", step_at=0.5)
-    assert [rate(s, 10, plain) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
+    assert [lr_factor(s, 10, plain) for s in (0, 4, 5, 9)] == [1.0, 1.0, 0.1, 0.1]
     cosine = TrainingConfig(warmup=0.2, schedule="cosine")
-    assert [rate(s, 10, cosine) for s in (0, 1)] == pytest.approx([1 / 3, 2 / 3])
-    assert rate(2, 10, cosine) == 1.0
-    assert rate(6, 10, cosine) == pytest.approx(0.5)
-    assert rate(9, 10, cosine) == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
+    assert [lr_factor(s, 10, cosine) for s in (0, 1)] == pytest.approx([1 / 3, 2 / 3])
+    assert lr_factor(2, 10, cosine) == 1.0
+    assert lr_factor(6, 10, cosine) == pytest.approx(0.5)
+    assert lr_factor(9, 10, cosine) == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
     constant = TrainingConfig(warmup=0.1, schedule="constant")
-    assert [rate(s, 10, constant) for s in (0, 1, 9)] == pytest.approx([0.5, 1.0, 1.0])
+    assert [lr_factor(s, 10, constant) for s in (0, 1, 9)] == pytest.approx([0.5, 1.0, 1.0])
     flickr = TrainingConfig(warmup=0.0, schedule="step", step_at=0.6, epochs=25)  # x .1 after epoch 15 of 25
-    assert [rate(s, 2500, flickr) for s in (1499, 1500)] == [1.0, 0.1]
+    assert [lr_factor(s, 2500, flickr) for s in (1499, 1500)] == [1.0, 0.1]
 
 
 def test_an_epoch_is_a_permutation_and_drops_the_incomplete_batch():
     training = TrainingConfig(batch=4, seed=3)
-    first = np.concatenate([rows_of_step(s, 14, training) for s in range(3)])
+    first = np.concatenate([batch_indices(s, 14, training) for s in range(3)])
     assert len(first) == len(set(first.tolist())) == 12
-    second = np.concatenate([rows_of_step(s, 14, training) for s in range(3, 6)])
+    second = np.concatenate([batch_indices(s, 14, training) for s in range(3, 6)])
     assert first.tolist() != second.tolist()
-    assert rows_of_step(4, 14, training).tolist() == second[4:8].tolist()
-    other = rows_of_step(0, 14, replace(training, seed=4))
+    assert batch_indices(4, 14, training).tolist() == second[4:8].tolist()
+    other = batch_indices(0, 14, replace(training, seed=4))
     assert other.tolist() != first[:4].tolist()
 
 

@@ -248,7 +248,7 @@ def drawn(prepared, steps, *, rank=0, ranks=1, seed=None, **training):
 @pytest.fixture
 def one_order(monkeypatch):
     rows = np.tile(np.arange(16), 2)
-    monkeypatch.setattr("userlib.training.schedule.rows_of_step", lambda step, count, training: rows)
+    monkeypatch.setattr("userlib.training.schedule.batch_indices", lambda step, count, training: rows)
 
 
 @pytest.mark.parametrize("by", ["step", "epoch", "rank", "seed"])
@@ -378,10 +378,10 @@ def test_the_first_interrupt_asks_and_a_later_second_one_ends(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
     before = signal.getsignal(signal.SIGINT)
-    with stopping.Stop() as stop:
-        assert not stop.asked
+    with stopping.GracefulInterrupt() as interrupt:
+        assert not interrupt.requested
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked
+        assert interrupt.requested
         now[0] += 0.9  # the same Ctrl-C, delivered twice
         signal.raise_signal(signal.SIGINT)
         now[0] += 0.2
@@ -391,14 +391,14 @@ def test_the_first_interrupt_asks_and_a_later_second_one_ends(monkeypatch):
 
 
 def test_a_run_that_is_asked_to_stop_ends_after_its_step(prepared, tmp_path, monkeypatch):
-    real = loop._Fit.step
+    real = loop.Trainer.step
 
     def step(self, batch):
         if self.state.step == 3:
             signal.raise_signal(signal.SIGINT)
         return real(self, batch)
 
-    monkeypatch.setattr(loop._Fit, "step", step)
+    monkeypatch.setattr(loop.Trainer, "step", step)
     run = fit(prepared, out=tmp_path / "run", progress=False)
     assert not run.finished and checkpoint_path(tmp_path / "run", "last").name == "step-00000004"
 
@@ -428,13 +428,13 @@ def test_another_number_of_processes_is_refused_on_resuming(prepared, tmp_path, 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_run_at_that_step(value, prepared, tmp_path, monkeypatch):
     """Not at the next evaluation, an epoch later."""
-    real = loop._Fit.step
+    real = loop.Trainer.step
 
     def step(self, batch):
         output = real(self, batch)
         return replace(output, loss=output.loss * 0 + value) if self.state.step == 5 else output
 
-    monkeypatch.setattr(loop._Fit, "step", step)
+    monkeypatch.setattr(loop.Trainer, "step", step)
     with pytest.raises(UserError, match=f"the loss is {value} at step 5"):
         fit(prepared, out=tmp_path / "run", progress=False)
     assert checkpoint_path(tmp_path / "run", "last").name == "step-00000003"

@@ -8,7 +8,7 @@ from tests.reference.small import make_batch, small
 from userlib.config import TrainingConfig
 from userlib.model.user import USER
 from userlib.training import CollapseError, watching
-from userlib.training.watching import alarm, key_age, scale_stats
+from userlib.training.watching import check_collapse, key_age, scale_stats
 
 
 def rows(*signs, first=20):
@@ -25,22 +25,22 @@ GOOD, FLAT, NEAR = (0.2, 30.0), (0.2, 3.9), (0.91, 30.0)
 @pytest.mark.parametrize("signs", [[FLAT] * 3, [NEAR] * 3, [GOOD, FLAT, NEAR, FLAT]])
 def test_three_running_stop_the_run(signs):
     with pytest.raises(CollapseError, match="three evaluations running"):
-        alarm(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
+        check_collapse(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
 
 
 @pytest.mark.parametrize(
     "signs", [[FLAT] * 2, [FLAT, FLAT, GOOD], [FLAT, GOOD, FLAT, FLAT], [(0.89, 4.1)] * 9, []]
 )
 def test_fewer_do_not(signs):
-    alarm(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
+    check_collapse(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
 
 
 def test_a_rank_that_so_few_pictures_cannot_exceed_is_no_sign():
     training = TrainingConfig(warmup=0.05)
-    alarm(rows(*[FLAT] * 5), 100, training, pictures=31)
+    check_collapse(rows(*[FLAT] * 5), 100, training, pictures=31)
     for pictures, sign in ((32, FLAT), (31, NEAR)):
         with pytest.raises(CollapseError):
-            alarm(rows(*[sign] * 5), 100, training, pictures=pictures)
+            check_collapse(rows(*[sign] * 5), 100, training, pictures=pictures)
 
 
 @pytest.mark.parametrize("warmup, first", [(0.05, 0), (0.4, 20)])
@@ -48,9 +48,9 @@ def test_early_ones_do_not_count(warmup, first):
     """Not during warm-up, and never in the first tenth of the run: a healthy run is alike early."""
     training = TrainingConfig(warmup=warmup)
     until = 2 + round(max(warmup, 0.1) * 100 - first) // 10 + 1
-    alarm(rows(*[FLAT] * until, first=first), 100, training, pictures=500)
+    check_collapse(rows(*[FLAT] * until, first=first), 100, training, pictures=500)
     with pytest.raises(CollapseError):
-        alarm(rows(*[FLAT] * (until + 1), first=first), 100, training, pictures=500)
+        check_collapse(rows(*[FLAT] * (until + 1), first=first), 100, training, pictures=500)
 
 
 def test_strengths_and_the_residuals_share():
@@ -107,10 +107,10 @@ def signs(**changes):
 def test_each_sign_alone_stops_the_run(changes):
     training = TrainingConfig(warmup=0.05)
     with pytest.raises(CollapseError, match="three evaluations running.*objective.leaky_positive true"):
-        alarm(signs(**changes), 100, training, pictures=500)
-    alarm(signs(), 100, training, pictures=500)
+        check_collapse(signs(**changes), 100, training, pictures=500)
+    check_collapse(signs(), 100, training, pictures=500)
     one_healthy = signs(**changes)[:2] + signs()[2:]
-    alarm(one_healthy, 100, training, pictures=500)
+    check_collapse(one_healthy, 100, training, pictures=500)
 
 
 @pytest.mark.parametrize("changes, objective", [
@@ -121,7 +121,7 @@ def test_each_sign_alone_stops_the_run(changes):
     ({"grad_norm": 1e-5}, "uto"),
 ])  # fmt: skip
 def test_healthy_signs_do_not(changes, objective):
-    alarm(signs(**changes), 100, TrainingConfig(warmup=0.05), pictures=500, objective=objective)
+    check_collapse(signs(**changes), 100, TrainingConfig(warmup=0.05), pictures=500, objective=objective)
 
 
 class Given:
@@ -167,8 +167,8 @@ def test_an_evaluation_looks_at_both_sides(monkeypatch):
             }
             assert abs(row["unpaired_cosine"]) < 0.2
             with pytest.raises(CollapseError):
-                alarm([row] * 3, 100, TrainingConfig(), pictures=100)
+                check_collapse([row] * 3, 100, TrainingConfig(), pictures=100)
     opposite = looked_at(point + 0.1 * spread(100), -point + 0.1 * spread(500), monkeypatch)[0]
     with pytest.raises(CollapseError):
-        alarm([opposite | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=100)
-    alarm([healthy | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=600)
+        check_collapse([opposite | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=100)
+    check_collapse([healthy | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=600)

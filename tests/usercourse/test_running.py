@@ -19,7 +19,7 @@ from userlib.errors import UserError
 from userlib.evaluation import METRICS, fold_average
 from userlib.files import write_checksummed
 from userlib.progress import Progress
-from userlib.training.schedule import rows_of_step
+from userlib.training.schedule import batch_indices
 
 NAME = "07_train_user"
 START = subprocess.Popen
@@ -47,7 +47,7 @@ def test_the_pencil_s_numbers_are_those_of_the_text(lift):
 def test_the_notebook_s_batches_are_the_trainer_s(notebooks, captions, batch):
     rows_of = notebooks.solve(NAME, "rows_of")
     for step in range(25):
-        expected = rows_of_step(step, captions, TrainingConfig(batch=batch, seed=3))
+        expected = batch_indices(step, captions, TrainingConfig(batch=batch, seed=3))
         assert rows_of(step, captions, batch, 3).tolist() == expected.tolist()
 
 

@@ -94,7 +94,7 @@ def test_the_flags_are_the_settings():
 
 def test_the_rate_rises_then_falls_to_nothing():
     schedule = Schedule(steps=100, lr=2.0, weight_decay=0.0, warmup=0.1)
-    rates = [schedule.rate(step) for step in range(101)]
+    rates = [schedule.lr_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == rates[9] == rates[10] == 2.0
     assert rates[55] == pytest.approx(1.0)

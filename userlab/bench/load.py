@@ -16,7 +16,7 @@ from userlib.config import Config, preset
 from userlib.data.captions import Batch
 from userlib.model.user import USER
 from userlib.training import Prepared, prepare
-from userlib.training.schedule import batches, rows_of_step
+from userlib.training.schedule import batch_indices, batches
 
 MOST = 0.05  # of a step
 
@@ -50,7 +50,7 @@ def _case(name: str, config: Config, tiny: bool, device: str) -> Case:
     torch.manual_seed(0)
     model = USER(prepared.config.model, prepared.config.objective).to(device)
     training = prepared.config.training
-    rows = rows_of_step(0, len(prepared.train), training)
+    rows = batch_indices(0, len(prepared.train), training)
 
     def read() -> Batch:
         draw = np.random.default_rng(0)

@@ -35,7 +35,7 @@ class Schedule:
     warmup: float = 0.1  # share of the steps with rising rate
     clip: float = 1.0  # largest gradient norm
 
-    def rate(self, step: int) -> float:
+    def lr_at(self, step: int) -> float:
         """The learning rate at a step: linear warm-up, then a cosine down to 0."""
         warm = max(1, round(self.warmup * self.steps))
         if step < warm:
@@ -109,7 +109,7 @@ def _step(
 ) -> float:
     """One update; the loss before it."""
     for group in optimizer.param_groups:
-        group["lr"] = schedule.rate(step)
+        group["lr"] = schedule.lr_at(step)
     network.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
         loss = loss_at(step)

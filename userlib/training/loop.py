@@ -1,4 +1,4 @@
-"""Training: one loop for a notebook, a CPU, one GPU and many processes; it resumes bit-equal and warns of
+"""Training: one loop for a notebook, a CPU, one GPU and many processes; it resumes bit-equal and stops on
 collapse.
 
 prepared = prepare(preset("scenes"))
@@ -42,15 +42,15 @@ from userlib.training.preparing import Prepared, metadata_of, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
     batches,
+    lr_factor,
     make_optimizer,
     optimizer_tensors,
-    rate,
     restore_optimizer,
     step_seed,
 )
-from userlib.training.stopping import Stop
+from userlib.training.stopping import GracefulInterrupt
 from userlib.training.watching import (
-    alarm,
+    check_collapse,
     check_loss,
     check_start,
     evaluate_now,
@@ -73,7 +73,7 @@ class State:
     rows: list[dict[str, float]] = field(default_factory=list)  # one an evaluation
     best_step: int = 0
     best_rsum: float = -1.0
-    seconds: float = 0.0  # spent in earlier sittings
+    seconds: float = 0.0  # spent in earlier sessions
 
 
 @dataclass
@@ -110,17 +110,17 @@ def fit(
     stop_at ends after that many steps, and Ctrl-C after the step it falls in: a checkpoint is written and
     `resume=True` goes on from there, bit-equal to a run that was never stopped. A second Ctrl-C ends at once,
     and the last checkpoint is kept. Raises UserError where `out` holds a run already and resume is False, for
-    another setting or other data on resuming, or when the loss is no longer finite, and CollapseError by the
-    alarm.
+    another setting or other data on resuming, or when the loss is no longer finite, and CollapseError where the
+    embeddings have collapsed.
     """
     try:
-        return _Fit(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+        return Trainer(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
     finally:
         prepared.train.release()
 
 
-class _Fit:
-    """The parts of `fit`: what it holds, one step, one evaluation, saving and taking up again."""
+class Trainer:
+    """The parts of `fit`: what it holds, one step, one evaluation, saving and resuming."""
 
     def __init__(self, prepared: Prepared, out: Path | None) -> None:
         self.prepared, self.out, self.config = prepared, out, prepared.config
@@ -173,24 +173,27 @@ class _Fit:
         last = min(self.total, self.total if stop_at is None else stop_at)
         state, main = self.state, self.accelerator.is_main_process
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        with Stop() as stop, Progress(self.total, "training", show=progress and main) as shown:
+        with (
+            GracefulInterrupt() as interrupt,
+            Progress(self.total, "training", show=progress and main) as shown,
+        ):
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
-                asked, broken = any_process(
-                    self.accelerator, stop.asked, not bool(output.loss.detach().isfinite())
+                requested, broken = any_process(
+                    self.accelerator, interrupt.requested, not bool(output.loss.detach().isfinite())
                 )
                 if broken:  # in one process is enough: the others would wait for it
                     check_loss(output, state.step, elsewhere=True)
                 shown.step()
                 if state.step % self.every == 0 or state.step == self.total:
-                    shown.say(f"{self.prepared.select.split.name} rSum {self.look(output)['rsum']:.1f}")
+                    shown.say(f"{self.prepared.select.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
                     self.save()
-                    alarm(
+                    check_collapse(
                         state.rows, self.total, self.training,
                         pictures=len(self.prepared.select.split), objective=self.config.objective.name,
                     )  # fmt: skip
-                if asked:
+                if requested:
                     break
             if self.kept != state.step:  # stopped between two evaluations
                 self.save()
@@ -203,7 +206,7 @@ class _Fit:
         self.wrapped.train()
         torch.manual_seed(step_seed(self.training.seed, step, self.accelerator.process_index))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.training.lr * group["factor"] * rate(step, self.total, self.training)
+            group["lr"] = self.training.lr * group["factor"] * lr_factor(step, self.total, self.training)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
             output: Output = self.wrapped(
                 batch.to(self.device), count_queue=step >= self.training.warmup * self.total
@@ -225,7 +228,7 @@ class _Fit:
             (alive,) = any_process(self.accelerator, bool((positives(output) > 0).any()))
             check_start(output, seed=self.training.seed, dead=not alive)
 
-    def look(self, output: Output) -> dict[str, float]:
+    def evaluate(self, output: Output) -> dict[str, float]:
         """Evaluates, adds a row to the history and keeps the best encoders."""
         state = self.state
         loss = check_loss(output, state.step)
@@ -237,7 +240,7 @@ class _Fit:
             "batch_loss": float(output.batch_loss),
             "queue_loss": math.nan if output.queue_loss is None else float(output.queue_loss),
             "grad_norm": float(self.grad_norm),
-            "lr": self.training.lr * rate(state.step - 1, self.total, self.training),
+            "lr": self.training.lr * lr_factor(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
             **scale_stats(self.model, self.sample_tokens.to(self.device), self.sample_captions),

@@ -18,7 +18,7 @@ from userlib.model.user import USER
 from userlib.training.preparing import Prepared
 
 
-def rate(step: int, total: int, training: TrainingConfig) -> float:
+def lr_factor(step: int, total: int, training: TrainingConfig) -> float:
     """The factor on the learning rate at a step: linear warm-up, then cosine, step or constant."""
     warm = training.warmup * total
     if step < warm:
@@ -30,7 +30,7 @@ def rate(step: int, total: int, training: TrainingConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
 
 
-def rows_of_step(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
+def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
     """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is
     dropped.
     """
@@ -46,7 +46,7 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
     share = training.batch // ranks_
 
     def read(step: int) -> Batch:
-        rows = rows_of_step(step, len(train), training)[rank * share :][:share]
+        rows = batch_indices(step, len(train), training)[rank * share :][:share]
         return train.batch(
             rows,
             rng=np.random.default_rng([training.seed, 2, step, rank]),

@@ -12,8 +12,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class Stop:
-    """While entered, Ctrl-C or SIGTERM sets `asked`; a second one, a second or more later, raises KeyboardInterrupt
+class GracefulInterrupt:
+    """While entered, Ctrl-C or SIGTERM sets `requested`; a second one, a second or more later, raises KeyboardInterrupt
     at once. Python delivers signals to the main thread alone: elsewhere this does nothing.
     """
 
@@ -21,19 +21,19 @@ class Stop:
     PATIENCE_S = 1.0  # terminal and launcher may both deliver the one Ctrl-C
 
     def __init__(self) -> None:
-        self.asked, self.since = False, 0.0
+        self.requested, self.since = False, 0.0
         self.before: dict[int, Any] = {}
 
-    def __enter__(self) -> "Stop":
+    def __enter__(self) -> "GracefulInterrupt":
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and time.monotonic() - self.since >= self.PATIENCE_S:
+        if self.requested and time.monotonic() - self.since >= self.PATIENCE_S:
             raise KeyboardInterrupt
-        if not self.asked:
-            self.asked, self.since = True, time.monotonic()
+        if not self.requested:
+            self.requested, self.since = True, time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""What is looked at while a run goes on: its table, its strengths, and whether it has collapsed."""
+"""What is monitored during a run: the metrics of the selection split, the residual scales, and signs of collapse."""
 
 import math
 
@@ -18,7 +18,7 @@ POINT = 1e-3  # unit vectors that lie this near to their mean share one point
 
 
 class CollapseError(UserError):
-    """The embeddings have collapsed, or nothing is learnt any more: raised by the alarm, with advice."""
+    """The embeddings have collapsed, or nothing is learnt any more: raised by `check_collapse`, with advice."""
 
 
 def check_loss(output: Output, step: int, *, elsewhere: bool = False) -> float:
@@ -105,7 +105,7 @@ def _strength(name: str, strength: ResidualScale, vectors: Tensor) -> dict[str, 
     }
 
 
-def alarm(
+def check_collapse(
     rows: list[dict[str, float]],
     total: int,
     training: TrainingConfig,
