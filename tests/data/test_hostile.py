@@ -226,9 +226,9 @@ def test_the_loaders_still_load_what_is_right(photos, parquet, tmp_path, cache):
 
 @pytest.mark.parametrize("name", ["region-mini", "clip-mini"])
 def test_a_shipped_network_that_is_not_here_is_told_with_what_to_do(name, tmp_path, monkeypatch):
-    from userlib.data import clip, extractors
+    from userlib.data import backbones, clip, extractors
 
-    for module in (clip, extractors):
+    for module in (backbones, clip):
         monkeypatch.setattr(module, "ASSETS", tmp_path / "assets")
     with pytest.raises(UserError, match=rf"{name}.* is missing\. Restore the assets folder.*git checkout"):
         extractors.make_extractor(name)
@@ -247,10 +247,10 @@ def test_a_flipped_bit_in_a_shipped_network_is_named(name, tmp_path, monkeypatch
     """It would change every token without another sign."""
     import shutil
 
-    from userlib.data import clip, extractors
+    from userlib.data import backbones, clip, extractors
 
-    folder = Path(shutil.copytree(extractors.ASSETS / name, tmp_path / name))
-    for module in (clip, extractors):
+    folder = Path(shutil.copytree(clip.ASSETS / name, tmp_path / name))
+    for module in (backbones, clip):
         monkeypatch.setattr(module, "ASSETS", tmp_path)
     assert extractors.make_extractor(name).token_shape
     for file in sorted(folder.iterdir()):

@@ -18,6 +18,16 @@ def test_what_is_registered_is_found_by_name_and_given_what_was_asked(monkeypatc
     assert load_data("flowers", sizes={"train": 3}) == ("flowers", {"train": 3}, False)
 
 
+def test_the_backbones_that_come_along_are_found_as_ones_own_are():
+    assert list(BACKBONES) == ["timm", "region-mini", "open_clip", "clip-mini"]
+    assert all(callable(BACKBONES[name]) for name in BACKBONES)
+    for wrong in ("timm", "timm:", "open_clip", "region-mini:x", "clip-mini:x", ":", "", "x:y"):
+        with pytest.raises(UserError, match=f"There are no tokens called {wrong!r}"):
+            make_extractor(wrong)
+    with pytest.raises(UserError, match="There is a backbone 'timm' already"):
+        BACKBONES.register("timm", lambda spec, *, weights, device: None)
+
+
 def test_a_registry_imports_late_and_names_what_is_wrong():
     registry = Registry("thing", sqrt="math:sqrt", lost="math:nothing")
     assert registry["sqrt"](9.0) == 3.0 and "sqrt" in registry and list(registry) == ["sqrt", "lost"]

@@ -13,7 +13,8 @@ import torch
 from tests.data.copies import picture, write_backbone, write_clip, write_hub
 from userlib.data import tokens as module
 from userlib.data.backbones import as_tensor
-from userlib.data.extractors import Extractor, make_extractor
+from userlib.data.base import Extractor
+from userlib.data.extractors import make_extractor
 from userlib.data.pictures import open_picture
 from userlib.data.sources import load_data
 from userlib.data.splits import Split

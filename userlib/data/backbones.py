@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import Extractor
+from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
 from userlib.precision import full_float32
+from userlib.shipped import ASSETS, REMEDY, check_shipped
+from userlib.verify import check
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
@@ -115,6 +117,24 @@ class TimmExtractor(Extractor):
                 "features without another sign."
             )
         return tokens.float(), None
+
+
+def make_timm(spec: str, *, weights: Path | None, device: str) -> TimmExtractor:
+    """`timm:NAME`."""
+    if not spec.partition(":")[2]:
+        raise unknown(spec)
+    return TimmExtractor(spec, weights=None if weights is None else Path(weights), device=device)
+
+
+def make_region_mini(spec: str, *, weights: Path | None, device: str) -> TimmExtractor:
+    """`region-mini`, the project's own network."""
+    refuse_weights(spec, weights)
+    if spec != "region-mini":
+        raise unknown(spec)
+    file = ASSETS / "region-mini" / "region-mini.safetensors"
+    check_shipped(file)
+    check(file.parent, REMEDY)
+    return TimmExtractor(spec, weights=file, device=device)
 
 
 def _settings_beside(weights: Path, name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from userlib.data.extractors import Extractor
+from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
@@ -253,6 +253,14 @@ class ClipExtractor(Extractor):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
             tokens, guide = _forward(self.loaded[0], inputs.to(self.device))
         return tokens.float(), nn.functional.normalize(guide.float(), dim=-1)
+
+
+def make_clip(spec: str, *, weights: Path | None, device: str) -> ClipExtractor:
+    """`open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER` or `clip-mini`, the project's own network."""
+    refuse_weights(spec, weights)
+    if spec != "clip-mini" and not spec.startswith("open_clip:"):
+        raise unknown(spec)
+    return ClipExtractor(spec, device=device)
 
 
 def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:

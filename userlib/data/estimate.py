@@ -11,7 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from userlib.config import Config
-from userlib.data.extractors import Extractor, make_extractor
+from userlib.data.base import Extractor
+from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.errors import UserError
 

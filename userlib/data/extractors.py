@@ -11,61 +11,15 @@ An extractor is cheap to make: its network is built when the first picture comes
 at once.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
 
+from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.registry import BACKBONES
 from userlib.errors import UserError
-from userlib.shipped import ASSETS, REMEDY, check_shipped
-from userlib.verify import check
-
-
-class Extractor(ABC):
-    """A frozen network that turns pictures into tokens.
-
-    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_width G
-    or None.
-    """
-
-    spec: str
-    token_shape: tuple[int, int]
-    grid: tuple[int, int] | None = None
-    guide_width: int | None = None
-    local: bool  # whether the weights are on this machine, or may have to be fetched
-
-    def __init__(self, spec: str, device: str) -> None:
-        self.spec, self.device = spec, device
-
-    @abstractmethod
-    def cache_key(self) -> dict[str, Any]:
-        """All that changes a token, as JSON: it names the cache."""
-
-    @abstractmethod
-    def load(self) -> None:
-        """Build the network now."""
-
-    @abstractmethod
-    def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
-        """The network without numbers (on the meta device), its forward function and one input: to count
-        with.
-        """
-
-    @abstractmethod
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """One picture as the network's input before scaling, (3, H, W) uint8; runs in worker threads."""
-
-    @abstractmethod
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Prepared pictures (B, 3, H, W) -> tokens (B, R, D) float32 and guide (B, G) float32 or None."""
-
-    def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
-        return self.forward(torch.stack([self.prepare(picture) for picture in pictures]))
 
 
 def choose_device(asked: str | None, trained: str | None = None) -> str:
@@ -139,28 +93,11 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
 
 
 def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu") -> Extractor:
-    """The extractor called `spec` (see the top of this file)."""
-    from userlib.data.backbones import TimmExtractor
-    from userlib.data.clip import ClipExtractor
-
+    """The extractor called `spec` (see the top of this file), from the backbone registered under what stands before its
+    colon.
+    """
     kind, _, name = spec.partition(":")
-    if kind == "timm" and name:
-        return TimmExtractor(spec, weights=None if weights is None else Path(weights), device=device)
     if (registered := kind if name else spec) in BACKBONES:
         return BACKBONES[registered](spec, weights=weights, device=device)  # type: ignore[no-any-return]
-    if weights is not None:
-        raise UserError(
-            f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. Leave "
-            "one out."
-        )
-    if spec == "region-mini":
-        file = ASSETS / "region-mini" / "region-mini.safetensors"
-        check_shipped(file)
-        check(file.parent, REMEDY)
-        return TimmExtractor(spec, weights=file, device=device)
-    if kind == "open_clip" and name or spec == "clip-mini":
-        return ClipExtractor(spec, device=device)
-    raise UserError(
-        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, "
-        "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
-    )
+    refuse_weights(spec, weights)
+    raise unknown(spec)

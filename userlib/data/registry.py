@@ -59,4 +59,12 @@ class Registry:
 DATASETS = Registry(
     "data set", scenes="userscenes.dataset:load_scenes", pretrain="userscenes.dataset:load_scenes"
 )
-BACKBONES = Registry("backbone")
+BACKBONES = Registry(
+    "backbone",
+    **{
+        "timm": "userlib.data.backbones:make_timm",
+        "region-mini": "userlib.data.backbones:make_region_mini",
+        "open_clip": "userlib.data.clip:make_clip",
+        "clip-mini": "userlib.data.clip:make_clip",
+    },
+)

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from userlib.data.extractors import Extractor, make_extractor
+from userlib.data.base import Extractor
+from userlib.data.extractors import make_extractor
 from userlib.data.scan import open_features
 from userlib.data.splits import Pictures, Split
 from userlib.data.store import ArrayWriter, is_complete, locked, open_array

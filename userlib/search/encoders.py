@@ -20,7 +20,7 @@ from userlib.errors import UserError
 from userlib.precision import full_float32
 
 if TYPE_CHECKING:
-    from userlib.data.extractors import Extractor
+    from userlib.data.base import Extractor
 
 Array = NDArray[np.float32]
 PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k."

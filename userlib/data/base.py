@@ -1,0 +1,73 @@
+"""What every backbone is: an extractor, made by a function `(spec, *, weights, device) -> Extractor` that
+userlib.data.registry knows by name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from userlib.errors import UserError
+
+
+class Extractor(ABC):
+    """A frozen network that turns pictures into tokens.
+
+    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_width G
+    or None.
+    """
+
+    spec: str
+    token_shape: tuple[int, int]
+    grid: tuple[int, int] | None = None
+    guide_width: int | None = None
+    local: bool  # whether the weights are on this machine, or may have to be fetched
+
+    def __init__(self, spec: str, device: str) -> None:
+        self.spec, self.device = spec, device
+
+    @abstractmethod
+    def cache_key(self) -> dict[str, Any]:
+        """All that changes a token, as JSON: it names the cache."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Build the network now."""
+
+    @abstractmethod
+    def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
+        """The network without numbers (on the meta device), its forward function and one input: to count
+        with.
+        """
+
+    @abstractmethod
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """One picture as the network's input before scaling, (3, H, W) uint8; runs in worker threads."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Prepared pictures (B, 3, H, W) -> tokens (B, R, D) float32 and guide (B, G) float32 or None."""
+
+    def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
+        return self.forward(torch.stack([self.prepare(picture) for picture in pictures]))
+
+
+def refuse_weights(spec: str, weights: Path | None) -> None:
+    """Raises UserError for weights given to a backbone that takes none."""
+    if weights is not None:
+        raise UserError(
+            f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. Leave "
+            "one out."
+        )
+
+
+def unknown(spec: str) -> UserError:
+    """The error for a name that is that of no tokens."""
+    return UserError(
+        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, "
+        "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
+    )
