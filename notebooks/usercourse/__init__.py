@@ -6,10 +6,14 @@ Nothing is trained here; the notebooks train with `userlib.training`.
 """
 
 from usercourse.checks import Verdict, check
+from usercourse.hints import in_notebook
 from usercourse.plots import show, show_table
 from usercourse.predictions import compare, predict
 from usercourse.profile import PROFILES, Profile, course_config, expect_trained, profile, start, variant
 from usercourse.widgets import Demo, choice, slider, twin
+from userlib.errors import UserError
+
+UserError.reword = in_notebook  # settings in place of options
 
 __all__ = [
     "PROFILES", "Demo", "Profile", "Verdict", "check", "choice", "compare", "course_config", "expect_trained",
