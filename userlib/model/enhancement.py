@@ -22,51 +22,18 @@ def region_attention(
     regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, inverse_temperature: float = 1.0
 ) -> Tensor:
     """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit length."""
-    scores = inverse_temperature * _Dots.apply(guide, regions)
+    scores = inverse_temperature * dot_products(guide, regions)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     return F.normalize(scores.softmax(-1), dim=-1)
 
 
-class _Dots(torch.autograd.Function):
-    """g . V_r for guides (B,D) and regions (B,R,D) -> (B,R), float32 or wider: a softmax over them turns the
-    rounding of a half into percents.
-
-    Its slope lies in memory as the regions do; einsum's lies across, and each pass over it takes several times as long.
+def dot_products(guide: Tensor, regions: Tensor) -> Tensor:
+    """g . V_r: guide (B,D), regions (B,R,D) -> (B,R), float32 or wider: a softmax over them turns the rounding of
+    half precision into percents.
     """
-
-    @staticmethod
-    def forward(ctx, guide: Tensor, regions: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(guide, regions)
-        with autocast_disabled(regions.device):
-            return torch.bmm(to_fp32(guide).unsqueeze(1), to_fp32(regions).transpose(1, 2)).squeeze(1)
-
-    @staticmethod
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[no-untyped-def]
-        guide, regions = ctx.saved_tensors
-        with autocast_disabled(regions.device):
-            of_guide = torch.bmm(slope.unsqueeze(1), to_fp32(regions)).squeeze(1).to(guide.dtype)
-        if not ctx.needs_input_grad[1]:  # tokens that came from the disk
-            return of_guide, None
-        of_regions = slope.unsqueeze(-1) * guide.to(slope.dtype).unsqueeze(1)
-        return of_guide, of_regions.to(regions.dtype)
-
-
-class _Moved(torch.autograd.Function):
-    """V + a g^T in one pass, and its slopes as products that make nothing of V's size but V's own."""
-
-    @staticmethod
-    def forward(ctx, regions: Tensor, share: Tensor, guide: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(share, guide)
-        ctx.kind = regions.dtype
-        return torch.addcmul(regions, share.unsqueeze(-1), guide.unsqueeze(1))
-
-    @staticmethod
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[no-untyped-def]
-        share, guide = ctx.saved_tensors
-        of_share = torch.bmm(slope, guide.to(slope.dtype).unsqueeze(-1)).squeeze(-1)
-        of_guide = torch.bmm(share.to(slope.dtype).unsqueeze(1), slope).squeeze(1)
-        return slope.to(ctx.kind), of_share.to(share.dtype), of_guide.to(guide.dtype)
+    with autocast_disabled(regions.device):
+        return torch.einsum("bd,brd->br", to_fp32(guide), to_fp32(regions))
 
 
 class SelfGuide(nn.Module):
@@ -108,7 +75,7 @@ class SelfGuide(nn.Module):
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
         seen = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
-        scores = to_fp32(_Dots.apply(seen, local) + self.weigh.bias)
+        scores = dot_products(seen, local) + to_fp32(self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1)
@@ -275,7 +242,7 @@ class Enhancement(nn.Module):
         enhanced = regions
         for name, (g, a) in self.guides(regions, mask, guide).items():
             s = getattr(self, f"{name}_scale")()
-            enhanced = _Moved.apply(enhanced, s * a, g)  # (B, R, D) + (B, R, 1) x (B, 1, D)
+            enhanced = enhanced + (s * a).unsqueeze(-1) * g.unsqueeze(1)  # (B, R, D) + (B, R, 1) x (B, 1, D)
         return enhanced
 
 
