@@ -4,7 +4,7 @@ from pathlib import Path
 
 from usercourse.demo.gallery import HOME
 from usercourse.demo.models import RECIPES
-from userlib.checkpoints import read_bundle
+from userlib.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("i2t_r1", "i2t_r10", "t2i_r1", "t2i_r10", "rsum")
@@ -14,7 +14,7 @@ def table() -> list[str]:
     """The lines of the table, made from the metrics stored with each model."""
     lines = ["| model | i2t R@1 | R@10 | t2i R@1 | R@10 | rSum |", "| --- | --: | --: | --: | --: | --: |"]
     for name, recipe in RECIPES.items():
-        scores = read_bundle(HOME / name)[1]["facts"]["test"]
+        scores = read_checkpoint(HOME / name)[1]["metadata"]["test"]
         lines.append(f"| {recipe.title} | {' | '.join(f'{scores[column]:.1f}' for column in COLUMNS)} |")
     return lines
 
