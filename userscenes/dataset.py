@@ -86,9 +86,9 @@ class DrawnPictures:
 
     def places(self, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """(N, R) the share of each cell of a grid that named things cover, and that any thing covers."""
-        from userscenes.truths import places_in
+        from userscenes.places import places_in
 
-        return places_in(self.world, grid)
+        return places_in(self.world, grid, WORLD_VERSION)
 
     def __len__(self) -> int:
         return len(self.world)

@@ -66,7 +66,7 @@ class Looking:
 
     def __init__(self, looks):
         self.looks, self.at = looks, 0
-        self.image_encoder = SimpleNamespace(enhancement=SimpleNamespace(strengths=lambda: looks))
+        self.image_encoder = SimpleNamespace(enhancement=SimpleNamespace(residual_scales=lambda: looks))
 
     def attention(self, tokens, mask, guide):
         part = {name: torch.tensor(a[self.at : self.at + len(tokens)]) for name, a in self.looks.items()}

@@ -1,0 +1,54 @@
+"""Where the things are that captions name: counted once for each world and grid, and cached."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from userlib.data.store import cached_array
+from userlib.evaluation.attention import mask_coverage
+from userlib.files import cache_dir, sha256_bytes
+
+if TYPE_CHECKING:
+    from userscenes import Caption
+
+Floats = NDArray[np.float64]
+VERSION = "2"  # of what is cached
+
+
+class World(Protocol):
+    """Drawn images with their captions and masks."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def captions(self, i: int) -> "list[Caption]": ...
+
+    def masks(self, i: int) -> list[NDArray[Any]]: ...
+
+
+def places_in(world: World, grid: tuple[int, int], version: Sequence[str]) -> tuple[Floats, Floats]:
+    """(N, R) the share of each cell that things cover which a caption names, and that any thing covers; version: the
+    world's.
+    """
+
+    def count() -> NDArray[Any]:
+        found = np.zeros((2, len(world), grid[0] * grid[1]), np.float32)
+        for i in range(len(world)):
+            named = {thing for caption in world.captions(i) for _, _, thing in caption.spans}
+            masks = world.masks(i)
+            for row, chosen in enumerate((named, range(len(masks)))):
+                if chosen:
+                    found[row, i] = mask_coverage(np.any([masks[n] for n in chosen], axis=0), grid)
+        return found
+
+    named, things = counted(f"places {version} {list(world.ids)} {grid}", count).astype(np.float64)
+    return named, things
+
+
+def counted(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """An array counted once."""
+    return cached_array(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)
