@@ -1,23 +1,46 @@
 """The panels beside the search: the map of the joint space, the failures, one's own photos."""
 
 import html
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import ipywidgets as W
 
 from usercourse.demo.clickable import Clickable
 from usercourse.demo.engine import Engine
 from usercourse.demo.failures import find_failures
-from usercourse.demo.gallery import as_url
+from usercourse.demo.gallery import Gallery, as_url
 from usercourse.demo.items import failure_items
 from usercourse.demo.models import COLUMNS, joint_map, stored_failures, stored_map, stored_sheet
 from usercourse.demo.photos import index_photos, photo_encoder
 from usercourse.demo.sentences import causes, paragraph
 from usercourse.demo.space import TILE, sheet
 
-if TYPE_CHECKING:
-    from usercourse.demo.app import App
+
+class Page(Protocol):
+    """What the panels need of the page that holds them."""
+
+    home: Path  # the folder of the demo's models
+    gallery: Gallery
+    names: dict[str, str]  # title of a model -> its name
+    model: Any  # the menu of models
+    message: Any  # the line above the panels
+
+    @property
+    def engine(self) -> Engine: ...
+
+    def engine_of(self, name: str) -> Engine: ...
+
+    def add_engine(self, name: str, engine: Engine) -> None: ...
+
+    def act(self, does: Callable[..., None], *arguments: Any) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def ask_text(self, text: str) -> None: ...
+
+    def ask_picture(self, key: str) -> None: ...
 
 
 def wide() -> W.Layout:
@@ -28,7 +51,7 @@ def wide() -> W.Layout:
 class MapPanel(W.VBox):  # type: ignore[misc]
     """Pictures and captions on a plane; what the search found is ringed, what is chosen is listed."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: Page) -> None:
         self.app = app
         self.words = W.HTML()
         self.map = Clickable("map", self.on_event)
@@ -81,7 +104,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
 class FailuresPanel(W.VBox):  # type: ignore[misc]
     """What the chosen model gets wrong, by cause."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: Page) -> None:
         self.app = app
         self.words = W.HTML()
         self.list = Clickable("cards", lambda content, _: app.ask_text(str(content["key"])))
@@ -108,7 +131,7 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
 class PhotosPanel(W.VBox):  # type: ignore[misc]
     """A folder of photos, indexed with progress and then one more choice among the models."""
 
-    def __init__(self, app: "App") -> None:
+    def __init__(self, app: Page) -> None:
         self.app = app
         style = {"description_width": "9em"}
         field = {"width": "min(100%, 44em)"}
