@@ -36,6 +36,9 @@ WEIGHTS: Mapping[str, str] = types.MappingProxyType(
 )  # of a tensor's name, the parts between its dots
 
 
+ROWS: Mapping[str, str] = types.MappingProxyType({"cell": "variant"})  # of a stored run of a study: ROW.json
+
+
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's documents by their names of today, its configuration with those of its settings."""
     named = {DOCUMENTS.get(name, name): document for name, document in stored.items()}
@@ -52,6 +55,11 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         else values
         for part, values in config.items()
     }
+
+
+def row(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored run of a study by its names of today."""
+    return {ROWS.get(name, name): value for name, value in stored.items()}
 
 
 def weight(name: str) -> str:

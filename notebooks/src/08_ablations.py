@@ -287,7 +287,7 @@ twin(curves_demo, study=first)
 if "queue" in results:
     queues = draw.measure(STUDIES["queue"], results["queue"], "all", resamples=1000)
     chosen = ("2048", "2048-weight-20", "absent-weight-20", "absent-clip")
-    shown = {STUDIES["queue"].cell(name).label: queues.apart[name]["r1"] for name in chosen}
+    shown = {STUDIES["queue"].variant(name).label: queues.apart[name]["r1"] for name in chosen}
     show(*intervals(shown, x_label="less no queue at weight 1, points of mean R@1", differences=True))
 else:
     show(*draw.nothing())
@@ -349,7 +349,7 @@ check("seeds_needed", seeds_needed)
 # ## Add your own runs
 #
 # Two models of the study `world`, a part and the model without it, trained here with a seed that no stored run has. Change
-# `pair` to any two of `study.cells`. They run in processes of their own, as `python -m userlab ablate` does it.
+# `pair` to any two of `study.variants`. They run in processes of their own, as `python -m userlab ablate` does it.
 
 # %%
 predict(
@@ -361,19 +361,19 @@ predict(
 # %%
 from usercourse.running import waiting
 from usercourse.verdicts import outcome, says
-from userlab.ablation.cells import cell_config
 from userlab.ablation.jobs import Job
 from userlab.ablation.studies import study_named
 from userlab.ablation.study import run_jobs
 from userlab.ablation.summary import load_study
+from userlab.ablation.variants import variant_config
 
 study = study_named("world")
-pair = ("uto", "baseline")  # a cell, and the one to subtract
+pair = ("uto", "baseline")  # a variant, and its baseline
 steps = min(profile.steps, study.steps or profile.steps)
 seed = 1 + max((row.seed for of in known.values() for row in of), default=-1)
 base, out = course_config(steps=steps), tempfile.mkdtemp()
 jobs = [
-    Job(study=study.name, cell=name, config=cell_config(study, name, base, seed=seed), out=out)
+    Job(study=study.name, variant=name, config=variant_config(study, name, base, seed=seed), out=out)
     for name in pair
 ]
 print(f"Two trainings of {steps} steps side by side, seed {seed}: {0.3 * steps:.0f} s or more on two cores.")
@@ -402,7 +402,7 @@ compare("ablations_mine", outcome(yours))
 # interval is wrong: each is sure of its own question. A short run asks which model starts quicker, a long one which gets further. That
 # is why each figure here says how many steps it is about.
 #
-# To keep runs, give the command a folder: `python -m userlab ablate --study world --cell uto baseline --out runs/studies`.
+# To keep runs, give the command a folder: `python -m userlab ablate --study world --variant uto baseline --out runs/studies`.
 #
 # ## The ledger
 #

@@ -1,4 +1,4 @@
-"""What notebook 08 draws: hits by hand, a study's cells and differences, curves of its runs, and the ledger.
+"""What notebook 08 draws: hits by hand, a study's variants and differences, curves of its runs, and the ledger.
 
 Stored runs are read from assets/results; where none is stored, figures say so in place of failing.
 """
@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
-from userlab.ablation.cells import HEADLINE, Study
 from userlab.ablation.claims import ALL, NEW
 from userlab.ablation.ledger import FAILS, HOLDS, OPEN, UNMEASURED, Entry
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study
+from userlab.ablation.variants import HEADLINE, Study
 from userlib.errors import UserError
 from userlib.evaluation import Difference, Interval, Ranks, compare
 
@@ -37,18 +37,18 @@ Floats = NDArray[np.float64]
 
 def stored(folder: Path = STORED) -> dict[str, Rows]:
     """Every study that has finished runs: its name -> line of its table -> rows."""
-    found = {name: load_study(study, folder) for name, study in STUDIES.items()}
-    return {name: rows for name, rows in found.items() if rows}
+    studies = {name: load_study(study, folder) for name, study in STUDIES.items()}
+    return {name: rows for name, rows in studies.items() if rows}
 
 
-def told(found: Mapping[str, Rows]) -> str:
+def told(studies: Mapping[str, Rows]) -> str:
     """What is stored, in one line a study."""
-    if not found:
+    if not studies:
         return "No study is stored. The notebook goes on with your own runs alone."
     lines = []
-    for name, rows in found.items():
-        runs = [row for of in rows.values() for row in of if row.cell == row.facts["of"]]
-        seconds = sum(row.facts["seconds"] for row in runs)
+    for name, rows in studies.items():
+        runs = [row for of in rows.values() for row in of if row.variant == row.metadata["of"]]
+        seconds = sum(row.metadata["seconds"] for row in runs)
         lines.append(
             f"{name:12} {len(runs):3} runs of {len(rows):2} models, {seconds / 60:3.0f} minutes of training"
         )
@@ -91,19 +91,19 @@ def parts_of(rows: Rows) -> list[str]:
     return [ALL, *first.groups()]
 
 
-def explorer(found: Mapping[str, Rows], *, resamples: int = 2000) -> Callable[[str, str, str], Shown]:
+def explorer(studies: Mapping[str, Rows], *, resamples: int = 2000) -> Callable[[str, str, str], Shown]:
     """render(study, part, metric) for a demo; each study and part is resampled once."""
 
     @cache
     def drawn(study: str, part: str) -> "Measured":
-        return measure(STUDIES[study], found[study], part, resamples=resamples)
+        return measure(STUDIES[study], studies[study], part, resamples=resamples)
 
     def render(study: str, part: str, metric: str) -> Shown:
-        if study not in found:
+        if study not in studies:
             return nothing()
-        if part not in parts_of(found[study]):
+        if part not in parts_of(studies[study]):
             part = ALL
-        return study_figure(STUDIES[study], found[study], drawn(study, part), part, metric)
+        return study_figure(STUDIES[study], studies[study], drawn(study, part), part, metric)
 
     return render
 
@@ -122,17 +122,17 @@ def measure(study: Study, rows: Rows, part: str, *, resamples: int = 2000) -> Me
     from userlib.evaluation import recalls
 
     chosen = None if part == ALL else next(iter(rows.values()))[0].groups()[part]
-    cells = {name: [row.ranks() for row in of] for name, of in rows.items()}
+    runs_of = {name: [row.ranks() for row in of] for name, of in rows.items()}
     there = study.reference in rows
     pairs = [(name, study.reference) for name in rows if there and name != study.reference]
-    values, apart = compare(cells, pairs, images=chosen, resamples=resamples)
+    values, apart = compare(runs_of, pairs, images=chosen, resamples=resamples)
     runs: dict[str, list[Mapping[str, float]]] = {
-        name: [recalls(run, images=chosen).as_dict() for run in of] for name, of in cells.items()
+        name: [recalls(run, images=chosen).as_dict() for run in of] for name, of in runs_of.items()
     }
-    return Measured(values, {name: found for (name, _), found in apart.items()}, runs)
+    return Measured(values, {name: one for (name, _), one in apart.items()}, runs)
 
 
-def study_figure(study: Study, rows: Rows, found: Measured, part: str, metric: str) -> Shown:
+def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric: str) -> Shown:
     """Left: each model with its interval and its runs as dots. Right: its difference from the reference."""
     key = METRICS[metric]
     names = list(rows)
@@ -140,14 +140,14 @@ def study_figure(study: Study, rows: Rows, found: Measured, part: str, metric: s
     figure, axes = new_figure(9.0, 1.1 + 0.46 * len(names), columns=2)
     left, right = axes[0]
     for y, name in enumerate(names):
-        value, low, high = found.values[name][key]
-        each = [run[key] for run in found.runs[name]]
+        value, low, high = measured.values[name][key]
+        each = [run[key] for run in measured.runs[name]]
         shade = COLOURS["black" if name == study.reference else "blue"]
         left.plot([low, high], [y, y], color=shade, lw=3, solid_capstyle="butt", alpha=0.55)
         left.plot(each, np.full(len(each), y), "|", color=shade, ms=9, mew=1.2)
         left.plot(value, y, "o", color=shade, ms=6)
-        if name in found.apart:
-            _difference(right, y, found.apart[name][key])
+        if name in measured.apart:
+            _difference(right, y, measured.apart[name][key])
     right.axvline(0, color="black", lw=1, ls=":")
     wrapped = [textwrap.fill(labels[name], 34) for name in names]
     left.set_yticks(range(len(names)), wrapped, fontsize=8)
@@ -156,7 +156,7 @@ def study_figure(study: Study, rows: Rows, found: Measured, part: str, metric: s
         axis.set_ylim(len(names) - 0.5, -0.6)
     left.set_xlabel(f"{metric}, {_pictures(part)}", fontsize=9)
     right.set_xlabel("difference from the reference (black)", fontsize=9)
-    return figure, _study_sentence(study, rows, found, part, metric)
+    return figure, _study_sentence(study, rows, measured, part, metric)
 
 
 def _difference(axis: Axes, place: float, difference: Difference, *, upright: bool = False) -> None:
@@ -173,10 +173,10 @@ def _difference(axis: Axes, place: float, difference: Difference, *, upright: bo
     axis.annotate(f"{value:+.1f}", point, xytext=offset, textcoords="offset points", ha="center", fontsize=8)
 
 
-def _study_sentence(study: Study, rows: Rows, found: Measured, part: str, metric: str) -> str:
+def _study_sentence(study: Study, rows: Rows, measured: Measured, part: str, metric: str) -> str:
     key = METRICS[metric]
-    best = max(rows, key=lambda name: found.values[name][key].value)
-    value, low, high = found.values[best][key]
+    best = max(rows, key=lambda name: measured.values[name][key].value)
+    value, low, high = measured.values[best][key]
     said = (
         f"{metric} on {_pictures(part)}: the highest is {short_label(study, best)} with {value:.1f} "
         f"[{low:.1f}, {high:.1f}]. "
@@ -186,7 +186,7 @@ def _study_sentence(study: Study, rows: Rows, found: Measured, part: str, metric
         "below": [],
         "not told apart from": [],
     }
-    for name, apart in found.apart.items():
+    for name, apart in measured.apart.items():
         difference = apart[key]
         word = list(groups)[0 if difference.low > 0 else 1 if difference.high < 0 else 2]
         groups[word].append(f"{short_label(study, name)} ({difference.value:+.1f})")
@@ -196,7 +196,7 @@ def _study_sentence(study: Study, rows: Rows, found: Measured, part: str, metric
     )
     if any(row.earlier for of in rows.values() for row in of):
         said += f" {EARLIER.strip('*')}"
-    few = sum(0 < len(of) < HEADLINE and of[0].facts["kind"] == "trained" for of in rows.values())
+    few = sum(0 < len(of) < HEADLINE and of[0].metadata["kind"] == "trained" for of in rows.values())
     return said + (
         f" {few} of {len(rows)} models have fewer than five seeds and are exploratory." if few else ""
     )
@@ -213,7 +213,7 @@ def short_label(study: Study, name: str) -> str:
 def label_of(study: Study, name: str, rows: Sequence[Row]) -> str:
     words = study.lines().get(name, name)
     count = len(rows)
-    trained = rows[0].facts["kind"] == "trained"
+    trained = rows[0].metadata["kind"] == "trained"
     return f"{words} ({count}{NO_BREAK}seed{'s' if count > 1 else ''})" if trained else words
 
 
@@ -230,11 +230,11 @@ def nothing(words: str = "No study is stored yet.") -> Shown:
 
 
 def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
-    """rSum on val over the steps: a thin line a run, a thick one their mean, for the cells with most seeds."""
+    """rSum on val over the steps: a thin line a run, a thick one their mean, for the variants with most seeds."""
     with_curve = [
         name
         for name, of in rows.items()
-        if all(row.facts.get("curve") for row in of) and of[0].cell == of[0].facts["of"]
+        if all(row.metadata.get("curve") for row in of) and of[0].variant == of[0].metadata["of"]
     ]
     if not with_curve:
         return nothing("No run with a curve is stored yet.")
@@ -245,7 +245,10 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
     ends: dict[str, float] = {}
     for name, colour, dash in zip(chosen, CYCLE, DASHES, strict=False):
         lines_ = [
-            ([point["step"] for point in row.facts["curve"]], [point["rsum"] for point in row.facts["curve"]])
+            (
+                [point["step"] for point in row.metadata["curve"]],
+                [point["rsum"] for point in row.metadata["curve"]],
+            )
             for row in rows[name]
         ]
         for steps, rsum in lines_:
@@ -272,19 +275,19 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
 def expect_learned(rows: Sequence[Row], steps: int) -> None:
     """Raises UserError unless each run took all its steps and beats chance by far on val."""
     for row in rows:
-        last = row.facts["curve"][-1]["step"] if row.facts["curve"] else 0
+        last = row.metadata["curve"][-1]["step"] if row.metadata["curve"] else 0
         pictures = len(row.ranks("select").i2t)
-        r10 = row.facts["select"]["metrics"]["t2i_r10"]
+        r10 = row.metadata["select"]["metrics"]["t2i_r10"]
         if last < steps or r10 <= CHANCE * 1000 / pictures:
             raise UserError(
-                f"{row.cell}, seed {row.seed}: {last:.0f} of {steps} steps, t2i R@10 {r10:.1f} % where chance is "
+                f"{row.variant}, seed {row.seed}: {last:.0f} of {steps} steps, t2i R@10 {r10:.1f} % where chance is "
                 f"{1000 / pictures:.1f} %: it has not learned. Run its cell again."
             )
 
 
 def same_pictures(one: Rows, other: Rows) -> bool:
     """Whether two sets of runs were scored on the same pictures, so that they can be put together."""
-    hashes = {row.facts["report"]["hash"] for rows in (one, other) for of in rows.values() for row in of}
+    hashes = {row.metadata["report"]["hash"] for rows in (one, other) for of in rows.values() for row in of}
     return len(hashes) == 1
 
 
@@ -303,28 +306,28 @@ def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> S
     counts = range(1, min(len(a), len(b)) + 1)
     if len(counts) < 2:
         return nothing("Fewer than two seeds of these two are stored.")
-    found = [gain(a[:n], b[:n], key=key) for n in counts]
+    gains = [gain(a[:n], b[:n], key=key) for n in counts]
     figure, axes = new_figure(6.4, 3.0)
     axis = axes[0, 0]
-    for n, one in zip(counts, found, strict=True):
+    for n, one in zip(counts, gains, strict=True):
         _difference(axis, n, one, upright=True)
     axis.axhline(0, color="black", lw=1, ls=":")
     axis.set_xticks(list(counts))
     axis.set_xlim(0.5, counts[-1] + 0.7)
     axis.set_xlabel("seeds of each model", fontsize=9)
     axis.set_ylabel("difference in mean R@1", fontsize=9)
-    widths = [one.high - one.low for one in found]
+    widths = [one.high - one.low for one in gains]
     return figure, (
         f"One seed a side: {widths[0]:.1f} points wide, and luck of the seed is not in it. Then "
         + ", ".join(f"{width:.1f} with {n}" for n, width in zip(counts[1:], widths[1:], strict=True))
-        + f". The differences themselves go from {min(one.value for one in found):+.1f} to "
-        f"{max(one.value for one in found):+.1f}."
+        + f". The differences themselves go from {min(one.value for one in gains):+.1f} to "
+        f"{max(one.value for one in gains):+.1f}."
     )
 
 
 def spread(rows: Rows, *, key: str = "r1") -> float:
     """The standard deviation between seeds of one model, pooled over a study's lines; NaN where all have one."""
-    sets = [[row.facts["report"]["metrics"][key] for row in of] for of in rows.values() if len(of) > 1]
+    sets = [[row.metadata["report"]["metrics"][key] for row in of] for of in rows.values() if len(of) > 1]
     return float(np.sqrt(np.mean([np.var(one, ddof=1) for one in sets]))) if sets else float("nan")
 
 

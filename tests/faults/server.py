@@ -103,7 +103,7 @@ def serve() -> None:
     import torch
 
     import tests.faults.works  # noqa: F401
-    import userlab.ablation.work  # noqa: F401
+    import userlab.ablation.worker  # noqa: F401
     import userlib.search
     import userlib.training.loop  # noqa: F401
 

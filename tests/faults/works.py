@@ -251,7 +251,7 @@ def study(folder: Path) -> None:
     from dataclasses import replace
 
     from userlab.ablation.jobs import Job
-    from userlab.ablation.work import work
+    from userlab.ablation.worker import run_job
 
     data = folder / "data"
     if not (data / "whole").exists():
@@ -260,9 +260,9 @@ def study(folder: Path) -> None:
     config = run_config(data, steps=6)
     for count, enhancement in enumerate(("none", "sge"), start=1):
         changed = replace(config, model=replace(config.model, enhancement=enhancement))
-        job = Job(study="small", cell=enhancement, config=changed, out=str(folder / "results"))
+        job = Job(study="small", variant=enhancement, config=changed, out=str(folder / "results"))
         if not job.row(job.cell).is_file():
-            work(job)
+            run_job(job)
         announce(folder, count)
 
 

@@ -37,7 +37,7 @@ COMMANDS = {
     "--out {new}",
     "evaluate": "evaluate --checkpoint {run} --split test --baseline cca",
     "search": "search --checkpoint {run} --query dog --index {new}",
-    "ablate": "ablate --study pooling --cell mean --seeds 1 --steps 20 --threads 1 --out {new}",
+    "ablate": "ablate --study pooling --variant mean --seeds 1 --steps 20 --threads 1 --out {new}",
     "doctor --verify": "doctor --verify",
     "pretrain-regions": "pretrain-regions --pictures 256 --epochs 1 --out {new}",
     "pretrain-clip": "pretrain-clip --pictures 512 --steps 3 --out {new}",

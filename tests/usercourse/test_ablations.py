@@ -27,7 +27,7 @@ def write(folder, cell, seed, *, right, digest="h", steps=(50, 100)):
     )
     metrics = recalls(found).as_dict()
     row = {
-        "study": "pooling", "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": "trained", "seconds": 60.0,
+        "study": "pooling", "variant": cell, "of": cell, "seed": seed, "key": "k", "kind": "trained", "seconds": 60.0,
         "groups": ["seen", "new pairs"], "report": {"hash": digest, "metrics": metrics},
         "select": {"metrics": metrics}, "curve": [{"step": step, "rsum": 2.0 * step + seed} for step in steps],
     }  # fmt: skip
@@ -131,7 +131,7 @@ def test_seeds_and_widths(found):
     assert said.startswith(f"One seed a side: {one.high - one.low:.1f} points wide")
     assert " with 2, " in said and " with 3." in said
     assert "Fewer than two seeds" in draw.seed_widths(a[:1], b)[1]
-    values = [[row.facts["report"]["metrics"]["r1"] for row in of] for of in found["pooling"].values()]
+    values = [[row.metadata["report"]["metrics"]["r1"] for row in of] for of in found["pooling"].values()]
     assert draw.spread(found["pooling"]) == pytest.approx(np.sqrt(np.mean(np.var(values, axis=1, ddof=1))))
     assert np.isnan(draw.spread({"gpo": found["pooling"]["gpo"][:1]}))
 
@@ -143,7 +143,13 @@ def test_hits_by_hand_are_counted():
 
 
 CLAIM = Claim(
-    text="GPO is better", source="x", study="pooling", cell="gpo", minus="mean", reason="See 02.", judged=NEW
+    text="GPO is better",
+    source="x",
+    study="pooling",
+    variant="gpo",
+    baseline="mean",
+    reason="See 02.",
+    judged=NEW,
 )
 
 
@@ -152,6 +158,6 @@ def test_the_ledger_s_figure_names_each_verdict(folder):
     figure, said = draw.ledger_figure(entries)
     assert said == "Claims beside zero, by verdict. Holds: GPO is better."
     assert png(figure)
-    photos = Entry(claim=CLAIM, photos_found={"r1": Difference(1, 0, 2)}, photo_seeds=1)
+    photos = Entry(claim=CLAIM, photo_differences={"r1": Difference(1, 0, 2)}, photo_seeds=1)
     assert draw.ledger_figure([photos])[1].endswith("Photos alone are measured.")
     assert "No claim is measured yet" in draw.ledger_figure([Entry(claim=CLAIM)])[1]

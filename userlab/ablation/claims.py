@@ -15,17 +15,17 @@ LATE = "These runs are short beside the 20,000 steps of the paper, and a queue m
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`cell` of a study is better than its cell `minus`.
+    """`variant` of a study is better than its `baseline`.
 
-    source: where it is claimed. judged: the part of the pictures that decides. photos: the same as two cells of the
+    source: where it is claimed. judged: the part of the pictures that decides. photos: the same as two variants of the
     study on photos, the better one first. reason: where to look when it does not hold.
     """
 
     text: str
     source: str
     study: str
-    cell: str
-    minus: str
+    variant: str
+    baseline: str
     reason: str
     judged: str = ALL
     photos: tuple[str, str] | None = None
@@ -33,95 +33,95 @@ class Claim:
 
 CLAIMS = (
     Claim(
-        text="SGE helps the plain model", source=ABSTRACT, study="world", cell="sge", minus="baseline",
+        text="SGE helps the plain model", source=ABSTRACT, study="world", variant="sge", baseline="baseline",
         reason="What SGE adds has length s, so its strength decides: notebook 03.",
     ),
     Claim(
-        text="SGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", cell="sge", minus="none",
+        text="SGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", variant="sge", baseline="none",
         photos=("full", "none"), reason="GPO pooling already weighs regions: notebook 03.",
     ),
     Claim(
-        text="CGE helps the plain model", source=ABSTRACT, study="world", cell="cge", minus="baseline",
+        text="CGE helps the plain model", source=ABSTRACT, study="world", variant="cge", baseline="baseline",
         reason=GUIDED,
     ),
     Claim(
-        text="CGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", cell="cge", minus="none",
+        text="CGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", variant="cge", baseline="none",
         reason=GUIDED,
     ),
     Claim(
-        text="CGE is more than adding CLIP's scores", source=CONTROL, study="world", cell="cge",
-        minus="baseline+scores",
+        text="CGE is more than adding CLIP's scores", source=CONTROL, study="world", variant="cge",
+        baseline="baseline+scores",
         reason=SCORES,
     ),
     Claim(
-        text="CGE brings more than added scores to new pairs", source=CONTROL, study="world", cell="cge",
-        minus="baseline+scores", judged=NEW,
+        text="CGE brings more than added scores to new pairs", source=CONTROL, study="world", variant="cge",
+        baseline="baseline+scores", judged=NEW,
         reason=SCORES,
     ),
     Claim(
-        text="CGE needs the picture's own vector", source=CONTROL, study="guide", cell="cge",
-        minus="cge-mismatched", reason="Then the gain is capacity, not knowledge: notebook 04.",
+        text="CGE needs the picture's own vector", source=CONTROL, study="guide", variant="cge",
+        baseline="cge-mismatched", reason="Then the gain is capacity, not knowledge: notebook 04.",
     ),
     Claim(
-        text="A queue of 2,048 helps the plain model", source=ABSTRACT, study="world", cell="queue",
-        minus="baseline", reason=LATE,
+        text="A queue of 2,048 helps the plain model", source=ABSTRACT, study="world", variant="queue",
+        baseline="baseline", reason=LATE,
     ),
     Claim(
-        text="A queue of 2,048 helps beside SGE and UTO", source=ABSTRACT, study="queue", cell="2048",
-        minus="absent", photos=("full", "absent"), reason=LATE,
+        text="A queue of 2,048 helps beside SGE and UTO", source=ABSTRACT, study="queue", variant="2048",
+        baseline="absent", photos=("full", "absent"), reason=LATE,
     ),
     Claim(
         text="A queue of 2,048 helps, batch loss times 20", source=ABSTRACT, study="queue",
-        cell="2048-weight-20", minus="absent-weight-20", reason=LATE,
+        variant="2048-weight-20", baseline="absent-weight-20", reason=LATE,
     ),
     Claim(
         text="The batch loss times 20 helps, without a queue", source=CONTROL, study="queue",
-        cell="absent-weight-20", minus="absent", reason="It would change nothing but what is clipped.",
+        variant="absent-weight-20", baseline="absent", reason="It would change nothing but what is clipped.",
     ),
     Claim(
-        text="4,096 keys are better than 256", source=ABSTRACT, study="queue", cell="4096", minus="256",
+        text="4,096 keys are better than 256", source=ABSTRACT, study="queue", variant="4096", baseline="256",
         reason="Many keys outweigh the batch: with its loss times 20 little of the difference is left (study queue).",
     ),
     Claim(
-        text="A queue helps a batch of 32", source=ABSTRACT, study="batch", cell="32-queue", minus="32-absent",
+        text="A queue helps a batch of 32", source=ABSTRACT, study="batch", variant="32-queue", baseline="32-absent",
         reason=LATE,
     ),
     Claim(
-        text="Keys from slow encoders are better", source="MoCo", study="momentum", cell="rule", minus="0",
+        text="Keys from slow encoders are better", source="MoCo", study="momentum", variant="rule", baseline="0",
         reason="In a short run a slow encoder lags far behind: notebook 05.",
     ),
     Claim(
         text="Keys of the own picture should be masked", source=CHOICE, study="masking",
-        cell="masked-2048", minus="unmasked-2048",
+        variant="masked-2048", baseline="unmasked-2048",
         reason="They are few, one query in some: notebook 05, exercise 4.",
     ),
     Claim(
-        text="UTO is better than hinge, plain model", source=ABSTRACT, study="world", cell="uto",
-        minus="baseline", reason="Both have the same learning rate there; see the line below.",
+        text="UTO is better than hinge, plain model", source=ABSTRACT, study="world", variant="uto",
+        baseline="baseline", reason="Both have the same learning rate there; see the line below.",
     ),
     Claim(
-        text="UTO is better than hinge, rates tuned", source=ABSTRACT, study="objective", cell="uto",
-        minus="hinge-sum", photos=("full", "hinge"),
+        text="UTO is better than hinge, rates tuned", source=ABSTRACT, study="objective", variant="uto",
+        baseline="hinge-sum", photos=("full", "hinge"),
         reason="A better learning rate may be worth more than an objective: notebook 06.",
     ),
     Claim(
-        text="UTO is better than InfoNCE, rates tuned", source=CONTROL, study="objective", cell="uto",
-        minus="infonce", photos=("full", "infonce"), reason="Both push the hardest negatives most: notebook 06.",
+        text="UTO is better than InfoNCE, rates tuned", source=CONTROL, study="objective", variant="uto",
+        baseline="infonce", photos=("full", "infonce"), reason="Both push the hardest negatives most: notebook 06.",
     ),
     Claim(
-        text="Live UTO is better than exact UTO", source=CHOICE, study="objective", cell="uto",
-        minus="uto-exact", reason="The two differ below zero alone, where a run may never be: notebook 06.",
+        text="Live UTO is better than exact UTO", source=CHOICE, study="objective", variant="uto",
+        baseline="uto-exact", reason="The two differ below zero alone, where a run may never be: notebook 06.",
     ),
     Claim(
-        text="GPO pools better than the mean", source="VSE-infinity", study="pooling", cell="gpo", minus="mean",
+        text="GPO pools better than the mean", source="VSE-infinity", study="pooling", variant="gpo", baseline="mean",
         reason="A network before the mean can do what pooling would: notebook 02.",
     ),
     Claim(
-        text="All parts together help", source=ABSTRACT, study="world", cell="full", minus="baseline",
+        text="All parts together help", source=ABSTRACT, study="world", variant="full", baseline="baseline",
         reason="Parts that help alone may stand in each other's way.",
     ),
     Claim(
-        text="The whole beats its own guide", source=CONTROL, study="world", cell="full", minus="clip",
+        text="The whole beats its own guide", source=CONTROL, study="world", variant="full", baseline="clip",
         reason="The guide has seen far more pictures.",
     ),
 )  # fmt: skip

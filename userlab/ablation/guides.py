@@ -54,14 +54,14 @@ def _random(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
 
     data = prepared.config.data
     folder = random_clip(data.guide or "")
-    found = extract(
+    features = extract(
         pairs.split,
         tokens=data.tokens,
         token_weights=None if data.token_weights is None else Path(data.token_weights),
         guide=f"open_clip:local-dir:{folder}",
         progress=False,
     )
-    return _given(pairs, np.asarray(found.guide))
+    return _given(pairs, np.asarray(features.guide))
 
 
 def random_clip(name: str) -> Path:

@@ -1,6 +1,6 @@
 """One run of a study: what it is, where its rows lie, and how it is told to a process of its own.
 
-A row is two files, `<out>/<study>/<cell>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
+A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
 finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
 that the tokens come from. Equal keys are equal runs, in whichever study they stand.
 """
@@ -29,7 +29,7 @@ class Job:
     """
 
     study: str
-    cell: str
+    variant: str
     config: Config
     guide: str = "informed"
     kind: str = "trained"
@@ -43,8 +43,8 @@ class Job:
         return self.config.training.seed
 
     def names(self) -> tuple[str, ...]:
-        """The cells whose rows it writes."""
-        return (self.cell,) if self.scores is None else (self.cell, self.scores)
+        """The variants whose rows it writes."""
+        return (self.variant,) if self.scores is None else (self.variant, self.scores)
 
     def row(self, name: str) -> Path:
         """The JSON file of one of its rows."""
@@ -69,8 +69,8 @@ class Job:
     def finished(self) -> bool:
         """Whether all its rows are there. Raises UserError where a file of that name holds another run."""
         there = [self.row(name).is_file() for name in self.names()]
-        for name, found in zip(self.names(), there, strict=True):
-            if found and not self.made(row := read_json(self.row(name)), name):
+        for name, exists in zip(self.names(), there, strict=True):
+            if exists and not self.made(row := read_json(self.row(name)), name):
                 earlier = "positions" not in row and self.made({**row, "positions": POSITIONS}, name)
                 what = "GPO's earlier position codes, 1..n" if earlier else "other settings or other data"
                 raise UserError(
@@ -85,9 +85,10 @@ class Job:
         """
         if row.get("key") == self.key(name):
             return True
+        row = legacy.row(row)
         try:
             config = config_of(row)
-            said = row["guide"], row["kind"], row["cell"] != row["of"], row["data_hash"]
+            said = row["guide"], row["kind"], row["variant"] != row["of"], row["data_hash"]
             weights = row.get("weights", self.weights())
         except (UserError, KeyError, TypeError):
             return False
@@ -111,7 +112,7 @@ class Job:
 
     def place(self) -> Path:
         """Where its training and its lock lie in the cache, without an ending: one for each key and folder."""
-        mark = sha256_bytes(self.key(self.cell), str(Path(self.out).resolve()))[:24]
+        mark = sha256_bytes(self.key(self.variant), str(Path(self.out).resolve()))[:24]
         return cache_dir() / "ablation" / mark
 
     def as_json(self) -> dict[str, Any]:
@@ -129,10 +130,10 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
     """The run that made a row, to be made again into another folder."""
     try:
         config = config_of(row)
-        scores = row["cell"] if row["of"] != row["cell"] else None
+        scores = row["variant"] if row["of"] != row["variant"] else None
         return Job(
             study=row["study"],
-            cell=row["of"],
+            variant=row["of"],
             config=config,
             guide=row["guide"],
             kind=row["kind"],

@@ -1,6 +1,6 @@
 """The ledger: what the stored runs say of each claim; no number and no verdict is typed by hand.
 
-A claim is a difference between two cells of a study, in mean R@1, which is what the paper's claims are about. With
+A claim is a difference between two variants of a study, in mean R@1, which is what the paper's claims are about. With
 its 95 % interval over pictures and seeds it holds where all of the interval lies above zero, does not hold where all
 lies below, and is not shown where the interval holds zero.
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from userlab.ablation.cells import HEADLINE
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import study_named
 from userlab.ablation.summary import load_study
+from userlab.ablation.variants import HEADLINE
 from userlib.evaluation import Difference, compare
 
 PARTS = (ALL, SEEN, NEW)
@@ -34,20 +34,20 @@ class Entry:
     """
 
     claim: Claim
-    found: Mapping[str, ByMetric] = field(default_factory=dict)
+    differences: Mapping[str, ByMetric] = field(default_factory=dict)
     seeds: int = 0
-    photos_found: ByMetric = field(default_factory=dict)
+    photo_differences: ByMetric = field(default_factory=dict)
     photo_seeds: int = 0
     metric: str = "r1"
     earlier: bool = False
 
     def part(self, name: str) -> Difference | None:
         """The difference on a part of the drawn pictures; None where it was not measured."""
-        return self.found.get(name, {}).get(self.metric)
+        return self.differences.get(name, {}).get(self.metric)
 
     @property
     def photos(self) -> Difference | None:
-        return self.photos_found.get(self.metric)
+        return self.photo_differences.get(self.metric)
 
     @property
     def verdict(self) -> str:
@@ -83,16 +83,16 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int 
     """
     made = {claim: Entry(claim=claim) for claim in claims}
     for name in dict.fromkeys(claim.study for claim in claims):
-        found = load_study(study_named(name), out)
-        pairs = {claim: (claim.cell, claim.minus) for claim in claims if claim.study == name}
-        earlier = any(row.earlier for rows in found.values() for row in rows)
-        for claim, apart, seeds in _measured(found, pairs, resamples):
-            made[claim] = replace(made[claim], found=apart, seeds=seeds, earlier=earlier)
+        by_variant = load_study(study_named(name), out)
+        pairs = {claim: (claim.variant, claim.baseline) for claim in claims if claim.study == name}
+        earlier = any(row.earlier for rows in by_variant.values() for row in rows)
+        for claim, apart, seeds in _measured(by_variant, pairs, resamples):
+            made[claim] = replace(made[claim], differences=apart, seeds=seeds, earlier=earlier)
     photos = load_study(study_named(PHOTOS), out)
     beside = {claim: claim.photos for claim in claims if claim.photos is not None}
     for claim, apart, seeds in _measured(photos, beside, resamples):
         earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
-        made[claim] = replace(made[claim], photos_found=apart[ALL], photo_seeds=seeds, earlier=earlier)
+        made[claim] = replace(made[claim], photo_differences=apart[ALL], photo_seeds=seeds, earlier=earlier)
     return list(made.values())
 
 
@@ -102,27 +102,27 @@ def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
 
 
 def _measured(
-    found: Mapping[str, list[Row]], pairs: Mapping[Claim, tuple[str, str]], resamples: int
+    by_variant: Mapping[str, list[Row]], pairs: Mapping[Claim, tuple[str, str]], resamples: int
 ) -> Iterator[tuple[Claim, dict[str, ByMetric], int]]:
-    """Of each claim whose two cells have rows: its differences by part of the pictures, and how many seeds."""
-    known = {claim: pair for claim, pair in pairs.items() if set(pair) <= set(found)}
-    apart = _differences(found, list(dict.fromkeys(known.values())), resamples)
+    """Of each claim whose two variants have rows: its differences by part of the pictures, and how many seeds."""
+    known = {claim: pair for claim, pair in pairs.items() if set(pair) <= set(by_variant)}
+    apart = _differences(by_variant, list(dict.fromkeys(known.values())), resamples)
     for claim, pair in known.items():
-        yield claim, apart[pair], _seeds(*(found[name] for name in pair))
+        yield claim, apart[pair], _seeds(*(by_variant[name] for name in pair))
 
 
 def _differences(
-    found: Mapping[str, list[Row]], pairs: list[tuple[str, str]], resamples: int
+    by_variant: Mapping[str, list[Row]], pairs: list[tuple[str, str]], resamples: int
 ) -> dict[tuple[str, str], dict[str, ByMetric]]:
     """Of each pair, by part of the pictures and metric."""
     apart: dict[tuple[str, str], dict[str, ByMetric]] = {pair: {} for pair in pairs}
     if not pairs:
         return apart
-    cells = {name: [row.ranks() for row in found[name]] for pair in pairs for name in pair}
-    halves = found[pairs[0][0]][0].groups()
+    variants = {name: [row.ranks() for row in by_variant[name]] for pair in pairs for name in pair}
+    halves = by_variant[pairs[0][0]][0].groups()
     for part in PARTS:
         if part == ALL or part in halves:
-            differences = compare(cells, pairs, images=halves.get(part), resamples=resamples)[1]
+            differences = compare(variants, pairs, images=halves.get(part), resamples=resamples)[1]
             for pair, by_metric in differences.items():
                 apart[pair][part] = by_metric
     return apart
@@ -130,7 +130,7 @@ def _differences(
 
 def _seeds(*sides: list[Row]) -> int:
     """Of the side with fewer; one that was not trained has none that could differ."""
-    return min((len(rows) for rows in sides if rows[0].facts["kind"] == "trained"), default=HEADLINE)
+    return min((len(rows) for rows in sides if rows[0].metadata["kind"] == "trained"), default=HEADLINE)
 
 
 def markdown(entries: Sequence[Entry]) -> str:

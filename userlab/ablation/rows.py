@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from userlab.ablation.jobs import POSITIONS
+from userlib import legacy
 from userlib.errors import UserError
 from userlib.evaluation import Ranks
 from userlib.files import atomic_write, check_file, read_checksummed, sha256_file, write_checksummed
@@ -26,14 +27,14 @@ EARLIER = (
 )
 
 
-def pack(found: Ranks, name: str) -> dict[str, NDArray[Any]]:
+def pack(ranks: Ranks, name: str) -> dict[str, NDArray[Any]]:
     """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions a picture)."""
-    order = np.argsort(found.caption_to_image, kind="stable")
-    kind = np.uint16 if max(found.i2t.max(), found.t2i.max()) < 2**16 else np.uint32
+    order = np.argsort(ranks.caption_to_image, kind="stable")
+    kind = np.uint16 if max(ranks.i2t.max(), ranks.t2i.max()) < 2**16 else np.uint32
     return {
-        f"{name}_i2t": found.i2t.astype(kind),
-        f"{name}_t2i": found.t2i[order].astype(kind),
-        f"{name}_each": np.bincount(found.caption_to_image, minlength=len(found.i2t)).astype(np.uint8),
+        f"{name}_i2t": ranks.i2t.astype(kind),
+        f"{name}_t2i": ranks.t2i[order].astype(kind),
+        f"{name}_each": np.bincount(ranks.caption_to_image, minlength=len(ranks.i2t)).astype(np.uint8),
     }
 
 
@@ -55,7 +56,7 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
     beside = file.with_suffix(".npz")
-    check_file(file, ("study", "cell", "arrays"))
+    check_file(file, ("study", "of", "arrays"))
     atomic_write(beside, save, over=file.is_file() or _holds(beside, arrays))
     write_checksummed(file, {**row, "arrays": sha256_file(beside)})
 
@@ -71,24 +72,24 @@ def _holds(file: Path, arrays: Arrays) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run: `facts` as in its JSON, `arrays` as beside it."""
+    """One finished run: `metadata` as in its JSON, `arrays` as beside it."""
 
     file: Path
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     arrays: Arrays
 
     @property
-    def cell(self) -> str:
-        return str(self.facts["cell"])
+    def variant(self) -> str:
+        return str(self.metadata["variant"])
 
     @property
     def seed(self) -> int:
-        return int(self.facts["seed"])
+        return int(self.metadata["seed"])
 
     @property
     def earlier(self) -> bool:
         """Whether another model than today's gave it: see EARLIER."""
-        return self.facts["kind"] == "trained" and self.facts.get("positions") != POSITIONS
+        return self.metadata["kind"] == "trained" and self.metadata.get("positions") != POSITIONS
 
     def ranks(self, name: str = "report") -> Ranks:
         """Of the split reported on, of the one selected on ("select"), or with every true answer ("many")."""
@@ -98,21 +99,21 @@ class Row:
 
     def groups(self) -> dict[str, NDArray[np.bool_]]:
         """Masks over the pictures reported on, by the name of their half; empty where there are none."""
-        names = self.facts.get("groups", [])
+        names = self.metadata.get("groups", [])
         return {name: self.arrays["report_group"] == i for i, name in enumerate(names)}
 
 
 def read_row(file: Path) -> Row:
     """A row and its arrays. Raises UserError for a file that is damaged or lacks its arrays."""
-    facts = read_checksummed(file, "Delete it and run the study again.")
+    metadata = legacy.row(read_checksummed(file, "Delete it and run the study again."))
     try:
-        if facts.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
+        if metadata.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
             raise ValueError(f"{file.stem}.npz beside it is not what it was written with")
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        if not {"study", "cell", "of", "seed", "key"} <= set(facts):
+        if not {"study", "variant", "of", "seed", "key"} <= set(metadata):
             raise ValueError("it is no result of `userlab ablate`")
-        return Row(file, facts, arrays)
+        return Row(file, metadata, arrays)
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the row {file} is damaged ({error}); delete it and run the study again.") from error
 

@@ -32,9 +32,9 @@ def add_command(commands: Any) -> None:
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
         "world (each part on its own) | photos",
     )
-    command.add_argument("--cell", nargs="+", metavar="NAME", help="only these cells of the study")
+    command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
     command.add_argument(
-        "--seeds", type=int, metavar="N", help="seeds of every cell (default: 5 or 2, as it says)"
+        "--seeds", type=int, metavar="N", help="seeds of every variant (default: 5 or 2, as it says)"
     )
     command.add_argument(
         "--processes", type=int, default=1, metavar="P", help="runs side by side (default: 1)"
@@ -50,7 +50,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--guide", help="the vector for CGE (default: clip-mini)")
     command.add_argument("--select", help="the split that picks the epoch: a name, or train:500")
     command.add_argument("--report", help="the split that each run is scored on once, at its end")
-    command.add_argument("--preset", help="the base of all cells (default: the study's own)")
+    command.add_argument("--preset", help="the base of all variants (default: the study's own)")
     command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
     command.add_argument("--steps", type=int, help="steps of each run (default: the study's own)")
     command.add_argument("--epochs", type=int, help="epochs of each run, in place of steps")
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace],
 def base_config(
     arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
 ) -> Config:
-    """The base of a study's cells: its preset and number of steps, unless the command line says otherwise."""
+    """The base of a study's variants: its preset and number of steps, unless the command line says otherwise."""
     from userlab.ablation.studies import study_named
 
     study = study_named(name)
@@ -117,29 +117,35 @@ def _study(
     arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
 ) -> int:
     from userlab.ablation.studies import study_named
-    from userlab.ablation.study import best_rates, jobs_of, run_jobs, tuning_jobs
+    from userlab.ablation.study import best_lrs, jobs_of, run_jobs, tuning_jobs
 
     study, base = study_named(name), base_config(arguments, config_of, name)
     threads = arguments.threads or max(1, (os.cpu_count() or 1) // max(1, arguments.processes))
     shared: dict[str, Any] = {"out": arguments.out, "threads": threads}
-    chosen = list(study.cells) if arguments.cell is None else arguments.cell
+    chosen = list(study.variants) if arguments.variant is None else arguments.variant
     progress = not arguments.json
     if arguments.list:
-        for job in jobs_of(study, base, seeds=arguments.seeds, cells=chosen, **shared):
-            print(f"{study.name}  {job.cell}  seed {job.seed}")
+        for job in jobs_of(study, base, seeds=arguments.seeds, variants=chosen, **shared):
+            print(f"{study.name}  {job.variant}  seed {job.seed}")
         return 0
-    rates: dict[str, float] = {}
-    if study.rates:
+    lrs: dict[str, float] = {}
+    if study.lr_grid:
         tuning = tuning_jobs(study, base, chosen, **shared)
         run_jobs(tuning, processes=arguments.processes, title=f"{name}: learning rates", progress=progress)
-        rates = best_rates(study, tuning, chosen)
-    jobs = jobs_of(study, base, seeds=arguments.seeds, cells=chosen, rates=rates, **shared)
+        lrs = best_lrs(study, tuning, chosen)
+    jobs = jobs_of(study, base, seeds=arguments.seeds, variants=chosen, lrs=lrs, **shared)
     done = run_jobs(jobs, processes=arguments.processes, title=f"study {name}", progress=progress)
-    said = {"study": name, "made": done.made, "found": done.found, "failed": done.failed, "rates": rates}
+    said = {
+        "study": name,
+        "made": done.made,
+        "reused": done.reused,
+        "failed": done.failed,
+        "learning_rates": lrs,
+    }
     if arguments.json:
         print(json.dumps(said))
     else:
-        print(f"study {name}: {done.made} rows made, {done.found} were there, {len(done.failed)} failed")
+        print(f"study {name}: {done.made} rows made, {done.reused} were there, {len(done.failed)} failed")
         for run_name, words in done.failed.items():
             print(f"  {run_name}: {words}")
     return 1 if done.failed else 0
@@ -152,8 +158,8 @@ def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
     whole: dict[str, Any] = {}
     for name in names:
         study = study_named(name)
-        found = load_study(study, arguments.out)
-        made, said = tables(study, found), notes(study, found)
+        by_variant = load_study(study, arguments.out)
+        made, said = tables(study, by_variant), notes(study, by_variant)
         whole[name] = {"tables": [one.as_json() for one in made], "notes": said}
         if not arguments.json:
             shown = [one.text() for one in made] or [f"No run of it is finished in {arguments.out}."]
@@ -172,17 +178,17 @@ def tables_as_markdown(name: str, out: str = RESULTS) -> str:
     if name == "ledger":
         return markdown(ledger(out))
     study = study_named(name)
-    found = load_study(study, out)
-    if not found:
+    by_variant = load_study(study, out)
+    if not by_variant:
         return "*No run of this study is stored.*"
-    first, *more = tables(study, found)
+    first, *more = tables(study, by_variant)
     parts = [first.text(markdown=True)]
     if more:
         about = "; ".join(one.title.partition(", ")[2].partition(", 95 %")[0] for one in more)
         parts += [f"<details><summary>More tables: {about}</summary>"]
         parts += [one.text(markdown=True) for one in more]
         parts += ["</details>"]
-    return "\n\n".join([*parts, " ".join(notes(study, found))])
+    return "\n\n".join([*parts, " ".join(notes(study, by_variant))])
 
 
 def _markdown(arguments: argparse.Namespace) -> int:
@@ -204,23 +210,25 @@ def repeat(file: Path) -> int:
 
     row = read_row(file)
     with tempfile.TemporaryDirectory(prefix="userlib-repeat-") as folder:
-        job = job_of_row(dict(row.facts), out=folder)
+        job = job_of_row(dict(row.metadata), out=folder)
         done = run_jobs([job], processes=1, title=f"{file.name} again", progress=False)
         if done.failed:
             raise UserError(f"the run did not end: {'; '.join(done.failed.values())}")
-        again = read_row(job.row(row.cell))
+        again = read_row(job.row(row.variant))
     wrong = sorted(set(row.arrays) ^ set(again.arrays))
     wrong += [
         name
         for name in row.arrays
         if name not in wrong and not np.array_equal(row.arrays[name], again.arrays[name])
     ]
-    wrong += [name for name in ("curve", "select", "report") if row.facts.get(name) != again.facts.get(name)]
+    wrong += [
+        name for name in ("curve", "select", "report") if row.metadata.get(name) != again.metadata.get(name)
+    ]
     if wrong:
         print(f"{file}: differs in {', '.join(wrong)}")
         for what in ("data_hash", "provenance"):
-            if row.facts[what] != again.facts[what]:
-                print(f"  {what}: {row.facts[what]} then, {again.facts[what]} now")
+            if row.metadata[what] != again.metadata[what]:
+                print(f"  {what}: {row.metadata[what]} then, {again.metadata[what]} now")
         return 1
-    print(f"{file}: bit-equal, {again.facts['seconds']:.0f} s")
+    print(f"{file}: bit-equal, {again.metadata['seconds']:.0f} s")
     return 0

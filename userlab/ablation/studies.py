@@ -1,4 +1,4 @@
-"""The studies: which cells each compares. The base of those on drawn scenes is the preset, SGE + GPO + a queue of
+"""The studies: which variants each compares. The base of those on drawn scenes is the preset, SGE + GPO + a queue of
 2,048 + UTO; each varies one thing of it.
 """
 
@@ -6,18 +6,18 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from userlab.ablation.cells import EXPLORATORY, HEADLINE, Cell, Study
+from userlab.ablation.variants import EXPLORATORY, HEADLINE, Study, Variant
 from userlib.errors import UserError
 
 
-def _model(label: str, *, seeds: int = EXPLORATORY, **settings: Any) -> Cell:
-    """A cell that changes settings of the model."""
+def _model(label: str, *, seeds: int = EXPLORATORY, **settings: Any) -> Variant:
+    """A variant that changes settings of the model."""
     guide = "cge" in str(settings.get("enhancement", ""))
-    return Cell(label=label, changes={"model": settings}, seeds=seeds, needs_guide=guide)
+    return Variant(label=label, changes={"model": settings}, seeds=seeds, needs_guide=guide)
 
 
-def _guided(label: str, guide: str) -> Cell:
-    return Cell(
+def _guided(label: str, guide: str) -> Variant:
+    return Variant(
         label=label,
         changes={"model": {"enhancement": "cge"}},
         guide=guide,
@@ -26,7 +26,7 @@ def _guided(label: str, guide: str) -> Cell:
     )
 
 
-NONE = Cell(
+NONE = Variant(
     label="no enhancement",
     changes={"model": {"enhancement": "none"}},
     seeds=HEADLINE,
@@ -37,26 +37,28 @@ CGE = _model("CGE", enhancement="cge", seeds=HEADLINE)
 
 
 def _enhancement() -> Study:
-    cells = {"none": NONE, "sge": SGE, "cge": CGE}
-    cells["sge+cge"] = _model("SGE + CGE", enhancement="sge+cge", seeds=HEADLINE)
+    variants = {"none": NONE, "sge": SGE, "cge": CGE}
+    variants["sge+cge"] = _model("SGE + CGE", enhancement="sge+cge", seeds=HEADLINE)
     for name in ("sge", "cge", "sge+cge"):
-        cells[f"{name}-fixed"] = _model(
-            f"{cells[name].label}, strength 1", enhancement=name, residual_scale=1.0
+        variants[f"{name}-fixed"] = _model(
+            f"{variants[name].label}, strength 1", enhancement=name, residual_scale=1.0
         )
     for scaling, words in (("raw", "raw regions"), ("unit", "unit regions")):
         for name in ("none", "sge", "cge"):
-            label = f"{cells[name].label}, {words}"
-            cells[f"{name}-{scaling}"] = _model(label, enhancement=name, region_scaling=scaling)
+            label = f"{variants[name].label}, {words}"
+            variants[f"{name}-{scaling}"] = _model(label, enhancement=name, region_scaling=scaling)
     for name in ("sge", "cge"):  # as the paper has it
-        label = f"{cells[name].label}, strength 1, raw regions"
-        cells[f"{name}-fixed-raw"] = _model(label, enhancement=name, region_scaling="raw", residual_scale=1.0)
+        label = f"{variants[name].label}, strength 1, raw regions"
+        variants[f"{name}-fixed-raw"] = _model(
+            label, enhancement=name, region_scaling="raw", residual_scale=1.0
+        )
     pairs = [("cge", "none+scores")]
     for scaling, names in (("raw", ("sge", "cge", "sge-fixed", "cge-fixed")), ("unit", ("sge", "cge"))):
         pairs += [(f"{name}-{scaling}", f"none-{scaling}") for name in names]
     return Study(
         name="enhancement",
         question="Do SGE and CGE help, and at which strength?",
-        cells=cells,
+        variants=variants,
         reference="none",
         pairs=tuple(pairs),
     )
@@ -66,12 +68,12 @@ def _guide() -> Study:
     return Study(
         name="guide",
         question="Is CGE's gain knowledge of CLIP's, or capacity?",
-        cells={
+        variants={
             "none": NONE,
             "cge": _guided("CGE, the picture's own vector", "informed"),
             "cge-random": _guided("CGE, random weights", "random"),
             "cge-mismatched": _guided("CGE, another picture's vector", "mismatched"),
-            "vector-added": Cell(
+            "vector-added": Variant(
                 label="CLIP's vector added to the pooled picture",
                 changes={"model": {"enhancement": "none", "add_guide": True}},
                 needs_guide=True,
@@ -88,25 +90,25 @@ def _guide() -> Study:
 
 
 def _queue() -> Study:
-    cells = {"absent": _model("no queue", queue_size=None, seeds=HEADLINE)}
-    cells["0"] = _model("momentum positives only", queue_size=0)
+    variants = {"absent": _model("no queue", queue_size=None, seeds=HEADLINE)}
+    variants["0"] = _model("momentum positives only", queue_size=0)
     for size in (256, 2048, 4096):
-        cells[str(size)] = _model(f"queue of {size:,}", queue_size=size, seeds=HEADLINE)
-    cells["24000"] = _model("queue of 24,000, beyond an epoch", queue_size=24_000)
+        variants[str(size)] = _model(f"queue of {size:,}", queue_size=size, seeds=HEADLINE)
+    variants["24000"] = _model("queue of 24,000, beyond an epoch", queue_size=24_000)
     for name in ("absent", "256", "2048", "4096"):
-        cells[f"{name}-weight-20"] = Cell(
-            label=f"{cells[name].label}, batch loss times 20",
-            changes={**cells[name].changes, "objective": {"loss_weight": 20.0}},
+        variants[f"{name}-weight-20"] = Variant(
+            label=f"{variants[name].label}, batch loss times 20",
+            changes={**variants[name].changes, "objective": {"loss_weight": 20.0}},
         )
     # What a weight of 20 does to gradients that are clipped, without the weight: does it explain its gain?
-    cells["absent-clip"] = Cell(
+    variants["absent-clip"] = Variant(
         label="no queue, gradients clipped at a 20th",
         changes={"model": {"queue_size": None}, "training": {"clip": 0.1}},
     )
     return Study(
         name="queue",
         question="Do more negatives help?",
-        cells=cells,
+        variants=variants,
         reference="absent",
         pairs=(
             ("2048", "0"),
@@ -123,8 +125,8 @@ def _masking() -> Study:
     return Study(
         name="masking",
         question="Does it matter that other captions of one's own picture are no negatives?",
-        cells={
-            f"{name}-2048": Cell(
+        variants={
+            f"{name}-2048": Variant(
                 label=f"same-image keys {name}, queue of 2,048",
                 changes={"model": {"queue_size": 2048}, "objective": {"mask_same_image": name == "masked"}},
             )
@@ -135,11 +137,14 @@ def _masking() -> Study:
 
 
 def _momentum() -> Study:
-    cells = {"rule": _model("m from the run's length", queue_size=2048)}
+    variants = {"rule": _model("m from the run's length", queue_size=2048)}
     for m, half in ((0.0, "0"), (0.9, "7"), (0.97, "23"), (0.99, "69"), (0.999, "693")):
-        cells[f"{m:g}"] = _model(f"m = {m:g}, half-life {half} steps", momentum=m)
+        variants[f"{m:g}"] = _model(f"m = {m:g}, half-life {half} steps", momentum=m)
     return Study(
-        name="momentum", question="How slowly should the key encoders follow?", cells=cells, reference="rule"
+        name="momentum",
+        question="How slowly should the key encoders follow?",
+        variants=variants,
+        reference="rule",
     )
 
 
@@ -154,27 +159,27 @@ def _objective() -> Study:
     return Study(
         name="objective",
         question="Is UTO the better objective, each at its own learning rate?",
-        cells={
-            name: Cell(label=label, changes={"objective": settings}, seeds=HEADLINE)
+        variants={
+            name: Variant(label=label, changes={"objective": settings}, seeds=HEADLINE)
             for name, (label, settings) in choice.items()
         },
         reference="hinge-sum",
         pairs=(("uto", "infonce"), ("uto", "uto-exact")),
-        rates=(5e-4, 1e-3, 2e-3),
+        lr_grid=(5e-4, 1e-3, 2e-3),
     )
 
 
 def _batch() -> Study:
-    cells = {}
+    variants = {}
     queues = (("absent", None, "no queue"), ("queue", 2048, "queue of 2,048"))
     for name, size, words in queues:
         for batch in (32, 128, 256):
-            cells[f"{batch}-{name}"] = Cell(
+            variants[f"{batch}-{name}"] = Variant(
                 label=f"batch {batch}, {words}",
                 changes={"model": {"queue_size": size}, "training": {"batch": batch}},
             )
         for count in (1_000, 16_000):
-            cells[f"train-{count}-{name}"] = Cell(
+            variants[f"train-{count}-{name}"] = Variant(
                 label=f"{count:,} training pictures, {words}",
                 changes={
                     "model": {"queue_size": size},
@@ -186,16 +191,18 @@ def _batch() -> Study:
     return Study(
         name="batch",
         question="Do more negatives help where batches are small, or data plenty?",
-        cells=cells,
+        variants=variants,
         reference="128-absent",
         pairs=tuple(pairs),
     )
 
 
 def _pooling() -> Study:
-    cells = {name: _model(f"{words} pooling", pooling=name) for name, words in
+    variants = {name: _model(f"{words} pooling", pooling=name) for name, words in
              (("mean", "mean"), ("max", "max"), ("gpo", "GPO"))}  # fmt: skip
-    return Study(name="pooling", question="How should regions be pooled?", cells=cells, reference="mean")
+    return Study(
+        name="pooling", question="How should regions be pooled?", variants=variants, reference="mean"
+    )
 
 
 def _world() -> Study:
@@ -204,23 +211,23 @@ def _world() -> Study:
         "enhancement": "none", "queue_size": None, "pooling": "mean", "text_pooling": "mean",
     }  # fmt: skip
 
-    def cell(label: str, model: dict[str, Any], objective: dict[str, Any] = plain, **more: Any) -> Cell:
+    def variant(label: str, model: dict[str, Any], objective: dict[str, Any] = plain, **more: Any) -> Variant:
         guide = "cge" in str(model.get("enhancement"))
         changes = {"model": {**simple, **model}, "objective": objective}
-        return Cell(label=label, changes=changes, seeds=HEADLINE, needs_guide=guide, **more)
+        return Variant(label=label, changes=changes, seeds=HEADLINE, needs_guide=guide, **more)
 
     full = {"enhancement": "sge+cge", "queue_size": 2048, "pooling": "gpo", "text_pooling": "gpo"}
     return Study(
         name="world",
         question="What does each part bring to the plain model, and what all of them?",
-        cells={
-            "baseline": cell("baseline: mean pooling, summed hinge", {}, scores="baseline+scores"),
-            "sge": cell("+ SGE", {"enhancement": "sge"}),
-            "cge": cell("+ CGE", {"enhancement": "cge"}),
-            "queue": cell("+ queue of 2,048", {"queue_size": 2048}),
-            "uto": cell("+ UTO", {}, {"name": "uto"}),
-            "full": cell("full: SGE + CGE, GPO, queue, UTO", full, {"name": "uto"}),
-            "clip": Cell(label="clip-mini, zero-shot", kind="zero-shot", seeds=1),
+        variants={
+            "baseline": variant("baseline: mean pooling, summed hinge", {}, scores="baseline+scores"),
+            "sge": variant("+ SGE", {"enhancement": "sge"}),
+            "cge": variant("+ CGE", {"enhancement": "cge"}),
+            "queue": variant("+ queue of 2,048", {"queue_size": 2048}),
+            "uto": variant("+ UTO", {}, {"name": "uto"}),
+            "full": variant("full: SGE + CGE, GPO, queue, UTO", full, {"name": "uto"}),
+            "clip": Variant(label="clip-mini, zero-shot", kind="zero-shot", seeds=1),
         },
         reference="baseline",
         pairs=(("cge", "baseline+scores"), ("full", "clip")),
@@ -229,19 +236,19 @@ def _world() -> Study:
 
 
 def _photos() -> Study:
-    def cell(label: str, **changes: dict[str, Any]) -> Cell:
-        return Cell(label=label, changes=changes, seeds=3)
+    def variant(label: str, **changes: dict[str, Any]) -> Variant:
+        return Variant(label=label, changes=changes, seeds=3)
 
     return Study(
         name="photos",
         question="On photos: what does leaving one part out cost?",
-        cells={
-            "full": cell("SGE + queue of 2,048 + UTO", model={"queue_size": 2048}),
-            "none": cell("no enhancement", model={"queue_size": 2048, "enhancement": "none"}),
+        variants={
+            "full": variant("SGE + queue of 2,048 + UTO", model={"queue_size": 2048}),
+            "none": variant("no enhancement", model={"queue_size": 2048, "enhancement": "none"}),
             # without momentum encoders there are none to evaluate in place of the query encoders
-            "absent": cell("no queue", model={"queue_size": None}, training={"averaged": False}),
-            "hinge": cell("hinge, sum", model={"queue_size": 2048}, objective={"name": "hinge-sum"}),
-            "infonce": cell("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
+            "absent": variant("no queue", model={"queue_size": None}, training={"averaged": False}),
+            "hinge": variant("hinge, sum", model={"queue_size": 2048}, objective={"name": "hinge-sum"}),
+            "infonce": variant("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
         },
         reference="full",
         preset="photos",

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from userlab.ablation.cells import Study, cell_config
 from userlab.ablation.jobs import Job
 from userlab.ablation.rows import write_row
+from userlab.ablation.variants import Study, variant_config
 from userlib.config import Config
 from userlib.errors import UserError
 from userlib.files import read_json
 from userlib.progress import Progress
 
-BUSY, STOPPED = 75, 130  # exit codes of userlab.ablation.work
+BUSY, STOPPED = 75, 130  # exit codes of userlab.ablation.worker
 AGAIN_S = 2.0  # before a run that another process is at is looked at again
 
 
@@ -34,7 +34,7 @@ class Done:
     """What a study came to: rows made now, rows that were there, and what went wrong by run."""
 
     made: int = 0
-    found: int = 0
+    reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,55 +45,57 @@ def jobs_of(
     out: str,
     threads: int = 1,
     seeds: int | None = None,
-    cells: Iterable[str] | None = None,
-    rates: dict[str, float] | None = None,
+    variants: Iterable[str] | None = None,
+    lrs: dict[str, float] | None = None,
 ) -> list[Job]:
-    """The runs of a study, seed by seed, so that a study that is stopped early has some of every cell.
+    """The runs of a study, seed by seed, so that a study that is stopped early has some of every variant.
 
-    seeds: for all cells alike; None: each cell's own number. rates: the learning rate chosen for each cell.
+    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant.
     """
-    chosen = list(study.cells) if cells is None else [name for name in cells if study.cell(name)]
+    chosen = list(study.variants) if variants is None else [name for name in variants if study.variant(name)]
     jobs = []
-    most = max(seeds or study.cell(name).seeds for name in chosen)
+    most = max(seeds or study.variant(name).seeds for name in chosen)
     for seed in range(most):
         for name in chosen:
-            cell = study.cell(name)
-            wanted = 1 if cell.kind == "zero-shot" else seeds or cell.seeds
+            variant = study.variant(name)
+            wanted = 1 if variant.kind == "zero-shot" else seeds or variant.seeds
             if seed < wanted:
-                config = cell_config(study, name, base, seed=seed, rate=(rates or {}).get(name))
+                config = variant_config(study, name, base, seed=seed, lr=(lrs or {}).get(name))
                 jobs.append(
                     Job(
-                        study=study.name, cell=name, config=config, guide=cell.guide, kind=cell.kind,
-                        scores=cell.scores, threads=threads, out=out,
+                        study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,
+                        scores=variant.scores, threads=threads, out=out,
                     )
                 )  # fmt: skip
     return jobs
 
 
 def tuning_jobs(study: Study, base: Config, names: Iterable[str], *, out: str, threads: int = 1) -> list[Job]:
-    """One run for each cell and learning rate, never scored on the split reported on."""
+    """One run for each variant and learning rate, never scored on the split reported on."""
     jobs = []
     for name in names:
-        for rate in study.rates:
-            config = cell_config(study, name, base, seed=0, rate=rate)
+        for lr in study.lr_grid:
+            config = variant_config(study, name, base, seed=0, lr=lr)
             config = replace(config, data=replace(config.data, report=None))
-            cell = f"{name}-lr-{rate:g}"
-            jobs.append(Job(study=f"{study.name}-tuning", cell=cell, config=config, threads=threads, out=out))
+            variant = f"{name}-lr-{lr:g}"
+            jobs.append(
+                Job(study=f"{study.name}-tuning", variant=variant, config=config, threads=threads, out=out)
+            )
     return jobs
 
 
-def best_rates(study: Study, jobs: list[Job], names: Iterable[str]) -> dict[str, float]:
-    """For each cell the learning rate of highest rSum on the selection split, from finished tuning runs."""
-    found: dict[str, dict[float, float]] = {name: {} for name in names}
+def best_lrs(study: Study, jobs: list[Job], names: Iterable[str]) -> dict[str, float]:
+    """For each variant the learning rate of highest rSum on the selection split, from finished tuning runs."""
+    rsums: dict[str, dict[float, float]] = {name: {} for name in names}
     for job in jobs:
-        name, rate = job.cell.rsplit("-lr-", 1)
-        if job.row(job.cell).is_file():
-            metrics = read_json(job.row(job.cell))["select"]["metrics"]
-            found[name][float(rate)] = float(metrics["rsum"])
-    bare = [name for name, tried in found.items() if not tried]
+        name, lr = job.variant.rsplit("-lr-", 1)
+        if job.row(job.variant).is_file():
+            metrics = read_json(job.row(job.variant))["select"]["metrics"]
+            rsums[name][float(lr)] = float(metrics["rsum"])
+    bare = [name for name, tried in rsums.items() if not tried]
     if bare:
         raise UserError(f"no learning rate of {bare[0]!r} led to a finished run; see what its runs said.")
-    return {name: max(tried, key=lambda rate: tried[rate]) for name, tried in found.items()}
+    return {name: max(tried, key=lambda lr: tried[lr]) for name, tried in rsums.items()}
 
 
 def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = True) -> Done:
@@ -104,7 +106,7 @@ def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = Tr
     todo = []
     for job in jobs:
         if job.finished() or _shared(job):
-            done.found += len(job.names())
+            done.reused += len(job.names())
         else:
             todo.append(job)
     if not todo:
@@ -120,9 +122,9 @@ def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = Tr
             if code == 0:
                 done.made += len(job.names())
             else:
-                done.failed[f"{job.cell}-{job.seed}"] = said or f"ended with exit code {code}"
+                done.failed[f"{job.variant}-{job.seed}"] = said or f"ended with exit code {code}"
             bar.step()
-            bar.say(f"{job.cell}, seed {job.seed}{'' if code == 0 else ' FAILED'}")
+            bar.say(f"{job.variant}, seed {job.seed}{'' if code == 0 else ' FAILED'}")
     return done
 
 
@@ -137,7 +139,7 @@ def _ended(
             if job.finished() or _shared(job):
                 yield job, 0, ""
                 continue
-            flying[pool.submit(running.work, job)] = job
+            flying[pool.submit(running.run, job)] = job
         ended, _ = wait(flying, return_when=FIRST_COMPLETED)
         for future in ended:
             job = flying.pop(future)
@@ -159,7 +161,7 @@ class _Running:
     def __enter__(self) -> "_Running":
         return self
 
-    def work(self, job: Job) -> tuple[int, str]:
+    def run(self, job: Job) -> tuple[int, str]:
         """Runs a job in a process -> its exit code and its last words."""
         if self.stopped:
             return STOPPED, "stopped before it began"
@@ -167,7 +169,7 @@ class _Running:
             return BUSY, ""
         threads = {name: str(job.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         process = subprocess.Popen(
-            [sys.executable, "-m", "userlab.ablation.work"],
+            [sys.executable, "-m", "userlab.ablation.worker"],
             env={**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -241,18 +243,18 @@ def _shared(job: Job) -> bool:
     wanted = [name for name in job.names() if not job.row(name).is_file()]
     if not wanted:
         return True
-    found: dict[str, Path] = {}
+    sources: dict[str, Path] = {}
     for file in sorted(Path(job.out).glob("*/*.json")):
-        facts: Any = read_json(file)
-        if not isinstance(facts, dict) or not file.with_suffix(".npz").is_file():
+        metadata: Any = read_json(file)
+        if not isinstance(metadata, dict) or not file.with_suffix(".npz").is_file():
             continue
-        found |= {name: file for name in wanted if job.made(facts, name)}
-    if set(found) != set(wanted):
+        sources |= {name: file for name in wanted if job.made(metadata, name)}
+    if set(sources) != set(wanted):
         return False
     from userlab.ablation.rows import read_row
 
-    for name, file in found.items():
+    for name, file in sources.items():
         row = read_row(file)
-        here = {"study": job.study, "cell": name, "of": job.cell, "made_in": row.facts["study"]}
-        write_row(job.row(name), {**row.facts, **here}, row.arrays)
+        here = {"study": job.study, "variant": name, "of": job.variant, "made_in": row.metadata["study"]}
+        write_row(job.row(name), {**row.metadata, **here}, row.arrays)
     return True

@@ -1,7 +1,7 @@
 """What a study found, as tables with intervals over pictures and seeds; made from the stored rows alone.
 
-Each cell's numbers, then its difference from the study's reference, on all pictures reported on and on each half
-of them (seen, new pairs). A cell with fewer than five seeds is marked exploratory.
+Each variant's numbers, then its difference from the study's reference, on all pictures reported on and on each half
+of them (seen, new pairs). A variant with fewer than five seeds is marked exploratory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from userlab.ablation.cells import HEADLINE, Study
 from userlab.ablation.rows import EARLIER, Row, read_rows
+from userlab.ablation.variants import HEADLINE, Study
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, compare, means, table
 
@@ -49,35 +49,35 @@ def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
 
     Raises UserError where rows were scored on different pictures, so that nothing could be subtracted.
     """
-    found: dict[str, list[Row]] = {}
+    by_variant: dict[str, list[Row]] = {}
     for row in read_rows(Path(out) / study.name):
-        found.setdefault(row.cell, []).append(row)
-    hashes = {str(row.facts["report"]["hash"]) for rows in found.values() for row in rows}
+        by_variant.setdefault(row.variant, []).append(row)
+    hashes = {str(row.metadata["report"]["hash"]) for rows in by_variant.values() for row in rows}
     if len(hashes) > 1:
         raise UserError(
             f"the rows in {Path(out) / study.name} were scored on {len(hashes)} different sets of pictures; "
             "move the older ones away and run the study again."
         )
-    order = [*study.lines(), *sorted(set(found) - set(study.lines()))]
-    return {name: sorted(found[name], key=lambda row: row.seed) for name in order if name in found}
+    order = [*study.lines(), *sorted(set(by_variant) - set(study.lines()))]
+    return {name: sorted(by_variant[name], key=lambda row: row.seed) for name in order if name in by_variant}
 
 
-def tables(study: Study, found: Mapping[str, list[Row]], *, resamples: int = 2000) -> list[Table]:
+def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int = 2000) -> list[Table]:
     """All tables of a study: values and differences for each part of the pictures, then what only the drawn world
     can tell, where it is stored.
     """
-    if not found:
+    if not by_variant:
         return []
-    labels = {name: _label(study, name, rows) for name, rows in found.items()}
-    there = study.reference in found
-    against = [(name, study.reference) for name in found if there and name != study.reference]
-    pairs = [(a, b) for a, b in study.pairs if a in found and b in found]
+    labels = {name: _label(study, name, rows) for name, rows in by_variant.items()}
+    there = study.reference in by_variant
+    against = [(name, study.reference) for name in by_variant if there and name != study.reference]
+    pairs = [(a, b) for a, b in study.pairs if a in by_variant and b in by_variant]
     made: list[Table] = []
     further: dict[str, Mapping[str, Interval]] = {}
-    for part, chosen in _parts(found).items():
-        cells = {name: [row.ranks() for row in rows] for name, rows in found.items()}
-        values, apart = compare(cells, [*against, *pairs], images=chosen, resamples=resamples)
-        lines = {labels[name]: dict(values[name]) for name in found}
+    for part, chosen in _parts(by_variant).items():
+        variants = {name: [row.ranks() for row in rows] for name, rows in by_variant.items()}
+        values, apart = compare(variants, [*against, *pairs], images=chosen, resamples=resamples)
+        lines = {labels[name]: dict(values[name]) for name in by_variant}
         for name, reference in against:
             difference = apart[name, reference]
             lines[labels[name]] |= {key: difference[key.removeprefix("apart_")] for key in APART}
@@ -87,81 +87,88 @@ def tables(study: Study, found: Mapping[str, list[Row]], *, resamples: int = 200
         further |= {f"{_plain(labels[a])} - {_plain(labels[b])}; {part}": apart[a, b] for a, b in pairs}
     if further:
         made.append(Table(f"{study.name}, further differences", PAIRS, further))
-    return [*made, *_many(study, found, labels, resamples), *_attention(study, found, resamples)]
+    return [*made, *_many(study, by_variant, labels, resamples), *_attention(study, by_variant, resamples)]
 
 
-def notes(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
+def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
     """What a reader of the tables should know: collapsed runs, mixed code, wide intervals, the weights of scores."""
-    said = [EARLIER] if any(row.earlier for rows in found.values() for row in rows) else []
-    for name, rows in found.items():
-        collapsed = [row.seed for row in rows if row.facts.get("collapsed")]
+    said = [EARLIER] if any(row.earlier for rows in by_variant.values() for row in rows) else []
+    for name, rows in by_variant.items():
+        collapsed = [row.seed for row in rows if row.metadata.get("collapsed")]
         if collapsed:
             said.append(
                 f"{name}: collapsed with seed {', '.join(map(str, collapsed))}; its best weights count."
             )
-        weights = [row.facts["weight"] for row in rows if "weight" in row.facts]
+        weights = [row.metadata["weight"] for row in rows if "weight" in row.metadata]
         if weights:
             said.append(
                 f"{name}: CLIP's scores count {', '.join(f'{w:g}' for w in weights)} times, chosen on val."
             )
-    if study.rates:
-        said += _rates(study, found)
-    codes = {row.facts["provenance"]["code"] for rows in found.values() for row in rows}
+    if study.lr_grid:
+        said += _learning_rates(study, by_variant)
+    codes = {row.metadata["provenance"]["code"] for rows in by_variant.values() for row in rows}
     if len(codes) > 1:
         said.append(f"The rows come from {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
     made_on = {
-        row.facts["provenance"].get("hardware", {}).get("processor")
-        for rows in found.values()
+        row.metadata["provenance"].get("hardware", {}).get("processor")
+        for rows in by_variant.values()
         for row in rows
     }
     if len(made_on) > 1:
         said.append(f"They were made on {len(made_on)} processors: {', '.join(sorted(map(str, made_on)))}.")
-    for name, interval in _headline(study, found).items():
+    for name, interval in _headline(study, by_variant).items():
         if interval.high - interval.low > 4:
             said.append(
                 f"{name}: the interval of the mean R@1 is {interval.high - interval.low:.1f} points wide; add seeds."
             )
-    shares = {round(row.facts["true_elsewhere"], 5) for rows in found.values() for row in rows
-              if "true_elsewhere" in row.facts}  # fmt: skip
+    shares = {round(row.metadata["true_elsewhere"], 5) for rows in by_variant.values() for row in rows
+              if "true_elsewhere" in row.metadata}  # fmt: skip
     if shares:
         said.append(
             f"Of the keys of other pictures, {100 * max(shares):.2f} % are true of the query's: "
             f"{2048 * max(shares):.1f} of 2,048."
         )
-    seconds = [row.facts["seconds"] for rows in found.values() for row in rows if row.cell == row.facts["of"]]
+    seconds = [
+        row.metadata["seconds"]
+        for rows in by_variant.values()
+        for row in rows
+        if row.variant == row.metadata["of"]
+    ]
     if seconds:
         said.append(
             f"{len(seconds)} runs, {sum(seconds) / 60:.0f} minutes of training, "
-            f"at most {max(seconds):.0f} s each and {_peak(found):.0f} MB."
+            f"at most {max(seconds):.0f} s each and {_peak(by_variant):.0f} MB."
         )
     return said
 
 
-def _rates(study: Study, found: Mapping[str, list[Row]]) -> list[str]:
-    """The learning rate that each cell was given, and for which a better one may lie beyond those tried."""
-    given = {name: float(rows[0].facts["config"]["training"]["lr"]) for name, rows in found.items()}
+def _learning_rates(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
+    """The learning rate that each variant was given, and for which a better one may lie beyond those tried."""
+    given = {name: float(rows[0].metadata["config"]["training"]["lr"]) for name, rows in by_variant.items()}
     listed = ", ".join(f"{name} {rate:g}" for name, rate in given.items())
     said = [f"Learning rates, chosen on val with one seed: {listed}."]
-    ends = [name for name, rate in given.items() if rate in (min(study.rates), max(study.rates))]
+    ends = [name for name, rate in given.items() if rate in (min(study.lr_grid), max(study.lr_grid))]
     if ends:
         said.append(f"At an end of what was tried, so that a better one may lie beyond: {', '.join(ends)}.")
     return said
 
 
-def _headline(study: Study, found: Mapping[str, list[Row]]) -> dict[str, Interval]:
-    cells = {name: [row.ranks() for row in rows] for name, rows in found.items() if len(rows) >= HEADLINE}
-    if not cells:
+def _headline(study: Study, by_variant: Mapping[str, list[Row]]) -> dict[str, Interval]:
+    variants = {
+        name: [row.ranks() for row in rows] for name, rows in by_variant.items() if len(rows) >= HEADLINE
+    }
+    if not variants:
         return {}
-    return {name: values["r1"] for name, values in compare(cells)[0].items()}
+    return {name: values["r1"] for name, values in compare(variants)[0].items()}
 
 
-def _peak(found: Mapping[str, list[Row]]) -> float:
-    return max(float(row.facts["peak_memory_mb"]) for rows in found.values() for row in rows)
+def _peak(by_variant: Mapping[str, list[Row]]) -> float:
+    return max(float(row.metadata["peak_memory_mb"]) for rows in by_variant.values() for row in rows)
 
 
 def _label(study: Study, name: str, rows: Sequence[Row]) -> str:
     words = study.lines().get(name, name)
-    if rows[0].facts["kind"] != "trained":
+    if rows[0].metadata["kind"] != "trained":
         return words
     mark = ", exploratory" if len(rows) < HEADLINE else ""
     return f"{words} ({len(rows)} seed{'s' if len(rows) > 1 else ''}{mark})"
@@ -171,22 +178,22 @@ def _plain(label: str) -> str:
     return label.rpartition(" (")[0] or label
 
 
-def _parts(found: Mapping[str, list[Row]]) -> dict[str, np.ndarray[Any, Any] | None]:
+def _parts(by_variant: Mapping[str, list[Row]]) -> dict[str, np.ndarray[Any, Any] | None]:
     """All pictures, then each half."""
-    row = next(iter(found.values()))[0]
+    row = next(iter(by_variant.values()))[0]
     count = f"{len(row.ranks().i2t):,}"
     return {f"all {count} pictures": None, **row.groups()}
 
 
 def _many(
-    study: Study, found: Mapping[str, list[Row]], labels: Mapping[str, str], resamples: int
+    study: Study, by_variant: Mapping[str, list[Row]], labels: Mapping[str, str], resamples: int
 ) -> list[Table]:
     """Every true answer counts: R@1 and mAP@R."""
-    known = {name: rows for name, rows in found.items() if all("many" in row.facts for row in rows)}
+    known = {name: rows for name, rows in by_variant.items() if all("many" in row.metadata for row in rows)}
     if not known:
         return []
-    cells = {name: [row.ranks("many") for row in rows] for name, rows in known.items()}
-    hits = compare(cells, resamples=resamples)[0]
+    variants = {name: [row.ranks("many") for row in rows] for name, rows in known.items()}
+    hits = compare(variants, resamples=resamples)[0]
     lines = {labels[name]: dict(hits[name]) for name in known}
     for column in ("i2t_map", "t2i_map"):
         runs = {
@@ -198,10 +205,10 @@ def _many(
     return [Table(f"{study.name}, every true answer counts", MANY, lines)]
 
 
-def _attention(study: Study, found: Mapping[str, list[Row]], resamples: int) -> list[Table]:
-    """Attention against the masks of named things: each guide of each cell, and what knows nothing."""
+def _attention(study: Study, by_variant: Mapping[str, list[Row]], resamples: int) -> list[Table]:
+    """Attention against the masks of named things: each guide of each variant, and what knows nothing."""
     runs: dict[str, dict[str, list[Any]]] = {what: {} for what in LOOKS}
-    for name, rows in found.items():
+    for name, rows in by_variant.items():
         for guide, words in GUIDES.items():
             if all(f"attention_{guide}_mass" in row.arrays for row in rows):
                 blind = guide in ("uniform", "area", "centre")  # the same for every model
@@ -213,7 +220,7 @@ def _attention(study: Study, found: Mapping[str, list[Row]], resamples: int) -> 
                     runs[what].setdefault(line, values[:1] if blind else values)
     if not runs["mass"]:
         return []
-    each = {what: means(cells, resamples=resamples)[0] for what, cells in runs.items()}
+    each = {what: means(variants, resamples=resamples)[0] for what, variants in runs.items()}
     lines = {
         line: {what: each[what][line] for what in LOOKS} for line in sorted(runs["mass"], key=_looks_order)
     }
@@ -224,6 +231,8 @@ def _looks_order(line: str) -> int:
     return next(i for i, words in enumerate(GUIDES.values()) if line.startswith(words))
 
 
-def ranks_by_cell(found: Mapping[str, Iterable[Row]], split: str = "report") -> dict[str, list[Ranks]]:
+def ranks_by_variant(
+    by_variant: Mapping[str, Iterable[Row]], split: str = "report"
+) -> dict[str, list[Ranks]]:
     """The ranks of every run by line, to draw and compare with one's own."""
-    return {name: [row.ranks(split) for row in rows] for name, rows in found.items()}
+    return {name: [row.ranks(split) for row in rows] for name, rows in by_variant.items()}

@@ -25,15 +25,17 @@ from userlib.evaluation import Difference, Ranks, paired_bootstrap
 
 COUNT = 40
 BETTER = Claim(
-    text="SGE helps", source="abstract", study="world", cell="sge", minus="baseline", reason="See SGE.",
+    text="SGE helps", source="abstract", study="world", variant="sge", baseline="baseline", reason="See SGE.",
     photos=("full", "none"),
 )  # fmt: skip
-WORSE = replace(BETTER, text="The other way", cell="baseline", minus="sge", photos=None)
-SAME = replace(BETTER, text="Nothing", cell="cge", minus="baseline", judged=NEW, photos=None, reason="Why?")
-ABSENT = replace(BETTER, text="Elsewhere", study="queue", cell="2048", minus="absent", photos=None)
+WORSE = replace(BETTER, text="The other way", variant="baseline", baseline="sge", photos=None)
+SAME = replace(
+    BETTER, text="Nothing", variant="cge", baseline="baseline", judged=NEW, photos=None, reason="Why?"
+)
+ABSENT = replace(BETTER, text="Elsewhere", study="queue", variant="2048", baseline="absent", photos=None)
 
 
-def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pairs"), study="world"):
+def write(folder, variant, seed, *, right, kind="trained", groups=("seen", "new pairs"), study="world"):
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
     owner = np.repeat(np.arange(COUNT), 5)
@@ -43,19 +45,19 @@ def write(folder, cell, seed, *, right, kind="trained", groups=("seen", "new pai
         caption_to_image=owner,
     )
     row = {
-        "study": study, "cell": cell, "of": cell, "seed": seed, "key": "k", "kind": kind,
+        "study": study, "variant": variant, "of": variant, "seed": seed, "key": "k", "kind": kind,
         "groups": list(groups), "report": {"hash": "h"},
     }  # fmt: skip
     arrays = {**pack(found, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
-    write_row(folder / study / f"{cell}-{seed}.json", row, arrays)
+    write_row(folder / study / f"{variant}-{seed}.json", row, arrays)
     return found
 
 
 @pytest.fixture
 def stored(tmp_path):
     runs = {}
-    for cell, right in (("baseline", 0.2), ("sge", 0.8), ("cge", 0.2)):
-        runs[cell] = [write(tmp_path, cell, seed, right=right) for seed in range(5)]
+    for variant, right in (("baseline", 0.2), ("sge", 0.8), ("cge", 0.2)):
+        runs[variant] = [write(tmp_path, variant, seed, right=right) for seed in range(5)]
     return tmp_path, runs
 
 
@@ -64,8 +66,8 @@ def photos(tmp_path):
     """Three runs with SGE and three without on photos, which have no halves."""
     more = {"groups": (), "study": "photos"}
     return {
-        cell: [write(tmp_path, cell, seed, right=right, **more) for seed in range(3)]
-        for cell, right in (("full", 0.8), ("none", 0.2))
+        variant: [write(tmp_path, variant, seed, right=right, **more) for seed in range(3)]
+        for variant, right in (("full", 0.8), ("none", 0.2))
     }
 
 
@@ -99,15 +101,15 @@ def test_a_claim_is_judged_on_its_own_part(stored):
     folder, _ = stored
     (entry,) = ledger(folder, claims=[SAME], resamples=100)
     assert "**" in markdown([entry]).splitlines()[2].split("|")[5]
-    found = {**entry.found, NEW: {"r1": Difference(2, 1, 3)}}
-    assert replace(entry, found=found).verdict == HOLDS
+    found = {**entry.differences, NEW: {"r1": Difference(2, 1, 3)}}
+    assert replace(entry, differences=found).verdict == HOLDS
 
 
 def test_another_metric_may_decide_otherwise(stored):
     folder, _ = stored
     (entry,) = ledger(folder, claims=[BETTER], resamples=100)
     photos = {"r1": Difference(0.4, -0.7, 1.4), "rsum": Difference(4, 2, 6)}
-    entry = replace(entry, photos_found=photos, photo_seeds=1)
+    entry = replace(entry, photo_differences=photos, photo_seeds=1)
     (other,) = in_metric([entry], "rsum")
     assert "photos: not shown (1 seed, exploratory)" in entry.words()
     assert "photos: holds (1 seed, exploratory)" in other.words()
@@ -118,7 +120,7 @@ def test_few_seeds_are_exploratory_and_what_is_not_trained_has_none(stored):
     folder, _ = stored
     (folder / "world" / "sge-4.json").unlink()
     write(folder, "clip", 0, right=0.05, kind="zero-shot")
-    against = replace(BETTER, cell="baseline", minus="clip", photos=None)
+    against = replace(BETTER, variant="baseline", baseline="clip", photos=None)
     few, clip = ledger(folder, claims=[replace(BETTER, photos=None), against], resamples=50)
     assert few.words() == "holds (4 seeds, exploratory)"
     assert clip.words() == "holds"
@@ -140,10 +142,10 @@ def test_nothing_at_all(tmp_path):
 
 
 def test_rows_without_halves_have_the_whole_alone(tmp_path):
-    for cell, right in (("baseline", 0.2), ("sge", 0.8)):
-        write(tmp_path, cell, 0, right=right, groups=())
+    for variant, right in (("baseline", 0.2), ("sge", 0.8)):
+        write(tmp_path, variant, 0, right=right, groups=())
     (entry,) = ledger(tmp_path, claims=[BETTER], resamples=50)
-    assert set(entry.found) == {ALL}
+    assert set(entry.differences) == {ALL}
 
 
 def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
@@ -158,7 +160,7 @@ def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
 
 def test_every_claim_is_about_cells_that_there_are():
     for claim in CLAIMS:
-        assert {claim.cell, claim.minus} <= set(STUDIES[claim.study].lines()), claim.text
+        assert {claim.variant, claim.baseline} <= set(STUDIES[claim.study].lines()), claim.text
         assert set(claim.photos or ()) <= set(STUDIES["photos"].lines()), claim.text
     assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
 

@@ -11,7 +11,7 @@ from userlab.ablation.rows import pack, read_row, read_rows, unpack, write_row
 from userlib.errors import UserError
 from userlib.evaluation import METRICS, Ranks, recalls
 
-FACTS = {"study": "queue", "cell": "a", "of": "a", "seed": 0, "key": "k"}
+FACTS = {"study": "queue", "variant": "a", "of": "a", "seed": 0, "key": "k"}
 
 
 def some_ranks(seed: int, high: int = 900) -> Ranks:
@@ -38,7 +38,7 @@ def test_a_row_comes_back(tmp_path):
     arrays = {**pack(found, "report"), "report_group": np.arange(20, dtype=np.uint8) % 2}
     write_row(tmp_path / "a-0.json", {**FACTS, "groups": ["seen", "new pairs"]}, arrays)
     (row,) = read_rows(tmp_path)
-    assert (row.cell, row.seed) == ("a", 0)
+    assert (row.variant, row.seed) == ("a", 0)
     assert np.array_equal(row.ranks().i2t, found.i2t)
     assert row.groups()["new pairs"].tolist() == [False, True] * 10
     with pytest.raises(UserError, match="no ranks 'many'"):
@@ -67,3 +67,10 @@ def test_a_damaged_row_is_named(tmp_path, harm):
         np.savez(arrays, report_i2t=np.array([{}], dtype=object))
     with pytest.raises(UserError, match=r"a-0\.json is damaged"):
         read_row(file)
+
+
+def test_a_row_of_an_earlier_version_has_the_names_of_today(tmp_path):
+    row = {"cell" if name == "variant" else name: value for name, value in FACTS.items()}
+    write_row(tmp_path / "old.json", row, pack(some_ranks(1), "report"))
+    assert "variant" not in json.loads((tmp_path / "old.json").read_text())
+    assert read_row(tmp_path / "old.json").variant == "a"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from userlab.__main__ import main
-from userlab.ablation.cells import Cell, Study
 from userlab.ablation.markers import filled, studies_in
 from userlab.ablation.rows import EARLIER, POSITIONS, pack, write_row
 from userlab.ablation.settings import RESULTS, TEXT, tables_as_markdown
 from userlab.ablation.studies import STUDIES
-from userlab.ablation.summary import load_study, notes, ranks_by_cell, tables
+from userlab.ablation.summary import load_study, notes, ranks_by_variant, tables
+from userlab.ablation.variants import Study, Variant
 from userlib.errors import UserError
 from userlib.evaluation import Ranks, compare, recalls
 
@@ -23,14 +23,18 @@ COUNT = 40
 STUDY = Study(
     name="small",
     question="?",
-    cells={"a": Cell(label="plain", scores="a+scores"), "b": Cell(label="with it"), "c": Cell(label="unrun")},
+    variants={
+        "a": Variant(label="plain", scores="a+scores"),
+        "b": Variant(label="with it"),
+        "c": Variant(label="unrun"),
+    },
     reference="a",
     pairs=(("b", "a+scores"), ("c", "a")),
 )
 
 
-def write(folder: Path, cell: str, seed: int, *, hard: float, of: str | None = None, **facts) -> Ranks:
-    rng = np.random.default_rng([seed, len(cell)])
+def write(folder: Path, variant: str, seed: int, *, hard: float, of: str | None = None, **facts) -> Ranks:
+    rng = np.random.default_rng([seed, len(variant)])
     owner = np.repeat(np.arange(COUNT), 5)
     found = Ranks(
         i2t=1 + rng.poisson(hard, COUNT), t2i=1 + rng.poisson(hard, 5 * COUNT), caption_to_image=owner
@@ -42,14 +46,14 @@ def write(folder: Path, cell: str, seed: int, *, hard: float, of: str | None = N
         "many_i2t_ap": rng.random(COUNT).astype(np.float16),
         "many_t2i_ap": rng.random(COUNT).astype(np.float16),
         **{f"attention_{g}_{w}": rng.random(COUNT).astype(np.float16)
-           for g in ("self", "uniform") for w in ("pointing", "mass") if cell == "b"},
+           for g in ("self", "uniform") for w in ("pointing", "mass") if variant == "b"},
     }  # fmt: skip
     row = {
-        "study": "small", "cell": cell, "of": of or cell, "seed": seed, "key": "k", "kind": "trained",
+        "study": "small", "variant": variant, "of": of or variant, "seed": seed, "key": "k", "kind": "trained",
         "groups": ["seen", "new pairs"], "report": {"hash": "h"}, "many": {}, "seconds": 60.0,
         "peak_memory_mb": 900, "provenance": {"code": "1"}, **facts,
     }  # fmt: skip
-    write_row(folder / "small" / f"{cell}-{seed}.json", row, arrays)
+    write_row(folder / "small" / f"{variant}-{seed}.json", row, arrays)
     return found
 
 
@@ -84,7 +88,9 @@ def test_tables_hold_the_evaluations_numbers(stored):
     wanted = 100 * np.mean([row.arrays["many_i2t_ap"].astype(float).mean() for row in rows])
     assert many.lines["with it (2 seeds, exploratory)"]["i2t_map"].value == pytest.approx(wanted)
     assert set(looks.lines) == {"SGE's a, with it", "uniform"}
-    assert [one.i2t.tolist() for one in ranks_by_cell(found)["a"]] == [one.i2t.tolist() for one in runs["a"]]
+    assert [one.i2t.tolist() for one in ranks_by_variant(found)["a"]] == [
+        one.i2t.tolist() for one in runs["a"]
+    ]
 
 
 def test_what_a_reader_must_know(stored):
@@ -107,23 +113,23 @@ def test_rows_of_the_earlier_position_codes_are_marked(stored):
     assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER
     write(folder, "a", 0, hard=4, positions=POSITIONS)
     assert notes(STUDY, load_study(STUDY, folder))[0] == EARLIER  # one row is enough
-    for cell, seed, of in (
+    for variant, seed, of in (
         ("a", 1, "a"),
         ("b", 0, "b"),
         ("b", 1, "b"),
         *(("a+scores", s, "a") for s in (0, 1)),
     ):
-        write(folder, cell, seed, of=of, hard=4, positions=POSITIONS)
+        write(folder, variant, seed, of=of, hard=4, positions=POSITIONS)
     assert EARLIER not in notes(STUDY, load_study(STUDY, folder))
 
 
 def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):
-    study = replace(STUDY, rates=(1e-3, 2e-3, 4e-3))
-    for cell, rate, processor in (("a", 2e-3, "one"), ("b", 4e-3, "two")):
+    study = replace(STUDY, lr_grid=(1e-3, 2e-3, 4e-3))
+    for variant, rate, processor in (("a", 2e-3, "one"), ("b", 4e-3, "two")):
         settings = {"training": {"lr": rate}}
         write(
             tmp_path,
-            cell,
+            variant,
             0,
             hard=1,
             config=settings,

@@ -1,4 +1,4 @@
-"""One run of a study, in a process of its own: python -m userlab.ablation.work, a job as JSON on its first line.
+"""One run of a study, in a process of its own: python -m userlab.ablation.worker, a job as JSON on its first line.
 
 It trains (or takes up a training that was killed), scores the split reported on once, writes the rows and ends with
 0; 75 says that another process is at the same run, 130 that it was stopped. Its input stays open as long as
@@ -51,11 +51,11 @@ class Scored:
     select: Ranks
     report: Ranks | None
     many: MultiPositive | None
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
 
-def work(job: Job) -> int:
+def run_job(job: Job) -> int:
     """Makes the rows of a job that are not there yet."""
     from filelock import FileLock, Timeout
 
@@ -73,22 +73,22 @@ def work(job: Job) -> int:
 def _run(job: Job, scratch: Path) -> int:
     prepared = with_guide(prepare(job.config, progress=False), job.guide)
     config = prepared.config
-    facts: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "strengths": {}}
+    metadata: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "strengths": {}}
     encoders: DualEncoder | None = None
     seconds = 0.0
     if job.kind == "trained":
         trained = _train(prepared, scratch)
         if trained is None:
             return STOPPED
-        encoders, seconds, facts = trained
+        encoders, seconds, metadata = trained
         if config.model.queue_size and (share := true_elsewhere_in(prepared.train.split)) is not None:
-            facts["true_elsewhere"] = share
+            metadata["true_elsewhere"] = share
     scored = _score(job, prepared, encoders)
-    for name, found in scored.items():
+    for name, scores in scored.items():
         row = {
             "study": job.study,
-            "cell": name,
-            "of": job.cell,
+            "variant": name,
+            "of": job.variant,
             "seed": job.seed,
             "key": job.key(name),
             "command": f"python -m userlab ablate --repeat {job.row(name).as_posix()}",
@@ -101,12 +101,12 @@ def _run(job: Job, scratch: Path) -> int:
             "seconds": round(seconds, 1),
             "peak_memory_mb": round(peak_memory_mb() or 0),
             "provenance": provenance(),
-            **facts,
-            **found.facts,
-            "select": {"split": prepared.select.split.name, "metrics": _rounded(found.select)},
-            **_reported(prepared, found),
+            **metadata,
+            **scores.metadata,
+            "select": {"split": prepared.select.split.name, "metrics": _rounded(scores.select)},
+            **_reported(prepared, scores),
         }
-        write_row(job.row(name), row, {**pack(found.select, "select"), **found.arrays})
+        write_row(job.row(name), row, {**pack(scores.select, "select"), **scores.arrays})
     remove_folder(scratch)
     return 0
 
@@ -138,7 +138,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
 
 
 def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
-    """The rows of a job by cell: the model's own (or CLIP's, where none was trained), and with scores added."""
+    """The rows of a job by variant: the model's own (or CLIP's, where none was trained), and with scores added."""
     splits = [pairs for pairs in (prepared.select, prepared.report) if pairs is not None]
     clip: list[Embedded] = []
     if job.kind == "zero-shot" or job.scores is not None:
@@ -147,14 +147,14 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
     report = prepared.report
     truth = None if report is None else truth_of(report.split)
-    found = Scored(both[0], both[1] if report is not None else None, None, {}, {})
+    scored = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
-        found.many = multi_positive_recalls(*own[1], report.caption_to_image, truth)
+        scored.many = multi_positive_recalls(*own[1], report.caption_to_image, truth)
     if report is not None and encoders is not None:
         for name, numbers in (attention_of(encoders, report) or {}).items():
             for what, values in numbers.items():
-                found.arrays[f"attention_{name}_{what}"] = values.astype(np.float16)
-    rows = {job.cell: found}
+                scored.arrays[f"attention_{name}_{what}"] = values.astype(np.float16)
+    rows = {job.variant: scored}
     if job.scores is not None and report is not None:
         rows[job.scores] = _added(own, clip, prepared.select, report, truth)
     return rows
@@ -178,25 +178,25 @@ def _added(
     return Scored(added.select, added.report, many, {"weight": added.weight}, {})
 
 
-def _reported(prepared: Prepared, found: Scored) -> dict[str, Any]:
+def _reported(prepared: Prepared, scored: Scored) -> dict[str, Any]:
     """What the row says of the split reported on; its ranks go to the arrays."""
-    if found.report is None or prepared.report is None:
+    if scored.report is None or prepared.report is None:
         return {}
     split = prepared.report.split
-    found.arrays |= pack(found.report, "report")
+    scored.arrays |= pack(scored.report, "report")
     said: dict[str, Any] = {
-        "report": {"split": split.name, "metrics": _rounded(found.report), "hash": split.fingerprint}
+        "report": {"split": split.name, "metrics": _rounded(scored.report), "hash": split.fingerprint}
     }
     if split.groups is not None:
         said["groups"] = list(dict.fromkeys(split.groups))
-        found.arrays["report_group"] = np.array([said["groups"].index(g) for g in split.groups], np.uint8)
-    if found.many is not None:
-        many, count = found.many, len(split)
-        found.arrays |= pack(many.ranks, "many")
+        scored.arrays["report_group"] = np.array([said["groups"].index(g) for g in split.groups], np.uint8)
+    if scored.many is not None:
+        many, count = scored.many, len(split)
+        scored.arrays |= pack(many.ranks, "many")
         per_picture = np.bincount(split.caption_to_image, many.t2i_ap, count) / np.bincount(
             split.caption_to_image
         )
-        found.arrays |= {
+        scored.arrays |= {
             "many_i2t_ap": many.i2t_ap.astype(np.float16),
             "many_t2i_ap": per_picture.astype(np.float16),
         }
@@ -206,8 +206,8 @@ def _reported(prepared: Prepared, found: Scored) -> dict[str, Any]:
     return said
 
 
-def _rounded(found: Ranks) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in recalls(found).as_dict().items()}
+def _rounded(ranks: Ranks) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in recalls(ranks).as_dict().items()}
 
 
 def _stop_with_parent() -> None:
@@ -221,7 +221,7 @@ def main() -> int:
     torch.set_num_threads(job.threads)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        return work(job)
+        return run_job(job)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
-"""What a study compares: cells, each a change of one base configuration, and which pairs of them are subtracted.
+"""What a study compares: variants, each a change of one base configuration, and which pairs of them are subtracted.
 
-A cell changes settings by part, {"model": {"enhancement": "sge"}}. Headline cells take five seeds, the rest
+A variant changes settings by part, {"model": {"enhancement": "sge"}}. Headline variants take five seeds, the rest
 two and count as exploratory. `guide` says whose vector CGE is given: the picture's own (informed), that of the same
 network with random weights (random), or another picture's (mismatched): a gain that the last two share is
 capacity, not knowledge.
@@ -20,7 +20,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Variant:
     """One line of a study's table.
 
     label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, the
@@ -37,44 +37,46 @@ class Cell:
 
     @property
     def exploratory(self) -> bool:
-        """Whether it has fewer seeds than a headline cell, and is not one that no seed changes."""
+        """Whether it has fewer seeds than a headline variant, and is not one that no seed changes."""
         return self.kind == "trained" and self.seeds < HEADLINE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Cells around one question.
+    """Variants around one question.
 
-    reference: the cell that the others are compared with. pairs: further differences, (cell, minus cell). base:
-    changes that all cells share. steps: a run's length where the command line gives none; None leaves the
-    preset's epochs. rates: learning rates of which each cell gets its own, chosen on the selection split with
+    reference: the variant that the others are compared with. pairs: further differences, (variant, baseline). base:
+    changes that all variants share. steps: a run's length where the command line gives none; None leaves the
+    preset's epochs. lr_grid: learning rates of which each variant gets its own, chosen on the selection split with
     one seed.
     """
 
     name: str
     question: str
-    cells: Mapping[str, Cell]
+    variants: Mapping[str, Variant]
     reference: str
     pairs: tuple[tuple[str, str], ...] = ()
     base: Changes = field(default_factory=dict)
     preset: str = "scenes"
     steps: int | None = 170
-    rates: tuple[float, ...] = ()
+    lr_grid: tuple[float, ...] = ()
 
-    def cell(self, name: str) -> Cell:
-        """The cell of that name. Raises UserError that lists them."""
-        if name not in self.cells:
-            raise UserError(f"the study {self.name!r} has no cell {name!r}; it has {', '.join(self.cells)}.")
-        return self.cells[name]
+    def variant(self, name: str) -> Variant:
+        """The variant of that name. Raises UserError that lists them."""
+        if name not in self.variants:
+            raise UserError(
+                f"the study {self.name!r} has no variant {name!r}; it has {', '.join(self.variants)}."
+            )
+        return self.variants[name]
 
     def lines(self) -> dict[str, str]:
-        """Every line of the table: its name and its label; added scores follow their cell."""
-        found: dict[str, str] = {}
-        for name, cell in self.cells.items():
-            found[name] = cell.label
-            if cell.scores is not None:
-                found[cell.scores] = f"{cell.label}, CLIP's scores added"
-        return found
+        """Every line of the table: its name and its label; added scores follow their variant."""
+        labels: dict[str, str] = {}
+        for name, variant in self.variants.items():
+            labels[name] = variant.label
+            if variant.scores is not None:
+                labels[variant.scores] = f"{variant.label}, CLIP's scores added"
+        return labels
 
 
 def changed(config: Config, changes: Changes) -> Config:
@@ -89,11 +91,11 @@ def changed(config: Config, changes: Changes) -> Config:
     return from_json(Config, values)  # type: ignore[no-any-return]
 
 
-def cell_config(study: Study, name: str, base: Config, *, seed: int, rate: float | None = None) -> Config:
-    """The configuration of one run of a cell; rate replaces the learning rate."""
-    cell = study.cell(name)
-    if cell.needs_guide or cell.kind == "zero-shot" or cell.scores is not None:
+def variant_config(study: Study, name: str, base: Config, *, seed: int, lr: float | None = None) -> Config:
+    """The configuration of one run of a variant; lr replaces the learning rate."""
+    variant = study.variant(name)
+    if variant.needs_guide or variant.kind == "zero-shot" or variant.scores is not None:
         base = replace(base, data=replace(base.data, guide=base.data.guide or "clip-mini"))
-    config = changed(changed(base, study.base), cell.changes)
-    training = replace(config.training, seed=seed, lr=config.training.lr if rate is None else rate)
+    config = changed(changed(base, study.base), variant.changes)
+    training = replace(config.training, seed=seed, lr=config.training.lr if lr is None else lr)
     return replace(config, training=training)
