@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from usercourse import Demo, check, choice, compare, predict, show, slider, start, twin
 from usercourse import speed as draw
 from userlab.bench.crossattention import sets_of_vectors
-from userlab.bench.timing import clock_of, in_turn
+from userlab.bench.timing import clock_of, interleaved
 from userlib.model.scorers import scan_t2i
 from userlib.search import top_k
 
@@ -116,7 +116,7 @@ few = max(1, timed // 10)
 images = F.normalize(torch.randn(pictures, d, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
 texts = F.normalize(torch.randn(captions, d, generator=torch.Generator().manual_seed(1)), dim=1).numpy()
 
-found = in_turn(
+found = interleaved(
     {
         "loop": lambda: [t2i_slow(regions, words[j, : lengths[j]]) for j in range(few)],
         "vectorised": lambda: scan_t2i(regions, words, mask),
@@ -222,7 +222,7 @@ check("context_cosine", context_cosine)
 # "Fast" needs a limit. This machine copies so many bytes and does so many multiplications a second; no program beats that.
 
 # %%
-from userlab.bench.limits import measure
+from userlab.bench.roofline import measure
 
 machine = measure(runs=3 if quick else 10)
 least = machine.seconds(flops=2.0 * pictures * captions * d)
@@ -235,13 +235,13 @@ print(
 )
 
 # %% [markdown]
-# The same question for a training step: it cannot take less than its matrix products. `products_of` notes them while a step
+# The same question for a training step: it cannot take less than its matrix products. `gemms_of` notes them while a step
 # runs, and `alone` does the same products again with nothing between them.
 
 # %%
 from dataclasses import replace
 
-from userlab.bench.products import alone, flops, products_of
+from userlab.bench.gemms import alone, flops, gemms_of
 from userlab.bench.train import Step, filled_model, random_batch
 from userlib.config import preset
 
@@ -256,8 +256,8 @@ def step_with(queue_size):
 
 
 step = step_with(2048)
-noted = products_of(step)
-times = in_turn({"a step": step, "its matrix products": alone(noted)}, runs=3 if quick else 10)
+noted = gemms_of(step)
+times = interleaved({"a step": step, "its matrix products": alone(noted)}, runs=3 if quick else 10)
 middle = {name: statistics.median(one.of(clock)) for name, one in times.items()}
 print(f"{flops(noted) / 1e9:.1f} billion operations in {sum(noted.seen.values())} products")
 show(*draw.bars(middle, x_label=unit))
@@ -268,9 +268,9 @@ show(*draw.bars(middle, x_label=unit))
 # make anything faster. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
 
 # %%
-from userlab.bench.shares import shares
+from userlab.bench.op_profile import op_profile
 
-show(*draw.shares(shares(step)))
+show(*draw.shares(op_profile(step)))
 
 # %% [markdown]
 # No single one stands out, and so nothing is left that would bring much at once. At the course's small shapes all of
@@ -294,7 +294,7 @@ predict(
 # %%
 sizes = {"no queue": None, "momentum encoders, no keys": 0, "4,096 keys": 4096, "16,384 keys": 16_384}
 steps = {name: step_with(size) for name, size in sizes.items()}
-times = in_turn(steps, runs=3 if quick else 10)
+times = interleaved(steps, runs=3 if quick else 10)
 middle = {name: statistics.median(one.of(clock)) for name, one in times.items()}
 show(*draw.bars(middle, x_label=f"{unit} a step"))
 compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, no keys"] - 1), unit="%")
@@ -333,10 +333,10 @@ if index is not None:
     widths, recalls, ms = [10, 20, 40, 80, 160], [], []
     for width in widths:
         index.graph.hnsw.efSearch = width
-        one = in_turn({"walk": lambda: index.search(vectors.queries, 10)}, runs=3)["walk"]
+        one = interleaved({"walk": lambda: index.search(vectors.queries, 10)}, runs=3)["walk"]
         recalls.append(100 * float((index.search(vectors.queries, 10)[0] >= exact[:, -1:] - 1e-6).mean()))
         ms.append(1e3 * statistics.median(one.of(clock)) / queries)
-    one = in_turn({"exact": lambda: top_k(vectors.queries, vectors.gallery, 10)}, runs=3)["exact"]
+    one = interleaved({"exact": lambda: top_k(vectors.queries, vectors.gallery, 10)}, runs=3)["exact"]
     show(*draw.trade(widths, recalls, ms, exact_ms=1e3 * statistics.median(one.of(clock)) / queries))
 print(
     f"memory with E = 1024: a million pictures {gigabytes(1e6):.1f} GB, a thousand million {gigabytes(1e9):,.0f} GB"

@@ -25,12 +25,12 @@ def distinct_captions(count: int) -> list[str]:
     from userscenes.world import make_world
 
     world = make_world("pretrain", 2 * count)
-    found: dict[str, None] = {}
+    captions: dict[str, None] = {}
     for i in range(len(world)):
-        found.update(dict.fromkeys(caption.text for caption in world.captions(i)))
-        if len(found) >= count:
+        captions.update(dict.fromkeys(caption.text for caption in world.captions(i)))
+        if len(captions) >= count:
             break
-    return list(found)[:count]
+    return list(captions)[:count]
 
 
 def caption_vectors(size: int, queries: int, *, progress: bool = True) -> CaptionVectors:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from userlab.bench.limits import Machine
-from userlab.bench.timing import Side, Times, clock_of, in_turn, ratio, spread
+from userlab.bench.roofline import Machine
+from userlab.bench.timing import Side, Times, clock_of, interleaved, ratio, spread
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def measured(case: Case, machine: Machine, *, runs: int, device: str = "cpu") ->
         sides["limit"] = case.limit
     clock, scales = clock_of(device), {"reference": case.reference_scale}
     times = {
-        name: _scaled(found, scales.get(name, case.scale))
-        for name, found in in_turn(sides, runs=runs, device=device).items()
+        name: _scaled(readings, scales.get(name, case.scale))
+        for name, readings in interleaved(sides, runs=runs, device=device).items()
     }
     row: dict[str, Any] = {
         "group": case.group,
@@ -65,14 +65,14 @@ def measured(case: Case, machine: Machine, *, runs: int, device: str = "cpu") ->
         "reference_is": case.reference_is,
         "limit_is": case.limit_is,
     }
-    for name, found in times.items():
-        low, high = spread(found.of(clock))
+    for name, readings in times.items():
+        low, high = spread(readings.of(clock))
         row[name] = {
-            "ms": 1e3 * statistics.median(found.of(clock)),
+            "ms": 1e3 * statistics.median(readings.of(clock)),
             "low": 1e3 * low,
             "high": 1e3 * high,
-            "wall_ms": 1e3 * statistics.median(found.wall),
-            "cpu_ms": 1e3 * statistics.median(found.cpu),
+            "wall_ms": 1e3 * statistics.median(readings.wall),
+            "cpu_ms": 1e3 * statistics.median(readings.cpu),
         }
     for other in ("reference", "limit"):
         if other in times:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from userlab.bench.case import Case
-from userlab.bench.products import alone, flops, products_of
+from userlab.bench.gemms import alone, flops, gemms_of
 from userlab.bench.train import PAPER, filled_model, paper_model, random_batch
 from userlib.model.user import USER
 
@@ -25,7 +25,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     def theirs() -> tuple[torch.Tensor, torch.Tensor]:
         return _field(model, images.tokens, captions.input_ids, captions.attention_mask)
 
-    noted = products_of(ours)
+    noted = gemms_of(ours)
     yield Case(
         group="encode",
         name="pictures and captions",

@@ -18,9 +18,9 @@ def cases(*, tiny: bool, device: str) -> Iterator[dict[str, Any]]:
     """torch alone, with the package, and with its models and metrics; processor time, one after another."""
     times: dict[str, list[float]] = {what: [] for what in (TORCH, OURS, WHOLE)}
     for _ in range(1 if tiny else RUNS):
-        for what, found in times.items():
+        for what, ms in times.items():
             code = [sys.executable, "-c", CODE.format(what)]
-            found.append(1e3 * float(subprocess.run(code, capture_output=True, text=True, check=True).stdout))
+            ms.append(1e3 * float(subprocess.run(code, capture_output=True, text=True, check=True).stdout))
     beyond = [ours - torch for ours, torch in zip(times[OURS], times[TORCH], strict=True)]
     whole = [ours - torch for ours, torch in zip(times[WHOLE], times[TORCH], strict=True)]
     low, high = spread(times[OURS])

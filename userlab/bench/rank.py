@@ -43,8 +43,8 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     left, right = some.cpu().numpy(), few.cpu().numpy()
 
     def differs() -> float:
-        found, (i2t, t2i) = ranks(some, few, own), field_ranks(left, right, own)
-        return float(max(np.abs(found.i2t - i2t).max(), np.abs(found.t2i - t2i).max()))
+        ours, (i2t, t2i) = ranks(some, few, own), field_ranks(left, right, own)
+        return float(max(np.abs(ours.i2t - i2t).max(), np.abs(ours.t2i - t2i).max()))
 
     yield Case(
         group="rank",

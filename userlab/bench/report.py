@@ -41,12 +41,12 @@ def duration(ms: float) -> str:
     return f"{ms / 1e3:.2f} s" if ms >= 1000 else f"{ms:.3g} ms"
 
 
-def _ratio(found: Row | None) -> str:
-    if found is None:
+def _ratio(ratio: Row | None) -> str:
+    if ratio is None:
         return ""
-    if found["median"] < 0.5:
-        return f"1/{1 / found['median']:.1f} (1/{1 / found['low']:.1f} to 1/{1 / found['high']:.1f})"
-    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    if ratio["median"] < 0.5:
+        return f"1/{1 / ratio['median']:.1f} (1/{1 / ratio['low']:.1f} to 1/{1 / ratio['high']:.1f})"
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def _goal(goal: Row) -> str:

@@ -20,9 +20,9 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     width = vectors.gallery.shape[1]
 
     def notes() -> dict[str, Any]:
-        found, _ = index.search(vectors.queries, K)
+        scores, _ = index.search(vectors.queries, K)
         exact, _ = top_k(vectors.queries, vectors.gallery, K)
-        recall = float((found >= exact[:, -1:] - 1e-6).mean())
+        recall = float((scores >= exact[:, -1:] - 1e-6).mean())
         return {
             "recall_at_10": recall,
             "recall_at_least_95_percent": recall >= 0.95,

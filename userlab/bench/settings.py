@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None and out.is_file() and out.stat().st_size:
         _check_kind(out, stored(out), threads=arguments.threads, tiny=arguments.tiny)
     document: dict[str, Any] = {}
-    for found in _apart(
+    for part in _apart(
         arguments.group or list(GROUPS),
         only=arguments.case or "",
         runs=arguments.runs,
@@ -85,8 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         say=not arguments.json,
     ):
         if out is not None:
-            _keep(out, found)  # at once: a later group may fail
-        document = {**found, "rows": document.get("rows", []) + found["rows"]}
+            _keep(out, part)  # at once: a later group may fail
+        document = {**part, "rows": document.get("rows", []) + part["rows"]}
     if arguments.json:
         print(json.dumps(document))
     return 0
@@ -123,21 +123,21 @@ def measure(
     """The rows of the groups, with the machine's rates and what else a reader needs to believe them."""
     import torch
 
-    from userlab.bench import limits, report
+    from userlab.bench import report, roofline
     from userlab.bench.case import Case, measured
     from userlib.provenance import provenance
 
     if threads is not None:
         torch.set_num_threads(threads)
     device = _device()
-    machine = limits.measure(device, runs=runs, tiny=tiny)
+    machine = roofline.measure(device, runs=runs, tiny=tiny)
     rows: list[dict[str, Any]] = []
     for group in groups:
         module = importlib.import_module(f"userlab.bench.{GROUPS[group]}")
-        for found in module.cases(tiny=tiny, device=device):
-            if only not in (found.name if isinstance(found, Case) else found["case"]):
+        for item in module.cases(tiny=tiny, device=device):
+            if only not in (item.name if isinstance(item, Case) else item["case"]):
                 continue
-            row = measured(found, machine, runs=runs, device=device) if isinstance(found, Case) else found
+            row = measured(item, machine, runs=runs, device=device) if isinstance(item, Case) else item
             rows.append(row)
             if say:
                 print(report.told([row]), flush=True)

@@ -34,7 +34,7 @@ def clock_of(device: str) -> str:
     return "cpu" if device == "cpu" and torch.get_num_threads() == 1 else "wall"
 
 
-def in_turn(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
+def interleaved(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
     """Calls every side to warm up and to see how often a reading repeats it, then all of them in turn."""
     repeats = {}
     for name, side in sides.items():
@@ -42,11 +42,11 @@ def in_turn(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dic
         if wall < 1:  # what takes longer is warm by then
             wall, cpu = _read(side, 1, device)
         repeats[name] = max(1, math.ceil(SHORTEST / max(cpu if clock_of(device) == "cpu" else wall, 1e-6)))
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    readings: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(runs):
         for name, side in sides.items():
-            found[name].append(_read(side, repeats[name], device))
-    return {name: Times(*zip(*readings, strict=True)) for name, readings in found.items()}
+            readings[name].append(_read(side, repeats[name], device))
+    return {name: Times(*zip(*each, strict=True)) for name, each in readings.items()}
 
 
 def _read(side: Side, repeats: int, device: str) -> tuple[float, float]:

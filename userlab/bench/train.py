@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from userlab.bench import limits
+from userlab.bench import roofline
 from userlab.bench.case import Case, Goal
-from userlab.bench.products import alone, flops, products_of
+from userlab.bench.gemms import alone, flops, gemms_of
+from userlab.bench.op_profile import op_profile
 from userlab.bench.reference import PlainGPO, PlainStep
-from userlab.bench.shares import shares
-from userlab.bench.timing import clock_of, in_turn
+from userlab.bench.timing import clock_of, interleaved
 from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig, preset
 from userlib.data.captions import Batch
 from userlib.model.objective import queue_loss
@@ -121,7 +121,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
         f"K {config.queue_size:,}"
     )
     ours = Step(filled_model(config, PAPER), batch)
-    noted = products_of(ours)
+    noted = gemms_of(ours)
     shared: dict[str, Any] = {
         "group": "train",
         "shapes": shapes,
@@ -136,15 +136,15 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
         limit_is="its matrix products alone",
         goals=(Goal("limit", 1.25), Goal("reference", 1.0)),
         differs=lambda: largest_difference(tiny=tiny),
-        notes=lambda: {f"{name}, %": share for name, share in shares(ours).items()},
+        notes=lambda: {f"{name}, %": share for name, share in op_profile(ours).items()},
         **shared,
     )
-    if limits.has_bf16():
+    if roofline.has_bf16():
         half = Step(ours.model, batch, half=True)
         yield Case(
             name="training step, bf16",
             ours=half,
-            limit=alone(products_of(half)),
+            limit=alone(gemms_of(half)),
             limit_is="its matrix products alone",
             half=True,
             goals=(Goal("reference", 1 / 1.5),),
@@ -168,11 +168,11 @@ def _gpo(tiny: bool) -> Case:
         return descending(vectors)
 
     def notes() -> dict[str, Any]:
-        times = in_turn(
+        times = interleaved(
             {"torch": lambda: vectors.detach().transpose(1, 2).contiguous().sort(-1, descending=True), "ours": sort},
             runs=2 if tiny else 10,
         )  # fmt: skip
-        ms = {name: 1e3 * statistics.median(found.of(clock_of("cpu"))) for name, found in times.items()}
+        ms = {name: 1e3 * statistics.median(readings.of(clock_of("cpu"))) for name, readings in times.items()}
         return {"torch.sort_ms": ms["torch"], "sort_ms": ms["ours"]}
 
     return Case(
@@ -204,7 +204,7 @@ def _queue(tiny: bool) -> Iterator[Case]:
     }
 
     def notes() -> dict[str, Any]:
-        times = in_turn({"none": steps[None], "zero": steps[0]}, runs=2 if tiny else 10)
+        times = interleaved({"none": steps[None], "zero": steps[0]}, runs=2 if tiny else 10)
         none, zero = (statistics.median(times[name].of(clock_of("cpu"))) for name in ("none", "zero"))
         return {"no_queue_ms": 1e3 * none, "momentum_encoders_over_no_queue": zero / none}
 
@@ -240,7 +240,7 @@ def _queue_part(size: int, count: int, embed: int) -> Callable[[], object]:
     v, t = (x[:count].clone().requires_grad_() for x in unit)
     ids = torch.arange(count)
 
-    def work() -> None:
+    def step() -> None:
         ignore_mask = queue.ignore_mask(ids)
         positive = (v * t).sum(1)
         loss = queue_loss(
@@ -249,12 +249,12 @@ def _queue_part(size: int, count: int, embed: int) -> Callable[[], object]:
         loss.backward()
         queue.enqueue(v.detach(), t.detach(), ids + FIRST_KEY)
 
-    return work
+    return step
 
 
 def _linear(sizes: tuple[int, ...], count: int, embed: int, *, runs: int) -> dict[str, Any]:
     """Microseconds a key at each size: equal ones mean a cost in line with K."""
-    times = in_turn({str(size): _queue_part(size, count, embed) for size in sizes}, runs=runs)
+    times = interleaved({str(size): _queue_part(size, count, embed) for size in sizes}, runs=runs)
     clock = clock_of("cpu")
     return {
         f"us_a_key_at_{size}": 1e6 * statistics.median(times[str(size)].of(clock)) / size for size in sizes

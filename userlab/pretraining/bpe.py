@@ -35,11 +35,11 @@ def words_of(captions: Iterable[str]) -> Counter[str]:
 
     lower, split = normalizers.Lowercase(), pre_tokenizers.ByteLevel(add_prefix_space=True)
     whole = Counter(captions)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text, times in whole.items():
         for word, _ in split.pre_tokenize_str(lower.normalize_str(text)):
-            found[word] += times
-    return found
+            counts[word] += times
+    return counts
 
 
 def learn_merges(words: Counter[str], most: int) -> list[tuple[str, str]]:
@@ -105,15 +105,17 @@ def make_tokenizer(merges: list[tuple[str, str]]) -> Any:
 
     pieces = [PAD, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges), START, END]
     ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    found = Tokenizer(models.BPE(vocab=ids, merges=merges))
-    found.normalizer = normalizers.Lowercase()
-    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    found.decoder = decoders.ByteLevel()
-    found.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (PAD, START, END)])
-    found.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in (PAD, START, END)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(name, ids[name]) for name in (START, END)]
     )
-    return found
+    return tokenizer
 
 
 class Writer:
@@ -143,15 +145,15 @@ class Writer:
                 word = made_up(rng) if rng.random() < 0.2 else FILLERS[int(rng.integers(len(FILLERS)))]
                 words.insert(int(rng.integers(len(words) + 1)), word)
         place = int(rng.integers(len(words))) if rng.random() < self.cut else -1
-        found = [self.start]
+        ids = [self.start]
         for i, word in enumerate(words):
             if i == place and len(word) > 1:
                 at = int(rng.integers(1, len(word)))
-                found += self.ids(word[:at]) + self.ids(word[at:])
+                ids += self.ids(word[:at]) + self.ids(word[at:])
             else:
-                found += self.ids(word)
-        found = [*found[: self.context - 1], self.end]
-        return found + [0] * (self.context - len(found))
+                ids += self.ids(word)
+        ids = [*ids[: self.context - 1], self.end]
+        return ids + [0] * (self.context - len(ids))
 
 
 def made_up(rng: np.random.Generator) -> str:

@@ -66,11 +66,11 @@ class Learner(nn.Module):
 
     def told(self, captions: list[list[str]]) -> Tensor:
         """Which words the captions of each picture hold, (B, words) of 0 and 1."""
-        found = torch.zeros(len(captions), len(self.words))
+        named = torch.zeros(len(captions), len(self.words))
         for row, texts in enumerate(captions):
             columns = {self.words[word] for text in texts for word in plain(text) if word in self.words}
-            found[row, sorted(columns)] = 1.0
-        return found
+            named[row, sorted(columns)] = 1.0
+        return named
 
 
 def plain(text: str) -> list[str]:
@@ -132,14 +132,14 @@ def zero_shot(learner: Learner, tokenizer: Any, val: Drawn) -> dict[str, float]:
     images = torch.cat([model.encode_image(part, normalize=True) for part in pictures.split(250)])
     captions = torch.cat([model.encode_text(part, normalize=True) for part in words.split(250)])
     caption_to_image = np.repeat(np.arange(len(val)), [len(five) for five in val.captions])
-    found = recalls(ranks(images.float().numpy(), captions.float().numpy(), caption_to_image))
+    metrics = recalls(ranks(images.float().numpy(), captions.float().numpy(), caption_to_image))
     names = {
         "i2t_r1": "val i2t R@1",
         "i2t_r10": "val i2t R@10",
         "t2i_r1": "val t2i R@1",
         "t2i_r10": "val t2i R@10",
     }
-    return {words: float(getattr(found, name)) for name, words in names.items()}
+    return {words: float(getattr(metrics, name)) for name, words in names.items()}
 
 
 def pretrain_clip(

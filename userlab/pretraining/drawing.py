@@ -58,13 +58,13 @@ class Drawn:
         return np.stack([arrays[row // CHUNK][row % CHUNK] for row in rows.tolist()])
 
     def _maps(self, name: str) -> list[np.ndarray]:
-        found: list[np.ndarray] | None = self.__dict__.get(f"_{name}")
-        if found is None:
-            found = [
+        arrays: list[np.ndarray] | None = self.__dict__.get(f"_{name}")
+        if arrays is None:
+            arrays = [
                 np.load(chunk / f"{name}.npy", mmap_mode="r", allow_pickle=False) for chunk in self.chunks
             ]
-            self.__dict__[f"_{name}"] = found
-        return found
+            self.__dict__[f"_{name}"] = arrays
+        return arrays
 
     @cached_property
     def captions(self) -> list[list[str]]:

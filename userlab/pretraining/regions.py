@@ -92,9 +92,9 @@ def loss_at(step: int, *, network: Regions, train: Drawn, config: RegionsConfig)
     pictures, labels = varied(train.gather("pictures", rows), train.gather("labels", rows), rng)
     logits = network(torch.from_numpy(pictures))
     terms = []
-    for channel, found in enumerate(logits):
-        there = torch.from_numpy(shares(labels[..., channel], found.shape[-1]) >= SHARE).float()
-        terms.append(F.binary_cross_entropy_with_logits(found.float(), there, reduction="sum"))
+    for channel, channel_logits in enumerate(logits):
+        there = torch.from_numpy(shares(labels[..., channel], channel_logits.shape[-1]) >= SHARE).float()
+        terms.append(F.binary_cross_entropy_with_logits(channel_logits.float(), there, reduction="sum"))
     return torch.stack(terms).sum() / (len(rows) * GRID * GRID)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from userlab.__main__ import main
-from userlab.bench import limits, report, settings
+from userlab.bench import report, roofline, settings
 from userlab.bench.settings import GROUPS, measure, stored
 from userlab.bench.timing import clock_of
 from userlib.errors import UserError
@@ -130,7 +130,7 @@ def test_rows_of_another_kind_are_not_mixed_and_nothing_is_measured_for_them(
 @pytest.mark.parametrize("there", [True, False])
 def test_bf16_is_left_out_where_the_chip_has_none(monkeypatch, there):
     """Without units for it a product of the limits takes so long that nothing more is seen of the bench."""
-    monkeypatch.setattr(limits, "has_bf16", lambda: there)
+    monkeypatch.setattr(roofline, "has_bf16", lambda: there)
     found = measure(["train"], runs=2, threads=None, tiny=True, say=False, only="bf16")
     (row,) = found["rows"]
     assert (found["machine"]["flops_bf16"] is not None, "skipped" not in row) == (there, there)

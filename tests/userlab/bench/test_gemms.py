@@ -3,30 +3,30 @@
 import pytest
 import torch
 
-from userlab.bench.products import alone, flops, products_of
-from userlab.bench.shares import OTHERS, PRODUCTS, REST, shares
-from userlab.bench.timing import Times, in_turn, ratio, spread
+from userlab.bench.gemms import alone, flops, gemms_of
+from userlab.bench.op_profile import OTHERS, PRODUCTS, REST, op_profile
+from userlab.bench.timing import Times, interleaved, ratio, spread
 
 
 def test_products_of_forward_and_backward_are_counted():
     linear = torch.nn.Linear(3, 5)
     x = torch.randn(7, 3, requires_grad=True)
-    noted = products_of(lambda: linear(x).sum().backward())
+    noted = gemms_of(lambda: linear(x).sum().backward())
     assert sum(noted.seen.values()) == 3  # forward, and the slopes of input and weight
     assert flops(noted) == 3 * 2 * 7 * 3 * 5
 
 
 def test_batched_products_count_each_of_the_batch():
     a, b = torch.randn(4, 2, 3), torch.randn(4, 3, 5)
-    assert flops(products_of(lambda: torch.bmm(a, b))) == 2 * 4 * 2 * 3 * 5
+    assert flops(gemms_of(lambda: torch.bmm(a, b))) == 2 * 4 * 2 * 3 * 5
 
 
 def test_they_run_alone_with_the_strides_they_had():
     a, b = torch.randn(6, 4).t(), torch.randn(6, 5)
-    noted = products_of(lambda: a @ b)
+    noted = gemms_of(lambda: a @ b)
     (((left, strides, _), _),) = noted.seen
     assert left == (4, 6) and strides == a.stride()
-    assert flops(products_of(alone(noted))) == flops(noted)
+    assert flops(gemms_of(alone(noted))) == flops(noted)
 
 
 def test_a_profile_adds_up_and_names_the_products_the_operations_and_the_rest():
@@ -36,14 +36,14 @@ def test_a_profile_adds_up_and_names_the_products_the_operations_and_the_rest():
         torch.tanh(a @ b).exp_().sum()
         sorted(range(10**5), key=lambda i: -i)
 
-    found = shares(work, most=2)
+    found = op_profile(work, most=2)
     assert list(found)[0] == PRODUCTS and list(found)[-2:] == [OTHERS, REST] and len(found) == 5
     assert sum(found.values()) == pytest.approx(100) and min(found.values()) >= 0
     assert {"tanh", "exp", "sum"} & set(found) and found[REST] > 0
 
 
 def test_a_profile_writes_nothing_to_stderr(capfd):
-    shares(lambda: torch.ones(3) + 1)
+    op_profile(lambda: torch.ones(3) + 1)
     assert capfd.readouterr().err == ""
 
 
@@ -53,6 +53,6 @@ def test_a_ratio_is_taken_run_by_run():
 
 
 def test_every_side_runs_the_same_number_of_readings():
-    found = in_turn({"a": lambda: None, "b": lambda: sum(range(1000))}, runs=3)
+    found = interleaved({"a": lambda: None, "b": lambda: sum(range(1000))}, runs=3)
     assert all(len(times.wall) == len(times.cpu) == 3 for times in found.values())
     assert spread([3.0]) == (3.0, 3.0)

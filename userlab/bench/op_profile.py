@@ -6,27 +6,27 @@ from collections.abc import Callable
 
 import torch
 
-from userlab.bench.products import OPERANDS
+from userlab.bench.gemms import OPERANDS
 
 PRODUCTS, OTHERS, REST = "matrix products", "other operations", "Python and numpy"
 
 
-def shares(work: Callable[[], object], *, most: int = 8) -> dict[str, float]:
+def op_profile(fn: Callable[[], object], *, most: int = 8) -> dict[str, float]:
     """Percent of one call of `work`: matrix products, the `most` next operations, other ones, Python and numpy.
 
     By torch's profiler, after one call to warm up; an operation's time is its own, without that of the operations it
     calls. Sorted is GPO's sort by numpy, Direction the BiGRU's own Python. On a GPU these are the times of its kernels.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains to stderr where there is no GPU
-    work()
+    fn()
     gpu = "cuda" if torch.cuda.is_available() else None
     with (
-        torch.autograd.profiler.profile(use_device=gpu) as found,
+        torch.autograd.profiler.profile(use_device=gpu) as profile,
         torch.autograd.profiler.record_function(REST),
     ):
-        work()
+        fn()
     times: Counter[str] = Counter()
-    for event in found.key_averages():
+    for event in profile.key_averages():
         name = event.key.removeprefix("aten::")
         own = event.self_device_time_total if gpu else event.self_cpu_time_total
         times[PRODUCTS if name in OPERANDS else name.strip("_")] += own

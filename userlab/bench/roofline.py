@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from userlab.bench.timing import Side, clock_of, in_turn
+from userlab.bench.timing import Side, clock_of, interleaved
 from userlib.training.preparing import precision_of
 
 COPIED = 2**26  # float32 numbers: far beyond any cache
@@ -46,8 +46,8 @@ def measure(device: str = "cpu", *, runs: int = 10, tiny: bool = False) -> Machi
     if has_bf16():
         sides["bf16"] = lambda: half @ half
     clock = clock_of(device)
-    times = in_turn(sides, runs=runs, device=device)
-    took = {name: statistics.median(found.of(clock)) for name, found in times.items()}
+    times = interleaved(sides, runs=runs, device=device)
+    took = {name: statistics.median(readings.of(clock)) for name, readings in times.items()}
     products = 2.0 * side**3
     return Machine(
         8 * count / took["copy"], products / took["fp32"], products / took["bf16"] if "bf16" in took else None

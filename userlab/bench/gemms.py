@@ -23,7 +23,7 @@ OPERANDS = {
 Shape = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
-class Products(TorchDispatchMode):
+class Gemms(TorchDispatchMode):
     """Notes the factors (shape, strides, type) of every product inside, backward passes included."""
 
     def __init__(self) -> None:
@@ -42,15 +42,15 @@ def _shape(x: Tensor) -> Shape:
     return tuple(x.shape), tuple(x.stride()), x.dtype
 
 
-def products_of(work: Callable[[], object]) -> Products:
+def gemms_of(fn: Callable[[], object]) -> Gemms:
     """The products of one call of `work`."""
-    noted = Products()
+    noted = Gemms()
     with noted:
-        work()
+        fn()
     return noted
 
 
-def flops(noted: Products) -> int:
+def flops(noted: Gemms) -> int:
     """Multiplications and additions of all of them."""
     total = 0
     for ((left, _, _), (right, _, _)), count in noted.seen.items():
@@ -62,15 +62,15 @@ def flops(noted: Products) -> int:
     return total
 
 
-def alone(noted: Products, device: str = "cpu") -> Callable[[], None]:
+def alone(noted: Gemms, device: str = "cpu") -> Callable[[], None]:
     """A call that does the same products on random numbers, results into memory that is there already."""
-    work = []
+    gemms = []
     for (left, right), count in noted.seen.items():
         a, b = _filled(left, device), _filled(right, device)
-        work.append((a, b, torch.empty_like(torch.matmul(a, b)), count))
+        gemms.append((a, b, torch.empty_like(torch.matmul(a, b)), count))
 
     def call() -> None:
-        for a, b, out, count in work:
+        for a, b, out, count in gemms:
             for _ in range(count):
                 torch.matmul(a, b, out=out)
 
