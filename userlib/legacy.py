@@ -38,6 +38,10 @@ WEIGHTS: Mapping[str, str] = types.MappingProxyType(
 
 ROWS: Mapping[str, str] = types.MappingProxyType({"cell": "variant"})  # of a stored run of a study: ROW.json
 
+SCENE: Mapping[str, str] = types.MappingProxyType(
+    {"look": "appearance_seed"}
+)  # of a scene graph, whose hash has the old
+
 
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's documents by their names of today, its configuration with those of its settings."""
@@ -60,6 +64,14 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def row(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored run of a study by its names of today."""
     return {ROWS.get(name, name): value for name, value in stored.items()}
+
+
+def scene(graph: Any) -> Any:
+    """A scene graph by the names that it was first hashed with, new -> old."""
+    if isinstance(graph, Mapping):
+        old = {new: name for name, new in SCENE.items()}
+        return {old.get(name, name): scene(value) for name, value in graph.items()}
+    return [scene(value) for value in graph] if isinstance(graph, list | tuple) else graph
 
 
 def weight(name: str) -> str:

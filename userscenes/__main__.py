@@ -61,9 +61,9 @@ def main(folder: Path) -> None:
         check_file(file)
     sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes
     atomic_write(image, lambda part: sheet.save(part, format="PNG"), over=earlier)
-    found = statistics()
-    write_json(numbers, found, over=earlier)
-    print(json.dumps(found, indent=1))
+    counted = statistics()
+    write_json(numbers, counted, over=earlier)
+    print(json.dumps(counted, indent=1))
 
 
 if __name__ == "__main__":

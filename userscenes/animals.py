@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .pen import Fill, Paint, Pen, Rgb
+from .canvas import Fill, Paint, Pen, Rgb
 
 Draw = Callable[[Pen, Paint, str, int], None]
 
@@ -124,16 +124,16 @@ def _pet_ears(p: Pen, c: Paint, ears: str, x: float, y: float, *, behind: bool) 
             p.ell(x + dx, y + 0.22, 0.09, 0.09, pink, edge=False)
 
 
-def dog(p: Pen, c: Paint, pose: str, look: int) -> None:
+def dog(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     _pet(p, c, pose, "floppy", "up", 0.12, True)
-    if look % 2:
+    if appearance_seed % 2:
         x, y = {"sleep": (0.30, 0.1), "sit": (0.1, 0.56)}.get(
             pose, (0.36, 0.56 + {"jump": 0.16, "run": 0.03}.get(pose, 0))
         )
         p.limb([(x - 0.06, y + 0.04), (x + 0.14, y - 0.06)], 0.06, (222, 60, 60), edge=False)
 
 
-def cat(p: Pen, c: Paint, pose: str, look: int) -> None:
+def cat(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     _pet(p, c, pose, "pointed", "long", 0.0, False)
     x, y = {"sleep": (0.42, 0.24), "sit": (0.2, 0.76)}.get(
         pose, (0.5, 0.7 + {"jump": 0.16, "run": 0.03}.get(pose, 0))
@@ -142,11 +142,11 @@ def cat(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.line([(x + 0.18, y - 0.06), (x + 0.36, y - 0.06 + dy)], (90, 84, 88))
 
 
-def fox(p: Pen, c: Paint, pose: str, look: int) -> None:
+def fox(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     _pet(p, c, pose, "pointed", "brush", 0.16, True, (252, 248, 242))
 
 
-def mouse(p: Pen, c: Paint, pose: str, look: int) -> None:
+def mouse(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     _pet(p, c, pose, "round", "thin", 0.06, False)
 
 

@@ -1,7 +1,7 @@
 """Five captions of a scene, as by five writers.
 
 One is short, one tells what happens, one says where things are, one is long, one lists. In pretrain all
-five write the terse captions of terse.py. Every caption is true of its scene by construction: it says only
+five are alt texts, see alt_text.py. Every caption is true of its scene by construction: it says only
 what the graph holds, and records what it said as facts (see truth.py).
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .dice import Dice
+from .alt_text import tag
+from .caption_builder import CaptionBuilder
+from .catalog import KINDS
 from .facts import Caption, side_of
 from .graph import PLACED, Scene
-from .kinds import KINDS
-from .telling import Telling
-from .terse import tag
+from .rng import Rng
 from .words import (
     ACTIONS,
     RELATION_PREPOSITIONS,
@@ -29,16 +29,16 @@ from .words import (
 CAPTIONS = 5
 
 
-def write(scene: Scene, seed: str, *, terse: bool = False) -> list[Caption]:
+def write(scene: Scene, seed: str, *, alt_text: bool = False) -> list[Caption]:
     """CAPTIONS different captions of the scene."""
-    dice = Dice(f"captions {seed}")
+    rng = Rng(f"captions {seed}")
     out: list[Caption] = []
     taken: set[str] = set()
     for n in range(CAPTIONS):
         for _ in range(20):
-            telling = Telling(scene, dice, terse)
-            text = tag(telling, n) if terse else WRITERS[n](telling)
-            caption = Caption(*telling.finish(text))
+            builder = CaptionBuilder(scene, rng, alt_text)
+            text = tag(builder, n) if alt_text else WRITERS[n](builder)
+            caption = Caption(*builder.finish(text))
             if caption.text not in taken:
                 break
         taken.add(caption.text)
@@ -51,35 +51,35 @@ def acts(scene: Scene) -> list[tuple[int, str, int]]:
     return [r for r in scene.relations if r[1] not in PLACED]
 
 
-def _where(t: Telling) -> str:
+def _where(t: CaptionBuilder) -> str:
     t.facts.add(("setting", t.scene.setting))
-    return t.dice.pick(SETTING_PHRASES[t.scene.setting])
+    return t.rng.pick(SETTING_PHRASES[t.scene.setting])
 
 
-def _when(t: Telling) -> str:
+def _when(t: CaptionBuilder) -> str:
     """A phrase for the hour or the weather."""
-    s, dice = t.scene, t.dice
-    if s.weather and (dice.chance(0.6) or s.time == "day"):
+    s, rng = t.scene, t.rng
+    if s.weather and (rng.chance(0.6) or s.time == "day"):
         t.facts.add(("weather", s.weather))
         if s.weather == "sunny" and s.time == "day":
             t.facts.add(("time", "day"))
-            return dice.pick(SUNNY_DAY)
-        return dice.pick(WEATHER_PHRASES[s.weather])
+            return rng.pick(SUNNY_DAY)
+        return rng.pick(WEATHER_PHRASES[s.weather])
     t.facts.add(("time", s.time))
-    return dice.pick(TIME_PHRASES[s.time])
+    return rng.pick(TIME_PHRASES[s.time])
 
 
-def _setting(t: Telling, chance: float, when: float = 0.25) -> str:
+def _setting(t: CaptionBuilder, chance: float, when: float = 0.25) -> str:
     """ " in the park", " at night", both or nothing, with a space before."""
-    out = f" {_where(t)}" if t.dice.chance(chance) else ""
-    return out + (f" {_when(t)}" if t.dice.chance(when) else "")
+    out = f" {_where(t)}" if t.rng.chance(chance) else ""
+    return out + (f" {_when(t)}" if t.rng.chance(when) else "")
 
 
-def _is(t: Telling, i: int) -> str:
+def _is(t: CaptionBuilder, i: int) -> str:
     return "are" if t.plural(i) else "is"
 
 
-def _form(t: Telling, i: int, forms: tuple[str, str, str], how: str) -> str:
+def _form(t: CaptionBuilder, i: int, forms: tuple[str, str, str], how: str) -> str:
     """A verb as participle ("ing"), with is or are ("is"), or in the simple present ("s")."""
     if how == "ing":
         return forms[0]
@@ -88,131 +88,131 @@ def _form(t: Telling, i: int, forms: tuple[str, str, str], how: str) -> str:
     return forms[2] if t.plural(i) else forms[1]
 
 
-def _doing(t: Telling, i: int, how: str) -> str:
+def _doing(t: CaptionBuilder, i: int, how: str) -> str:
     """What thing i does by itself; its action must not be empty."""
     t.say(i, action=True)
-    return _form(t, i, t.dice.pick(ACTIONS[t.scene.things[i].action]), how)
+    return _form(t, i, t.rng.pick(ACTIONS[t.scene.things[i].action]), how)
 
 
-def _relates(t: Telling, i: int, relation: str, j: int, how: str, *, name: str | None = None) -> str:
+def _relates(t: CaptionBuilder, i: int, relation: str, j: int, how: str, *, name: str | None = None) -> str:
     """The verb or preposition of a relation and its object: "rides a green bicycle"."""
-    words = t.dice.pick(RELATION_VERBS[relation]) if relation in RELATION_VERBS else None
+    words = t.rng.pick(RELATION_VERBS[relation]) if relation in RELATION_VERBS else None
     vehicle = KINDS[t.scene.things[j].kind].family == "vehicle"
     if words is not None and words[0] == "riding on" and vehicle:
         words = RELATION_VERBS["riding"][0]
-    verb = _form(t, i, words, how) if words else t.dice.pick(RELATION_PREPOSITIONS[relation])
+    verb = _form(t, i, words, how) if words else t.rng.pick(RELATION_PREPOSITIONS[relation])
     if words is None and how != "ing":
         verb = f"{_being(t, i, how)} {verb}"
     t.link(i, relation, j)
-    obj = name or t.name(j, colour=t.dice.chance(0.85))
+    obj = name or t.name(j, colour=t.rng.chance(0.85))
     return f"{verb} {obj}"
 
 
-def _being(t: Telling, i: int, how: str) -> str:
+def _being(t: CaptionBuilder, i: int, how: str) -> str:
     """How a thing is somewhere: "stands", "is"; a word that is no fact."""
     thing = t.scene.things[i]
     many = t.plural(i)
-    if KINDS[thing.kind].family in ("person", "animal") and thing.pose == "stand" and t.dice.chance(0.5):
+    if KINDS[thing.kind].family in ("person", "animal") and thing.pose == "stand" and t.rng.chance(0.5):
         if how == "is":
             return "are standing" if many else "is standing"
         return "stand" if many else "stands"
     return _is(t, i)
 
 
-def _there(t: Telling, i: int, name: str) -> str:
+def _there(t: CaptionBuilder, i: int, name: str) -> str:
     """ "there is" or "there are", by what follows: "there is a pair of dogs"."""
     return "there are" if t.plural(i) and name[1:3] != "a " else "there is"
 
 
-def _main(t: Telling) -> tuple[int, str, int] | None:
+def _main(t: CaptionBuilder) -> tuple[int, str, int] | None:
     """A relation to speak of, if there is one."""
-    choice = [r for r in acts(t.scene) if r[1] != "in front of" or t.dice.chance(0.5)]
-    return t.dice.pick(choice) if choice else None
+    choice = [r for r in acts(t.scene) if r[1] != "in front of" or t.rng.chance(0.5)]
+    return t.rng.pick(choice) if choice else None
 
 
-def short(t: Telling) -> str:
+def short(t: CaptionBuilder) -> str:
     """ "A boy riding a green bicycle", "Two brown dogs running in the park"."""
     main = _main(t)
-    if main and t.dice.chance(0.75):
+    if main and t.rng.chance(0.75):
         i, relation, j = main
-        out = f"{t.name(i, colour=t.dice.chance(0.6))} {_relates(t, i, relation, j, 'ing')}"
+        out = f"{t.name(i, colour=t.rng.chance(0.6))} {_relates(t, i, relation, j, 'ing')}"
         return out + _setting(t, 0.2, 0.06)
-    i = t.dice.below(len(t.scene.things))
-    out = t.name(i, colour=t.dice.chance(0.9))
-    if t.scene.things[i].action and t.dice.chance(0.8):
+    i = t.rng.below(len(t.scene.things))
+    out = t.name(i, colour=t.rng.chance(0.9))
+    if t.scene.things[i].action and t.rng.chance(0.8):
         out += f" {_doing(t, i, 'ing')}"
     near = [r for r in t.scene.relations if r[0] == i and r[1] == "next to"]
-    if near and t.dice.chance(0.4):
+    if near and t.rng.chance(0.4):
         return f"{out} {_relates(t, i, 'next to', near[0][2], 'ing')}"
     return out + _setting(t, 0.75, 0.2)
 
 
-def event(t: Telling) -> str:
+def event(t: CaptionBuilder) -> str:
     """ "A man in a red shirt is playing a guitar on the beach"."""
     main = _main(t)
-    how = t.dice.pick(("is", "s"))
-    if main and t.dice.chance(0.85):
+    how = t.rng.pick(("is", "s"))
+    if main and t.rng.chance(0.85):
         i, relation, j = main
         out = f"{t.name(i)} {_relates(t, i, relation, j, how)}"
         more = [r for r in acts(t.scene) if r[0] == i and r[1] in ("holding", "wearing") and r[2] != j]
-        if more and relation in RELATION_VERBS and t.dice.chance(0.8):
+        if more and relation in RELATION_VERBS and t.rng.chance(0.8):
             _, second, k = more[0]
-            link, form = t.dice.pick((("while", "ing"), ("and", "ing" if how == "is" else "s")))
+            link, form = t.rng.pick((("while", "ing"), ("and", "ing" if how == "is" else "s")))
             return f"{out} {link} {_relates(t, i, second, k, form)}"
         return out + _setting(t, 0.5, 0.12)
     busy = [i for i, thing in enumerate(t.scene.things) if thing.action]
     if busy:
-        i = t.dice.pick(busy)
+        i = t.rng.pick(busy)
         out = f"{t.name(i)} {_doing(t, i, how)}"
         beside = [r for r in t.scene.relations if r[0] == i and r[1] in ("next to", "above")]
-        if beside and t.dice.chance(0.6):
-            _, relation, j = t.dice.pick(beside)
+        if beside and t.rng.chance(0.6):
+            _, relation, j = t.rng.pick(beside)
             t.link(i, relation, j)
-            out += f" {t.dice.pick(RELATION_PREPOSITIONS[relation])} {t.name(j)}"
+            out += f" {t.rng.pick(RELATION_PREPOSITIONS[relation])} {t.name(j)}"
             return out + _setting(t, 0.4, 0.1)
         return out + _setting(t, 0.9, 0.25)
-    i = t.dice.below(len(t.scene.things))
+    i = t.rng.below(len(t.scene.things))
     return f"{t.name(i)} {_being(t, i, how)} {_where(t)}{_setting(t, 0, 0.5)}"
 
 
-def places(t: Telling) -> str:
+def places(t: CaptionBuilder) -> str:
     """ "There is a blue car to the left of a tree", "A cat is on the right, and a box is on the left"."""
-    s, dice = t.scene, t.dice
+    s, rng = t.scene, t.rng
     spatial = [r for r in s.relations if r[1] in PLACED or r[1] in ("behind", "in front of", "under", "on")]
-    if spatial and dice.chance(0.8):
+    if spatial and rng.chance(0.8):
         # The word first, or left and right would crowd out the rest.
-        relation = dice.pick(sorted({r[1] for r in spatial}))
-        i, _, j = dice.pick([r for r in spatial if r[1] == relation])
-        first = t.name(i, colour=dice.chance(0.85))
-        if dice.chance(0.4):
+        relation = rng.pick(sorted({r[1] for r in spatial}))
+        i, _, j = rng.pick([r for r in spatial if r[1] == relation])
+        first = t.name(i, colour=rng.chance(0.85))
+        if rng.chance(0.4):
             out = f"{_there(t, i, first)} {first} {_relates(t, i, relation, j, 'ing')}"
         else:
-            out = f"{first} {_relates(t, i, relation, j, dice.pick(('is', 's')))}"
+            out = f"{first} {_relates(t, i, relation, j, rng.pick(('is', 's')))}"
         return out + _setting(t, 0.25, 0.08)
     sided = [i for i, thing in enumerate(s.things) if side_of(thing)]
     if not sided:
         return event(t)
-    i = dice.pick(sided)
+    i = rng.pick(sided)
     first = t.name(i)
     t.say(i, side=True)
-    where = dice.pick(SIDES[side_of(s.things[i])])
+    where = rng.pick(SIDES[side_of(s.things[i])])
     others = [j for j in sided if j != i and side_of(s.things[j]) != side_of(s.things[i])]
-    if others and dice.chance(0.75):
-        j = dice.pick(others)
+    if others and rng.chance(0.75):
+        j = rng.pick(others)
         second = t.name(j)
         t.say(j, side=True)
-        there = dice.pick(SIDES[side_of(s.things[j])])
-        if dice.chance(0.5):
+        there = rng.pick(SIDES[side_of(s.things[j])])
+        if rng.chance(0.5):
             return f"{where}, {_there(t, i, first)} {first}, and {there}, {_there(t, j, second)} {second}"
         return f"{first} {_is(t, i)} {where} and {second} {_is(t, j)} {there}"
-    act = f" {_doing(t, i, 'is')}" if s.things[i].action and dice.chance(0.6) else f" {_being(t, i, 's')}"
+    act = f" {_doing(t, i, 'is')}" if s.things[i].action and rng.chance(0.6) else f" {_being(t, i, 's')}"
     return f"{first}{act} {where}{_setting(t, 0.8, 0.2)}"
 
 
-def long(t: Telling) -> str:
+def long(t: CaptionBuilder) -> str:
     """ "On a sunny day in the park, a boy rides a bicycle while two dogs run"."""
-    s, dice = t.scene, t.dice
-    opening = f"{_when(t)}, " if dice.chance(0.25) else f"{_where(t)}, " if dice.chance(0.4) else ""
+    s, rng = t.scene, t.rng
+    opening = f"{_when(t)}, " if rng.chance(0.25) else f"{_where(t)}, " if rng.chance(0.4) else ""
     main = _main(t)
     told: set[int] = set()
     if main:
@@ -220,18 +220,18 @@ def long(t: Telling) -> str:
         out = f"{t.name(i)} {_relates(t, i, relation, j, 's')}"
         told = {i, j}
     else:
-        i = dice.below(len(s.things))
+        i = rng.below(len(s.things))
         out = t.name(i)
-        if s.things[i].action and dice.chance(0.9):
+        if s.things[i].action and rng.chance(0.9):
             out += f" {_doing(t, i, 's')}"
         else:
             out += f" {_being(t, i, 's')} {_side_or_where(t, i)}"
         told = {i}
     bound = {k for a, _, b in acts(s) if {a, b} & told for k in (a, b)}
     rest = [k for k in range(len(s.things)) if k not in told | bound]
-    if rest and dice.chance(0.6):
-        k = dice.pick(rest)
-        link = dice.pick((" while ", ", and ", " and "))
+    if rest and rng.chance(0.6):
+        k = rng.pick(rest)
+        link = rng.pick((" while ", ", and ", " and "))
         others = [r for r in acts(s) if r[0] == k and r[2] not in told]
         near = [r for r in s.relations if r[0] == k and r[2] in told and r[1] in PLACED]
         second = t.name(k)
@@ -240,46 +240,46 @@ def long(t: Telling) -> str:
         elif s.things[k].action:
             clause = _doing(t, k, "s")
         elif near:
-            _, relation, j = dice.pick(near)
+            _, relation, j = rng.pick(near)
             clause = _relates(t, k, relation, j, "s", name=t.again(j))
         elif side_of(s.things[k]):
             t.say(k, side=True)
-            clause = f"{_being(t, k, 's')} {dice.pick(SIDES[side_of(s.things[k])])}"
+            clause = f"{_being(t, k, 's')} {rng.pick(SIDES[side_of(s.things[k])])}"
         else:
-            clause = f"{_being(t, k, 's')} {dice.pick(('close by', 'there too', 'nearby'))}"
+            clause = f"{_being(t, k, 's')} {rng.pick(('close by', 'there too', 'nearby'))}"
         out += f"{link}{second} {clause}"
-    if not opening or (not rest and dice.chance(0.7)):
+    if not opening or (not rest and rng.chance(0.7)):
         known = ("setting", s.setting) in t.facts
         out += _setting(t, 0.0 if known else 0.6, 0.15 if not opening else 0.0)
     return opening + out
 
 
-def _side_or_where(t: Telling, i: int) -> str:
+def _side_or_where(t: CaptionBuilder, i: int) -> str:
     told = ("setting", t.scene.setting) in t.facts
-    if side_of(t.scene.things[i]) and (told or t.dice.chance(0.5)):
+    if side_of(t.scene.things[i]) and (told or t.rng.chance(0.5)):
         t.say(i, side=True)
-        return t.dice.pick(SIDES[side_of(t.scene.things[i])])
+        return t.rng.pick(SIDES[side_of(t.scene.things[i])])
     return "there" if told else _where(t)
 
 
-def lister(t: Telling) -> str:
+def lister(t: CaptionBuilder) -> str:
     """ "There are two cats, a ball and a lamp in the bedroom"."""
-    s, dice = t.scene, t.dice
-    number = min(len(s.things), dice.pick((2, 2, 3, 3)))
-    chosen = dice.shuffled(range(len(s.things)))[:number]
-    names = [t.name(i, colour=dice.chance(0.8)) for i in chosen]
+    s, rng = t.scene, t.rng
+    number = min(len(s.things), rng.pick((2, 2, 3, 3)))
+    chosen = rng.shuffled(range(len(s.things)))[:number]
+    names = [t.name(i, colour=rng.chance(0.8)) for i in chosen]
     what = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     place = _setting(t, 0.7 if len(names) < 4 else 0.35, 0.2)
     many = len(chosen) > 1 or t.plural(chosen[0])
-    style = dice.below(4)
+    style = rng.below(4)
     if style == 0:
         return f"{_there(t, chosen[0], names[0])} {what}{place}"
     if style == 1:
-        return f"{dice.pick(('a picture of', 'a drawing of', 'a view of', 'a scene with'))} {what}{place}"
+        return f"{rng.pick(('a picture of', 'a drawing of', 'a view of', 'a scene with'))} {what}{place}"
     if style == 2 and ("setting", s.setting) in t.facts:
         return f"{what} {'are' if many else 'is'}{place}"
     return f"{what}{place}"
 
 
-Writer = Callable[[Telling], str]
+Writer = Callable[[CaptionBuilder], str]
 WRITERS: tuple[Writer, ...] = (short, event, places, long, lister)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .animals import Draw, dozing
-from .pen import Paint, Pen, Rgb
+from .canvas import Paint, Pen, Rgb
 
 BEAK: Rgb = (244, 158, 42)
 
 
-def rabbit(p: Pen, c: Paint, pose: str, look: int) -> None:
+def rabbit(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     pink: Rgb = (244, 178, 186)
     pale = c.shade(1.5) if sum(c.rgb) < 660 else (232, 222, 216)
     asleep = pose == "sleep"
@@ -40,7 +40,7 @@ def rabbit(p: Pen, c: Paint, pose: str, look: int) -> None:
         dozing(p, hx + 0.14, hy + 0.3)
 
 
-def bird(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bird(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     pale = c.shade(1.5) if sum(c.rgb) < 660 else (226, 220, 214)
     fly = pose == "fly"
     up = 0.16 if fly else 0.0
@@ -62,7 +62,7 @@ def bird(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.poly([(0.2, 0.78), (0.26, 0.94), (0.36, 0.8)], c.shade(0.8))
 
 
-def duck(p: Pen, c: Paint, pose: str, look: int) -> None:
+def duck(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.1, 0.08):
         p.limb([(x, 0.2), (x + 0.03, 0.04)], 0.05, BEAK, edge=False)
         p.ell(x + 0.07, 0.03, 0.09, 0.035, BEAK)
@@ -78,7 +78,7 @@ def duck(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.blob(-0.16, 0.4, 0.27, 0.13, 10, c.shade(0.82))
 
 
-def chicken(p: Pen, c: Paint, pose: str, look: int) -> None:
+def chicken(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.1, 0.1):
         p.line([(x, 0.2), (x, 0.03)], (222, 140, 40), 2)
         p.line([(x - 0.02, 0.02), (x + 0.09, 0.02)], (222, 140, 40), 2)
@@ -95,7 +95,7 @@ def chicken(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.blob(-0.1, 0.42, 0.22, 0.13, 10, c.shade(0.82))
 
 
-def penguin(p: Pen, c: Paint, pose: str, look: int) -> None:
+def penguin(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     lift = 0.1 if pose == "jump" else 0.0
     for x in (-0.12, 0.14):
         p.ell(x, 0.04 + lift, 0.13, 0.045, BEAK)
@@ -111,7 +111,7 @@ def penguin(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.blob(0.28, 0.5 + lift + (0.08 if arms > 0 else 0), 0.2, 0.07, arms, c.shade(0.8))
 
 
-def frog(p: Pen, c: Paint, pose: str, look: int) -> None:
+def frog(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     lift = 0.2 if pose == "jump" else 0.0
     if pose == "jump":
         p.limb([(-0.3, 0.3 + lift), (-0.62, 0.12 + lift * 0.5), (-0.44, 0.06)], 0.13, c.rgb)
@@ -133,7 +133,7 @@ def frog(p: Pen, c: Paint, pose: str, look: int) -> None:
             p.ell(x, 0.05, 0.12, 0.05, c.shade(0.8))
 
 
-def turtle(p: Pen, c: Paint, pose: str, look: int) -> None:
+def turtle(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     skin: Rgb = (140, 186, 104) if c.rgb != (78, 166, 82) else (210, 190, 120)
     for x in (-0.4, 0.36):
         p.ell(x, 0.12, 0.15, 0.12, skin)
@@ -161,7 +161,7 @@ def turtle(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.68, 0.14, 0.66, 0.26, c.shade(1.3), r=0.05)
 
 
-def butterfly(p: Pen, c: Paint, pose: str, look: int) -> None:
+def butterfly(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for s in (-1, 1):
         p.blob(s * 0.36, 0.66, 0.36, 0.27, 90 - s * 48, c)
         p.blob(s * 0.28, 0.3, 0.25, 0.19, 90 + s * 40, c.shade(0.85))
@@ -170,7 +170,7 @@ def butterfly(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.limb([(0, 0.2), (0, 0.74)], 0.1, (60, 48, 50))
 
 
-def snail(p: Pen, c: Paint, pose: str, look: int) -> None:
+def snail(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     body: Rgb = (222, 190, 140)
     p.limb([(-0.6, 0.1), (0.5, 0.1), (0.66, 0.46)], 0.2, body)
     p.line([(0.62, 0.5), (0.58, 0.78)], body, 2)
@@ -182,7 +182,7 @@ def snail(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(-0.04, 0.48, r, r * 0.95, c.shade(0.8 if r > 0.2 else 1.2))
 
 
-def owl(p: Pen, c: Paint, pose: str, look: int) -> None:
+def owl(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.24, 0.24):
         p.poly([(x - 0.12, 0.84), (x + 0.12, 0.84), (x * 1.25, 1.0)], c.rgb)
     p.ell(0, 0.46, 0.38, 0.45, c)
@@ -197,7 +197,7 @@ def owl(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(x, 0.03, 0.09, 0.04, BEAK)
 
 
-def octopus(p: Pen, c: Paint, pose: str, look: int) -> None:
+def octopus(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x, bend in ((-0.32, -0.24), (-0.16, -0.1), (0.0, 0.04), (0.16, 0.1), (0.32, 0.24)):
         p.limb([(x, 0.4), (x + bend * 0.4, 0.2), (x + bend, 0.06)], 0.14, c.rgb)
     p.ell(0, 0.66, 0.38, 0.34, c)
@@ -208,7 +208,7 @@ def octopus(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.arc(0.03, 0.5, 0.1, 20, 160, c.shade(0.4), 2)
 
 
-def dinosaur(p: Pen, c: Paint, pose: str, look: int) -> None:
+def dinosaur(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.1, 0.5), (-0.72, 0.12), (-0.16, 0.18)], c.rgb)
     for x in (-0.14, 0.12):
         p.limb([(x, 0.3), (x + 0.02, 0.07)], 0.17, c.rgb)

@@ -33,7 +33,7 @@ SAMPLE = 8  # pictures drawn for the fingerprint
 _DRAWN: dict[tuple[str, str, int], Split] = {}  # what this process has drawn
 
 
-class Together:
+class ConcatScenes:
     """A world followed by more of the same generator; it answers as one."""
 
     def __init__(self, first: "Scenes", second: "Scenes") -> None:
@@ -77,7 +77,7 @@ class DrawnPictures:
 
     drawn = True  # a model that has seen nothing else can say so of photos
 
-    def __init__(self, world: "Scenes | Together") -> None:
+    def __init__(self, world: "Scenes | ConcatScenes") -> None:
         self.world = world
 
     def content(self, i: int) -> bytes:
@@ -134,9 +134,9 @@ def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
     from userscenes.splits import SIZES
 
     own = min(count, SIZES[world_name])
-    world: Scenes | Together = make_world(world_name, own)
+    world: Scenes | ConcatScenes = make_world(world_name, own)
     if count > own:
-        world = Together(make_world(world_name, own), make_world(MORE[world_name], count - own))
+        world = ConcatScenes(make_world(world_name, own), make_world(MORE[world_name], count - own))
     captions: list[list[str]] = []
     with Progress(count, f"scenes of {name}", show=progress, delay=1.0) as bar:
         for i in range(count):

@@ -33,7 +33,7 @@ class Thing:
     size: str  # "" | "small" | "big"
     action: str  # "" is none in particular
     pose: str  # how it is drawn; follows from action and relations
-    look: int  # varies what no caption mentions: skin, hair, trousers
+    appearance_seed: int  # varies what no caption mentions: skin, hair, trousers
     layer: int  # drawn from low to high
     spots: tuple[Spot, ...]
 
@@ -56,7 +56,7 @@ class Scene:
     weather: str  # sunny | cloudy | rainy | snowy | foggy; "" indoors
     things: tuple[Thing, ...]
     relations: tuple[tuple[int, str, int], ...]  # (subject, relation, object), indices into things
-    look: int  # varies the background
+    appearance_seed: int  # varies the background
     mirror: bool  # the background turned round
     light: float  # brightness, 1 is plain
 

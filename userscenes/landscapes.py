@@ -6,9 +6,9 @@ what settings.SCENERY says.
 
 from __future__ import annotations
 
-from .dice import Dice
+from .canvas import Canvas, Rgb, mix, shade
 from .ground import SNOW, field_from, ground, hills, tufts
-from .pen import Canvas, Rgb, mix, shade
+from .rng import Rng
 
 
 def _round_tree(canvas: Canvas, x: float, y: float, h: float, crown: Rgb) -> None:
@@ -42,78 +42,78 @@ def _fir(canvas: Canvas, x: float, y: float, h: float, rgb: Rgb, *, snowy: bool)
             )
 
 
-def beach(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def beach(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     x: float
     y: float
     d = c.opaque
-    if dice.chance(0.6):
-        x = dice.between(20, 236)
+    if rng.chance(0.6):
+        x = rng.between(20, 236)
         d.ellipse((x - 46, 106, x + 46, 140), fill=(112, 156, 132))
     sea: Rgb = (58, 142, 190) if weather != "rainy" else (86, 124, 150)
     d.rectangle((0, 122, 256, 170), fill=sea)
     for y in (128, 136, 146, 156):
-        x = dice.between(-30, 20)
+        x = rng.between(-30, 20)
         while x < 256:
             d.arc((x, y - 3, x + 18, y + 4), 200, 340, fill=mix(sea, (255, 255, 255), 0.45), width=2)
-            x += dice.between(28, 60)
+            x += rng.between(28, 60)
     sand = ground(weather, (240, 214, 154))
     d.ellipse((-70, 156, 326, 250), fill=(236, 246, 250))
     d.ellipse((-70, 160, 326, 254), fill=shade(sand, 0.93))
     field_from(c, 180, shade(sand, 0.97), shade(sand, 1.1))
     d.ellipse((-70, 164, 326, 250), fill=sand)
     for _ in range(12):
-        x, y = dice.between(4, 252), dice.between(186, 250)
+        x, y = rng.between(4, 252), rng.between(186, 250)
         d.ellipse((x - 2, y - 1, x + 2, y + 1), fill=shade(sand, 0.82))
     for _ in range(2):
-        x, y = dice.between(8, 248), dice.between(196, 248)
+        x, y = rng.between(8, 248), rng.between(196, 248)
         d.pieslice((x - 6, y - 5, x + 6, y + 7), 200, 340, fill=(246, 190, 180), outline=(200, 130, 120))
 
 
-def park(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def park(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     grass = ground(weather, (124, 190, 96))
-    hills(c, dice, 150, shade(grass, 0.9))
+    hills(c, rng, 150, shade(grass, 0.9))
     field_from(c, 146, grass, shade(grass, 1.15))
     path: Rgb = (226, 206, 168)
-    x = dice.between(60, 196)
+    x = rng.between(60, 196)
     c.opaque.polygon([(x - 6, 148), (x + 6, 148), (x + 70, 256), (x - 40, 256)], fill=path)
-    for x in dice.shuffled((16, 66, 122, 180, 238))[:4]:
-        _round_tree(c, x + dice.between(-10, 10), dice.between(150, 160), dice.between(52, 82),
+    for x in rng.shuffled((16, 66, 122, 180, 238))[:4]:
+        _round_tree(c, x + rng.between(-10, 10), rng.between(150, 160), rng.between(52, 82),
                     mix((76, 150, 76), ground(weather, (76, 150, 76)), 0.6))  # fmt: skip
-    tufts(c, dice, shade(grass, 0.8))
+    tufts(c, rng, shade(grass, 0.8))
 
 
-def forest(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def forest(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     x: float
     y: float
     snowy = weather == "snowy"
-    leaf = dice.pick(((52, 112, 74), (66, 124, 62), (44, 104, 84)))
+    leaf = rng.pick(((52, 112, 74), (66, 124, 62), (44, 104, 84)))
     c.blend.rectangle((0, 60, 256, 156), fill=(*shade(leaf, 1.25), 120))
     c.opaque.rectangle((0, 134, 256, 158), fill=shade(leaf, 0.9))
     for row, (y, n, tall) in enumerate(((150, 9, 84), (158, 6, 120))):
         for i in range(n):
-            x = (i + dice.between(0.1, 0.9)) * 256 / n
-            _fir(c, x, y, dice.between(tall * 0.75, tall), shade(leaf, 1.12 - 0.16 * row), snowy=snowy)
+            x = (i + rng.between(0.1, 0.9)) * 256 / n
+            _fir(c, x, y, rng.between(tall * 0.75, tall), shade(leaf, 1.12 - 0.16 * row), snowy=snowy)
     floor = ground(weather, (138, 150, 88))
     field_from(c, 154, shade(floor, 0.85), floor)
-    for x in (dice.between(-4, 30), dice.between(226, 260)):
-        bark = shade((110, 82, 62), dice.between(0.9, 1.1))
+    for x in (rng.between(-4, 30), rng.between(226, 260)):
+        bark = shade((110, 82, 62), rng.between(0.9, 1.1))
         c.opaque.polygon(
             [(x - 9, 0), (x + 9, 0), (x + 10, 170), (x + 18, 184), (x - 18, 184), (x - 10, 170)], fill=bark
         )
         c.opaque.line((x - 4, 0, x - 5, 170), fill=shade(bark, 0.8), width=3)
     for _ in range(7):
-        x, y = dice.between(0, 256), dice.between(176, 252)
+        x, y = rng.between(0, 256), rng.between(176, 252)
         c.opaque.ellipse(
-            (x - 5, y - 2, x + 5, y + 2), fill=dice.pick(((176, 120, 60), (150, 100, 56), (120, 132, 70)))
+            (x - 5, y - 2, x + 5, y + 2), fill=rng.pick(((176, 120, 60), (150, 100, 56), (120, 132, 70)))
         )
-    tufts(c, dice, shade(floor, 0.72), number=7)
+    tufts(c, rng, shade(floor, 0.72), number=7)
 
 
-def farm(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def farm(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     d = c.opaque
-    hills(c, dice, 150, ground(weather, (150, 196, 104)), tall=26)
+    hills(c, rng, 150, ground(weather, (150, 196, 104)), tall=26)
     field = ground(weather, (188, 200, 104))
-    x = dice.pick((58, 196)) + dice.between(-14, 14)
+    x = rng.pick((58, 196)) + rng.between(-14, 14)
     d.rectangle((x - 56, 84, x - 40, 152), fill=(206, 208, 214), outline=(140, 144, 152))
     d.pieslice((x - 56, 74, x - 40, 94), 180, 360, fill=(150, 156, 168))
     d.rectangle((x - 34, 110, x + 34, 154), fill=(186, 70, 60), outline=(120, 44, 40))
@@ -134,12 +134,12 @@ def farm(c: Canvas, dice: Dice, time: str, weather: str) -> None:
         d.line((0, y, 256, y), fill=(214, 190, 152), width=3)
 
 
-def mountains(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def mountains(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     d = c.opaque
     for base, tone, n in ((152, (150, 162, 190), 3), (156, (118, 130, 160), 3)):
         for i in range(n):
-            x = (i + dice.between(0.1, 0.9)) * 256 / n
-            w, h = dice.between(56, 88), dice.between(62, 112)
+            x = (i + rng.between(0.1, 0.9)) * 256 / n
+            w, h = rng.between(56, 88), rng.between(62, 112)
             d.polygon([(x - w, base), (x, base - h), (x + w, base)], fill=tone, outline=shade(tone, 0.82))
             d.polygon([(x, base - h), (x + w, base), (x + w * 0.25, base)], fill=shade(tone, 0.88))
             k = 0.32
@@ -152,19 +152,19 @@ def mountains(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     d.ellipse((100, 148, 330, 204), fill=shade(meadow, 0.95))
     field_from(c, 164, meadow, shade(meadow, 1.12))
     for _ in range(5):
-        x, y, r = dice.between(0, 256), dice.between(172, 246), dice.between(4, 9)
+        x, y, r = rng.between(0, 256), rng.between(172, 246), rng.between(4, 9)
         d.ellipse((x - r, y - r * 0.6, x + r, y + r * 0.4), fill=(158, 158, 166), outline=(118, 118, 128))
-    tufts(c, dice, shade(meadow, 0.8), number=5)
+    tufts(c, rng, shade(meadow, 0.8), number=5)
 
 
-def desert(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def desert(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     x: float
     y: float
     d = c.opaque
     sand = ground(weather, (236, 192, 124))
     rock: Rgb = (198, 122, 86)
     for _ in range(2):
-        x, w, h = dice.between(10, 246), dice.between(24, 46), dice.between(34, 64)
+        x, w, h = rng.between(10, 246), rng.between(24, 46), rng.between(34, 64)
         d.polygon(
             [(x - w, 154), (x - w * 0.72, 154 - h), (x + w * 0.72, 154 - h), (x + w, 154)],
             fill=rock,
@@ -177,45 +177,45 @@ def desert(c: Canvas, dice: Dice, time: str, weather: str) -> None:
                 width=3,
             )
     for x, y, w, h, k in ((50, 150, 130, 26, 0.92), (210, 156, 120, 26, 0.97)):
-        x += dice.between(-30, 30)
+        x += rng.between(-30, 30)
         d.ellipse((x - w, y - h, x + w, y + h), fill=shade(sand, k))
     field_from(c, 160, sand, shade(sand, 1.14))
     for _ in range(5):
-        x, y = dice.between(0, 230), dice.between(176, 248)
+        x, y = rng.between(0, 230), rng.between(176, 248)
         d.arc((x, y, x + 44, y + 12), 200, 330, fill=shade(sand, 0.86), width=2)
-    x, y = dice.between(20, 236), dice.between(200, 246)
+    x, y = rng.between(20, 236), rng.between(200, 246)
     d.ellipse((x - 7, y - 4, x + 7, y + 3), fill=(178, 138, 104), outline=(138, 102, 78))
 
 
-def lake(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def lake(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     d = c.opaque
-    hills(c, dice, 128, ground(weather, (108, 154, 118)), tall=40)
+    hills(c, rng, 128, ground(weather, (108, 154, 118)), tall=40)
     water: Rgb = (84, 156, 186) if weather != "rainy" else (96, 128, 150)
     d.rectangle((0, 122, 256, 186), fill=water)
     c.blend.rectangle((0, 122, 256, 134), fill=(60, 110, 100, 90))
     for _ in range(12):
-        x, y = dice.between(-10, 240), dice.between(132, 168)
-        d.line((x, y, x + dice.between(10, 30), y), fill=mix(water, (255, 255, 255), 0.4), width=2)
+        x, y = rng.between(-10, 240), rng.between(132, 168)
+        d.line((x, y, x + rng.between(10, 30), y), fill=mix(water, (255, 255, 255), 0.4), width=2)
     grass = ground(weather, (128, 184, 100))
     d.ellipse((-60, 166, 316, 230), fill=shade(grass, 0.85))
     field_from(c, 180, grass, shade(grass, 1.12))
     d.ellipse((-60, 170, 316, 236), fill=grass)
-    for x in (dice.between(2, 26), dice.between(230, 254)):
+    for x in (rng.between(2, 26), rng.between(230, 254)):
         for dx in (-7, -2, 3, 8):
             d.line((x + dx * 0.5, 186, x + dx, 150 + abs(dx)), fill=(86, 128, 70), width=2)
             d.ellipse((x + dx - 2, 142 + abs(dx), x + dx + 2, 154 + abs(dx)), fill=(126, 84, 56))
-    tufts(c, dice, shade(grass, 0.8), top=190)
+    tufts(c, rng, shade(grass, 0.8), top=190)
 
 
-def garden(c: Canvas, dice: Dice, time: str, weather: str) -> None:
+def garden(c: Canvas, rng: Rng, time: str, weather: str) -> None:
     x: float
     y: float
     d = c.opaque
     lawn = ground(weather, (140, 204, 108))
     hedge = ground(weather, (72, 138, 78))
     for i in range(10):
-        x = i * 28 + dice.between(-4, 4)
-        d.ellipse((x - 24, 104, x + 24, 150), fill=shade(hedge, dice.between(0.92, 1.08)))
+        x = i * 28 + rng.between(-4, 4)
+        d.ellipse((x - 24, 104, x + 24, 150), fill=shade(hedge, rng.between(0.92, 1.08)))
     for i in range(17):
         x = i * 16
         d.polygon(
@@ -228,11 +228,11 @@ def garden(c: Canvas, dice: Dice, time: str, weather: str) -> None:
     field_from(c, 160, lawn, shade(lawn, 1.1))
     d.rectangle((0, 158, 256, 168), fill=(150, 112, 84))
     for i in range(15):
-        x, y = i * 18 + dice.between(0, 10), dice.between(154, 162)
+        x, y = i * 18 + rng.between(0, 10), rng.between(154, 162)
         d.line((x, y, x, 166), fill=(72, 140, 70), width=2)
-        tint = dice.pick(((244, 120, 150), (250, 214, 90), (250, 250, 250), (226, 80, 76), (160, 110, 210)))
+        tint = rng.pick(((244, 120, 150), (250, 214, 90), (250, 250, 250), (226, 80, 76), (160, 110, 210)))
         d.ellipse((x - 4, y - 4, x + 4, y + 4), fill=tint)
         d.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(255, 236, 130))
     for _ in range(3):
-        x, y = dice.between(10, 246), dice.between(190, 250)
+        x, y = rng.between(10, 246), rng.between(190, 250)
         d.ellipse((x - 12, y - 4, x + 12, y + 4), fill=(200, 196, 188), outline=(160, 156, 150))

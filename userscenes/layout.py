@@ -7,10 +7,10 @@ fit is None, and is drawn anew.
 
 from __future__ import annotations
 
-from .dice import Dice
+from .catalog import KINDS
+from .composition import Composer, Unit
 from .graph import Scene, Spot, Thing
-from .kinds import KINDS
-from .plan import Planner, Unit
+from .rng import Rng
 from .rooms import ROOMS
 from .settings import EXTRA_SETTINGS, TRAIN_SETTINGS
 from .sky import WEATHERS
@@ -25,59 +25,59 @@ def draw_scene(split: str, index: int, seed: int) -> Scene:
     wide = split == "pretrain"
     half = "" if wide else half_of(split, index) or SEEN
     buckets = BUCKETS.get(split, OTHER_BUCKETS)
-    dice = Dice(f"{seed} {split} {index}")
+    rng = Rng(f"{seed} {split} {index}")
     while True:
-        scene = _attempt(dice, half=half, wide=wide)
+        scene = _attempt(rng, half=half, wide=wide)
         if scene is not None and scene.bucket() in buckets:
             return scene
 
 
-def _attempt(dice: Dice, *, half: str, wide: bool) -> Scene | None:
-    setting = dice.pick((*TRAIN_SETTINGS, *EXTRA_SETTINGS) if wide else TRAIN_SETTINGS)
+def _attempt(rng: Rng, *, half: str, wide: bool) -> Scene | None:
+    setting = rng.pick((*TRAIN_SETTINGS, *EXTRA_SETTINGS) if wide else TRAIN_SETTINGS)
     indoor = setting in ROOMS
     if indoor:
-        time, weather = dice.weighted(("day", "sunset", "night"), (0.6, 0.1, 0.3)), ""
+        time, weather = rng.weighted(("day", "sunset", "night"), (0.6, 0.1, 0.3)), ""
     elif setting == "moon":
         time, weather = "night", ""
     else:
-        time = dice.weighted(("day", "sunset", "night"), (0.56, 0.2, 0.24))
-        weather = dice.weighted(WEATHERS, (0.4, 0.2, 0.14, 0.14, 0.12))
-    planner = Planner(dice, setting, half=half, wide=wide)
+        time = rng.weighted(("day", "sunset", "night"), (0.56, 0.2, 0.24))
+        weather = rng.weighted(WEATHERS, (0.4, 0.2, 0.14, 0.14, 0.12))
+    composer = Composer(rng, setting, half=half, wide=wide)
     units: list[Unit] = []
-    room = dice.weighted((1, 2, 3, 4, 5), (0.05, 0.28, 0.33, 0.22, 0.12))
+    room = rng.weighted((1, 2, 3, 4, 5), (0.05, 0.28, 0.33, 0.22, 0.12))
     while room > 0 and len(units) < 4:
-        unit = planner.unit(room)
+        unit = composer.unit(room)
         room -= len(unit.parts)
         units.append(unit)
-    placed = _place(dice, units)
+    placed = _place(rng, units)
     if placed is None:
         return None
-    return _scene(dice, units, placed, setting, time, weather)
+    return _scene(rng, units, placed, setting, time, weather)
 
 
-def _place(dice: Dice, units: list[Unit]) -> list[tuple[float, float, float]] | None:
+def _place(rng: Rng, units: list[Unit]) -> list[tuple[float, float, float]] | None:
     """(x, y, scale) of each unit's ground point, y downwards; None where they do not fit."""
     placed: list[tuple[float, float, float] | None] = [None] * len(units)
     boxes: list[Box] = []
-    standing = dice.shuffled([i for i, u in enumerate(units) if u.where != "sky"])
+    standing = rng.shuffled([i for i, u in enumerate(units) if u.where != "sky"])
     if standing:
         raw = {i: units[i].box() for i in standing}
-        wanted = {1: 1.4, 2: 1.15, 3: 1.0, 4: 0.9}[len(standing)] * dice.between(0.88, 1.08)
+        wanted = {1: 1.4, 2: 1.15, 3: 1.0, 4: 0.9}[len(standing)] * rng.between(0.88, 1.08)
         scales, lines = {}, {}
         for i in standing:
-            y = dice.between(0.585, 0.635) if units[i].where == "water" else dice.between(0.76, 0.95)
+            y = rng.between(0.585, 0.635) if units[i].where == "water" else rng.between(0.76, 0.95)
             near = 0.8 if units[i].where == "water" else 0.86 + 0.28 * (y - 0.76) / 0.19
             lines[i] = y
             scales[i] = min(wanted * near, (y - 0.03) / max(raw[i][3], 0.01))
         width = sum(scales[i] * (raw[i][2] - raw[i][0]) for i in standing)
-        room = dice.between(0.97, 1.02) if len(standing) > 1 else 0.97
+        room = rng.between(0.97, 1.02) if len(standing) > 1 else 0.97
         if width > room:
             squeeze = room / width
             scales = {i: s * squeeze for i, s in scales.items()}
             width = room
         if min(scales.values()) < MIN_SCALE:
             return None
-        gaps = [dice.between(0.02, 1.0) for _ in range(len(standing) + 1)]
+        gaps = [rng.between(0.02, 1.0) for _ in range(len(standing) + 1)]
         free = max(0.98 - width, 0.0)
         share = free / sum(gaps)
         x = 0.01 + gaps[0] * share - max(width - 0.98, 0.0) / 2
@@ -86,27 +86,25 @@ def _place(dice: Dice, units: list[Unit]) -> list[tuple[float, float, float]] | 
             placed[i] = (x - s * x0, lines[i], s)
             boxes.append((x, lines[i] - s * high, x + s * (x1 - x0), lines[i] - s * low))
             x += s * (x1 - x0) + gaps[n + 1] * share
-            if n + 1 < len(standing) and gaps[n + 1] * share < 0.05 and dice.chance(0.5):
+            if n + 1 < len(standing) and gaps[n + 1] * share < 0.05 and rng.chance(0.5):
                 x -= min(0.03, 0.1 * s * (x1 - x0))  # neighbours overlap a little
     for i, unit in enumerate(units):
         if unit.where == "sky":
-            spot = _in_the_sky(dice, unit, boxes, alone=len(units) == 1)
+            spot = _in_the_sky(rng, unit, boxes, alone=len(units) == 1)
             if spot is None:
                 return None
             placed[i] = spot
     return [p for p in placed if p is not None]
 
 
-def _in_the_sky(
-    dice: Dice, unit: Unit, boxes: list[Box], *, alone: bool
-) -> tuple[float, float, float] | None:
+def _in_the_sky(rng: Rng, unit: Unit, boxes: list[Box], *, alone: bool) -> tuple[float, float, float] | None:
     x0, low, x1, high = unit.box()
     for attempt in range(14):
-        s = dice.between(1.2, 1.5) if alone else dice.between(0.95, 1.3) - 0.02 * attempt
+        s = rng.between(1.2, 1.5) if alone else rng.between(0.95, 1.3) - 0.02 * attempt
         w, h = s * (x1 - x0), s * (high - low)
         if w > 0.94 or h > 0.6 or s < MIN_SCALE:
             continue
-        left, top = dice.between(0.02, 0.98 - w), dice.between(0.03, max(0.04, 0.5 - h))
+        left, top = rng.between(0.02, 0.98 - w), rng.between(0.03, max(0.04, 0.5 - h))
         box = (left, top, left + w, top + h)
         if all(box[2] < b[0] + 0.01 or box[0] > b[2] - 0.01 or box[3] < b[1] - 0.005 or box[1] > b[3]
                for b in boxes):  # fmt: skip
@@ -115,7 +113,7 @@ def _in_the_sky(
     return None
 
 
-def _scene(dice: Dice, units: list[Unit], placed: list[tuple[float, float, float]], setting: str, time: str,
+def _scene(rng: Rng, units: list[Unit], placed: list[tuple[float, float, float]], setting: str, time: str,
            weather: str) -> Scene:  # fmt: skip
     things: list[Thing] = []
     owner: list[int] = []
@@ -129,16 +127,16 @@ def _scene(dice: Dice, units: list[Unit], placed: list[tuple[float, float, float
             spots = tuple(_rounded(x + s * sp.x, y - s * sp.y, s * sp.height, sp.flip) for sp in part.spots)
             things.append(Thing(part.kind, part.colour, part.pattern, part.count, part.size, part.action,
                                 part.pose,
-                                dice.below(10_000), depth * 8 + (0 if n in first else n + 1),
+                                rng.below(10_000), depth * 8 + (0 if n in first else n + 1),
                                 spots))  # fmt: skip
             owner.append(u)
         relations += [(base + i, verb, base + j) for i, verb, j in unit.relations]
     lifted = {i for i, verb, _ in relations if verb in _LIFTS}
     lifted |= {j for _, verb, j in relations if verb in ("holding", "wearing", "playing")}
     relations += _spatial(things, owner, lifted)
-    return Scene(setting, time, weather, tuple(things), tuple(relations), dice.below(1_000_000),
-                 dice.chance(0.5),
-                 round(dice.between(0.93, 1.06), 2))  # fmt: skip
+    return Scene(setting, time, weather, tuple(things), tuple(relations), rng.below(1_000_000),
+                 rng.chance(0.5),
+                 round(rng.between(0.93, 1.06), 2))  # fmt: skip
 
 
 _LIFTS = ("riding", "sitting on", "sleeping on", "standing on", "on", "in")

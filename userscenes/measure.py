@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .kinds import DRAWS, KINDS, POSES
-from .pen import Canvas, Paint, Pen
+from .canvas import Canvas, Paint, Pen
+from .catalog import DRAWS, KINDS, POSES
 
 SCALE = 100  # canvas pixels a unit while measuring
 _BODY = ("stand", "walk", "run", "jump", "dance", "wave", "kick", "sit", "ride")
@@ -30,9 +30,9 @@ def extent(kind: str, pose: str) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1) of the drawing in the kind's own units, y upwards, over several looks."""
     x0 = y0 = 1e9
     x1 = y1 = -1e9
-    for look in range(6):
+    for appearance_seed in range(6):
         image = Image.new("L", (800, 400))
-        DRAWS[kind](Pen(Canvas(image), 400, 250, SCALE, ink=255), Paint((200, 60, 60)), pose, look)
+        DRAWS[kind](Pen(Canvas(image), 400, 250, SCALE, ink=255), Paint((200, 60, 60)), pose, appearance_seed)
         box = image.getbbox()
         if box is not None:
             x0, x1 = min(x0, (box[0] - 400) / SCALE), max(x1, (box[2] - 400) / SCALE)

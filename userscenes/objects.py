@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from .animals import Draw
-from .pen import Paint, Pen, Rgb
+from .canvas import Paint, Pen, Rgb
 
 WOOD: Rgb = (176, 124, 78)
 
 
-def chair(p: Pen, c: Paint, pose: str, look: int) -> None:
+def chair(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.2, 0.16):
         p.limb([(x, 0.42), (x, 0.03)], 0.065, c.shade(0.75))
     p.rect(-0.32, 0.42, -0.2, 1.0, c.shade(0.85), r=0.04)
@@ -19,7 +19,7 @@ def chair(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.33, 0.62, -0.21, 0.98, c, r=0.04)
 
 
-def table(p: Pen, c: Paint, pose: str, look: int) -> None:
+def table(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.66, 0.66):
         p.limb([(x * 0.9, 0.8), (x * 0.9, 0.12)], 0.1, c.shade(0.65))
     for x in (-0.78, 0.78):
@@ -27,7 +27,7 @@ def table(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.98, 0.82, 0.98, 1.0, c, r=0.05)
 
 
-def sofa(p: Pen, c: Paint, pose: str, look: int) -> None:
+def sofa(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.8, 0.8):
         p.rect(x - 0.06, 0.0, x + 0.06, 0.14, WOOD)
     p.rect(-0.9, 0.3, 0.9, 1.0, c, r=0.16)
@@ -38,7 +38,7 @@ def sofa(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.rect(x - 0.16, 0.08, x + 0.16, 0.66, c.shade(0.88), r=0.13)
 
 
-def bed(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bed(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-1.06, 0.0, -0.92, 1.0, WOOD, r=0.04)
     p.rect(0.94, 0.0, 1.06, 0.62, WOOD, r=0.04)
     p.rect(-0.94, 0.12, 0.96, 0.3, WOOD)
@@ -48,7 +48,7 @@ def bed(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.42, 0.2, -0.28, 0.56, c.shade(1.4) if sum(c.rgb) < 640 else (206, 212, 224), r=0.03)
 
 
-def bench(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bench(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.76, 0.76):
         p.limb([(x, 1.0), (x, 0.5)], 0.08, (70, 70, 78))
         p.limb([(x - 0.06, 0.46), (x - 0.08, 0.04)], 0.09, (70, 70, 78))
@@ -58,14 +58,14 @@ def bench(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-1.02, 0.42, 1.02, 0.55, c, r=0.03)
 
 
-def lamp(p: Pen, c: Paint, pose: str, look: int) -> None:
+def lamp(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.ell(0, 0.05, 0.2, 0.05, (110, 96, 90))
     p.rect(-0.03, 0.06, 0.03, 0.66, (130, 112, 100), edge=False)
     p.glaze(0, 0.66, 0.42, 0.34, (255, 240, 170, 60))
     p.poly([(-0.3, 0.6), (0.3, 0.6), (0.18, 1.0), (-0.18, 1.0)], c)
 
 
-def box(p: Pen, c: Paint, pose: str, look: int) -> None:
+def box(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly(
         [(-0.56, 0.82), (-0.78, 0.98), (-0.42, 1.0), (-0.3, 0.82)],
         c.shade(1.2) if sum(c.rgb) < 640 else (226, 222, 214),
@@ -83,7 +83,7 @@ def box_front(p: Pen, c: Paint) -> None:
     p.glaze(0, 0.06, 0.55, 0.05, (0, 0, 0, 30))
 
 
-def umbrella(p: Pen, c: Paint, pose: str, look: int) -> None:
+def umbrella(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.02, 0.02, 0.02, 0.96, (104, 80, 66), edge=False)
     if p.ink is None:
         p.arc(0.06, 0.05, 0.07, 0, 180, (104, 80, 66), 3)
@@ -96,7 +96,7 @@ def umbrella(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.line([(x, 0.56), (x * 0.55, 0.82), (0, 0.96)], c.shade(0.62))
 
 
-def book(p: Pen, c: Paint, pose: str, look: int) -> None:
+def book(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.7, 0.14), (0, 0.0), (0.7, 0.14), (0.7, 1.0), (0, 0.86), (-0.7, 1.0)], c)
     p.poly([(-0.6, 0.28), (0, 0.14), (0.6, 0.28), (0.6, 0.94), (0, 0.8), (-0.6, 0.94)], (252, 248, 236))
     p.line([(0, 0.16), (0, 0.8)], (180, 170, 150), 2)
@@ -105,7 +105,7 @@ def book(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.line([(0.5, y + 0.1), (0.1, y)], (176, 170, 160))
 
 
-def guitar(p: Pen, c: Paint, pose: str, look: int) -> None:
+def guitar(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(0.1, 0.5), (0.52, 0.88)], 0.09, (110, 76, 52))
     p.blob(0.57, 0.93, 0.1, 0.07, 42, (80, 56, 42))
     p.ell(-0.2, 0.24, 0.27, 0.24, c)
@@ -115,7 +115,7 @@ def guitar(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(-0.22, 0.22), (0.54, 0.9)], (244, 236, 220))
 
 
-def drum(p: Pen, c: Paint, pose: str, look: int) -> None:
+def drum(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.6, 0.14, 0.6, 0.74, c)
     p.ell(0, 0.16, 0.6, 0.14, c.shade(0.75))
     p.rect(-0.6, 0.2, 0.6, 0.7, c, edge=False)
@@ -126,7 +126,7 @@ def drum(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.limb([(0.46, 1.0), (0.08, 0.8)], 0.06, WOOD)
 
 
-def tent(p: Pen, c: Paint, pose: str, look: int) -> None:
+def tent(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.9, 0.0), (0.0, 1.0), (0.9, 0.0)], c)
     p.poly([(0.0, 1.0), (0.9, 0.0), (0.56, 0.0)], c.shade(0.72))
     p.poly([(-0.3, 0.0), (0.0, 0.72), (0.24, 0.0)], c.shade(0.38))
@@ -134,7 +134,7 @@ def tent(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(-0.9, 0.0), (-1.0, 0.0)], (90, 70, 60), 3)
 
 
-def suitcase(p: Pen, c: Paint, pose: str, look: int) -> None:
+def suitcase(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.arc(0, 0.8, 0.2, 180, 360, (84, 66, 58), 4)
     p.rect(-0.6, 0.0, 0.6, 0.82, c, r=0.1)
     for x in (-0.34, 0.34):
@@ -142,7 +142,7 @@ def suitcase(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.07, 0.58, 0.07, 0.72, (240, 206, 100))
 
 
-def hat(p: Pen, c: Paint, pose: str, look: int) -> None:
+def hat(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly(
         [(-0.54, 0.14), (-0.46, 0.72), (-0.26, 0.84), (0.0, 0.8), (0.26, 0.84), (0.46, 0.72), (0.54, 0.14)], c
     )
@@ -150,7 +150,7 @@ def hat(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0, 0.14, 0.98, 0.15, c.rgb)
 
 
-def clock(p: Pen, c: Paint, pose: str, look: int) -> None:
+def clock(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.26, 0.26):
         p.limb([(x, 0.14), (x * 1.3, 0.03)], 0.1, c.shade(0.7))
         p.ell(x, 0.86, 0.17, 0.13, (240, 200, 90))
@@ -160,7 +160,7 @@ def clock(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(0, 0.46), (0.16, 0.4)], (50, 46, 52), 2)
 
 
-def cup(p: Pen, c: Paint, pose: str, look: int) -> None:
+def cup(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     if p.ink is None:
         p.line([(-0.12, 0.84), (-0.06, 0.92), (-0.12, 1.0)], (240, 240, 244), 2)
         p.line([(0.1, 0.84), (0.16, 0.92), (0.1, 1.0)], (240, 240, 244), 2)

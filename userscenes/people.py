@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .pen import Fill, Paint, Pen, Point, Rgb, shade
+from .canvas import Fill, Paint, Pen, Point, Rgb, shade
 
 Draw = Callable[[Pen, Paint, str, int], None]
 
@@ -50,13 +50,13 @@ _ARMS: dict[str, tuple[tuple[Point, Point], tuple[Point, Point]]] = {
 }
 
 
-def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress: bool = False,
+def figure(p: Pen, c: Paint, pose: str, appearance_seed: int, *, child: bool = False, dress: bool = False,
            hair: str = "short",
            trousers: Rgb | None = None, metal: bool = False) -> Point:  # fmt: skip
     """Draws the body and the plain head; returns the centre of the head."""
     stance, _, hold = pose.partition("+")
-    skin = SKIN[look % len(SKIN)]
-    mane = HAIR[(look // 7) % len(HAIR)]
+    skin = SKIN[appearance_seed % len(SKIN)]
+    mane = HAIR[(appearance_seed // 7) % len(HAIR)]
     legs_of = _LEGS.get(stance, _LEGS["stand"])
     far_arm, near_arm = _ARMS.get(stance, _ARMS["stand"])
     if hold:
@@ -64,7 +64,7 @@ def figure(p: Pen, c: Paint, pose: str, look: int, *, child: bool = False, dress
     lift = 0.10 if stance == "jump" else 0.0
     lean = 0.04 if stance == "run" else 0.0
     hip, shoulder = HIP + lift, SHOULDER + lift
-    pants = trousers or (skin if dress else TROUSERS[(look // 5) % len(TROUSERS)])
+    pants = trousers or (skin if dress else TROUSERS[(appearance_seed // 5) % len(TROUSERS)])
     shoe: Rgb = (60, 44, 44) if not metal else c.shade(0.55)
     limb_skin = c.shade(0.8) if metal else skin
 
@@ -124,29 +124,29 @@ def _blush(skin: Rgb) -> Rgb:
     return min(255, skin[0] + 6), int(skin[1] * 0.82), int(skin[2] * 0.80)
 
 
-def man(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look)
-    if look % 3 == 0:  # a beard
-        beard = HAIR[(look // 7) % len(HAIR)]
+def man(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    x, y = figure(p, c, pose, appearance_seed)
+    if appearance_seed % 3 == 0:  # a beard
+        beard = HAIR[(appearance_seed // 7) % len(HAIR)]
         p.poly([(x - 0.11, y - 0.06), (x - 0.03, y - 0.075), (x + 0.06, y - 0.06), (x + 0.145, y - 0.04),
                 (x + 0.12, y - 0.13),
                 (x + 0.03, y - 0.18), (x - 0.07, y - 0.14)], beard)  # fmt: skip
 
 
-def woman(p: Pen, c: Paint, pose: str, look: int) -> None:
-    figure(p, c, pose, look, dress=True, hair="long")
+def woman(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    figure(p, c, pose, appearance_seed, dress=True, hair="long")
 
 
-def boy(p: Pen, c: Paint, pose: str, look: int) -> None:
-    figure(p, c, pose, look, child=True, hair="spiky")
+def boy(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    figure(p, c, pose, appearance_seed, child=True, hair="spiky")
 
 
-def girl(p: Pen, c: Paint, pose: str, look: int) -> None:
-    figure(p, c, pose, look, child=True, dress=True, hair="tails")
+def girl(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    figure(p, c, pose, appearance_seed, child=True, dress=True, hair="tails")
 
 
-def chef(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look, trousers=(74, 74, 84))
+def chef(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    x, y = figure(p, c, pose, appearance_seed, trousers=(74, 74, 84))
     white: Rgb = (250, 250, 248)
     for dx, dy in ((-0.11, 0.24), (0.11, 0.24), (0.0, 0.28)):
         p.ell(x + dx, y + dy, 0.10, 0.085, white)
@@ -156,9 +156,9 @@ def chef(p: Pen, c: Paint, pose: str, look: int) -> None:
     )
 
 
-def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look, hair="none", trousers=c.shade(0.75))
-    frizz: Rgb = ((236, 96, 60), (70, 190, 120), (250, 190, 60))[look % 3]
+def clown(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    x, y = figure(p, c, pose, appearance_seed, hair="none", trousers=c.shade(0.75))
+    frizz: Rgb = ((236, 96, 60), (70, 190, 120), (250, 190, 60))[appearance_seed % 3]
     for dx, dy in ((-0.15, 0.03), (-0.13, 0.11), (0.15, 0.05), (0.13, 0.12), (-0.16, -0.05), (0.17, -0.03)):
         p.ell(x + dx, y + dy, 0.065, 0.065, frizz)
     p.ell(x + 0.06, y - 0.03, 0.042, 0.042, (224, 40, 40))
@@ -168,12 +168,12 @@ def clown(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(0.0, SHOULDER - 0.04 + dy, 0.024, 0.024, (255, 244, 200))
 
 
-def king(p: Pen, c: Paint, pose: str, look: int) -> None:
+def king(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     low = 0.06 if pose.partition("+")[0] not in ("sit", "ride") else 0.3
     p.poly(
         [(-0.13, SHOULDER + 0.06), (0.1, SHOULDER + 0.06), (0.10, low + 0.02), (-0.27, low)], c.shade(0.78)
     )
-    x, y = figure(p, c, pose, look)
+    x, y = figure(p, c, pose, appearance_seed)
     gold: Rgb = (248, 202, 62)
     p.poly([(x - 0.13, y + 0.08), (x + 0.13, y + 0.08), (x + 0.16, y + 0.27), (x + 0.07, y + 0.17),
             (x, y + 0.29),
@@ -184,8 +184,8 @@ def king(p: Pen, c: Paint, pose: str, look: int) -> None:
            (236, 232, 226))  # fmt: skip
 
 
-def robot(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look, metal=True, trousers=c.shade(0.8))
+def robot(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    x, y = figure(p, c, pose, appearance_seed, metal=True, trousers=c.shade(0.8))
     p.rect(-0.15, HIP - 0.03, 0.15, SHOULDER + 0.07, c, r=0.02)
     p.rect(-0.07, HIP + 0.08, 0.07, HIP + 0.19, (226, 232, 238), r=0.01)
     p.ell(-0.03, HIP + 0.135, 0.022, 0.022, (226, 70, 60), edge=False)
@@ -199,16 +199,16 @@ def robot(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(x - 0.07, y - 0.075, x + 0.1, y - 0.045, (70, 70, 80), edge=False)
 
 
-def astronaut(p: Pen, c: Paint, pose: str, look: int) -> None:
+def astronaut(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.19, HIP + 0.03, -0.02, SHOULDER + 0.09, (190, 194, 202), r=0.03)
-    x, y = figure(p, c, pose, look, hair="none", trousers=c.rgb)
+    x, y = figure(p, c, pose, appearance_seed, hair="none", trousers=c.rgb)
     p.ell(x, y, 0.195, 0.195, (236, 240, 246))
     p.ell(x + 0.03, y, 0.15, 0.13, (60, 84, 128))
     p.glaze(x + 0.07, y + 0.05, 0.05, 0.035, (255, 255, 255, 150))
 
 
-def pirate(p: Pen, c: Paint, pose: str, look: int) -> None:
-    x, y = figure(p, c, pose, look, trousers=(84, 70, 62))
+def pirate(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    x, y = figure(p, c, pose, appearance_seed, trousers=(84, 70, 62))
     p.poly(
         [
             (x - 0.24, y + 0.07),
@@ -224,7 +224,7 @@ def pirate(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(x - 0.14, y + 0.06), (x + 0.12, y + 0.0)], (30, 28, 32), 2)
 
 
-def snowman(p: Pen, c: Paint, pose: str, look: int) -> None:
+def snowman(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     snow: Rgb = (246, 249, 253)
     p.line([(-0.15, 0.5), (-0.33, 0.66)], (96, 66, 44), 3)
     p.line([(0.15, 0.5), (0.33, 0.64)], (96, 66, 44), 3)

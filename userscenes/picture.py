@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .dice import Dice
+from .canvas import CANVAS, COLOURS, SIZE, Canvas, Paint, Pen, tile
+from .catalog import DRAWS, FRONTS, KINDS
 from .graph import Scene, Thing, spot_box
-from .kinds import DRAWS, FRONTS, KINDS
-from .pen import CANVAS, COLOURS, SIZE, Canvas, Paint, Pen, tile
+from .rng import Rng
 from .rooms import ROOMS
 from .settings import background
 from .sky import develop, weather_over
@@ -19,7 +19,7 @@ _CARRIED = ("holding", "wearing", "playing")
 
 def draw(scene: Scene) -> Image.Image:
     """The picture, RGB, SIZE x SIZE."""
-    canvas = background(scene.setting, scene.time, scene.weather, scene.look, mirror=scene.mirror)
+    canvas = background(scene.setting, scene.time, scene.weather, scene.appearance_seed, mirror=scene.mirror)
     grounded = _grounded(scene)
     for index in _order(scene):
         thing = scene.things[index]
@@ -29,11 +29,11 @@ def draw(scene: Scene) -> Image.Image:
                 x, y, w = (x0 + x1) / 2 * CANVAS, spot.y * CANVAS, (x1 - x0) / 2 * CANVAS
                 canvas.blend.ellipse((x - w, y - 4, x + w, y + 4), fill=(20, 20, 50, 62))
     _draw_things(canvas, scene)
-    dice = Dice(f"over {scene.look}")
+    rng = Rng(f"over {scene.appearance_seed}")
     if scene.weather:
-        weather_over(canvas, scene.weather, dice)
+        weather_over(canvas, scene.weather, rng)
     light = "lamplight" if scene.setting in ROOMS and scene.time == "night" else scene.time
-    return develop(canvas, light, scene.light, dice)
+    return develop(canvas, light, scene.light, rng)
 
 
 def masks(scene: Scene) -> list[np.ndarray]:
@@ -93,7 +93,7 @@ def _draw_thing(canvas: Canvas, thing: Thing, ink: int | None) -> None:
     paint = _paint(thing)
     draws = DRAWS[thing.kind]
     for n in range(len(thing.spots)):
-        draws(_pen(canvas, thing, n, ink), paint, thing.pose, thing.look + n)
+        draws(_pen(canvas, thing, n, ink), paint, thing.pose, thing.appearance_seed + n)
 
 
 def _pen(canvas: Canvas, thing: Thing, n: int, ink: int | None) -> Pen:

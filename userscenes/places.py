@@ -36,14 +36,14 @@ def places_in(world: World, grid: tuple[int, int], version: Sequence[str]) -> tu
     """
 
     def count() -> NDArray[Any]:
-        found = np.zeros((2, len(world), grid[0] * grid[1]), np.float32)
+        coverage = np.zeros((2, len(world), grid[0] * grid[1]), np.float32)
         for i in range(len(world)):
             named = {thing for caption in world.captions(i) for _, _, thing in caption.spans}
             masks = world.masks(i)
             for row, chosen in enumerate((named, range(len(masks)))):
                 if chosen:
-                    found[row, i] = mask_coverage(np.any([masks[n] for n in chosen], axis=0), grid)
-        return found
+                    coverage[row, i] = mask_coverage(np.any([masks[n] for n in chosen], axis=0), grid)
+        return coverage
 
     named, things = counted(f"places {version} {list(world.ids)} {grid}", count).astype(np.float64)
     return named, things

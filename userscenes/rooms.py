@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .dice import Dice
-from .pen import CANVAS, Canvas, Rgb, shade
+from .canvas import CANVAS, Canvas, Rgb, shade
+from .rng import Rng
 from .sky import gradient
 
 FLOOR = 160
@@ -58,25 +58,25 @@ def _window(c: Canvas, x: float, y: float, w: float, h: float, time: str, curtai
         d.line((x - 18, y - 11, x + w + 18, y - 11), fill=(120, 92, 70), width=3)
 
 
-def _frame(c: Canvas, dice: Dice, x: float, y: float, w: float, h: float) -> None:
+def _frame(c: Canvas, rng: Rng, x: float, y: float, w: float, h: float) -> None:
     d = c.opaque
     d.rectangle((x, y, x + w, y + h), fill=(150, 110, 74), outline=(104, 76, 52))
-    tint = dice.pick(((206, 226, 214), (236, 214, 190), (204, 212, 236)))
+    tint = rng.pick(((206, 226, 214), (236, 214, 190), (204, 212, 236)))
     d.rectangle((x + 4, y + 4, x + w - 4, y + h - 4), fill=tint)
     d.polygon(
         [(x + 5, y + h - 5), (x + w * 0.4, y + h * 0.4), (x + w - 5, y + h - 5)], fill=shade(tint, 0.75)
     )
 
 
-def _rug(c: Canvas, dice: Dice) -> None:
-    rgb = dice.pick(((206, 120, 110), (120, 150, 190), (190, 170, 120), (150, 180, 140), (180, 140, 180)))
-    x = dice.between(104, 152)
+def _rug(c: Canvas, rng: Rng) -> None:
+    rgb = rng.pick(((206, 120, 110), (120, 150, 190), (190, 170, 120), (150, 180, 140), (180, 140, 180)))
+    x = rng.between(104, 152)
     c.opaque.ellipse((x - 104, 190, x + 104, 250), fill=rgb, outline=shade(rgb, 0.8), width=3)
     c.opaque.ellipse((x - 80, 198, x + 80, 242), outline=shade(rgb, 1.35), width=3)
 
 
-def living_room(dice: Dice, time: str) -> Canvas:
-    wall = dice.pick(((232, 214, 182), (194, 214, 204), (226, 200, 192), (200, 208, 226)))
+def living_room(rng: Rng, time: str) -> Canvas:
+    wall = rng.pick(((232, 214, 182), (194, 214, 204), (226, 200, 192), (200, 208, 226)))
     floor: Rgb = (186, 138, 94)
     c = _room(wall, floor)
     for i in range(13):
@@ -85,34 +85,34 @@ def living_room(dice: Dice, time: str) -> Canvas:
     _skirting(c, (246, 240, 230))
     _window(
         c,
-        98 + dice.between(-12, 12),
+        98 + rng.between(-12, 12),
         38,
         62,
         62,
         time,
-        dice.pick(((190, 100, 96), (104, 134, 170), (180, 160, 100))),
+        rng.pick(((190, 100, 96), (104, 134, 170), (180, 160, 100))),
     )
-    _frame(c, dice, 22, 48, 40, 32)
-    _frame(c, dice, 204, 40, 32, 42)
+    _frame(c, rng, 22, 48, 40, 32)
+    _frame(c, rng, 204, 40, 32, 42)
     d = c.opaque
-    x = dice.pick((6, 200))
+    x = rng.pick((6, 200))
     d.rectangle((x, 104, x + 50, FLOOR), fill=(142, 100, 68), outline=(100, 70, 48))
     for y in (108, 134):
         d.rectangle((x + 4, y, x + 46, y + 22), fill=(98, 68, 48))
         bx = x + 6.0
         while bx < x + 40:
-            w = dice.between(4, 8)
+            w = rng.between(4, 8)
             d.rectangle(
-                (bx, y + dice.between(3, 8), bx + w, y + 22),
-                fill=dice.pick(((196, 90, 84), (90, 130, 170), (210, 180, 110), (110, 150, 110))),
+                (bx, y + rng.between(3, 8), bx + w, y + 22),
+                fill=rng.pick(((196, 90, 84), (90, 130, 170), (210, 180, 110), (110, 150, 110))),
             )
             bx += w + 1
-    _rug(c, dice)
+    _rug(c, rng)
     return c
 
 
-def kitchen(dice: Dice, time: str) -> Canvas:
-    wall = dice.pick(((240, 232, 206), (212, 230, 226), (244, 222, 206)))
+def kitchen(rng: Rng, time: str) -> Canvas:
+    wall = rng.pick(((240, 232, 206), (212, 230, 226), (244, 222, 206)))
     c = _room(wall, (222, 222, 222))
     d = c.opaque
     for i in range(-6, 7):
@@ -127,7 +127,7 @@ def kitchen(dice: Dice, time: str) -> Canvas:
         d.line((0, y, 256, y), fill=shade(wall, 0.86), width=1)
     for x in range(0, 256, 14):
         d.line((x, 84, x, 118), fill=shade(wall, 0.86), width=1)
-    front = dice.pick(((122, 164, 156), (216, 160, 110), (138, 152, 190), (206, 140, 132)))
+    front = rng.pick(((122, 164, 156), (216, 160, 110), (138, 152, 190), (206, 140, 132)))
     for x in (6, 50, 172):
         d.rectangle((x, 22, x + 40, 62), fill=front, outline=shade(front, 0.7))
         d.ellipse((x + 31, 50, x + 35, 54), fill=(246, 236, 200))
@@ -148,9 +148,9 @@ def kitchen(dice: Dice, time: str) -> Canvas:
     return c
 
 
-def bedroom(dice: Dice, time: str) -> Canvas:
+def bedroom(rng: Rng, time: str) -> Canvas:
     x: float
-    wall = dice.pick(((206, 200, 232), (244, 214, 222), (196, 222, 240), (214, 234, 206)))
+    wall = rng.pick(((206, 200, 232), (244, 214, 222), (196, 222, 240), (214, 234, 206)))
     floor: Rgb = (206, 166, 124)
     c = _room(wall, floor)
     d = c.opaque
@@ -164,14 +164,14 @@ def bedroom(dice: Dice, time: str) -> Canvas:
     _skirting(c, (250, 248, 244))
     _window(
         c,
-        34 + dice.between(-8, 8),
+        34 + rng.between(-8, 8),
         36,
         54,
         60,
         time,
-        dice.pick(((150, 130, 190), (230, 150, 160), (110, 160, 190))),
+        rng.pick(((150, 130, 190), (230, 150, 160), (110, 160, 190))),
     )
-    x = dice.between(160, 184)
+    x = rng.between(160, 184)
     d.rectangle((x, 50, x + 66, FLOOR), fill=(246, 238, 226), outline=(176, 160, 142))
     d.line((x + 33, 54, x + 33, 156), fill=(176, 160, 142), width=2)
     d.ellipse((x + 26, 100, x + 30, 106), fill=(196, 160, 90))
@@ -180,14 +180,14 @@ def bedroom(dice: Dice, time: str) -> Canvas:
         px = 106 + i * 6
         d.polygon(
             [(px - 3, 18), (px + 3, 18), (px, 26)],
-            fill=dice.pick(((230, 120, 120), (120, 170, 220), (240, 200, 110))),
+            fill=rng.pick(((230, 120, 120), (120, 170, 220), (240, 200, 110))),
         )
-    _rug(c, dice)
+    _rug(c, rng)
     return c
 
 
-def classroom(dice: Dice, time: str) -> Canvas:
-    wall = dice.pick(((240, 228, 196), (214, 228, 214), (224, 220, 236)))
+def classroom(rng: Rng, time: str) -> Canvas:
+    wall = rng.pick(((240, 228, 196), (214, 228, 214), (224, 220, 236)))
     floor: Rgb = (196, 176, 148)
     c = _room(wall, floor)
     d = c.opaque
@@ -196,9 +196,9 @@ def classroom(dice: Dice, time: str) -> Canvas:
     d.rectangle((62, 40, 194, 118), fill=(166, 118, 76), outline=(116, 82, 54))
     d.rectangle((67, 45, 189, 113), fill=(54, 98, 80))
     for i in range(5):
-        x, y = dice.between(74, 120), 54 + i * 11
-        d.line((x, y, x + dice.between(16, 44), y), fill=(226, 236, 230), width=2)
-    x = dice.between(140, 156)
+        x, y = rng.between(74, 120), 54 + i * 11
+        d.line((x, y, x + rng.between(16, 44), y), fill=(226, 236, 230), width=2)
+    x = rng.between(140, 156)
     d.ellipse((x, 56, x + 26, 82), outline=(240, 220, 150), width=2)
     d.line((x - 4, 98, x + 13, 86, x + 30, 98), fill=(240, 190, 190), width=2)
     d.rectangle((84, 117, 172, 121), fill=(140, 100, 66))
@@ -215,12 +215,12 @@ def classroom(dice: Dice, time: str) -> Canvas:
     return c
 
 
-def circus(dice: Dice, time: str) -> Canvas:
+def circus(rng: Rng, time: str) -> Canvas:
     x: float
     y: float
     c = _room((250, 236, 206), (226, 186, 130))
     d = c.opaque
-    tint = dice.pick(((206, 66, 70), (70, 110, 190), (150, 90, 170)))
+    tint = rng.pick(((206, 66, 70), (70, 110, 190), (150, 90, 170)))
     for i in range(-8, 8, 2):
         d.polygon(
             [(128 + i * 4, 0), (128 + (i + 1) * 4, 0), (128 + (i + 1) * 36, FLOOR), (128 + i * 36, FLOOR)],
@@ -232,17 +232,17 @@ def circus(dice: Dice, time: str) -> Canvas:
             (x, 26 + abs(i - 6.5) * 2, x + 20, 46 + abs(i - 6.5) * 2),
             0,
             180,
-            fill=dice.pick(((250, 210, 90), (110, 190, 150), (240, 130, 110))),
+            fill=rng.pick(((250, 210, 90), (110, 190, 150), (240, 130, 110))),
         )
     d.ellipse((-30, 156, 286, 252), fill=(206, 60, 66), outline=(150, 40, 46), width=2)
     d.ellipse((-14, 164, 270, 250), fill=(238, 204, 150))
     for _ in range(14):
-        x, y = dice.between(10, 246), dice.between(180, 246)
+        x, y = rng.between(10, 246), rng.between(180, 246)
         d.ellipse((x - 2, y - 1, x + 2, y + 1), fill=(214, 176, 122))
     return c
 
 
-ROOMS: dict[str, Callable[[Dice, str], Canvas]] = {
+ROOMS: dict[str, Callable[[Rng, str], Canvas]] = {
     "living room": living_room, "kitchen": kitchen, "bedroom": bedroom, "classroom": classroom,
     "circus": circus,
 }  # fmt: skip

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from PIL.Image import Transpose
 
-from .dice import Dice
+from .canvas import Canvas
 from .landscapes import beach, desert, farm, forest, garden, lake, mountains, park
-from .pen import Canvas
+from .rng import Rng
 from .rooms import ROOMS
 from .sky import sky
 from .townscapes import castle, city, moon, playground, street
@@ -16,7 +16,7 @@ from .townscapes import castle, city, moon, playground, street
 # Kinds that belong to a setting: no caption counts or describes them, and truth knows that they are there.
 SCENERY = {"forest": ("tree",), "park": ("tree",), "garden": ("flower",)}
 
-Painter = Callable[[Canvas, Dice, str, str], None]
+Painter = Callable[[Canvas, Rng, str, str], None]
 OUTDOOR: dict[str, Painter] = {
     "beach": beach, "park": park, "street": street, "forest": forest, "farm": farm, "mountains": mountains,
     "desert": desert, "lake": lake, "garden": garden, "playground": playground, "city": city, "moon": moon,
@@ -27,12 +27,12 @@ TRAIN_SETTINGS = tuple(s for s in (*OUTDOOR, *ROOMS) if s not in EXTRA_SETTINGS)
 WATER = ("beach", "lake")
 
 
-def background(setting: str, time: str, weather: str, look: int, *, mirror: bool) -> Canvas:
+def background(setting: str, time: str, weather: str, appearance_seed: int, *, mirror: bool) -> Canvas:
     """A canvas with the setting painted on it, ready for things."""
-    dice = Dice(f"background {look}")
+    rng = Rng(f"background {appearance_seed}")
     if setting in ROOMS:
-        canvas = ROOMS[setting](dice, time)
+        canvas = ROOMS[setting](rng, time)
     else:
-        canvas = sky(time, weather or "sunny", dice)  # the moon has no weather
-        OUTDOOR[setting](canvas, dice, time, weather)
+        canvas = sky(time, weather or "sunny", rng)  # the moon has no weather
+        OUTDOOR[setting](canvas, rng, time, weather)
     return Canvas(canvas.image.transpose(Transpose.FLIP_LEFT_RIGHT)) if mirror else canvas

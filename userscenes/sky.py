@@ -7,8 +7,8 @@ import functools
 import numpy as np
 from PIL import Image
 
-from .dice import Dice
-from .pen import CANVAS, SIZE, Canvas, Rgb, mix
+from .canvas import CANVAS, SIZE, Canvas, Rgb, mix
+from .rng import Rng
 
 TIMES = ("day", "sunset", "night")
 WEATHERS = ("sunny", "cloudy", "rainy", "snowy", "foggy")
@@ -47,28 +47,28 @@ def gradient(top: Rgb, low: Rgb, until: int = 150) -> Image.Image:
     return Image.fromarray(strip.astype(np.uint8)[:, None, :]).resize((CANVAS, CANVAS))
 
 
-def sky(time: str, weather: str, dice: Dice) -> Canvas:
+def sky(time: str, weather: str, rng: Rng) -> Canvas:
     """A fresh canvas with sky, sun or moon, stars and clouds."""
     top, low = _SKIES[(time, weather)]
     canvas = Canvas(gradient(top, low).copy())
     d, blend = canvas.opaque, canvas.blend
-    x = dice.between(30, 226)
+    x = rng.between(30, 226)
     if time == "night":
         if weather in ("sunny", "snowy"):
             for _ in range(22):
-                sx, sy, r = dice.between(0, 256), dice.between(0, 118), dice.pick((0.6, 1.0, 1.5))
+                sx, sy, r = rng.between(0, 256), rng.between(0, 118), rng.pick((0.6, 1.0, 1.5))
                 d.ellipse((sx - r, sy - r, sx + r, sy + r), fill=(252, 250, 226))
         if weather in ("sunny", "cloudy"):
-            y = dice.between(20, 46)
+            y = rng.between(20, 46)
             blend.ellipse((x - 26, y - 26, x + 26, y + 26), fill=(240, 240, 220, 34))
             d.ellipse((x - 14, y - 14, x + 14, y + 14), fill=(250, 246, 214))
-            if dice.chance(0.5):
+            if rng.chance(0.5):
                 d.ellipse((x - 6, y - 17, x + 20, y + 11), fill=mix(top, low, y / 150))
             else:
                 d.ellipse((x - 7, y - 5, x - 2, y), fill=(228, 222, 190))
                 d.ellipse((x + 2, y + 3, x + 6, y + 7), fill=(228, 222, 190))
     elif weather == "sunny" or (weather == "cloudy" and time == "sunset"):
-        y = dice.between(22, 50) if time == "day" else dice.between(96, 122)
+        y = rng.between(22, 50) if time == "day" else rng.between(96, 122)
         r = 15 if time == "day" else 22
         glow = (255, 244, 170) if time == "day" else (255, 190, 110)
         for k in (2.4, 1.7):
@@ -86,7 +86,7 @@ def sky(time: str, weather: str, dice: Dice) -> Canvas:
         }[weather]
         tone = mix(low, white, 0.75 if time == "day" else 0.3)
         for _ in range(number):
-            _cloud(canvas, dice.between(0, 256), dice.between(14, 88), dice.between(9, 17), tone)
+            _cloud(canvas, rng.between(0, 256), rng.between(14, 88), rng.between(9, 17), tone)
     return canvas
 
 
@@ -98,21 +98,21 @@ def _cloud(canvas: Canvas, x: float, y: float, r: float, tone: Rgb) -> None:
         d.ellipse((x + (dx - k) * r, y + (dy - k) * r, x + (dx + k) * r, y + (dy + k * 0.8) * r), fill=tone)
 
 
-def weather_over(canvas: Canvas, weather: str, dice: Dice) -> None:
+def weather_over(canvas: Canvas, weather: str, rng: Rng) -> None:
     """Rain, snow or fog in front of everything; thin enough to leave things recognisable."""
     if weather == "rainy":
-        slant = dice.between(-7, 7)
+        slant = rng.between(-7, 7)
         for _ in range(46):
-            x, y = dice.between(-8, 264), dice.between(-8, 250)
-            length = dice.between(0.7, 1.3)
+            x, y = rng.between(-8, 264), rng.between(-8, 250)
+            length = rng.between(0.7, 1.3)
             canvas.blend.line((x, y, x + slant * length, y + 15 * length), fill=(226, 236, 250, 140), width=2)
     elif weather == "snowy":
         for _ in range(64):
-            x, y, r = dice.between(0, 256), dice.between(0, 256), dice.pick((1.2, 1.7, 2.5))
+            x, y, r = rng.between(0, 256), rng.between(0, 256), rng.pick((1.2, 1.7, 2.5))
             canvas.opaque.ellipse((x - r, y - r, x + r, y + r), fill=(254, 254, 255))
     elif weather == "foggy":
         for y0, y1, a in ((96, 132, 46), (118, 164, 46), (150, 214, 30)):
-            shift = dice.between(-60, 60)
+            shift = rng.between(-60, 60)
             canvas.blend.ellipse((-90 + shift, y0, 346 + shift, y1), fill=(232, 236, 240, a))
         canvas.blend.rectangle((0, 0, CANVAS, CANVAS), fill=(226, 230, 234, 44))
 
@@ -130,9 +130,9 @@ def _table(time: str, level: int) -> list[int]:
     return [min(255, int(v * k * level / 100)) for k in _LIGHT[time] for v in range(256)]
 
 
-def develop(canvas: Canvas, time: str, light: float, dice: Dice) -> Image.Image:
+def develop(canvas: Canvas, time: str, light: float, rng: Rng) -> Image.Image:
     """The finished picture: halved in size, in the light of the hour (or "lamplight", indoors at night),
     with grain."""
     small = canvas.image.reduce(CANVAS // SIZE).point(_table(time, round(light * 100)))
-    pixels = np.asarray(small, dtype=np.int16) + _grain()[dice.below(16)]
+    pixels = np.asarray(small, dtype=np.int16) + _grain()[rng.below(16)]
     return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .animals import Draw
-from .pen import Paint, Pen, Rgb
+from .canvas import Paint, Pen, Rgb
 
 LEAF: Rgb = (84, 156, 78)
 STEM: Rgb = (110, 78, 52)
 
 
-def apple(p: Pen, c: Paint, pose: str, look: int) -> None:
+def apple(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.ell(-0.17, 0.42, 0.34, 0.42, c.rgb)
     p.ell(0.17, 0.42, 0.34, 0.42, c.rgb)
     p.ell(0, 0.42, 0.42, 0.39, c, edge=False)
@@ -18,7 +18,7 @@ def apple(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.shine(-0.22, 0.58, 0.1, 0.12)
 
 
-def banana(p: Pen, c: Paint, pose: str, look: int) -> None:
+def banana(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.86, 0.86), (-0.72, 0.42), (-0.3, 0.08), (0.24, 0.02), (0.74, 0.3), (0.98, 0.82),
             (0.86, 0.88), (0.6, 0.58),
             (0.2, 0.44), (-0.2, 0.5), (-0.52, 0.68), (-0.7, 0.98)], c)  # fmt: skip
@@ -26,7 +26,7 @@ def banana(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(-0.6, 0.56), (-0.1, 0.26), (0.4, 0.26), (0.8, 0.6)], c.shade(0.75), 2)
 
 
-def pizza(p: Pen, c: Paint, pose: str, look: int) -> None:
+def pizza(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     """A slice, point downwards; the colour is that of the topping."""
     p.poly([(-0.5, 0.84), (0.5, 0.84), (0.0, 0.0)], c)
     p.rect(-0.58, 0.78, 0.58, 1.0, (212, 150, 84), r=0.1)
@@ -36,7 +36,7 @@ def pizza(p: Pen, c: Paint, pose: str, look: int) -> None:
             p.ell(x, y, r, r, spot)
 
 
-def cake(p: Pen, c: Paint, pose: str, look: int) -> None:
+def cake(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.3, 0.0, 0.3):
         p.rect(x - 0.04, 0.66, x + 0.04, 0.88, (244, 240, 236))
         p.ell(x, 0.94, 0.045, 0.06, (255, 196, 60), edge=False)
@@ -47,7 +47,7 @@ def cake(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(x, 0.5, 0.1, 0.1, (255, 246, 240), edge=False)
 
 
-def ice_cream(p: Pen, c: Paint, pose: str, look: int) -> None:
+def ice_cream(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.22, 0.5), (0.22, 0.5), (0.0, 0.0)], (222, 166, 96))
     p.line([(-0.12, 0.46), (0.06, 0.16)], (180, 122, 66))
     p.line([(0.12, 0.46), (-0.06, 0.16)], (180, 122, 66))
@@ -57,7 +57,7 @@ def ice_cream(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.shine(-0.08, 0.84, 0.06, 0.06)
 
 
-def pumpkin(p: Pen, c: Paint, pose: str, look: int) -> None:
+def pumpkin(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(0, 0.78), (0.08, 0.96)], 0.12, LEAF)
     for x in (-0.4, 0.4):
         p.ell(x, 0.42, 0.3, 0.4, c.rgb)
@@ -68,21 +68,21 @@ def pumpkin(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(0, 0.42, 0.62, 0.36, c)
 
 
-def ball(p: Pen, c: Paint, pose: str, look: int) -> None:
+def ball(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.ell(0, 0.5, 0.5, 0.5, c)
     if c.tile is None:
         p.blob(0, 0.5, 0.49, 0.16, 24, (252, 250, 244) if sum(c.rgb) < 640 else (160, 170, 190))
     p.shine(-0.18, 0.74, 0.14, 0.1)
 
 
-def balloon(p: Pen, c: Paint, pose: str, look: int) -> None:
+def balloon(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.line([(0, 0.0), (0.04, 0.16), (-0.02, 0.3), (0, 0.44)], (90, 86, 92), 2 if p.ink is None else 3)
     p.poly([(-0.06, 0.4), (0.06, 0.4), (0, 0.48)], c.rgb)
     p.ell(0, 0.72, 0.25, 0.28, c)
     p.shine(-0.09, 0.82, 0.06, 0.08)
 
 
-def kite(p: Pen, c: Paint, pose: str, look: int) -> None:
+def kite(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.line([(0, 0.0), (0.06, 0.2), (0.02, 0.4)], (90, 86, 92), 2 if p.ink is None else 3)
     for y in (0.12, 0.26):
         p.poly([(-0.02, y), (0.12, y + 0.05), (0.12, y - 0.04)], c.shade(0.75))
@@ -92,7 +92,7 @@ def kite(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(-0.3, 0.72), (0.34, 0.72)], c.shade(0.6), 2)
 
 
-def teddy_bear(p: Pen, c: Paint, pose: str, look: int) -> None:
+def teddy_bear(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     pale = c.shade(1.45) if sum(c.rgb) < 640 else (226, 214, 200)
     for x in (-0.26, 0.26):
         p.ell(x, 0.92, 0.13, 0.12, c.rgb)
@@ -110,7 +110,7 @@ def teddy_bear(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.poly([(-0.16, 0.5), (-0.16, 0.4), (0, 0.45), (0.16, 0.4), (0.16, 0.5), (0, 0.46)], (214, 60, 70))
 
 
-def blocks(p: Pen, c: Paint, pose: str, look: int) -> None:
+def blocks(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.54, 0.0, -0.02, 0.5, c)
     p.rect(0.02, 0.0, 0.54, 0.5, c.shade(0.82))
     p.rect(-0.27, 0.5, 0.25, 1.0, c.shade(1.2))
@@ -119,7 +119,7 @@ def blocks(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.12, 0.64, 0.1, 0.86, c.shade(0.65), edge=False)
 
 
-def tree(p: Pen, c: Paint, pose: str, look: int) -> None:
+def tree(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.07, 0.0), (0.07, 0.0), (0.05, 0.5), (-0.05, 0.5)], STEM)
     p.limb([(0.02, 0.34), (0.14, 0.48)], 0.04, STEM)
     for x, y, r in (
@@ -135,7 +135,7 @@ def tree(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.glaze(0.05, 0.5, 0.24, 0.08, (0, 0, 0, 30))
 
 
-def palm_tree(p: Pen, c: Paint, pose: str, look: int) -> None:
+def palm_tree(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(0, 0.02), (0.04, 0.36), (0.0, 0.72)], 0.08, (160, 120, 78))
     for turn in (0, 40, 140, 180, 205, -25):
         p.blob(
@@ -150,7 +150,7 @@ def palm_tree(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(x, 0.68, 0.045, 0.045, STEM)
 
 
-def flower(p: Pen, c: Paint, pose: str, look: int) -> None:
+def flower(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(0, 0.02), (0, 0.6)], 0.05, LEAF)
     p.blob(-0.14, 0.24, 0.16, 0.06, 140, LEAF)
     p.blob(0.14, 0.3, 0.16, 0.06, 40, LEAF)
@@ -159,7 +159,7 @@ def flower(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0, 0.74, 0.09, 0.09, (252, 206, 70) if c.rgb != (250, 212, 62) else (150, 92, 48))
 
 
-def cactus(p: Pen, c: Paint, pose: str, look: int) -> None:
+def cactus(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(-0.04, 0.44), (-0.26, 0.44), (-0.26, 0.68)], 0.13, c.rgb)
     p.limb([(0.04, 0.34), (0.26, 0.34), (0.26, 0.56)], 0.13, c.rgb)
     p.rect(-0.13, 0.0, 0.13, 0.96, c, r=0.12)
@@ -169,7 +169,7 @@ def cactus(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0.0, 0.96, 0.06, 0.045, (244, 110, 160))
 
 
-def mushroom(p: Pen, c: Paint, pose: str, look: int) -> None:
+def mushroom(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.18, 0.0, 0.18, 0.56, (250, 240, 222), r=0.1)
     p.poly(
         [
@@ -190,7 +190,7 @@ def mushroom(p: Pen, c: Paint, pose: str, look: int) -> None:
             p.ell(x, y, r, r * 0.9, dot, edge=False)
 
 
-def potted_plant(p: Pen, c: Paint, pose: str, look: int) -> None:
+def potted_plant(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     """The colour is that of the pot."""
     for turn, k in ((150, 0.8), (125, 1.0), (90, 1.1), (55, 1.0), (30, 0.8)):
         x = {150: -0.26, 125: -0.16, 90: 0.0, 55: 0.16, 30: 0.26}[turn]
@@ -199,7 +199,7 @@ def potted_plant(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.rect(-0.32, 0.36, 0.32, 0.48, c.shade(0.85), r=0.02)
 
 
-def donut(p: Pen, c: Paint, pose: str, look: int) -> None:
+def donut(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.ell(0, 0.48, 0.52, 0.48, (218, 164, 100))
     p.ell(0, 0.52, 0.47, 0.42, c)
     p.ell(0, 0.5, 0.15, 0.13, (250, 240, 226))
@@ -207,7 +207,7 @@ def donut(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(x, y, 0.04, 0.04, (250, 250, 200), edge=False)
 
 
-def watermelon(p: Pen, c: Paint, pose: str, look: int) -> None:
+def watermelon(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     """A slice; the colour is that of its flesh."""
     p.poly(
         [(-0.9, 0.94), (0.9, 0.94), (0.72, 0.46), (0.34, 0.1), (0, 0.0), (-0.34, 0.1), (-0.72, 0.46)],
@@ -218,7 +218,7 @@ def watermelon(p: Pen, c: Paint, pose: str, look: int) -> None:
         p.ell(x, y, 0.04, 0.06, (44, 32, 34), edge=False)
 
 
-def carrot(p: Pen, c: Paint, pose: str, look: int) -> None:
+def carrot(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for turn in (60, 90, 120):
         p.blob(0.3 + (turn - 90) * -0.004, 0.82, 0.18, 0.06, turn - 30, LEAF)
     p.poly([(-0.56, 0.02), (-0.1, 0.5), (0.12, 0.72), (0.28, 0.68), (0.34, 0.52), (0.16, 0.32)], c)

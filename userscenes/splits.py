@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import zlib
 
-from .kinds import KINDS, TRAIN_COLOURS, TRAIN_PATTERNS, VERBS
+from .catalog import KINDS, TRAIN_COLOURS, TRAIN_PATTERNS, VERBS
 
 SPLITS = ("train", "val", "test", "pretrain", "train_more")
 SIZES = {"train": 4_000, "val": 500, "test": 1_000, "pretrain": 200_000, "train_more": 12_000}

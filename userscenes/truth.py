@@ -26,9 +26,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from .catalog import KINDS
 from .facts import Caption, Fact, side_of
 from .graph import Scene, Thing
-from .kinds import KINDS
 from .rooms import ROOMS
 from .settings import SCENERY
 

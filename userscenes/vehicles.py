@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .animals import Draw
-from .pen import Paint, Pen, Rgb
+from .canvas import Paint, Pen, Rgb
 
 GLASS: Rgb = (176, 218, 240)
 TYRE: Rgb = (52, 50, 58)
@@ -16,7 +16,7 @@ def wheel(p: Pen, x: float, r: float, *, y: float | None = None) -> None:
     p.ell(x, y, r * 0.5, r * 0.5, (200, 204, 212))
 
 
-def car(p: Pen, c: Paint, pose: str, look: int) -> None:
+def car(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.62, 0.52), (-0.42, 0.98), (0.3, 0.98), (0.62, 0.52)], c.rgb)
     p.poly([(-0.5, 0.56), (-0.36, 0.9), (-0.1, 0.9), (-0.1, 0.56)], GLASS)
     p.poly([(0.0, 0.56), (0.0, 0.9), (0.25, 0.9), (0.48, 0.56)], GLASS)
@@ -29,7 +29,7 @@ def car(p: Pen, c: Paint, pose: str, look: int) -> None:
         wheel(p, x, 0.21)
 
 
-def bus(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bus(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-1.0, 0.13, 1.0, 1.0, c, r=0.1)
     for x in (-0.88, -0.5, -0.12, 0.26):
         p.rect(x, 0.55, x + 0.31, 0.87, GLASS, r=0.03)
@@ -40,7 +40,7 @@ def bus(p: Pen, c: Paint, pose: str, look: int) -> None:
         wheel(p, x, 0.15)
 
 
-def truck(p: Pen, c: Paint, pose: str, look: int) -> None:
+def truck(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-1.0, 0.22, 0.36, 1.0, (238, 232, 220), r=0.04)
     p.rect(-0.92, 0.5, 0.28, 0.62, c.rgb, edge=False)
     p.poly([(0.42, 0.2), (0.42, 0.86), (0.74, 0.86), (0.98, 0.54), (1.02, 0.2)], c)
@@ -51,7 +51,7 @@ def truck(p: Pen, c: Paint, pose: str, look: int) -> None:
         wheel(p, x, 0.16)
 
 
-def train(p: Pen, c: Paint, pose: str, look: int) -> None:
+def train(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-1.22, 0.02, 1.2, 0.06, (120, 100, 84), edge=False)
     if p.ink is None:
         for x, y, r in ((0.5, 1.12, 0.1), (0.34, 1.26, 0.13), (0.1, 1.36, 0.15)):
@@ -71,7 +71,7 @@ def train(p: Pen, c: Paint, pose: str, look: int) -> None:
         wheel(p, x, r, y=r + 0.05)
 
 
-def bicycle(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bicycle(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.5, 0.5):
         if p.ink is None:
             p.arc(x, 0.32, 0.32, 0, 360, TYRE, 3)
@@ -90,7 +90,7 @@ def bicycle(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0.0, 0.3, 0.09, 0.09, STEEL)
 
 
-def scooter(p: Pen, c: Paint, pose: str, look: int) -> None:
+def scooter(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(0.44, 0.2), (0.3, 0.92)], 0.07, c.rgb)
     p.limb([(0.14, 0.94), (0.42, 0.9)], 0.065, (60, 56, 62))
     p.limb([(-0.4, 0.2), (0.28, 0.2), (0.44, 0.26)], 0.09, c.rgb)
@@ -98,7 +98,7 @@ def scooter(p: Pen, c: Paint, pose: str, look: int) -> None:
         wheel(p, x, 0.13)
 
 
-def skateboard(p: Pen, c: Paint, pose: str, look: int) -> None:
+def skateboard(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-1.0, 1.0):
         p.ell(x, 0.28, 0.28, 0.28, (250, 240, 220))
         p.ell(x, 0.28, 0.1, 0.1, TYRE, edge=False)
@@ -117,7 +117,7 @@ def skateboard(p: Pen, c: Paint, pose: str, look: int) -> None:
     )
 
 
-def boat(p: Pen, c: Paint, pose: str, look: int) -> None:
+def boat(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(-0.03, 0.3, 0.03, 1.0, (134, 96, 66), edge=False)
     p.poly([(0.06, 0.4), (0.06, 0.97), (0.5, 0.4)], (252, 250, 242))
     p.poly([(-0.06, 0.4), (-0.06, 0.86), (-0.4, 0.4)], (240, 234, 222))
@@ -129,7 +129,7 @@ def hull(p: Pen, c: Paint) -> None:
     p.rect(-0.64, 0.28, 0.72, 0.35, c.shade(1.35) if sum(c.rgb) < 640 else (190, 196, 206), edge=True)
 
 
-def plane(p: Pen, c: Paint, pose: str, look: int) -> None:
+def plane(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.86, 0.5), (-1.06, 1.0), (-0.82, 1.0), (-0.5, 0.56)], c.shade(0.8))
     p.poly([(0.1, 0.5), (-0.28, 0.94), (-0.08, 0.94), (0.4, 0.52)], c.shade(0.8))
     p.poly([(-1.0, 0.52), (-0.8, 0.66), (0.7, 0.68), (0.98, 0.54), (1.04, 0.42), (0.8, 0.3), (-0.5, 0.28)], c)
@@ -139,7 +139,7 @@ def plane(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.poly([(0.16, 0.38), (-0.42, 0.0), (-0.2, 0.0), (0.52, 0.36)], c.shade(0.88))
 
 
-def hot_air_balloon(p: Pen, c: Paint, pose: str, look: int) -> None:
+def hot_air_balloon(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     for x in (-0.09, 0.09):
         p.line([(x, 0.16), (x * 2.4, 0.36)], (110, 84, 66), 2)
     p.poly([(-0.24, 0.46), (-0.1, 0.3), (0.1, 0.3), (0.24, 0.46)], c.shade(0.8))
@@ -151,7 +151,7 @@ def hot_air_balloon(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.line([(-0.1, 0.09), (0.1, 0.09)], (120, 78, 46), 2)
 
 
-def tractor(p: Pen, c: Paint, pose: str, look: int) -> None:
+def tractor(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.rect(0.4, 0.6, 0.48, 0.96, (80, 78, 86))
     p.rect(-0.1, 0.28, 0.86, 0.64, c, r=0.05)
     p.rect(0.7, 0.34, 0.82, 0.56, c.shade(0.6), edge=False)
@@ -163,7 +163,7 @@ def tractor(p: Pen, c: Paint, pose: str, look: int) -> None:
     wheel(p, 0.62, 0.2)
 
 
-def rocket(p: Pen, c: Paint, pose: str, look: int) -> None:
+def rocket(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.poly([(-0.08, 0.16), (0.0, 0.0), (0.08, 0.16)], (252, 180, 50))
     for s in (-1, 1):
         p.poly([(s * 0.14, 0.42), (s * 0.3, 0.1), (s * 0.1, 0.2)], c.shade(0.7))
@@ -173,7 +173,7 @@ def rocket(p: Pen, c: Paint, pose: str, look: int) -> None:
     p.ell(0, 0.58, 0.08, 0.08, GLASS)
 
 
-def helicopter(p: Pen, c: Paint, pose: str, look: int) -> None:
+def helicopter(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     p.limb([(-0.3, 0.56), (-1.0, 0.66)], 0.12, c.rgb)
     p.ell(-1.0, 0.68, 0.16, 0.16, STEEL)
     p.rect(0.08, 0.8, 0.14, 0.96, (80, 80, 88), edge=False)

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from userlib import legacy
 from userlib.errors import UserError
 
 from . import picture
+from .canvas import SIZE
 from .captions import write
 from .facts import Caption
 from .graph import Scene
 from .layout import draw_scene
-from .pen import SIZE
 from .splits import SIZES, SPLITS, half_of
 
 SAMPLE = 64  # pictures whose pixels enter the hash
@@ -54,7 +55,7 @@ class Scenes:
 
     def captions(self, i: int) -> list[Caption]:
         """Five different captions, each true of the scene."""
-        return write(self[i], f"{self.seed} {self.split} {i % self.count}", terse=self.split == "pretrain")
+        return write(self[i], f"{self.seed} {self.split} {i % self.count}", alt_text=self.split == "pretrain")
 
     def half(self, i: int) -> str:
         """ "seen" or "new pairs" in test, "" elsewhere."""
@@ -90,7 +91,7 @@ def graph_hash(split: str, count: int, seed: int) -> str:
     scenes = make_world(split, count, seed=seed)
     digest = hashlib.sha256()
     for i in range(count):
-        digest.update(json.dumps(scenes[i].as_json(), sort_keys=True).encode())
+        digest.update(json.dumps(legacy.scene(scenes[i].as_json()), sort_keys=True).encode())
         digest.update("\n".join(c.text for c in scenes.captions(i)).encode())
     return digest.hexdigest()[:16]
 

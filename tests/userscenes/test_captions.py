@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from userscenes import make_world
-from userscenes.kinds import CLASS_NOUNS, KINDS, TRAIN_COLOURS
+from userscenes.catalog import CLASS_NOUNS, KINDS, TRAIN_COLOURS
 from userscenes.words import (
     ACTIONS,
     COLOUR_WORDS,

@@ -8,7 +8,7 @@ from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userscenes import make_world
-from userscenes.truths import truth_of
+from userscenes.ground_truth import truth_of
 
 SIZES = {"train": 6, "val": 4, "test": 4}
 FINGERPRINT = (

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from userscenes import make_world
+from userscenes.canvas import COLOURS, PATTERNS, Canvas, Paint, Pen, tile
+from userscenes.catalog import DRAWS, KINDS
 from userscenes.extents import EXTENTS
 from userscenes.facts import side_of
-from userscenes.kinds import DRAWS, KINDS
 from userscenes.measure import extent, poses_of
-from userscenes.pen import COLOURS, PATTERNS, Canvas, Paint, Pen, tile
 from userscenes.picture import draw, whole_mask
 
 COUNTS = {"train": 900, "val": 100, "test": 500, "pretrain": 500}

@@ -11,8 +11,8 @@ import pytest
 
 from userlib.errors import UserError
 from userscenes import contact_sheet, graph_hash, make_world, world_hash
+from userscenes.catalog import EXTRA_COLOURS, KINDS, TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS, VERBS
 from userscenes.graph import PLACED
-from userscenes.kinds import EXTRA_COLOURS, KINDS, TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS, VERBS
 from userscenes.settings import EXTRA_SETTINGS, TRAIN_SETTINGS
 from userscenes.splits import SIZES, held_out
 

@@ -206,7 +206,7 @@ def make_tokens(jobs: list[Job], *, progress: bool) -> None:
     """Tokens, guides and what is true of the test pictures, made before the runs that share them."""
     from userlab.ablation.guides import with_guide
     from userlib.training import prepare
-    from userscenes.truths import places_of, true_elsewhere_in, truth_of
+    from userscenes.ground_truth import places_of, true_elsewhere_in, truth_of
 
     seen = set()
     for job in sorted(jobs, key=lambda one: one.config.data.guide is None):  # one pass makes tokens and guide

@@ -37,7 +37,7 @@ from userlib.files import remove_folder
 from userlib.model.user import DualEncoder
 from userlib.provenance import code_version, peak_memory_mb, provenance
 from userlib.training import CollapseError, Prepared, fit, prepare
-from userscenes.truths import true_elsewhere_in, truth_of
+from userscenes.ground_truth import true_elsewhere_in, truth_of
 
 BUSY, STOPPED = 75, 130
 Embedded = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -21,8 +21,8 @@ from userlib.files import atomic_write_folder, cache_dir, read_json, sha256_byte
 from userlib.progress import Progress
 from userlib.verify import MANIFEST, check, write_manifest
 from userscenes import library_versions, make_world
+from userscenes.catalog import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 from userscenes.graph import Scene
-from userscenes.kinds import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 
 CHUNK = 1000
 NOTHING = 255  # the label of a pixel that shows no thing, or of a plain one among the patterns

@@ -103,7 +103,7 @@ def _number(text: str) -> str:
 
 def tell(thing: "Thing") -> str:
     """A thing of a scene: "two striped red cars", "a red car running"."""
-    from userscenes.kinds import KINDS
+    from userscenes.catalog import KINDS
 
     singular, plural = KINDS[thing.kind].nouns[0]
     many = thing.count > 1

@@ -13,12 +13,12 @@ from userscenes.places import Floats, counted
 
 if TYPE_CHECKING:
     from userscenes import Scenes
-    from userscenes.dataset import Together
+    from userscenes.dataset import ConcatScenes
 
 MOST = 4_000  # pictures that a share is counted on: the table of all pairs grows with their square
 
 
-def world_of(split: Split) -> "Scenes | Together | None":
+def world_of(split: Split) -> "Scenes | ConcatScenes | None":
     """The drawn world behind a split; None for pictures that were not drawn here."""
     return split.pictures.world if isinstance(split.pictures, DrawnPictures) else None
 
@@ -32,7 +32,7 @@ def truth_of(split: Split) -> NDArray[np.bool_] | None:
     return np.unpackbits(packed, axis=1, count=len(split)).astype(bool)
 
 
-def _truth(world: "Scenes | Together", most: int | None = None) -> NDArray[np.bool_]:
+def _truth(world: "Scenes | ConcatScenes", most: int | None = None) -> NDArray[np.bool_]:
     """(captions, pictures) of all pictures or of the first `most`, from the facts of both."""
     from userscenes import TruthTable, closed_facts
 

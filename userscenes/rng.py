@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Dice:
+class Rng:
     def __init__(self, seed: str) -> None:
         self.u = random.Random(seed).random
 

@@ -11,7 +11,7 @@ from userlib.data.sources import load_data
 from userlib.data.tokens import Features
 from userlib.evaluation.attention import attention_of
 from userscenes import true
-from userscenes.truths import (
+from userscenes.ground_truth import (
     places_of,
     true_elsewhere,
     true_elsewhere_in,

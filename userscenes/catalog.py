@@ -1,7 +1,7 @@
 """The kinds of things: their words, size, colours, what they do and where another thing sits on, in, or
 under them.
 
-Heights are fractions of the picture's height. Anchors are in the kind's own units (see pen.py): `seat` is
+Heights are fractions of the picture's height. Anchors are in the kind's own units (see canvas.py): `seat` is
 where a rider sits, `top` a surface with its half width, `rim` the floor of a container behind its front,
 `room` the space below (half width, height), `head` where a hat rests (x, y, size of the hat), `hand` where
 something held is held.
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import animals, creatures, herd, objects, people, smallthings, vehicles
-from .pen import COLOURS
+from . import animals, creatures, large_animals, objects, people, smallthings, vehicles
+from .canvas import COLOURS
 
-DRAWS = (people.DRAWS | animals.DRAWS | herd.DRAWS | creatures.DRAWS | vehicles.DRAWS | objects.DRAWS
+DRAWS = (people.DRAWS | animals.DRAWS | large_animals.DRAWS | creatures.DRAWS | vehicles.DRAWS | objects.DRAWS
          | smallthings.DRAWS)  # fmt: skip
 FRONTS = {"boat": vehicles.hull, "box": objects.box_front}  # drawn again over what is inside
 
@@ -73,7 +73,7 @@ def _nouns(text: str) -> tuple[tuple[str, str], ...]:
 
 _P = ("running", "jumping", "dancing", "waving", "walking")
 _PET = ("running", "jumping", "sleeping", "sitting")
-_HERD = ("running", "walking", "sleeping")
+_LARGE = ("running", "walking", "sleeping")
 _HAND = people.HAND
 
 _ALL = (
@@ -103,12 +103,12 @@ _ALL = (
          head=(0.5, 0.85, 0.27)),
     Kind("fox", "animal", 0.22, _nouns("fox"), actions=_PET, group=2),
     Kind("mouse", "animal", 0.15, _nouns("mouse/mice"), actions=("running", "sitting", "sleeping"), group=3),
-    Kind("horse", "animal", 0.36, _nouns("horse pony/ponies"), "out", actions=_HERD, group=2,
+    Kind("horse", "animal", 0.36, _nouns("horse pony/ponies"), "out", actions=_LARGE, group=2,
          seat=(-0.1, 0.64),
          head=(0.32, 0.93, 0.14)),
-    Kind("cow", "animal", 0.28, _nouns("cow"), "out", actions=_HERD, group=3, seat=(-0.2, 0.84)),
-    Kind("sheep", "animal", 0.22, _nouns("sheep/sheep"), "out", actions=_HERD, group=4),
-    Kind("pig", "animal", 0.22, _nouns("pig piglet"), "out", actions=_HERD, group=3, seat=(-0.2, 0.82),
+    Kind("cow", "animal", 0.28, _nouns("cow"), "out", actions=_LARGE, group=3, seat=(-0.2, 0.84)),
+    Kind("sheep", "animal", 0.22, _nouns("sheep/sheep"), "out", actions=_LARGE, group=4),
+    Kind("pig", "animal", 0.22, _nouns("pig piglet"), "out", actions=_LARGE, group=3, seat=(-0.2, 0.82),
          head=(0.42, 0.84, 0.27)),
     Kind("elephant", "animal", 0.4, _nouns("elephant"), "out", actions=("walking", "running", "sleeping"),
          seat=(-0.2, 0.87)),
@@ -180,7 +180,7 @@ _ALL = (
          outfit=("coat", "shirt"),
          hand=_HAND, extra=True),
     Kind("snowman", "person", 0.38, _nouns("snowman/snowmen"), "out", outfit=("scarf",), extra=True),
-    Kind("lion", "animal", 0.28, _nouns("lion"), "out", actions=_HERD, extra=True),
+    Kind("lion", "animal", 0.28, _nouns("lion"), "out", actions=_LARGE, extra=True),
     Kind("owl", "animal", 0.2, _nouns("owl"), group=3, extra=True),
     Kind("octopus", "animal", 0.22, _nouns("octopus"), group=2, extra=True),
     Kind("dinosaur", "animal", 0.36, _nouns("dinosaur"), group=2, extra=True),

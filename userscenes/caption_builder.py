@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .dice import Dice
+from .catalog import CLASS_NOUNS, KINDS
 from .facts import Fact, side_of
 from .graph import Scene, Thing
-from .kinds import CLASS_NOUNS, KINDS
+from .rng import Rng
 from .words import COLOUR_WORDS, NUMBERS, PATTERN_WORDS, SIZE_WORDS, article
 
 UNSAID = 0.4  # how often a writer who could name a colour does not; sets the world's difficulty
@@ -29,10 +29,10 @@ class Mention:
 
 
 @dataclass
-class Telling:
+class CaptionBuilder:
     scene: Scene
-    dice: Dice
-    terse: bool = False  # without articles, as in pretrain
+    rng: Rng
+    alt_text: bool = False  # without articles, as in pretrain
     mentions: dict[int, Mention] = field(default_factory=dict)
     links: list[tuple[int, str, int]] = field(default_factory=list)
     facts: set[Fact] = field(default_factory=set)
@@ -42,28 +42,28 @@ class Telling:
 
     def name(self, i: int, *, colour: bool = True, plain: bool = False) -> str:
         """The noun phrase of thing i, marked: "two small dogs", "a man in a striped red shirt"."""
-        dice, t = self.dice, self.scene.things[i]
+        rng, t = self.rng, self.scene.things[i]
         kind = KINDS[t.kind]
-        colour = colour and (self.terse or not dice.chance(UNSAID))
+        colour = colour and (self.alt_text or not rng.chance(UNSAID))
         level = t.kind
-        if not plain and len(kind.levels) > 1 and dice.chance(0.15):
-            level = dice.pick(kind.levels[1:])
+        if not plain and len(kind.levels) > 1 and rng.chance(0.15):
+            level = rng.pick(kind.levels[1:])
         if level != t.kind:
             nouns = CLASS_NOUNS[level]
         else:
-            nouns = kind.nouns[0] if dice.chance(0.62) else dice.pick(kind.nouns)
+            nouns = kind.nouns[0] if rng.chance(0.62) else rng.pick(kind.nouns)
         said = Mention(level)
         front: list[str] = []
-        if t.size and not plain and dice.chance(0.85):
+        if t.size and not plain and rng.chance(0.85):
             said.size = t.size
-            front.append(dice.pick(SIZE_WORDS[t.size]))
+            front.append(rng.pick(SIZE_WORDS[t.size]))
         coat: list[str] = []
-        if t.pattern and (colour or dice.chance(0.5)):
+        if t.pattern and (colour or rng.chance(0.5)):
             said.pattern = t.pattern
-            coat.append(dice.pick(PATTERN_WORDS[t.pattern]))
+            coat.append(rng.pick(PATTERN_WORDS[t.pattern]))
         if colour:
             said.colour = t.colour
-            coat.append(dice.pick(COLOUR_WORDS.get(t.colour, (t.colour,))))
+            coat.append(rng.pick(COLOUR_WORDS.get(t.colour, (t.colour,))))
         many = t.count > 1
         after = ""
         if coat and kind.outfit:
@@ -71,34 +71,34 @@ class Telling:
         else:
             front += coat
         noun = " ".join([*front, nouns[1] if many else nouns[0]])
-        text = self._number(i, said, noun) if many else noun if self.terse else f"{article(noun)} {noun}"
+        text = self._number(i, said, noun) if many else noun if self.alt_text else f"{article(noun)} {noun}"
         self.mentions[i] = said
         return f"{chr(_OPEN + i)}{text}{after}{_CLOSE}"
 
     def _clothes(self, t: Thing, outfit: tuple[str, ...], coat: list[str], *, bare: bool) -> str:
-        if bare and outfit[0] != "scarf" and self.dice.chance(0.3):
+        if bare and outfit[0] != "scarf" and self.rng.chance(0.3):
             return f" in {coat[0]}"
-        words = f"{' '.join(coat)} {self.dice.pick(outfit)}"
+        words = f"{' '.join(coat)} {self.rng.pick(outfit)}"
         if t.count > 1:
             return f" in {words}es" if words.endswith("dress") else f" in {words}s"
-        return f" in {words}" if self.terse else f" in {article(words)} {words}"
+        return f" in {words}" if self.alt_text else f" in {article(words)} {words}"
 
     def _number(self, i: int, said: Mention, noun: str) -> str:
         """How many: exact where it is right of all such things in the scene, else only "some"."""
-        t, dice = self.scene.things[i], self.dice
+        t, rng = self.scene.things[i], self.rng
         total = sum(o.count for o in self.scene.things if said.level in KINDS[o.kind].levels
                     and said.colour in ("", o.colour) and said.pattern in ("", o.pattern))  # fmt: skip
         what = (said.level, said.colour, said.pattern)
-        if total != t.count or dice.chance(0.1):
+        if total != t.count or rng.chance(0.1):
             self.facts.add(("many", *what))
-            vague = dice.pick(("some", "several")) if t.count > 2 else "some"
-            return noun if self.terse else f"{vague} {noun}"
+            vague = rng.pick(("some", "several")) if t.count > 2 else "some"
+            return noun if self.alt_text else f"{vague} {noun}"
         self.facts.add(("count", *what, t.count))
-        if self.terse:
-            return f"{dice.pick((str(t.count), NUMBERS[t.count]))} {noun}"
-        if t.count == 2 and dice.chance(0.1):
+        if self.alt_text:
+            return f"{rng.pick((str(t.count), NUMBERS[t.count]))} {noun}"
+        if t.count == 2 and rng.chance(0.1):
             return f"a pair of {noun}"
-        if t.count > 2 and dice.chance(0.06):
+        if t.count > 2 and rng.chance(0.06):
             return f"a group of {NUMBERS[t.count]} {noun}"
         return f"{NUMBERS[t.count]} {noun}"
 
@@ -126,7 +126,7 @@ class Telling:
         for i, relation, j in self.links:
             a, b = self.mentions[i], self.mentions[j]
             self.facts.add(("rel", a.level, a.colour, a.pattern, relation, b.level, b.colour, b.pattern))
-        if not self.terse:
+        if not self.alt_text:
             first = next(n for n, ch in enumerate(text) if not 0xE000 <= ord(ch) <= 0xF8FF)
             text = text[:first] + text[first].upper() + text[first + 1 :] + "."
         out: list[str] = []

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .dice import Dice
+from .canvas import COLOURS, PATTERNS
+from .catalog import KINDS, POSES, TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS, VERBS, Kind
 from .graph import Spot, spot_box
-from .kinds import KINDS, POSES, TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS, VERBS, Kind
-from .pen import COLOURS, PATTERNS
 from .people import SEAT
+from .rng import Rng
 from .rooms import ROOMS
 from .settings import SCENERY, WATER
 from .splits import allowed
@@ -50,12 +50,12 @@ class Unit:
         )
 
 
-class Planner:
+class Composer:
     """Draws the units of one scene: `half` says which pairs are allowed (see splits.py), `wide` lets
     pretrain's extras in."""
 
-    def __init__(self, dice: Dice, setting: str, *, half: str, wide: bool) -> None:
-        self.dice, self.half = dice, half
+    def __init__(self, rng: Rng, setting: str, *, half: str, wide: bool) -> None:
+        self.rng, self.half = rng, half
         indoor = setting in ROOMS
         places = (
             ("in", "any")
@@ -73,9 +73,9 @@ class Planner:
 
     def paint(self, kind: str) -> tuple[str, str]:
         """A colour and a pattern ("" mostly) that the kind may have here."""
-        colour = self.dice.pick([c for c in self.colours if allowed(kind, c, self.half)])
+        colour = self.rng.pick([c for c in self.colours if allowed(kind, c, self.half)])
         patterns = [p for p in self.patterns if KINDS[kind].patterned and allowed(kind, p, self.half)]
-        pattern = self.dice.pick(patterns) if patterns and self.dice.chance(0.16) else ""
+        pattern = self.rng.pick(patterns) if patterns and self.rng.chance(0.16) else ""
         return colour, pattern
 
     def part(self, kind: str, pose: str = "stand", action: str = "") -> Part:
@@ -85,16 +85,16 @@ class Planner:
 
     def choose(self, kinds: list[str]) -> str:
         """One of the kinds; one that the scene has already is taken only now and then."""
-        kind = self.dice.pick(kinds)
-        if kind in self.used and not self.dice.chance(0.15):
+        kind = self.rng.pick(kinds)
+        if kind in self.used and not self.rng.chance(0.15):
             fresh = [k for k in kinds if k not in self.used]
             if fresh:
-                return self.dice.pick(fresh)
+                return self.rng.pick(fresh)
         return kind
 
     def unit(self, room: int) -> Unit:
         """One unit of at most `room` things."""
-        if room >= 2 and self.dice.chance(0.58):
+        if room >= 2 and self.rng.chance(0.58):
             unit = self.acting(room)
             if unit is not None:
                 return unit
@@ -102,38 +102,38 @@ class Planner:
 
     def alone(self) -> Unit:
         """One thing, or a group of a kind."""
-        dice = self.dice
+        rng = self.rng
         kind = self.choose(self.kinds)
         k = KINDS[kind]
         sky = k.where == "sky"
-        action = dice.pick(k.actions) if k.actions and (sky or dice.chance(0.6)) else ""
+        action = rng.pick(k.actions) if k.actions and (sky or rng.chance(0.6)) else ""
         if kind == "duck" and action == "flying":
             sky = True
         part = self.part(kind, POSES[action], action)
-        if k.group > 1 and dice.chance(0.34):
-            part.count = 2 + dice.below(k.group - 1)
-        elif dice.chance(0.14):
-            part.size = dice.pick(("small", "big"))
-        h = k.height * {"small": 0.66, "": 1.0, "big": 1.36}[part.size] * dice.between(0.94, 1.06)
+        if k.group > 1 and rng.chance(0.34):
+            part.count = 2 + rng.below(k.group - 1)
+        elif rng.chance(0.14):
+            part.size = rng.pick(("small", "big"))
+        h = k.height * {"small": 0.66, "": 1.0, "big": 1.36}[part.size] * rng.between(0.94, 1.06)
         part.spots = self.row(part, h)
         return Unit([part], [], "sky" if sky else "water" if k.where == "water" else "ground")
 
     def row(self, part: Part, h: float) -> list[Spot]:
         """The members of a group side by side, mostly facing one way."""
-        dice = self.dice
-        flip = dice.chance(0.5)
+        rng = self.rng
+        flip = rng.chance(0.5)
         x0, _, x1, _ = spot_box(part.kind, part.pose, Spot(0, 0, h, False))
-        step = (x1 - x0) * dice.between(1.0, 1.12)
+        step = (x1 - x0) * rng.between(1.0, 1.12)
         airy = KINDS[part.kind].where == "sky"
-        return [Spot((i - (part.count - 1) / 2) * step, dice.between(0,
+        return [Spot((i - (part.count - 1) / 2) * step, rng.between(0,
                 0.09 if airy else 0.025) if part.count > 1 else 0.0,
-                     h * dice.between(0.95, 1.0), flip != (part.count > 1 and dice.chance(0.15)))
+                     h * rng.between(0.95, 1.0), flip != (part.count > 1 and rng.chance(0.15)))
                 for i in range(part.count)]  # fmt: skip
 
     def acting(self, room: int) -> Unit | None:
         """Two things in a relation, and now and then a third one held or worn."""
-        dice = self.dice
-        verb = dice.weighted(tuple(VERBS), _VERB_WEIGHTS)
+        rng = self.rng
+        verb = rng.weighted(tuple(VERBS), _VERB_WEIGHTS)
         subjects = [k for k in VERBS[verb][0] if k in self.carried and allowed(k, verb, self.half)
                     and (not self.indoor or KINDS[k].where != "out")]  # fmt: skip
         objects = [
@@ -156,9 +156,9 @@ class Planner:
 
     def arrange(self, verb: str, s: str, o: str) -> Unit:
         """Subject and object with their spots, the subject first."""
-        dice = self.dice
+        rng = self.rng
         ks, ko = KINDS[s], KINDS[o]
-        flip = dice.chance(0.5)
+        flip = rng.chance(0.5)
         sign = -1.0 if flip else 1.0
         person = ks.family == "person"
         hs, ho = ks.height, ko.height * _STRETCH.get((verb, o), 1.0)
@@ -180,7 +180,7 @@ class Planner:
             if verb == "sleeping on":
                 subject.pose = "sleep"
             else:
-                sx = dice.between(-0.5, 0.5) * half * ho
+                sx = rng.between(-0.5, 0.5) * half * ho
         elif verb == "holding":
             hand = ks.hand or (0.0, 0.0)
             ox, oy = sign * hand[0] * hs, hand[1] * hs
@@ -199,7 +199,7 @@ class Planner:
         elif verb == "under":
             half, high = ko.room or (0.5, 0.5)
             hs = min(hs, 0.94 * high * ho)
-            sx = dice.between(-0.25, 0.25) * half * ho
+            sx = rng.between(-0.25, 0.25) * half * ho
         elif verb == "in":
             hs *= 0.84
             # at most a quarter of the subject is hidden by the container's front
@@ -214,11 +214,11 @@ class Planner:
         elif verb == "behind":
             a = spot_box(s, "stand", Spot(0, 0, hs, False))
             b = spot_box(o, "stand", Spot(0, 0, ho, False))
-            side = dice.pick((-1.0, 1.0))
+            side = rng.pick((-1.0, 1.0))
             tall = -a[1] > -b[1] * 1.9
             reach = (b[2] - b[0]) / 2 + (a[2] - a[0]) * (0.0 if tall else 0.22)
             sx, sy = side * reach, 0.035
-            o_flip = dice.chance(0.5)
+            o_flip = rng.chance(0.5)
         subject.spots = [Spot(sx, sy, hs, flip)]
         thing.spots = [Spot(ox, oy, ho, o_flip)]
         relations = [(0, verb, 1)]
@@ -229,14 +229,14 @@ class Planner:
 
     def add_held_or_worn(self, unit: Unit, part: Part, verb: str) -> None:
         """Puts a hat on the subject, or something in the hand of a rider or sitter."""
-        dice = self.dice
+        rng = self.rng
         k, spot = KINDS[part.kind], part.spots[0]
         sign = -1.0 if spot.flip else 1.0
         if (
             k.hand is not None
             and part.pose in ("ride", "sit")
             and allowed(part.kind, "holding", self.half)
-            and dice.chance(0.3)
+            and rng.chance(0.3)
         ):
             held = [o for o in VERBS["holding"][1] if o in self.carried and not (self.indoor and o == "kite")]
             o = self.choose(held)
@@ -257,7 +257,7 @@ class Planner:
             k.head is not None
             and k.family == "person"
             and allowed(part.kind, "wearing", self.half)
-            and dice.chance(0.12)
+            and rng.chance(0.12)
         ):
             x, y, w = k.head
             thing = self.part("hat")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .animals import Draw, dozing, legs
-from .pen import Fill, Paint, Pen, Point, Rgb
+from .canvas import Fill, Paint, Pen, Point, Rgb
 
 
 def _eye_and_sleep(p: Pen, pose: str, x: float, y: float, r: float) -> None:
@@ -31,8 +31,8 @@ def _stand(
     return legs(p, c, back=back, front=front, top=top, width=width, pose=pose, hoof=hoof)
 
 
-def horse(p: Pen, c: Paint, pose: str, look: int) -> None:
-    hair: Rgb = ((66, 44, 34), (240, 226, 190), (40, 36, 40))[look % 3]
+def horse(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
+    hair: Rgb = ((66, 44, 34), (240, 226, 190), (40, 36, 40))[appearance_seed % 3]
     u = _stand(p, c, pose, back=-0.3, front=0.2, top=0.42, width=0.085, hoof=(60, 48, 44))
     p.limb([(-0.4, 0.56 + u), (-0.52, 0.44 + u), (-0.53, 0.26 + u)], 0.09, hair)
     p.poly(
@@ -54,7 +54,7 @@ def horse(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.37, 0.85 + u, 0.026)
 
 
-def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
+def cow(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     u = _stand(p, c, pose, back=-0.42, front=0.26, top=0.4, width=0.12, hoof=(66, 56, 54))
     p.line([(-0.58, 0.7 + u), (-0.66, 0.42 + u)], c.shade(0.6), 2)
     p.ell(-0.66, 0.4 + u, 0.045, 0.06, (60, 50, 50), edge=False)
@@ -77,7 +77,7 @@ def cow(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.5, 0.81 + u, 0.035)
 
 
-def sheep(p: Pen, c: Paint, pose: str, look: int) -> None:
+def sheep(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     u = _stand(p, (70, 64, 68), pose, back=-0.28, front=0.2, top=0.3, width=0.1)
     for x, y in (
         (-0.42, 0.5),
@@ -99,7 +99,7 @@ def sheep(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.5, 0.75 + u, 0.03)
 
 
-def pig(p: Pen, c: Paint, pose: str, look: int) -> None:
+def pig(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     u = _stand(p, c, pose, back=-0.36, front=0.24, top=0.32, width=0.14, hoof=c.shade(0.55))
     p.arc(-0.66, 0.56 + u, 0.09, 0, 300, c.shade(0.7), 3)
     p.ell(-0.06, 0.5 + u, 0.56, 0.34, c)
@@ -113,7 +113,7 @@ def pig(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.46, 0.72 + u, 0.04)
 
 
-def elephant(p: Pen, c: Paint, pose: str, look: int) -> None:
+def elephant(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     u = _stand(p, c, pose, back=-0.36, front=0.16, top=0.34, width=0.18, hoof=c.shade(0.7))
     p.line([(-0.56, 0.62 + u), (-0.64, 0.38 + u)], c.shade(0.6), 2)
     p.ell(-0.12, 0.56 + u, 0.47, 0.33, c)
@@ -129,7 +129,7 @@ def elephant(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.5, 0.8 + u, 0.03)
 
 
-def giraffe(p: Pen, c: Paint, pose: str, look: int) -> None:
+def giraffe(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     dark = c.shade(0.68)
     u = _stand(p, c, pose, back=-0.18, front=0.12, top=0.34, width=0.06, hoof=(70, 54, 48))
     p.line([(-0.26, 0.44 + u), (-0.32, 0.26 + u)], dark, 2)
@@ -155,7 +155,7 @@ def giraffe(p: Pen, c: Paint, pose: str, look: int) -> None:
     _eye_and_sleep(p, pose, 0.25, 0.92 + u, 0.02)
 
 
-def bear(p: Pen, c: Paint, pose: str, look: int) -> None:
+def bear(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     pale = c.shade(1.4) if sum(c.rgb) < 640 else (222, 214, 206)
     if pose == "sleep":
         p.ell(0.0, 0.28, 0.56, 0.28, c)
@@ -188,7 +188,7 @@ def bear(p: Pen, c: Paint, pose: str, look: int) -> None:
         dozing(p, hx + 0.16, hy + 0.36)
 
 
-def lion(p: Pen, c: Paint, pose: str, look: int) -> None:
+def lion(p: Pen, c: Paint, pose: str, appearance_seed: int) -> None:
     u = _stand(p, c, pose, back=-0.38, front=0.18, top=0.34, width=0.12)
     mane: Rgb = (150, 82, 36)
     p.limb([(-0.5, 0.5 + u), (-0.66, 0.6 + u), (-0.68, 0.76 + u)], 0.06, c.rgb)
