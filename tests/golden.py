@@ -24,11 +24,11 @@ def golden_config() -> Config:
     return replace(
         scenes,
         data=replace(
-            scenes.data, sizes={"train": 200, "val": 40, "test": 40}, guide="clip-mini", report=None
+            scenes.data, sizes={"train": 200, "val": 40, "test": 40}, guide="clip-mini", test_split=None
         ),
-        model=replace(scenes.model, enhancement="sge+cge", queue_size=200, embed=64, text_width=64),
+        model=replace(scenes.model, enhancement="sge+cge", queue_size=200, embed_dim=64, text_width=64),
         training=replace(
-            scenes.training, steps=STEPS, batch=64, precision="fp32", warmup=0.25, evaluate_every=1 / 15
+            scenes.training, steps=STEPS, batch_size=64, precision="fp32", warmup=0.25, evaluate_every=1 / 15
         ),
     )
 

@@ -292,4 +292,4 @@ def test_no_space_left_keeps_the_older_one(tmp_path, monkeypatch):
 
 
 def test_the_defaults_of_a_model_are_json(tmp_path):
-    write_json(tmp_path / "x.json", {"model": ModelConfig().embed})
+    write_json(tmp_path / "x.json", {"model": ModelConfig().embed_dim})

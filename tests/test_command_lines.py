@@ -57,12 +57,14 @@ STAND_INS = {
     "train:500": "train:2",
     "1000": "2",  # --folds
 }
-WITH_VALUE = {"--data", "--tokens", "--token-weights", "--guide", "--pictures", "--select", "--folds"}
-SMALL = ["--batch", "4", "--steps", "1"]
+WITH_VALUE = {"--data", "--tokens", "--token-weights", "--guide", "--pictures", "--val-split", "--folds"}
+SMALL = ["--batch-size", "4", "--steps", "1"]
 WORLD = ["--set", f"data.sizes={json.dumps(SPLITS)}"]
-PAPER = [*"--set model.text=bag --set model.embed=8 --set model.regions=4 --set model.token_width=8".split()]
-PATCHES = [*"--set model.text_model=local-dir:clip --set model.text_width=16 --set model.embed=8".split()]
-PHOTOS = [*"--set model.word_width=8 --set model.text_width=8 --set model.embed=8".split()]
+PAPER = [
+    *"--set model.text=bag --set model.embed_dim=8 --set model.regions=4 --set model.region_dim=8".split()
+]
+PATCHES = [*"--set model.text_model=local-dir:clip --set model.text_width=16 --set model.embed_dim=8".split()]
+PHOTOS = [*"--set model.word_width=8 --set model.text_width=8 --set model.embed_dim=8".split()]
 TOWER = [*"--tokens open_clip:local-dir:clip --guide open_clip:local-dir:clip".split()]
 
 
@@ -95,7 +97,7 @@ def small(words: list[str]) -> list[str]:
         added = {"clip-patches": [*PATCHES, *TOWER], "photos": PHOTOS, "": WORLD if "scenes" in has else []}
         named += SMALL + added.get(kind, PAPER if kind.startswith("paper-") else [])
         if "cge" in has:
-            named += ["--set", "model.guide_width=12"]
+            named += ["--set", "model.guide_dim=12"]
         if "--data" not in has:
             named += ["--data", "hub"]
     if command == "evaluate" and "--checkpoint" not in has:

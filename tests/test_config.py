@@ -32,7 +32,7 @@ def test_json_brings_a_preset_back(name):
 @given(
     st.builds(
         ModelConfig,
-        embed=st.integers(2, 64),
+        embed_dim=st.integers(2, 64),
         residual_scale=st.one_of(st.just("learned"), st.floats(0, 10)),
         queue_size=st.one_of(st.none(), st.integers(0, 9)),
         momentum=st.one_of(st.none(), st.floats(0, 1)),
@@ -46,7 +46,7 @@ def test_json_brings_any_configuration_back(model, sizes):
 
 
 def test_what_is_left_out_has_its_default():
-    assert from_json(Config, {"model": {"embed": 8}}) == Config(model=ModelConfig(embed=8))
+    assert from_json(Config, {"model": {"embed_dim": 8}}) == Config(model=ModelConfig(embed_dim=8))
     assert from_json(Config, {}) == Config()
 
 
@@ -55,13 +55,13 @@ def test_what_is_left_out_has_its_default():
     [
         ({"modle": {}}, "unknown key 'modle'; known are data, model, objective, training"),
         ({"model": {"embd": 8}}, "model has the unknown key 'embd'"),
-        ({"model": {"embed": "8"}}, "'embed' in the model is '8'"),
-        ({"model": {"embed": 8.0}}, "'embed' in the model is 8.0"),
-        ({"model": {"embed": True}}, "'embed' in the model is True"),
-        ({"model": {"embed": None}}, "'embed' in the model is None"),
+        ({"model": {"embed_dim": "8"}}, "'embed_dim' in the model is '8'"),
+        ({"model": {"embed_dim": 8.0}}, "'embed_dim' in the model is 8.0"),
+        ({"model": {"embed_dim": True}}, "'embed_dim' in the model is True"),
+        ({"model": {"embed_dim": None}}, "'embed_dim' in the model is None"),
         ({"model": {"queue_size": "none"}}, "'queue_size' in the model is 'none'"),
         ({"training": {"lr": "fast"}}, "'lr' in the training is 'fast'"),
-        ({"training": {"averaged": 1}}, "'averaged' in the training is 1"),
+        ({"training": {"use_ema": 1}}, "'use_ema' in the training is 1"),
         ({"data": {"sizes": {"train": 0}}}, "'sizes' in the data"),
         ({"data": {"sizes": [5]}}, "'sizes' in the data"),
         ({"model": []}, "the model is a list; it must be a JSON object"),
@@ -77,42 +77,42 @@ def test_wrong_json_is_an_error_that_names_the_key(values, said):
 WRONG = [
     *(("model", {name: "other"}, f"{name} is 'other'; it must be one of") for name in
       ("enhancement", "norm", "pooling", "text_pooling", "text", "text_enhancement", "residual_scale",
-       "region_scaling", "word_vectors")),
+       "region_scaling", "init")),
     ("objective", {"name": "other"}, "objective is 'other'"),
     ("training", {"schedule": "other"}, "schedule is 'other'"),
     ("training", {"precision": "fp16"}, "precision is 'fp16'"),
     ("model", {"queue_size": -1}, "queue_size is -1; it must be none (no queue) or a whole number from 0 up"),
     *(("model", {name: 1.5}, f"{name} is 1.5") for name in
-      ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout", "momentum")),
+      ("guide_dropout", "region_channel_dropout", "word_dropout", "text_dropout", "embed_dropout", "momentum")),
     ("model", {"momentum": -0.1}, "momentum is -0.1"),
     ("model", {"momentum": float("nan")}, "momentum is nan"),
     *(("model", {name: 1}, f"{name} is 1; it must be a whole number from 2 up") for name in
-      ("embed", "text_width", "word_width")),
+      ("embed_dim", "text_width", "word_width")),
     *(("model", {name: 0}, f"{name} is 0; it must be a whole number from 1 up") for name in
-      ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
+      ("text_layers", "text_heads", "regions", "region_dim", "guide_dim", "vocab_size")),
     ("model", {"inverse_temperature": -1.0}, "inverse_temperature is -1.0"),
     ("model", {"residual_scale": -1.0}, "residual_scale is -1.0"),
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
     ("model", {"text": "clip"}, "text is 'clip' and text_model is not set"),
-    ("model", {"text": "bert", "text_width": 12, "word_vectors": "grounded"}, "word_vectors is 'grounded'"),
-    ("model", {"text": "bag", "word_skip": True}, "word_skip is true and text 'bag'"),
+    ("model", {"text": "bert", "text_width": 12, "init": "cca"}, "init is 'cca'"),
+    ("model", {"text": "bag", "word_residual": True}, "word_residual is true and text 'bag'"),
     ("model", {"text": "bert", "text_width": 12, "word_dropout": 0.1}, "Use text_dropout"),
     ("model", {"enhancement": "cge"}, "enhancement 'cge' needs a guide vector; give --guide"),
     ("model", {"add_guide": True}, "needs a guide vector"),
     ("data", {"min_count": 0}, "min_count is 0"),
-    ("data", {"select": "train:x"}, "select is 'train:x'"),
-    ("data", {"select": "train:0"}, "select is 'train:0'"),
-    ("data", {"select": "train:"}, "select is 'train:'"),
-    ("data", {"select": ""}, "select is ''"),
-    ("data", {"select": "val", "report": "val"}, "the report would be on 'val', the split that selection uses"),
-    ("data", {"select": "train:5", "report": "select"}, "the report would be on 'select'"),
+    ("data", {"val_split": "train:x"}, "val_split is 'train:x'"),
+    ("data", {"val_split": "train:0"}, "val_split is 'train:0'"),
+    ("data", {"val_split": "train:"}, "val_split is 'train:'"),
+    ("data", {"val_split": ""}, "val_split is ''"),
+    ("data", {"val_split": "val", "test_split": "val"}, "the report would be on 'val', the split that selection uses"),
+    ("data", {"val_split": "train:5", "test_split": "select"}, "the report would be on 'select'"),
     *(("objective", {name: 0.0}, f"{name} is 0.0; it must be above 0") for name in ("mu", "temperature")),
     *(("objective", {name: -1.0}, f"{name} is -1.0") for name in ("gamma", "margin", "loss_weight")),
-    *(("training", {name: 0.0}, f"{name} is 0.0") for name in ("lr", "clip", "evaluate_every")),
+    *(("training", {name: 0.0}, f"{name} is 0.0") for name in ("lr", "max_grad_norm", "evaluate_every")),
     ("training", {"lr": float("nan")}, "lr is nan"),
     *(("training", {name: -0.1}, f"{name} is -0.1") for name in
-      ("word_drop", "region_drop", "warmup", "step_at", "weight_decay", "text_lr")),
-    ("training", {"batch": 1}, "batch is 1; it must be at least 2"),
+      ("caption_augment_prob", "region_mask_prob", "warmup", "step_at", "weight_decay", "text_lr_scale")),
+    ("training", {"batch_size": 1}, "batch_size is 1; it must be at least 2"),
     ("training", {"steps": 0}, "steps is 0"),
     ("training", {"epochs": 0}, "epochs is 0"),
     ("training", {"seed": -1}, "seed is -1"),
@@ -128,9 +128,9 @@ def test_a_setting_without_a_meaning_is_an_error_that_names_it(part, changes, sa
 
 
 def test_averaged_needs_momentum_encoders():
-    with pytest.raises(UserError, match="averaged evaluates the momentum encoders"):
-        Config(model=ModelConfig(queue_size=None), training=TrainingConfig(averaged=True))
-    Config(model=ModelConfig(queue_size=0), training=TrainingConfig(averaged=True))
+    with pytest.raises(UserError, match="use_ema evaluates the momentum encoders"):
+        Config(model=ModelConfig(queue_size=None), training=TrainingConfig(use_ema=True))
+    Config(model=ModelConfig(queue_size=0), training=TrainingConfig(use_ema=True))
 
 
 def test_the_paper_presets_are_the_papers():
@@ -148,9 +148,9 @@ def test_the_paper_presets_are_the_papers():
             1.0,
             1.0,
         )
-        assert (model.embed, model.token_width, model.regions, model.momentum) == (1024, 2048, 36, 0.999)
-        assert (training.batch, training.lr, training.lr * training.text_lr) == (128, 5e-4, 5e-5)
-        assert (training.clip, training.weight_decay, training.warmup) == (2.0, 1e-4, 0.0)
+        assert (model.embed_dim, model.region_dim, model.regions, model.momentum) == (1024, 2048, 36, 0.999)
+        assert (training.batch_size, training.lr, training.lr * training.text_lr_scale) == (128, 5e-4, 5e-5)
+        assert (training.max_grad_norm, training.weight_decay, training.warmup) == (2.0, 1e-4, 0.0)
         assert (objective.mu, objective.gamma, objective.leaky_positive) == (90.0, 0.5, False)
     assert ObjectiveConfig().leaky_positive and preset("scenes").objective.leaky_positive
     with pytest.raises(UserError, match="preset is 'paper'.*paper-flickr30k, paper-coco"):
@@ -160,14 +160,14 @@ def test_the_paper_presets_are_the_papers():
 DEFAULTS = {
     "data": {
         "data": "scenes", "pictures": None, "sizes": None, "tokens": "region-mini", "token_weights": None,
-        "mirrored": False, "guide": None, "min_count": 1, "select": "val", "report": None,
+        "hflip": False, "guide": None, "min_count": 1, "val_split": "val", "test_split": None,
     },
     "model": {
-        "regions": None, "token_width": None, "guide_width": None, "embed": 1024, "enhancement": "none",
+        "regions": None, "region_dim": None, "guide_dim": None, "embed_dim": 1024, "enhancement": "none",
         "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "residual_scale": "learned",
-        "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_dropout": 0.0, "add_guide": False, "pooling": "gpo",
-        "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
-        "freeze_text": False, "word_width": 300, "word_skip": False, "word_vectors": "random",
+        "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_channel_dropout": 0.0, "add_guide": False,
+        "pooling": "gpo", "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
+        "freeze_text": False, "word_width": 300, "word_residual": False, "init": "random",
         "word_dropout": 0.0, "text_dropout": 0.0, "text_enhancement": "none", "text_pooling": "gpo",
         "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None,
     },
@@ -176,50 +176,52 @@ DEFAULTS = {
         "loss_weight": 1.0, "mask_same_image": True,
     },
     "training": {
-        "steps": None, "epochs": 10, "batch": 128, "lr": 0.0005, "text_lr": 1.0, "weight_decay": 0.0001,
-        "clip": 2.0, "schedule": "cosine", "step_at": 0.5, "warmup": 0.05, "word_drop": 0.2, "region_drop":
-        0.0, "averaged": False, "evaluate_every": 1.0, "precision": "auto", "seed": 0,
+        "steps": None, "epochs": 10, "batch_size": 128, "lr": 0.0005, "text_lr_scale": 1.0, "weight_decay": 0.0001,
+        "max_grad_norm": 2.0, "schedule": "cosine", "step_at": 0.5, "warmup": 0.05, "caption_augment_prob": 0.2,
+        "region_mask_prob": 0.0, "use_ema": False, "evaluate_every": 1.0, "precision": "auto", "seed": 0,
     },
 }  # fmt: skip
 CHANGED = {
     "paper-flickr30k": {
-        "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
-        "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
+        "data.data": "path/to/features", "data.tokens": "precomputed", "data.test_split": "test",
+        "model.regions": 36, "model.region_dim": 2048, "model.enhancement": "sge", "model.norm": "batch",
         "model.weight_init": "xavier", "model.residual_scale": 1.0, "model.text": "bert", "model.text_model":
         "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.momentum": 0.999,
-        "objective.leaky_positive": False, "objective.loss_weight": 20.0, "training.epochs": 20, "training.text_lr":
-        0.1, "training.schedule": "step", "training.warmup": 0.0, "training.precision": "fp32",
+        "objective.leaky_positive": False, "objective.loss_weight": 20.0, "training.epochs": 20,
+        "training.text_lr_scale": 0.1,
+        "training.schedule": "step", "training.warmup": 0.0, "training.precision": "fp32",
     },
     "paper-coco": {
-        "data.data": "path/to/features", "data.tokens": "precomputed", "data.report": "test",
-        "model.regions": 36, "model.token_width": 2048, "model.enhancement": "sge", "model.norm": "batch",
+        "data.data": "path/to/features", "data.tokens": "precomputed", "data.test_split": "test",
+        "model.regions": 36, "model.region_dim": 2048, "model.enhancement": "sge", "model.norm": "batch",
         "model.weight_init": "xavier", "model.residual_scale": 1.0, "model.text": "bert", "model.text_model":
         "bert-base-uncased", "model.text_width": 768, "model.text_layers": 12, "model.queue_size": 4096,
-        "model.momentum": 0.999, "objective.leaky_positive": False, "training.epochs": 25, "training.text_lr": 0.1,
+        "model.momentum": 0.999, "objective.leaky_positive": False, "training.epochs": 25,
+        "training.text_lr_scale": 0.1,
         "training.schedule": "step", "training.step_at": 0.6, "training.warmup": 0.0, "training.precision":
         "fp32",
     },
     "clip-patches": {
         "data.data": "umaru97/flickr30k_train_val_test", "data.tokens":
         "open_clip:ViT-B-32/laion2b_s34b_b79k", "data.guide": "open_clip:ViT-B-32/laion2b_s34b_b79k",
-        "data.report": "test", "model.enhancement": "sge+cge", "model.text": "clip", "model.text_model":
-        "ViT-B-32/laion2b_s34b_b79k", "model.text_width": 512, "training.lr": 0.0002, "training.text_lr":
+        "data.test_split": "test", "model.enhancement": "sge+cge", "model.text": "clip", "model.text_model":
+        "ViT-B-32/laion2b_s34b_b79k", "model.text_width": 512, "training.lr": 0.0002, "training.text_lr_scale":
         0.05,
     },
     "photos": {
-        "data.data": "path/to/photos", "data.tokens": "timm:mobilenetv1_100", "data.mirrored": True,
-        "data.min_count": 2, "data.select": "train:500", "model.embed": 256, "model.enhancement": "sge",
-        "model.region_scaling": "standard", "model.region_dropout": 0.3, "model.pooling": "mean",
-        "model.text_width": 256, "model.word_width": 256, "model.word_skip": True, "model.word_vectors":
-        "grounded", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
+        "data.data": "path/to/photos", "data.tokens": "timm:mobilenetv1_100", "data.hflip": True,
+        "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 256, "model.enhancement": "sge",
+        "model.region_scaling": "standard", "model.region_channel_dropout": 0.3, "model.pooling": "mean",
+        "model.text_width": 256, "model.word_width": 256, "model.word_residual": True, "model.init":
+        "cca", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
         "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":
-        4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.word_drop":
-        0.15, "training.region_drop": 0.2, "training.averaged": True,
+        4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.caption_augment_prob":
+        0.15, "training.region_mask_prob": 0.2, "training.use_ema": True,
     },
     "scenes": {
-        "data.report": "test", "model.embed": 256, "model.enhancement": "sge", "model.region_scaling":
+        "data.test_split": "test", "model.embed_dim": 256, "model.enhancement": "sge", "model.region_scaling":
         "standard", "model.text_width": 256, "model.word_width": 128, "objective.mu": 30.0,
-        "objective.gamma": 0.3, "training.epochs": 20, "training.lr": 0.001, "training.region_drop": 0.1,
+        "objective.gamma": 0.3, "training.epochs": 20, "training.lr": 0.001, "training.region_mask_prob": 0.1,
     },
 }  # fmt: skip
 
@@ -240,22 +242,22 @@ def test_a_preset_changes_what_it_did(name):
 
 RANGES = [  # the first and the last value that a setting may have
     *(("model", name, 0.0, 0.95) for name in
-      ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout")),
+      ("guide_dropout", "region_channel_dropout", "word_dropout", "text_dropout", "embed_dropout")),
     ("model", "momentum", 0.0, 1.0),
-    *(("model", name, 2, None) for name in ("embed", "text_width", "word_width")),
+    *(("model", name, 2, None) for name in ("embed_dim", "text_width", "word_width")),
     *(("model", name, 1, None) for name in
-      ("text_layers", "text_heads", "regions", "token_width", "guide_width", "vocab_size")),
+      ("text_layers", "text_heads", "regions", "region_dim", "guide_dim", "vocab_size")),
     ("model", "queue_size", 0, None),
     *(("model", name, 0.0, 1e30) for name in ("inverse_temperature", "residual_scale")),
     ("data", "min_count", 1, None),
     *(("objective", name, 5e-324, 1e30) for name in ("mu", "temperature")),
     *(("objective", name, 0.0, 1e30) for name in ("gamma", "margin", "loss_weight")),
-    *(("training", name, 0.0, 0.95) for name in ("word_drop", "region_drop")),
+    *(("training", name, 0.0, 0.95) for name in ("caption_augment_prob", "region_mask_prob")),
     *(("training", name, 0.0, 1.0) for name in ("warmup", "step_at")),
-    *(("training", name, 5e-324, 1e30) for name in ("lr", "clip", "evaluate_every")),
-    *(("training", name, 0.0, 1e30) for name in ("weight_decay", "text_lr")),
+    *(("training", name, 5e-324, 1e30) for name in ("lr", "max_grad_norm", "evaluate_every")),
+    *(("training", name, 0.0, 1e30) for name in ("weight_decay", "text_lr_scale")),
     *(("training", name, 1, None) for name in ("steps", "epochs")),
-    ("training", "batch", 2, None),
+    ("training", "batch_size", 2, None),
     ("training", "seed", 0, None),
 ]  # fmt: skip
 
@@ -281,12 +283,19 @@ def flags(*words):
 
 def test_flags_over_the_file_over_the_preset(tmp_path):
     file = tmp_path / "c.json"
-    file.write_text('{"training": {"lr": 0.5, "batch": 4}, "model": {"embed": 8}}')
+    file.write_text('{"training": {"lr": 0.5, "batch_size": 4}, "model": {"embed_dim": 8}}')
     config = flags(
-        "--config", str(file), "--batch", "6", "--set", "model.pooling=max", "--set", "training.clip=1"
+        "--config",
+        str(file),
+        "--batch-size",
+        "6",
+        "--set",
+        "model.pooling=max",
+        "--set",
+        "training.max_grad_norm=1",
     )
-    assert (config.training.lr, config.training.batch, config.model.embed) == (0.5, 6, 8)
-    assert config.model.pooling == "max" and config.training.clip == 1
+    assert (config.training.lr, config.training.batch_size, config.model.embed_dim) == (0.5, 6, 8)
+    assert config.model.pooling == "max" and config.training.max_grad_norm == 1
     assert config.objective == preset("scenes").objective
 
 

@@ -19,9 +19,9 @@ def prepared():
     sizes = {"train": 4, "val": 4, "test": 8}
     return prepare(
         Config(
-            data=DataConfig(data="scenes", sizes=sizes, report="test"),
-            model=ModelConfig(enhancement="sge", embed=8, text_width=8, word_width=4, queue_size=None),
-            training=TrainingConfig(steps=1, batch=4, precision="fp32"),
+            data=DataConfig(data="scenes", sizes=sizes, test_split="test"),
+            model=ModelConfig(enhancement="sge", embed_dim=8, text_width=8, word_width=4, queue_size=None),
+            training=TrainingConfig(steps=1, batch_size=4, precision="fp32"),
         ),
         progress=False,
     )
@@ -40,7 +40,7 @@ def test_attention_of_a_checkpoint(prepared, tmp_path, capsys):
     command = ["evaluate", "--checkpoint", str(tmp_path / "sge"), "--attention", "--json"]
     assert main(command) == 0
     (said,) = json.loads(capsys.readouterr().out)["attention"]
-    found = attention_of(encoders, prepared.report)
+    found = attention_of(encoders, prepared.test)
     assert set(said) == {"self", "self weights", "uniform", "area", "centre"}
     for guide, numbers in said.items():
         for what, value in numbers.items():

@@ -112,7 +112,7 @@ def test_groups_restrict_the_queries_but_not_the_gallery():
 
 def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():
     model, split = fake_model(), fake_pairs()
-    images, captions = embed(model, split, batch=3)
+    images, captions = embed(model, split, batch_size=3)
     assert np.array_equal(images[:, 0], np.arange(7, dtype=np.float32))
     assert np.array_equal(captions[:, 0], np.arange(35, dtype=np.float32))
     assert images.dtype == captions.dtype == np.float32
@@ -246,7 +246,7 @@ def test_fold_order_is_consecutive():
 
 def test_images_encoded_five_times():
     model, split = fake_model(), fake_pairs()
-    embed(model, split, batch=3)
+    embed(model, split, batch_size=3)
     assert model.pictures_seen == 7
     assert model.captions_seen == 35
 

@@ -158,9 +158,9 @@ def test_bad_json_is_named(tmp_path, content, message):
 
 def test_a_byte_order_mark_before_json_is_no_fault(tmp_path):
     (tmp_path / "a.json").write_bytes(
-        b'\xef\xbb\xbf{"training": {"batch": 8}}'
+        b'\xef\xbb\xbf{"training": {"batch_size": 8}}'
     )  # as Windows' editors write it
-    assert read_json(tmp_path / "a.json") == {"training": {"batch": 8}}
+    assert read_json(tmp_path / "a.json") == {"training": {"batch_size": 8}}
 
 
 @pytest.mark.parametrize("look", [check_folder, check_file, read_json])

@@ -45,7 +45,7 @@ from userlib.__main__ import main
 for command in sys.argv[2:]:
     assert main(json.loads(command)) == 0, command
 """
-SMALL = ["--steps", "2", "--batch", "4"]
+SMALL = ["--steps", "2", "--batch-size", "4"]
 
 
 def write_photos(folder: Path, count: int = 60) -> Path:
@@ -187,8 +187,8 @@ def test_the_library_works_without_the_packages_of_the_course(without, tmp_path)
 
 def test_tokens_that_are_there_need_no_network_of_images(without, tmp_path):
     write_scan(tmp_path / "precomp", {"train": 6, "val": 3, "test": 4})
-    small = ["--set", "model.text=bag", "--set", "model.regions=4", "--set", "model.token_width=8"]
-    preset = ["--preset", "paper-flickr30k", "--set", "model.embed=8"]
+    small = ["--set", "model.text=bag", "--set", "model.regions=4", "--set", "model.region_dim=8"]
+    preset = ["--preset", "paper-flickr30k", "--set", "model.embed_dim=8"]
     without(
         [*COURSE, *NETWORKS],
         ["train", "--data", "precomp", *preset, *small, *SMALL, "--out", "run"],

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.reference.small import make_batch, small
+from userlab.ablation.jobs import config_of as settings_of_row
 from userlib import legacy
+from userlib.__main__ import config_of, main, parser
 from userlib.checkpoints import load_model, read_checkpoint, save_model, write_checkpoint
 from userlib.config import (
     Config,
@@ -20,8 +22,9 @@ from userlib.config import (
 )
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
-from userlib.files import check_folder
+from userlib.files import check_folder, read_json
 from userlib.model.user import USER, DualEncoder
+from userlib.shipped import ASSETS
 from userlib.verify import write_manifest
 
 
@@ -85,13 +88,59 @@ def test_weights_and_settings_of_earlier_names_load(tmp_path):
     for part, values in to_json(Config(model=config, data=DataConfig(guide="clip-mini"))).items():
         old = {new: name for name, new in legacy.SETTINGS.get(part, {}).items()}
         stored[part] = {old.get(name, name): value for name, value in values.items()}
-    assert "strength" in stored["model"] and "live" in stored["objective"]
+    assert {"strength", "embed"} <= set(stored["model"]) and "live" in stored["objective"]
+    assert {"batch", "averaged"} <= set(stored["training"]) and "select" in stored["data"]
     write_checkpoint(tmp_path / "old", earlier, {"config": stored})
     tensors, documents = read_checkpoint(tmp_path / "old")
     again = USER(from_json(Config, documents["config"]).model)
     again.load_state_dict(tensors)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, tensors[name]), name
+
+
+def test_an_old_value_is_read_and_two_names_of_one_setting_are_refused():
+    stored = {"model": {"word_vectors": "grounded"}, "training": {"batch": 8, "batch_size": 16}}
+    named = legacy.settings(stored)
+    assert named["model"] == {"init": "cca"} and named["training"] == {"batch": 8, "batch_size": 16}
+    with pytest.raises(UserError, match="the training has the key 'batch', which is now 'batch_size'"):
+        from_json(Config, {"training": named["training"]})
+
+
+@pytest.mark.parametrize(
+    "part, old, new", [(part, *pair) for part, names in legacy.SETTINGS.items() for pair in names.items()]
+)
+def test_an_old_setting_on_the_command_line_is_refused_by_its_new_name(part, old, new, capsys):
+    assert main(["train", "--set", f"{part}.{old}=1", "--dry-run"]) == 2
+    assert f"the {part} has the key {old!r}, which is now {new!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("old, new", legacy.FLAGS.items())
+def test_an_old_flag_is_refused_by_its_new_name(old, new, capsys):
+    for words in ([old, "8"], [f"{old}=8"]):
+        assert main(["train", *words, "--dry-run"]) == 2
+        assert f"{old} is now {new}" in capsys.readouterr().err
+
+
+def test_a_file_of_old_settings_is_read(tmp_path):
+    (tmp_path / "c.json").write_text('{"training": {"batch": 8, "clip": 1.0}, "data": {"report": null}}')
+    config = config_of(parser().parse_args(["train", "--config", str(tmp_path / "c.json")]))
+    assert (config.training.batch_size, config.training.max_grad_norm, config.data.test_split) == (
+        8,
+        1.0,
+        None,
+    )
+
+
+def test_every_stored_row_says_its_settings():
+    files = sorted((ASSETS / "results").glob("*/*.json"))
+    rows = [row for row in map(read_json, files) if isinstance(row, dict) and {"cell", "of"} <= set(row)]
+    assert len(rows) > 100
+    for row in rows:
+        stored, config = row["config"], settings_of_row(row)
+        assert config.training.batch_size == stored["training"]["batch"]
+        assert config.model.embed_dim == stored["model"]["embed"]
+        assert (config.model.init == "cca") == (stored["model"]["word_vectors"] == "grounded")
+        assert config.data.test_split == stored["data"]["report"]
 
 
 def test_names_of_today_stay():

@@ -30,8 +30,8 @@ from userlib.training.preparing import cut_note, fitted
 
 SMALL = ModelConfig(
     regions=36,
-    token_width=8,
-    embed=8,
+    region_dim=8,
+    embed_dim=8,
     text_width=8,
     word_width=8,
     vocab_size=8,
@@ -41,8 +41,8 @@ SMALL = ModelConfig(
 
 
 def config(data: Path, **settings) -> Config:
-    made = DataConfig(data=str(data), tokens="precomputed", select="val", report="test")
-    return Config(data=made, model=replace(SMALL, **settings), training=TrainingConfig(batch=4))
+    made = DataConfig(data=str(data), tokens="precomputed", val_split="val", test_split="test")
+    return Config(data=made, model=replace(SMALL, **settings), training=TrainingConfig(batch_size=4))
 
 
 def checkpoint(folder: Path, made: Config, **metadata) -> str:
@@ -65,7 +65,7 @@ def run(*words) -> int:
 def test_other_data_need_no_split_to_train_on(folder, tmp_path, capsys):
     """A checkpoint whose selection was cut out of train is scored on a set of one split, test."""
     made = config(folder)
-    made = replace(made, data=replace(made.data, select="train:2", sizes={"train": 6}))
+    made = replace(made, data=replace(made.data, val_split="train:2", sizes={"train": 6}))
     one = checkpoint(tmp_path / "one", made)
     other = write_scan(tmp_path / "other", {"test": 7})
     assert run("--checkpoint", one, "--data", other, "--split", "test", "--json") == 0
@@ -78,7 +78,7 @@ def test_other_data_need_no_split_to_train_on(folder, tmp_path, capsys):
 
 def test_own_data_that_were_moved_keep_their_slices(folder, tmp_path, capsys):
     made = config(folder)
-    made = replace(made, data=replace(made.data, select="train:2"))
+    made = replace(made, data=replace(made.data, val_split="train:2"))
     one = checkpoint(tmp_path / "one", made)
     shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy)
     shutil.rmtree(folder)
@@ -98,7 +98,7 @@ def test_data_that_changed_are_told(folder, tmp_path, capsys):
     "change, said",
     [
         ({"enhancement": "sge"}, "its model.enhancement is 'sge', and there it is 'none'"),
-        ({"embed": 16}, "its model.embed is 16, and there it is 8"),
+        ({"embed_dim": 16}, "its model.embed_dim is 16, and there it is 8"),
     ],
 )
 def test_models_of_two_kinds_are_no_seeds(folder, tmp_path, capsys, change, said):
@@ -141,14 +141,14 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     made = Config(model=SMALL, training=TrainingConfig(seed=3))
     split = SimpleNamespace(name="test", groups=groups)
     prepared = SimpleNamespace(
-        config=made, fingerprint="x", train=range(24), select=SimpleNamespace(split=SimpleNamespace(name="val")),
-        report=SimpleNamespace(split=split, caption_to_image=owner),
+        config=made, fingerprint="x", train=range(24), val=SimpleNamespace(split=SimpleNamespace(name="val")),
+        test=SimpleNamespace(split=split, caption_to_image=owner),
     )  # fmt: skip
     done = SimpleNamespace(rows=[{"step": 1, "rsum": 5.0}], finished=True, seconds=1.0, encoders=None)
     monkeypatch.setattr(commands, "prepare", lambda *_, **__: prepared)
     monkeypatch.setattr(commands, "fit", lambda *_, **__: done)
     monkeypatch.setattr(commands, "embed", lambda *_: vectors)
-    asked = argparse.Namespace(json=True, report="test", config=None, settings=[], resume=False)
+    asked = argparse.Namespace(json=True, test_split="test", config=None, settings=[], resume=False)
     assert commands._train(asked, made, tmp_path) == 0
     report = read_json(tmp_path / "result.json")["report"]
     found = ranks(*vectors, owner)
@@ -195,7 +195,9 @@ def test_seeds_are_different_runs_on_the_same_data_and_tokens():
 
 
 def test_a_split_that_holds_other_images_is_not_compared(folder, tmp_path, capsys):
-    made = [replace(config(folder), data=replace(config(folder).data, select=f"train:{n}")) for n in (2, 3)]
+    made = [
+        replace(config(folder), data=replace(config(folder).data, val_split=f"train:{n}")) for n in (2, 3)
+    ]
     one, two = (checkpoint(tmp_path / str(n), each) for n, each in enumerate(made))
     assert run("--checkpoint", one, "--against", two, "--split", "select") == 2
     assert "hold different images" in capsys.readouterr().err
@@ -203,7 +205,7 @@ def test_a_split_that_holds_other_images_is_not_compared(folder, tmp_path, capsy
 
 
 def test_tokens_that_do_not_fit_are_named(folder, tmp_path, capsys):
-    made = config(folder, token_width=64)
+    made = config(folder, region_dim=64)
     one = checkpoint(tmp_path / "one", made)
     assert run("--checkpoint", one) == 2
     assert "the tokens' width of 'test' is 8, and the model in" in capsys.readouterr().err
@@ -219,9 +221,9 @@ def test_tokens_that_do_not_fit_are_named(folder, tmp_path, capsys):
         ({}, None),
         ({"regions": 4, "norm": "batch"}, None),
         ({"norm": "batch"}, "number of regions of 'test' is 4, .* trained with 36"),
-        ({"token_width": 9}, "tokens' width of 'test' is 8, .* trained with 9"),
-        ({"guide_width": 5}, None),
-        ({"guide_width": 6}, "guide's width of 'test' is 5, .* trained with 6"),
+        ({"region_dim": 9}, "tokens' width of 'test' is 8, .* trained with 9"),
+        ({"guide_dim": 5}, None),
+        ({"guide_dim": 6}, "guide's width of 'test' is 5, .* trained with 6"),
     ],
 )
 def test_numbers_that_a_model_was_not_trained_on_are_named(monkeypatch, settings, said):
@@ -330,9 +332,13 @@ def test_weights_that_changed_or_moved_since_the_training(tmp_path, cache, weigh
     own = photos(tmp_path / "photos", 6)
     width = json.loads(weights.with_suffix(".json").read_text())["tokens"]["shape"]
     data = DataConfig(
-        data=str(own), tokens="timm:test_resnet", token_weights=str(weights), select="train:2", report=None
+        data=str(own),
+        tokens="timm:test_resnet",
+        token_weights=str(weights),
+        val_split="train:2",
+        test_split=None,
     )
-    made = Config(data=data, model=replace(SMALL, regions=width[0], token_width=width[1]))
+    made = Config(data=data, model=replace(SMALL, regions=width[0], region_dim=width[1]))
     about = made_by(data.tokens, token_weights=weights)
     one = checkpoint(tmp_path / "one", made, made_by=about)
     asked = ["evaluate", "--checkpoint", one, "--split", "train", "--json"]
@@ -359,7 +365,7 @@ def test_weights_that_changed_or_moved_since_the_training(tmp_path, cache, weigh
 
 def test_sixty_photos_without_splits_are_divided_and_told(tmp_path):
     made = Config(
-        data=DataConfig(data=str(photos(tmp_path / "photos", 60)), select="train:500", report="test")
+        data=DataConfig(data=str(photos(tmp_path / "photos", 60)), val_split="train:500", test_split="test")
     )
     said: list[str] = []
     data = splits_of(made, say=said.append)
@@ -388,13 +394,15 @@ def test_sixty_photos_without_splits_are_divided_and_told(tmp_path):
     ],
 )
 def test_what_is_held_out(tmp_path, count, select, report, sizes):
-    made = Config(data=DataConfig(data=str(photos(tmp_path / "photos", count)), select=select, report=report))
+    made = Config(
+        data=DataConfig(data=str(photos(tmp_path / "photos", count)), val_split=select, test_split=report)
+    )
     assert {name: len(split) for name, split in splits_of(made).splits.items()} == sizes
 
 
 def test_one_more_photo_moves_few_others(tmp_path):
     own = photos(tmp_path / "photos", 60)
-    made = Config(data=DataConfig(data=str(own), select="val", report="test"))
+    made = Config(data=DataConfig(data=str(own), val_split="val", test_split="test"))
     before = set(splits_of(made).split("test").ids)
     (own / "7.png").rename(own / "new.png")
     text = (own / "captions.csv").read_text()
@@ -405,7 +413,9 @@ def test_one_more_photo_moves_few_others(tmp_path):
 def test_twelve_photos_are_too_few_and_it_says_how_many_are_needed(tmp_path, cache, capsys, monkeypatch):
     monkeypatch.setattr("userlib.training.preparing.extract", None)  # no token is made
     own = photos(tmp_path / "photos", 12)
-    assert main(["train", "--data", str(own), "--select", "train:500", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        main(["train", "--data", str(own), "--val-split", "train:500", "--out", str(tmp_path / "run")]) == 2
+    )
     assert (
         "has 12 images and no splits" in (said := capsys.readouterr().err)
         and "at least 24 are needed" in said
@@ -416,12 +426,12 @@ def test_twelve_photos_are_too_few_and_it_says_how_many_are_needed(tmp_path, cac
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (["--select", "vall"], "has no split 'vall' to select on; it has: train, val, test"),
+        (["--val-split", "vall"], "has no split 'vall' to select on; it has: train, val, test"),
         (
-            ["--select", "val", "--report", "tets"],
+            ["--val-split", "val", "--test-split", "tets"],
             "has no split 'tets' to report on; it has: train, val, test",
         ),
-        (["--select", "train:500"], "Cannot hold 500 pictures out of 'train', which has 8"),
+        (["--val-split", "train:500"], "Cannot hold 500 pictures out of 'train', which has 8"),
     ],
 )
 def test_splits_are_checked_before_a_token_is_made(folder, tmp_path, capsys, monkeypatch, flags, said):
@@ -431,11 +441,13 @@ def test_splits_are_checked_before_a_token_is_made(folder, tmp_path, capsys, mon
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("given, rc", [({"training": {"lr": 0.01}}, 0), ({"data": {"report": "test"}}, 2)])
+@pytest.mark.parametrize(
+    "given, rc", [({"training": {"lr": 0.01}}, 0), ({"data": {"test_split": "test"}}, 2)]
+)
 def test_a_config_file_asks_for_the_report_only_where_it_names_one(tmp_path, capsys, given, rc):
     own = write_learnable(tmp_path / "data", {"train": 8, "val": 4})
     (tmp_path / "c.json").write_text(json.dumps(given))
-    small = ["--steps", "1", "--batch", "8", "--set", "model.embed=8", "--queue-size", "none"]
+    small = ["--steps", "1", "--batch-size", "8", "--set", "model.embed_dim=8", "--queue-size", "none"]
     places = ["--tokens", "precomputed", "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "run")]
     assert main(["train", "--data", str(own), *small, *places]) == rc
     said = capsys.readouterr()
@@ -443,12 +455,14 @@ def test_a_config_file_asks_for_the_report_only_where_it_names_one(tmp_path, cap
     assert (tmp_path / "run").exists() is (rc == 0)
 
 
-@pytest.mark.parametrize("key", ["select", "report"])
+@pytest.mark.parametrize("key", ["val_split", "test_split"])
 def test_scores_on_what_is_trained_on_are_told(tmp_path, key):
     own = write_learnable(tmp_path / "data", {"train": 8, "val": 4})
     said: list[str] = []
-    prepare(run_config(own, data={"report": None, key: "train"}), progress=False, say=said.append)
-    assert [f"--{key} names the split 'train'" in one and "by heart" in one for one in said] == [True]
+    prepare(run_config(own, data={"test_split": None, key: "train"}), progress=False, say=said.append)
+    assert [
+        f"--{key.replace('_', '-')} names the split 'train'" in one and "by heart" in one for one in said
+    ] == [True]
 
 
 def test_data_that_are_gone_are_told_with_the_model_that_was_trained_on_them(tmp_path, capsys):
@@ -473,16 +487,16 @@ def test_photos_without_captions_cannot_be_trained_on(tmp_path):
 
 def test_a_batch_larger_than_all_pairs_is_made_smaller_and_told():
     said: list[str] = []
-    assert fitted(TrainingConfig(batch=128), 128, said.append).batch == 128 and not said
-    assert fitted(TrainingConfig(batch=128), 40, said.append).batch == 10
-    assert said == ["The batch is 10 in place of 128: the train split has 40 captions."]
-    assert fitted(TrainingConfig(batch=128), 3, said.append).batch == 2
+    assert fitted(TrainingConfig(batch_size=128), 128, said.append).batch_size == 128 and not said
+    assert fitted(TrainingConfig(batch_size=128), 40, said.append).batch_size == 10
+    assert said == ["batch_size is 10 in place of 128: the train split has 40 captions."]
+    assert fitted(TrainingConfig(batch_size=128), 3, said.append).batch_size == 2
 
 
 def test_report_none_is_no_report():
     from userlib.__main__ import config_of, parser
 
-    assert config_of(parser().parse_args(["train", "--report", "none"])).data.report is None
+    assert config_of(parser().parse_args(["train", "--test-split", "none"])).data.test_split is None
 
 
 class Cut:

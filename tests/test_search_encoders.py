@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory, clip_folder):
     guide = f"open_clip:local-dir:{clip_folder}"
     data = DataConfig(tokens="timm:test_resnet", token_weights=str(weights), guide=guide)
     model = ModelConfig(
-        token_width=width, guide_width=12, embed=8, enhancement="cge", text_width=6, word_width=5,
+        region_dim=width, guide_dim=12, embed_dim=8, enhancement="cge", text_width=6, word_width=5,
         vocab_size=tokenizer.vocab_size, queue_size=None,
     )  # fmt: skip
     config = Config(data=data, model=model)
@@ -63,7 +63,7 @@ def plain(tmp_path_factory):
     weights = write_backbone(place / "backbone")
     tokenizer = WordTokenizer.fit(TEXTS)
     model = ModelConfig(
-        token_width=make_extractor("timm:test_resnet", weights=weights).token_shape[1], embed=8, text_width=6,
+        region_dim=make_extractor("timm:test_resnet", weights=weights).token_shape[1], embed_dim=8, text_width=6,
         word_width=5, vocab_size=tokenizer.vocab_size, queue_size=None,
     )  # fmt: skip
     config = Config(data=DataConfig(tokens="timm:test_resnet", token_weights=str(weights)), model=model)
@@ -163,7 +163,12 @@ def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
 def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
     tokenizer = WordTokenizer.fit(TEXTS)
     model = ModelConfig(
-        token_width=4, embed=8, text_width=6, word_width=5, vocab_size=tokenizer.vocab_size, queue_size=None
+        region_dim=4,
+        embed_dim=8,
+        text_width=6,
+        word_width=5,
+        vocab_size=tokenizer.vocab_size,
+        queue_size=None,
     )
     config = Config(data=DataConfig(data="flickr", tokens="precomputed"), model=model)
     save_model(tmp_path / "model", DualEncoder(model), tokenizer, config, {})

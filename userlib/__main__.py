@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from userlib import legacy
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
     train.add_argument("--steps", type=int, help="length of the run in steps (overrides --epochs)")
     train.add_argument("--epochs", type=int, help="length of the run in epochs")
-    train.add_argument("--batch", type=int, help="pairs a step, over all processes")
+    train.add_argument("--batch-size", type=int, help="pairs per step, over all processes")
     train.add_argument(
         "--queue-size",
         type=_queue_size,
@@ -48,9 +49,9 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--enhancement", help="none | sge | cge | sge+cge")
     train.add_argument(
-        "--select", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out"
+        "--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out"
     )
-    train.add_argument("--report", help="the split that is scored once, at the end; none: no report")
+    train.add_argument("--test-split", help="the split that is scored once, at the end; none: no report")
     train.add_argument(
         "--set",
         action="append",
@@ -87,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
         "--pictures", metavar="DIR", help="the pictures' folder, where --data is features or annotations"
     )
     _tokens(evaluate, "; without a checkpoint, those of the baseline")
-    evaluate.add_argument("--select", help="the split on which the baseline is tuned: a name, or train:500")
+    evaluate.add_argument(
+        "--val-split", help="the split on which the baseline is tuned: a name, or train:500"
+    )
     evaluate.add_argument(
         "--folds",
         type=int,
@@ -172,7 +175,7 @@ def _queue_size(text: str) -> int | None:
 
 
 def merge(base: Config, changes: Any, *, where: str) -> Config:
-    """The configuration with the given settings, {"model": {"embed": 256}}, put over it."""
+    """The configuration with the given settings, {"model": {"embed_dim": 256}}, put over it."""
     if not isinstance(changes, dict):
         raise UserError(f"the {where} is a {type(changes).__name__}; it must be a JSON object.")
     values = to_json(base)
@@ -191,19 +194,20 @@ def config_of(arguments: argparse.Namespace) -> Config:
     if getattr(arguments, "config", None):
         from userlib.files import read_json
 
-        config = merge(config, read_json(Path(arguments.config)), where=f"file {arguments.config}")
+        changes = legacy.settings(read_json(Path(arguments.config)))
+        config = merge(config, changes, where=f"file {arguments.config}")
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
     flags = {
-        "data": ("data", "pictures", "tokens", "token_weights", "guide", "select", "report"),
+        "data": ("data", "pictures", "tokens", "token_weights", "guide", "val_split", "test_split"),
         "model": ("enhancement",),
-        "training": ("steps", "epochs", "batch", "seed"),
+        "training": ("steps", "epochs", "batch_size", "seed"),
     }
     for part, names in flags.items():
         given[part] |= {
             name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
         }
-    if given["data"].get("report") == "none":
-        given["data"]["report"] = None
+    if given["data"].get("test_split") == "none":
+        given["data"]["test_split"] = None
     if hasattr(arguments, "queue_size"):  # none is a value of its own
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):
@@ -236,10 +240,11 @@ def guarded(
     for stream in (sys.stdout, sys.stderr):  # a caption may hold letters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = commands().parse_args(sys.argv[1:] if words is None else words)
+    given = sys.argv[1:] if words is None else words
     try:
+        legacy.check_flags(given)
         with terminated_as_interrupted():
-            return run(arguments)
+            return run(commands().parse_args(given))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

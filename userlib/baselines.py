@@ -176,7 +176,7 @@ def _check_varies(covariance: Array, mean: Array, what: str, parts: str) -> None
     if not np.trace(covariance) > 1e-6 * float(mean @ mean):
         raise UserError(
             f"a canonical correlation needs {what} that differ, and all {what} to fit on have the same {parts}, or "
-            f"none. Check that the right {what} are read; word_vectors 'random' need no correlation."
+            f"none. Check that the right {what} are read; init 'random' needs no correlation."
         )
 
 

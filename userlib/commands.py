@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from userlib import legacy
 from userlib.checkpoints import check_run, writing
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
@@ -20,7 +21,7 @@ from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, 
 from userlib.files import check_file, read_json, write_checksummed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
-from userlib.training import fit, pairs_of, prepare, select_name
+from userlib.training import fit, pairs_of, prepare, val_split_name
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -42,10 +43,11 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         say=lambda words: _say(arguments, words),
     )
     resolved = prepared.config
-    if config.data.report is not None and resolved.data.report is None:
+    if config.data.test_split is not None and resolved.data.test_split is None:
         _say(
             arguments,
-            f"The data have no split {config.data.report!r}, so that none is scored at the end; --report names one.",
+            f"The data have no split {config.data.test_split!r}, so that none is scored at the end; --test-split names "
+            "one.",
         )
     if not resolved.objective.leaky_positive:
         _say(
@@ -79,13 +81,13 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     _say(
         arguments,
         f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
-        f"{prepared.select.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.",
+        f"{prepared.val.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.",
     )
-    if prepared.report is not None:
+    if prepared.test is not None:
         seed = resolved.training.seed
-        images, captions = embed(run.encoders, prepared.report)
-        found = ranks(images, captions, prepared.report.caption_to_image)
-        split = prepared.report.split
+        images, captions = embed(run.encoders, prepared.test)
+        found = ranks(images, captions, prepared.test.caption_to_image)
+        split = prepared.test.split
         result["report"] = {"split": split.name, "metrics": bootstrap(found, seed=seed)}
         result["ranks"] = {
             "i2t": found.i2t.tolist(),
@@ -110,11 +112,10 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
 
 def _names_report(arguments: argparse.Namespace) -> bool:
     """Whether the split for the report was asked for; else it is the preset's, which other data may not have."""
-    given = (
-        read_json(Path(arguments.config)) if arguments.config else {}
-    )  # it has been read once, and is whole
-    asked = arguments.report is not None or "report" in given.get("data", {})
-    return asked or any(setting.startswith("data.report") for setting in arguments.settings)
+    # the file has been read once, and is whole
+    given = legacy.settings(read_json(Path(arguments.config))) if arguments.config else {}
+    named = arguments.test_split is not None or "test_split" in given.get("data", {})
+    return named or any(setting.startswith("data.test_split") for setting in arguments.settings)
 
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:
@@ -146,11 +147,11 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         check_seeds(group)
     main = next((group[0] for group in models.values()), None)
     config = config if main is None else main.config
-    name = arguments.split or config.data.report
+    name = arguments.split or config.data.test_split
     if name is None:
         raise UserError("no split is named for the report; give --split, such as --split test.")
     notes: list[str] = []
-    other, learns = arguments.data is not None, bool(arguments.baseline or arguments.select)
+    other, learns = arguments.data is not None, bool(arguments.baseline or arguments.val_split)
     own = data_of(config, main, other=other, needs_train=learns, notes=notes)
     parts: dict[str, Split] = {}
     for key, (one, *_) in models.items():
@@ -159,7 +160,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     if len({part.fingerprint for part in parts.values()}) > 1:
         raise UserError(
             f"the split {name!r} of {arguments.checkpoint[0]} and that of {arguments.against[0]} hold different "
-            "images, so that their results cannot be compared. Name a split from which neither --select took images."
+            "images, so that their results cannot be compared. Name a split from which neither --val-split took images."
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
@@ -297,7 +298,7 @@ def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[s
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
     parts = {
         name: pairs_of(config, data.split(where), words)
-        for name, where in (("train", "train"), ("select", select_name(config)), ("test", split))
+        for name, where in (("train", "train"), ("select", val_split_name(config)), ("test", split))
     }
     inputs = {
         name: (mean_tokens(part.features), part.split.captions, part.caption_to_image)

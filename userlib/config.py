@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from userlib import legacy
 from userlib.errors import UserError
 
 ENHANCEMENTS = ("none", "sge", "cge", "sge+cge")
@@ -23,6 +24,7 @@ TEXTS = ("bag", "gru", "bert", "clip")
 NORMS = ("layer", "batch")
 SCALINGS = ("raw", "unit", "standard")
 WEIGHT_INITS = ("torch", "xavier")
+INITS = ("random", "cca")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,11 @@ class DataConfig:
     # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"
     token_weights: str | None = None  # a .safetensors file with a JSON of the same stem beside it
-    mirrored: bool = False  # tokens of the mirrored pictures too; training draws one of the two
+    hflip: bool = False  # tokens of the flipped images too; training draws one of the two
     guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
     min_count: int = 1  # rarer words of the train captions are unknown
-    select: str = "val"  # the split that picks the epoch; train:500 holds 500 pictures of train out for it
-    report: str | None = None  # the split that is scored once, at the end
+    val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 pictures of train out for it
+    test_split: str | None = None  # the split that is scored once, at the end
 
     def __post_init__(self) -> None:
         check_data(self)
@@ -52,9 +54,9 @@ class ModelConfig:
     """What learns. Widths as in the paper: R regions of D numbers, guide G, embedding E."""
 
     regions: int | None = None  # R; fixed only where norm is "batch"
-    token_width: int | None = None  # D
-    guide_width: int | None = None  # G
-    embed: int = 1024  # E
+    region_dim: int | None = None  # D
+    guide_dim: int | None = None  # G
+    embed_dim: int = 1024  # E
     enhancement: str = "none"  # none | sge | cge | sge+cge
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
@@ -63,7 +65,7 @@ class ModelConfig:
     residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     inverse_temperature: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
-    region_dropout: float = 0.0  # of channels of V, in all regions of a picture alike
+    region_channel_dropout: float = 0.0  # of channels of V, in all regions of a picture alike
     add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo, of regions
     text: str = "gru"  # bag | gru | bert | clip
@@ -73,9 +75,9 @@ class ModelConfig:
     text_heads: int = 12  # bert alone
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
     word_width: int = 300  # bag and gru
-    word_skip: bool = False  # gru: each word's own vector beside its state
-    # bag and gru: where they start; random | grounded, and both projections with them (training/grounding.py)
-    word_vectors: str = "random"
+    word_residual: bool = False  # gru: each word's own vector next to its state
+    # bag and gru: random | cca, word vectors and both projections in closed form (training/cca_init.py)
+    init: str = "random"
     word_dropout: float = 0.0  # of numbers in the word vectors, bag and gru
     text_dropout: float = 0.0  # of numbers in the word states, before their projection
     text_enhancement: str = "none"  # none | sge, on words
@@ -114,17 +116,17 @@ class TrainingConfig:
 
     steps: int | None = None  # overrides epochs
     epochs: int = 10
-    batch: int = 128  # over all processes
+    batch_size: int = 128  # over all processes
     lr: float = 5e-4
-    text_lr: float = 1.0  # factor on lr for the pretrained text network (the paper: .1)
+    text_lr_scale: float = 1.0  # factor on lr for the pretrained text network (the paper: .1)
     weight_decay: float = 1e-4
-    clip: float = 2.0  # largest gradient norm
+    max_grad_norm: float = 2.0  # largest gradient norm
     schedule: str = "cosine"  # cosine | step (x .1 after step_at of the run) | constant
     step_at: float = 0.5
     warmup: float = 0.05  # share of the run with rising rate; the queue counts as negatives after it
-    word_drop: float = 0.2  # share of tokens masked, replaced or deleted
-    region_drop: float = 0.0  # share of regions left out
-    averaged: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
+    caption_augment_prob: float = 0.2  # share of tokens masked, replaced or deleted
+    region_mask_prob: float = 0.0  # share of regions left out
+    use_ema: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
     evaluate_every: float = 1.0  # in epochs
     precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
     seed: int = 0
@@ -193,7 +195,7 @@ def check_model(model: ModelConfig) -> None:
     one_of("text_pooling", model.text_pooling, POOLINGS)
     one_of("text", model.text, TEXTS)
     one_of("region_scaling", model.region_scaling, SCALINGS)
-    one_of("word_vectors", model.word_vectors, ("random", "grounded"))
+    one_of("init", model.init, INITS)
     one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
     if isinstance(model.residual_scale, str):
         one_of("residual_scale", model.residual_scale, ("learned",))
@@ -203,15 +205,15 @@ def check_model(model: ModelConfig) -> None:
         raise UserError(
             f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up."
         )
-    for name in ("guide_dropout", "region_dropout", "word_dropout", "text_dropout", "embed_dropout"):
+    for name in ("guide_dropout", "region_channel_dropout", "word_dropout", "text_dropout", "embed_dropout"):
         _between(name, getattr(model, name), 0.0, 0.95)
     if model.momentum is not None:
         _between("momentum", model.momentum, 0.0, 1.0)
-    for name in ("embed", "text_width", "word_width"):
+    for name in ("embed_dim", "text_width", "word_width"):
         _at_least(name, getattr(model, name), 2)
     for name in ("text_layers", "text_heads"):
         _at_least(name, getattr(model, name), 1)
-    for name in ("regions", "token_width", "guide_width", "vocab_size"):
+    for name in ("regions", "region_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
             _at_least(name, getattr(model, name), 1)
     not_negative("inverse_temperature", model.inverse_temperature)
@@ -220,38 +222,35 @@ def check_model(model: ModelConfig) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
-    if model.word_vectors == "grounded" and model.text not in ("bag", "gru"):
+    if model.init == "cca" and model.text not in ("bag", "gru"):
+        raise UserError(f"init is 'cca' and text {model.text!r}; only a bag or a gru can start from it.")
+    if model.init == "cca" and model.text == "gru" and not model.word_residual:
         raise UserError(
-            f"word_vectors is 'grounded' and text {model.text!r}; only a bag or a gru starts from them."
+            "init is 'cca' and word_residual false; a gru uses the word vectors of the CCA through word_residual "
+            "alone. Set model.word_residual true."
         )
-    if model.word_vectors == "grounded" and model.text == "gru" and not model.word_skip:
+    if model.init == "cca" and model.region_scaling == "unit":
         raise UserError(
-            "word_vectors is 'grounded' and word_skip false; a gru reaches its grounded word vectors by "
-            "word_skip alone. Set model.word_skip true."
+            "init is 'cca' and region_scaling 'unit'; the CCA is linear in the tokens. Use raw or standard."
         )
-    if model.word_vectors == "grounded" and model.region_scaling == "unit":
+    if model.init == "cca" and model.word_width > model.embed_dim:
         raise UserError(
-            "word_vectors is 'grounded' and region_scaling 'unit'; the start is linear in the tokens. Use raw "
-            "or standard."
-        )
-    if model.word_vectors == "grounded" and model.word_width > model.embed:
-        raise UserError(
-            f"word_vectors is 'grounded', word_width {model.word_width} and embed {model.embed}; word vectors "
-            "become the first numbers of the embedding. Use a word_width of at most embed."
+            f"init is 'cca', word_width {model.word_width} and embed_dim {model.embed_dim}; word vectors become the "
+            "first dimensions of the embedding. Use a word_width of at most embed_dim."
         )
     for name in ("pooling", "text_pooling"):
-        if model.word_vectors == "grounded" and getattr(model, name) != "mean":
+        if model.init == "cca" and getattr(model, name) != "mean":
             raise UserError(
-                f"word_vectors is 'grounded' and {name} {getattr(model, name)!r}; the start is that of mean tokens "
-                f"and mean words. Set model.{name} mean."
+                f"init is 'cca' and {name} {getattr(model, name)!r}; the CCA is of mean tokens and mean words. "
+                f"Set model.{name} mean."
             )
     if model.word_dropout > 0 and model.text not in ("bag", "gru"):
         raise UserError(
             f"word_dropout is {model.word_dropout} and text {model.text!r}; only a bag or a gru has it. Use "
             "text_dropout."
         )
-    if model.word_skip and model.text != "gru":
-        raise UserError(f"word_skip is true and text {model.text!r}; only a gru can be skipped.")
+    if model.word_residual and model.text != "gru":
+        raise UserError(f"word_residual is true and text {model.text!r}; only a gru has it.")
     if model.text == "clip" and model.text_model is None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."
@@ -275,20 +274,20 @@ def check_training(training: TrainingConfig) -> None:
     _check_types(training)
     one_of("schedule", training.schedule, ("cosine", "step", "constant"))
     one_of("precision", training.precision, ("auto", "fp32", "bf16"))
-    for name in ("word_drop", "region_drop"):
+    for name in ("caption_augment_prob", "region_mask_prob"):
         _between(name, getattr(training, name), 0.0, 0.95)
     for name in ("warmup", "step_at"):
         _between(name, getattr(training, name), 0.0, 1.0)
     _at_least("seed", training.seed, 0)
-    if training.batch < 2:
+    if training.batch_size < 2:
         raise UserError(
-            f"batch is {training.batch}; it must be at least 2, since a pair alone has no negatives."
+            f"batch_size is {training.batch_size}; it must be at least 2, since a pair alone has no negatives."
         )
     _at_least("steps", 1 if training.steps is None else training.steps, 1)
     _at_least("epochs", training.epochs, 1)
-    for name in ("lr", "clip", "evaluate_every"):
+    for name in ("lr", "max_grad_norm", "evaluate_every"):
         _positive(name, getattr(training, name))
-    for name in ("weight_decay", "text_lr"):
+    for name in ("weight_decay", "text_lr_scale"):
         not_negative(name, getattr(training, name))
 
 
@@ -296,20 +295,19 @@ def check(config: Config) -> None:
     """Raises UserError for settings that do not go together; each part has checked itself."""
     model, objective, training = config.model, config.objective, config.training
     not_negative("gamma", objective.gamma)  # below 0 every key counts, which a loss by itself may want
-    if training.averaged and model.queue_size is None:
+    if training.use_ema and model.queue_size is None:
         raise UserError(
-            "averaged evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or "
-            "more."
+            "use_ema evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or more."
         )
-    if model.queue_size == 0 and objective.name != "uto" and not training.averaged:
+    if model.queue_size == 0 and objective.name != "uto" and not training.use_ema:
         raise UserError(
             f"queue_size is 0 and objective {objective.name!r}; without keys its queue part is 0 whatever the "
             "model does. Use queue_size none or from 1 up, or objective uto."
         )
-    if model.norm == "batch" and training.region_drop > 0:
+    if model.norm == "batch" and training.region_mask_prob > 0:
         raise UserError(
-            f"norm is 'batch' and region_drop {training.region_drop}; regions that are left out would enter "
-            "BatchNorm's statistics. Use region_drop 0, or norm layer."
+            f"norm is 'batch' and region_mask_prob {training.region_mask_prob}; regions that are left out would enter "
+            "BatchNorm's statistics. Use region_mask_prob 0, or norm layer."
         )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
@@ -324,15 +322,15 @@ def check_data(data: DataConfig) -> None:
     """
     _check_types(data)
     _at_least("min_count", data.min_count, 1)
-    name, colon, count = data.select.partition(":")
+    name, colon, count = data.val_split.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
-            f"select is {data.select!r}; it must be a split's name, or SPLIT:COUNT such as train:500."
+            f"val_split is {data.val_split!r}; it must be a split's name, or SPLIT:COUNT such as train:500."
         )
-    if data.report == ("select" if colon else name):
+    if data.test_split == ("select" if colon else name):
         raise UserError(
-            f"the report would be on {data.report!r}, the split that selection uses; a number that was "
-            "selected for says nothing. Use another split, or --select train:500."
+            f"the report would be on {data.test_split!r}, the split that selection uses; a number that was "
+            "selected for says nothing. Use another split, or --val-split train:500."
         )
 
 
@@ -384,9 +382,10 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
     if not isinstance(values, dict):
         raise UserError(f"the {where} is a {type(values).__name__}; it must be a JSON object.")
     hints = _hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise UserError(f"the {where} has the unknown key {unknown[0]!r}; known are {', '.join(hints)}.")
+    for key in sorted(set(values) - set(hints)):
+        if key in legacy.SETTINGS.get(where, {}):
+            raise UserError(f"the {where} has the key {key!r}, which is now {legacy.SETTINGS[where][key]!r}.")
+        raise UserError(f"the {where} has the unknown key {key!r}; known are {', '.join(hints)}.")
     given: dict[str, Any] = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]):
@@ -401,8 +400,8 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
 def _presets() -> dict[str, Config]:
     paper_model = ModelConfig(
         regions=36,
-        token_width=2048,
-        embed=1024,
+        region_dim=2048,
+        embed_dim=1024,
         enhancement="sge",
         norm="batch",
         weight_init="xavier",
@@ -415,11 +414,11 @@ def _presets() -> dict[str, Config]:
         momentum=0.999,
     )
     paper = Config(
-        data=DataConfig(data="path/to/features", tokens="precomputed", select="val", report="test"),
+        data=DataConfig(data="path/to/features", tokens="precomputed", val_split="val", test_split="test"),
         model=paper_model,
         objective=ObjectiveConfig(leaky_positive=False, loss_weight=20.0),
         training=TrainingConfig(
-            epochs=20, lr=5e-4, text_lr=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
+            epochs=20, lr=5e-4, text_lr_scale=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
         ),
     )
     return {
@@ -435,36 +434,36 @@ def _presets() -> dict[str, Config]:
                 data="umaru97/flickr30k_train_val_test",
                 tokens="open_clip:ViT-B-32/laion2b_s34b_b79k",
                 guide="open_clip:ViT-B-32/laion2b_s34b_b79k",
-                select="val",
-                report="test",
+                val_split="val",
+                test_split="test",
             ),
             model=ModelConfig(
                 enhancement="sge+cge",
                 text="clip",
                 text_model="ViT-B-32/laion2b_s34b_b79k",
                 text_width=512,
-                embed=1024,
+                embed_dim=1024,
             ),
-            training=TrainingConfig(epochs=10, lr=2e-4, text_lr=0.05),
+            training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
         ),
         "photos": Config(
             data=DataConfig(
                 data="path/to/photos",
                 tokens="timm:mobilenetv1_100",
-                mirrored=True,
-                select="train:500",
+                hflip=True,
+                val_split="train:500",
                 min_count=2,
             ),
             model=ModelConfig(
                 enhancement="sge",
-                embed=256,
+                embed_dim=256,
                 region_scaling="standard",
-                region_dropout=0.3,
+                region_channel_dropout=0.3,
                 pooling="mean",
                 text_width=256,
                 word_width=256,
-                word_vectors="grounded",
-                word_skip=True,
+                init="cca",
+                word_residual=True,
                 word_dropout=0.1,
                 text_dropout=0.3,
                 text_pooling="mean",
@@ -472,16 +471,16 @@ def _presets() -> dict[str, Config]:
             ),
             objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
             training=TrainingConfig(
-                epochs=4, lr=1e-4, warmup=0.1, word_drop=0.15, region_drop=0.2, averaged=True
+                epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_mask_prob=0.2, use_ema=True
             ),
         ),
         "scenes": Config(
-            data=DataConfig(data="scenes", select="val", report="test"),
+            data=DataConfig(data="scenes", val_split="val", test_split="test"),
             model=ModelConfig(
-                enhancement="sge", embed=256, text_width=256, word_width=128, region_scaling="standard"
+                enhancement="sge", embed_dim=256, text_width=256, word_width=128, region_scaling="standard"
             ),
             objective=ObjectiveConfig(mu=30.0, gamma=0.3),
-            training=TrainingConfig(epochs=20, lr=1e-3, region_drop=0.1),
+            training=TrainingConfig(epochs=20, lr=1e-3, region_mask_prob=0.1),
         ),
     }
 

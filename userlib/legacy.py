@@ -4,8 +4,10 @@ Nothing else in the packages knows an old name.
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from userlib.errors import UserError
 
 DOCUMENTS: Mapping[str, str] = types.MappingProxyType(
     {"facts": "metadata"}
@@ -16,10 +18,34 @@ FILES: Mapping[str, str] = types.MappingProxyType(
 
 SETTINGS: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
     {
-        "model": {"strength": "residual_scale", "sharpness": "inverse_temperature"},
+        "data": {"mirrored": "hflip", "select": "val_split", "report": "test_split"},
+        "model": {
+            "strength": "residual_scale",
+            "sharpness": "inverse_temperature",
+            "token_width": "region_dim",
+            "guide_width": "guide_dim",
+            "embed": "embed_dim",
+            "region_dropout": "region_channel_dropout",
+            "word_skip": "word_residual",
+            "word_vectors": "init",
+        },
         "objective": {"live": "leaky_positive"},
+        "training": {
+            "batch": "batch_size",
+            "clip": "max_grad_norm",
+            "text_lr": "text_lr_scale",
+            "word_drop": "caption_augment_prob",
+            "region_drop": "region_mask_prob",
+            "averaged": "use_ema",
+        },
     }
 )  # of a configuration, by its parts
+VALUES: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
+    {"word_vectors": {"grounded": "cca"}}
+)  # of a setting, by its old name
+FLAGS: Mapping[str, str] = types.MappingProxyType(
+    {"--select": "--val-split", "--report": "--test-split", "--batch": "--batch-size"}
+)  # of the command line
 WEIGHTS: Mapping[str, str] = types.MappingProxyType(
     {
         "scaled": "region_norm",
@@ -51,14 +77,32 @@ def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration, {"model": {"strength": 1.0}}, by its names of today."""
+def settings(config: Any) -> Any:
+    """A stored configuration, {"model": {"strength": 1.0}}, by its names of today; what is none comes back as it is."""
+    if not isinstance(config, Mapping):
+        return config
     return {
-        part: {SETTINGS.get(part, {}).get(key, key): value for key, value in values.items()}
-        if isinstance(values, Mapping)
-        else values
+        part: _settings(SETTINGS.get(part, {}), values) if isinstance(values, Mapping) else values
         for part, values in config.items()
     }
+
+
+def _settings(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """An old name beside its new one stays, so that the reader refuses it."""
+    return {
+        key if names.get(key) in values else names.get(key, key): VALUES[key].get(value, value)
+        if key in VALUES and isinstance(value, str)
+        else value
+        for key, value in values.items()
+    }
+
+
+def check_flags(words: Sequence[str]) -> None:
+    """Raises UserError, which gives the new name, where a command line has an old flag."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in FLAGS:
+            raise UserError(f"{flag} is now {FLAGS[flag]}; use that name.")
 
 
 def row(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.errors import UserError
-from userlib.training import pairs_of, select_name, splits_of
+from userlib.training import pairs_of, splits_of, val_split_name
 from userlib.training.loop import PLACES
 from userlib.training.preparing import cut_note
 
-DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "select")
+DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "val_split")
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
     regions, width = features.tokens.shape[1:]
     guide = None if features.guide is None else features.guide.shape[1]
     for what, here, there in (
-        ("tokens' width", width, settings.token_width),
-        ("guide's width", guide, settings.guide_width),
+        ("tokens' width", width, settings.region_dim),
+        ("guide's width", guide, settings.guide_dim),
         ("number of regions", regions, settings.regions if settings.norm == "batch" else regions),
     ):
         if there is not None and here != there:
@@ -160,8 +160,8 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
 def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
     """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
     same = config.data.data == one.config.data.data or one.metadata.get("fingerprint") == data_hash
-    if not same or split not in ("train", select_name(one.config)):
+    if not same or split not in ("train", val_split_name(one.config)):
         return None
     why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"
-    other = one.config.data.report or "test"
+    other = one.config.data.test_split or "test"
     return f"scores on {split!r} are too high, since {why}; report another split, such as --split {other}."

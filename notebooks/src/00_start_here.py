@@ -113,7 +113,7 @@ from pathlib import Path
 
 from userlib.training import fit, prepare
 
-prepared = prepare(course_config(sizes=sizes, steps=80, report="test"))
+prepared = prepare(course_config(sizes=sizes, steps=80, test_split="test"))
 folder = Path(tempfile.mkdtemp()) / "first"
 run = fit(prepared, out=folder)
 expect_trained(run)
@@ -131,8 +131,8 @@ run.history[["step", "loss", "t2i_r1", "t2i_r10", "rsum"]].round(2)
 # %%
 from userlib.evaluation import bootstrap, embed, ranks, table
 
-images, captions = embed(run.encoders, prepared.report)
-measured = bootstrap(ranks(images, captions, prepared.report.caption_to_image))
+images, captions = embed(run.encoders, prepared.test)
+measured = bootstrap(ranks(images, captions, prepared.test.caption_to_image))
 print(table({"a first USER": measured}))
 compare("start_first", measured["t2i_r1"])
 

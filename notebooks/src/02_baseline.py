@@ -110,7 +110,7 @@ prepared = prepare(
         objective="hinge-sum", queue_size=None, steps=steps, lr=3e-3,
     )
 )  # fmt: skip
-train, test = prepared.train, prepared.report
+train, test = prepared.train, prepared.test
 world, grid = test.split.pictures.world, test.features.grid
 
 first = torch.from_numpy(np.asarray(train.features.tokens[:256], dtype=np.float32))  # (256, R, D)
@@ -244,7 +244,7 @@ class CaptionEncoder(nn.Module):
         return F.normalize(pooled, dim=-1)
 
 
-D, E, width = first.shape[2], prepared.config.model.embed, prepared.config.model.word_width
+D, E, width = first.shape[2], prepared.config.model.embed_dim, prepared.config.model.word_width
 pictures, captions = PictureEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
 batch = train.batch(np.arange(0, 640, 5))  # the first caption of each of 128 pictures
 v = pictures((batch.tokens - center) / spread)
@@ -451,8 +451,7 @@ for name, changes in sides.items():
         vectors.setdefault(name, (v, t))  # of the first seed, for a look below
 with waiting("CCA solved"):
     parts = [
-        (mean_tokens(p.features), p.split.captions, p.caption_to_image)
-        for p in (train, prepared.select, test)
+        (mean_tokens(p.features), p.split.captions, p.caption_to_image) for p in (train, prepared.val, test)
     ]
     found["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
 

@@ -218,7 +218,7 @@ prepared = prepare(
         objective="hinge-sum", queue_size=None, steps=steps, lr=3e-3,
     )
 )  # fmt: skip
-test = prepared.report
+test = prepared.test
 world, grid, N = test.split.pictures.world, test.features.grid, len(test.split)
 tokens = torch.from_numpy(np.asarray(test.features.tokens, dtype=np.float32))  # (N, R, D)
 sample = torch.from_numpy(np.asarray(prepared.train.features.tokens[:256], dtype=np.float32))

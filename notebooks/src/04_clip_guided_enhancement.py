@@ -94,7 +94,7 @@ from userlib.evaluation import bootstrap, paired_bootstrap, ranks, ranks_from_sc
 from userlib.progress import Progress
 
 B, steps = 32, min(2 * profile.steps, 200)
-prepared = prepare(course_config(enhancement="cge", guide=GUIDE, queue_size=None, batch=B, steps=steps))
+prepared = prepare(course_config(enhancement="cge", guide=GUIDE, queue_size=None, batch_size=B, steps=steps))
 
 
 def clip_vectors(pairs):
@@ -107,7 +107,7 @@ def clip_vectors(pairs):
     return np.array(pairs.features.guide), np.concatenate(found)
 
 
-val, test = prepared.select, prepared.report
+val, test = prepared.val, prepared.test
 val_clip, test_clip = clip_vectors(val), clip_vectors(test)
 zero = ranks(*test_clip, test.caption_to_image)
 seen_half = np.array([one == "seen" for one in test.split.groups])
@@ -183,7 +183,7 @@ print("V' =", [[f"{one:.2f}" for one in region] for region in moved])
 from userlib.model.enhancement import Enhancement
 
 torch.manual_seed(0)
-library = Enhancement("cge", width=5, guide_width=4, residual_scale=2.0).eval()
+library = Enhancement("cge", width=5, guide_dim=4, residual_scale=2.0).eval()
 V, G = torch.randn(1, 3, 5), torch.randn(1, 4)  # (B, R, D), (B, G)
 first, second = library.clip_guide.layers[1], library.clip_guide.layers[4]
 g = guide_loop(
@@ -371,7 +371,7 @@ for name, (data, changes) in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(data, seed=seed, **changes))
         expect_trained(run)
-        images, texts = embed(run.encoders, data.report)
+        images, texts = embed(run.encoders, data.test)
         found[name].append(ranks(images, texts, test.caption_to_image))
         if name == "CGE":
             trained.append(run)

@@ -52,7 +52,7 @@ predict(
 from userlib.model.user import USER
 
 B, K, steps = 32, 1024, min(2 * profile.steps, 200)
-prepared = prepare(course_config(enhancement="none", queue_size=None, batch=B, steps=steps))
+prepared = prepare(course_config(enhancement="none", queue_size=None, batch_size=B, steps=steps))
 
 torch.manual_seed(0)
 model = USER(prepared.config.model, prepared.config.objective)
@@ -66,7 +66,7 @@ copies = sum(4 * one.numel() for one in parameters) / draw.MB
 sizes = (128, 512, 2048, 8192)
 show(
     *draw.memory(
-        {b: mb for b, mb in kept.items() if b >= B}, copies, prepared.config.model.embed, sizes=sizes
+        {b: mb for b, mb in kept.items() if b >= B}, copies, prepared.config.model.embed_dim, sizes=sizes
     )
 )
 compare("queues_memory", round(kept[128]))
@@ -287,7 +287,7 @@ def small_inputs(pairs, pictures):
 
 
 x, y, caption_to_image = small_inputs(prepared.train, 1000)
-x_val, y_val, val_of = small_inputs(prepared.select, 200)
+x_val, y_val, val_of = small_inputs(prepared.val, 200)
 x, x_val = (x - x.mean(0)) / x.std(0), (x_val - x.mean(0)) / x.std(0)
 
 
@@ -578,7 +578,7 @@ for name, changes in sides.items():
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
         queued = run if queued is None and changes["queue_size"] else queued
-        found[name].append(ranks(*embed(run.encoders, prepared.report), prepared.report.caption_to_image))
+        found[name].append(ranks(*embed(run.encoders, prepared.test), prepared.test.caption_to_image))
 
 base, slow, fast = found
 show_table({name: bootstrap(runs) for name, runs in found.items()})
@@ -641,7 +641,7 @@ show(*draw.push_bars(shares, {name: 100 * mask.float().mean().item() for name, m
 # ## What to try next
 #
 # - Train through `variant(prepared, queue_size=K, mask_same_image=False)`. Does rSum move?
-# - `prepare(course_config(enhancement="none", queue_size=None, batch=128, steps=steps // 4))` sees as many pairs with four times the
+# - `prepare(course_config(enhancement="none", queue_size=None, batch_size=128, steps=steps // 4))` sees as many pairs with four times the
 #   memory. Where does it stand beside the queue?
 # - In `train_small`, call `queue.enqueue` before the loss, and switch the mask off. What happens to the loss, and why?
 # - Set `steps=60` and `K=2048` in `train_small`: at which m is R@10 highest now?

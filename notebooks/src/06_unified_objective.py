@@ -437,11 +437,11 @@ for name, objective in zip(found, ("uto", "infonce", "hinge-sum"), strict=True):
     for seed in range(profile.seeds):
         run = fit(variant(prepared, objective=objective, seed=seed))
         expect_trained(run)
-        images, captions = embed(run.encoders, prepared.report)
-        found[name].append(ranks(images, captions, prepared.report.caption_to_image))
+        images, captions = embed(run.encoders, prepared.test)
+        found[name].append(ranks(images, captions, prepared.test.caption_to_image))
 
 # %%
-groups = torch.tensor([one == "seen" for one in prepared.report.split.groups]).numpy()
+groups = torch.tensor([one == "seen" for one in prepared.test.split.groups]).numpy()
 rows = {}
 for name, runs in found.items():
     rows[f"{name}, seen"] = bootstrap(runs, images=groups)

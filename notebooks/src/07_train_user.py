@@ -45,8 +45,8 @@ model, training = config.model, config.training
 print(
     f"tokens {config.data.tokens}, guide {config.data.guide}, enhancement {model.enhancement}, text {model.text}"
 )
-print(f"queue of {model.queue_size}, objective {config.objective.name}, batch {training.batch}")
-print(f"chosen on {config.data.select}, reported on {config.data.report}")
+print(f"queue of {model.queue_size}, objective {config.objective.name}, batch {training.batch_size}")
+print(f"chosen on {config.data.val_split}, reported on {config.data.test_split}")
 
 # %% [markdown]
 # On Scenes all four ideas are in it (the preset for photos leaves CGE out): [SGE](03_self_guided_enhancement.ipynb) and [CGE](04_clip_guided_enhancement.ipynb), the
@@ -286,16 +286,16 @@ from usercourse.verdicts import says
 from userlib.baselines import cca, mean_tokens
 from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 
-test = prepared.report
+test = prepared.test
 with running.waiting("the model scored, the formula solved"):
     v, t = embed(run.encoders, test)  # (N, E), (M, E)
     full = ranks(v, t, test.caption_to_image)
-    parts = (prepared.train, prepared.select, test)
+    parts = (prepared.train, prepared.val, test)
     formula = cca(
         *((mean_tokens(part.features), part.split.captions, part.caption_to_image) for part in parts)
     )
 N, M = len(test.split), len(test.split.captions)
-assert v.shape == (N, model.embed) and t.shape == (M, model.embed)
+assert v.shape == (N, model.embed_dim) and t.shape == (M, model.embed_dim)
 
 labels = np.array(test.split.groups or ["all"] * N)
 halves = {half: labels == half for half in dict.fromkeys(labels.tolist())}
@@ -426,9 +426,9 @@ print(parquet.read_table(file, columns=columns).slice(0, 1).to_pylist()[0])
 MINE = str(runs / "my-pictures")  # DATA = "my-pictures", or wherever your folder is
 mine = prepare(running.settings(MINE, steps=12))
 small = fit(mine)
-show_table({"12 steps": bootstrap(ranks(*embed(small.encoders, mine.report), mine.report.caption_to_image))})
+show_table({"12 steps": bootstrap(ranks(*embed(small.encoders, mine.test), mine.test.caption_to_image))})
 if DATA == "scenes":
-    same = np.array_equal(mine.report.features.tokens, test.features.tokens[:100])
+    same = np.array_equal(mine.test.features.tokens, test.features.tokens[:100])
     print(f"The pictures came through another door; their tokens are {'the same' if same else 'others'}.")
 
 # %% [markdown]
@@ -437,7 +437,7 @@ if DATA == "scenes":
 # terminal, which is fetched once:
 #
 # ```
-# python -m userlib train --data path/to/folder --tokens open_clip:ViT-B-32/laion2b_s34b_b79k --select train:500 --out runs/mine
+# python -m userlib train --data path/to/folder --tokens open_clip:ViT-B-32/laion2b_s34b_b79k --val-split train:500 --out runs/mine
 # ```
 #
 # ## Flickr30K on a GPU

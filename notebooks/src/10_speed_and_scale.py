@@ -246,8 +246,8 @@ from userlab.bench.train import Step, filled_model, random_batch
 from userlib.config import preset
 
 base = preset("scenes")
-model_config = replace(base.model, regions=64, token_width=192, vocab_size=433, momentum=0.99)
-batch = random_batch(model_config, 32 if quick else base.training.batch)
+model_config = replace(base.model, regions=64, region_dim=192, vocab_size=433, momentum=0.99)
+batch = random_batch(model_config, 32 if quick else base.training.batch_size)
 
 
 def step_with(queue_size):
@@ -404,7 +404,7 @@ check("score_recall", score_recall)
 
 # %%
 for gpus in (1, 10, 100):
-    one = draw.many(gpus=gpus, share=128, embed=1024, keys=2048, pairs=145_000, parameters=122_000_000)
+    one = draw.many(gpus=gpus, share=128, embed_dim=1024, keys=2048, pairs=145_000, parameters=122_000_000)
     print(f"{gpus:4d} GPUs: batch {one.joint:6,}, negatives {one.negatives:6,}, oldest key {one.key_age:5.2f} steps, "
           f"{one.steps:5,} steps an epoch,\n          received a step: {one.embedding_bytes / 1e6:6.1f} MB of "
           f"embeddings, {one.gradient_bytes / 1e6:4.0f} MB of gradients")  # fmt: skip

@@ -44,8 +44,8 @@ def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
         changed.features = replace(pairs.features, guide=guide)
         return changed
 
-    report = None if prepared.report is None else swapped(prepared.report)
-    return replace(prepared, train=swapped(prepared.train), select=swapped(prepared.select), report=report)
+    test = None if prepared.test is None else swapped(prepared.test)
+    return replace(prepared, train=swapped(prepared.train), val=swapped(prepared.val), test=test)
 
 
 def choose_weight(

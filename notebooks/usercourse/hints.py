@@ -1,4 +1,4 @@
-"""Errors in a notebook name settings where the command line names its options: --batch -> training.batch."""
+"""Errors in a notebook name settings where the command line names its options: --batch-size -> training.batch_size."""
 
 import re
 import sys

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from userlib import legacy
 from userlib.config import Config, preset
 from userlib.errors import UserError
 
@@ -93,7 +94,7 @@ def variant(prepared: "Prepared", **changes: Any) -> "Prepared":
     Raises UserError for a setting that would need the data, the tokens or the number of steps anew.
     """
     config = _changed(prepared.config, changes)
-    if config.data != prepared.config.data or {"steps", "epochs", "batch"} & set(changes):
+    if config.data != prepared.config.data or {"steps", "epochs", "batch_size"} & set(changes):
         raise UserError(
             f"{', '.join(changes)} cannot be changed on data that are ready; call prepare(course_config(...))."
         )
@@ -111,7 +112,10 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
         own = {field.name for field in dataclasses.fields(old)}
         parts[part.name] = replace(old, **{name: wanted.pop(name) for name in own & set(wanted)})
     if wanted:
-        raise UserError(f"there is no setting {next(iter(wanted))!r}; userlib.config lists them all.")
+        name = next(iter(wanted))
+        now = next((names[name] for names in legacy.SETTINGS.values() if name in names), None)
+        remedy = "userlib.config lists them all" if now is None else f"it is now {now!r}"
+        raise UserError(f"there is no setting {name!r}; {remedy}.")
     return Config(**parts)
 
 
@@ -124,7 +128,7 @@ def expect_trained(run: "Run") -> None:
     done = int(run.rows[-1]["step"]) if run.rows else 0
     if done < max(steps, 1):
         raise UserError(f"the training took {done} of {steps} steps; run its cell again.")
-    pictures = dict(run.config.data.sizes or {}).get(run.config.data.select, 0)
+    pictures = dict(run.config.data.sizes or {}).get(run.config.data.val_split, 0)
     best = max(row["t2i_r10"] for row in run.rows)
     if pictures and best <= 2 * 1000 / pictures:
         raise UserError(

@@ -63,12 +63,12 @@ def kept_bytes(work: Callable[..., object], *inputs: object, known: Iterable[Ten
     return total
 
 
-def memory(batches: Mapping[int, float], copies: float, embed: int, *, sizes: Sequence[int]) -> Shown:
+def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes: Sequence[int]) -> Shown:
     """MB kept by a batch of B pairs, {B: MB}, beside the smallest of these batches with a queue of each of
     `sizes` keys; copies: MB of the momentum encoders.
     """
     small, large = min(batches), max(batches)
-    queues = {K: batches[small] + copies + 2 * K * embed * 4 / MB for K in sizes}
+    queues = {K: batches[small] + copies + 2 * K * embed_dim * 4 / MB for K in sizes}
     figure, axes = new_figure(7.0, 3.4)
     axis = axes[0, 0]
     axis.plot([B - 1 for B in batches], list(batches.values()), "o-", color=COLOURS["vermillion"], lw=2,
@@ -88,7 +88,7 @@ def memory(batches: Mapping[int, float], copies: float, embed: int, *, sizes: Se
         f"A batch of {large} keeps {batches[large]:.0f} MB for {large - 1} negatives. A batch of {small} with "
         f"{K:,} keys of each kind keeps {queues[K]:.0f} MB for {small - 1 + K:,}: "
         f"{batches[small]:.0f} for the batch, {copies:.1f} for the momentum copies, "
-        f"{2 * K * embed * 4 / MB:.1f} for the keys."
+        f"{2 * K * embed_dim * 4 / MB:.1f} for the keys."
     )
 
 

@@ -47,7 +47,7 @@ def settings(data: str, *, steps: int | None = None, tokens: str | None = None) 
         chosen = profile()
         batch, steps = 64, steps or chosen.steps
         every = steps * batch / (LOOKS * 5 * chosen.sizes["train"])
-        return course_config(**WHOLE, batch=batch, steps=steps, evaluate_every=every)
+        return course_config(**WHOLE, batch_size=batch, steps=steps, evaluate_every=every)
     config = of_folder(Path(data), tokens) if Path(data).is_dir() else preset("clip-patches")
     config = replace(config, data=replace(config.data, data=data, tokens=tokens or config.data.tokens))
     return config if steps is None else replace(config, training=replace(config.training, steps=steps))
@@ -60,16 +60,16 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
     from usercourse.demo.photos import weights_at_hand
 
     splits = load_data(str(folder)).splits
-    select, report = "val", "test"  # both held out of a folder that has train alone
+    val_split, test_split = "val", "test"  # both held out of a folder that has train alone
     if list(splits) != ["train"]:
         found = next((name for name in ("test", "val") if name in splits), None)
         held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
-        select = "val" if "val" in splits and found != "val" else f"train:{held_out}"
-        report = found or report
+        val_split = "val" if "val" in splits and found != "val" else f"train:{held_out}"
+        test_split = found or test_split
     weights = sorted(folder.glob("*.safetensors"))
     if weights and tokens is None:
         base = preset("photos")
-        data = replace(base.data, token_weights=str(weights[0]), select=select, report=report)
+        data = replace(base.data, token_weights=str(weights[0]), val_split=val_split, test_split=test_split)
         return replace(base, data=data)
     if tokens is None and (at_hand := weights_at_hand()):
         tokens = f"open_clip:{at_hand}"
@@ -78,7 +78,7 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
         base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
         guide = tokens if base.data.guide is not None else None
         model = replace(preset("scenes").model, enhancement=base.model.enhancement)
-        data = replace(base.data, tokens=tokens, guide=guide, select=select, report=report)
+        data = replace(base.data, tokens=tokens, guide=guide, val_split=val_split, test_split=test_split)
         return replace(preset("scenes"), model=model, data=data)
     if tokens is None:
         print(
@@ -88,7 +88,11 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
         )
     base = preset("scenes")
     data = replace(
-        base.data, tokens=tokens or base.data.tokens, guide=WHOLE["guide"], select=select, report=report
+        base.data,
+        tokens=tokens or base.data.tokens,
+        guide=WHOLE["guide"],
+        val_split=val_split,
+        test_split=test_split,
     )
     return replace(base, data=data, model=replace(base.model, enhancement=WHOLE["enhancement"]))
 

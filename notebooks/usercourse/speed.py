@@ -86,7 +86,7 @@ class Many:
     gradient_bytes: int  # the averaging of gradients, as a ring does it
 
 
-def many(*, gpus: int, share: int, embed: int, keys: int, pairs: int, parameters: int) -> Many:
+def many(*, gpus: int, share: int, embed_dim: int, keys: int, pairs: int, parameters: int) -> Many:
     """share: pairs of a batch that each GPU encodes; keys: K; pairs: captions of an epoch."""
     joint = gpus * share
     return Many(
@@ -95,7 +95,7 @@ def many(*, gpus: int, share: int, embed: int, keys: int, pairs: int, parameters
         negatives=joint - 1 + keys,
         key_age=keys / joint,
         steps=pairs // joint,
-        embedding_bytes=(joint - share) * (4 * embed * FLOAT + NUMBER),
+        embedding_bytes=(joint - share) * (4 * embed_dim * FLOAT + NUMBER),
         gradient_bytes=round(2 * (gpus - 1) / gpus * parameters * FLOAT),
     )
 
@@ -103,7 +103,7 @@ def many(*, gpus: int, share: int, embed: int, keys: int, pairs: int, parameters
 def traffic(gpus: int, K: int) -> Shown:
     """What a GPU receives in a step of the paper's Flickr30K run, for 1 to 128 GPUs; the chosen number is marked."""
     counts = [2**i for i in range(8)]
-    shape = {"share": 128, "embed": 1024, "keys": K, "pairs": 145_000, "parameters": 122_000_000}
+    shape = {"share": 128, "embed_dim": 1024, "keys": K, "pairs": 145_000, "parameters": 122_000_000}
     steps = [many(gpus=n, **shape) for n in counts]
     one = many(gpus=gpus, **shape)
     figure, axes = new_figure(7.0, 3.2)

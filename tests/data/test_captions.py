@@ -109,7 +109,7 @@ def pairs():
         tokens=tokens,
         guide=rng.standard_normal((N, G)).astype(np.float32),
         mask=rng.random((N, R)) < 0.9,
-        mirrored=-tokens,
+        hflip=-tokens,
     )
     return CaptionDataset(split, features, WordTokenizer.fit(texts))
 
@@ -145,13 +145,13 @@ def test_training_draws_one_of_the_two_views(pairs):
 
 def test_training_augments_and_evaluation_does_not(pairs):
     rows = np.arange(len(pairs))
-    plain = pairs.batch(rows, word_drop=0.9, region_drop=0.9)
+    plain = pairs.batch(rows, caption_augment_prob=0.9, region_mask_prob=0.9)
     assert plain.attention_mask.sum() == pairs.lengths.sum()
     assert torch.equal(plain.token_mask, torch.from_numpy(pairs.features.mask[pairs.caption_to_image]))
-    changed = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
+    changed = pairs.batch(rows, rng=np.random.default_rng(0), caption_augment_prob=0.9, region_mask_prob=0.9)
     assert changed.attention_mask.sum() < plain.attention_mask.sum()
     assert changed.token_mask.sum() < plain.token_mask.sum()
-    again = pairs.batch(rows, rng=np.random.default_rng(0), word_drop=0.9, region_drop=0.9)
+    again = pairs.batch(rows, rng=np.random.default_rng(0), caption_augment_prob=0.9, region_mask_prob=0.9)
     assert torch.equal(changed.input_ids, again.input_ids)
     assert torch.equal(changed.token_mask, again.token_mask)
 
@@ -181,7 +181,7 @@ def test_moving_a_batch_keeps_what_is_absent_absent(pairs):
     assert moved.tokens.device.type == moved.input_ids.device.type == "meta"
 
 
-@pytest.mark.parametrize("part", ["tokens", "guide", "mirrored"])
+@pytest.mark.parametrize("part", ["tokens", "guide", "hflip"])
 def test_nan_is_named(pairs, part):
     getattr(pairs.features, part)[2] = np.nan
     with pytest.raises(UserError, match=r"picture 'p2' \(row 2 of 'train'\) hold NaN"):

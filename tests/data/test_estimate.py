@@ -40,11 +40,11 @@ def test_bert_is_part_of_the_download():
 def test_a_local_folder_costs_what_extraction_then_writes(tmp_path, cache):
     weights = write_backbone(tmp_path / "backbone")
     folder = write_hub(tmp_path / "flickr")
-    data = DataConfig(data=str(folder), tokens="timm:test_resnet", token_weights=str(weights), mirrored=True)
+    data = DataConfig(data=str(folder), tokens="timm:test_resnet", token_weights=str(weights), hflip=True)
     found = estimate(str(folder), Config(data=data), device="cpu")
     assert found["download_bytes"] == {"total": 0}
     for split in load_data(str(folder)).splits.values():
-        extract(split, tokens="timm:test_resnet", token_weights=weights, mirrored=True, progress=False)
+        extract(split, tokens="timm:test_resnet", token_weights=weights, hflip=True, progress=False)
     written = sum(file.stat().st_size for file in (cache / "tokens").rglob("array.npy"))
     assert found["pictures"] == 11
     assert found["store_bytes"]["total"] <= written < found["store_bytes"]["total"] + 7 * 128

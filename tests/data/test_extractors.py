@@ -122,7 +122,7 @@ def test_clip_tokens_are_the_normed_patches_and_the_guide_is_encode_image(clip):
     torch.testing.assert_close(tokens, patches, rtol=1e-4, atol=1e-5)
     assert extractor.token_shape == (4, 32)
     assert extractor.grid == (2, 2)
-    assert extractor.guide_width == 12
+    assert extractor.guide_dim == 12
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -138,7 +138,7 @@ def test_clip_tokens_are_the_normed_patches_and_the_guide_is_encode_image(clip):
 def test_the_shapes_of_the_usual_models_are_known_without_their_weights(name, shape, guide):
     extractor = make_extractor(f"open_clip:{name}")
     assert extractor.token_shape == shape
-    assert extractor.guide_width == guide
+    assert extractor.guide_dim == guide
     assert extractor.cache_key()["weights"] == split_name(name)[1]
 
 
@@ -215,4 +215,4 @@ def test_text_towers_that_read_their_padding_are_refused(name):
 def test_clip_mini_is_called_by_its_name_and_not_by_its_folder():
     extractor = make_extractor("clip-mini")
     assert extractor.spec == "clip-mini"  # what progress says, also in notebooks that others read
-    assert (extractor.token_shape, extractor.guide_width) == ((64, 128), 128)
+    assert (extractor.token_shape, extractor.guide_dim) == ((64, 128), 128)

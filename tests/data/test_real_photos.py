@@ -54,11 +54,11 @@ def test_tokens_of_the_imagenet_network(data, photos, cache):
 def test_a_guide_from_an_open_clip_model(data, tmp_path, cache):
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
     split = data.split("val").select(np.arange(8), "part")
-    features = extract(split, tokens=clip, guide=clip, mirrored=True, progress=False)
+    features = extract(split, tokens=clip, guide=clip, hflip=True, progress=False)
     pairs = CaptionDataset(
         split, features, make_tokenizer("words", data.split("train").captions, min_count=2)
     )
-    batch = pairs.batch(np.arange(40), rng=np.random.default_rng(0), word_drop=0.2)
+    batch = pairs.batch(np.arange(40), rng=np.random.default_rng(0), caption_augment_prob=0.2)
     assert batch.tokens.shape == (40, 4, 32)
     torch.testing.assert_close(batch.guide.norm(dim=1), torch.ones(40))
     assert batch.image_ids.tolist() == [i for i in range(8) for _ in range(5)]
@@ -78,11 +78,13 @@ def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, ca
             tokens="timm:test_resnet",
             token_weights=str(weights),
             guide=clip,
-            select="train:10",
-            report="val",
+            val_split="train:10",
+            test_split="val",
         ),
-        model=replace(base.model, enhancement="cge", embed=32, text_width=32, word_width=16, queue_size=64),
-        training=replace(base.training, steps=5, batch=16, warmup=0.0, precision="fp32"),
+        model=replace(
+            base.model, enhancement="cge", embed_dim=32, text_width=32, word_width=16, queue_size=64
+        ),
+        training=replace(base.training, steps=5, batch_size=16, warmup=0.0, precision="fp32"),
     )
     prepared = prepare(config, progress=False)
     norms = np.linalg.norm(np.asarray(prepared.train.features.guide), axis=1)
@@ -95,11 +97,11 @@ def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, ca
     assert (
         any("sigma" in name for name in moved) and len(moved) > 4
     )  # the guide's own layers and its strength
-    attention = run.encoders.attention(*next(prepared.report.image_batches(4)))
+    attention = run.encoders.attention(*next(prepared.test.image_batches(4)))
     assert attention["clip"].shape == (4, 4) and "self" not in attention
-    images, captions = embed(run.encoders, prepared.report)
+    images, captions = embed(run.encoders, prepared.test)
     assert images.shape == (20, 32) and captions.shape == (100, 32)
-    assert 0 <= recalls(ranks(images, captions, prepared.report.caption_to_image)).rsum <= 600
+    assert 0 <= recalls(ranks(images, captions, prepared.test.caption_to_image)).rsum <= 600
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")

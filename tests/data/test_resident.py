@@ -30,13 +30,13 @@ COUNT = 700  # more than one chunk
 
 
 def pairs(*, bad: int | None = None) -> CaptionDataset:
-    """Pictures with tokens, mirrored tokens and a guide, some of them rows of a larger array."""
+    """Pictures with tokens, tokens of flipped images and a guide, some of them rows of a larger array."""
     draw = np.random.default_rng(0)
-    tokens, mirrored = (draw.standard_normal((COUNT + 5, 3, 4)).astype(np.float16) for _ in range(2))
+    tokens, flipped = (draw.standard_normal((COUNT + 5, 3, 4)).astype(np.float16) for _ in range(2))
     guide = draw.standard_normal((COUNT + 5, 6)).astype(np.float32)
     if bad is not None:
-        mirrored[5 + bad, 1, 2] = np.nan
-    features = Features(tokens=tokens, mirrored=mirrored, guide=guide).select(np.arange(5, COUNT + 5))
+        flipped[5 + bad, 1, 2] = np.nan
+    features = Features(tokens=tokens, hflip=flipped, guide=guide).select(np.arange(5, COUNT + 5))
     split = Split(
         name="train",
         ids=tuple(f"p{i}" for i in range(COUNT)),
@@ -66,8 +66,8 @@ def test_held_batches_are_those_of_the_disk(monkeypatch):
             p.batch(
                 rows,
                 rng=None if drawn is None else np.random.default_rng(drawn),
-                word_drop=0.2,
-                region_drop=0.3,
+                caption_augment_prob=0.2,
+                region_mask_prob=0.3,
             )
             for p in (plain, held)
         )
@@ -98,7 +98,7 @@ def test_batches_are_made_where_the_data_are():
         n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)
     }
     found._cached_of = found.features
-    batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_drop=0.2)
+    batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_mask_prob=0.2)
     assert batch.tokens.is_meta and batch.guide.is_meta
     assert batch.tokens.shape == (40, 3, 4) and batch.tokens.dtype == torch.float32
 
@@ -179,6 +179,6 @@ def test_what_is_held_is_held_in_full(monkeypatch):
     free(monkeypatch, 10**9)
     found = pairs()
     found.cache_on_device(CPU)
-    assert set(found._cached) == {"tokens", "mirrored", "guide"}
+    assert set(found._cached) == {"tokens", "hflip", "guide"}
     for name, tensor in found._cached.items():
         np.testing.assert_array_equal(tensor.numpy(), np.asarray(getattr(found.features, name)))

@@ -77,8 +77,8 @@ def test_what_a_feature_folder_cannot_give(tmp_path, cache):
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
     with pytest.raises(UserError, match="no pictures to make guide from.*folder of its pictures"):
         extract(split, tokens="precomputed", guide=clip)
-    with pytest.raises(UserError, match="no mirrored"):
-        extract(split, tokens="precomputed", mirrored=True)
+    with pytest.raises(UserError, match="no flipped"):
+        extract(split, tokens="precomputed", hflip=True)
     with pytest.raises(UserError, match="'scenes.*has no precomputed|'val' has no precomputed"):
         extract(
             load_data("scenes", sizes={"train": 1, "val": 1, "test": 1}).split("val"), tokens="precomputed"
@@ -174,7 +174,7 @@ def now():  # memory that is no file's: mapped pages of a cached file come in pi
 start = most = now()
 rng = np.random.default_rng(0)
 for step in range(5):
-    batch = pairs.batch(rng.integers(len(pairs), size=128), rng=rng, word_drop=.2)
+    batch = pairs.batch(rng.integers(len(pairs), size=128), rng=rng, caption_augment_prob=.2)
     assert batch.tokens.shape == (128, 36, 2048)
     most = max(most, now())
 print(start, most)

@@ -131,16 +131,16 @@ def test_whatever_changes_a_token_changes_the_key(cache):
     extract(make_split(), tokens=PLAIN, progress=False)
     extract(make_split(9), tokens=PLAIN, progress=False)
     extract(make_split(), tokens="plain other", progress=False)
-    extract(make_split(), tokens=PLAIN, mirrored=True, progress=False)
+    extract(make_split(), tokens=PLAIN, hflip=True, progress=False)
     assert len(folders(cache)) == 4
 
 
 def test_mirrored_tokens_are_those_of_the_mirrored_picture(weights, cache):
-    features = extract(make_split(), tokens=NAME, token_weights=weights, mirrored=True, progress=False)
+    features = extract(make_split(), tokens=NAME, token_weights=weights, hflip=True, progress=False)
     extractor = make_extractor(NAME, weights=weights)
     flipped = extractor([picture(3).transpose(0)])[0][0].numpy()  # FLIP_LEFT_RIGHT
-    np.testing.assert_allclose(features.mirrored[3], flipped, rtol=0.05, atol=0.05)
-    assert not np.allclose(features.mirrored[3], features.tokens[3], atol=0.05)
+    np.testing.assert_allclose(features.hflip[3], flipped, rtol=0.05, atol=0.05)
+    assert not np.allclose(features.hflip[3], features.tokens[3], atol=0.05)
 
 
 def test_tokens_and_guide_of_one_network_come_in_one_pass(clip, cache):

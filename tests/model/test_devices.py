@@ -28,7 +28,7 @@ MODELS = {
     "norm batch": {"norm": "batch", "enhancement": "sge+cge", "residual_scale": 1.0},
     "controls": {"add_guide": True, "region_scaling": "standard", "text_enhancement": "sge"},
     "bag of words": {"text": "bag"},
-    "words beside the GRU": {"word_skip": True},
+    "words beside the GRU": {"word_residual": True},
     "bert": {"text": "bert", "text_width": 8, "text_heads": 2},
     "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
     "no queue": {"queue_size": None},
@@ -111,7 +111,7 @@ def test_a_model_trains_and_evaluates_where_its_batch_is(name, masked, tiny_clip
         encoded = model.encode_image(batch.tokens, batch.token_mask, batch.guide)
         attention = model.attention(batch.tokens, batch.token_mask, batch.guide)
     assert calls.silent == []
-    assert output.loss.shape == () and encoded.shape == output.texts.shape == (4, config.embed)
+    assert output.loss.shape == () and encoded.shape == output.texts.shape == (4, config.embed_dim)
     assert all(a.shape == (4, config.regions) for a in attention.values())
 
 

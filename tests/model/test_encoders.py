@@ -12,7 +12,7 @@ from userlib.model.encoders import ImageEncoder, TextEncoder
 TEXTS = {
     "bag": {"text": "bag"},
     "gru": {},
-    "gru with skip": {"word_skip": True},
+    "gru with skip": {"word_residual": True},
     "bert": {"text": "bert", "text_width": 8, "text_layers": 2, "text_heads": 2},
     "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
 }
@@ -52,7 +52,7 @@ def test_gru_states_are_the_mean_of_two_directions():
 
 def test_a_bag_has_no_order_and_a_gru_has():
     batch = make_batch(small(), [0, 1], full=True)
-    for config, same in ((small(text="bag"), True), (small(), False), (small(word_skip=True), False)):
+    for config, same in ((small(text="bag"), True), (small(), False), (small(word_residual=True), False)):
         encoder = shake(TextEncoder(config)).eval()
         found = (
             encoder(batch.input_ids, batch.attention_mask),
@@ -62,7 +62,7 @@ def test_a_bag_has_no_order_and_a_gru_has():
 
 
 def test_a_skip_keeps_the_words_own_vectors():
-    config, batch = small(word_skip=True), make_batch(small(), [0, 1])
+    config, batch = small(word_residual=True), make_batch(small(), [0, 1])
     encoder = TextEncoder(config).eval()
     states = encoder.states(batch.input_ids, batch.attention_mask)
     assert states.shape[-1] == config.text_width + config.word_width == encoder.linear.in_features
@@ -139,9 +139,9 @@ def test_errors_name_the_thing():
     with pytest.raises(UserError, match="uses a guide and the batch has none"):
         ImageEncoder(small(enhancement="cge"))(batch.tokens)
     for missing, changes in (
-        ("token_width", {}),
+        ("region_dim", {}),
         ("regions", {"norm": "batch"}),
-        ("guide_width", {"enhancement": "cge"}),
+        ("guide_dim", {"enhancement": "cge"}),
     ):
         with pytest.raises(UserError, match=f"^{missing} is not set"):
             ImageEncoder(small(**{**changes, missing: None}))

@@ -23,7 +23,7 @@ def test_the_residual_has_norm_s_whatever_the_picture_and_lambda():
 
 def test_guides_and_agreement_have_unit_length():
     V, c = draw(4, 5, 8), draw(4, 6)
-    module = shake(Enhancement("sge+cge", 8, guide_width=6)).eval()
+    module = shake(Enhancement("sge+cge", 8, guide_dim=6)).eval()
     for g, a in module.guides(V, None, c).values():
         torch.testing.assert_close(g.norm(dim=1), torch.ones(4))
         torch.testing.assert_close(a.norm(dim=1), torch.ones(4))
@@ -31,7 +31,7 @@ def test_guides_and_agreement_have_unit_length():
 
 def test_both_guides_read_the_raw_regions():
     V, c = draw(3, 5, 8), draw(3, 6, seed=1)
-    module = shake(Enhancement("sge+cge", 8, guide_width=6, residual_scale=50.0)).eval()
+    module = shake(Enhancement("sge+cge", 8, guide_dim=6, residual_scale=50.0)).eval()
     g_s, _ = module.self_guide(V)
     g_c = module.clip_guide(c)
     parts = [50 * region_attention(V, g).unsqueeze(-1) * g.unsqueeze(1) for g in (g_s, g_c)]
@@ -45,7 +45,7 @@ def test_none_changes_nothing():
 
 @pytest.mark.parametrize("kind", ["sge", "cge", "sge+cge"])
 def test_a_masked_region_has_no_say(kind):
-    module = shake(Enhancement(kind, 8, guide_width=6)).eval()
+    module = shake(Enhancement(kind, 8, guide_dim=6)).eval()
     V, c = draw(3, 5, 8), draw(3, 6, seed=1)
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]).bool()
     noise = V.masked_fill(~mask.unsqueeze(-1), 99.0)
@@ -115,6 +115,6 @@ def test_a_strength_is_kept_within_four_of_its_start_and_can_come_back(way):
 
 
 def test_strengths_are_named_by_guide():
-    assert list(Enhancement("sge+cge", 8, guide_width=6).residual_scales()) == ["self", "clip"]
-    assert list(Enhancement("cge", 8, guide_width=6).residual_scales()) == ["clip"]
+    assert list(Enhancement("sge+cge", 8, guide_dim=6).residual_scales()) == ["self", "clip"]
+    assert list(Enhancement("cge", 8, guide_dim=6).residual_scales()) == ["clip"]
     assert Enhancement("none", 8).residual_scales() == {}

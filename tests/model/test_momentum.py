@@ -66,7 +66,7 @@ def test_batch_norm_statistics_of_keys_are_those_of_the_query_encoder():
 
 def test_key_encoder_mode():
     """Evaluation mode for both keys: no submodule trains, and two passes give the same key."""
-    config = small_paper(region_dropout=0.5, embed_dropout=0.5)
+    config = small_paper(region_channel_dropout=0.5, embed_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1])
     for how in (model.train, model.train, model.eval):
         how()

@@ -107,7 +107,7 @@ def test_cge(dtype):
 @pytest.mark.parametrize("kind", ["sge", "cge", "sge+cge"])
 def test_enhancement(dtype, kind):
     module = Enhancement(
-        kind, 7, guide_width=6, regions=5, norm="batch", residual_scale=1.5, inverse_temperature=2.0
+        kind, 7, guide_dim=6, regions=5, norm="batch", residual_scale=1.5, inverse_temperature=2.0
     )
 
     def slow(p, V, c):
@@ -145,7 +145,7 @@ def test_image_encoder(dtype, kind):
 
 
 def test_image_encoder_with_the_papers_36_regions():
-    module = ready(ImageEncoder(small_paper(regions=36, token_width=5, embed=4)), torch.float64)
+    module = ready(ImageEncoder(small_paper(regions=36, region_dim=5, embed_dim=4)), torch.float64)
     slow = lambda p, V: plain.encode_image(V, p)
     compare(module, lambda m, V: m(V), slow, [tokens(torch.float64, 2, 36, 5)], torch.float64)
 

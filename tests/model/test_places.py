@@ -37,7 +37,7 @@ def recorded(encoder, name):
 
 def test_channels_of_regions_drop_as_a_whole():
     """All regions of a picture lose the same channels, pictures lose different ones, the rest is scaled."""
-    encoder = ImageEncoder(small(region_dropout=0.5, token_width=40)).train()
+    encoder = ImageEncoder(small(region_channel_dropout=0.5, region_dim=40)).train()
     seen, tokens = recorded(encoder, "enhancement"), draw(6, 5, 40)
     encoder(tokens)
     gone = seen[0] == 0  # (B, R, D)
@@ -50,7 +50,7 @@ def test_channels_of_regions_drop_as_a_whole():
 
 @pytest.mark.parametrize("side", ["image", "text"])
 def test_embeddings_drop_before_they_get_unit_length(side):
-    config = small(embed_dropout=0.5, embed=40)
+    config = small(embed_dropout=0.5, embed_dim=40)
     batch = make_batch(config, [0, 1, 2])
     encoder = (ImageEncoder if side == "image" else TextEncoder)(config).train()
     found = encoder(batch.tokens) if side == "image" else encoder(batch.input_ids, batch.attention_mask)
@@ -63,7 +63,7 @@ def test_word_vectors_and_word_states_drop_each_at_its_place(text):
     """word_dropout before the network, text_dropout behind it; neither before the other's place."""
     batch = make_batch(small(), [0, 1, 2], full=True)
     skip = text == "gru"
-    encoder = TextEncoder(small(text=text, word_dropout=0.5, word_width=40, word_skip=skip)).train()
+    encoder = TextEncoder(small(text=text, word_dropout=0.5, word_width=40, word_residual=skip)).train()
     states = encoder.states(batch.input_ids, batch.attention_mask)
     gone = states[..., -40:] == 0  # word vectors themselves: all of a bag, the skip of a GRU
     assert 0.3 < float(gone.float().mean()) < 0.7
@@ -91,8 +91,8 @@ def test_both_branches_of_the_self_guide_drop_behind_their_tanh():
 
 
 def test_dropouts_are_those_of_the_settings():
-    config = small(enhancement="sge", guide_dropout=0.1, region_dropout=0.2, embed_dropout=0.3, text_dropout=0.45,
-                   word_dropout=0.5, text_enhancement="sge")  # fmt: skip
+    config = small(enhancement="sge", guide_dropout=0.1, region_channel_dropout=0.2, embed_dropout=0.3,
+                   text_dropout=0.45, word_dropout=0.5, text_enhancement="sge")  # fmt: skip
     image, text = ImageEncoder(config), TextEncoder(config)
     assert image.enhancement.self_guide.dropout.p == text.enhancement.self_guide.dropout.p == 0.1
     assert (image.dropout.p, image.embed_dropout.p, text.embed_dropout.p) == (0.2, 0.3, 0.3)
@@ -151,11 +151,11 @@ def test_the_first_loss_counts_no_padding_picture():
     model = USER(config, ObjectiveConfig(mu=10.0, gamma=-1.0)).eval()
     batch = make_batch(config, [4, 5])
     alone = float(model(batch).queue_loss)
-    images, texts = (F.normalize(draw(2, config.embed, seed=s), dim=1) for s in (1, 2))
+    images, texts = (F.normalize(draw(2, config.embed_dim, seed=s), dim=1) for s in (1, 2))
     model.queue.enqueue(images, texts, torch.tensor([4, 4]))
     one = make_batch(config, [4, 4])
     masked = float(model(one).queue_loss)
-    model.queue = DualQueue(config.queue_size, config.embed)
+    model.queue = DualQueue(config.queue_size, config.embed_dim)
     assert masked == pytest.approx(float(model(one).queue_loss), abs=1e-6)
     assert alone == pytest.approx(float(model(batch).queue_loss), abs=1e-6)
 

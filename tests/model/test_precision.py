@@ -47,7 +47,7 @@ def test_agreement_is_that_of_float32(kind, mask):
 @pytest.mark.parametrize("kind", ["sge", "cge"])
 def test_guides_have_unit_length_and_attention_answers_to_them(kind):
     V, c = 5 * draw(2, 36, 64), draw(2, 16, seed=1)
-    module = shake(Enhancement(kind, 64, guide_width=16)).eval()
+    module = shake(Enhancement(kind, 64, guide_dim=16)).eval()
     with half():
         ((g, a),) = module.guides(V, SOME, c).values()
     assert g.dtype == a.dtype == torch.float32
@@ -189,7 +189,7 @@ def test_an_embedding_rounds_nowhere_but_in_autocast(rounding, monkeypatch, half
     model, batch = USER(config), make_batch(config, [0, 1])
     seen = [seen_inside(monkeypatch, model, name) for name in ("encode_image", "encode_text")]
     images, texts = embed(model, Pairs(batch), precision=half_precision)
-    assert images.shape == texts.shape == (2, config.embed)
+    assert images.shape == texts.shape == (2, config.embed_dim)
     assert all(set(one[0].values()) == {"ieee"} for one in seen) and states() == rounding
 
 

@@ -155,7 +155,7 @@ def test_negatives_are_of_the_other_modality():
             (t, far),
         ):  # near the picture among captions, near the caption among pictures
             assert (v * far).sum() < 0 and (t * far).sum() < 0
-            model.queue = DualQueue(config.queue_size, config.embed)
+            model.queue = DualQueue(config.queue_size, config.embed_dim)
             alone = float(model(batch).queue_loss)
             model.queue.enqueue(images, texts, torch.tensor([9]))
             assert float(model(batch).queue_loss) > alone + 0.5

@@ -35,11 +35,11 @@ CHOICES = {
     "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "residual_scale": "learned",
     "pooling": "(mean, max, gpo|logsumexp, mean)",
     "text": "bag, gru, bert, clip", "region_scaling": "raw, unit, standard", "weight_init": "torch, xavier",
-    "text_pooling": "mean, max, gpo", "text_enhancement": "none, sge", "word_vectors": "random, grounded",
+    "text_pooling": "mean, max, gpo", "text_enhancement": "none, sge", "init": "random, cca",
     "objective": "uto, hinge-sum, hinge-hardest, infonce",
 }  # fmt: skip
 MISSPELT = [
-    *(("enhancement", kind, lambda kind: Enhancement(kind, 4, guide_width=3)) for kind in
+    *(("enhancement", kind, lambda kind: Enhancement(kind, 4, guide_dim=3)) for kind in
       ("SGE", "sge ", "", "cge+sge", "self", None)),
     *(("norm", norm, make) for norm in ("batchnorm", "Layer", "batch ", "") for make in (
         lambda norm: Enhancement("sge", 4, regions=3, norm=norm), lambda norm: Enhancement("none", 4, norm=norm),
@@ -57,7 +57,7 @@ MISSPELT = [
     *((field, value, lambda value, field=field: ModelConfig(**{field: value})) for field, value in (
         ("enhancement", "SGE"), ("norm", "batchnorm"), ("pooling", "gpo "), ("text_pooling", "Mean"), ("text", "lstm"),
         ("text", "GRU"), ("region_scaling", "std"), ("weight_init", "zeros"), ("text_enhancement", "cge"),
-        ("word_vectors", "glove"))),
+        ("init", "glove"))),
     *(("objective", name, lambda name: ObjectiveConfig(name=name)) for name in
       ("UTO", "hinge", "triplet", "info-nce", "hinge_sum")),
 ]  # fmt: skip
@@ -85,8 +85,8 @@ def test_an_objective_that_came_by_another_way_is_still_known():
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda: ModelConfig(embed="64"), "embed is '64'; it must be a whole number"),
-        (lambda: ModelConfig(embed=64.0), "embed is 64.0; it must be a whole number"),
+        (lambda: ModelConfig(embed_dim="64"), "embed_dim is '64'; it must be a whole number"),
+        (lambda: ModelConfig(embed_dim=64.0), "embed_dim is 64.0; it must be a whole number"),
         (lambda: ModelConfig(queue_size=True), "queue_size is True; it must be a whole number or none"),
         (lambda: ModelConfig(norm=None), "norm is None; it must be a text"),
         (lambda: ModelConfig(residual_scale=None), "residual_scale is None; it must be a number or a text"),
@@ -99,15 +99,15 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: TrainingConfig(lr="1e-3"), "lr is '1e-3'; it must be a number"),
         (lambda: TrainingConfig(schedule="Cosine"), "schedule is 'Cosine'; it must be one of cosine, step"),
         (lambda: TrainingConfig(precision="fp16"), "precision is 'fp16'; it must be one of auto, fp32, bf16"),
-        (lambda: TrainingConfig(averaged=1), "averaged is 1; it must be true or false"),
+        (lambda: TrainingConfig(use_ema=1), "use_ema is 1; it must be true or false"),
         (lambda: TrainingConfig(seed=0.5), "seed is 0.5; it must be a whole number"),
-        (lambda: DataConfig(select=None), "select is None; it must be a text"),
+        (lambda: DataConfig(val_split=None), "val_split is None; it must be a text"),
         (lambda: DataConfig(sizes={"train": 0}), "sizes is .'train': 0.; it must be a mapping"),
-        (lambda: Config(model={"embed": 8}), "model is .*; it must be a ModelConfig"),
+        (lambda: Config(model={"embed_dim": 8}), "model is .*; it must be a ModelConfig"),
         (lambda: ResidualScale(-1.0), "residual_scale is -1.0; it must be a number from 0 up"),
         (lambda: ResidualScale(float("nan")), "residual_scale is nan"),
         (lambda: Enhancement("sge", 4, inverse_temperature=-1.0), "inverse_temperature is -1.0"),
-        (lambda: Enhancement("cge", 4), "guide_width is not set"),
+        (lambda: Enhancement("cge", 4), "guide_dim is not set"),
         (lambda: Enhancement("sge", 4, norm="batch"), "number of regions is not set"),
         (lambda: position_codes(3, 5), "width of position codes is 5; it must be even"),
         (lambda: GPO(temperature=0.0), "temperature is 0.0; it must be above 0"),
@@ -136,8 +136,8 @@ def test_an_empty_queue_beside_an_objective_without_it_is_refused(objective):
         UserError, match=f"queue_size is 0 and objective '{objective}'.*queue_size none or from 1"
     ):
         Config(model=ModelConfig(queue_size=0), objective=ObjectiveConfig(name=objective))
-    averaged = TrainingConfig(averaged=True)  # the momentum encoders are evaluated: they do something
-    Config(model=ModelConfig(queue_size=0), objective=ObjectiveConfig(name=objective), training=averaged)
+    ema = TrainingConfig(use_ema=True)  # the momentum encoders are evaluated: they do something
+    Config(model=ModelConfig(queue_size=0), objective=ObjectiveConfig(name=objective), training=ema)
     Config(model=ModelConfig(queue_size=None), objective=ObjectiveConfig(name=objective))
     Config(model=ModelConfig(queue_size=0))
 
@@ -147,9 +147,9 @@ def test_an_empty_queue_beside_an_objective_without_it_is_refused(objective):
 
 def test_batch_norm_and_region_drop_do_not_go_together():
     with pytest.raises(
-        UserError, match="norm is 'batch' and region_drop 0.1.*Use region_drop 0, or norm layer"
+        UserError, match="norm is 'batch' and region_mask_prob 0.1.*Use region_mask_prob 0, or norm layer"
     ):
-        Config(model=ModelConfig(norm="batch"), training=TrainingConfig(region_drop=0.1))
+        Config(model=ModelConfig(norm="batch"), training=TrainingConfig(region_mask_prob=0.1))
     Config(model=ModelConfig(norm="batch"))
 
 
@@ -180,7 +180,7 @@ def test_paper_presets_start_as_the_release_does():
     for name in ("paper-flickr30k", "paper-coco"):
         assert preset(name).model.weight_init == "xavier"
     model = preset("paper-flickr30k").model
-    encoder = ImageEncoder(dataclasses.replace(model, token_width=512, embed=128))
+    encoder = ImageEncoder(dataclasses.replace(model, region_dim=512, embed_dim=128))
     guide = encoder.enhancement.self_guide
     for layer in (guide.local_linear, guide.global_linear, guide.weigh, encoder.projection.linear):
         rows, columns = layer.weight.shape

@@ -54,13 +54,19 @@ def write_learnable(folder: Path, counts=COUNTS, *, regions=4, width=12) -> Path
 def run_config(folder: Path, *, data=None, model=None, objective=None, **training) -> Config:
     """A run of 12 steps on that data, evaluated every 3, all of the model in it."""
     whole = Config(
-        data=DataConfig(data=str(folder), tokens="precomputed", report="test"),
+        data=DataConfig(data=str(folder), tokens="precomputed", test_split="test"),
         model=ModelConfig(
-            embed=16, enhancement="sge", text_width=16, word_width=8, queue_size=20, momentum=0.9
+            embed_dim=16, enhancement="sge", text_width=16, word_width=8, queue_size=20, momentum=0.9
         ),
         objective=ObjectiveConfig(mu=20.0, gamma=0.3),
         training=TrainingConfig(
-            steps=12, batch=8, lr=3e-3, evaluate_every=0.1, precision="fp32", region_drop=0.1, warmup=0.25
+            steps=12,
+            batch_size=8,
+            lr=3e-3,
+            evaluate_every=0.1,
+            precision="fp32",
+            region_mask_prob=0.1,
+            warmup=0.25,
         ),
     )
     return replace(

@@ -7,9 +7,9 @@ from userlib.data.captions import Batch
 
 WIDTHS = {
     "regions": 5,
-    "token_width": 8,
-    "guide_width": 6,
-    "embed": 10,
+    "region_dim": 8,
+    "guide_dim": 6,
+    "embed_dim": 10,
     "vocab_size": 30,
     "text_width": 12,
     "word_width": 7,
@@ -41,7 +41,7 @@ def make_batch(config: ModelConfig, ids, *, seed=0, mask=False, dtype=torch.floa
     """A batch of random tokens and captions for pictures `ids`; mask: some regions missing; full: no padding."""
     draw = torch.Generator().manual_seed(seed)
     count, words = len(ids), 6
-    tokens = torch.randn(count, config.regions, config.token_width, generator=draw, dtype=dtype)
+    tokens = torch.randn(count, config.regions, config.region_dim, generator=draw, dtype=dtype)
     token_mask = None
     if mask:
         token_mask = torch.rand(count, config.regions, generator=draw) < 0.7
@@ -55,7 +55,7 @@ def make_batch(config: ModelConfig, ids, *, seed=0, mask=False, dtype=torch.floa
     return Batch(
         tokens=tokens,
         token_mask=token_mask,
-        guide=torch.randn(count, config.guide_width, generator=draw, dtype=dtype),
+        guide=torch.randn(count, config.guide_dim, generator=draw, dtype=dtype),
         input_ids=numbers.masked_fill(~attention_mask, 0),
         attention_mask=attention_mask,
         image_ids=torch.tensor(ids),

@@ -1,7 +1,7 @@
 """A SCAN folder of Flickr30K's true size trains with BiGRU text, in little memory and without waiting for the disk.
 
     python tests/soak/scan_size.py              50 steps of 128 pairs: 6,400 rows are touched
-    python tests/soak/scan_size.py --steps 5 --batch 16 --dev 64
+    python tests/soak/scan_size.py --steps 5 --batch-size 16 --dev 64
 
 train_ims.npy has 29,000 x 36 x 2048 float32, 8.6 GB, sparse: the rows that the run will touch hold random numbers, the
 others are holes. The written rows are dropped from the system's cache of files before the run, so that they are
@@ -98,8 +98,10 @@ def config_of(folder: Path, *, steps: int, batch: int) -> Config:
     """The preset of the paper with BiGRU text in place of BERT."""
     paper = preset("paper-flickr30k")
     model = replace(paper.model, text="gru", text_model=None, text_width=1024, text_layers=1)
-    data = replace(paper.data, data=str(folder), report=None, min_count=1)
-    return replace(paper, data=data, model=model, training=replace(paper.training, steps=steps, batch=batch))
+    data = replace(paper.data, data=str(folder), test_split=None, min_count=1)
+    return replace(
+        paper, data=data, model=model, training=replace(paper.training, steps=steps, batch_size=batch)
+    )
 
 
 def measure(folder: Path, *, steps: int, batch: int, dev: int) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
         "--dev", type=int, default=DEV, help="pictures of the split that is evaluated at the end"
     )

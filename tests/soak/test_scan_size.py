@@ -23,7 +23,7 @@ def run(folder: Path, *arguments: str) -> dict:
 
 @LINUX
 def test_five_steps_on_a_file_of_flickr30k_size(tmp_path):
-    found = run(tmp_path, "--steps", "5", "--batch", "16", "--dev", "32")
+    found = run(tmp_path, "--steps", "5", "--batch-size", "16", "--dev", "32")
     assert found["steps"] == 5
     assert found["file_gb"] > 8.5 and found["on_disk_gb"] < 0.2
     assert found["anonymous_peak_gb"] < 2  # with 128 pairs a step: below 3

@@ -18,8 +18,8 @@ PAIRS = 5 * 8
 @pytest.mark.parametrize("size, told", [(PAIRS, False), (PAIRS + 1, True)])
 def test_a_queue_longer_than_an_epoch_is_told(tmp_path, cache, capsys, size, told):
     folder = write_scan(tmp_path / "precomp", {"train": 8, "val": 2, "test": 2})
-    flags = ["--data", str(folder), "--set", "data.tokens=precomputed", "--set", "data.report=null"]
-    sizes = ["--queue-size", str(size), "--steps", "1", "--batch", "8", "--out", str(tmp_path / "run")]
+    flags = ["--data", str(folder), "--set", "data.tokens=precomputed", "--set", "data.test_split=null"]
+    sizes = ["--queue-size", str(size), "--steps", "1", "--batch-size", "8", "--out", str(tmp_path / "run")]
     assert main(["train", *flags, *sizes]) == 0
     said = capsys.readouterr()
     warning = f"The queue holds {size} keys and an epoch has {PAIRS} pairs"
@@ -36,18 +36,18 @@ def loaded(**data):
 @pytest.mark.parametrize(
     "data, split, where, said",
     [
-        ({"select": "val", "report": "test"}, "val", "x", "it chose the epoch.*--split test"),
+        ({"val_split": "val", "test_split": "test"}, "val", "x", "it chose the epoch.*--split test"),
         (
-            {"select": "val", "report": "test"},
+            {"val_split": "val", "test_split": "test"},
             "val",
             "moved",
             "it chose the epoch",
         ),  # the same by fingerprint
-        ({"select": "train:9", "report": "val"}, "select", "x", "it chose the epoch.*--split val"),
-        ({"select": "val", "report": "test"}, "train", "x", "the model was trained on it"),
-        ({"select": "val", "report": "test"}, "test", "x", None),
-        ({"select": "train:9", "report": "test"}, "val", "x", None),
-        ({"select": "val", "report": "test"}, "val", "other", None),
+        ({"val_split": "train:9", "test_split": "val"}, "select", "x", "it chose the epoch.*--split val"),
+        ({"val_split": "val", "test_split": "test"}, "train", "x", "the model was trained on it"),
+        ({"val_split": "val", "test_split": "test"}, "test", "x", None),
+        ({"val_split": "train:9", "test_split": "test"}, "val", "x", None),
+        ({"val_split": "val", "test_split": "test"}, "val", "other", None),
     ],
 )
 def test_a_score_on_a_split_that_training_used_is_told(data, split, where, said):

@@ -33,7 +33,7 @@ def test_operations_by_hand():
     the input needs no gradient).
     """
     config = small(text="bag", pooling="mean", text_pooling="mean", enhancement="none", queue_size=None)
-    B, R, D, E = 4, config.regions, config.token_width, config.embed
+    B, R, D, E = 4, config.regions, config.region_dim, config.embed_dim
     batch = make_batch(config, [0, 1, 2, 3], full=True)
     W, H = batch.input_ids.shape[1], config.word_width
     image = 2 * B * R * D * (E + E // 2) * 2 + 2 * B * R * (E // 2) * E * 3
@@ -92,8 +92,16 @@ def test_the_dry_run_of_clip_patches_touches_no_network(tmp_path):
 
 def test_the_dry_run_as_json(tmp_path, cache, capsys):
     folder = write_scan(tmp_path / "small", {"train": 30, "val": 2, "test": 2})
-    flags = ["--data", str(folder), "--set", "data.tokens=precomputed", "--set", "data.report=null", "--json"]
-    assert main(["train", "--batch", "150", *flags, "--dry-run"]) == 0
+    flags = [
+        "--data",
+        str(folder),
+        "--set",
+        "data.tokens=precomputed",
+        "--set",
+        "data.test_split=null",
+        "--json",
+    ]
+    assert main(["train", "--batch-size", "150", *flags, "--dry-run"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["pictures"] == 34 and found["download_bytes"] == {"total": 0}
     assert found["steps"] == 20

@@ -147,8 +147,8 @@ def test_the_best_encoders_are_kept_and_returned(prepared, whole):
     best = max(run.rows, key=lambda row: row["rsum"])
     for model in (loaded.model, run.encoders):
         assert not model.training
-        images, captions = embed(model, prepared.select)
-        assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == best["rsum"]
+        images, captions = embed(model, prepared.val)
+        assert recalls(ranks(images, captions, prepared.val.caption_to_image)).rsum == best["rsum"]
     assert loaded.config == prepared.config
     assert loaded.tokenizer.to_json() == prepared.tokenizer.to_json()
     assert loaded.metadata["fingerprint"] == prepared.fingerprint
@@ -207,13 +207,13 @@ def test_the_queue_counts_after_warm_up(prepared, monkeypatch):
 
 
 def test_averaged_evaluates_the_momentum_encoders(folder, tmp_path):
-    prepared = prepare(run_config(folder, averaged=True, model={"momentum": 0.5}), progress=False)
+    prepared = prepare(run_config(folder, use_ema=True, model={"momentum": 0.5}), progress=False)
     run = fit(prepared, out=tmp_path / "run", stop_at=3, progress=False)
     keys = run.model.ema_model().state_dict()
     for name, value in run.encoders.state_dict().items():
         assert torch.equal(value, keys[name]), name
-    images, captions = embed(run.model.ema_model(), prepared.select)
-    assert recalls(ranks(images, captions, prepared.select.caption_to_image)).rsum == run.rows[-1]["rsum"]
+    images, captions = embed(run.model.ema_model(), prepared.val)
+    assert recalls(ranks(images, captions, prepared.val.caption_to_image)).rsum == run.rows[-1]["rsum"]
     query = run.model.image_encoder.projection.linear.weight
     assert not torch.equal(query, run.encoders.image_encoder.projection.linear.weight)
 
@@ -260,7 +260,7 @@ COLLAPSING = {
     "model": {"queue_size": 0, "momentum": 0.0},
     "objective": {"loss_weight": 0.0},  # positives pull, and nothing pushes
 }
-LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "word_drop": 0.0, "schedule": "constant"}
+LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "caption_augment_prob": 0.0, "schedule": "constant"}
 
 
 def test_collapse_is_found_on_a_collapsed_run(folder, tmp_path):
@@ -281,17 +281,17 @@ def test_no_collapse_is_found_on_a_healthy_run(folder):
 def test_report_on_the_selected_split_is_refused(folder):
     for select, report in (("val", "val"), ("train:10", "select")):
         with pytest.raises(UserError, match=f"the report would be on '{report}'"):
-            run_config(folder, data={"select": select, "report": report})
-    run_config(folder, data={"select": "train:10", "report": "val"})
+            run_config(folder, data={"val_split": select, "test_split": report})
+    run_config(folder, data={"val_split": "train:10", "test_split": "val"})
 
 
 def test_the_result_file_holds_the_report(folder, tmp_path, capsys):
     from userlib.__main__ import main
 
-    config = run_config(folder, data={"select": "train:10", "report": "val"}, steps=6)
+    config = run_config(folder, data={"val_split": "train:10", "test_split": "val"}, steps=6)
     assert main(words(config, tmp_path / "c.json", tmp_path / "run")) == 0
     printed = json.loads(capsys.readouterr().out)
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
     assert printed["report"]["split"] == kept["report"]["split"] == "val"
     assert kept["finished"] and kept["steps"] == 6 and len(kept["ranks"]["i2t"]) == 12
-    assert kept["config"]["model"]["token_width"] == 12 and kept["data_hash"]
+    assert kept["config"]["model"]["region_dim"] == 12 and kept["data_hash"]

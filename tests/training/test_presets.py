@@ -53,18 +53,18 @@ def write_vit_b_32(folder: Path) -> Path:
 
 def two_steps(config: Config) -> tuple[Run, dict[str, float]]:
     """Two steps of four pairs, the evaluation on val, and the report on test."""
-    training = replace(config.training, steps=2, batch=4, precision="fp32")
+    training = replace(config.training, steps=2, batch_size=4, precision="fp32")
     prepared = prepare(replace(config, training=training), progress=False)
     run = fit(prepared, progress=False)
     assert run.finished and run.rows[-1]["step"] == 2
     assert np.isfinite(run.rows[-1]["loss"]) and run.rows[-1]["queue_loss"] == run.rows[-1]["queue_loss"]
-    assert prepared.report is not None
-    images, captions = embed(run.encoders, prepared.report)
+    assert prepared.test is not None
+    images, captions = embed(run.encoders, prepared.test)
     assert images.shape == (4, 1024) and captions.shape == (20, 1024)
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
-    found = ranks(images, captions, prepared.report.caption_to_image)
+    found = ranks(images, captions, prepared.test.caption_to_image)
     assert bootstrap(found)["rsum"].value == pytest.approx(recalls(found).rsum)
-    fold_average(images, captions, prepared.report.caption_to_image, size=2)
+    fold_average(images, captions, prepared.test.caption_to_image, size=2)
     return run, run.rows[-1]
 
 
@@ -95,7 +95,7 @@ def test_clip_patches(tmp_path, cache):
     text = replace(config.model, text_model=name.removeprefix("open_clip:"))
     run, row = two_steps(replace(config, data=data, model=text))
     model = run.config.model
-    assert (model.regions, model.token_width, model.guide_width, model.vocab_size) == (49, 768, 512, 49_408)
+    assert (model.regions, model.region_dim, model.guide_dim, model.vocab_size) == (49, 768, 512, 49_408)
     assert {"strength_self", "strength_clip"} <= set(row)
     kept = sorted(path for path in (cache / "tokens").rglob("array.npy"))
     assert len(kept) == 6  # tokens and guide of three splits
@@ -117,7 +117,7 @@ def test_the_command_of_the_paper_presets_and_evaluation_after_it(name, tmp_path
     """With checkpoints: 2.4 GB are written."""
     bert = write_bert_base(tmp_path / "bert-base")
     folder = write_scan(tmp_path / "precomp", COUNTS, regions=36, width=2048)
-    flags = ["--data", str(folder), "--steps", "2", "--batch", "4", "--set", f"model.text_model={bert}"]
+    flags = ["--data", str(folder), "--steps", "2", "--batch-size", "4", "--set", f"model.text_model={bert}"]
     out = tmp_path / "run"
     assert main(["train", "--preset", name, *flags, "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["config"]["model"]["queue_size"] in (2048, 4096)
@@ -127,4 +127,4 @@ def test_the_command_of_the_paper_presets_and_evaluation_after_it(name, tmp_path
 
 def test_the_presets_are_json():
     for name in ("paper-flickr30k", "paper-coco", "clip-patches"):
-        assert json.loads(json.dumps(to_json(preset(name))))["model"]["embed"] == 1024
+        assert json.loads(json.dumps(to_json(preset(name))))["model"]["embed_dim"] == 1024

@@ -85,13 +85,13 @@ def made(monkeypatch):
 
 
 def test_processes_share_a_batch_evenly_and_no_batch_norm_on_cpus(made):
-    even = replace(Config(), training=TrainingConfig(batch=8))
+    even = replace(Config(), training=TrainingConfig(batch_size=8))
     make_accelerator(even)
     assert made["mixed_precision"] == "no"
     (ddp,) = made["kwargs_handlers"]
     assert ddp.broadcast_buffers is False and ddp.find_unused_parameters is False
-    with pytest.raises(UserError, match="the batch is 9 and 2 processes"):
-        make_accelerator(replace(Config(), training=TrainingConfig(batch=9)))
+    with pytest.raises(UserError, match="batch_size is 9 and 2 processes"):
+        make_accelerator(replace(Config(), training=TrainingConfig(batch_size=9)))
     with pytest.raises(UserError, match="norm is batch and 2 processes"):
         make_accelerator(replace(even, model=ModelConfig(norm="batch")))
     clip = ModelConfig(text="clip", text_model="clip-mini")

@@ -12,7 +12,7 @@ from tests.reference.small import make_batch, small, small_paper
 from userlib.config import TrainingConfig
 from userlib.errors import UserError
 from userlib.model.user import USER
-from userlib.training import prepare, select_name, splits_of
+from userlib.training import prepare, splits_of, val_split_name
 from userlib.training.preparing import precision_of, total_steps
 from userlib.training.schedule import (
     batch_indices,
@@ -45,7 +45,7 @@ def test_rates_by_hand():
 
 
 def test_an_epoch_is_a_permutation_and_drops_the_incomplete_batch():
-    training = TrainingConfig(batch=4, seed=3)
+    training = TrainingConfig(batch_size=4, seed=3)
     first = np.concatenate([batch_indices(s, 14, training) for s in range(3)])
     assert len(first) == len(set(first.tolist())) == 12
     second = np.concatenate([batch_indices(s, 14, training) for s in range(3, 6)])
@@ -78,7 +78,7 @@ def test_seeds_differ_by_step_and_rank():
 
 def test_optimizer_groups():
     model = USER(small_paper(residual_scale="learned"))
-    training = TrainingConfig(lr=1e-3, text_lr=0.1, weight_decay=0.01)
+    training = TrainingConfig(lr=1e-3, text_lr_scale=0.1, weight_decay=0.01)
     optimizer = make_optimizer(model, training)
     groups = {g["factor"]: g for g in optimizer.param_groups}
     assert set(groups) == {1.0, 0.1, 10.0}
@@ -113,16 +113,16 @@ def test_the_optimizers_state_comes_back():
 
 
 def test_steps_of_a_run():
-    assert total_steps(TrainingConfig(epochs=3, batch=4), 14) == 9
-    assert total_steps(TrainingConfig(steps=5, batch=4), 14) == 5
-    with pytest.raises(UserError, match="has 3 captions and the batch is 4"):
-        total_steps(TrainingConfig(batch=4), 3)
+    assert total_steps(TrainingConfig(epochs=3, batch_size=4), 14) == 9
+    assert total_steps(TrainingConfig(steps=5, batch_size=4), 14) == 5
+    with pytest.raises(UserError, match="has 3 captions and batch_size is 4"):
+        total_steps(TrainingConfig(batch_size=4), 3)
 
 
 def test_prepare_leaves_nothing_open(folder):
-    open_ = run_config(folder, data={"select": "train:10"}, model={"momentum": None}, steps=40)
+    open_ = run_config(folder, data={"val_split": "train:10"}, model={"momentum": None}, steps=40)
     config = prepare(open_, progress=False).config
-    assert (config.model.regions, config.model.token_width, config.model.guide_width) == (4, 12, None)
+    assert (config.model.regions, config.model.region_dim, config.model.guide_dim) == (4, 12, None)
     assert config.model.momentum == 0.5  # 40 steps: max(0, 1 - 20 / 40)
     assert config.model.vocab_size and config.training.precision == "fp32"
     kept = prepare(run_config(folder, model={"momentum": 0.7}), progress=False).config
@@ -130,12 +130,12 @@ def test_prepare_leaves_nothing_open(folder):
 
 
 def test_the_slice_to_select_on_is_held_out_of_train(folder):
-    config = run_config(folder, data={"select": "train:10", "report": "val"})
+    config = run_config(folder, data={"val_split": "train:10", "test_split": "val"})
     data = splits_of(config)
-    train, select = set(data.split("train").ids), set(data.split(select_name(config)).ids)
+    train, select = set(data.split("train").ids), set(data.split(val_split_name(config)).ids)
     assert (len(train), len(select)) == (38, 10) and not train & select
     prepared = prepare(config, progress=False)
-    assert prepared.select.split.name == "select" and len(prepared.train.split) == 38
+    assert prepared.val.split.name == "select" and len(prepared.train.split) == 38
 
 
 def test_the_vocabulary_is_of_train_alone(folder, tmp_path):

@@ -15,7 +15,7 @@ from userlib.config import TrainingConfig
 from userlib.errors import UserError
 from userlib.model.user import USER
 from userlib.training import fit, loop, prepare, preparing, stopping
-from userlib.training.grounding import grounded
+from userlib.training.cca_init import cca_init
 from userlib.training.preparing import metadata_of
 from userlib.training.schedule import batches, make_optimizer, step_seed
 
@@ -30,8 +30,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(folder):
     """Everything that may differ from step to step is on: three rates, dropout, both augmentations, a queue."""
-    model = {"region_scaling": "standard", "region_dropout": 0.2}
-    config = run_config(folder, model=model, clip=CLIP, word_drop=0.3, schedule="cosine", seed=3)
+    model = {"region_scaling": "standard", "region_channel_dropout": 0.2}
+    config = run_config(
+        folder, model=model, max_grad_norm=CLIP, caption_augment_prob=0.3, schedule="cosine", seed=3
+    )
     return prepare(config, progress=False)
 
 
@@ -47,13 +49,13 @@ def plain_run(prepared, steps):
     optimizer = torch.optim.AdamW(groups, lr=training.lr, weight_decay=training.weight_decay)
     rows = []
     for step in range(steps):
-        epoch, place = divmod(step, len(train) // training.batch)
+        epoch, place = divmod(step, len(train) // training.batch_size)
         order = np.random.default_rng([training.seed, 1, epoch]).permutation(len(train))
         batch = train.batch(
-            order[place * training.batch : (place + 1) * training.batch],
+            order[place * training.batch_size : (place + 1) * training.batch_size],
             rng=np.random.default_rng([training.seed, 2, step, 0]),
-            word_drop=training.word_drop,
-            region_drop=training.region_drop,
+            caption_augment_prob=training.caption_augment_prob,
+            region_mask_prob=training.region_mask_prob,
         )
         warm = training.warmup * prepared.config.training.steps
         total = prepared.config.training.steps
@@ -72,12 +74,12 @@ def plain_run(prepared, steps):
         gradients = [p.grad for p in [*rest, *sigma] if p.grad is not None]
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
         for gradient in gradients:
-            gradient.mul_(min(1.0, training.clip / norm))
+            gradient.mul_(min(1.0, training.max_grad_norm / norm))
         optimizer.step()
         rows.append(
             {
                 "step": step + 1,
-                "epoch": (step + 1) / (len(train) // training.batch),
+                "epoch": (step + 1) / (len(train) // training.batch_size),
                 "loss": float(output.loss.detach()),
                 "batch_loss": float(output.batch_loss),
                 "queue_loss": float(output.queue_loss),
@@ -117,7 +119,7 @@ def test_gradients_are_clipped_together(prepared, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     norms.clear()
-    wide = replace(prepared.config, training=replace(prepared.config.training, clip=1e6))
+    wide = replace(prepared.config, training=replace(prepared.config.training, max_grad_norm=1e6))
     fit(replace(prepared, config=wide), stop_at=1, progress=False)
     assert norms[0] > 2 * CLIP  # and what is below the limit stays as it is
 
@@ -156,7 +158,7 @@ def test_the_encoders_of_the_best_evaluation_come_back(
         return real(encoders, *others) | {"rsum": rsums[len(seen) - 1]}
 
     monkeypatch.setattr(loop, "evaluate_now", evaluate)
-    config = replace(prepared.config, training=replace(prepared.config.training, averaged=averaged))
+    config = replace(prepared.config, training=replace(prepared.config.training, use_ema=averaged))
     out = tmp_path / "run" if on_disk else None
     run = fit(replace(prepared, config=config), out=out, progress=False)
     assert [row["rsum"] for row in run.rows] == rsums
@@ -223,22 +225,22 @@ GROUNDED = {
     "text": "bag",
     "pooling": "mean",
     "text_pooling": "mean",
-    "word_vectors": "grounded",
+    "init": "cca",
     "word_width": 8,
 }
 
 
-def test_a_grounded_run_begins_there(folder):
+def test_a_run_from_a_cca_begins_there(folder):
     prepared = prepare(run_config(folder, model=GROUNDED), progress=False)
     run = fit(prepared, stop_at=0, progress=False)
-    words = grounded(prepared.train, 8).words
+    words = cca_init(prepared.train, 8).words
     for encoder in (run.model.text_encoder, run.model.text_momentum_encoder.encoder):
         np.testing.assert_allclose(encoder.states.embedding.weight.detach().numpy(), words, atol=1e-6)
 
 
 def drawn(prepared, steps, *, rank=0, ranks=1, seed=None, **training):
     """The batches of these steps, all of the same captions, so that what is drawn for them alone can differ."""
-    settings = replace(prepared.config.training, region_drop=0.3, **training)
+    settings = replace(prepared.config.training, region_mask_prob=0.3, **training)
     settings = replace(settings, seed=settings.seed if seed is None else seed)
     config = replace(prepared.config, training=settings)
     given = replace(prepared, config=config)
@@ -254,7 +256,7 @@ def one_order(monkeypatch):
 @pytest.mark.parametrize("by", ["step", "epoch", "rank", "seed"])
 def test_augmentation_is_drawn_anew(by, prepared, one_order):
     """By step, by epoch, by process and by seed: captions and regions both."""
-    settings = {"word_drop": 0.5, "batch": 32}
+    settings = {"caption_augment_prob": 0.5, "batch_size": 32}
     first, other = {
         "step": lambda: drawn(prepared, [0, 1], **settings),
         "epoch": lambda: drawn(prepared, [1, 1 + len(prepared.train) // 32], **settings),
@@ -268,8 +270,8 @@ def test_augmentation_is_drawn_anew(by, prepared, one_order):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
 def test_the_shares_of_the_settings_reach_the_batch(share, prepared, one_order):
-    whole = drawn(prepared, [0], word_drop=0.0, batch=32)[0]
-    found = drawn(prepared, range(8), word_drop=share, batch=32)
+    whole = drawn(prepared, [0], caption_augment_prob=0.0, batch_size=32)[0]
+    found = drawn(prepared, range(8), caption_augment_prob=share, batch_size=32)
     masked = sum(int((batch.input_ids == 2).sum()) for batch in found)
     words = 8 * int(whole.attention_mask.sum() - 2 * 32)  # less both ends
     assert masked / words == pytest.approx(share / 2, abs=0.04)
@@ -312,24 +314,24 @@ def test_what_extraction_is_asked_for(folder, monkeypatch):
 
     real = preparing.extract
     monkeypatch.setattr(preparing, "extract", extract)
-    data = {"mirrored": True, "token_weights": "w.safetensors", "guide": "clip-mini", "report": "test"}
+    data = {"hflip": True, "token_weights": "w.safetensors", "guide": "clip-mini", "test_split": "test"}
     config = run_config(folder, data=data)
     prepare(config, progress=False)
     assert [name for name, _ in asked] == ["train", "val", "test"]
-    assert [named["mirrored"] for _, named in asked] == [True, False, False]
+    assert [named["hflip"] for _, named in asked] == [True, False, False]
     for _, named in asked:
         assert named["tokens"] == "precomputed" and str(named["token_weights"]) == "w.safetensors"
         assert named["guide"] == "clip-mini" and named["progress"] is False
 
 
 def test_the_splits_of_a_run_are_told_apart(folder):
-    prepared = prepare(run_config(folder, data={"report": "test"}), progress=False)
-    assert [p.split.name for p in (prepared.train, prepared.select, prepared.report)] == [
+    prepared = prepare(run_config(folder, data={"test_split": "test"}), progress=False)
+    assert [p.split.name for p in (prepared.train, prepared.val, prepared.test)] == [
         "train",
         "val",
         "test",
     ]
-    assert prepare(run_config(folder, data={"report": None}), progress=False).report is None
+    assert prepare(run_config(folder, data={"test_split": None}), progress=False).test is None
     rare = prepare(run_config(folder, data={"min_count": 31}), progress=False).tokenizer
     assert prepared.tokenizer.unknown("kite") == [] and rare.unknown("kite") == ["kite"]
 
@@ -338,7 +340,7 @@ def test_the_held_out_pictures_are_drawn_with_seed_0(folder):
     from userlib.data.sources import load_data
     from userlib.training import splits_of
 
-    config = run_config(folder, data={"select": "train:10", "report": "val"}, seed=5)
+    config = run_config(folder, data={"val_split": "train:10", "test_split": "val"}, seed=5)
     expected = load_data(str(folder)).hold_out("train", 10, seed=0)
     for name in ("train", "select"):
         assert splits_of(config).split(name).ids == expected.split(name).ids

@@ -53,7 +53,7 @@ def test_batch_norm_is_refused_on_several_cpu_processes(parquet, tmp_path, cache
     config = replace(
         parquet,
         model=replace(parquet.model, norm="batch"),
-        training=replace(parquet.training, region_drop=0.0),
+        training=replace(parquet.training, region_mask_prob=0.0),
     )
     done = torchrun("userlib", words(config, tmp_path / "c.json", tmp_path / "run"), tmp_path)
     assert done.returncode != 0

@@ -205,7 +205,13 @@ def test_the_hinge_of_notebook_02(lift, seed, pairs):
 
 def test_the_encoders_of_notebook_02(lift):
     config = ModelConfig(
-        token_width=12, embed=16, pooling="mean", text="bag", text_pooling="mean", word_width=8, vocab_size=20
+        region_dim=12,
+        embed_dim=16,
+        pooling="mean",
+        text="bag",
+        text_pooling="mean",
+        word_width=8,
+        vocab_size=20,
     )
     torch.manual_seed(0)
     pictures, captions = ImageEncoder(config).eval(), TextEncoder(config).eval()

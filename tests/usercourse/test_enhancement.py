@@ -26,7 +26,7 @@ def world():
 def encoder():
     torch.manual_seed(0)
     return ImageEncoder(
-        ModelConfig(token_width=12, embed=16, enhancement="sge", pooling="mean", residual_scale=2.0)
+        ModelConfig(region_dim=12, embed_dim=16, enhancement="sge", pooling="mean", residual_scale=2.0)
     ).eval()
 
 

@@ -24,9 +24,7 @@ UP, DOWN, OPEN = Interval(2.0, 1.0, 3.0), Interval(-2.0, -3.0, -1.0), Interval(0
 @given(st.integers(0, 10_000), st.floats(0.0, 5.0), st.sampled_from([0.5, 1.0, 3.0]))
 def test_the_learner_s_loops_are_the_library_s(lift, seed, s, sharpness):
     torch.manual_seed(seed)
-    library = Enhancement(
-        "cge", width=5, guide_width=4, residual_scale=s, inverse_temperature=sharpness
-    ).eval()
+    library = Enhancement("cge", width=5, guide_dim=4, residual_scale=s, inverse_temperature=sharpness).eval()
     V, G = torch.randn(1, 3, 5), torch.randn(1, 4)
     first, second = library.clip_guide.layers[1], library.clip_guide.layers[4]
     given_ = [part.tolist() for part in (first.weight, first.bias, second.weight, second.bias)]
@@ -82,12 +80,12 @@ def test_guides_of_others_change_nothing_else():
 
     prepared = Prepared(preset("scenes"), pairs(5), pairs(3), None, None, "x")
     changed = guided.guides_of_others(prepared)
-    for before, after in ((prepared.train, changed.train), (prepared.select, changed.select)):
+    for before, after in ((prepared.train, changed.train), (prepared.val, changed.val)):
         assert after.words == "kept"
         assert after.features.tokens is before.features.tokens
         assert (after.features.guide != before.features.guide).all()
         assert sorted(after.features.guide) == sorted(before.features.guide)
-    assert changed.report is None
+    assert changed.test is None
     assert prepared.train.features.guide.tolist() == [[0], [1], [2], [3], [4]]  # as it was
 
 
@@ -103,7 +101,7 @@ def scene():
 
 def test_the_shift_is_what_the_library_adds_beside_the_region(scene):
     _, V, g, _ = scene
-    library = Enhancement("cge", width=6, guide_width=6, residual_scale=5.0, inverse_temperature=2.0)
+    library = Enhancement("cge", width=6, guide_dim=6, residual_scale=5.0, inverse_temperature=2.0)
     library.clip_guide = torch.nn.Identity()
     added = library(V[None], None, g[None])[0] - V
     assert np.allclose(guided.shift(V, g, 5.0, 2.0), (added.norm(dim=1) / V.norm(dim=1)).numpy(), atol=1e-6)

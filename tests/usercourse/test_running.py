@@ -47,7 +47,7 @@ def test_the_pencil_s_numbers_are_those_of_the_text(lift):
 def test_the_notebook_s_batches_are_the_trainer_s(notebooks, captions, batch):
     rows_of = notebooks.solve(NAME, "rows_of")
     for step in range(25):
-        expected = batch_indices(step, captions, TrainingConfig(batch=batch, seed=3))
+        expected = batch_indices(step, captions, TrainingConfig(batch_size=batch, seed=3))
         assert rows_of(step, captions, batch, 3).tolist() == expected.tolist()
 
 
@@ -103,7 +103,7 @@ def test_scenes_are_the_full_model_with_four_looks(monkeypatch):
         "clip-mini",
         60,
     )
-    per_epoch = 5 * 1000 // config.training.batch
+    per_epoch = 5 * 1000 // config.training.batch_size
     assert round(config.training.evaluate_every * per_epoch) == 15
     assert running.settings("scenes", steps=20).training.steps == 20
 
@@ -167,7 +167,7 @@ def test_a_written_folder_is_read_as_it_was(tmp_path):
 )
 def test_a_folder_chooses_and_reports_on_what_it_has(tmp_path, sizes, select, report):
     config = running.settings(str(folder_of(tmp_path, **sizes)), steps=7)
-    assert (config.data.select, config.data.report) == (select, report)
+    assert (config.data.val_split, config.data.test_split) == (select, report)
     assert (config.data.tokens, config.data.guide, config.model.enhancement) == (
         "region-mini",
         "clip-mini",
@@ -338,10 +338,10 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
     prepared = prepare(config, progress=False)
     told = capsys.readouterr().out
     assert "has no splits" in told and f"of its {count} images" in told
-    parts = [len(part.split) for part in (prepared.train, prepared.select, prepared.report)]
+    parts = [len(part.split) for part in (prepared.train, prepared.val, prepared.test)]
     assert parts == [40, 10, 10]
     run = fit(prepared, progress=False)
-    report = prepared.report
+    report = prepared.test
     assert len(bootstrap(ranks(*embed(run.encoders, report), report.caption_to_image), resamples=10)) > 6
 
 
@@ -374,9 +374,9 @@ def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     "message, said",
     [
-        ("give a smaller --batch.", "give a smaller training.batch."),
+        ("give a smaller --batch-size.", "give a smaller training.batch_size."),
         ("Give a larger --set data.min_count.", "Give a larger data.min_count."),
-        ("Use --select train:500, or", 'Use data.select = "train:500", or'),
+        ("Use --val-split train:500, or", 'Use data.val_split = "train:500", or'),
         ("a longer --queue-size for", "a longer model.queue_size for"),
         ("add --resume to go on", "add fit(..., resume=True) to go on"),
         ("no option here: a -- b, x--y", "no option here: a -- b, x--y"),

@@ -7,7 +7,7 @@ from usercourse import speed
 from userlab.bench.crossattention import sets_of_vectors
 from userlib.model.scorers import scan_t2i
 
-SHAPE = {"share": 128, "embed": 1024, "keys": 2048, "pairs": 145_000, "parameters": 1000}
+SHAPE = {"share": 128, "embed_dim": 1024, "keys": 2048, "pairs": 145_000, "parameters": 1000}
 
 
 def test_the_learner_s_loop_is_the_library_s(lift):

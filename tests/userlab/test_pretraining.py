@@ -42,8 +42,8 @@ loop._step, loop.KEEP_EVERY = step, 0.0
 eval(sys.argv[1])(eval(sys.argv[2]), Path(sys.argv[3]), val=20, show=False)
 """
 TINY = {
-    "pretrain_regions": (regions.pretrain_regions, RegionsConfig(pictures=48, epochs=2, batch=16)),
-    "pretrain_clip": (pretrain_clip, ClipConfig(pictures=48, steps=6, batch=16)),
+    "pretrain_regions": (regions.pretrain_regions, RegionsConfig(pictures=48, epochs=2, batch_size=16)),
+    "pretrain_clip": (pretrain_clip, ClipConfig(pictures=48, steps=6, batch_size=16)),
 }
 
 
@@ -77,7 +77,7 @@ def test_another_folder_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flag, value", [("--batch", "0"), ("--pictures", "-1"), ("--lr", "0"), ("--batch", "9999999")]
+    "flag, value", [("--batch-size", "0"), ("--pictures", "-1"), ("--lr", "0"), ("--batch-size", "9999999")]
 )
 @pytest.mark.parametrize("command", ["pretrain-regions", "pretrain-clip"])
 def test_numbers_without_a_meaning_are_refused(capsys, tmp_path, command, flag, value):

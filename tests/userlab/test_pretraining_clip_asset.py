@@ -36,7 +36,7 @@ def test_clip_mini_loads_by_open_clip_and_gives_what_the_extractor_gives(clip):
     assert extractor.grid == (8, 8)
     assert tokens.shape[1:] == extractor.token_shape
     assert extractor.token_shape[0] == 64
-    assert guide.shape[1] == extractor.guide_width
+    assert guide.shape[1] == extractor.guide_dim
 
 
 def test_preprocessing_is_what_training_saw(clip):

@@ -34,8 +34,8 @@ def with_guide(prepared: Prepared, kind: str) -> Prepared:
     return replace(
         prepared,
         train=change(prepared, prepared.train),
-        select=change(prepared, prepared.select),
-        report=None if prepared.report is None else change(prepared, prepared.report),
+        val=change(prepared, prepared.val),
+        test=None if prepared.test is None else change(prepared, prepared.test),
     )
 
 

@@ -169,8 +169,8 @@ def config_of(row: Mapping[str, Any]) -> Config:
 
 OPEN = {
     "regions",
-    "token_width",
-    "guide_width",
+    "region_dim",
+    "guide_dim",
     "vocab_size",
     "momentum",
     "precision",
@@ -191,18 +191,18 @@ def fingerprint(config: Config) -> str:
     """Of the data of a run."""
     data = config.data
     sizes = None if data.sizes is None else tuple(sorted(data.sizes.items()))
-    return _fingerprint(data.data, data.pictures, sizes, data.select)
+    return _fingerprint(data.data, data.pictures, sizes, data.val_split)
 
 
 @cache
 def _fingerprint(
-    data: str, pictures: str | None, sizes: tuple[tuple[str, int], ...] | None, select: str
+    data: str, pictures: str | None, sizes: tuple[tuple[str, int], ...] | None, val_split: str
 ) -> str:
     from userlib.config import DataConfig
     from userlib.training import splits_of
 
     only = DataConfig(
-        data=data, pictures=pictures, sizes=None if sizes is None else dict(sizes), select=select
+        data=data, pictures=pictures, sizes=None if sizes is None else dict(sizes), val_split=val_split
     )
     return splits_of(Config(data=only)).fingerprint
 

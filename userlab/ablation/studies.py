@@ -103,7 +103,7 @@ def _queue() -> Study:
     # What a weight of 20 does to gradients that are clipped, without the weight: does it explain its gain?
     variants["absent-clip"] = Variant(
         label="no queue, gradients clipped at a 20th",
-        changes={"model": {"queue_size": None}, "training": {"clip": 0.1}},
+        changes={"model": {"queue_size": None}, "training": {"max_grad_norm": 0.1}},
     )
     return Study(
         name="queue",
@@ -176,7 +176,7 @@ def _batch() -> Study:
         for batch in (32, 128, 256):
             variants[f"{batch}-{name}"] = Variant(
                 label=f"batch {batch}, {words}",
-                changes={"model": {"queue_size": size}, "training": {"batch": batch}},
+                changes={"model": {"queue_size": size}, "training": {"batch_size": batch}},
             )
         for count in (1_000, 16_000):
             variants[f"train-{count}-{name}"] = Variant(
@@ -246,7 +246,7 @@ def _photos() -> Study:
             "full": variant("SGE + queue of 2,048 + UTO", model={"queue_size": 2048}),
             "none": variant("no enhancement", model={"queue_size": 2048, "enhancement": "none"}),
             # without momentum encoders there are none to evaluate in place of the query encoders
-            "absent": variant("no queue", model={"queue_size": None}, training={"averaged": False}),
+            "absent": variant("no queue", model={"queue_size": None}, training={"use_ema": False}),
             "hinge": variant("hinge, sum", model={"queue_size": 2048}, objective={"name": "hinge-sum"}),
             "infonce": variant("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
         },

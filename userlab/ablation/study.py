@@ -76,7 +76,7 @@ def tuning_jobs(study: Study, base: Config, names: Iterable[str], *, out: str, t
     for name in names:
         for lr in study.lr_grid:
             config = variant_config(study, name, base, seed=0, lr=lr)
-            config = replace(config, data=replace(config.data, report=None))
+            config = replace(config, data=replace(config.data, test_split=None))
             variant = f"{name}-lr-{lr:g}"
             jobs.append(
                 Job(study=f"{study.name}-tuning", variant=variant, config=config, threads=threads, out=out)
@@ -219,10 +219,10 @@ def make_tokens(jobs: list[Job], *, progress: bool) -> None:
         prepared = with_guide(prepare(job.config, progress=progress), job.guide)
         if job.config.model.queue_size:
             true_elsewhere_in(prepared.train.split)
-        if prepared.report is not None:
-            truth_of(prepared.report.split)
-            if prepared.report.features.grid is not None:
-                places_of(prepared.report.split, prepared.report.features.grid)
+        if prepared.test is not None:
+            truth_of(prepared.test.split)
+            if prepared.test.features.grid is not None:
+                places_of(prepared.test.split, prepared.test.features.grid)
 
 
 def _taken(job: Job) -> bool:

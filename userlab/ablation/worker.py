@@ -103,7 +103,7 @@ def _run(job: Job, scratch: Path) -> int:
             "provenance": provenance(),
             **metadata,
             **scores.metadata,
-            "select": {"split": prepared.select.split.name, "metrics": _rounded(scores.select)},
+            "select": {"split": prepared.val.split.name, "metrics": _rounded(scores.select)},
             **_reported(prepared, scores),
         }
         write_row(job.row(name), row, {**pack(scores.select, "select"), **scores.arrays})
@@ -139,13 +139,13 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
 
 def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
     """The rows of a job by variant: the model's own (or CLIP's, where none was trained), and with scores added."""
-    splits = [pairs for pairs in (prepared.select, prepared.report) if pairs is not None]
+    splits = [pairs for pairs in (prepared.val, prepared.test) if pairs is not None]
     clip: list[Embedded] = []
     if job.kind == "zero-shot" or job.scores is not None:
         clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
     own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
-    report = prepared.report
+    report = prepared.test
     truth = None if report is None else truth_of(report.split)
     scored = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
@@ -156,7 +156,7 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
                 scored.arrays[f"attention_{name}_{what}"] = values.astype(np.float16)
     rows = {job.variant: scored}
     if job.scores is not None and report is not None:
-        rows[job.scores] = _added(own, clip, prepared.select, report, truth)
+        rows[job.scores] = _added(own, clip, prepared.val, report, truth)
     return rows
 
 
@@ -180,9 +180,9 @@ def _added(
 
 def _reported(prepared: Prepared, scored: Scored) -> dict[str, Any]:
     """What the row says of the split reported on; its ranks go to the arrays."""
-    if scored.report is None or prepared.report is None:
+    if scored.report is None or prepared.test is None:
         return {}
-    split = prepared.report.split
+    split = prepared.test.split
     scored.arrays |= pack(scored.report, "report")
     said: dict[str, Any] = {
         "report": {"split": split.name, "metrics": _rounded(scored.report), "hash": split.fingerprint}

@@ -29,7 +29,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     yield Case(
         group="encode",
         name="pictures and captions",
-        shapes=f"{pictures} pictures, {CAPTIONS * pictures:,} captions, {config.regions} x {config.token_width}",
+        shapes=f"{pictures} pictures, {CAPTIONS * pictures:,} captions, {config.regions} x {config.region_dim}",
         ours=ours,
         reference=theirs,
         reference_is="a picture beside each of its captions",

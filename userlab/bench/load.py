@@ -36,11 +36,11 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
 
 
 def _short(config: Config, sizes: dict[str, int], tiny: bool) -> Config:
-    batch = 8 if tiny else config.training.batch
+    batch = 8 if tiny else config.training.batch_size
     return replace(
         config,
         data=replace(config.data, sizes=sizes),
-        training=replace(config.training, steps=4 if tiny else 30, batch=batch, precision="fp32"),
+        training=replace(config.training, steps=4 if tiny else 30, batch_size=batch, precision="fp32"),
     )
 
 
@@ -55,7 +55,10 @@ def _case(name: str, config: Config, tiny: bool, device: str) -> Case:
     def read() -> Batch:
         draw = np.random.default_rng(0)
         return prepared.train.batch(
-            rows, rng=draw, word_drop=training.word_drop, region_drop=training.region_drop
+            rows,
+            rng=draw,
+            caption_augment_prob=training.caption_augment_prob,
+            region_mask_prob=training.region_mask_prob,
         )
 
     step = Step(model, read().to(device))

@@ -149,15 +149,15 @@ class PlainImages(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        width, embed = config.token_width, config.embed
+        width, embed_dim = config.region_dim, config.embed_dim
         guide = PlainGuide(width, config.regions, config.guide_dropout)
         self.enhancement = nn.ModuleDict({"self_guide": guide})
         self.projection = nn.ModuleDict(
             {
-                "linear": nn.Linear(width, embed),
-                "hidden": nn.Linear(width, embed // 2),
-                "norm": nn.BatchNorm1d(embed // 2),
-                "out": nn.Linear(embed // 2, embed),
+                "linear": nn.Linear(width, embed_dim),
+                "hidden": nn.Linear(width, embed_dim // 2),
+                "norm": nn.BatchNorm1d(embed_dim // 2),
+                "out": nn.Linear(embed_dim // 2, embed_dim),
             }
         )
         self.pooling = PlainGPO()
@@ -180,7 +180,7 @@ class PlainTexts(nn.Module):
         self.states = nn.ModuleDict(
             {"embedding": nn.Embedding(config.vocab_size, config.word_width, padding_idx=0), "gru": gru}
         )
-        self.linear = nn.Linear(config.text_width, config.embed)
+        self.linear = nn.Linear(config.text_width, config.embed_dim)
         self.pooling = PlainGPO()
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
@@ -197,8 +197,8 @@ class PlainTexts(nn.Module):
 class PlainStep:
     """One training step after another from a library model's weights and queues: `step(batch)` -> loss."""
 
-    def __init__(self, model: Any, *, lr: float, weight_decay: float, clip: float) -> None:
-        self.m, self.objective, self.clip = model.config.momentum, model.objective, clip
+    def __init__(self, model: Any, *, lr: float, weight_decay: float, max_grad_norm: float) -> None:
+        self.m, self.objective, self.max_grad_norm = model.config.momentum, model.objective, max_grad_norm
         self.images, self.texts = PlainImages(model.config), PlainTexts(model.config)
         for mine, its in ((self.images, model.image_encoder), (self.texts, model.text_encoder)):
             mine.load_state_dict(
@@ -246,7 +246,7 @@ class PlainStep:
         self.pointer = end % self.image_queue.shape[1]
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         self.optimizer.step()
         return float(loss.detach())
 

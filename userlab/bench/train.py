@@ -29,8 +29,15 @@ FIRST_KEY = 10**6  # the queues' pictures are none of the batch's
 
 def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: float = 0.4) -> ModelConfig:
     """BUTD's 36 regions of 2,048 numbers, SGE with BatchNorm, a BiGRU on the text side."""
-    small = {"regions": 4, "token_width": 12, "embed": 8, "text_width": 8, "word_width": 6, "vocab_size": 40}
-    paper = {"regions": 36, "token_width": 2048, "embed": 1024, "text_width": 1024, "word_width": 300}
+    small = {
+        "regions": 4,
+        "region_dim": 12,
+        "embed_dim": 8,
+        "text_width": 8,
+        "word_width": 6,
+        "vocab_size": 40,
+    }
+    paper = {"regions": 36, "region_dim": 2048, "embed_dim": 1024, "text_width": 1024, "word_width": 300}
     sizes: dict[str, int] = small if tiny else {**paper, "vocab_size": 8000}
     return ModelConfig(
         enhancement="sge",
@@ -54,7 +61,7 @@ def random_batch(config: ModelConfig, count: int, *, device: str = "cpu") -> Bat
     input_ids = torch.randint(5, config.vocab_size or 0, (count, longest), generator=draw).masked_fill(
         ~mask, 0
     )
-    tokens = torch.rand(count, config.regions or 0, config.token_width or 0, generator=draw)
+    tokens = torch.rand(count, config.regions or 0, config.region_dim or 0, generator=draw)
     batch = Batch(tokens, None, None, input_ids, mask, torch.arange(count))
     return batch.to(device)
 
@@ -64,7 +71,9 @@ def filled_model(config: ModelConfig, objective: ObjectiveConfig, *, device: str
     torch.manual_seed(0)
     model = USER(config, objective)
     if model.queue is not None and model.queue.size:
-        keys = [nn.functional.normalize(torch.randn(model.queue.size, config.embed), dim=1) for _ in range(2)]
+        keys = [
+            nn.functional.normalize(torch.randn(model.queue.size, config.embed_dim), dim=1) for _ in range(2)
+        ]
         model.queue.enqueue(keys[0], keys[1], torch.arange(model.queue.size) + FIRST_KEY)
     return model.to(device)
 
@@ -82,7 +91,7 @@ class Step:
         with torch.autocast(self.batch.tokens.device.type, torch.bfloat16, enabled=self.half):
             output = self.model(self.batch)
         output.loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.clamp_residual_scales()
@@ -92,7 +101,7 @@ class Step:
 def plain_step(model: USER, batch: Batch) -> Callable[[], float]:
     """The reference step from the model's weights."""
     t = TrainingConfig()
-    plain = PlainStep(model, lr=t.lr, weight_decay=t.weight_decay, clip=t.clip)
+    plain = PlainStep(model, lr=t.lr, weight_decay=t.weight_decay, max_grad_norm=t.max_grad_norm)
     return lambda: plain.step(batch)
 
 
@@ -117,7 +126,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
     config = paper_model(tiny=tiny, queue_size=32 if tiny else 2048)
     batch = random_batch(config, 8 if tiny else 128)
     shapes = (
-        f"batch {len(batch.tokens)}, {config.regions} x {config.token_width}, BiGRU {config.text_width}, "
+        f"batch {len(batch.tokens)}, {config.regions} x {config.region_dim}, BiGRU {config.text_width}, "
         f"K {config.queue_size:,}"
     )
     ours = Step(filled_model(config, PAPER), batch)
@@ -193,10 +202,10 @@ def _gpo(tiny: bool) -> Case:
 
 def _queue(tiny: bool) -> Iterator[Case]:
     base = preset("scenes")
-    sizes = {"regions": 4, "token_width": 8, "embed": 8, "text_width": 8, "word_width": 8} if tiny else {}
-    known = {"regions": 64, "token_width": 192, "vocab_size": 433, "momentum": 0.99}
+    sizes = {"regions": 4, "region_dim": 8, "embed_dim": 8, "text_width": 8, "word_width": 8} if tiny else {}
+    known = {"regions": 64, "region_dim": 192, "vocab_size": 433, "momentum": 0.99}
     config = replace(base.model, **{**known, **sizes})  # type: ignore[arg-type]
-    batch = random_batch(config, 8 if tiny else base.training.batch)
+    batch = random_batch(config, 8 if tiny else base.training.batch_size)
     long = 16 if tiny else 4096
     steps = {
         size: Step(filled_model(replace(config, queue_size=size), base.objective), batch)
@@ -218,24 +227,24 @@ def _queue(tiny: bool) -> Iterator[Case]:
         goals=(Goal("reference", 1.3),),
         notes=notes,
     )
-    count, embed = (4, 8) if tiny else (128, 1024)
+    count, embed_dim = (4, 8) if tiny else (128, 1024)
     sizes_of_queue = (8, 16) if tiny else (4096, 16_384, 65_536)
     yield Case(
         group="train",
         name=f"queue part, {sizes_of_queue[-1]:,} keys",
-        shapes=f"batch {count}, E {embed}, L_q with gradient and enqueueing",
-        ours=_queue_part(sizes_of_queue[-1], count, embed),
-        reference=_queue_part(sizes_of_queue[0], count, embed),
+        shapes=f"batch {count}, E {embed_dim}, L_q with gradient and enqueueing",
+        ours=_queue_part(sizes_of_queue[-1], count, embed_dim),
+        reference=_queue_part(sizes_of_queue[0], count, embed_dim),
         reference_is=f"{sizes_of_queue[0]:,} keys",
-        moved=2 * 2 * 4 * embed * sizes_of_queue[-1],
-        notes=lambda: _linear(sizes_of_queue, count, embed, runs=2 if tiny else 10),
+        moved=2 * 2 * 4 * embed_dim * sizes_of_queue[-1],
+        notes=lambda: _linear(sizes_of_queue, count, embed_dim, runs=2 if tiny else 10),
     )
 
 
-def _queue_part(size: int, count: int, embed: int) -> Callable[[], object]:
+def _queue_part(size: int, count: int, embed_dim: int) -> Callable[[], object]:
     torch.manual_seed(0)
-    queue = DualQueue(size, embed)
-    unit = [nn.functional.normalize(torch.randn(max(size, count), embed), dim=1) for _ in range(2)]
+    queue = DualQueue(size, embed_dim)
+    unit = [nn.functional.normalize(torch.randn(max(size, count), embed_dim), dim=1) for _ in range(2)]
     queue.enqueue(unit[0], unit[1], torch.arange(len(unit[0])) + FIRST_KEY)
     v, t = (x[:count].clone().requires_grad_() for x in unit)
     ids = torch.arange(count)
@@ -252,9 +261,9 @@ def _queue_part(size: int, count: int, embed: int) -> Callable[[], object]:
     return step
 
 
-def _linear(sizes: tuple[int, ...], count: int, embed: int, *, runs: int) -> dict[str, Any]:
+def _linear(sizes: tuple[int, ...], count: int, embed_dim: int, *, runs: int) -> dict[str, Any]:
     """Microseconds a key at each size: equal ones mean a cost in line with K."""
-    times = interleaved({str(size): _queue_part(size, count, embed) for size in sizes}, runs=runs)
+    times = interleaved({str(size): _queue_part(size, count, embed_dim) for size in sizes}, runs=runs)
     clock = clock_of("cpu")
     return {
         f"us_a_key_at_{size}": 1e6 * statistics.median(times[str(size)].of(clock)) / size for size in sizes

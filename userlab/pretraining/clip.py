@@ -96,10 +96,10 @@ def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config
     """CLIP's loss on the batch of a step, one caption a picture, and the error of naming the words of all
     five, which lets so short a run learn to see (Joulin et al. 2016) and fades out.
     """
-    per_epoch = len(world) // config.batch
+    per_epoch = len(world) // config.batch_size
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(world))
-    rows = order[place * config.batch :][: config.batch]
+    rows = order[place * config.batch_size :][: config.batch_size]
     rng = np.random.default_rng([config.seed, 2, step])
     pictures = world.gather("pictures", rows)
     moves = rng.integers(0, 2 * SHIFT + 1, (len(rows), 2))

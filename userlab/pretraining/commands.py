@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in {**values, "processes": arguments.processes}.items():
         if value < 0 or (value == 0 and name not in ("seed", "weight_decay")):
             raise UserError(f"--{name.replace('_', '-')} is {value}; give a number above 0.")
-    if values["batch"] > values["pictures"]:
+    if values["batch_size"] > values["pictures"]:
         raise UserError(
-            f"--batch is {values['batch']}, more than the {values['pictures']} pictures. Give fewer."
+            f"--batch-size is {values['batch_size']}, more than the {values['pictures']} pictures. Give fewer."
         )
     settings, out = {"processes": arguments.processes, "show": not arguments.json}, Path(arguments.out)
     if arguments.command == "pretrain-regions":

@@ -33,7 +33,7 @@ class Schedule:
     lr: float
     weight_decay: float
     warmup: float = 0.1  # share of the steps with rising rate
-    clip: float = 1.0  # largest gradient norm
+    max_grad_norm: float = 1.0  # largest gradient norm
 
     def lr_at(self, step: int) -> float:
         """The learning rate at a step: linear warm-up, then a cosine down to 0."""
@@ -114,7 +114,7 @@ def _step(
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16()):
         loss = loss_at(step)
     loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
+    nn.utils.clip_grad_norm_(network.parameters(), schedule.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
     return float(loss.detach())

@@ -84,10 +84,10 @@ def varied(
 
 def loss_at(step: int, *, network: Regions, train: Drawn, config: RegionsConfig) -> Tensor:
     """The error of naming, summed over names and averaged over cells, on the batch of a step."""
-    per_epoch = len(train) // config.batch
+    per_epoch = len(train) // config.batch_size
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(train))
-    rows = order[place * config.batch :][: config.batch]
+    rows = order[place * config.batch_size :][: config.batch_size]
     rng = np.random.default_rng([config.seed, 2, step])
     pictures, labels = varied(train.gather("pictures", rows), train.gather("labels", rows), rng)
     logits = network(torch.from_numpy(pictures))
@@ -127,7 +127,7 @@ def pretrain_regions(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Regions()
-    steps = config.epochs * (config.pictures // config.batch)
+    steps = config.epochs * (config.pictures // config.batch_size)
     state = (
         cache_dir()
         / "pretraining"

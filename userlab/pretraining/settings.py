@@ -14,7 +14,7 @@ class RegionsConfig:
 
     pictures: int = _setting(4000, "the first of Scenes train")
     epochs: int = _setting(16, "passes over them")
-    batch: int = _setting(64, "pictures a step")
+    batch_size: int = _setting(64, "images per step")
     lr: float = _setting(4e-3, "the highest learning rate")
     weight_decay: float = _setting(0.02, "of matrices and filters")
     seed: int = _setting(0, "of all random draws")
@@ -26,7 +26,7 @@ class ClipConfig:
 
     pictures: int = _setting(80_000, "the first of the pretrain world")
     steps: int = _setting(2000, "updates")
-    batch: int = _setting(128, "pictures a step")
+    batch_size: int = _setting(128, "images per step")
     lr: float = _setting(1e-3, "the highest learning rate")
     weight_decay: float = _setting(0.1, "of matrices")
     seed: int = _setting(0, "of all random draws")

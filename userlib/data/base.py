@@ -17,14 +17,14 @@ from userlib.errors import UserError
 class Extractor(ABC):
     """A frozen network that turns pictures into tokens.
 
-    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_width G
+    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_dim G
     or None.
     """
 
     spec: str
     token_shape: tuple[int, int]
     grid: tuple[int, int] | None = None
-    guide_width: int | None = None
+    guide_dim: int | None = None
     local: bool  # whether the weights are on this machine, or may have to be fetched
 
     def __init__(self, spec: str, device: str) -> None:

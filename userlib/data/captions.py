@@ -129,8 +129,8 @@ class CaptionDataset:
         return copied
 
     def cache_on_device(self, device: torch.device) -> bool:
-        """Keep tokens, mirrored tokens and guide on the device where they take at most half of its free memory;
-        True where they do. Batches are the same numbers as before, made on the device, until `release`. Raises
+        """Keep tokens, flipped tokens and guide on the device where they take at most half of its free memory; True
+        where they do. Batches are the same numbers as before, made on the device, until `release`. Raises
         UserError for numbers that are not finite.
         """
         if cached := self._on_device():
@@ -162,21 +162,23 @@ class CaptionDataset:
         caption_rows: np.ndarray,
         *,
         rng: np.random.Generator | None = None,
-        word_drop: float = 0.0,
-        region_drop: float = 0.0,
+        caption_augment_prob: float = 0.0,
+        region_mask_prob: float = 0.0,
     ) -> Batch:
         """The captions of these rows and their pictures. With rng, for training: words augmented with share
-        word_drop, regions
-        left out with share region_drop (never all), and the mirrored picture in half the rows where its
+        caption_augment_prob, regions
+        left out with share region_mask_prob (never all), and the flipped image in half the rows where its
         tokens are there.
         """
         images = self.caption_to_image[caption_rows]
         tokens, mask, guide = self._read(images, rng)
         captions = [self.ids(int(row)) for row in caption_rows]
-        if rng is not None and word_drop > 0:
-            captions = [augment(ids, rng=rng, tokenizer=self.tokenizer, p=word_drop) for ids in captions]
-        if rng is not None and region_drop > 0:
-            mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_drop, rng)
+        if rng is not None and caption_augment_prob > 0:
+            captions = [
+                augment(ids, rng=rng, tokenizer=self.tokenizer, p=caption_augment_prob) for ids in captions
+            ]
+        if rng is not None and region_mask_prob > 0:
+            mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_mask_prob, rng)
         input_ids, attention_mask = self._padded(captions)
         return Batch(
             tokens, mask, guide, input_ids, attention_mask, torch.from_numpy(images.astype(np.int64))
@@ -203,10 +205,10 @@ class CaptionDataset:
         """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these pictures."""
         features = self.features
         tokens = self._rows("tokens", images)
-        if rng is not None and features.mirrored is not None:
+        if rng is not None and features.hflip is not None:
             flipped = np.flatnonzero(rng.random(len(images)) < 0.5)
             where = torch.from_numpy(flipped).to(tokens.device)
-            tokens[where] = self._rows("mirrored", images[flipped])
+            tokens[where] = self._rows("hflip", images[flipped])
         mask = None if features.mask is None else torch.from_numpy(np.asarray(features.mask[images]))
         guide = None if features.guide is None else self._rows("guide", images)
         if not self._on_device():  # else they were looked at when they were copied

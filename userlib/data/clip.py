@@ -213,7 +213,7 @@ class ClipExtractor(Extractor):
         self.name = spec.removeprefix("open_clip:")
         self.model_name, self.weights = split_name(self.name)
         self.local = self.weights is None
-        self.token_shape, self.guide_width = _shapes(self.model_name)
+        self.token_shape, self.guide_dim = _shapes(self.model_name)
         side = round(self.token_shape[0] ** 0.5)
         self.grid = (side, side) if side * side == self.token_shape[0] else None
         self.bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)

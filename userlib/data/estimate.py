@@ -41,7 +41,7 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         parts["store_bytes"]["pictures and captions"] = download
     wanted: dict[str, list[str]] = {}
     if tokens != "precomputed":
-        wanted[tokens] = ["tokens", "mirrored tokens"] if data.mirrored else ["tokens"]
+        wanted[tokens] = ["tokens", "tokens of the flipped images"] if data.hflip else ["tokens"]
     if guide is not None:
         wanted.setdefault(guide, []).append("guide")
     memory = 0.0
@@ -51,9 +51,9 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         if not extractor.local:
             parts["download_bytes"][f"weights of {spec}"] = size
         for array in arrays:
-            numbers = (extractor.guide_width or 0) if array == "guide" else math.prod(extractor.token_shape)
+            numbers = (extractor.guide_dim or 0) if array == "guide" else math.prod(extractor.token_shape)
             parts["store_bytes"][array] = pictures * numbers * (4 if array == "guide" else 2)
-        passes = 2 if "mirrored tokens" in arrays else 1
+        passes = 2 if "tokens of the flipped images" in arrays else 1
         rate = min(FLOPS[device.partition(":")[0]] / flops, DECODED * workers)
         parts["seconds"][f"{' and '.join(arrays)} by {spec}"] = passes * pictures / rate
         memory = max(memory, size + 1e9)

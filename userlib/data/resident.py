@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.5  # of the free memory
 CHUNK = 512  # pictures copied at a time: 150 MB of 36 x 2048 float32
-ARRAYS = ("tokens", "mirrored", "guide")
+ARRAYS = ("tokens", "hflip", "guide")
 
 
 def free_memory(device: torch.device) -> int:

@@ -60,14 +60,14 @@ class Rows:
 class Features:
     """tokens (N, R, D) float16 or float32; guide (N, G) float32 or None; mask (N, R) bool, true where a
     region is there, or None;
-    mirrored, the tokens of the mirrored pictures, or None; grid (h, w) with h * w = R, or None. Arrays may
+    hflip, the tokens of the flipped images, or None; grid (h, w) with h * w = R, or None. Arrays may
     lie on the disk.
     """
 
     tokens: np.ndarray | Rows
     guide: np.ndarray | Rows | None = None
     mask: np.ndarray | Rows | None = None
-    mirrored: np.ndarray | Rows | None = None
+    hflip: np.ndarray | Rows | None = None
     grid: tuple[int, int] | None = None
 
     def select(self, rows: np.ndarray) -> "Features":
@@ -79,7 +79,7 @@ class Features:
             return Rows(array.base, array.rows[rows]) if isinstance(array, Rows) else Rows(array, rows)
 
         parts: dict[str, Any] = {
-            name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "mirrored")
+            name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "hflip")
         }
         return replace(self, **parts)
 
@@ -90,13 +90,13 @@ def extract(
     tokens: str,
     token_weights: Path | None = None,
     guide: str | None = None,
-    mirrored: bool = False,
+    hflip: bool = False,
     device: str = "cpu",
     cache: Path | None = None,
     progress: bool = True,
     workers: int = WORKERS,
 ) -> Features:
-    """Tokens, and where asked a guide and tokens of the mirrored pictures, from the cache or made now.
+    """Tokens, and where asked a guide and tokens of the flipped images, from the cache or made now.
 
     A split that was held out of another shares its tokens. workers threads decode pictures beside the
     network.
@@ -107,7 +107,7 @@ def extract(
             tokens=tokens,
             token_weights=token_weights,
             guide=guide,
-            mirrored=mirrored,
+            hflip=hflip,
             device=device,
             cache=cache,
             progress=progress,
@@ -124,18 +124,18 @@ def extract(
                 f"The split {split.name!r} has no precomputed features; they come with a folder of SCAN's. "
                 "Name tokens."
             )
-        if mirrored:
-            raise UserError("Precomputed features have no mirrored pictures. Leave mirrored off.")
+        if hflip:
+            raise UserError("Precomputed features have no flipped images. Leave hflip off.")
         arrays["tokens"] = open_features(split.features)
     else:
         passes[tokens, token_weights, False] = ["tokens"]
-        if mirrored:
-            passes[tokens, token_weights, True] = ["mirrored"]
+        if hflip:
+            passes[tokens, token_weights, True] = ["hflip"]
     if guide is not None:
         passes.setdefault((guide, token_weights if guide == tokens else None, False), []).append("guide")
     for (spec, weights, mirror), names in passes.items():
         extractor = make_extractor(spec, weights=weights, device=device)
-        if "guide" in names and extractor.guide_width is None:
+        if "guide" in names and extractor.guide_dim is None:
             raise UserError(
                 f"{spec!r} gives no guide vector; a guide comes from clip-mini or open_clip:NAME/PRETRAINED."
             )
@@ -189,7 +189,7 @@ def _fill(
     count, mirror = len(split), bool(about["mirrored"])
     shapes: dict[str, tuple[int, ...]] = {name: extractor.token_shape for name in folders}
     if "guide" in folders:
-        shapes["guide"] = (extractor.guide_width or 0,)
+        shapes["guide"] = (extractor.guide_dim or 0,)
     kinds = {name: np.dtype(np.float32 if name == "guide" else np.float16) for name in folders}
     _check_room(
         next(iter(folders.values())).parent,

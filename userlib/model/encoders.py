@@ -23,18 +23,18 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = from_data("token_width", config.token_width)
+        width = from_data("region_dim", config.region_dim)
         if config.norm == "batch":
             from_data("regions", config.regions)
         if "cge" in config.enhancement or config.add_guide:
-            from_data("guide_width", config.guide_width)
+            from_data("guide_dim", config.guide_dim)
         self.region_norm = RegionNorm(config.region_scaling, width)
         self.regions = config.regions if config.norm == "batch" else None
-        self.dropout = Dropout(config.region_dropout)
+        self.dropout = Dropout(config.region_channel_dropout)
         self.enhancement = Enhancement(
             config.enhancement,
             width,
-            guide_width=config.guide_width,
+            guide_dim=config.guide_dim,
             regions=config.regions,
             norm=config.norm,
             dropout=config.guide_dropout,
@@ -42,9 +42,13 @@ class ImageEncoder(nn.Module):
             inverse_temperature=config.inverse_temperature,
             weight_init=config.weight_init,
         )
-        self.projection = Projection(width, config.embed, norm=config.norm, weight_init=config.weight_init)
+        self.projection = Projection(
+            width, config.embed_dim, norm=config.norm, weight_init=config.weight_init
+        )
         self.pooling = make_pooling(config.pooling)
-        self.guide_projection = nn.Linear(config.guide_width or 0, config.embed) if config.add_guide else None
+        self.guide_projection = (
+            nn.Linear(config.guide_dim or 0, config.embed_dim) if config.add_guide else None
+        )
         self.embed_dropout = Dropout(config.embed_dropout)
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
@@ -101,10 +105,10 @@ class TextEncoder(nn.Module):
         if self.frozen:
             self.states.requires_grad_(False)
         self.dropout = Dropout(config.text_dropout)
-        self.linear = nn.Linear(self.states.width, config.embed)
+        self.linear = nn.Linear(self.states.width, config.embed_dim)
         self.enhancement = Enhancement(
             config.text_enhancement,
-            config.embed,
+            config.embed_dim,
             dropout=config.guide_dropout,
             residual_scale=config.residual_scale,
             inverse_temperature=config.inverse_temperature,

@@ -90,11 +90,11 @@ class ClipGuide(nn.Module):
     answers; no released code has it. norm is BatchNorm in the paper presets, LayerNorm elsewhere.
     """
 
-    def __init__(self, guide_width: int, width: int, *, norm: str = "layer") -> None:
+    def __init__(self, guide_dim: int, width: int, *, norm: str = "layer") -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Norm(norm, guide_width, guide_width),
-            nn.Linear(guide_width, width),
+            Norm(norm, guide_dim, guide_dim),
+            nn.Linear(guide_dim, width),
             Norm(norm, width, width),
             nn.ReLU(),
             nn.Linear(width, width),
@@ -174,7 +174,7 @@ class Enhancement(nn.Module):
         kind: str,
         width: int,
         *,
-        guide_width: int | None = None,
+        guide_dim: int | None = None,
         regions: int | None = None,
         norm: str = "layer",
         dropout: float = 0.4,
@@ -192,9 +192,9 @@ class Enhancement(nn.Module):
             raise UserError(f"the regions' width is {width}; it must be a whole number from 1 up.")
         if not 0 <= dropout < 1:
             raise UserError(f"dropout is {dropout}; it must lie between 0 and 1.")
-        if "cge" in kind and not guide_width:
+        if "cge" in kind and not guide_dim:
             raise UserError(
-                f"enhancement is {kind!r} and guide_width is not set; give the width of CLIP's vectors."
+                f"enhancement is {kind!r} and guide_dim is not set; give the width of CLIP's vectors."
             )
         self.kind, self.inverse_temperature = kind, inverse_temperature
         if "sge" in kind:
@@ -203,7 +203,7 @@ class Enhancement(nn.Module):
             )
             self.self_scale = ResidualScale(residual_scale)
         if "cge" in kind:
-            self.clip_guide = ClipGuide(guide_width or 0, width, norm=norm)
+            self.clip_guide = ClipGuide(guide_dim or 0, width, norm=norm)
             self.clip_scale = ResidualScale(residual_scale)
 
     def residual_scales(self) -> dict[str, ResidualScale]:
@@ -293,7 +293,7 @@ class CGE(Enhancement):
         super().__init__(
             "cge",
             dim,
-            guide_width=guide_dim,
+            guide_dim=guide_dim,
             norm=norm,
             residual_scale=residual_scale,
             inverse_temperature=inverse_temperature,

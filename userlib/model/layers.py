@@ -41,7 +41,7 @@ def refuse_missing(mask: Tensor | None) -> None:
     if mask is not None and not bool(mask.all()):
         raise UserError(
             f"norm is 'batch' and {int((~mask).sum())} of {mask.numel()} regions are masked; they would enter "
-            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_drop 0."
+            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_mask_prob 0."
         )
 
 

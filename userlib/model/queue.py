@@ -18,13 +18,13 @@ class DualQueue(nn.Module):
     Raises UserError where K is negative or a checkpoint holds another K.
     """
 
-    def __init__(self, size: int, embed: int) -> None:
+    def __init__(self, size: int, embed_dim: int) -> None:
         super().__init__()
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise UserError(f"the queue size is {size}; it must be a whole number from 0 up.")
         self.size = size
-        self.register_buffer("images", torch.zeros(size, embed))
-        self.register_buffer("texts", torch.zeros(size, embed))
+        self.register_buffer("images", torch.zeros(size, embed_dim))
+        self.register_buffer("texts", torch.zeros(size, embed_dim))
         self.register_buffer("ids", torch.full((size,), EMPTY, dtype=torch.long))
         self.register_buffer("enqueued_at", torch.zeros(size, dtype=torch.long))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))

@@ -44,12 +44,12 @@ class BagOfWords(nn.Module):
 class BiGRU(BagOfWords):
     """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side).
 
-    word_skip keeps each word's own vector beside its state, so that the GRU adds to a bag of words.
+    word_residual keeps each word's own vector beside its state, so that the GRU adds to a bag of words.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.skip = config.word_skip
+        self.skip = config.word_residual
         self.width = config.text_width + (config.word_width if self.skip else 0)
         self.gru = nn.GRU(
             config.word_width, config.text_width, config.text_layers, batch_first=True, bidirectional=True

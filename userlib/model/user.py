@@ -55,7 +55,7 @@ class USER(MomentumContrast, DualEncoder):
             self,
             ImageEncoder(model),
             TextEncoder(model),
-            dim=model.embed,
+            dim=model.embed_dim,
             queue_size=model.queue_size,
             momentum=model.momentum,
             loss=ContrastiveLoss(objective or ObjectiveConfig()),

@@ -1,7 +1,7 @@
 """Training: prepare(config) makes the data ready, fit(prepared) trains."""
 
 from userlib.training.loop import Run, fit
-from userlib.training.preparing import Prepared, pairs_of, prepare, select_name, splits_of
+from userlib.training.preparing import Prepared, pairs_of, prepare, splits_of, val_split_name
 from userlib.training.watching import CollapseError
 
-__all__ = ["CollapseError", "Prepared", "Run", "fit", "pairs_of", "prepare", "select_name", "splits_of"]
+__all__ = ["CollapseError", "Prepared", "Run", "fit", "pairs_of", "prepare", "val_split_name", "splits_of"]

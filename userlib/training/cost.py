@@ -86,22 +86,22 @@ def training_cost(config: Config) -> dict[str, Any]:
     gpu_memory_bytes by part: weights, gradients, optimizer, momentum copies and queues, activations (float32; bf16
     has about half of them), training data.
     """
-    captions, shape, guide_width, data_bytes = _data(config)
+    captions, shape, guide_dim, data_bytes = _data(config)
     config = replace(config, training=fitted(config.training, captions, lambda _: None))
     steps = total_steps(config.training, captions)
     model_config = replace(
         config.model,
         regions=shape[0],
-        token_width=shape[1],
-        guide_width=guide_width,
+        region_dim=shape[1],
+        guide_dim=guide_dim,
         vocab_size=config.model.vocab_size or VOCABULARY[config.model.text],
         momentum=config.model.momentum or 0.0,
     )
-    rows = min(ROWS, config.training.batch)
+    rows = min(ROWS, config.training.batch_size)
     with torch.random.fork_rng(devices=[]):
         model = USER(model_config, config.objective)
-        counted = one_step(model, _batch(rows, shape, guide_width))
-    operations, activations = (count * config.training.batch // rows for count in counted)
+        counted = one_step(model, _batch(rows, shape, guide_dim))
+    operations, activations = (count * config.training.batch_size // rows for count in counted)
     learnt = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
     encoders = (model.image_encoder, model.text_encoder)
     weights = sum(4 * p.numel() for encoder in encoders for p in encoder.parameters())
@@ -129,7 +129,7 @@ def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
     features: Path | None = None
     if known is not None and known.counts is not None and known.captions_each is not None:
         pictures = (data.sizes or {}).get("train", known.counts["train"])
-        name, _, held_out = data.select.partition(":")
+        name, _, held_out = data.val_split.partition(":")
         pictures -= int(held_out) if held_out and name == "train" else 0
         captions = pictures * known.captions_each
     else:
@@ -141,8 +141,8 @@ def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
     else:
         weights = Path(data.token_weights) if data.token_weights else None
         shape, bytes_each = make_extractor(data.tokens, weights=weights).token_shape, 2
-    guide = None if data.guide is None else make_extractor(data.guide).guide_width
-    passes = 2 if data.mirrored else 1
+    guide = None if data.guide is None else make_extractor(data.guide).guide_dim
+    passes = 2 if data.hflip else 1
     return captions, shape, guide, pictures * (passes * prod(shape) * bytes_each + 4 * (guide or 0))
 
 

@@ -37,7 +37,7 @@ from userlib.files import write_checksummed
 from userlib.model.contrast import Output
 from userlib.model.user import USER, DualEncoder
 from userlib.progress import Progress
-from userlib.training.grounding import start_grounded
+from userlib.training.cca_init import init_from_cca
 from userlib.training.preparing import Prepared, metadata_of, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
@@ -129,7 +129,7 @@ class Trainer:
         self.device = self.accelerator.device
         prepared.train.cache_on_device(self.device)
         self.total = total_steps(self.training, len(prepared.train))
-        self.per_epoch = len(prepared.train) // self.training.batch
+        self.per_epoch = len(prepared.train) // self.training.batch_size
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))
         self.sample_tokens = torch.from_numpy(
             np.array(prepared.train.features.tokens[:256], dtype=np.float32)
@@ -160,8 +160,8 @@ class Trainer:
             if self.config.model.text_model is not None:
                 model.text_encoder.load_text(self.config.model.text_model)
             model.init_from_data(self.sample_tokens)
-            if self.config.model.word_vectors == "grounded":
-                start_grounded(model, self.prepared.train)
+            if self.config.model.init == "cca":
+                init_from_cca(model, self.prepared.train)
             model.init_from_captions(*(part.cpu() for part in self.sample_captions))
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -187,11 +187,11 @@ class Trainer:
                     check_loss(output, state.step, elsewhere=True)
                 shown.step()
                 if state.step % self.every == 0 or state.step == self.total:
-                    shown.say(f"{self.prepared.select.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
+                    shown.say(f"{self.prepared.val.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
                     self.save()
                     check_collapse(
                         state.rows, self.total, self.training,
-                        pictures=len(self.prepared.select.split), objective=self.config.objective.name,
+                        pictures=len(self.prepared.val.split), objective=self.config.objective.name,
                     )  # fmt: skip
                 if requested:
                     break
@@ -214,7 +214,7 @@ class Trainer:
         if step == 0:
             self.check_start(output)
         self.accelerator.backward(output.loss)
-        self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.model.clamp_residual_scales()
@@ -232,7 +232,7 @@ class Trainer:
         """Evaluates, adds a row to the history and keeps the best encoders."""
         state = self.state
         loss = check_loss(output, state.step)
-        encoders = self.model.ema_model() if self.training.averaged else self.model
+        encoders = self.model.ema_model() if self.training.use_ema else self.model
         row = {
             "step": float(state.step),
             "epoch": state.step / self.per_epoch,
@@ -244,7 +244,7 @@ class Trainer:
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
             **scale_stats(self.model, self.sample_tokens.to(self.device), self.sample_captions),
-            **evaluate_now(encoders, self.prepared.select, str(self.device)),
+            **evaluate_now(encoders, self.prepared.val, str(self.device)),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}
         state.rows.append(row)
@@ -330,7 +330,7 @@ class Trainer:
     def finish(self) -> Run:
         encoders = (
             self.model.ema_model()
-            if self.training.averaged
+            if self.training.use_ema
             else DualEncoder(
                 self.config.model,
                 image_encoder=self.model.image_encoder,

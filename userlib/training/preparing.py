@@ -33,8 +33,8 @@ class Prepared:
 
     config: Config
     train: CaptionDataset
-    select: CaptionDataset
-    report: CaptionDataset | None
+    val: CaptionDataset
+    test: CaptionDataset | None
     tokenizer: Tokenizer
     fingerprint: str  # of the data
     made_by: dict[str, Any] = field(default_factory=dict)  # what tokens and guide are made by
@@ -46,7 +46,7 @@ def pairs_of(
     split: Split,
     tokenizer: Tokenizer,
     *,
-    mirrored: bool = False,
+    hflip: bool = False,
     progress: bool = True,
     device: str = "cpu",
 ) -> CaptionDataset:
@@ -57,7 +57,7 @@ def pairs_of(
         tokens=data.tokens,
         token_weights=Path(data.token_weights) if data.token_weights else None,
         guide=data.guide,
-        mirrored=mirrored,
+        hflip=hflip,
         progress=progress,
         device=device,
     )
@@ -92,7 +92,7 @@ def splits_of(
 def arranged(
     data: RetrievalData, settings: DataConfig, *, say: Say | None = None, report_if_there: bool = False
 ) -> RetrievalData:
-    """The data set with the slice of `select` held out; where train is its only split, also what is reported on.
+    """The data set with the slice of `val_split` held out; where train is its only split, also what is reported on.
 
     Held out unasked are a sixth of the images for each, at most 1,000 for the report, chosen by their ids.
     """
@@ -101,30 +101,31 @@ def arranged(
             f"The data set {data.name!r} has no captions, and training needs some: put a captions.csv with the columns "
             "filename and caption beside the images."
         )
-    name, _, count = settings.select.partition(":")
+    name, _, count = settings.val_split.partition(":")
     whole = data.split(name if count and name in data.splits else "train")
     if list(data.splits) == ["train"]:
         data, count = _held_out(data, settings, say)
     if count:
         data = data.hold_out(name, int(count), seed=0)
-    for key, wanted in (("select", "select" if count else name), ("report", settings.report)):
+    for key, wanted in (("select", "select" if count else name), ("report", settings.test_split)):
         if wanted is not None and wanted not in data.splits and not (key == "report" and report_if_there):
+            flag = {"select": "--val-split", "report": "--test-split"}
             remedy = {
-                "select": f"give --select {whole.name}:{max(1, len(whole) // SHARE)} to hold images out for it",
-                "report": "give --report none to go without",
+                "select": f"give --val-split {whole.name}:{max(1, len(whole) // SHARE)} to hold images out for it",
+                "report": "give --test-split none to go without",
             }
             raise UserError(
                 f"The data set {data.name!r} has no split {wanted!r} to {key} on; it has: {', '.join(data.splits)}. "
-                f"Name one of them by --{key}, or {remedy[key]}."
+                f"Name one of them by {flag[key]}, or {remedy[key]}."
             )
     return data
 
 
 def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tuple[RetrievalData, str]:
     """For a set whose one split is train: what is reported on and selected on, and the count still to be held out."""
-    name, _, count = settings.select.partition(":")
+    name, _, count = settings.val_split.partition(":")
     images = len(data.split("train"))
-    report = settings.report if settings.report not in (None, "train") else None
+    report = settings.test_split if settings.test_split not in (None, "train") else None
     if name != "train" and count:
         return data, count  # which the caller refuses by name
     if report is None and (name == "train" and not count or count and int(count) < images):
@@ -158,9 +159,9 @@ def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tup
     return data, count
 
 
-def select_name(config: Config) -> str:
+def val_split_name(config: Config) -> str:
     """The split that selection uses, after the slice is held out."""
-    return "select" if ":" in config.data.select else config.data.select
+    return "select" if ":" in config.data.val_split else config.data.val_split
 
 
 def prepare(
@@ -174,16 +175,16 @@ def prepare(
     """
     device = choose_device(None)
     data = splits_of(config, progress=progress, say=say, report_if_there=report_if_there)
-    train_split, select_split = data.split("train"), data.split(select_name(config))
-    for key, name in (("select", select_name(config)), ("report", config.data.report)):
+    train_split, val_split = data.split("train"), data.split(val_split_name(config))
+    for flag, name in (("--val-split", val_split_name(config)), ("--test-split", config.data.test_split)):
         if name == "train":
             say(
-                f"Note: --{key} names the split 'train', so that its scores tell what was learned by heart. Name "
-                "another split, or hold images out by --select train:COUNT."
+                f"Note: {flag} names the split 'train', so that its scores tell what was learned by heart. Name "
+                "another split, or hold images out by --val-split train:COUNT."
             )
-    if report_if_there and config.data.report not in data.splits:
-        config = replace(config, data=replace(config.data, report=None))
-    report_split = None if config.data.report is None else data.split(config.data.report)
+    if report_if_there and config.data.test_split not in data.splits:
+        config = replace(config, data=replace(config.data, test_split=None))
+    test_split = None if config.data.test_split is None else data.split(config.data.test_split)
     training = fitted(config.training, len(train_split.captions), say)
     total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
@@ -195,27 +196,27 @@ def prepare(
     weights = Path(config.data.token_weights) if config.data.token_weights else None
     about = made_by(config.data.tokens, token_weights=weights, guide=config.data.guide, device=device)
     train = pairs_of(
-        config, train_split, tokenizer, mirrored=config.data.mirrored, progress=progress, device=device
+        config, train_split, tokenizer, hflip=config.data.hflip, progress=progress, device=device
     )
-    select = pairs_of(config, select_split, tokenizer, progress=progress, device=device)
-    report = None
-    if report_split is not None:
-        report = pairs_of(config, report_split, tokenizer, progress=progress, device=device)
-    if note := cut_note(*(pairs for pairs in (train, select, report) if pairs is not None)):
+    val = pairs_of(config, val_split, tokenizer, progress=progress, device=device)
+    test = None
+    if test_split is not None:
+        test = pairs_of(config, test_split, tokenizer, progress=progress, device=device)
+    if note := cut_note(*(pairs for pairs in (train, val, test) if pairs is not None)):
         say(note)
     features = train.features
     steps = total_steps(training, len(train))
     model = replace(
         config.model,
         regions=features.tokens.shape[1],
-        token_width=features.tokens.shape[2],
-        guide_width=None if features.guide is None else features.guide.shape[1],
+        region_dim=features.tokens.shape[2],
+        guide_dim=None if features.guide is None else features.guide.shape[1],
         vocab_size=tokenizer.vocab_size,
         momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum,
     )
     training = replace(training, precision=precision_of(training.precision))
     filled = replace(config, model=model, training=training)
-    return Prepared(filled, train, select, report, tokenizer, data.fingerprint, about, device)
+    return Prepared(filled, train, val, test, tokenizer, data.fingerprint, about, device)
 
 
 def cut_note(*parts: CaptionDataset) -> str | None:
@@ -240,11 +241,11 @@ def cut_note(*parts: CaptionDataset) -> str | None:
 
 def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
     """The same with a batch that the captions fill: a quarter of them where the batch is larger than all."""
-    if captions >= training.batch or captions < 2:
+    if captions >= training.batch_size or captions < 2:
         return training
     batch = max(2, captions // 4)
-    say(f"The batch is {batch} in place of {training.batch}: the train split has {captions} captions.")
-    return replace(training, batch=batch)
+    say(f"batch_size is {batch} in place of {training.batch_size}: the train split has {captions} captions.")
+    return replace(training, batch_size=batch)
 
 
 def precision_of(wanted: str) -> str:
@@ -258,12 +259,14 @@ def precision_of(wanted: str) -> str:
 
 def total_steps(training: TrainingConfig, captions: int) -> int:
     """Steps of the whole run. Raises UserError where the captions do not fill one batch."""
-    if captions < training.batch:
+    if captions < training.batch_size:
         raise UserError(
-            f"the train split has {captions} captions and the batch is {training.batch}; give a smaller "
-            "--batch."
+            f"the train split has {captions} captions and batch_size is {training.batch_size}; give a smaller "
+            "--batch-size."
         )
-    return training.steps if training.steps is not None else training.epochs * (captions // training.batch)
+    return (
+        training.steps if training.steps is not None else training.epochs * (captions // training.batch_size)
+    )
 
 
 def metadata_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def make_accelerator(config: Config) -> "Accelerator":
             f"gradient accumulation over {accelerator.gradient_accumulation_steps} steps is set (by `accelerate "
             "launch`, its configuration or ACCELERATE_GRADIENT_ACCUMULATION_STEPS). Every pair's negatives are "
             "the other pairs of its batch, so accumulated small batches are another loss than one large batch: "
-            "set it to 1, and give a smaller --batch, more processes, or a longer --queue-size for negatives "
+            "set it to 1, and give a smaller --batch-size, more processes, or a longer --queue-size for negatives "
             "that cost no memory."
         )
     started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -50,9 +50,9 @@ def make_accelerator(config: Config) -> "Accelerator":
                 f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is "
                 "shared; use norm layer, one process, or GPUs."
             )
-        if config.training.batch % accelerator.num_processes:
+        if config.training.batch_size % accelerator.num_processes:
             raise UserError(
-                f"the batch is {config.training.batch} and {accelerator.num_processes} processes share it; "
+                f"batch_size is {config.training.batch_size} and {accelerator.num_processes} processes share it; "
                 "it must be a multiple of them."
             )
     if accelerator.device.type == "cpu":

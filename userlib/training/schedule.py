@@ -34,24 +34,24 @@ def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndar
     """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is
     dropped.
     """
-    per_epoch = captions // training.batch
+    per_epoch = captions // training.batch_size
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([training.seed, 1, epoch]).permutation(captions)
-    return order[place * training.batch :][: training.batch]
+    return order[place * training.batch_size :][: training.batch_size]
 
 
 def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
     """The batches of steps start..stop-1 of one rank, read one step ahead by a thread."""
     training, train = prepared.config.training, prepared.train
-    share = training.batch // ranks_
+    share = training.batch_size // ranks_
 
     def read(step: int) -> Batch:
         rows = batch_indices(step, len(train), training)[rank * share :][:share]
         return train.batch(
             rows,
             rng=np.random.default_rng([training.seed, 2, step, rank]),
-            word_drop=training.word_drop,
-            region_drop=training.region_drop,
+            caption_augment_prob=training.caption_augment_prob,
+            region_mask_prob=training.region_mask_prob,
         )
 
     with ThreadPoolExecutor(1) as pool:
@@ -64,8 +64,8 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
 
 
 def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with three rates: the residual scales (10 x, no decay), a pretrained text network (text_lr x), and the
-    rest.
+    """AdamW with three learning rates: of the residual scales (10 x, no decay), of a pretrained text network
+    (text_lr_scale x), and of the rest.
     """
     scales = [p for n, p in model.named_parameters() if n.endswith("log_scale") and p.requires_grad]
     text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
@@ -73,7 +73,7 @@ def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
         {"params": rest, "factor": 1.0},
-        {"params": text, "factor": training.text_lr},
+        {"params": text, "factor": training.text_lr_scale},
         {"params": scales, "factor": 10.0, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(

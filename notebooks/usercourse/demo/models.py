@@ -30,7 +30,7 @@ from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone
 
 STEPS = 1_200
-SMALL = {"embed": 128, "text_width": 128, "word_width": 96}
+SMALL = {"embed_dim": 128, "text_width": 128, "word_width": 96}
 COLUMNS = 32  # of the sheet of small pictures
 
 
@@ -138,7 +138,7 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
     base = preset("scenes")
     config = replace(
         base,
-        data=replace(base.data, guide=recipe.guide, report="test"),
+        data=replace(base.data, guide=recipe.guide, test_split="test"),
         model=replace(base.model, **{**SMALL, "enhancement": "none", **recipe.model}),
         training=replace(base.training, steps=steps),
     )
@@ -147,11 +147,11 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
     best = max(run.rows, key=lambda row: row["rsum"])
     metadata = {**metadata_of(prepared, best), "command": command, "seconds": round(run.seconds)}
     save_model(home / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
-    if prepared.report is None:
-        raise UserError("the demo's models are reported on the test pictures; leave data.report as it is")
+    if prepared.test is None:
+        raise UserError("the demo's models are reported on the test pictures; leave data.test_split as it is")
     kept = load_model(home / name).model  # the weights as they are stored
-    images, captions = embed(kept, prepared.report)
-    measured = bootstrap(ranks(images, captions, prepared.report.caption_to_image))
+    images, captions = embed(kept, prepared.test)
+    measured = bootstrap(ranks(images, captions, prepared.test.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
     save_model(home / name, kept, run.tokenizer, run.config, {**metadata, "test": test}, half=True)
     return test

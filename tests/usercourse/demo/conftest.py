@@ -26,8 +26,8 @@ def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
     base = preset("scenes")
     wanted = {**SMALL, "enhancement": "none", **RECIPES[name].model, "vocab_size": tokenizer.vocab_size}
     guide = RECIPES[name].guide
-    width = None if guide is None else make_extractor(guide).guide_width
-    model = replace(base.model, **wanted, regions=64, token_width=192, guide_width=width)
+    width = None if guide is None else make_extractor(guide).guide_dim
+    model = replace(base.model, **wanted, regions=64, region_dim=192, guide_dim=width)
     config = replace(base, model=model, data=replace(base.data, data="scenes", guide=guide))
     torch.manual_seed(3)
     save_model(home / name, DualEncoder(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)

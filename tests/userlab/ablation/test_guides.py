@@ -21,15 +21,15 @@ def prepared(tmp_path_factory):
     name = f"open_clip:local-dir:{write_clip(tmp_path_factory.mktemp('guides') / 'clip')}"
     sizes = {"train": 12, "val": 6, "test": 8}
     config = Config(
-        data=DataConfig(data="scenes", sizes=sizes, guide=name, report="test"),
-        model=ModelConfig(enhancement="cge", embed=8, text_width=8, word_width=4),
-        training=TrainingConfig(steps=2, batch=4, precision="fp32"),
+        data=DataConfig(data="scenes", sizes=sizes, guide=name, test_split="test"),
+        model=ModelConfig(enhancement="cge", embed_dim=8, text_width=8, word_width=4),
+        training=TrainingConfig(steps=2, batch_size=4, precision="fp32"),
     )
     return prepare(config, progress=False)
 
 
 def guides(prepared):
-    return [np.asarray(pairs.features.guide) for pairs in (prepared.train, prepared.select, prepared.report)]
+    return [np.asarray(pairs.features.guide) for pairs in (prepared.train, prepared.val, prepared.test)]
 
 
 def test_informed_is_the_pictures_own(prepared):
@@ -67,7 +67,7 @@ def test_random_weights_are_those_before_training(prepared):
 
 def test_clip_embeddings_are_the_encoders_own(prepared):
     name = prepared.config.data.guide
-    pairs = prepared.select
+    pairs = prepared.val
     images, captions = clip_embeddings(name, pairs)
     encoder = open_clip_encoder(name)
     assert np.allclose(images, encoder.encode_image([pairs.split.pictures[i] for i in range(6)]), atol=1e-5)

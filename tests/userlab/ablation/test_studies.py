@@ -95,7 +95,7 @@ def test_seeds_come_in_rounds_and_tuning_never_sees_the_report():
     assert jobs[1].config.training.lr == base(study).training.lr
     tuning = tuning_jobs(study, base(study), ["uto"], out="x")
     assert [job.config.training.lr for job in tuning] == list(study.lr_grid)
-    assert all(job.config.data.report is None for job in tuning)
+    assert all(job.config.data.test_split is None for job in tuning)
 
 
 def test_unknown_names_are_refused():

@@ -139,13 +139,13 @@ def test_a_row_whose_key_is_of_older_code_is_known_by_what_it_says(base, calls, 
     facts = dict(read_row(job.row("sge")).metadata)
     facts["key"] = "old"
     assert job.made(facts, "sge")
-    del facts["config"]["training"]["averaged"]  # a setting that did not exist then
+    del facts["config"]["training"]["use_ema"]  # a setting that did not exist then
     assert not job.made(facts, "sge")  # nobody says what the row was made with
-    monkeypatch.setitem(jobs.ADDED, "training.averaged", False)
+    monkeypatch.setitem(jobs.ADDED, "training.use_ema", False)
     assert job.made(facts, "sge")
-    monkeypatch.setitem(jobs.ADDED, "training.averaged", True)
+    monkeypatch.setitem(jobs.ADDED, "training.use_ema", True)
     assert not job.made(facts, "sge")
-    monkeypatch.setitem(jobs.ADDED, "training.averaged", False)
+    monkeypatch.setitem(jobs.ADDED, "training.use_ema", False)
     for change in (
         {"guide": "random"},
         {"data_hash": "x"},

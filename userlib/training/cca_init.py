@@ -1,4 +1,4 @@
-"""A start in closed form: before its first step the model is a canonical correlation of words and mean tokens.
+"""An initialisation in closed form: before its first step the model is a canonical correlation of words and tokens.
 
 A few thousand pictures are too few to learn from nothing what each word looks like. Regularised CCA of the
 train captions' words and the train pictures' mean tokens finds it at once: a vector for each word, and a
@@ -31,7 +31,7 @@ WORDS = 20_000  # their covariance takes 1.6 GB
 
 
 @dataclass(frozen=True)
-class Grounded:
+class CCAInit:
     """Word vectors and a map of tokens into one space of d directions, the most correlated first.
 
     A caption is mean(words[ids]) + text_bias, a picture token_map @ mean token + token_bias; both have length
@@ -44,7 +44,7 @@ class Grounded:
     token_bias: Array  # (d,)
 
 
-def grounded(train: CaptionDataset, width: int) -> Grounded:
+def cca_init(train: CaptionDataset, width: int) -> CCAInit:
     """The closed form of a train split, d = width directions.
 
     Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
@@ -57,13 +57,13 @@ def grounded(train: CaptionDataset, width: int) -> Grounded:
     size, count = train.tokenizer.vocab_size, len(train)
     if size > WORDS:
         raise UserError(
-            f"word_vectors is 'grounded' and the vocabulary has {size:,} words; at most {WORDS:,} can be "
-            "grounded. Give a larger --set data.min_count."
+            f"init is 'cca' and the vocabulary has {size:,} words; its covariance takes at most {WORDS:,}. Give a "
+            "larger --set data.min_count."
         )
     if width > train.features.tokens.shape[2]:
         raise UserError(
-            f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; grounded word "
-            "vectors cannot be wider than a token."
+            f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; with init 'cca' "
+            "word vectors cannot be wider than a token."
         )
     ids = [train.ids(row) for row in range(count)]
     rows = np.repeat(np.arange(count), train.lengths)
@@ -75,15 +75,15 @@ def grounded(train: CaptionDataset, width: int) -> Grounded:
     weight[sorted(train.tokenizer.special_ids)] = 0
     texts = bags.multiply(weight.astype(np.float32)[None]).tocsr().astype(np.float32)
     pictures = mean_tokens(train.features)  # (N, D)
-    if train.features.mirrored is not None:
-        mirrored = mean_tokens(Features(tokens=train.features.mirrored))
-        pictures = (pictures + mirrored) / np.float32(2)
+    if train.features.hflip is not None:
+        flipped = mean_tokens(Features(tokens=train.features.hflip))
+        pictures = (pictures + flipped) / np.float32(2)
     cca = fit_cca(pictures, texts, train.caption_to_image, ridge=RIDGE)
     to_text = cca.texts[:, :width] * cca.correlations[:width]  # (V, d)
     to_picture = cca.pictures[:, :width] * cca.correlations[:width]  # (D, d)
     text_length = np.linalg.norm(texts @ to_text - cca.text_mean @ to_text, axis=1).mean()
     picture_length = np.linalg.norm((pictures - cca.picture_mean) @ to_picture, axis=1).mean()
-    return Grounded(
+    return CCAInit(
         words=(to_text * weight[:, None] / text_length).astype(np.float32),
         text_bias=-(cca.text_mean @ to_text) / text_length,
         token_map=to_picture.T / picture_length,
@@ -92,13 +92,13 @@ def grounded(train: CaptionDataset, width: int) -> Grounded:
 
 
 @torch.no_grad()
-def start_grounded(model: USER, train: CaptionDataset) -> None:
+def init_from_cca(model: USER, train: CaptionDataset) -> None:
     """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
     image, text = model.image_encoder, model.text_encoder
     if not isinstance(text.states, BagOfWords):
-        raise UserError("only a bag or a gru has word vectors that can be grounded.")
+        raise UserError("only a bag or a gru has word vectors that can start from a CCA.")
     width = text.states.embedding.embedding_dim
-    found = grounded(train, width)
+    found = cca_init(train, width)
     text.states.embedding.weight.copy_(torch.from_numpy(found.words))
     text.linear.weight.zero_()
     text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the GRU's states

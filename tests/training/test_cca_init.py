@@ -15,13 +15,13 @@ from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.evaluation import ranks, recalls
 from userlib.model.user import USER
-from userlib.training.grounding import IDF_POWER, RIDGE, grounded, start_grounded
+from userlib.training.cca_init import IDF_POWER, RIDGE, cca_init, init_from_cca
 
 WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "wolf", "fox", "duck", "frog"]
 WIDTH = 6
 
 
-def pairs(pictures=120, *, seed=0, mirrored=False) -> CaptionDataset:
+def pairs(pictures=120, *, seed=0, hflip=False) -> CaptionDataset:
     """Each picture shows three of thirteen things; its five tokens hold them noisily, a caption names two."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
@@ -41,16 +41,21 @@ def pairs(pictures=120, *, seed=0, mirrored=False) -> CaptionDataset:
         caption_to_image=caption_to_image,
         fingerprint="x",
     )
-    features = Features(tokens=seen(), mirrored=seen() if mirrored else None)
+    features = Features(tokens=seen(), hflip=seen() if hflip else None)
     return CaptionDataset(split, features, WordTokenizer.fit([*WORDS, "a and"]))
 
 
 def model_of(train: CaptionDataset, **changes) -> USER:
-    settings = {"word_skip": True, "pooling": "mean", "text_pooling": "mean", "region_scaling": "standard"}
-    settings |= {"word_width": WIDTH, "token_width": 8, "vocab_size": train.tokenizer.vocab_size}
+    settings = {
+        "word_residual": True,
+        "pooling": "mean",
+        "text_pooling": "mean",
+        "region_scaling": "standard",
+    }
+    settings |= {"word_width": WIDTH, "region_dim": 8, "vocab_size": train.tokenizer.vocab_size}
     config = small(**settings | changes)
     torch.manual_seed(0)
-    model = USER(replace(config, word_vectors="grounded")).eval()
+    model = USER(replace(config, init="cca")).eval()
     model.init_from_data(torch.from_numpy(np.asarray(train.features.tokens[:40])))
     return model
 
@@ -80,8 +85,8 @@ def test_the_model_starts_as_the_canonical_correlation(text, scaling):
     pictures hardly differ from it.
     """
     train = pairs()
-    model = model_of(train, text=text, word_skip=text == "gru", region_scaling=scaling)
-    start_grounded(model, train)
+    model = model_of(train, text=text, word_residual=text == "gru", region_scaling=scaling)
+    init_from_cca(model, train)
     batch = train.batch(np.arange(len(train)))
     pictures, captions = plain(train)
     for encoders in (model, model.ema_model()):
@@ -101,7 +106,7 @@ def test_unseen_pairs_are_found_before_the_first_step():
     train, unseen = pairs(), pairs(60, seed=1)
     model = model_of(train, enhancement="sge")
     rsum = []
-    for start in (lambda: None, lambda: start_grounded(model, train)):
+    for start in (lambda: None, lambda: init_from_cca(model, train)):
         start()
         batch = unseen.batch(np.arange(len(unseen)))
         with torch.no_grad():
@@ -112,9 +117,9 @@ def test_unseen_pairs_are_found_before_the_first_step():
 
 
 def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
-    train = pairs(mirrored=True)
-    found = grounded(train, WIDTH)
-    means = np.asarray(train.features.tokens).mean(1) / 2 + np.asarray(train.features.mirrored).mean(1) / 2
+    train = pairs(hflip=True)
+    found = cca_init(train, WIDTH)
+    means = np.asarray(train.features.tokens).mean(1) / 2 + np.asarray(train.features.hflip).mean(1) / 2
     pictures = means @ found.token_map.T + found.token_bias
     captions = [found.words[train.ids(row)].mean(0) + found.text_bias for row in range(len(train))]
     assert np.linalg.norm(pictures, axis=1).mean() == pytest.approx(1, abs=1e-3)
@@ -125,8 +130,8 @@ def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
 def test_dimensions_beyond_the_word_vectors_wake():
     """Both sides have a gradient there after the first step, and move away from zero."""
     train = pairs()
-    model = model_of(train, embed=4 * WIDTH).train()
-    start_grounded(model, train)
+    model = model_of(train, embed_dim=4 * WIDTH).train()
+    init_from_cca(model, train)
     rows = {"image": model.image_encoder.projection.linear, "text": model.text_encoder.linear}
     before = {side: layer.weight[WIDTH:].detach().clone() for side, layer in rows.items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -143,7 +148,7 @@ def test_everything_can_learn_from_there():
     """Zero outputs are no dead end: after a few steps each parameter has moved."""
     train = pairs()
     model = model_of(train, enhancement="sge").train()
-    start_grounded(model, train)
+    init_from_cca(model, train)
     before = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(3):
@@ -155,14 +160,14 @@ def test_everything_can_learn_from_there():
     assert still == []
 
 
-def test_what_cannot_be_grounded_is_refused():
+def test_what_has_no_cca_is_refused():
     train = pairs()
     with pytest.raises(UserError, match="word_width is 9 and a token has 8 channels"):
-        grounded(train, 9)
+        cca_init(train, 9)
     for model, said in (
-        ({"text": "gru"}, "word_skip false"),
+        ({"text": "gru"}, "word_residual false"),
         ({"text": "bag", "region_scaling": "unit"}, "region_scaling 'unit'"),
-        ({"text": "bag", "word_width": 64, "embed": 32}, "word_width 64 and embed 32"),
+        ({"text": "bag", "word_width": 64, "embed_dim": 32}, "word_width 64 and embed_dim 32"),
         ({"text": "clip", "text_model": "clip-mini"}, "only a bag or a gru"),
         ({"text": "bag", "pooling": "gpo", "text_pooling": "mean"}, "pooling 'gpo'.*Set model.pooling mean"),
         (
@@ -171,4 +176,4 @@ def test_what_cannot_be_grounded_is_refused():
         ),
     ):
         with pytest.raises(UserError, match=said):
-            Config(model=ModelConfig(word_vectors="grounded", **model))
+            Config(model=ModelConfig(init="cca", **model))
