@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from usercourse.demo.gallery import HOME
+from usercourse.demo.gallery import MODEL_DIR
 from usercourse.demo.models import RECIPES
 from userlib.checkpoints import read_checkpoint
 
@@ -14,7 +14,7 @@ def table() -> list[str]:
     """The lines of the table, made from the metrics stored with each model."""
     lines = ["| model | i2t R@1 | R@10 | t2i R@1 | R@10 | rSum |", "| --- | --: | --: | --: | --: | --: |"]
     for name, recipe in RECIPES.items():
-        scores = read_checkpoint(HOME / name)[1]["metadata"]["test"]
+        scores = read_checkpoint(MODEL_DIR / name)[1]["metadata"]["test"]
         lines.append(f"| {recipe.title} | {' | '.join(f'{scores[column]:.1f}' for column in COLUMNS)} |")
     return lines
 

@@ -120,10 +120,10 @@ def _names_report(arguments: argparse.Namespace) -> bool:
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:
     """Says what a run would download, store and compute, and how long it should take; touches no network."""
-    from userlib.training.cost import run_cost, told
+    from userlib.training.cost import run_cost, summary
 
     found = run_cost(config)
-    print(json.dumps(found) if arguments.json else told(found))
+    print(json.dumps(found) if arguments.json else summary(found))
     return 0
 
 

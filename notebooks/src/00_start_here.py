@@ -144,7 +144,7 @@ compare("start_first", measured["t2i_r1"])
 # An index holds one vector for every test picture. A query is encoded once and compared with them all.
 
 # %%
-from usercourse import twin
+from usercourse import snapshot
 from userlib.search import Index, checkpoint_encoder
 
 index = Index.build(test, checkpoint_encoder(folder))
@@ -161,7 +161,7 @@ def search(query, k):
     return pictures(best, scores, columns=8, size=1.05), sentence
 
 
-twin(search, query="a red car on a street", k=8)
+snapshot(search, query="a red car on a street", k=8)
 
 # %% [markdown]
 # ## Your turn
@@ -186,7 +186,7 @@ Demo(search, query=choice("sentence", asked), k=slider("pictures", 1, 16, value=
 # The same standing still, for a page on which no widget lives:
 
 # %%
-twin(search, query="a zebra in a library", k=8)
+snapshot(search, query="a zebra in a library", k=8)
 
 # %% [markdown]
 # ## Verdict

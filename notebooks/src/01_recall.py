@@ -14,7 +14,7 @@
 # %%
 import numpy as np
 
-from usercourse import Demo, check, compare, predict, show, show_table, slider, start, twin
+from usercourse import Demo, check, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import recall as draw
 from usercourse.plots import heat_map, intervals, pictures
 
@@ -305,7 +305,7 @@ Demo(
 )
 
 # %%
-twin(draw.toy_demo, pictures=500, captions=5, noise=2.0)
+snapshot(draw.toy_demo, pictures=500, captions=5, noise=2.0)
 
 # %% [markdown]
 # <details><summary>What you may have seen</summary>

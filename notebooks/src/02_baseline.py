@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
+from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import baseline as draw
 from usercourse.plots import heat_map, intervals, lines
 from usercourse.running import waiting
-from usercourse.verdicts import outcome, says
+from usercourse.verdicts import describe, outcome
 from userlib.config import ObjectiveConfig
 from userlib.progress import Progress
 
@@ -126,7 +126,7 @@ print(f"One picture is {tuple(first.shape[1:])} numbers, in a grid of {grid}.")
 
 
 # %%
-def look(picture, row, column):
+def view(picture, row, column):
     """The region in this row and column of the grid, and what resembles it."""
     return draw.resembling(world, unit, grid, picture, (row, column))
 
@@ -134,14 +134,14 @@ def look(picture, row, column):
 thing = world[0].things[0].box  # begin in the middle of a thing
 row, column = (min(int(8 * (thing[k] + thing[k + 2]) / 2), 7) for k in (1, 0))
 Demo(
-    look,
+    view,
     picture=choice("picture", range(20)),
     row=slider("row, from the top", 0, 7, value=row, step=1),
     column=slider("column, from the left", 0, 7, value=column, step=1),
 )
 
 # %%
-twin(look, picture=0, row=row, column=column)
+snapshot(view, picture=0, row=row, column=column)
 
 # %% [markdown]
 # ## From caption to numbers
@@ -557,8 +557,8 @@ show(
 # First in numbers, of this run and this profile; a sentence says "cannot tell" where the interval holds zero.
 
 # %%
-print("Word order.", says("GRU", "bag", order))
-print("Learning.  ", says("the bag", "CCA", learned))
+print("Word order.", describe("GRU", "bag", order))
+print("Learning.  ", describe("the bag", "CCA", learned))
 better = draw.rate_differences(judged["bag"], judged["random"], test.caption_to_image)
 print(*draw.reading("the bag", rates["bag"], rates["random"], better), sep="\n")
 value, low, high = draw.rate_differences(judged["GRU"], judged["bag"], test.caption_to_image)["relation"]

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, start, twin
+from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import enhancement as draw
 from usercourse.plots import heat_map, intervals
-from usercourse.verdicts import outcome, says
+from usercourse.verdicts import describe, outcome
 
 profile = start()
 
@@ -420,21 +420,25 @@ check("share_on_mask", share_on_mask)
 encoder, learned = runs["SGE, s learned"][0].encoders.image_encoder, ended[0]
 
 
-def look(picture, strength, sharpness):
-    """One picture at a strength, in units of the learned one, and a sharpness lambda."""
-    options = {"picture": picture, "residual_scale": strength * learned, "inverse_temperature": sharpness}
-    return draw.look(encoder, world, tokens, grid, **options)
+def view(picture, residual_scale, inverse_temperature):
+    """One picture at a residual scale, in units of the learned one, and an inverse temperature lambda."""
+    options = {
+        "picture": picture,
+        "residual_scale": residual_scale * learned,
+        "inverse_temperature": inverse_temperature,
+    }
+    return draw.attention_view(encoder, world, tokens, grid, **options)
 
 
 Demo(
-    look,
+    view,
     picture=choice("picture", range(20)),
     residual_scale=slider("strength, learned = 1", 0.0, 16.0, value=1.0, step=0.25),
     inverse_temperature=slider("sharpness lambda", 0.0, 2.0, value=1.0, step=0.05),
 )
 
 # %%
-twin(look, picture=0, residual_scale=1.0, inverse_temperature=1.0)
+snapshot(view, picture=0, residual_scale=1.0, inverse_temperature=1.0)
 
 # %% [markdown]
 # **Think:** at sharpness 0, which regions receive the guide, and what does that do to the differences between regions?
@@ -463,11 +467,11 @@ from IPython.display import Markdown
 
 yardsticks = ("uniform", "centre", "length", "untrained *a*", "*w*")
 told = [
-    "**Does it help?** " + says("SGE with s learned", "no SGE", helps),
-    "**At s = 1?** " + says("SGE with s = 1", "no SGE", paper),
+    "**Does it help?** " + describe("SGE with s learned", "no SGE", helps),
+    "**At s = 1?** " + describe("SGE with s = 1", "no SGE", paper),
 ]
 told += [
-    "**Where?** " + says("Trained *a*", name, gap, what="points on named things")
+    "**Where?** " + describe("Trained *a*", name, gap, what="points on named things")
     for name, gap in zip(yardsticks, gaps.values(), strict=True)
 ]
 Markdown("\n".join(f"- {sentence}" for sentence in told))

@@ -384,7 +384,7 @@ for name, (data, changes) in sides.items():
 
 # %%
 from usercourse.plots import intervals
-from usercourse.verdicts import says
+from usercourse.verdicts import describe
 
 found = {name: found[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
 show_table({name: bootstrap(runs) for name, runs in found.items()})
@@ -426,7 +426,7 @@ names = [
     "clip-mini alone",
 ]
 for name, difference in zip(names, overall.values(), strict=True):
-    print(says("CGE", name, difference))
+    print(describe("CGE", name, difference))
 
 # %% [markdown]
 # ## Where does it look?
@@ -435,7 +435,7 @@ for name, difference in zip(names, overall.values(), strict=True):
 # sharply ($\lambda$, which only sharpens $a$) and how strongly ($s$, which only scales what is added).
 
 # %%
-from usercourse import Demo, choice, slider, twin
+from usercourse import Demo, choice, slider, snapshot
 
 count = 60
 tested = make_world("test", count)
@@ -451,17 +451,17 @@ choices = {
 }
 
 
-def look(picture, whose, strength, sharpness):
-    """CGE on a test picture, with a guide, a strength in multiples of the learned one, and a sharpness."""
+def view(picture, whose, residual_scale, inverse_temperature):
+    """CGE on a test picture, with a guide, a residual scale in multiples of the learned one, and an inverse temperature."""
     truth = np.any(tested.masks(picture), axis=0)
     return draw.guided_view(
-        tested.picture(picture), V[picture], choices[whose][picture], residual_scale=strength * s, inverse_temperature=sharpness,
+        tested.picture(picture), V[picture], choices[whose][picture], residual_scale=residual_scale * s, inverse_temperature=inverse_temperature,
         grid=test.features.grid, truth=truth, whose=whose,
     )  # fmt: skip
 
 
 Demo(
-    look,
+    view,
     picture=slider("test picture", 0, count - 1, value=1, step=1),
     whose=choice("the guide of", list(choices)),
     residual_scale=slider("s, times the learned s", 0.0, 4.0, value=1.0, step=0.1),
@@ -469,7 +469,7 @@ Demo(
 )
 
 # %%
-twin(look, picture=1, whose="its own picture", residual_scale=1.0, inverse_temperature=1.0)
+snapshot(view, picture=1, whose="its own picture", residual_scale=1.0, inverse_temperature=1.0)
 for picture in (0, 1):
     truth = np.any(tested.masks(picture), axis=0)
     strengths = {f"s = {one:.3g}": one for one in (1.0, s, 3 * s)}
@@ -506,7 +506,7 @@ show(*intervals(values, x_label="percent of the attention on the things, mean ov
 for name, difference in zip(
     ("uniform attention", "other pictures' guides"), differences.values(), strict=True
 ):
-    print(says("attention by the own guide", name, difference, what="percent on things"))
+    print(describe("attention by the own guide", name, difference, what="percent on things"))
 
 # %% [markdown]
 # **Think**: attention that misses the things need not be useless. What else could the guide do by moving regions that lie on

@@ -292,7 +292,7 @@ x, x_val = (x - x.mean(0)) / x.std(0), (x_val - x.mean(0)) / x.std(0)
 
 
 @torch.no_grad()
-def look(step, model, keys, queue, loss):
+def observe(step, model, keys, queue, loss):
     """What the figures need to know of this moment."""
     there = queue.ids >= 0
     same, of = torch.zeros(queue.size), queue.ids.clamp(min=0)
@@ -342,7 +342,7 @@ def train_small(m, K=512, steps=120, B=32, negatives=True):
         optimizer.step()
         queue.enqueue(v_keys, t_keys, ids)  # after the loss
         if step % 4 == 0:
-            moments.append(look(step, model, keys, queue, loss.item()))
+            moments.append(observe(step, model, keys, queue, loss.item()))
     torch.set_num_threads(threads)
     return moments
 
@@ -363,7 +363,7 @@ print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by cha
 # step first and watch the queue fill; then the momentum. Each new momentum is a new training of some seconds.
 
 # %%
-from usercourse import Demo, choice, slider, twin
+from usercourse import Demo, choice, slider, snapshot
 from userscenes import TruthTable, closed_facts, make_world
 
 world = make_world("train", 1000)
@@ -389,8 +389,8 @@ Demo(
 
 # %%
 general = next(iter(chosen))
-twin(queue_demo, step=12, m=0.9, caption=general)
-twin(queue_demo, step=40, m=0.9, caption=general)
+snapshot(queue_demo, step=12, m=0.9, caption=general)
+snapshot(queue_demo, step=40, m=0.9, caption=general)
 
 # %% [markdown]
 # **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never moves. What does each line on the right do
@@ -560,7 +560,7 @@ predict(
 # %%
 from usercourse import expect_trained, show_table, variant
 from usercourse.plots import intervals
-from usercourse.verdicts import outcome, says
+from usercourse.verdicts import describe, outcome
 from userlib.evaluation import bootstrap, embed, paired_bootstrap
 from userlib.model.momentum import momentum_for
 from userlib.training import fit
@@ -588,8 +588,8 @@ apart = {
 }
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 help_, slowness = apart.values()
-print(says("The queue", "the batch alone", help_))
-print(says(f"m = {m:.2f}", "m = 0", slowness))
+print(describe("The queue", "the batch alone", help_))
+print(describe(f"m = {m:.2f}", "m = 0", slowness))
 compare("queues_helps", outcome(help_))
 
 # %% [markdown]

@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from usercourse import Demo, check, compare, predict, show, show_table, slider, start, twin
+from usercourse import Demo, check, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import objective as draw
 from usercourse.plots import heat_map
 from userlib.config import ObjectiveConfig
@@ -118,7 +118,7 @@ Demo(
 )
 
 # %%
-twin(draw.objective_curves, mu=90, gamma=0.5, positive=0.8)
+snapshot(draw.objective_curves, mu=90, gamma=0.5, positive=0.8)
 compare("objective_start", 0.5)
 
 # %% [markdown]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from usercourse import Demo, check, choice, compare, predict, running, show, show_table, start, twin
+from usercourse import Demo, check, choice, compare, predict, running, show, show_table, snapshot, start
 from userlib.training import fit, prepare
 
 profile = start()
@@ -65,11 +65,11 @@ predict(
 )  # fmt: skip
 
 # %%
-from userlib.training.cost import run_cost, told
+from userlib.training.cost import run_cost, summary
 
 with running.waiting("one step without numbers"):
     flickr = run_cost(running.settings("umaru97/flickr30k_train_val_test"))
-print(told(flickr))
+print(summary(flickr))
 compare("running_days", round(flickr["seconds"]["cpu"]["total"] / 86_400, 1), unit="days")
 
 # %% [markdown]
@@ -185,7 +185,7 @@ print(f"Stopped at step {stopped} of {total}; finished: {run.finished}.")
 
 # %%
 print(f"The other process: {running.killed(prepared.config, broken, after=total // 2)}.")
-taken_up = running.reached(broken)
+resumed = running.reached(broken)
 
 # %% [markdown]
 # A checkpoint is one folder. It is written beside and then renamed, and one small file names the one that counts; so a
@@ -196,12 +196,12 @@ from usercourse import expect_trained
 
 run = fit(prepared, out=broken, resume=True)
 expect_trained(run)
-sittings = [
-    running.Sitting("here, stop pressed", 0, stopped),
-    running.Sitting("a process, killed", stopped, taken_up, lost=True),
-    running.Sitting("here again", taken_up, total),
+sessions = [
+    running.Session("here, stop pressed", 0, stopped),
+    running.Session("a process, killed", stopped, resumed, lost=True),
+    running.Session("here again", resumed, total),
 ]
-show(*running.timeline(sittings, total))
+show(*running.timeline(sessions, total))
 run.history[["step", "loss", "queue_loss", "t2i_r1", "t2i_r10", "rsum"]].round(2)
 
 # %% [markdown]
@@ -282,7 +282,7 @@ check("to_report", to_report)
 
 # %%
 from usercourse.plots import intervals
-from usercourse.verdicts import says
+from usercourse.verdicts import describe
 from userlib.baselines import cca, mean_tokens
 from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 
@@ -306,7 +306,7 @@ show_table(rows)
 apart = {half: paired_bootstrap(full, formula.ranks, images=mask)["rsum"] for half, mask in halves.items()}
 show(*intervals(apart, x_label="full model less CCA: difference in rSum", differences=True))
 for half, difference in apart.items():
-    print(f"{half}: " + says("the full model", "CCA", difference))
+    print(f"{half}: " + describe("the full model", "CCA", difference))
 
 # %% [markdown]
 # A short run need not beat a good formula; that is what a baseline is for. CCA solves for all training pairs at once; the
@@ -352,7 +352,7 @@ def by_folds(size, metric):
 Demo(by_folds, size=choice("pictures a fold", sizes), metric=choice("metric", list(METRIC)))
 
 # %%
-twin(by_folds, size=fifth, metric="t2i R@1")
+snapshot(by_folds, size=fifth, metric="t2i R@1")
 
 # %% [markdown]
 # Nothing about the model has changed. Folds have fewer rivals, so their number is higher, and single folds of one model lie
@@ -466,7 +466,7 @@ if DATA == "scenes":
 # %%
 print(f"Interrupted twice, taken up twice: the weights at the end are {measured}.")
 for half, difference in apart.items():
-    print(f"{half}: " + says("the full model", "CCA", difference))
+    print(f"{half}: " + describe("the full model", "CCA", difference))
 more = in_folds.t2i_r1 - whole
 print(f"The same vectors gain {more:+.1f} points of t2i R@1 from being counted in folds of {fifth}.")
 

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from usercourse import Demo, check, choice, compare, course_config, predict, show, start, twin
+from usercourse import Demo, check, choice, compare, course_config, predict, show, snapshot, start
 from usercourse import ablations as draw
 from usercourse.plots import intervals
 from userlib.evaluation import Difference, Interval
@@ -229,7 +229,7 @@ check("claim_verdict", claim_verdict)
 
 # %%
 results = draw.stored()
-print(draw.told(results))
+print(draw.summary(results))
 
 # %% [markdown]
 # On the left each model with its interval; the small strokes are its runs. On the right its difference from the reference, on the
@@ -249,8 +249,8 @@ Demo(
 )
 
 # %%
-twin(explore, study=first, part="all", metric="mean R@1")
-twin(explore, study=first, part="new pairs", metric="mean R@1")
+snapshot(explore, study=first, part="all", metric="mean R@1")
+snapshot(explore, study=first, part="new pairs", metric="mean R@1")
 
 # %% [markdown]
 # <details><summary>One answer</summary>
@@ -275,7 +275,7 @@ def curves_demo(study):
 Demo(curves_demo, study=choice("study", names, value=first))
 
 # %%
-twin(curves_demo, study=first)
+snapshot(curves_demo, study=first)
 
 # %% [markdown]
 # ## The control that was missing
@@ -360,7 +360,7 @@ predict(
 
 # %%
 from usercourse.running import waiting
-from usercourse.verdicts import outcome, says
+from usercourse.verdicts import describe, outcome
 from userlab.ablation.jobs import Job
 from userlab.ablation.studies import study_named
 from userlab.ablation.study import run_jobs
@@ -393,7 +393,7 @@ if all(both):
         joined = [old + draw.ranks_of(mine, name) for old, name in zip(both, pair, strict=True)]
         beside["together"] = draw.gain(*joined)
 show(*intervals(beside, x_label=f"{pair[0]} less {pair[1]}, points of mean R@1", differences=True))
-print(says(pair[0], pair[1], yours, what="mean R@1"))
+print(describe(pair[0], pair[1], yours, what="mean R@1"))
 compare("ablations_mine", outcome(yours))
 
 # %% [markdown]

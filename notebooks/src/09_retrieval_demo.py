@@ -14,8 +14,8 @@
 # %%
 import numpy as np
 
-from usercourse import check, compare, predict, show, start, twin
-from usercourse.demo import App, open_engine, shelf, world_gallery
+from usercourse import check, compare, predict, show, snapshot, start
+from usercourse.demo import App, available_models, open_engine, world_gallery
 from usercourse.demo.figures import hits_figure, map_figure, why_figure
 from usercourse.demo.models import stored_map
 from usercourse.running import waiting
@@ -33,7 +33,7 @@ profile = start()
 # %%
 with waiting("the gallery and its models"):
     gallery = world_gallery()
-    engines = {title: open_engine(name, gallery) for title, name in shelf().items()}
+    engines = {title: open_engine(name, gallery) for title, name in available_models().items()}
 for title, engine in engines.items():
     test = engine.encoder.loaded.metadata["test"]
     print(f"{title:16} text to picture R@1 {test['t2i_r1']:5.1f} %   R@10 {test['t2i_r10']:5.1f} %")
@@ -102,9 +102,9 @@ check("word_heat", word_heat)
 # %%
 best = engines[next(title for title in engines if title.startswith("full"))]
 answer = best.search("A penguin rides a scooter in a classroom.", 12)
-seen = best.look(answer.hits[0].id, "A penguin rides a scooter in a classroom.")
+seen = best.explain(answer.hits[0].id, "A penguin rides a scooter in a classroom.")
 R = seen.grid[0] * seen.grid[1]
-assert seen.heat.shape == (len(seen.words), R)
+assert seen.similarity.shape == (len(seen.words), R)
 assert all(a.shape == (R,) and abs(a.sum() - 1) < 1e-4 for a in seen.attention.values())
 print(
     seen.grid,
@@ -119,7 +119,7 @@ def why(model, query, rank):
     return why_figure(engines[model], query, rank)
 
 
-twin(why, model=best.name, query="A penguin rides a scooter in a classroom.", rank=1)
+snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom.", rank=1)
 
 # %% [markdown]
 # ## The demo
@@ -145,7 +145,7 @@ def hits(model, query, k):
 
 
 for title in (next(iter(engines)), best.name):
-    twin(hits, model=title, query="A truck on a playground.", k=8)
+    snapshot(hits, model=title, query="A truck on a playground.", k=8)
 
 # %% [markdown]
 # ### Exercise 2. Side by side (difficulty 2 of 3, about 10 minutes)
@@ -278,7 +278,7 @@ compare("demo_also_true", measured[best.name], unit="%")
 # neighbourhoods within the cloud of pictures.
 
 # %%
-name = shelf()[best.name]
+name = available_models()[best.name]
 show(*map_figure(stored_map(name), len(gallery), best.name))
 
 # %% [markdown]

@@ -17,7 +17,7 @@ import statistics
 import torch
 import torch.nn.functional as F
 
-from usercourse import Demo, check, choice, compare, predict, show, slider, start, twin
+from usercourse import Demo, check, choice, compare, predict, show, slider, snapshot, start
 from usercourse import speed as draw
 from userlab.bench.crossattention import sets_of_vectors
 from userlab.bench.timing import clock_of, interleaved
@@ -413,7 +413,7 @@ for gpus in (1, 10, 100):
 Demo(draw.traffic, gpus=slider("GPUs", 1, 128, value=10, step=1), K=choice("K", [2048, 4096, 16_384, 65_536]))
 
 # %%
-twin(draw.traffic, gpus=10, K=2048)
+snapshot(draw.traffic, gpus=10, K=2048)
 
 # %% [markdown]
 # <details><summary>Think: is a queue of 2,048 keys of any use on 100 GPUs?</summary>

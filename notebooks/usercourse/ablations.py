@@ -41,7 +41,7 @@ def stored(folder: Path = STORED) -> dict[str, Rows]:
     return {name: rows for name, rows in studies.items() if rows}
 
 
-def told(studies: Mapping[str, Rows]) -> str:
+def summary(studies: Mapping[str, Rows]) -> str:
     """What is stored, in one line a study."""
     if not studies:
         return "No study is stored. The notebook goes on with your own runs alone."

@@ -104,7 +104,7 @@ def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> 
     axis.legend(fontsize=7.5, frameon=False, loc="best")
 
 
-def look(
+def attention_view(
     encoder: ImageEncoder,
     world: Scenes,
     tokens: Tensor,

@@ -213,7 +213,7 @@ def bits(one: Path, other: Path) -> Bits:
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Session:
     """A part of a run: by whom, from which step to which, and whether what came after was lost."""
 
     name: str
@@ -222,11 +222,11 @@ class Sitting:
     lost: bool = False
 
 
-def timeline(sittings: Sequence[Sitting], total: int) -> Shown:
-    """The sittings of a run, one under the other over its steps."""
-    figure, axes = new_figure(7.2, 0.9 + 0.42 * len(sittings))
+def timeline(sessions: Sequence[Session], total: int) -> Shown:
+    """The sessions of a run, one under the other over its steps."""
+    figure, axes = new_figure(7.2, 0.9 + 0.42 * len(sessions))
     axis = axes[0, 0]
-    for i, one in enumerate(sittings):
+    for i, one in enumerate(sessions):
         colour = COLOURS["vermillion" if one.lost else "blue"]
         axis.barh(i, one.last - one.first, left=one.first, height=0.5, color=colour)
         if one.lost:
@@ -236,13 +236,13 @@ def timeline(sittings: Sequence[Sitting], total: int) -> Shown:
             f"{one.first} to {one.last}", (one.first, i), xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=9, color="white" if inside else "black",
         )  # fmt: skip
-    axis.set_yticks(range(len(sittings)), [one.name for one in sittings], fontsize=9)
-    axis.set_ylim(len(sittings) - 0.4, -0.6)
+    axis.set_yticks(range(len(sessions)), [one.name for one in sessions], fontsize=9)
+    axis.set_ylim(len(sessions) - 0.4, -0.6)
     axis.set_xlim(0, 1.06 * total)
     axis.set_xlabel("step that is kept", fontsize=9)
     told = [
         f"{one.name} from step {one.first} to {one.last}{', and what it did after that is lost' if one.lost else ''}"
-        for one in sittings
+        for one in sessions
     ]
     return figure, f"Who did which steps of {total}: {'; '.join(told)}."
 

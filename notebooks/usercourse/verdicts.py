@@ -7,7 +7,7 @@ from userlib.evaluation import Interval
 TELL = "these data cannot tell"
 
 
-def says(name: str, base: str, difference: Interval, *, what: str = "rSum") -> str:
+def describe(name: str, base: str, difference: Interval, *, what: str = "rSum") -> str:
     """One sentence on `difference` = name less base in `what`, with its interval; an interval that holds zero
     decides nothing. A name of several words gets a capital; m = 0 stays as it is.
     """

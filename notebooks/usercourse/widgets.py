@@ -1,6 +1,6 @@
 """Live demos of core widgets: one pure render function, one picture, one sentence; errors shown and raised.
 
-`render(**values) -> (Figure, sentence)` is plain Python, so it is tested without a browser, and `twin` shows
+`render(**values) -> (Figure, sentence)` is plain Python, so it is tested without a browser, and `snapshot` shows
 it once standing still, for a page on which no widget lives. No Output widget and no interact: they keep
 errors to themselves.
 """
@@ -102,7 +102,7 @@ class Demo(W.VBox):  # type: ignore[misc]
             clock.join()
 
 
-def twin(render: Render, **values: Any) -> None:
+def snapshot(render: Render, **values: Any) -> None:
     """The demo standing still at these values, for readers without a kernel."""
     figure, sentence = render(**values)
     settings = ", ".join(f"{name} = {value}" for name, value in values.items())

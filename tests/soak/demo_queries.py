@@ -41,8 +41,8 @@ def upload(draw: np.random.Generator) -> bytes:
 
 def engine_of(folder: Path) -> Any:
     from tests.usercourse.demo.conftest import save_untrained
-    from usercourse.demo.gallery import HOME, Gallery, world_texts
-    from usercourse.demo.models import open_engine, shelf
+    from usercourse.demo.gallery import MODEL_DIR, Gallery, world_texts
+    from usercourse.demo.models import available_models, open_engine
     from userscenes import make_world
     from userscenes.dataset import DrawnPictures
 
@@ -51,8 +51,8 @@ def engine_of(folder: Path) -> Any:
     gallery = Gallery(
         "scenes", tuple(world.ids), DrawnPictures(world), captions, caption_to_image, world, pairs
     )
-    for name in shelf(HOME).values():
-        return open_engine(name, gallery, HOME)
+    for name in available_models(MODEL_DIR).values():
+        return open_engine(name, gallery, MODEL_DIR)
     save_untrained("sge", folder, gallery.captions)
     return open_engine("sge", gallery, folder)
 
@@ -76,12 +76,12 @@ def main(arguments: list[str]) -> int:
             draw.shuffle(words)
             text = " ".join(words) if number % 2 else str(draw.choice(engine.gallery.captions))
             found = engine.search(text, 12)
-            engine.look(found.hits[0].id, text)
+            engine.explain(found.hits[0].id, text)
             if number % every == 0:
                 picture = open_upload(upload(draw), f"{number}.jpg")
                 engine.captions(picture)
                 engine.similar(picture)
-                engine.look(picture)
+                engine.explain(picture)
             if (number + 1) % max(1, asked.queries // 10) == 0:
                 gc.collect()
                 memory.append(round(memory_gb("RssAnon"), 4))

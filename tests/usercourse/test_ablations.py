@@ -54,9 +54,9 @@ def found(folder):
 
 def test_only_studies_with_runs_are_there(found, tmp_path):
     assert list(found) == ["pooling"]
-    assert draw.told(found).split() == "pooling 9 runs of 3 models, 9 minutes of training".split()
+    assert draw.summary(found).split() == "pooling 9 runs of 3 models, 9 minutes of training".split()
     assert draw.stored(tmp_path / "elsewhere") == {}
-    assert draw.told({}).startswith("No study is stored.")
+    assert draw.summary({}).startswith("No study is stored.")
 
 
 def test_the_explorer_says_what_compare_says(found):

@@ -111,15 +111,17 @@ def test_arrows_lead_from_the_regions_to_where_they_move(encoder, tokens, world)
 
 
 def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
-    figure, sentence = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=0.0)
+    figure, sentence = draw.attention_view(encoder, world, tokens, GRID, picture=1, residual_scale=0.0)
     area = 100 * mask_coverage(draw.named(world, 1), GRID).mean()
     assert f"cover {area:.0f} % of the picture" in sentence
     assert "adds is 0 % of the regions' length" in sentence
     assert "by 0.0 degrees" in sentence
-    _, strong = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=50.0)
+    _, strong = draw.attention_view(encoder, world, tokens, GRID, picture=1, residual_scale=50.0)
     share = 100 * 50 / float(tokens[1].norm())
     assert f"adds is {share:.3g} % of" in strong
-    _, blunt = draw.look(encoder, world, tokens, GRID, picture=1, residual_scale=1.0, inverse_temperature=0.0)
+    _, blunt = draw.attention_view(
+        encoder, world, tokens, GRID, picture=1, residual_scale=1.0, inverse_temperature=0.0
+    )
     assert f"lie {area:.0f} % of the agreement" in blunt  # every region agrees alike
     assert len(figure.axes) == 3
 

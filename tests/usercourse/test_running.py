@@ -306,8 +306,8 @@ def test_a_child_that_ends_by_itself_says_why(monkeypatch, tmp_path):
 
 
 def test_the_timeline_says_who_did_what():
-    sittings = [running.Sitting("here", 0, 4), running.Sitting("a process", 4, 8, lost=True)]
-    figure, sentence = running.timeline(sittings, 10)
+    sessions = [running.Session("here", 0, 4), running.Session("a process", 4, 8, lost=True)]
+    figure, sentence = running.timeline(sessions, 10)
     assert sentence == (
         "Who did which steps of 10: here from step 0 to 4; a process from step 4 to 8, and what it "
         "did after that is lost."

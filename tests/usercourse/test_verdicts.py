@@ -2,7 +2,7 @@
 
 import pytest
 
-from usercourse.verdicts import outcome, says
+from usercourse.verdicts import describe, outcome
 from userlib.evaluation import Interval
 
 
@@ -16,7 +16,7 @@ from userlib.evaluation import Interval
     ],
 )
 def test_verdicts_hold_for_every_sign(interval, said, word):
-    assert says("A", "B", interval).endswith(said)
+    assert describe("A", "B", interval).endswith(said)
     assert outcome(interval) == word
 
 
@@ -26,4 +26,4 @@ def test_verdicts_hold_for_every_sign(interval, said, word):
 )
 @pytest.mark.parametrize("interval", [Interval(3.0, 1.0, 5.0), Interval(1.0, -1.0, 3.0)])
 def test_a_sentence_begins_with_a_capital_or_with_a_letter_of_an_equation(name, begins, interval):
-    assert says(name, "B", interval).startswith(begins)
+    assert describe(name, "B", interval).startswith(begins)

@@ -21,8 +21,8 @@ from usercourse import (
     show,
     show_table,
     slider,
+    snapshot,
     start,
-    twin,
     variant,
 )  # fmt: skip
 from usercourse.plots import new_figure
@@ -91,7 +91,7 @@ def test_show_gives_the_sentence_twice(monkeypatch):
     assert "a is 1 &amp; b is x" in html.data
     assert below["metadata"] == {"sentence": "a is 1 & b is x"}
     given.clear()
-    twin(render, a=2, b="z")
+    snapshot(render, a=2, b="z")
     assert given[0][0]["text/plain"] == "The demo at a = 2, b = z. a is 2 & b is z"
 
 

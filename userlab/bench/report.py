@@ -67,7 +67,7 @@ def _number(value: Any) -> str:
     return str(value) if isinstance(value, bool) or not isinstance(value, float) else f"{value:.4g}"
 
 
-def told(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[Row]) -> str:
     """The rows for a terminal."""
     parts = []
     for row, line in zip(rows, lines_of(rows), strict=True):

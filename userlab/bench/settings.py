@@ -140,7 +140,7 @@ def measure(
             row = measured(item, machine, runs=runs, device=device) if isinstance(item, Case) else item
             rows.append(row)
             if say:
-                print(report.told([row]), flush=True)
+                print(report.summary([row]), flush=True)
     return {
         "threads": torch.get_num_threads(),
         "device": device,

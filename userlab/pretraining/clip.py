@@ -64,7 +64,7 @@ class Learner(nn.Module):
         nn.init.constant_(self.names.bias, -4.0)  # most pictures lack most words
         self.words = {word: i for i, word in enumerate(words)}
 
-    def told(self, captions: list[list[str]]) -> Tensor:
+    def named_in(self, captions: list[list[str]]) -> Tensor:
         """Which words the captions of each picture hold, (B, words) of 0 and 1."""
         named = torch.zeros(len(captions), len(self.words))
         for row, texts in enumerate(captions):
@@ -112,7 +112,7 @@ def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config
         vectors = learner.clip.encode_text(words, normalize=True)  # (B, E)
     scale = learner.clip.logit_scale.exp().clamp(max=100)
     naming = F.binary_cross_entropy_with_logits(
-        learner.names(images).float(), learner.told(captions), reduction="sum"
+        learner.names(images).float(), learner.named_in(captions), reduction="sum"
     )
     weight = WORDS * (1 - step / config.steps) / len(rows)
     return clip_loss(F.normalize(images.float(), dim=-1), vectors, scale) + weight * naming

@@ -51,7 +51,7 @@ def run_cost(config: Config) -> dict[str, Any]:
     }
 
 
-def told(found: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> str:
     """The cost for people: a line a part. Times are an order of magnitude, for what no cache holds yet."""
     lines = [f"data: {found['data']}, {found['pictures']:,} pictures"]
     for word in ("download", "store"):

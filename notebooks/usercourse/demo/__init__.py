@@ -8,6 +8,6 @@ open_engine("sge").search("a dog")  # the same without a page
 from usercourse.demo.app import App
 from usercourse.demo.engine import Answer, Engine
 from usercourse.demo.gallery import Gallery, world_gallery
-from usercourse.demo.models import open_engine, shelf
+from usercourse.demo.models import available_models, open_engine
 
-__all__ = ["Answer", "App", "Engine", "Gallery", "open_engine", "shelf", "world_gallery"]
+__all__ = ["Answer", "App", "Engine", "Gallery", "open_engine", "available_models", "world_gallery"]

@@ -19,17 +19,17 @@ from PIL import Image
 
 from usercourse.demo.clickable import Clickable
 from usercourse.demo.engine import Answer, Engine
-from usercourse.demo.gallery import HOME, Gallery, as_url, thumbnail, world_gallery
-from usercourse.demo.items import (
-    caption_items,
-    hit_items,
-    look_data,
-    own_caption_items,
-)
-from usercourse.demo.models import open_engine, shelf
+from usercourse.demo.gallery import MODEL_DIR, Gallery, as_url, thumbnail, world_gallery
+from usercourse.demo.models import available_models, open_engine
 from usercourse.demo.panels import FailuresPanel, MapPanel, PhotosPanel, wide
 from usercourse.demo.sentences import paragraph, read_as, right_answers, title
 from usercourse.demo.uploads import MAX_BYTES, open_upload
+from usercourse.demo.view_models import (
+    caption_cards,
+    explanation_data,
+    hit_cards,
+    own_caption_cards,
+)
 from userlib.errors import UserError
 from userlib.files import shown
 
@@ -41,19 +41,24 @@ FIRST = "A penguin rides a scooter in a classroom."
 
 
 class App(W.VBox):  # type: ignore[misc]
-    """home: the folder of the demo's models. query: what is asked at the start. warm: load the networks that
+    """model_dir: the folder of the demo's models. query: what is asked at the start. warm: load the networks that
     see pictures in the background, so that the first look at a hit need not wait for them.
     """
 
     def __init__(
-        self, *, home: Path = HOME, query: str = FIRST, gallery: Gallery | None = None, warm: bool = True
+        self,
+        *,
+        model_dir: Path = MODEL_DIR,
+        query: str = FIRST,
+        gallery: Gallery | None = None,
+        warm: bool = True,
     ) -> None:
-        names = shelf(home)
+        names = available_models(model_dir)
         if not names:
             raise UserError(
-                f"There are no models in {home}. Make them by: python -m usercourse.demo.models (some minutes)."
+                f"There are no models in {model_dir}. Make them by: python -m usercourse.demo.models (some minutes)."
             )
-        self.home, self.gallery = home, gallery or world_gallery(home)
+        self.model_dir, self.gallery = model_dir, gallery or world_gallery(model_dir)
         self.names: dict[str, str] = names
         self.engines: dict[str, Engine] = {}
         self.asked: str | Image.Image = query
@@ -153,7 +158,7 @@ class App(W.VBox):  # type: ignore[misc]
     def engine_of(self, name: str) -> Engine:
         """A model by its title, opened when first asked."""
         if name not in self.engines:
-            self.engines[name] = open_engine(self.names[name], self.gallery, self.home)
+            self.engines[name] = open_engine(self.names[name], self.gallery, self.model_dir)
         return self.engines[name]
 
     def add_engine(self, name: str, engine: Engine) -> None:
@@ -232,13 +237,13 @@ class App(W.VBox):  # type: ignore[misc]
         answers = [self.answer(one) for one in (engine, self.engine_of(pair) if pair else None) if one]
         self.left_title.value = title(f"{engine.name}: {_what(self.asked)}") if pair else ""
         ranks = [{hit.id: hit.rank for hit in answer.hits} for answer in answers]
-        left = hit_items(engine, answers[0].hits[:K], answers[0], ranks[1] if pair else None)
+        left = hit_cards(engine, answers[0].hits[:K], answers[0], ranks[1] if pair else None)
         self.left.show(items=left, label="pictures found", empty="No picture was found.")
         self.right_box.layout.display = "flex" if pair else "none"
         if pair:
             other = self.engine_of(pair)
             self.right_title.value = title(f"{other.name}: {_what(self.asked)}")
-            right = hit_items(other, answers[1].hits[:K], answers[1], ranks[0])
+            right = hit_cards(other, answers[1].hits[:K], answers[1], ranks[0])
             self.right.show(items=right, label=f"pictures found by {other.name}")
         self.map.show_hits({hit.id: str(hit.rank) for hit in answers[0].hits[:K]})
         self.tell(engine, answers[0])
@@ -283,12 +288,12 @@ class App(W.VBox):  # type: ignore[misc]
         if engine.gallery.captions:
             found = engine.captions(picture, 6)
             self.found_title.value = title("Captions found for it")
-            self.found.show(items=caption_items(engine, found, key), wide=True, label="captions found")
+            self.found.show(items=caption_cards(engine, found, key), wide=True, label="captions found")
             self.found.layout.display = "flex"
-        seen = engine.look(picture)
-        if seen is not None and seen.attention:
+        explanation = engine.explain(picture)
+        if explanation is not None and explanation.attention:
             self.why.value = title("Where the model looks in it")
-            self.regions.show(**look_data(seen, picture, self.asked_name))
+            self.regions.show(**explanation_data(explanation, picture, self.asked_name))
             self.regions.layout.display = ""
 
     def forget(self) -> None:
@@ -303,21 +308,21 @@ class App(W.VBox):  # type: ignore[misc]
         gallery, row = engine.gallery, engine.gallery.row[key]
         text = self.asked if isinstance(self.asked, str) else ""
         picture = engine.picture(key)
-        seen = engine.look(key, text)
+        explanation = engine.explain(key, text)
         masks = gallery.world.masks(row) if gallery.world is not None else []
         things = np.logical_or.reduce(masks) if len(masks) else None
-        self.regions.show(**look_data(seen, picture, gallery.caption_of(row), things))
+        self.regions.show(**explanation_data(explanation, picture, gallery.caption_of(row), things))
         number = gallery.caption_numbers.get(text.strip())
         said = [engine.verdict(number, row)] if number is not None else []
-        if seen is not None and not seen.attention:
+        if explanation is not None and not explanation.attention:
             said.append(f"{engine.name} has no attention to show: it weighs all regions alike.")
-        if seen is None:
+        if explanation is None:
             said.append("This model shows no attention; it answers all the same.")
         self.why.value = title(f"Why this picture? {engine.name}") + "".join(
             f'<div style="max-width:54em">{html.escape(one)}</div>' for one in said if one
         )
         self.own.show(
-            items=own_caption_items(engine, key), wide=True, label="captions written for this picture"
+            items=own_caption_cards(engine, key), wide=True, label="captions written for this picture"
         )
         for part in (self.regions, self.own, self.ask_with):
             part.layout.display = ""

@@ -13,7 +13,7 @@ import anywidget
 import traitlets
 
 HERE = Path(__file__).parent
-Told = Callable[[Mapping[str, Any], list[bytes]], None]
+Handler = Callable[[Mapping[str, Any], list[bytes]], None]
 
 
 class Clickable(anywidget.AnyWidget):
@@ -27,15 +27,15 @@ class Clickable(anywidget.AnyWidget):
     hits = traitlets.Dict().tag(sync=True)
     chosen = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, form: str, told: Told | None = None, **data: Any) -> None:
+    def __init__(self, form: str, handler: Handler | None = None, **data: Any) -> None:
         super().__init__(form=form, data=data)
-        self.told = told
-        self.on_msg(lambda _, content, buffers: self.tell(content, buffers))
+        self.handler = handler
+        self.on_msg(lambda _, content, buffers: self.receive(content, buffers))
 
-    def tell(self, content: Mapping[str, Any], buffers: list[Any] | None = None) -> None:
+    def receive(self, content: Mapping[str, Any], buffers: list[Any] | None = None) -> None:
         """Pass on what the page reports."""
-        if self.told is not None:
-            self.told(content, [bytes(one) for one in buffers or ()])
+        if self.handler is not None:
+            self.handler(content, [bytes(one) for one in buffers or ()])
 
     def show(self, *, chosen: str = "", **data: Any) -> None:
         """Show these data in place of the old."""

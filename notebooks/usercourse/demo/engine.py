@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from usercourse.demo.facts import difference, missing
+from usercourse.demo.explanation import Explanation, explain
 from usercourse.demo.gallery import Gallery
-from usercourse.demo.look import Look, look
+from usercourse.demo.scene_diff import difference, missing
 from userlib.data.tokenizers import pieces_of, words_of
 from userlib.errors import UserError
 from userlib.evaluation.ranking import ranks, ranks_among
@@ -106,11 +106,11 @@ class Engine:
         distances = measured(self.encoder, [picture])[1]
         return Answer(hits, note=warning_of(self.encoder, distances, drawn=False) or "")
 
-    def look(self, picture: Picture, text: str = "") -> Look | None:
+    def explain(self, picture: Picture, text: str = "") -> Explanation | None:
         """Attention and word-region heat of a picture; None for models that have none to show."""
         if not isinstance(self.encoder, CheckpointEncoder):
             return None
-        return look(self.encoder, self.picture(picture), text)
+        return explain(self.encoder, self.picture(picture), text)
 
     def warm(self) -> None:
         """Load the networks that see pictures, and encode the captions, now rather than when first asked."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usercourse.demo.engine import Engine
-from usercourse.demo.facts import CAUSES, missing
+from usercourse.demo.scene_diff import CAUSES, missing
 from userlib.errors import UserError
 
 BOTH = "also true"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from usercourse.demo.engine import Engine
-from usercourse.demo.items import two
+from usercourse.demo.view_models import two
 from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
 from userlib.search.exact import Array
 
@@ -27,25 +27,32 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
 def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
     """One hit: the picture, where each guide looks, and each word of the query against the regions."""
     hit = engine.search(query, rank).hits[rank - 1]
-    picture, seen = engine.picture(hit.id), engine.look(hit.id, query)
-    if seen is None:
+    picture, explanation = engine.picture(hit.id), engine.explain(hit.id, query)
+    if explanation is None:
         return pictures([picture], [""]), "This model has no regions to show."
-    maps = [(name, weights) for name, weights in seen.attention.items()]
-    maps += [(f'"{word}"', row.clip(0)) for word, row in zip(seen.words, seen.heat, strict=True)]
+    maps = [(name, weights) for name, weights in explanation.attention.items()]
+    maps += [
+        (f'"{word}"', row.clip(0))
+        for word, row in zip(explanation.words, explanation.similarity, strict=True)
+    ]
     figure, axes = new_figure(8.2, 1.5 * -(-(len(maps) + 1) // 6), rows=-(-(len(maps) + 1) // 6), columns=6)
     for axis in axes.flat:
         axis.axis("off")
     axes.flat[0].imshow(np.asarray(picture))
     axes.flat[0].set_title(f"hit {rank}", fontsize=9)
     for axis, (name, weights) in zip(axes.flat[1:], maps, strict=False):
-        attention(picture, weights + 1e-9, seen.grid, title=name, axis=axis)
-    best = max(zip(seen.words, seen.heat, strict=True), key=lambda pair: float(pair[1].max()), default=None)
+        attention(picture, weights + 1e-9, explanation.grid, title=name, axis=axis)
+    best = max(
+        zip(explanation.words, explanation.similarity, strict=True),
+        key=lambda pair: float(pair[1].max()),
+        default=None,
+    )
     said = (
         ""
         if best is None
         else f' The strongest answer of all words is that of "{best[0]}", {best[1].max():.2f}.'
     )
-    looked = " and ".join(seen.attention) or "no attention, since mean pooling has none"
+    looked = " and ".join(explanation.attention) or "no attention, since mean pooling has none"
     return figure, (
         f'Hit {rank} of {engine.name} for "{query}": {looked}, then each word against the regions; brighter is '
         f"more.{said}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from userscenes import Caption, Scenes
 
 Ints = NDArray[np.int64]
-HOME = ASSETS / "demo"
+MODEL_DIR = ASSETS / "demo"
 THUMB = 160  # longest side in pixels of a picture in a list
 KEPT = 4_096  # small pictures kept in memory, some 6 KB each
 WORLD_SPLIT, WORLD_SIZE = "test", 1_000
@@ -152,14 +152,14 @@ def unpack(tensors: Mapping[str, Tensor]) -> tuple[bytes, ...]:
     return tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
 
 
-def world_gallery(home: Path = HOME) -> Gallery:
+def world_gallery(model_dir: Path = MODEL_DIR) -> Gallery:
     """The test pictures of the embedded world, by way of the file where it still tells of this world."""
     from userscenes import make_world
     from userscenes.dataset import DrawnPictures
 
     world = make_world(WORLD_SPLIT, WORLD_SIZE)
     try:
-        tensors, documents = read_checkpoint(home / "gallery")
+        tensors, documents = read_checkpoint(model_dir / "gallery")
         captions, caption_to_image = (
             tuple(documents["captions"]),
             tensors["image-of"].numpy().astype(np.int64),

@@ -19,8 +19,16 @@ import torch
 
 from usercourse.demo.engine import Engine
 from usercourse.demo.failures import Failure, find_failures
-from usercourse.demo.gallery import HOME, WORLD_SIZE, Gallery, pack, thumbnail, world_gallery, world_texts
-from usercourse.demo.space import plane, sheet
+from usercourse.demo.gallery import (
+    MODEL_DIR,
+    WORLD_SIZE,
+    Gallery,
+    pack,
+    thumbnail,
+    world_gallery,
+    world_texts,
+)
+from usercourse.demo.projection import plane, sheet
 from userlib.checkpoints import TENSORS, load_model, read_checkpoint, save_model, write_checkpoint
 from userlib.config import preset
 from userlib.errors import UserError
@@ -52,28 +60,30 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def shelf(home: Path = HOME) -> dict[str, str]:
+def available_models(model_dir: Path = MODEL_DIR) -> dict[str, str]:
     """The models that are there: title -> name."""
     return {
-        recipe.title: name for name, recipe in RECIPES.items() if (home / name / "manifest.json").is_file()
+        recipe.title: name
+        for name, recipe in RECIPES.items()
+        if (model_dir / name / "manifest.json").is_file()
     }
 
 
-def remedy_of(home: Path) -> str:
+def remedy_of(model_dir: Path) -> str:
     """What to do about a model that is not there."""
-    if shelf(home):
+    if available_models(model_dir):
         return "Choose one of them."
-    return f"{home} has none: {RESTORE if is_clone() else CLONE}"
+    return f"{model_dir} has none: {RESTORE if is_clone() else CLONE}"
 
 
-def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) -> Engine:
+def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MODEL_DIR) -> Engine:
     """A model of the demo over the test pictures. UserError that lists those there are."""
-    if name not in shelf(home).values():
-        there = ", ".join(shelf(home).values()) or "none"
-        raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(home)}")
-    gallery = gallery or world_gallery(home)
-    encoder = checkpoint_encoder(home / name)
-    extras = _extras(name, home)
+    if name not in available_models(model_dir).values():
+        there = ", ".join(available_models(model_dir).values()) or "none"
+        raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(model_dir)}")
+    gallery = gallery or world_gallery(model_dir)
+    encoder = checkpoint_encoder(model_dir / name)
+    extras = _extras(name, model_dir)
     if extras is not None and len(extras["vectors"]) == len(gallery):
         vectors = extras["vectors"].float().numpy()
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -84,35 +94,37 @@ def open_engine(name: str, gallery: Gallery | None = None, home: Path = HOME) ->
     return Engine(RECIPES[name].title, encoder, gallery, vectors)
 
 
-def stored_map(name: str, home: Path = HOME) -> Array | None:
+def stored_map(name: str, model_dir: Path = MODEL_DIR) -> Array | None:
     """(2 N, 2): the pictures on the map, then their first captions; None where it must be made."""
-    extras = _extras(name, home)
+    extras = _extras(name, model_dir)
     return None if extras is None else extras["map"].float().numpy()
 
 
-def stored_failures(name: str, home: Path = HOME) -> tuple[list[Failure], dict[str, int], int] | None:
+def stored_failures(
+    name: str, model_dir: Path = MODEL_DIR
+) -> tuple[list[Failure], dict[str, int], int] | None:
     """What `find_failures` gave when the model was made; None where it must be asked again."""
-    if _extras(name, home) is None:
+    if _extras(name, model_dir) is None:
         return None
-    found = read_checkpoint(home / f"{name}-gallery")[1]["failures"]
+    found = read_checkpoint(model_dir / f"{name}-gallery")[1]["failures"]
     return [Failure(**one) for one in found["examples"]], found["counts"], found["captions"]
 
 
-def stored_sheet(home: Path = HOME) -> bytes | None:
+def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:
     """The test pictures side by side at a small size, COLUMNS in a row, as a JPEG."""
     try:
-        return bytes(read_checkpoint(home / "gallery")[0]["sheet"].numpy())
+        return bytes(read_checkpoint(model_dir / "gallery")[0]["sheet"].numpy())
     except UserError:
         return None
 
 
-def _extras(name: str, home: Path) -> dict[str, torch.Tensor] | None:
+def _extras(name: str, model_dir: Path) -> dict[str, torch.Tensor] | None:
     """What lies beside a model, where it was made with these very weights."""
     try:
-        tensors, documents = read_checkpoint(home / f"{name}-gallery")
+        tensors, documents = read_checkpoint(model_dir / f"{name}-gallery")
     except UserError:
         return None
-    return tensors if documents["made-with"] == {"sha256": sha256_file(home / name / TENSORS)} else None
+    return tensors if documents["made-with"] == {"sha256": sha256_file(model_dir / name / TENSORS)} else None
 
 
 def joint_map(engine: Engine) -> Array:
@@ -128,7 +140,7 @@ def joint_map(engine: Engine) -> Array:
 # --- how they are made -----------------------------------------------------------------------------------
 
 
-def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
+def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, float]:
     """Trains one model and keeps it, with what it was made by and its R@K on the test pictures."""
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
@@ -146,18 +158,18 @@ def train(name: str, home: Path, steps: int, command: str) -> dict[str, float]:
     run = fit(prepared)
     best = max(run.rows, key=lambda row: row["rsum"])
     metadata = {**metadata_of(prepared, best), "command": command, "seconds": round(run.seconds)}
-    save_model(home / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
+    save_model(model_dir / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
     if prepared.test is None:
         raise UserError("the demo's models are reported on the test pictures; leave data.test_split as it is")
-    kept = load_model(home / name).model  # the weights as they are stored
+    kept = load_model(model_dir / name).model  # the weights as they are stored
     images, captions = embed(kept, prepared.test)
     measured = bootstrap(ranks(images, captions, prepared.test.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
-    save_model(home / name, kept, run.tokenizer, run.config, {**metadata, "test": test}, half=True)
+    save_model(model_dir / name, kept, run.tokenizer, run.config, {**metadata, "test": test}, half=True)
     return test
 
 
-def write_gallery(home: Path) -> None:
+def write_gallery(model_dir: Path) -> None:
     """The captions, the truth, small copies and the sheet of the test pictures."""
     from userscenes import make_world
 
@@ -171,17 +183,17 @@ def write_gallery(home: Path) -> None:
         "sheet": torch.from_numpy(tiles),
         **pack([thumbnail(picture) for picture in drawn]),
     }
-    write_checkpoint(home / "gallery", tensors, {"captions": list(captions)})
+    write_checkpoint(model_dir / "gallery", tensors, {"captions": list(captions)})
 
 
-def write_extras(name: str, home: Path) -> None:
+def write_extras(name: str, model_dir: Path) -> None:
     """Vectors, map and failures of a model over the test pictures."""
     from userlib.data.captions import CaptionDataset
     from userlib.data.tokens import extract
     from userlib.evaluation import embed
 
-    gallery = world_gallery(home)
-    encoder = checkpoint_encoder(home / name)
+    gallery = world_gallery(model_dir)
+    encoder = checkpoint_encoder(model_dir / name)
     loaded = encoder.loaded
     features = extract(gallery.as_split(), tokens=loaded.config.data.tokens, guide=loaded.config.data.guide)
     images, _ = embed(loaded.model, CaptionDataset(gallery.as_split(), features, loaded.tokenizer))
@@ -192,15 +204,15 @@ def write_extras(name: str, home: Path) -> None:
         "map": torch.from_numpy(joint_map(engine)).half(),
     }
     failures = {"examples": [asdict(one) for one in examples], "counts": counts, "captions": captions}
-    made = {"sha256": sha256_file(home / name / TENSORS)}
-    write_checkpoint(home / f"{name}-gallery", tensors, {"failures": failures, "made-with": made})
+    made = {"sha256": sha256_file(model_dir / name / TENSORS)}
+    write_checkpoint(model_dir / f"{name}-gallery", tensors, {"failures": failures, "made-with": made})
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=HOME, help="the folder to write them into")
+    parser.add_argument("--out", type=Path, default=MODEL_DIR, help="the folder to write them into")
     parser.add_argument(
         "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="some of the models"
     )

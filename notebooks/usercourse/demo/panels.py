@@ -11,17 +11,17 @@ from usercourse.demo.clickable import Clickable
 from usercourse.demo.engine import Engine
 from usercourse.demo.failures import find_failures
 from usercourse.demo.gallery import Gallery, as_url
-from usercourse.demo.items import failure_items
 from usercourse.demo.models import COLUMNS, joint_map, stored_failures, stored_map, stored_sheet
 from usercourse.demo.photos import index_photos, photo_encoder
+from usercourse.demo.projection import TILE, sheet
 from usercourse.demo.sentences import causes, paragraph
-from usercourse.demo.space import TILE, sheet
+from usercourse.demo.view_models import failure_cards
 
 
 class Page(Protocol):
     """What the panels need of the page that holds them."""
 
-    home: Path  # the folder of the demo's models
+    model_dir: Path  # the folder of the demo's models
     gallery: Gallery
     names: dict[str, str]  # title of a model -> its name
     model: Any  # the menu of models
@@ -66,12 +66,12 @@ class MapPanel(W.VBox):  # type: ignore[misc]
         gallery = engine.gallery
         world = gallery is self.app.gallery
         name = self.app.names.get(self.app.model.value, "")
-        points = stored_map(name, self.app.home) if world else None
+        points = stored_map(name, self.app.model_dir) if world else None
         if points is None:
             self.app.say("Laying out the map, once for these pictures: up to a minute.")
             points = joint_map(engine)
             self.app.message.value = ""
-        tiles = stored_sheet(self.app.home) if world else None
+        tiles = stored_sheet(self.app.model_dir) if world else None
         tiles = tiles or sheet(gallery.small_pictures(), COLUMNS)
         count = len(gallery)
         self.map.show(
@@ -119,11 +119,11 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
         self.list.show(items=[])
         self.words.value = ""
         world = engine.gallery is self.app.gallery
-        known = stored_failures(self.app.names[self.app.model.value], self.app.home) if world else None
+        known = stored_failures(self.app.names[self.app.model.value], self.app.model_dir) if world else None
         found, counts, captions = known or find_failures(engine)
         self.words.value = paragraph(f"{html.escape(engine.name)}. {causes(counts, captions)}")
         self.list.show(
-            items=failure_items(engine, found), wide=True, label="failures; each asks its caption again"
+            items=failure_cards(engine, found), wide=True, label="failures; each asks its caption again"
         )
         self.filled = engine
 

@@ -20,7 +20,7 @@ COUNT = 40
 UNTRAINED = ("mean", "sge")
 
 
-def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
+def save_untrained(name: str, model_dir: Path, captions: tuple[str, ...]) -> None:
     """A model as its recipe describes it, with the weights it starts from."""
     tokenizer = make_tokenizer("words", captions)
     base = preset("scenes")
@@ -30,7 +30,7 @@ def save_untrained(name: str, home: Path, captions: tuple[str, ...]) -> None:
     model = replace(base.model, **wanted, regions=64, region_dim=192, guide_dim=width)
     config = replace(base, model=model, data=replace(base.data, data="scenes", guide=guide))
     torch.manual_seed(3)
-    save_model(home / name, DualEncoder(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
+    save_model(model_dir / name, DualEncoder(model).eval(), tokenizer, config, {"data": "scenes"}, half=True)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def gallery():
 
 
 @pytest.fixture(scope="session")
-def home(gallery, tmp_path_factory):
+def model_dir(gallery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     for name in UNTRAINED:
         save_untrained(name, folder, gallery.captions)
@@ -49,5 +49,5 @@ def home(gallery, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def engines(gallery, home):
-    return {name: open_engine(name, gallery, home) for name in UNTRAINED}
+def engines(gallery, model_dir):
+    return {name: open_engine(name, gallery, model_dir) for name in UNTRAINED}

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from usercourse.demo import App, space
+from usercourse.demo import App, projection
 from usercourse.demo import panels as panels_module
 from userlib.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def app(home, gallery, tmp_path_factory):
+def app(model_dir, gallery, tmp_path_factory):
     """One page for all tests: so each also shows that the one before left it whole."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("USERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(space, "_umap", space._axes)  # the real one is in test_space
+        patch.setattr(projection, "_umap", projection._axes)  # the real one is in test_projection
         patch.setattr(
             panels_module, "photo_encoder", lambda name, fallback: (fallback, "drawings", "only drawings")
         )
-        yield App(home=home, gallery=gallery, query="a ball", warm=False)
+        yield App(model_dir=model_dir, gallery=gallery, query="a ball", warm=False)
 
 
 def keys(cards):
@@ -30,7 +30,7 @@ def keys(cards):
 
 
 def choose(cards, key):
-    cards.tell({"event": "choose", "key": key})
+    cards.receive({"event": "choose", "key": key})
 
 
 def png(picture, kind="PNG"):
@@ -103,7 +103,7 @@ def test_a_picture_is_asked_with(app):
 
 
 def test_an_upload_finds_captions(app):
-    app.upload.tell({"event": "file", "name": "<b>my</b> dog.png"}, [png(app.gallery.pictures[4])])
+    app.upload.receive({"event": "file", "name": "<b>my</b> dog.png"}, [png(app.gallery.pictures[4])])
     expected = app.engine.captions(app.gallery.pictures[4], 6)
     assert keys(app.found) == [hit.text for hit in expected.hits]
     assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
@@ -124,7 +124,7 @@ def test_an_upload_finds_captions(app):
 def test_a_bad_upload_is_a_sentence_and_nothing_is_lost(app, name, data, said):
     app.query.value = "a cat and a ball"
     before = keys(app.left)
-    app.upload.tell({"event": "file", "name": name}, [data])
+    app.upload.receive({"event": "file", "name": name}, [data])
     assert said in app.message.value
     assert 'role="alert"' in app.message.value
     assert keys(app.left) == before
@@ -184,7 +184,7 @@ def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(
 
     distances = np.array([3.0 if photo else 0.3])
     monkeypatch.setattr(engine_module, "measured", lambda encoder, pictures: (None, distances))
-    app.upload.tell({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
+    app.upload.receive({"event": "file", "name": "mine.png"}, [png(app.gallery.pictures[4])])
     assert (
         ("trained on drawings alone" in app.heading.value) is ('role="alert"' in app.heading.value) is photo
     )
@@ -223,9 +223,9 @@ def sent(app):
 def test_half_characters_in_a_query_or_a_name_do_not_stop_the_page(app, text):
     app.query.value = text
     assert sent(app) and len(keys(app.left)) == 12
-    app.upload.tell({"event": "file", "name": f"{text}.png"}, [b"no picture"])
+    app.upload.receive({"event": "file", "name": f"{text}.png"}, [b"no picture"])
     assert sent(app) and "cannot be read" in app.message.value
-    app.upload.tell({"event": "file", "name": f"{text}.png"}, [png(app.gallery.pictures[4])])
+    app.upload.receive({"event": "file", "name": f"{text}.png"}, [png(app.gallery.pictures[4])])
     assert sent(app) and app.message.value == ""
     app.photos.folder.value = f"/no/{text}"
     app.photos.button.click()
@@ -263,8 +263,8 @@ def test_the_map_rings_the_hits_and_opens_a_picture(app):
     app.tabs.value = "Map"
     assert len(app.map.map.data["xy"]) == 80
     assert app.map.map.hits == {key: str(i) for i, key in enumerate(keys(app.left), start=1)}
-    app.map.map.tell({"event": "choose", "keys": [app.gallery.ids[7]]})
-    app.map.map.tell({"event": "open", "key": app.gallery.ids[7]})
+    app.map.map.receive({"event": "choose", "keys": [app.gallery.ids[7]]})
+    app.map.map.receive({"event": "open", "key": app.gallery.ids[7]})
     assert app.tabs.value == "Search"
     assert app.gallery.ids[7] in app.heading.value
 
@@ -331,4 +331,4 @@ def test_a_fault_of_the_program_is_shown_and_raised(app, monkeypatch):
 
 def test_without_models_a_sentence_tells_the_command(tmp_path, gallery):
     with pytest.raises(UserError, match="python -m usercourse.demo.models"):
-        App(home=tmp_path, gallery=gallery)
+        App(model_dir=tmp_path, gallery=gallery)

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from usercourse.demo.engine import Engine
+from usercourse.demo.explanation import cosines, share_on
 from usercourse.demo.failures import BOTH, find_failures
 from usercourse.demo.gallery import Gallery, as_url, thumbnail
-from usercourse.demo.look import cosines, share_on
 from usercourse.demo.photos import index_photos
 from userlib.errors import UserError
 from userlib.evaluation.ranking import ranks, ranks_among, ranks_from_scores
@@ -119,21 +119,21 @@ def test_words_are_marked_known_or_not(engine):
 
 
 def test_attention_and_heat(engine, engines):
-    seen = engine.look(engine.gallery.ids[3], "a red ball")
+    seen = engine.explain(engine.gallery.ids[3], "a red ball")
     assert seen.grid == (8, 8)
     assert set(seen.attention) == {"SGE", "SGE's guide"}
     assert all(a.shape == (64,) and abs(a.sum() - 1) < 1e-5 for a in seen.attention.values())
     assert seen.words == ("a", "red", "ball")
-    assert seen.heat.shape == (3, 64)
-    assert np.abs(seen.heat).max() <= 1 + 1e-6
-    plain = engines["mean"].look(FLAT, "")
+    assert seen.similarity.shape == (3, 64)
+    assert np.abs(seen.similarity).max() <= 1 + 1e-6
+    plain = engines["mean"].explain(FLAT, "")
     assert plain.attention == {}
-    assert plain.heat.shape == (0, 64)
+    assert plain.similarity.shape == (0, 64)
 
 
 def test_the_words_vectors_pool_to_the_sentence(engines):
     """What the heat is made from is what the model itself pools: their mean, for the model that pools so."""
-    from usercourse.demo.look import region_vectors, word_vectors
+    from usercourse.demo.explanation import region_vectors, word_vectors
 
     mean = engines["mean"]
     model, tokenizer = mean.encoder.loaded.model, mean.encoder.loaded.tokenizer

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from usercourse.demo import open_engine, shelf, world_gallery
-from usercourse.demo.gallery import HOME
+from usercourse.demo import available_models, open_engine, world_gallery
+from usercourse.demo.gallery import MODEL_DIR
 from usercourse.demo.models import RECIPES, stored_failures, stored_map
 from userlib.checkpoints import read_checkpoint
 
-NAMES = list(shelf().values())
+NAMES = list(available_models().values())
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def shipped():
 def test_the_checkpoints_are_small_and_the_page_can_compare():
     assert {"mean", "full"} <= set(NAMES)
     assert set(NAMES) <= set(RECIPES)
-    assert sum(file.stat().st_size for name in NAMES for file in (HOME / name).iterdir()) <= 5e6
+    assert sum(file.stat().st_size for name in NAMES for file in (MODEL_DIR / name).iterdir()) <= 5e6
 
 
 def test_captions_and_truth_are_those_of_the_world(shipped):
@@ -55,7 +55,7 @@ def test_vectors_map_and_failures_are_of_these_weights(name, shipped):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_tells_how_it_was_made(name):
-    metadata = read_checkpoint(HOME / name)[1]["metadata"]
+    metadata = read_checkpoint(MODEL_DIR / name)[1]["metadata"]
     assert metadata["command"].startswith("python -m usercourse.demo.models")
     assert metadata["provenance"]["code"]
     assert 5 < metadata["test"]["t2i_r1"] < metadata["test"]["t2i_r10"] < 100

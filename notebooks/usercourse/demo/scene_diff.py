@@ -101,7 +101,7 @@ def _number(text: str) -> str:
     return NUMBERS[int(text)] if text.isdecimal() and int(text) < len(NUMBERS) else text
 
 
-def tell(thing: "Thing") -> str:
+def describe(thing: "Thing") -> str:
     """A thing of a scene: "two striped red cars", "a red car running"."""
     from userscenes.catalog import KINDS
 
@@ -114,14 +114,14 @@ def tell(thing: "Thing") -> str:
 
 def scene_words(scene: "Scene") -> str:
     """A scene in one line: its things, its setting, its hour and weather."""
-    things = ", ".join(tell(thing) for thing in scene.things)
+    things = ", ".join(describe(thing) for thing in scene.things)
     around = ", ".join(word for word in (scene.setting, scene.time, scene.weather) if word)
     return f"{things}; {around}"
 
 
 def difference(first: "Scene", second: "Scene") -> str:
     """What stands in one of two scenes and not in the other."""
-    ours, theirs = ([tell(thing) for thing in scene.things] for scene in (first, second))
+    ours, theirs = ([describe(thing) for thing in scene.things] for scene in (first, second))
     parts = []
     if gone := [words for words in ours if words not in theirs]:
         parts.append(f"it lacks {_and(gone)}")

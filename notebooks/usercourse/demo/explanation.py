@@ -24,17 +24,17 @@ GUIDES = {"self": "SGE", "clip": "CGE", "self weights": "SGE's guide"}
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """grid (h, w); attention: name -> (R,) summing to 1; words: those of the query; heat (W, R) cosines."""
+class Explanation:
+    """grid (h, w); attention: name -> (R,) summing to 1; words: those of the query; similarity (W, R) cosines."""
 
     grid: tuple[int, int]
     attention: dict[str, Array]
     words: tuple[str, ...]
-    heat: Array
+    similarity: Array
 
 
 @torch.inference_mode()
-def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Look | None:
+def explain(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Explanation | None:
     """What the model looks at in a picture, and how each word of `text` answers to each region.
 
     None where the tokens form no grid that could be laid over the picture.
@@ -52,14 +52,14 @@ def look(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> 
     }
     tokenizer = encoder.loaded.tokenizer
     words = words_of(text) if isinstance(tokenizer, WordTokenizer) else []
-    heat = np.zeros((0, tokens.shape[1]), np.float32)
+    similarity = np.zeros((0, tokens.shape[1]), np.float32)
     if words:
         ids = torch.tensor([tokenizer.encode(" ".join(words))])
         vectors = word_vectors(model, ids, torch.ones_like(ids, dtype=torch.bool))[
             0, 1:-1
         ]  # no start, no end
-        heat = cosines(vectors, region_vectors(model, tokens, guide)[0]).cpu().numpy()
-    return Look(grid, attention, tuple(words), heat)
+        similarity = cosines(vectors, region_vectors(model, tokens, guide)[0]).cpu().numpy()
+    return Explanation(grid, attention, tuple(words), similarity)
 
 
 def word_vectors(model: "DualEncoder", input_ids: Tensor, mask: Tensor) -> Tensor:

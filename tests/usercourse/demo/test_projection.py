@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from usercourse.demo import space
-from usercourse.demo.space import TILE, plane, sheet
+from usercourse.demo import projection
+from usercourse.demo.projection import TILE, plane, sheet
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_what_is_alike_lies_together_and_is_found_again(three, tmp_path, monkeyp
     own = np.repeat(np.arange(3), 20)
     np.fill_diagonal(distances, np.inf)
     assert (own[distances.argmin(1)] == own).all()
-    monkeypatch.setattr(space, "_umap", None)  # calling it would fail
+    monkeypatch.setattr(projection, "_umap", None)  # calling it would fail
     np.testing.assert_array_equal(plane(three, cache=tmp_path), points)
     (file,) = (tmp_path / "maps").iterdir()
     file.write_bytes(b"damaged")
@@ -61,7 +61,7 @@ def test_a_sheet_has_its_pictures_in_rows(gallery):
 def test_numba_has_a_place_for_what_it_compiles(monkeypatch, cache, writable):
     """Packages of the system are read-only, and without any such place umap cannot be imported."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(space.os, "access", lambda path, mode: writable)
-    space.numba_cache()
+    monkeypatch.setattr(projection.os, "access", lambda path, mode: writable)
+    projection.numba_cache()
     named = os.environ.pop("NUMBA_CACHE_DIR", None)
     assert named == (None if writable else str(cache / "numba"))

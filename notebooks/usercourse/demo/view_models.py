@@ -7,25 +7,25 @@ import numpy as np
 from PIL import Image
 
 from usercourse.demo.engine import Answer, Engine
+from usercourse.demo.explanation import Explanation, share_on
 from usercourse.demo.failures import Failure
 from usercourse.demo.gallery import as_url, thumbnail
-from usercourse.demo.look import Look, share_on
 from userlib.search import Hit
 
-Item = dict[str, Any]
+Card = dict[str, Any]
 LARGE = 384  # longest side of the picture under the regions
 WORDS = 24  # of a query, each with a map of its own
 
 
-def hit_items(
+def hit_cards(
     engine: Engine, hits: Sequence[Hit], answer: Answer, other: Mapping[str, int] | None = None
-) -> list[Item]:
+) -> list[Card]:
     """Cards of pictures. other: id -> rank with the other model, where two are compared."""
     own = {one.id: one.own for one in answer.right}
     found = []
     for hit in hits:
         row = engine.gallery.row[hit.id]
-        item: Item = {
+        card: Card = {
             "key": hit.id,
             "src": engine.gallery.thumb(row),
             "rank": str(hit.rank),
@@ -33,17 +33,17 @@ def hit_items(
             "title": hit.id,
         }
         if hit.id in own:
-            item |= (
+            card |= (
                 {"mark": "own", "badge": "✓ its own"}
                 if own[hit.id]
                 else {"mark": "also", "badge": "also true"}
             )
         said = ""
         if other is not None:
-            item["change"], item["turn"], said = _change(hit.rank, other.get(hit.id))
-        parts = (f"Rank {hit.rank}, score {two(hit.score)}", item.get("badge", "").lstrip("✓ "), said)
-        item["label"] = f"{', '.join(filter(None, parts))}: {engine.gallery.caption_of(row)}"
-        found.append(item)
+            card["change"], card["turn"], said = _change(hit.rank, other.get(hit.id))
+        parts = (f"Rank {hit.rank}, score {two(hit.score)}", card.get("badge", "").lstrip("✓ "), said)
+        card["label"] = f"{', '.join(filter(None, parts))}: {engine.gallery.caption_of(row)}"
+        found.append(card)
     return found
 
 
@@ -64,7 +64,7 @@ def _change(rank: int, other: int | None) -> tuple[str, str, str]:
     return f"▼{rank - other}", "down", f"{places} worse than with the other model"
 
 
-def caption_items(engine: Engine, answer: Answer, picture: str | None) -> list[Item]:
+def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[Card]:
     """Rows of captions for a picture; its own are marked, and those that are true of it as well."""
     gallery = engine.gallery
     row = None if picture is None else gallery.row[picture]
@@ -84,7 +84,7 @@ def caption_items(engine: Engine, answer: Answer, picture: str | None) -> list[I
     return found
 
 
-def own_caption_items(engine: Engine, picture: str) -> list[Item]:
+def own_caption_cards(engine: Engine, picture: str) -> list[Card]:
     """The captions that were written for a picture, to ask with."""
     numbers = engine.gallery.captions_by_picture.get(engine.gallery.row[picture], [])
     texts = [engine.gallery.captions[j] for j in numbers]
@@ -94,7 +94,7 @@ def own_caption_items(engine: Engine, picture: str) -> list[Item]:
     ]
 
 
-def failure_items(engine: Engine, failures: Sequence[Failure]) -> list[Item]:
+def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
     """Rows of failures: the first hit, the caption's own picture, and what was wrong."""
     gallery = engine.gallery
     found = []
@@ -109,18 +109,20 @@ def failure_items(engine: Engine, failures: Sequence[Failure]) -> list[Item]:
     return found
 
 
-def look_data(seen: Look | None, picture: Image.Image, label: str, things: Any = None) -> dict[str, Any]:
+def explanation_data(
+    explanation: Explanation | None, picture: Image.Image, label: str, things: Any = None
+) -> dict[str, Any]:
     """A picture with its maps. things: mask (H, W) of the things that count, or None where nobody knows."""
-    if seen is None:
+    if explanation is None:
         return {"src": as_url(thumbnail(picture, LARGE)), "label": label, "grid": [1, 1], "maps": []}
     maps = [
         {"name": name, "kind": "attention", "weights": _rounded(a), "low": 0.0, "high": float(a.max()),
-         "sentence": _attended(name, a, seen.grid, things)}
-        for name, a in seen.attention.items()
+         "sentence": _attended(name, a, explanation.grid, things)}
+        for name, a in explanation.attention.items()
     ]  # fmt: skip
-    high = float(seen.heat.max()) if seen.heat.size else 1.0
-    for word, row in list(zip(seen.words, seen.heat, strict=True))[:WORDS]:
-        best = divmod(int(row.argmax()), seen.grid[1])
+    high = float(explanation.similarity.max()) if explanation.similarity.size else 1.0
+    for word, row in list(zip(explanation.words, explanation.similarity, strict=True))[:WORDS]:
+        best = divmod(int(row.argmax()), explanation.grid[1])
         said = f"“{word}” answers most to row {best[0] + 1}, column {best[1] + 1} (cosine {row.max():.2f})."
         maps.append(
             {
@@ -135,7 +137,7 @@ def look_data(seen: Look | None, picture: Image.Image, label: str, things: Any =
     return {
         "src": as_url(thumbnail(_square(picture), LARGE)),
         "label": label,
-        "grid": list(seen.grid),
+        "grid": list(explanation.grid),
         "maps": maps,
     }
 

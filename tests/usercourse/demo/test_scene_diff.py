@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from usercourse.demo.facts import CAUSES, difference, missing, scene_words, tell
+from usercourse.demo.scene_diff import CAUSES, describe, difference, missing, scene_words
 from userscenes import closed_facts, make_world, true
 
 
@@ -97,7 +97,7 @@ def test_things_are_told_in_words():
     ]
     dog = next(thing for thing in things if thing.kind == "dog")
     plain = replace(dog, colour="orange", pattern="", size="", action="", count=1)
-    assert tell(plain) == "an orange dog"
-    assert tell(replace(plain, count=2, pattern="striped")) == "two striped orange dogs"
-    assert tell(replace(plain, count=3, kind="man", action="waving")) == "three orange men waving"
-    assert tell(replace(plain, kind="blocks", size="big")) == "a big orange pile of blocks"
+    assert describe(plain) == "an orange dog"
+    assert describe(replace(plain, count=2, pattern="striped")) == "two striped orange dogs"
+    assert describe(replace(plain, count=3, kind="man", action="waving")) == "three orange men waving"
+    assert describe(replace(plain, kind="blocks", size="big")) == "a big orange pile of blocks"
