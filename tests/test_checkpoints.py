@@ -13,18 +13,16 @@ from tests.reference.small import make_batch, small
 from userlib.checkpoints import (
     TENSORS,
     checkpoint_path,
-    load_model,
     load_state_strict,
     prune,
     read_checkpoint,
-    save_model,
     write_checkpoint,
 )
 from userlib.config import Config, ModelConfig
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import sha256_file, write_checksummed, write_json
-from userlib.model.user import USER, DualEncoder
+from userlib.model.user import USER, DualEncoder, load_model, save_model
 from userlib.verify import write_manifest
 
 FILES = (TENSORS, "config.json", "metadata.json", "tokenizer.json", "manifest.json")

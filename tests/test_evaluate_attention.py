@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from userlib.__main__ import main
-from userlib.checkpoints import save_model
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.evaluation.attention import attention_of
-from userlib.model.user import DualEncoder
+from userlib.model.user import DualEncoder, save_model
 from userlib.training import prepare
 
 

@@ -10,7 +10,7 @@ from tests.reference.small import make_batch, small
 from userlab.ablation.jobs import config_of as settings_of_row
 from userlib import legacy
 from userlib.__main__ import config_of, main, parser
-from userlib.checkpoints import load_model, read_checkpoint, save_model, write_checkpoint
+from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.config import (
     Config,
     DataConfig,
@@ -23,7 +23,7 @@ from userlib.config import (
 from userlib.data.captions import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import check_folder, read_json
-from userlib.model.user import USER, DualEncoder
+from userlib.model.user import USER, DualEncoder, load_model, save_model
 from userlib.shipped import ASSETS
 from userlib.verify import write_manifest
 

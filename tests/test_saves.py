@@ -17,7 +17,7 @@ from userlab.__main__ import main as experiments
 from userlab.ablation.rows import write_row
 from userlab.pretraining.assets import check_out
 from userlib.__main__ import main
-from userlib.checkpoints import check_run, checkpoint_path, load_model, save_model, write_checkpoint, writing
+from userlib.checkpoints import check_run, checkpoint_path, write_checkpoint, writing
 from userlib.config import Config
 from userlib.data.captions import WordTokenizer
 from userlib.data.store import ArrayWriter
@@ -32,7 +32,7 @@ from userlib.files import (
     write_checksummed,
     write_json,
 )
-from userlib.model.user import DualEncoder
+from userlib.model.user import DualEncoder, load_model, save_model
 from userlib.search import Index
 from userlib.verify import write_manifest
 

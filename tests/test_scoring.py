@@ -16,14 +16,13 @@ from tests.data.copies import write_scan
 from tests.reference.runs import run_config, words, write_learnable
 from userlib import commands, scoring
 from userlib.__main__ import main
-from userlib.checkpoints import Loaded, save_model
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.data.captions import WordTokenizer
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.errors import UserError
 from userlib.evaluation import bootstrap, ranks
 from userlib.files import read_json
-from userlib.model.user import DualEncoder
+from userlib.model.user import DualEncoder, Loaded, save_model
 from userlib.scoring import Trained, check_seeds, with_flags
 from userlib.training import prepare, splits_of
 from userlib.training.preparing import cut_note, fitted

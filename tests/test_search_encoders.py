@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from tests.data.copies import write_backbone, write_clip
-from userlib.checkpoints import save_model
 from userlib.config import Config, DataConfig, ModelConfig
 from userlib.data.captions import WordTokenizer
 from userlib.data.clip import load_clip, tokenizer_of
 from userlib.data.extractors import make_extractor
 from userlib.errors import UserError
-from userlib.model.user import DualEncoder
+from userlib.model.user import DualEncoder, save_model
 from userlib.search import Index, checkpoint_encoder, open_clip_encoder
 from userlib.search.encoders import difference
 

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ import torch
 from torch import Tensor
 
 from userlib import legacy
-from userlib.config import Config, from_json, to_json
-from userlib.data.captions import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.files import (
     LEFT_OVER,
@@ -33,7 +30,6 @@ from userlib.files import (
     sum_fault,
     write_json,
 )
-from userlib.model.user import DualEncoder
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
 TENSORS = "tensors.safetensors"
@@ -94,41 +90,6 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, legacy.documents(documents)
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A trained model, ready for search and evaluation."""
-
-    model: DualEncoder
-    tokenizer: Tokenizer
-    config: Config
-    metadata: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
-
-
-def save_model(
-    folder: Path,
-    model: DualEncoder,
-    tokenizer: Tokenizer,
-    config: Config,
-    metadata: Mapping[str, Any],
-    *,
-    half: bool = False,
-) -> None:
-    """An inference checkpoint: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
-    fp16.
-    """
-    weights = {
-        **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
-        **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()},
-    }
-    if half:
-        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
-    write_checkpoint(
-        folder,
-        weights,
-        {"config": to_json(config), "tokenizer": tokenizer.to_json(), "metadata": dict(metadata)},
-    )
-
-
 def checkpoint_path(run: Path, which: str) -> Path:
     """The checkpoint of a run's folder that `run.json` names as "best" or "last"."""
     name = _run(run).get(which)
@@ -142,30 +103,6 @@ def checkpoint_path(run: Path, which: str) -> Path:
 def _run(run: Path) -> dict[str, Any]:
     """What `run.json` says."""
     return read_checksummed(run / "run.json", RUN_REMEDY, limit=2**16)
-
-
-def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
-    """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode.
-
-    Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its
-    configuration.
-    """
-    path = Path(folder)
-    if not path.exists():
-        raise UserError(
-            f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out)."
-        )
-    if (path / "run.json").is_file():
-        path = checkpoint_path(path, "best")
-    tensors, documents = read_checkpoint(path)
-    if not {"config", "tokenizer", "metadata"} <= set(documents):
-        raise UserError(f"{path} is not a checkpoint for inference; give the folder of the run.")
-    config = from_json(Config, documents["config"], where=f"configuration of {path}")
-    # The weights drawn here are overwritten; the caller's draws stay as they were.
-    with torch.random.fork_rng(devices=[]):
-        model = DualEncoder(config.model).to(device).eval()
-    load_state_strict(model, tensors, where=str(path))
-    return Loaded(model, tokenizer_from_json(documents["tokenizer"]), config, documents["metadata"])
 
 
 def load_state_strict(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

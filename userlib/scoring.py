@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from userlib.checkpoints import Loaded, load_model
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.data.sources import RetrievalData, Split, load_data
 from userlib.errors import UserError
+from userlib.model.user import Loaded, load_model
 from userlib.training import pairs_of, splits_of, val_split_name
 from userlib.training.loop import PLACES
 from userlib.training.preparing import cut_note

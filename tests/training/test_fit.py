@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from tests.reference.runs import run_config, words, write_learnable
-from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
+from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, recalls
+from userlib.model.user import load_model
 from userlib.training import CollapseError, fit, loop, prepare
 from userlib.training.loop import Trainer
 

@@ -10,10 +10,10 @@ import torch
 
 from tests.data.copies import write_clip
 from tests.reference.runs import run_config, write_learnable
-from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
+from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import TrainingConfig
 from userlib.errors import UserError
-from userlib.model.user import USER
+from userlib.model.user import USER, load_model
 from userlib.training import fit, loop, prepare, preparing, stopping
 from userlib.training.cca_init import cca_init
 from userlib.training.preparing import metadata_of

@@ -113,7 +113,8 @@ def _run(job: Job, scratch: Path) -> int:
 
 def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[str, Any]] | None:
     """The best encoders, seconds, and the run's story; None when it was stopped. A collapse is a result."""
-    from userlib.checkpoints import checkpoint_path, load_model, read_checkpoint
+    from userlib.checkpoints import checkpoint_path, read_checkpoint
+    from userlib.model.user import load_model
 
     collapsed = None
     try:

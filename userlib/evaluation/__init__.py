@@ -5,9 +5,17 @@ ranked = ranks(images, captions, pairs.caption_to_image)
 print(table({"model": bootstrap(ranked)}))
 """
 
-from userlib.evaluation.embedding import embed
+from userlib.evaluation.embedding import embed, evaluate
 from userlib.evaluation.intervals import Difference, Interval, bootstrap, compare, means, paired_bootstrap
-from userlib.evaluation.metrics import METRICS, Metrics, fold_average, recalls, recalls_by_group, subset
+from userlib.evaluation.metrics import (
+    METRICS,
+    Metrics,
+    fold_average,
+    recall_at_k,
+    recalls,
+    recalls_by_group,
+    subset,
+)
 from userlib.evaluation.multi_positive import (
     MultiPositive,
     multi_positive_recalls,
@@ -18,6 +26,6 @@ from userlib.evaluation.tables import table
 
 __all__ = [
     "METRICS", "Difference", "Interval", "Metrics", "MultiPositive", "Ranks", "bootstrap", "compare", "embed",
-    "fold_average", "means", "multi_positive_recalls", "multi_positive_recalls_from_scores", "paired_bootstrap",
-    "ranks", "ranks_from_scores", "recalls", "recalls_by_group", "subset", "table",
+    "evaluate", "fold_average", "means", "multi_positive_recalls", "multi_positive_recalls_from_scores",
+    "paired_bootstrap", "ranks", "ranks_from_scores", "recall_at_k", "recalls", "recalls_by_group", "subset", "table",
 ]  # fmt: skip

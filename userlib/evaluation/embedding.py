@@ -11,6 +11,8 @@ import torch
 from userlib.config import one_of
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
+from userlib.evaluation.metrics import Metrics, recalls
+from userlib.evaluation.ranking import ranks
 from userlib.precision import full_float32
 
 if TYPE_CHECKING:
@@ -58,3 +60,9 @@ def embed(
         )
     order = np.argsort(np.concatenate(rows))
     return torch.cat(images).numpy(), torch.cat(captions).numpy()[order]
+
+
+def evaluate(model: "DualEncoder", pairs: "CaptionDataset") -> Metrics:
+    """R@1, 5, 10, median and mean rank in both directions, and rSum, of a whole split."""
+    images, texts = embed(model, pairs)
+    return recalls(ranks(images, texts, pairs.caption_to_image))

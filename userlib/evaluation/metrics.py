@@ -54,6 +54,20 @@ def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
     return _metrics(ranks.i2t[chosen], ranks.t2i[np.isin(ranks.caption_to_image, chosen)])
 
 
+def recall_at_k(
+    images: ArrayLike, texts: ArrayLike, caption_to_image: ArrayLike | None = None, *, k: int = 1
+) -> tuple[float, float]:
+    """images (N,E), texts (M,E) -> R@k of image-to-text and of text-to-image search in percent, by exact ranks.
+
+    caption_to_image (M,): the image of each text; None: the same number of each, in one order. Ties count against
+    the query. Raises UserError for shapes that do not fit, values that are not finite, and k below 1.
+    """
+    if k < 1:
+        raise UserError(f"k is {k}; it must be a whole number from 1 up.")
+    ranked = ranks(images, texts, np.arange(len(images)) if caption_to_image is None else caption_to_image)  # type: ignore[arg-type]
+    return float(100 * np.mean(ranked.i2t <= k)), float(100 * np.mean(ranked.t2i <= k))
+
+
 def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
     """Metrics of each group of images, such as in-distribution and novel compositions; the gallery stays whole."""
     labels = np.asarray(groups)

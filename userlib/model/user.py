@@ -1,10 +1,17 @@
 """USER (Zhang et al., IEEE TIP 2024): MomentumContrast with an image encoder that weighs regions by a global guide."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from userlib.config import ModelConfig, ObjectiveConfig
-from userlib.data.captions import Batch
+from userlib.checkpoints import checkpoint_path, load_state_strict, read_checkpoint, write_checkpoint
+from userlib.config import Config, ModelConfig, ObjectiveConfig, from_json, to_json
+from userlib.data.captions import Batch, Tokenizer, tokenizer_from_json
+from userlib.errors import UserError
 from userlib.model.contrast import MomentumContrast, Output
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.enhancement import ResidualScale
@@ -26,6 +33,7 @@ class DualEncoder(nn.Module):
         self.config = config
         self.image_encoder = image_encoder or ImageEncoder(config)
         self.text_encoder = text_encoder or TextEncoder(config)
+        self.loaded: Loaded | None = None  # with what it was trained, once it is trained or read
 
     def encode_image(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R), guide (B,G) -> (B,E) of unit norm."""
@@ -40,6 +48,21 @@ class DualEncoder(nn.Module):
     ) -> dict[str, Tensor]:
         """As `ImageEncoder.attention`."""
         return self.image_encoder.attention(tokens, mask, guide)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> "DualEncoder":
+        """The best model of a run's folder, or of one checkpoint, in evaluation mode; UserError as `load_model`."""
+        return load_model(folder, device=device).model
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        """The encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in fp16.
+
+        Raises UserError where it has no tokenizer: `fit` and `from_pretrained` give it one.
+        """
+        if self.loaded is None:
+            raise UserError("the model has no tokenizer to save with it; train it by fit, or use save_model.")
+        known = self.loaded
+        save_model(Path(folder), self, known.tokenizer, known.config, known.metadata, half=half)
 
 
 class USER(MomentumContrast, DualEncoder):
@@ -62,6 +85,7 @@ class USER(MomentumContrast, DualEncoder):
             normalize=False,
         )
         self.config = model
+        self.loaded = None
 
     @property
     def objective(self) -> ObjectiveConfig:
@@ -113,3 +137,78 @@ class USER(MomentumContrast, DualEncoder):
             batch.image_ids,
             count_queue=count_queue,
         )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> "USER":
+        """As `DualEncoder.from_pretrained`, with empty queues and momentum encoders that are copies: it can be trained
+        further.
+        """
+        loaded = load_model(folder, device=device)
+        with torch.random.fork_rng(devices=[]):
+            model = cls(loaded.config.model, loaded.config.objective).to(device).eval()
+        for name in ("image_encoder", "text_encoder"):
+            getattr(model, name).load_state_dict(getattr(loaded.model, name).state_dict())
+        model.init_momentum_encoders()
+        model.loaded = replace(loaded, model=model)
+        return model
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trained model, ready for search and evaluation."""
+
+    model: DualEncoder
+    tokenizer: Tokenizer
+    config: Config
+    metadata: Mapping[str, Any]  # what it was trained on: data, guide statistics, metrics, provenance
+
+
+def save_model(
+    folder: Path,
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    config: Config,
+    metadata: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> None:
+    """An inference checkpoint: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
+    fp16.
+    """
+    weights = {
+        **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
+        **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()},
+    }
+    if half:
+        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    write_checkpoint(
+        folder,
+        weights,
+        {"config": to_json(config), "tokenizer": tokenizer.to_json(), "metadata": dict(metadata)},
+    )
+
+
+def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
+    """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode.
+
+    Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its
+    configuration.
+    """
+    path = Path(folder)
+    if not path.exists():
+        raise UserError(
+            f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out)."
+        )
+    if (path / "run.json").is_file():
+        path = checkpoint_path(path, "best")
+    tensors, documents = read_checkpoint(path)
+    if not {"config", "tokenizer", "metadata"} <= set(documents):
+        raise UserError(f"{path} is not a checkpoint for inference; give the folder of the run.")
+    config = from_json(Config, documents["config"], where=f"configuration of {path}")
+    # The weights drawn here are overwritten; the caller's draws stay as they were.
+    with torch.random.fork_rng(devices=[]):
+        model = DualEncoder(config.model).to(device).eval()
+    load_state_strict(model, tensors, where=str(path))
+    tokenizer = tokenizer_from_json(documents["tokenizer"])
+    model.loaded = loaded = Loaded(model, tokenizer, config, documents["metadata"])
+    return loaded

@@ -21,6 +21,7 @@ from userlib.precision import full_float32
 
 if TYPE_CHECKING:
     from userlib.data.base import Extractor
+    from userlib.model.user import DualEncoder
 
 Array = NDArray[np.float32]
 PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k."
@@ -211,17 +212,22 @@ class CheckpointEncoder:
 
     def __init__(
         self,
-        folder: str | Path,
+        model: "str | Path | DualEncoder",
         *,
         device: str | None = None,
         token_weights: str | Path | None = None,
         tokens: str | None = None,
         guide: str | None = None,
     ) -> None:
-        from userlib.checkpoints import load_model
         from userlib.data.extractors import check_made_by, choose_device, made_by, make_extractor
+        from userlib.model.user import load_model
 
-        self.loaded = load_model(folder)
+        if isinstance(model, (str, Path)):
+            self.loaded, folder = load_model(model), str(model)
+        elif model.loaded is None:
+            raise UserError("the model has no tokenizer; train it by fit, or read it by from_pretrained.")
+        else:
+            self.loaded, folder = replace(model.loaded, model=model), "the model given"
         metadata = self.loaded.metadata
         self.device = device = choose_device(device, metadata.get("device"))
         self.loaded.model.to(device)
@@ -246,7 +252,7 @@ class CheckpointEncoder:
         if data.guide is not None:
             same = data.guide == data.tokens
             self.guide = self.tokens if same else make_extractor(data.guide, device=device)
-        self.name = str(folder)
+        self.name = folder
         self.drawings = self.loaded.metadata.get("data") in ("scenes", "pretrain")
 
     @torch.inference_mode()
@@ -314,7 +320,8 @@ class CheckpointEncoder:
         from userlib.files import sha256_bytes
 
         state = self.loaded.model.state_dict()
-        parts = [data for name in sorted(state) for data in (name, state[name].cpu().numpy().tobytes())]
+        names = sorted(name for name in state if name.startswith(("image_encoder.", "text_encoder.")))
+        parts = [data for name in names for data in (name, state[name].cpu().numpy().tobytes())]
         built = {**to_json(self.loaded.config.model), **self.loaded.tokenizer.to_json()}
         for place in ("text_model", "model", "source"):  # a name or path; the vocabulary is compared
             built.pop(place, None)

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,12 +26,15 @@ from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.search.ann import Hnsw, Report, hnsw
 from userlib.search.contents import Contents
-from userlib.search.encoders import Encoder, difference, warning_of
+from userlib.search.encoders import CheckpointEncoder, Encoder, difference, warning_of
 from userlib.search.exact import Array, Ints, top_k
 from userlib.search.reading import BATCH, Print, is_drawn, only_split
 from userlib.search.upkeep import Changes, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
 from userlib.verify import MANIFEST
+
+if TYPE_CHECKING:
+    from userlib.model.user import DualEncoder
 
 Reranker = Callable[[str, Sequence[str]], Sequence[float]]  # a query and image ids -> their new scores
 
@@ -53,13 +56,18 @@ class Index(Contents):
     """
 
     @classmethod
-    def empty(cls, encoder: Encoder) -> "Index":
+    def empty(cls, encoder: "Encoder | DualEncoder") -> "Index":
         """An index of nothing, to be filled by `update`."""
+        if isinstance(encoder, torch.nn.Module):  # a model, not an encoder of search
+            encoder = CheckpointEncoder(encoder)
         return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=encoder)
 
     @classmethod
-    def build(cls, source: str | Path | Split, encoder: Encoder, *, progress: bool = True) -> "Index":
-        """Encode every image of a folder of photos or of a split, and the captions where there are some.
+    def build(
+        cls, source: str | Path | Split, encoder: "Encoder | DualEncoder", *, progress: bool = True
+    ) -> "Index":
+        """Encode every image of a folder of photos or of a split, and the captions where there are some, by an
+        encoder of `userlib.search` or by a trained model.
 
         Unreadable images are listed in `skipped`, with one warning; UserError when none is left.
         """

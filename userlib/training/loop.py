@@ -21,11 +21,9 @@ from torch import Tensor, nn
 from userlib.checkpoints import (
     check_run,
     checkpoint_path,
-    load_model,
     load_state_strict,
     prune,
     read_checkpoint,
-    save_model,
     write_checkpoint,
     writing,
 )
@@ -35,10 +33,10 @@ from userlib.data.extractors import check_made_by
 from userlib.errors import UserError
 from userlib.files import write_checksummed
 from userlib.model.contrast import Output
-from userlib.model.user import USER, DualEncoder
+from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
 from userlib.progress import Progress
 from userlib.training.cca_init import init_from_cca
-from userlib.training.preparing import Prepared, metadata_of, total_steps
+from userlib.training.preparing import Prepared, metadata_of, prepare, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
     batches,
@@ -98,14 +96,15 @@ class Run:
 
 
 def fit(
-    prepared: Prepared,
+    prepared: Prepared | Config,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     stop_at: int | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`.
+    """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`. A configuration
+    is prepared first.
 
     stop_at ends after that many steps, and Ctrl-C after the step it falls in: a checkpoint is written and
     `resume=True` goes on from there, bit-equal to a run that was never stopped. A second Ctrl-C ends at once,
@@ -113,8 +112,12 @@ def fit(
     another setting or other data on resuming, or when the loss is no longer finite, and CollapseError where the
     embeddings have collapsed.
     """
+    if isinstance(prepared, Config):
+        prepared = prepare(prepared, progress=progress)
     try:
-        return Trainer(prepared, out).run(resume=resume, stop_at=stop_at, progress=progress)
+        return Trainer(prepared, None if out is None else Path(out)).run(
+            resume=resume, stop_at=stop_at, progress=progress
+        )
     finally:
         prepared.train.release()
 
@@ -343,6 +346,10 @@ class Trainer:
             encoders = copy.deepcopy(encoders)
             encoders.load_state_dict(self.best)
         self.model.eval()
+        row = next((row for row in self.state.rows if row["step"] == self.state.best_step), {})
+        about = metadata_of(self.prepared, row)
+        for model in (self.model, encoders):
+            model.loaded = Loaded(model, self.prepared.tokenizer, self.config, about)
         return Run(
             self.model,
             encoders.eval(),

@@ -29,10 +29,11 @@ from usercourse.demo.gallery import (
     world_texts,
 )
 from usercourse.demo.projection import plane, sheet
-from userlib.checkpoints import TENSORS, load_model, read_checkpoint, save_model, write_checkpoint
+from userlib.checkpoints import TENSORS, read_checkpoint, write_checkpoint
 from userlib.config import preset
 from userlib.errors import UserError
 from userlib.files import sha256_file
+from userlib.model.user import load_model, save_model
 from userlib.search import checkpoint_encoder
 from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone
