@@ -64,8 +64,8 @@ def say(text: str) -> None:
 def python_in(folder: Path) -> Path:
     """The interpreter of an environment; conda on Windows keeps it at the top."""
     names = ("Scripts/python.exe", "python.exe") if os.name == "nt" else ("bin/python",)
-    found = [folder / name for name in names if (folder / name).exists()]
-    return found[0] if found else folder / names[0]
+    there = [folder / name for name in names if (folder / name).exists()]
+    return there[0] if there else folder / names[0]
 
 
 def active_python() -> Path | None:
@@ -174,8 +174,8 @@ def facts(python: Path) -> dict[str, str]:
             f"{python} does not run: {last_line(said)}. Leave the environment that it belongs to (deactivate), or "
             "make it anew, and start course.py again."
         )
-    found: dict[str, str] = json.loads(answer[0])
-    return found
+    answers: dict[str, str] = json.loads(answer[0])
+    return answers
 
 
 def environment() -> Path:
@@ -185,16 +185,16 @@ def environment() -> Path:
             f"PYTHONPATH is set: what lies in {os.environ['PYTHONPATH']} comes before the course's own packages."
         )
     python = active_python() or own_python()
-    found = facts(python)
-    version = tuple(int(number) for number in re.findall(r"\d+", found["version"])[:2])
+    info = facts(python)
+    version = tuple(int(number) for number in re.findall(r"\d+", info["version"])[:2])
     if version < (3, 11):
         raise CourseError(
-            f"The active environment, {found['prefix']}, has Python {version[0]}.{version[1]}; the course needs "
+            f"The active environment, {info['prefix']}, has Python {version[0]}.{version[1]}; the course needs "
             "3.11 or newer. Leave it (deactivate) and start course.py again, or activate another one."
         )
-    stamp = Path(found["prefix"]) / STAMP
+    stamp = Path(info["prefix"]) / STAMP
     declared = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    wanted = json.dumps({"pyproject": declared, "python": found["version"], "root": str(ROOT)})
+    wanted = json.dumps({"pyproject": declared, "python": info["version"], "root": str(ROOT)})
     with suppress(OSError):
         if stamp.read_bytes() == wanted.encode():
             return python
@@ -302,8 +302,10 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
         options = ["--nbmake", "--nbmake-kernel=python3", "--nbmake-timeout=900", "--durations=0"]
         steps.append(Stage("notebooks", [*pytest, *options, *notebooks]))
     if (ROOT / "tests/browser").is_dir():
-        found = works(py, "-c", "import sys; from userlib.doctor import chromium; sys.exit(not chromium())")
-        why_not = "" if found else "no Chromium or Chrome here; install one to run the browser tests"
+        has_browser = works(
+            py, "-c", "import sys; from userlib.doctor import chromium; sys.exit(not chromium())"
+        )
+        why_not = "" if has_browser else "no Chromium or Chrome here; install one to run the browser tests"
         steps.append(Stage("browser", [py, "-m", "pytest", "tests/browser"], why_not))
     return steps
 

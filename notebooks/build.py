@@ -87,34 +87,34 @@ def keep_outputs(nb: Any, old: Any) -> None:
 
 def faults(nb: Any, size: int) -> list[str]:
     """The rules of a committed notebook that this one breaks; `size` in bytes."""
-    found = []
+    broken = []
     if size > MAX_BYTES:
-        found.append(f"it has {size:,} bytes, more than {MAX_BYTES:,}")
+        broken.append(f"it has {size:,} bytes, more than {MAX_BYTES:,}")
     if len(nb.cells) > MAX_CELLS:
-        found.append(f"it has {len(nb.cells)} cells, more than {MAX_CELLS}")
+        broken.append(f"it has {len(nb.cells)} cells, more than {MAX_CELLS}")
     if "widgets" in nb.metadata:
-        found.append("metadata.widgets is in it, which breaks its page on the web")
+        broken.append("metadata.widgets is in it, which breaks its page on the web")
     if nb.metadata.get("execution", {}).get("allow_errors"):
-        found.append("allow_errors is on, so no test of it could fail")
+        broken.append("allow_errors is on, so no test of it could fail")
     code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
     counts = [cell.execution_count for cell in code if "skip-execution" not in cell.metadata.get("tags", ())]
     if counts != list(range(1, len(counts) + 1)):
-        found.append(f"it was not run once from top to bottom: execution counts {counts}")
+        broken.append(f"it was not run once from top to bottom: execution counts {counts}")
     for cell in nb.cells:
         if ABSOLUTE.search(cell.source):
-            found.append(f"an absolute path in the source: {ABSOLUTE.search(cell.source)[0]}")
+            broken.append(f"an absolute path in the source: {ABSOLUTE.search(cell.source)[0]}")
         for output in cell.get("outputs", ()):
             if output.output_type == "error":
-                found.append(f"a cell ended in {output.ename}")
+                broken.append(f"a cell ended in {output.ename}")
             if output.get("name") == "stderr":
-                found.append(f"stderr output: {output.text[:60]!r}")
+                broken.append(f"stderr output: {output.text[:60]!r}")
             texts = [
                 output.get("text", ""),
                 *(v for k, v in output.get("data", {}).items() if k.startswith("text/")),
             ]
             if match := next(filter(None, map(ABSOLUTE.search, map(without_pictures, texts))), None):
-                found.append(f"an absolute path in an output: {match[0]}")
-    return found
+                broken.append(f"an absolute path in an output: {match[0]}")
+    return broken
 
 
 def without_pictures(text: Any) -> str:
@@ -132,9 +132,9 @@ def build(source: Path, *, keep: bool) -> None:
         execute(nb)
     clean(nb)
     text = nbformat.writes(nb) + "\n"
-    found = faults(nb, len(text.encode()))
-    if found:
-        raise ValueError(f"{target.name} was not written: " + "; ".join(found))
+    broken = faults(nb, len(text.encode()))
+    if broken:
+        raise ValueError(f"{target.name} was not written: " + "; ".join(broken))
     part = target.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, target)

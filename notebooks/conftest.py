@@ -71,12 +71,12 @@ def stderr_lines(nb) -> list[str]:
 
 def complaints(nb, network_log: Path, seconds: float) -> list[str]:
     """Everything that nbmake itself did not see; the notebook took so many processor seconds."""
-    found = swallowed_errors(nb)
-    found += [f"network: {line}" for line in network_log.read_text(encoding="utf-8").splitlines()]
-    found += stderr_lines(nb)
+    messages = swallowed_errors(nb)
+    messages += [f"network: {line}" for line in network_log.read_text(encoding="utf-8").splitlines()]
+    messages += stderr_lines(nb)
     if seconds > budget_s():
-        found.append(f"it took {seconds:.1f} s of processor time; the budget is {budget_s():.1f} s")
-    return found
+        messages.append(f"it took {seconds:.1f} s of processor time; the budget is {budget_s():.1f} s")
+    return messages
 
 
 def guarded(execute):
@@ -90,9 +90,11 @@ def guarded(execute):
             os.environ["USERLIB_NETWORK_LOG"] = str(log)
             before = used_s()
             result = execute(self)
-            found = complaints(result.nb, log, used_s() - before) if result.error is None else []
-        if found:
-            result.error = NotebookError(summary=found[0], trace="\n".join(found), failing_cell_index=-1)
+            messages = complaints(result.nb, log, used_s() - before) if result.error is None else []
+        if messages:
+            result.error = NotebookError(
+                summary=messages[0], trace="\n".join(messages), failing_cell_index=-1
+            )
         return result
 
     return execute_and_look

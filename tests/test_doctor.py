@@ -68,7 +68,7 @@ def test_the_exit_code_is_that_of_the_worst_line(monkeypatch, state, code, capsy
 
 
 def test_every_declared_package_is_looked_at():
-    found = ", ".join(check.found for check in doctor.check_packages())
+    found = ", ".join(check.detail for check in doctor.check_packages())
     pyproject = doctor.tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for line in pyproject["dependencies"]:
         assert f"{Requirement(line).name} " in found
@@ -79,7 +79,7 @@ def test_a_package_below_its_bound_is_named(monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0" if name == "torch" else version(name))
     bad = only([check for check in doctor.check_packages() if check.state == "fail"])
     assert bad.name == "torch"
-    assert bad.found == "1.0, but >=2.9 is needed"
+    assert bad.detail == "1.0, but >=2.9 is needed"
     assert bad.remedy == 'pip install "torch>=2.9"'
 
 
@@ -94,7 +94,7 @@ def test_a_missing_package_fails_unless_it_is_an_extra(monkeypatch, missing, sta
 
     monkeypatch.setattr(doctor.metadata, "version", without)
     bad = only([check for check in doctor.check_packages() if check.state != "ok"])
-    assert (bad.state, bad.found) == (state, f"missing {missing}")
+    assert (bad.state, bad.detail) == (state, f"missing {missing}")
     assert bad.remedy.startswith("pip install -e")
 
 
@@ -129,7 +129,7 @@ def test_an_installation_without_its_repository_is_looked_at_all_the_same(monkey
     source, missing, *rest = doctor.check_packages()
     assert (source.state, source.name) == ("skip", "source") and "git clone" in source.remedy
     assert (missing.state, missing.remedy) == ("fail", "pip install nowhere-to-be-had")
-    assert [check.state for check in rest] == ["ok", "ok"] and "torch " in rest[0].found
+    assert [check.state for check in rest] == ["ok", "ok"] and "torch " in rest[0].detail
     assert doctor.check_assets().remedy == doctor.REINSTALL
     make_stored(tmp_path / "userlib/assets/clip-mini")
     assert doctor.check_assets().state == "ok"
@@ -188,7 +188,7 @@ def test_a_damaged_asset_is_named(monkeypatch, tmp_path):
     flip_a_bit(tmp_path / "assets/clip-mini/array.npy", 500)
     check = doctor.check_assets()
     assert check.state == "fail"
-    assert "clip-mini: array.npy is damaged" in check.found
+    assert "clip-mini: array.npy is damaged" in check.detail
 
 
 @pytest.mark.parametrize("one", [False, True])
@@ -201,7 +201,7 @@ def test_verify_finds_a_flipped_bit_and_says_what_to_delete(cache, tmp_path, mon
     fail, summary = doctor.check_stored((cache,))
     assert (fail.name, fail.state) == (str(bad), "fail")
     assert fail.remedy.startswith(f"delete {bad}")
-    assert summary.found.startswith("1 folders")
+    assert summary.detail.startswith("1 folders")
     assert verify.damage(good) == []
 
 
@@ -231,7 +231,7 @@ def test_what_a_dead_process_left_is_shown_with_what_to_do(tmp_path, name, word)
     check, summary = doctor.check_stored((tmp_path,))
     assert check.state == "skip"
     assert word in check.remedy
-    assert summary.found.startswith("0 folders")
+    assert summary.detail.startswith("0 folders")
 
 
 def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
@@ -260,7 +260,7 @@ def test_verify_sees_runs_and_results_of_this_library(tmp_path):
     write_checksummed(tmp_path / "run" / "result.json", {"rsum": 1.5})
     write_row(tmp_path / "study" / "sge-0.json", {"seed": 0}, {"ranks": np.arange(5)})
     write_json(tmp_path / "study" / "mine.json", {"notes": "of no format"})
-    assert [check.found for check in doctor.check_stored((tmp_path,))] == [
+    assert [check.detail for check in doctor.check_stored((tmp_path,))] == [
         "0 folders and 3 files are as they were written"
     ]
     for name, word in [
@@ -274,7 +274,7 @@ def test_verify_sees_runs_and_results_of_this_library(tmp_path):
             flip_a_bit(tmp_path / name, at)
             fail, _ = doctor.check_stored((tmp_path,))
             assert fail.state == "fail" and word in fail.remedy, (name, at)
-            assert Path(name).name in f"{fail.name} {fail.found}"
+            assert Path(name).name in f"{fail.name} {fail.detail}"
             (tmp_path / name).write_bytes(content)
 
 
@@ -313,10 +313,10 @@ def test_a_check_that_cannot_look_stops_no_other(monkeypatch, capsys, error, wor
 def test_a_package_that_the_doctor_uses_may_be_missing(monkeypatch, cache, missing):
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    found = [check for check in doctor.all_checks() if "could not look" in check.found]
+    found = [check for check in doctor.all_checks() if "could not look" in check.detail]
     names = {"psutil": ["memory"], "packaging": ["packages"], "torch": ["torch", "machine"]}
     assert [check.name for check in found] == names[missing]
-    assert all(missing in check.found and "pip install -e ." in check.remedy for check in found)
+    assert all(missing in check.detail and "pip install -e ." in check.remedy for check in found)
 
 
 def test_the_doctor_is_reached_without_any_other_package():
@@ -355,10 +355,10 @@ def test_no_home_is_told_with_its_remedy(monkeypatch, capsys):
     monkeypatch.delenv("USERLIB_CACHE", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     check = doctor.check_cache()
-    assert check.state == "fail" and "no home folder" in check.found
+    assert check.state == "fail" and "no home folder" in check.detail
     assert "set USERLIB_CACHE" in check.remedy
     (line,) = doctor.alone(doctor.check_all_stored)
-    assert line.state == "fail" and "Set USERLIB_CACHE" in line.found
+    assert line.state == "fail" and "Set USERLIB_CACHE" in line.detail
 
 
 def test_a_disk_that_is_full_is_not_called_read_only(monkeypatch, cache):
@@ -367,7 +367,7 @@ def test_a_disk_that_is_full_is_not_called_read_only(monkeypatch, cache):
 
     monkeypatch.setattr(doctor.tempfile, "NamedTemporaryFile", full)
     check = doctor.check_cache()
-    assert "No space left" in check.found and check.remedy.startswith("free 2 GB")
+    assert "No space left" in check.detail and check.remedy.startswith("free 2 GB")
 
 
 def plain(monkeypatch):
@@ -420,7 +420,7 @@ def test_no_place_for_temporary_files_is_told(monkeypatch):
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", nowhere)
     check = only(doctor.check_surroundings())
     assert (
-        check.state == "fail" and "No usable temporary directory" in check.found and "TMPDIR" in check.remedy
+        check.state == "fail" and "No usable temporary directory" in check.detail and "TMPDIR" in check.remedy
     )
 
 

@@ -89,7 +89,7 @@ def test_the_doctor_names_line_endings(tmp_path, monkeypatch):
     crlf(folder / "a.npz")
     check = doctor.check_assets()
     assert check.state == "fail"
-    assert "a.npz is damaged: its line endings are CRLF" in check.found
+    assert "a.npz is damaged: its line endings are CRLF" in check.detail
     assert "delete the folder assets" in check.remedy
     assert "git -c core.autocrlf=false checkout -- assets" in check.remedy
 

@@ -107,12 +107,12 @@ def cca(
     if best is None:
         raise UserError("the baseline needs a ridge and a dimension to try, and got none")
     rsum, ridge, dimension, projection = best
-    found = ranks(
+    test_ranks = ranks(
         projection.project_pictures(test[0], dimension),
         projection.project_texts(words.transform(test[1]), dimension),
         test[2],
     )
-    return Baseline(ranks=found, ridge=ridge, dimension=dimension, select_rsum=rsum)
+    return Baseline(ranks=test_ranks, ridge=ridge, dimension=dimension, select_rsum=rsum)
 
 
 def mean_tokens(features: "Features") -> Array:

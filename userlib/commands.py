@@ -86,18 +86,18 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     if prepared.test is not None:
         seed = resolved.training.seed
         images, captions = embed(run.encoders, prepared.test)
-        found = ranks(images, captions, prepared.test.caption_to_image)
+        test_ranks = ranks(images, captions, prepared.test.caption_to_image)
         split = prepared.test.split
-        result["report"] = {"split": split.name, "metrics": bootstrap(found, seed=seed)}
+        result["report"] = {"split": split.name, "metrics": bootstrap(test_ranks, seed=seed)}
         result["ranks"] = {
-            "i2t": found.i2t.tolist(),
-            "t2i": found.t2i.tolist(),
-            "caption_to_image": found.caption_to_image.tolist(),
+            "i2t": test_ranks.i2t.tolist(),
+            "t2i": test_ranks.t2i.tolist(),
+            "caption_to_image": test_ranks.caption_to_image.tolist(),
         }
         if split.groups is not None:
             labels = np.asarray(split.groups)
             result["report"]["groups"] = {
-                g: bootstrap(found, images=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
+                g: bootstrap(test_ranks, images=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
             }
         _show(
             arguments,
@@ -122,8 +122,8 @@ def dry_run(arguments: argparse.Namespace, config: Config) -> int:
     """Says what a run would download, store and compute, and how long it should take; touches no network."""
     from userlib.training.cost import run_cost, summary
 
-    found = run_cost(config)
-    print(json.dumps(found) if arguments.json else summary(found))
+    cost = run_cost(config)
+    print(json.dumps(cost) if arguments.json else summary(cost))
     return 0
 
 
@@ -175,8 +175,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
             arguments, models["model"][0], pairs_for(models["model"][0], parts["model"], notes)
         )
     if arguments.baseline:
-        found, facts["cca"] = _cca(config, own, name)
-        scored["cca"] = [found]
+        cca_ranks, facts["cca"] = _cca(config, own, name)
+        scored["cca"] = [cca_ranks]
     seed = arguments.seed or 0
     tables: dict[str, dict[str, Interval]] = {
         key: bootstrap(value, seed=seed) for key, value in scored.items()
@@ -231,15 +231,15 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDat
     from userlib.evaluation.eccv import eccv_caption
 
     images, captions = embed(model.loaded.model, pairs)
-    found: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     if arguments.folds is not None:
         mean = fold_average(images, captions, pairs.caption_to_image, size=arguments.folds).as_dict()
-        found[f"mean of {len(images) // arguments.folds} folds of {arguments.folds}"] = {
+        metrics[f"mean of {len(images) // arguments.folds} folds of {arguments.folds}"] = {
             key: round(value, 2) for key, value in mean.items()
         }
     if arguments.eccv:
-        found["ECCV Caption and CxC"] = eccv_caption(images, captions, pairs.split)
-    return found
+        metrics["ECCV Caption and CxC"] = eccv_caption(images, captions, pairs.split)
+    return metrics
 
 
 def _ranks_of(model: Trained, pairs: CaptionDataset) -> Ranks:
@@ -251,15 +251,15 @@ def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, 
     """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
     from userlib.evaluation.attention import attention_of
 
-    found = attention_of(model.loaded.model, pairs)
-    if found is None:
+    attention = attention_of(model.loaded.model, pairs)
+    if attention is None:
         raise UserError(
             f"attention cannot be compared with masks: enhancement {model.config.model.enhancement!r}, data "
             f"{model.config.data.data!r}. It takes SGE or CGE, tokens on a grid, and drawn scenes."
         )
     return {
         guide: {what: round(100 * float(values.mean()), 2) for what, values in numbers.items()}
-        for guide, numbers in found.items()
+        for guide, numbers in attention.items()
     }
 
 
@@ -304,8 +304,8 @@ def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[s
         name: (mean_tokens(part.features), part.split.captions, part.caption_to_image)
         for name, part in parts.items()
     }
-    found = cca(inputs["train"], inputs["select"], inputs["test"])
-    return found.ranks, found.facts
+    baseline = cca(inputs["train"], inputs["select"], inputs["test"])
+    return baseline.ranks, baseline.facts
 
 
 def _main_process() -> bool:

@@ -42,29 +42,29 @@ class Check:
 
     name: str
     state: Literal["ok", "skip", "fail"]
-    found: str
+    detail: str
     remedy: str = ""
 
     def __str__(self) -> str:
         mark = f"[{self.state}]"
         remedy = f"\n       -> {self.remedy}" if self.remedy else ""
-        return f"{mark:<6} {self.name}: {self.found}{remedy}"
+        return f"{mark:<6} {self.name}: {self.detail}{remedy}"
 
 
 def chromium() -> str | None:
     """The Chromium-like browser of this machine, which the browser tests drive; None where there is none."""
     for name in BROWSERS:
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     return next((path for path in BROWSER_PATHS if Path(path).exists()), None)
 
 
 def check_python() -> Check:
     """Version and environment of the interpreter."""
-    found = f"{platform.python_version()} in {sys.prefix}"
+    detail = f"{platform.python_version()} in {sys.prefix}"
     if sys.version_info < (3, 11):  # noqa: UP036  (a package may be run without having been installed)
-        return Check("Python", "fail", found, "install Python 3.11 or newer and start course.py with it")
-    return Check("Python", "ok", found)
+        return Check("Python", "fail", detail, "install Python 3.11 or newer and start course.py with it")
+    return Check("Python", "ok", detail)
 
 
 def check_machine() -> Check:
@@ -93,10 +93,10 @@ def check_memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
-    found = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f}"
+    detail = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f}"
     if memory.available < 2 * GIB:
-        return Check("memory", "fail", found, "close other programs; 2 GB are needed")
-    return Check("memory", "ok", found)
+        return Check("memory", "fail", detail, "close other programs; 2 GB are needed")
+    return Check("memory", "ok", detail)
 
 
 def check_cache() -> Check:
@@ -116,10 +116,10 @@ def check_cache() -> Check:
         if error.errno in FULL:
             remedy = "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk"
         return Check("cache", "fail", f"{folder} cannot be written ({error.strerror})", remedy)
-    found = f"{folder}, {free / GIB:.1f} GB free"
+    detail = f"{folder}, {free / GIB:.1f} GB free"
     if free < 2 * GIB:
-        return Check("cache", "fail", found, "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk")
-    return Check("cache", "ok", found)
+        return Check("cache", "fail", detail, "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk")
+    return Check("cache", "ok", detail)
 
 
 def check_torch() -> Check:
@@ -162,10 +162,10 @@ def declared() -> dict[str, list[str]] | None:
     if is_clone(ROOT):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return {"": project["dependencies"], **project["optional-dependencies"]}
-    found: list[metadata.Distribution] = [*metadata.distributions(name="userlib", path=[str(ROOT)])]
-    if not found:
+    distributions: list[metadata.Distribution] = [*metadata.distributions(name="userlib", path=[str(ROOT)])]
+    if not distributions:
         return None
-    here = found[0]
+    here = distributions[0]
     groups: dict[str, list[str]] = {"": []} | {
         extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()
     }
@@ -186,8 +186,8 @@ def check_packages() -> Iterator[Check]:
         yield Check("source", "fail", f"userlib runs from {ROOT}, which is no clone of the repository", CLONE)
         return
     if not is_clone(ROOT):
-        found = f"userlib is installed in {ROOT} without its repository, which has the course and the demo's models"
-        yield Check("source", "skip", found, CLONE)
+        detail = f"userlib is installed in {ROOT} without its repository, which has the course and the demo's models"
+        yield Check("source", "skip", detail, CLONE)
     for extra, requirements in groups.items():
         good, missing = [], []
         for requirement in map(Requirement, requirements):
@@ -200,8 +200,8 @@ def check_packages() -> Iterator[Check]:
                 good.append(f"{requirement.name} {version}")
             else:
                 remedy = f'pip install "{requirement}"'
-                found = f"{version}, but {requirement.specifier} is needed"
-                yield Check(requirement.name, "fail", found, remedy)
+                detail = f"{version}, but {requirement.specifier} is needed"
+                yield Check(requirement.name, "fail", detail, remedy)
         name = f"packages of [{extra}]" if extra else "packages"
         if missing:
             install = f'pip install -e ".[{extra}]"' if extra else "pip install -e ."
@@ -214,10 +214,10 @@ def check_packages() -> Iterator[Check]:
 
 def check_browser() -> Check:
     """A browser for the browser tests; the course itself opens in any."""
-    found = chromium()
-    if found is None:
+    path = chromium()
+    if path is None:
         return Check("Chromium", "skip", "not found", "install Chromium or Chrome to run the browser tests")
-    return Check("Chromium", "ok", found)
+    return Check("Chromium", "ok", path)
 
 
 def check_photos() -> Check:
@@ -235,16 +235,16 @@ def check_photos() -> Check:
 def check_assets() -> Check:
     """The small models that the course starts from, each against its checksums."""
     kept = assets(ROOT)
-    found = list(stored.folders(kept))
+    folders = list(stored.folders(kept))
     again = "fetch them again: git checkout -- assets" if is_clone(ROOT) else REINSTALL
-    if not found:
+    if not folders:
         return Check("assets", "fail", f"none in {kept}", again)
-    bad = [f"{folder.name}: {fault}" for folder in found for fault in stored.damage(folder)]
+    bad = [f"{folder.name}: {fault}" for folder in folders for fault in stored.damage(folder)]
     if any("CRLF" in fault for fault in bad):  # git takes them for unchanged, and would not write them again
         again = "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
     if bad:
         return Check("assets", "fail", "; ".join(bad), again)
-    return Check("assets", "ok", ", ".join(folder.name for folder in found))
+    return Check("assets", "ok", ", ".join(folder.name for folder in folders))
 
 
 def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
@@ -278,8 +278,8 @@ def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:
     """What a check finds; one that cannot even look says why, and the others still look."""
     name = check.__name__.removeprefix("check_")
     try:
-        found = check()
-        yield from [found] if isinstance(found, Check) else found
+        checks = check()
+        yield from [checks] if isinstance(checks, Check) else checks
     except ModuleNotFoundError as error:
         remedy = "install the packages again: python course.py, or pip install -e ."
         yield Check(name, "fail", f"could not look: the package {error.name} is missing", remedy)

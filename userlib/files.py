@@ -125,7 +125,7 @@ def foreign(path: Path) -> Path | None:
         return None
     listed = _listed(path)
     children = (child for child in sorted(path.iterdir()) if child.name not in listed or child.is_dir())
-    return next((found for child in children if (found := foreign(child)) is not None), None)
+    return next((other for child in children if (other := foreign(child)) is not None), None)
 
 
 def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bool = False) -> None:
@@ -147,8 +147,8 @@ def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bo
             )
         if shared:
             return
-        if (found := foreign(path)) is not None:
-            own = "itself" if found == path else repr(found.relative_to(path).as_posix())
+        if (other := foreign(path)) is not None:
+            own = "itself" if other == path else repr(other.relative_to(path).as_posix())
             raise UserError(
                 f"{path} holds {own}, which is no earlier result of this program; nothing is written beside what "
                 f"is not its own. {what}"
@@ -347,10 +347,10 @@ class _TwiceError(ValueError):
 
 
 def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise _TwiceError(next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k])))
-    return found
+    return values
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
@@ -438,8 +438,8 @@ def sum_fault(path: Path, expected: str, content: bytes | None = None) -> str | 
     """What is wrong with a file (or with the content that was read from it) whose checksum should be `expected`; None
     where nothing is. The line endings of text files may have become CRLF.
     """
-    found = sha256_file(path) if content is None else hashlib.sha256(content).hexdigest()
-    if found == expected:
+    checksum = sha256_file(path) if content is None else hashlib.sha256(content).hexdigest()
+    if checksum == expected:
         return None
     content = path.read_bytes() if content is None else content
     if hashlib.sha256(with_lf(content)).hexdigest() != expected:

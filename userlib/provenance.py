@@ -42,14 +42,14 @@ def processor() -> str:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores and, where there is one, the GPU."""
-    found: dict[str, Any] = {
+    info: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        info["gpu"] = torch.cuda.get_device_name()
+    return info
 
 
 def provenance() -> dict[str, Any]:

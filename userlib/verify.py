@@ -108,11 +108,11 @@ def damage(folder: Path) -> list[str]:
         _, sums = read_manifest(folder, "")
     except UserError as error:
         return [str(error).strip()]
-    found = []
+    faults = []
     for name, expected in sums.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            found.append(f"{name} is missing")
+            faults.append(f"{name} is missing")
         elif fault := sum_fault(path, expected):
-            found.append(f"{name} is damaged: {fault}")
-    return found
+            faults.append(f"{name} is damaged: {fault}")
+    return faults

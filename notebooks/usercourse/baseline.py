@@ -27,10 +27,10 @@ def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
     relation, an action (or size, or side) where the things as described are. "setting" is place, time and
     weather. The caption is true of the picture exactly where nothing is wrong.
     """
-    found: dict[str, bool] = {}
+    wrong: dict[str, bool] = {}
 
     def note(group: str, right: bool) -> None:
-        found[group] = found.get(group, False) or not right
+        wrong[group] = wrong.get(group, False) or not right
 
     def there(level: object, colour: object = "", pattern: object = "") -> bool:
         return ("thing", level, colour, pattern, "", "", "") in holds
@@ -52,7 +52,7 @@ def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
                 note("relation", fact in holds)
         else:
             note("setting", fact in holds)
-    return found
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def judge_pairs(
 ) -> Judged:
     """Facts of all captions and of all pictures, and the numbers (P,) of the pairs to judge."""
     rows, columns = np.asarray(captions, np.int64), np.asarray(pictures, np.int64)
-    found = [judge(said[j], holds[i]) for j, i in zip(rows, columns, strict=True)]
-    could = {group: np.array([group in one for one in found], bool) for group in GROUPS}
-    wrong = {group: np.array([one.get(group, False) for one in found], bool) for group in GROUPS}
+    judged = [judge(said[j], holds[i]) for j, i in zip(rows, columns, strict=True)]
+    could = {group: np.array([group in one for one in judged], bool) for group in GROUPS}
+    wrong = {group: np.array([one.get(group, False) for one in judged], bool) for group in GROUPS}
     return Judged(rows, columns, could, wrong)
 
 
@@ -109,12 +109,12 @@ def rate_differences(
 ) -> Mapping[str, Difference]:
     """The error rates of a less those of b, in points, on the same draws of pictures."""
     draw = _Draw(caption_to_image, resamples, seed)
-    found = {}
+    differences = {}
     for group in GROUPS:
         if a.could[group].any() and b.could[group].any():
             (one, many), (other, others) = draw.rate(a, group), draw.rate(b, group)
-            found[group] = Difference(*draw.interval(one - other, many - others))
-    return found
+            differences[group] = Difference(*draw.interval(one - other, many - others))
+    return differences
 
 
 class _Draw:

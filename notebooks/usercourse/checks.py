@@ -129,13 +129,13 @@ def check(name: str, answer: Any) -> Verdict:
 def exercises() -> dict[str, Exercise]:
     """Every exercise of the course by its name, from the modules of usercourse.exercises."""
     package = importlib.import_module("usercourse.exercises")
-    found: dict[str, Exercise] = {}
+    by_name: dict[str, Exercise] = {}
     for module in pkgutil.iter_modules(package.__path__):
         for one in importlib.import_module(f"{package.__name__}.{module.name}").EXERCISES:
-            if one.name in found:
+            if one.name in by_name:
                 raise ValueError(f"two exercises are called {one.name!r}")
-            found[one.name] = one
-    return found
+            by_name[one.name] = one
+    return by_name
 
 
 def own(value: Any) -> Any:

@@ -28,9 +28,9 @@ Bools = NDArray[np.bool_]
 def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
     """(count,) for each picture another one, each used once: a ring through all pictures in random order."""
     order = np.random.default_rng(seed).permutation(count)
-    found = np.empty(count, np.int64)
-    found[order] = np.roll(order, -1)
-    return found
+    other = np.empty(count, np.int64)
+    other[order] = np.roll(order, -1)
+    return other
 
 
 def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
@@ -55,8 +55,8 @@ def choose_weight(
     weights: Sequence[float],
 ) -> float:
     """The w of `weights` for which value(own + w guide) is highest; own, guide (N, M) scores of two models."""
-    found = [value((own + np.float32(w) * guide).astype(np.float32)) for w in weights]
-    return float(weights[int(np.argmax(found))])
+    values = [value((own + np.float32(w) * guide).astype(np.float32)) for w in weights]
+    return float(weights[int(np.argmax(values))])
 
 
 @torch.no_grad()

@@ -21,8 +21,8 @@ def in_notebook(text: str) -> str:
         for field in fields(getattr(config, part.name))
     }
 
-    def words(found: re.Match[str]) -> str:
-        name, value = found[1].replace("-", "_"), found[2]
+    def words(match: re.Match[str]) -> str:
+        name, value = match[1].replace("-", "_"), match[2]
         if name in IN_CALLS:
             return IN_CALLS[name]
         where = name if "." in name else parts.get(name, name)

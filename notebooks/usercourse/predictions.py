@@ -35,9 +35,9 @@ def store() -> Path:
 def kept() -> dict[str, Any]:
     """All predictions so far, by name: value and unit. A missing or damaged file holds none."""
     with suppress(UserError):
-        found = read_json(store(), limit=2**20)
-        if isinstance(found, dict):
-            return {name: one for name, one in found.items() if isinstance(one, dict) and "value" in one}
+        stored = read_json(store(), limit=2**20)
+        if isinstance(stored, dict):
+            return {name: one for name, one in stored.items() if isinstance(one, dict) and "value" in one}
     return {}
 
 

@@ -48,17 +48,17 @@ def kept_bytes(work: Callable[..., object], *inputs: object, known: Iterable[Ten
     tensor, such as a parameter, is not counted. Each storage counts once.
     """
     there = {one.untyped_storage().data_ptr() for one in known}
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in there:
-            found[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = work(*inputs)  # alive until all is counted, so that no storage is given out twice
-    total = sum(found.values())
+    total = sum(sizes.values())
     del result
     return total
 
@@ -189,15 +189,15 @@ def queue_picture(moment: Moment, own: int, true: Bools, *, columns: int = 32) -
     )
 
 
-def two_pulls(found: Mapping[float, Moment]) -> Shown:
+def two_pulls(moments: Mapping[float, Moment]) -> Shown:
     """Over m: how alike the keys in the queue are made, and how far behind the query encoder they are."""
-    momenta = list(found)
+    momenta = list(moments)
     figure, axes = new_figure(7.0, 3.2)
     axis = axes[0, 0]
     across = range(len(momenta))
     series = {
-        "oldest keys and today's keys": [found[m].oldest for m in momenta],
-        "key and query encoder today": [found[m].lag for m in momenta],
+        "oldest keys and today's keys": [moments[m].oldest for m in momenta],
+        "key and query encoder today": [moments[m].lag for m in momenta],
     }
     for (name, values), colour, dash in zip(series.items(), CYCLE, DASHES, strict=False):
         axis.plot(across, values, "o", color=colour, ls=dash, lw=2, label=name)
@@ -207,11 +207,11 @@ def two_pulls(found: Mapping[float, Moment]) -> Shown:
     axis.set_ylim(min(0.0, *(v for values in series.values() for v in values)) - 0.05, 1.05)
     axis.legend(fontsize=9, frameon=False, loc="lower left")
     first, last = momenta[0], momenta[-1]
-    step = found[first].step
+    step = moments[first].step
     return figure, (
         f"At step {step}: from m = {first:g} to m = {last:g} the oldest keys' agreement with today's goes from "
-        f"{found[first].oldest:.2f} to {found[last].oldest:.2f}, and the key encoder's with the query encoder "
-        f"from {found[first].lag:.2f} to {found[last].lag:.2f}."
+        f"{moments[first].oldest:.2f} to {moments[last].oldest:.2f}, and the key encoder's with the query encoder "
+        f"from {moments[first].lag:.2f} to {moments[last].lag:.2f}."
     )
 
 

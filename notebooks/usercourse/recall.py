@@ -56,21 +56,21 @@ def unit_circle(
     )
 
 
-def hit_curve(found: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+def hit_curve(ranks: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """ranks (Q,) -> R@K in percent for K = 1..size."""
-    counts = np.bincount(found, minlength=size + 1)[1 : size + 1]
-    return 100.0 * np.cumsum(counts) / len(found)
+    counts = np.bincount(ranks, minlength=size + 1)[1 : size + 1]
+    return 100.0 * np.cumsum(counts) / len(ranks)
 
 
-def recall_curves(found: Ranks) -> Shown:
+def recall_curves(ranks: Ranks) -> Shown:
     """R@K for every K, both ways, beside chance."""
-    size = len(found.i2t)
+    size = len(ranks.i2t)
     across = np.arange(1, size + 1)
     figure, axes = new_figure(7.0, 3.4)
     axis = axes[0, 0]
     for name, one, colour, dash in (
-        ("i2t: picture to caption", found.i2t, COLOURS["blue"], "-"),
-        ("t2i: caption to picture", found.t2i, COLOURS["vermillion"], "--"),
+        ("i2t: picture to caption", ranks.i2t, COLOURS["blue"], "-"),
+        ("t2i: caption to picture", ranks.t2i, COLOURS["vermillion"], "--"),
     ):
         curve = hit_curve(one, size)
         axis.plot(across, curve, color=colour, ls=dash, lw=2, label=name)
@@ -85,9 +85,9 @@ def recall_curves(found: Ranks) -> Shown:
     axis.set_ylabel("R@K in percent", fontsize=9)
     axis.set_ylim(-3, 103)
     axis.legend(fontsize=9, frameon=False, loc="lower right")
-    m = recalls(found)
+    m = recalls(ranks)
     return figure, (
-        f"{size:,} pictures, {len(found.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from picture to caption "
+        f"{size:,} pictures, {len(ranks.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from picture to caption "
         f"and {m.t2i_r1:.1f} % from caption to picture, the median ranks are {m.i2t_median:.0f} and "
         f"{m.t2i_median:.0f}. By chance a caption would find its picture first in {100 / size:.1f} % of "
         "cases."

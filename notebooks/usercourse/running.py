@@ -62,10 +62,10 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
     splits = load_data(str(folder)).splits
     val_split, test_split = "val", "test"  # both held out of a folder that has train alone
     if list(splits) != ["train"]:
-        found = next((name for name in ("test", "val") if name in splits), None)
+        scored_split = next((name for name in ("test", "val") if name in splits), None)
         held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
-        val_split = "val" if "val" in splits and found != "val" else f"train:{held_out}"
-        test_split = found or test_split
+        val_split = "val" if "val" in splits and scored_split != "val" else f"train:{held_out}"
+        test_split = scored_split or test_split
     weights = sorted(folder.glob("*.safetensors"))
     if weights and tokens is None:
         base = preset("photos")

@@ -50,7 +50,7 @@ def flipped(work: str, place: Place) -> str:
         if not right or path.read_bytes() == bytes(changed):
             told = [check for check in check_stored((folder,)) if check.state == "fail"]
             must(
-                any(path.name in f"{check.name} {check.found}" for check in told),
+                any(path.name in f"{check.name} {check.detail}" for check in told),
                 f"{where}: unseen by the doctor",
             )
             must(all(check.remedy for check in told), f"{where}: the doctor has no remedy")

@@ -148,7 +148,7 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
             "(model, kwargs, input_size, mean, std, range, tokens): weights load into a network built "
             "otherwise and give wrong features."
         )
-    found = read_json(beside, limit=2**20)
+    settings = read_json(beside, limit=2**20)
     wanted = {
         "model": str,
         "kwargs": dict,
@@ -159,25 +159,25 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
         "tokens": dict,
     }
     for key, kind in wanted.items():
-        if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+        if not isinstance(settings, dict) or not isinstance(settings.get(key), kind):
             raise UserError(f"{beside} has no usable {key!r} (a JSON {kind.__name__}). Add it.")
-    if name and name != found["model"]:
+    if name and name != settings["model"]:
         raise UserError(
-            f"{beside} is for the network {found['model']!r}, not {name!r}. Name that one, or other weights."
+            f"{beside} is for the network {settings['model']!r}, not {name!r}. Name that one, or other weights."
         )
     if forbidden := {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(
-        found["kwargs"]
+        settings["kwargs"]
     ):
         raise UserError(
             f"{beside} sets {sorted(forbidden)[0]!r}; weights come from {weights.name} alone. Remove it."
         )
-    if found["range"] not in ("0-255", "0-1"):
+    if settings["range"] not in ("0-255", "0-1"):
         raise UserError(
-            f"{beside} gives the range {found['range']!r} of mean and std; it must be '0-255' or '0-1'."
+            f"{beside} gives the range {settings['range']!r} of mean and std; it must be '0-255' or '0-1'."
         )
-    if len(found["tokens"].get("shape", [])) != 2:
+    if len(settings["tokens"].get("shape", [])) != 2:
         raise UserError(f"{beside} must give the tokens' shape as [regions, width] under tokens.shape.")
-    return {key: found[key] for key in wanted}
+    return {key: settings[key] for key in wanted}
 
 
 def _timm_settings(name: str) -> dict[str, Any]:

@@ -54,12 +54,12 @@ def read_captions(source: Path) -> list[Entry]:
     text = _text(source)
     kind = source.suffix.lower()
     if kind == ".jsonl":
-        found = _jsonl(source, text)
+        entries = _jsonl(source, text)
     elif kind == ".txt" and _flickr8k(text.lstrip("\r\n").split("\n", 1)[0]):
-        found = _tokens(source, text)
+        entries = _tokens(source, text)
     else:
-        found = _delimited(source, text)
-    return [_checked(source, entry) for entry in found]
+        entries = _delimited(source, text)
+    return [_checked(source, entry) for entry in entries]
 
 
 def _text(source: Path) -> str:
@@ -163,19 +163,19 @@ def _columns(source: Path, row: Sequence[str]) -> list[str]:
 
 def _one(source: Path, columns: Sequence[str], wanted: Sequence[str]) -> int:
     """The place of the one column that bears one of the wanted names."""
-    found = [name for name in wanted if name in columns]
-    if not found:
+    matches = [name for name in wanted if name in columns]
+    if not matches:
         seen = ", ".join(columns)[:200] if columns else "none, for it is empty"
         raise NoCaptions(
             f"{shown(source)} has the columns {seen}; it needs filename and caption, and may have split. Write them "
             "as its first line: filename,caption"
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         raise UserError(
-            f"{shown(source)} has the columns {' and '.join(found)}, which both could hold the "
+            f"{shown(source)} has the columns {' and '.join(matches)}, which both could hold the "
             f"{'image' if wanted is FILE else 'caption'}. Rename or remove one of them."
         )
-    return list(columns).index(found[0])
+    return list(columns).index(matches[0])
 
 
 def _misfit(source: Path, line: int, row: Sequence[str], columns: Sequence[str], delimiter: str) -> str:
@@ -200,13 +200,13 @@ def _tokens(source: Path, text: str) -> Iterator[Entry]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip():
             continue
-        found = _flickr8k(line)
-        if found is None:
+        match = _flickr8k(line)
+        if match is None:
             raise UserError(
                 f"Line {number} of {shown(source)} is not name.jpg#0<TAB>caption, as its first line is: "
                 f"{line[:120]!r}. Correct it."
             )
-        yield Entry(number, found[1], found[2], "")
+        yield Entry(number, match[1], match[2], "")
 
 
 def _jsonl(source: Path, text: str) -> Iterator[Entry]:
@@ -255,11 +255,11 @@ class _MissingKey(_Misfit):
 
 
 def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
         raise _Misfit(f"the key {twice!r} stands in it twice")
-    return found
+    return values
 
 
 def _object(row: Any) -> dict[str, Any]:
@@ -269,13 +269,13 @@ def _object(row: Any) -> dict[str, Any]:
 
 
 def _pick(row: dict[str, Any], wanted: Sequence[str]) -> str:
-    found = [name for name in wanted if name in row]
-    if not found:
+    matches = [name for name in wanted if name in row]
+    if not matches:
         seen = ", ".join(repr(key) for key in row)[:200] or "none"
         raise _MissingKey(f"it has no key {wanted[0]!r} (its keys: {seen})")
-    if len(found) > 1:
-        raise _Misfit(f"it has both {' and '.join(map(repr, found))}; keep one")
-    return found[0]
+    if len(matches) > 1:
+        raise _Misfit(f"it has both {' and '.join(map(repr, matches))}; keep one")
+    return matches[0]
 
 
 def _kind(value: Any) -> str:

@@ -197,12 +197,12 @@ def _config(model_name: str) -> dict[str, Any]:
     import open_clip
 
     if model_name.startswith(LOCAL):
-        found: dict[str, Any] = read_json(Path(model_name.removeprefix(LOCAL)) / "open_clip_config.json")[
+        config: dict[str, Any] = read_json(Path(model_name.removeprefix(LOCAL)) / "open_clip_config.json")[
             "model_cfg"
         ]
     else:
-        found = open_clip.get_model_config(model_name)
-    return found
+        config = open_clip.get_model_config(model_name)
+    return config
 
 
 class ClipExtractor(Extractor):
@@ -265,10 +265,10 @@ def make_clip(spec: str, *, weights: Path | None, device: str) -> ClipExtractor:
 
 def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 3, H, W) -> patches (B, R, D), image vector (B, G)."""
-    found = model.forward_intermediates(
+    outputs = model.forward_intermediates(
         image=inputs, image_indices=1, normalize_intermediates=True, image_output_fmt="NLC"
     )
-    return found["image_intermediates"][-1], found["image_features"]
+    return outputs["image_intermediates"][-1], outputs["image_features"]
 
 
 def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:

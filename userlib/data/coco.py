@@ -31,8 +31,8 @@ def annotations_in(path: Path) -> Path | None:
     """The annotations that `path` is, or that lie in the folder `path`; None where there are none."""
     if path.is_file():
         return path if path.suffix == ".json" else None
-    found = sorted(file for file in path.glob("dataset_*.json") if file.name not in SAVED)
-    return next(iter(found), None)
+    files = sorted(file for file in path.glob("dataset_*.json") if file.name not in SAVED)
+    return next(iter(files), None)
 
 
 def load_karpathy(
@@ -43,8 +43,8 @@ def load_karpathy(
     counts gives the number of pictures of each split; the published files have theirs. present checks that
     every picture is there before anything is computed.
     """
-    found = read_json(annotations, limit=2**30)
-    images = found.get("images") if isinstance(found, dict) else None
+    document = read_json(annotations, limit=2**30)
+    images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise UserError(
             f"{annotations} has no list 'images', as Karpathy's annotations do. Is it another file of COCO's?"

@@ -71,21 +71,21 @@ def look_through(folder: Path) -> Folder:
     """The photos below `folder`. Links to folders are not followed; `UserError` for a link to a file that
     leads out of the folder.
     """
-    found = Folder()
+    contents = Folder()
 
     def closed(error: OSError) -> None:
-        found.leave(CLOSED, Path(os.path.relpath(error.filename or folder, folder)).as_posix())
+        contents.leave(CLOSED, Path(os.path.relpath(error.filename or folder, folder)).as_posix())
 
     for place, folders, files in os.walk(folder, onerror=closed):
         here = Path(os.path.relpath(place, folder)).as_posix()
         for name in folders:
             path = PurePosixPath(here, name).as_posix()
             if os.path.islink(Path(place, name)) and not _hidden(path):
-                found.leave(LINK, path)
+                contents.leave(LINK, path)
         for name in files:
-            _look_at(folder, PurePosixPath(here, name).as_posix(), found)
-    found.images.sort()
-    return found
+            _look_at(folder, PurePosixPath(here, name).as_posix(), contents)
+    contents.images.sort()
+    return contents
 
 
 def _hidden(name: str) -> bool:
@@ -94,14 +94,14 @@ def _hidden(name: str) -> bool:
 
 def suffixes() -> frozenset[str]:
     """The suffixes of the images that are read on this machine."""
-    found = SUFFIXES if "AVIF" in formats() else SUFFIXES - {".avif"}
-    return found | HEIF_SUFFIXES if "HEIF" in formats() else found
+    known = SUFFIXES if "AVIF" in formats() else SUFFIXES - {".avif"}
+    return known | HEIF_SUFFIXES if "HEIF" in formats() else known
 
 
-def _look_at(folder: Path, name: str, found: Folder) -> None:
+def _look_at(folder: Path, name: str, contents: Folder) -> None:
     path, suffix = folder / name, PurePosixPath(name).suffix.lower()
     if suffix in TEXT or suffix == ".token":
-        _table(path, name, found)
+        _table(path, name, contents)
         return
     if suffix in suffixes():
         reason = _unfit(path, name)
@@ -115,11 +115,11 @@ def _look_at(folder: Path, name: str, found: Folder) -> None:
             return
         reason = reason or UNNAMED
     if reason:
-        found.leave(reason, name)
+        contents.leave(reason, name)
         return
     if path.is_symlink():
         inside(folder, name, folder)
-    found.images.append(name)
+    contents.images.append(name)
 
 
 def _unfit(path: Path, name: str) -> str:
@@ -156,27 +156,27 @@ def _is_image(path: Path) -> bool:
     )
 
 
-def _table(path: Path, name: str, found: Folder) -> None:
+def _table(path: Path, name: str, contents: Folder) -> None:
     at = PurePosixPath(name)
     if _hidden(name) or not path.is_file():
         return
     if at.name.lower() in caption_files.NAMES:
-        found.tables.setdefault("" if str(at.parent) == "." else str(at.parent), []).append(path)
+        contents.tables.setdefault("" if str(at.parent) == "." else str(at.parent), []).append(path)
     elif str(at.parent) == "." and (
         at.suffix.lower() in TABLES
         or any(word in at.stem.lower() for word in ("caption", "token", "annotation", "description"))
     ):
-        found.near.append(name)
+        contents.near.append(name)
 
 
-def caption_tables(folder: Path, found: Folder) -> Iterator[tuple[str, Path]]:
+def caption_tables(folder: Path, contents: Folder) -> Iterator[tuple[str, Path]]:
     """The caption files to read, each with the folder in which it lies: the folder's own, else those of
     subfolders where they cover all images, as the hub's image folders do.
     """
-    places = found.tables
+    places = contents.tables
     if "" in places:
         yield "", _only(folder, places[""])
-    elif all(any(image.startswith(f"{place}/") for place in places) for image in found.images):
+    elif all(any(image.startswith(f"{place}/") for place in places) for image in contents.images):
         for place, files in sorted(places.items()):
             yield place, _only(folder / place, files)
 

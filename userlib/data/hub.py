@@ -118,7 +118,7 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
     )
 
     try:
-        found = HfApi(endpoint=hub_address()).dataset_info(
+        info = HfApi(endpoint=hub_address()).dataset_info(
             name, revision=known.revision, timeout=10, files_metadata=True
         )
     except GatedRepoError as error:
@@ -135,15 +135,15 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
         raise Gone(
             f"The hub has no data set {name!r} (or it is private). Check the name, or give a local folder."
         ) from error
-    parquet = [file for file in found.siblings or () if file.rfilename.endswith(".parquet")]
+    parquet = [file for file in info.siblings or () if file.rfilename.endswith(".parquet")]
     files = sorted(file.rfilename for file in parquet)
     sums = {file.rfilename: file.lfs.sha256 for file in parquet if file.lfs is not None}
-    if not files or found.sha is None:
+    if not files or info.sha is None:
         raise Gone(
             f"The data set {name!r} has no Parquet files at revision {known.revision!r}. Only Parquet is "
             "read; many sets have it at refs/convert/parquet."
         )
-    return {"sha": found.sha, "files": files, "sha256": sums}
+    return {"sha": info.sha, "files": files, "sha256": sums}
 
 
 def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:

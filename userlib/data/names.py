@@ -25,12 +25,14 @@ def folded(name: str) -> str:
 class Names:
     """The images of a folder by every spelling that is known to mean them."""
 
-    def __init__(self, folder: Path, found: Folder) -> None:
-        self.folder, self.found = folder, found
-        self.exact = {shown(name): name for name in found.images} | {name: name for name in found.images}
-        self.by_composed = _lists(found.images, composed)
-        self.by_folded = _lists(found.images, folded)
-        self.by_last = _lists(found.images, lambda name: folded(PurePosixPath(name).name))
+    def __init__(self, folder: Path, contents: Folder) -> None:
+        self.folder, self.contents = folder, contents
+        self.exact = {shown(name): name for name in contents.images} | {
+            name: name for name in contents.images
+        }
+        self.by_composed = _lists(contents.images, composed)
+        self.by_folded = _lists(contents.images, folded)
+        self.by_last = _lists(contents.images, lambda name: folded(PurePosixPath(name).name))
 
     def find(self, file: str, place: str, source: Path, line: int) -> str:
         """The image that line `line` of `source`, which lies in the subfolder `place`, calls `file`.
@@ -73,7 +75,7 @@ class Names:
 
     def _miss(self, file: str, place: str, where: str) -> NoReturn:
         at = folded(PurePosixPath(place, file.replace("\\", "/")).as_posix())
-        for reason, names in self.found.left_out.items():
+        for reason, names in self.contents.left_out.items():
             for name in names:
                 if folded(name) == at:
                     raise UserError(
@@ -89,7 +91,7 @@ class Names:
         """The image that may be meant by the last part of a path, as a question."""
         near = self.by_last.get(folded(last))
         if not near:
-            stems = _lists(self.found.images, lambda name: folded(PurePosixPath(name).stem))
+            stems = _lists(self.contents.images, lambda name: folded(PurePosixPath(name).stem))
             near = stems.get(folded(last)) or stems.get(folded(PurePosixPath(last).stem))
         if not near:
             close = difflib.get_close_matches(folded(last), self.by_last, 1, 0.75)
@@ -104,7 +106,7 @@ def _ends(image: str, at: str, name: str) -> bool:
 
 
 def _lists(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    lists: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(key(name), []).append(name)
-    return found
+        lists.setdefault(key(name), []).append(name)
+    return lists

@@ -83,12 +83,12 @@ class ParquetPictures:
     def content(self, i: int) -> bytes:
         """The encoded image."""
         file, group, row = (int(x) for x in self.places[i])
-        found = image_bytes(self._group(file, group)[row], self.files[file], self._name(i))
-        if found is None:
+        encoded = image_bytes(self._group(file, group)[row], self.files[file], self._name(i))
+        if encoded is None:
             raise UserError(
                 f"The picture {self._name(i)} is missing: its cell is empty. Fetch the file again, or remove the row."
             )
-        return found
+        return encoded
 
     def _name(self, i: int) -> str:
         file, group, row = (int(x) for x in self.places[i])
@@ -166,30 +166,30 @@ def load_parquet(
     are. captions_each is the number of captions that each image must have (files with a sentids column are Flickr's
     and must have five). splits names each file's split, where its own name does not.
     """
-    found: list[Row] = []
+    records: list[Row] = []
     flickr = False
     for number, file in enumerate(files):
         own, sentids = _rows_of(file, number, splits[number] if splits else _file_split(file))
-        found += own
+        records += own
         flickr |= sentids
-    if not found:
+    if not records:
         raise UserError(f"{', '.join(map(str, files))}: no rows are there. Write or fetch the file again.")
     if rows is None:
-        found = _grouped(found, files, published=flickr)
+        records = _grouped(records, files, published=flickr)
     each = 5 if captions_each is None and flickr else captions_each
-    for row in found:
+    for row in records:
         if each is not None and len(row.captions) != each:
             raise UserError(
                 f"{row.where} has {len(row.captions)} captions; this data set has {each} for each picture. The file is "
                 "not the published one: fetch it again."
             )
-    names = list(dict.fromkeys(row.split for row in found))
+    names = list(dict.fromkeys(row.split for row in records))
     if rows is not None:
-        check_counts(name, rows, {split: sum(row.split == split for row in found) for split in names})
+        check_counts(name, rows, {split: sum(row.split == split for row in records) for split in names})
     content = sha256_bytes("parquet", *(sha256_known(file) for file in files))
     return RetrievalData(
         name=name,
-        splits={split: _split(split, found, files, content) for split in names},
+        splits={split: _split(split, records, files, content) for split in names},
         fingerprint=content,
     )
 
@@ -214,14 +214,14 @@ def _grouped(rows: Sequence[Row], files: Sequence[Path], *, published: bool) -> 
     """
     sums = [bytes(total) for number, file in enumerate(files) for total in _image_sums(file)]
     first: dict[bytes, int] = {}
-    found: dict[int, Row] = {}
+    by_number: dict[int, Row] = {}
     renamed = 0
     for number, (row, total) in enumerate(zip(rows, sums, strict=True)):
         at = first.setdefault(total, number) if any(total) else number
         if at == number:
-            found[number] = row
+            by_number[number] = row
             continue
-        known = found[at]
+        known = by_number[at]
         if known.split != row.split:
             raise UserError(
                 f"{known.where} (split {known.split!r}) and {row.where} (split {row.split!r}) hold the same image: "
@@ -230,15 +230,15 @@ def _grouped(rows: Sequence[Row], files: Sequence[Path], *, published: bool) -> 
         twins = known.named and row.named and known.id != row.id
         renamed += twins
         if twins and published:
-            found[number] = row
+            by_number[number] = row
             continue
-        found[at] = replace(known, captions=known.captions + row.captions)
+        by_number[at] = replace(known, captions=known.captions + row.captions)
     if renamed:
         tell(
             f"Note: images that another row holds under another name: {renamed:,}. "
             + ("They stay apart, as published." if published else "Each is one image with all its captions.")
         )
-    return list(found.values())
+    return list(by_number.values())
 
 
 def _image_sums(file: Path) -> np.ndarray:
@@ -268,11 +268,11 @@ def _image_sum(cell: Any, file: Path, name: str) -> bytes:
     return bytes(16) if content is None else hashlib.blake2b(content, digest_size=16).digest()
 
 
-def check_counts(name: str, wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
+def check_counts(name: str, wanted: Mapping[str, int], counted: Mapping[str, int]) -> None:
     """Raise `UserError` unless the splits have the numbers of pictures that the data set is known to have."""
-    if dict(wanted) != dict(found):
+    if dict(wanted) != dict(counted):
         tell = [
-            ", ".join(f"{split} {count:,}" for split, count in counts.items()) for counts in (wanted, found)
+            ", ".join(f"{split} {count:,}" for split, count in counts.items()) for counts in (wanted, counted)
         ]
         raise UserError(
             f"{name} should have these pictures: {tell[0]}; but these were found: {tell[1]}. Files are "

@@ -42,18 +42,18 @@ class Photo:
 
 def load_photos(folder: Path) -> RetrievalData:
     """The photos below `folder`, in the order of their names, each known by its path from there."""
-    found = look_through(folder)
-    if not found.images:
+    contents = look_through(folder)
+    if not contents.images:
         raise UserError(
             f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no picture "
-            f"({', '.join(sorted(suffixes()))}). {found.said()} Check the path.".replace("  ", " ")
+            f"({', '.join(sorted(suffixes()))}). {contents.said()} Check the path.".replace("  ", " ")
         )
     photos = {
         name: Photo([name], sum_)
-        for name, sum_ in zip(found.images, content_sums(folder, found.images), strict=True)
+        for name, sum_ in zip(contents.images, content_sums(folder, contents.images), strict=True)
     }
-    sources = _say_captions(folder, found, photos)
-    notes = [found.said()]
+    sources = _say_captions(folder, contents, photos)
+    notes = [contents.said()]
     if sources:
         read = " and ".join(shown(source.relative_to(folder)) for source in sources[:3])
         notes.append(_place(photos, read))
@@ -61,7 +61,7 @@ def load_photos(folder: Path) -> RetrievalData:
         notes.append(note)
         _check_captioned(folder, photos, read)
     else:
-        notes.append(_near(found))
+        notes.append(_near(contents))
         for photo in photos.values():
             photo.split = "all"
     if told := " ".join(note for note in notes if note):
@@ -93,18 +93,18 @@ def _split(folder: Path, name: str, photos: Sequence[Photo]) -> Split:
     )
 
 
-def _say_captions(folder: Path, found: Folder, photos: dict[str, Photo]) -> list[Path]:
+def _say_captions(folder: Path, contents: Folder, photos: dict[str, Photo]) -> list[Path]:
     """Give each photo the captions and the split that the folder's caption files have for it; the files that
     were read.
     """
-    names, sources = Names(folder, found), []
-    for place, source in caption_tables(folder, found):
+    names, sources = Names(folder, contents), []
+    for place, source in caption_tables(folder, contents):
         try:
             entries = read_captions(source)
         except NoCaptions:
             if source.name.lower().startswith("captions."):
                 raise
-            found.near.append(f"{source.name}, which has no columns for an image and its caption")
+            contents.near.append(f"{source.name}, which has no columns for an image and its caption")
             continue
         if not entries:
             raise UserError(
@@ -204,10 +204,10 @@ def _check_captioned(folder: Path, photos: dict[str, Photo], read: str) -> None:
         )
 
 
-def _near(found: Folder) -> str:
+def _near(contents: Folder) -> str:
     """A sentence on files that may be meant to hold captions where none were read, or ""."""
-    near = sorted(found.near) + sorted(
-        f"{place}/{file.name}" for place, files in found.tables.items() for file in files if place
+    near = sorted(contents.near) + sorted(
+        f"{place}/{file.name}" for place, files in contents.tables.items() for file in files if place
     )
     if not near:
         return ""
@@ -229,12 +229,12 @@ def load_saved(folder: Path) -> RetrievalData:
 
     def write(part: Path) -> None:
         try:
-            found = datasets.load_from_disk(str(folder))
+            saved = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{folder} is no whole data set of save_to_disk: {error}. Save it again."
             ) from error
-        for name, split in (found if isinstance(found, dict) else {_only_split(found): found}).items():
+        for name, split in (saved if isinstance(saved, dict) else {_only_split(saved): saved}).items():
             split.to_parquet(str(part / f"{name}{SHARD}"))
 
     if not copy.exists():
@@ -245,7 +245,7 @@ def load_saved(folder: Path) -> RetrievalData:
     )
 
 
-def _only_split(found: Any) -> str:
+def _only_split(saved: Any) -> str:
     """The split that a data set without others says it is of, such as "test"; train where it is no part of one."""
-    name = str(found.split or "")
+    name = str(saved.split or "")
     return name if name.isidentifier() else "train"

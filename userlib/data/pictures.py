@@ -66,9 +66,9 @@ def open_picture(data: bytes, name: str) -> Image.Image:
                     f"The picture {name} has {picture.width} x {picture.height} pixels; its long side may be "
                     f"{MAX_RATIO} times the short one at most. Crop it or remove it."
                 )
-            found = to_rgb(picture)
+            image = to_rgb(picture)
             turn = TURNS.get(_orientation(picture))
-            return found if turn is None else found.transpose(turn)
+            return image if turn is None else image.transpose(turn)
     except UserError:
         raise
     except (
@@ -88,9 +88,9 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         from PIL import ImageCms
 
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        found = ImageCms.profileToProfile(picture, lab, rgb, outputMode="RGB")
-        assert found is not None  # None is for inPlace alone
-        return found
+        converted = ImageCms.profileToProfile(picture, lab, rgb, outputMode="RGB")
+        assert converted is not None  # None is for inPlace alone
+        return converted
     if picture.has_transparency_data:
         if picture.mode == "La":
             picture = picture.convert("LA")
@@ -130,10 +130,10 @@ def _deep(picture: Image.Image) -> Image.Image:
 def _orientation(picture: Image.Image) -> int:
     """EXIF's orientation of a loaded image; 1 (upright) where it has none, or one that cannot be read."""
     try:
-        found = picture.getexif().get(0x0112, 1)
+        orientation = picture.getexif().get(0x0112, 1)
     except Exception:  # damaged EXIF beside whole pixels
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _reason(data: bytes, error: Exception) -> str:

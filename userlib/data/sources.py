@@ -80,9 +80,9 @@ def _is_hub_name(name: str) -> bool:
 
 def _near(name: str, path: Path) -> str:
     """What may be meant by the name of a data set that is not there, as a sentence, or ""."""
-    found = re.match(r"https?://[^/]*/datasets/([\w.-]+/[\w.-]+)", name)
-    if found:
-        return f" For the hub's data set write {found[1]!r}."
+    match = re.match(r"https?://[^/]*/datasets/([\w.-]+/[\w.-]+)", name)
+    if match:
+        return f" For the hub's data set write {match[1]!r}."
     parent = path.parent
     while not os.path.isdir(parent) and parent != parent.parent:
         path, parent = parent, parent.parent

@@ -195,8 +195,8 @@ class BertTokenizer:
 
     @property
     def unknown_id(self) -> int | None:
-        found: int | None = self._tokens.unk_token_id
-        return found
+        number: int | None = self._tokens.unk_token_id
+        return number
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
@@ -206,10 +206,10 @@ class BertTokenizer:
         return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = self._tokens(list(texts), truncation=True, max_length=self.longest)[
+        ids: list[list[int]] = self._tokens(list(texts), truncation=True, max_length=self.longest)[
             "input_ids"
         ]
-        return found
+        return ids
 
     def is_cut(self, text: str) -> bool:
         return (

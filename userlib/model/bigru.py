@@ -39,8 +39,8 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
                 ]
                 both.append(_Direction.apply(states, *weights, active, steps, half, learning))
             states = torch.cat(both, dim=1)  # (P, 2H)
-    found = states.new_zeros(count * longest, states.shape[1]).index_copy(0, place, states)
-    return found.view(count, longest, -1)
+    padded = states.new_zeros(count * longest, states.shape[1]).index_copy(0, place, states)
+    return padded.view(count, longest, -1)
 
 
 class _Direction(torch.autograd.Function):

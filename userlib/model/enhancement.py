@@ -218,10 +218,10 @@ class Enhancement(nn.Module):
         self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """For each guide in use its g (B,D) and its agreement a (B,R)."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
+        guides: dict[str, tuple[Tensor, Tensor]] = {}
         if "sge" in self.kind:
             g, _ = self.self_guide(regions, mask)
-            found["self"] = (
+            guides["self"] = (
                 g,
                 region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
             )
@@ -231,11 +231,11 @@ class Enhancement(nn.Module):
                     f"enhancement is {self.kind!r} and no guide was given; give CLIP's vectors (B,G)."
                 )
             g = self.clip_guide(guide)
-            found["clip"] = (
+            guides["clip"] = (
                 g,
                 region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
             )
-        return found
+        return guides
 
     def forward(self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """regions (B,R,D), mask (B,R), guide (B,G) -> (B,R,D)."""

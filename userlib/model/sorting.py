@@ -65,7 +65,7 @@ class _Sorted(torch.autograd.Function):
         count, size, width = vectors.shape
         ordered = torch.empty(count, width, size)
         order = torch.empty(count, width, size, dtype=torch.int64) if ctx.needs_input_grad[0] else None
-        given, found, places = vectors.numpy(), ordered.numpy(), None if order is None else order.numpy()
+        given, target, places = vectors.numpy(), ordered.numpy(), None if order is None else order.numpy()
         absent, beyond = (None, None) if mask is None else ((~mask).numpy(), behind(mask).numpy())
         packed = order is not None and not FAST_ARGSORT
         largest, step = BEHIND if packed else np.inf, max(1, BLOCK // max(1, size * width))
@@ -82,7 +82,7 @@ class _Sorted(torch.autograd.Function):
                 _sort(rising, None if places is None else places[part])
                 if beyond is not None:
                     np.copyto(rising, -0.0, where=beyond[part, None])
-                np.negative(rising, out=found[part], casting="same_kind")
+                np.negative(rising, out=target[part], casting="same_kind")
 
         threads = min(count, torch.get_num_threads()) if vectors.numel() > LARGE else 1
         cuts = [count * i // threads for i in range(threads + 1)]

@@ -128,11 +128,11 @@ class Bert(nn.Module):
     def _compare(self, name: str, theirs: Any) -> None:
         """Raises UserError where weights of the same shapes were made for other arithmetic."""
         for key, setting in self.ARITHMETIC.items():
-            found, own = getattr(theirs, key), getattr(self.bert.config, key)
-            if found != own:
-                remedy = f"set model.{setting} to {found}" if setting else "use weights that fit"
+            given, own = getattr(theirs, key), getattr(self.bert.config, key)
+            if given != own:
+                remedy = f"set model.{setting} to {given}" if setting else "use weights that fit"
                 raise UserError(
-                    f"the BERT weights {name!r} have {key} {found} and the model has {own}; {remedy}."
+                    f"the BERT weights {name!r} have {key} {given} and the model has {own}; {remedy}."
                 )
 
 
@@ -151,18 +151,18 @@ class ClipText(nn.Module):
         length = input_ids.shape[1]
         context = int(getattr(self.clip, "context_length", length))
         padded = F.pad(input_ids, (0, context - length)) if length < context else input_ids
-        found = self.clip.forward_intermediates(text=padded, text_indices=1, normalize_intermediates=True)
-        return found["text_intermediates"][-1][:, :length]  # type: ignore[no-any-return]
+        outputs = self.clip.forward_intermediates(text=padded, text_indices=1, normalize_intermediates=True)
+        return outputs["text_intermediates"][-1][:, :length]  # type: ignore[no-any-return]
 
     def load_text(self, name: str) -> None:
         """The weights of an open_clip model by name."""
         from userlib.data.clip import load_clip
 
         source: Any = _without_image_tower(load_clip(name)[0])
-        found, own = (_heads(clip) for clip in (source, self.clip))
-        if found != own:
+        theirs, own = (_heads(clip) for clip in (source, self.clip))
+        if theirs != own:
             raise UserError(
-                f"the CLIP weights {name!r} have {found} attention heads and text_model's network {own}; set "
+                f"the CLIP weights {name!r} have {theirs} attention heads and text_model's network {own}; set "
                 f"model.text_model to {name}."
             )
         try:

@@ -98,15 +98,15 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     if not isinstance(text.states, BagOfWords):
         raise UserError("only a bag or a gru has word vectors that can start from a CCA.")
     width = text.states.embedding.embedding_dim
-    found = cca_init(train, width)
-    text.states.embedding.weight.copy_(torch.from_numpy(found.words))
+    cca = cca_init(train, width)
+    text.states.embedding.weight.copy_(torch.from_numpy(cca.words))
     text.linear.weight.zero_()
     text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the GRU's states
     text.linear.bias.zero_()
-    text.linear.bias[:width] = torch.from_numpy(found.text_bias)
+    text.linear.bias[:width] = torch.from_numpy(cca.text_bias)
     projection = image.projection
     weight, bias = image.region_norm.of_tokens(
-        torch.from_numpy(found.token_map), torch.from_numpy(found.token_bias)
+        torch.from_numpy(cca.token_map), torch.from_numpy(cca.token_bias)
     )
     # dimensions beyond the words' are zero in every caption: were they zero in every picture too, neither side would
     # ever have a gradient there

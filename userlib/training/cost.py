@@ -37,30 +37,30 @@ def run_cost(config: Config) -> dict[str, Any]:
     parts = {device: estimate(config.data.data, config, device=device) for device in FLOPS}
     training = training_cost(config)
     seconds = {}
-    for device, found in parts.items():
-        own = {**found.pop("seconds"), "training": training["seconds"][device]}
+    for device, part in parts.items():
+        own = {**part.pop("seconds"), "training": training["seconds"][device]}
         seconds[device] = {**own, "total": own["total"] + own["training"]}
-    found = parts["cpu"]
+    data = parts["cpu"]
     return {
-        **{key: found[key] for key in ("data", "pictures", "download_bytes", "store_bytes")},
+        **{key: data[key] for key in ("data", "pictures", "download_bytes", "store_bytes")},
         "steps": training["steps"],
         "seconds": seconds,
-        "extraction_memory_bytes": found["memory_bytes"],
+        "extraction_memory_bytes": data["memory_bytes"],
         "gpu_memory_bytes": training["gpu_memory_bytes"],
-        "terms": found["terms"],
+        "terms": data["terms"],
     }
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(cost: dict[str, Any]) -> str:
     """The cost for people: a line a part. Times are an order of magnitude, for what no cache holds yet."""
-    lines = [f"data: {found['data']}, {found['pictures']:,} pictures"]
+    lines = [f"data: {cost['data']}, {cost['pictures']:,} pictures"]
     for word in ("download", "store"):
-        lines += _lines(word, found[f"{word}_bytes"], lambda number: f"{number / 1e9:.2f} GB")
-    lines.append(f"training: {found['steps']:,} steps")
+        lines += _lines(word, cost[f"{word}_bytes"], lambda number: f"{number / 1e9:.2f} GB")
+    lines.append(f"training: {cost['steps']:,} steps")
     for device, place in PLACES.items():
-        lines += _lines(f"time, {place}", found["seconds"][device], _duration)
-    lines += _lines("GPU memory", found["gpu_memory_bytes"], lambda number: f"{number / 1e9:.2f} GB")
-    lines.append(f"terms: {found['terms']}")
+        lines += _lines(f"time, {place}", cost["seconds"][device], _duration)
+    lines += _lines("GPU memory", cost["gpu_memory_bytes"], lambda number: f"{number / 1e9:.2f} GB")
+    lines.append(f"terms: {cost['terms']}")
     lines.append(
         "Nothing was downloaded. Times are an order of magnitude, evaluations left out; GPU memory is counted in "
         "float32."

@@ -85,15 +85,15 @@ def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None
     """s of each guide and the residual's size beside the vectors that it is added to, ||s a g|| / ||V||: of the
     regions of a sample of pictures (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
-    found: dict[str, float] = {}
+    stats: dict[str, float] = {}
     regions = model.image_encoder.to_regions(sample)
     for name, strength in model.image_encoder.enhancement.residual_scales().items():
-        found |= _strength(name, strength, regions)
+        stats |= _strength(name, strength, regions)
     for strength in model.text_encoder.enhancement.residual_scales().values():
         if words is not None:
             vectors = model.text_encoder.undropped(*words)
-            found |= _strength("words", strength, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
-    return found
+            stats |= _strength("words", strength, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
+    return stats
 
 
 def _strength(name: str, strength: ResidualScale, vectors: Tensor) -> dict[str, float]:

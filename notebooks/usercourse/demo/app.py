@@ -107,14 +107,16 @@ class App(W.VBox):  # type: ignore[misc]
         self.right = Clickable("cards", self.on_choose_right)
         self.left_box = W.VBox([self.left_title, self.left], layout=half())
         self.right_box = W.VBox([self.right_title, self.right], layout=half())
-        self.found = Clickable("cards", self.on_caption)
-        self.found_title = W.HTML()
+        self.caption_hits = Clickable("cards", self.on_caption)
+        self.caption_hits_title = W.HTML()
         self.regions = Clickable("regions")
         self.own = Clickable("cards", self.on_caption)
         self.ask_with = W.Button(description="Ask with this picture", layout=W.Layout(width="14em"))
         self.detail = W.VBox([self.why, self.regions, self.ask_with, self.own], layout=W.Layout(width="100%"))
         columns = W.HBox([self.left_box, self.right_box], layout=wide())
-        search = W.VBox([self.heading, self.found_title, self.found, columns, self.detail], layout=wide())
+        search = W.VBox(
+            [self.heading, self.caption_hits_title, self.caption_hits, columns, self.detail], layout=wide()
+        )
         self.map, self.failures, self.photos = MapPanel(self), FailuresPanel(self), PhotosPanel(self)
         self.panels = dict(zip(PANELS, (search, self.map, self.failures, self.photos), strict=True))
         self.query.observe(lambda _: self.typed(), "value")
@@ -259,8 +261,8 @@ class App(W.VBox):  # type: ignore[misc]
     def tell(self, engine: Engine, answer: Answer) -> None:
         """The words around the pictures, and no picture chosen yet."""
         said = []
-        self.found.layout.display = "none"
-        self.found_title.value = ""
+        self.caption_hits.layout.display = "none"
+        self.caption_hits_title.value = ""
         self.forget()
         if isinstance(self.asked, str):
             said.append(read_as(answer))
@@ -286,10 +288,12 @@ class App(W.VBox):  # type: ignore[misc]
         """Captions for a picture that is asked with, and at once what the model looks at."""
         key = self.asked_name if self.asked_name in engine.gallery.row else None
         if engine.gallery.captions:
-            found = engine.captions(picture, 6)
-            self.found_title.value = title("Captions found for it")
-            self.found.show(items=caption_cards(engine, found, key), wide=True, label="captions found")
-            self.found.layout.display = "flex"
+            answer = engine.captions(picture, 6)
+            self.caption_hits_title.value = title("Captions found for it")
+            self.caption_hits.show(
+                items=caption_cards(engine, answer, key), wide=True, label="captions found"
+            )
+            self.caption_hits.layout.display = "flex"
         explanation = engine.explain(picture)
         if explanation is not None and explanation.attention:
             self.why.value = title("Where the model looks in it")

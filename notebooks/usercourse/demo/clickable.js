@@ -16,8 +16,8 @@ function make(tag, attributes = {}, ...children) {
 function rove(group) {
   const all = () => [...group.querySelectorAll("button[data-rove]")];
   const admit = (chosen) => all().forEach((one) => (one.tabIndex = one === chosen ? 0 : -1));
-  const found = all();
-  admit(found.find((one) => one.getAttribute("aria-pressed") === "true") || found[0]);
+  const items = all();
+  admit(items.find((one) => one.getAttribute("aria-pressed") === "true") || items[0]);
   group.addEventListener("focusin", (event) => {
     if (event.target.matches("button[data-rove]")) admit(event.target);
   });

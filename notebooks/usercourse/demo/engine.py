@@ -156,8 +156,8 @@ class Engine:
         wanted = {self.gallery.ids[row]: row == own for row in rows}
         right = [place for place, hit in enumerate(every) if hit.id in wanted]
         places = ranks_among([hit.score for hit in every], right).tolist()
-        found = zip(right, places, strict=True)
-        return tuple(Right(every[i].id, rank, every[i].score, wanted[every[i].id]) for i, rank in found)
+        ranked = zip(right, places, strict=True)
+        return tuple(Right(every[i].id, rank, every[i].score, wanted[every[i].id]) for i, rank in ranked)
 
     def _runner_up(self, two: Sequence[Hit], number: int | None) -> str:
         """What the second hit differs in: of the query where its facts are known, else of the first hit."""

@@ -55,7 +55,7 @@ def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict
     if world is None:
         raise UserError("Failures are found by the scene graph, and only the drawn world has one.")
     ranks, first, margin = engine.caption_ranks()
-    found: list[Failure] = []
+    failures: list[Failure] = []
     counts: Counter[str] = Counter()
     for j in np.argsort(-margin, kind="stable"):
         number, row = int(j), int(first[j])
@@ -70,7 +70,7 @@ def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict
         counts[cause] += 1
         if counts[cause] <= each:
             own = gallery.ids[int(gallery.caption_to_image[j])]
-            found.append(Failure(number, own, gallery.ids[row], int(ranks[j]), cause, sentence))
+            failures.append(Failure(number, own, gallery.ids[row], int(ranks[j]), cause, sentence))
     order = (BOTH, UNKNOWN, *CAUSES)
-    found.sort(key=lambda failure: order.index(failure.cause))
-    return found, {cause: counts[cause] for cause in order if counts[cause]}, len(gallery.captions)
+    failures.sort(key=lambda failure: order.index(failure.cause))
+    return failures, {cause: counts[cause] for cause in order if counts[cause]}, len(gallery.captions)

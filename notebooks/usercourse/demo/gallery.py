@@ -63,10 +63,10 @@ class Gallery:
     @cached_property
     def captions_by_picture(self) -> dict[int, list[int]]:
         """Row of a picture -> the numbers of its captions."""
-        found: dict[int, list[int]] = {}
+        numbers: dict[int, list[int]] = {}
         for j, i in enumerate(self.caption_to_image):
-            found.setdefault(int(i), []).append(j)
-        return found
+            numbers.setdefault(int(i), []).append(j)
+        return numbers
 
     @cached_property
     def caption_numbers(self) -> dict[str, int]:
@@ -76,10 +76,10 @@ class Gallery:
     @cached_property
     def true_pictures(self) -> dict[int, frozenset[int]]:
         """Number of a caption -> the rows of all pictures that it is true of."""
-        found: dict[int, set[int]] = {}
+        rows_of: dict[int, set[int]] = {}
         for j, i in () if self.pairs is None else self.pairs.tolist():
-            found.setdefault(j, set()).add(i)
-        return {j: frozenset(rows) for j, rows in found.items()}
+            rows_of.setdefault(j, set()).add(i)
+        return {j: frozenset(rows) for j, rows in rows_of.items()}
 
     def caption_of(self, row: int) -> str:
         """What the picture is called aloud: its first caption, or its id."""

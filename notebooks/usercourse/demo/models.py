@@ -107,8 +107,8 @@ def stored_failures(
     """What `find_failures` gave when the model was made; None where it must be asked again."""
     if _extras(name, model_dir) is None:
         return None
-    found = read_checkpoint(model_dir / f"{name}-gallery")[1]["failures"]
-    return [Failure(**one) for one in found["examples"]], found["counts"], found["captions"]
+    failures = read_checkpoint(model_dir / f"{name}-gallery")[1]["failures"]
+    return [Failure(**one) for one in failures["examples"]], failures["counts"], failures["captions"]
 
 
 def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:

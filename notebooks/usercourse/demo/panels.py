@@ -120,10 +120,10 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
         self.words.value = ""
         world = engine.gallery is self.app.gallery
         known = stored_failures(self.app.names[self.app.model.value], self.app.model_dir) if world else None
-        found, counts, captions = known or find_failures(engine)
+        failures, counts, captions = known or find_failures(engine)
         self.words.value = paragraph(f"{html.escape(engine.name)}. {causes(counts, captions)}")
         self.list.show(
-            items=failure_cards(engine, found), wide=True, label="failures; each asks its caption again"
+            items=failure_cards(engine, failures), wide=True, label="failures; each asks its caption again"
         )
         self.filled = engine
 

@@ -115,10 +115,10 @@ def _thumbnail_or_grey(pictures: Pictures, row: int) -> bytes:
 
 def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
     """Names as a page can show and send them back, each another."""
-    found = [shown(name) for name in ids]
-    if len(set(found)) == len(found):
-        return tuple(found)
-    return tuple(name if found.index(name) == i else f"{name} ({i})" for i, name in enumerate(found))
+    names = [shown(name) for name in ids]
+    if len(set(names)) == len(names):
+        return tuple(names)
+    return tuple(name if names.index(name) == i else f"{name} ({i})" for i, name in enumerate(names))
 
 
 def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:

@@ -42,17 +42,17 @@ def _umap(vectors: Array) -> Array:
         near = min(15, len(vectors) - 1)
         start = "spectral" if len(vectors) > 50 else "random"
         maker = umap.UMAP(n_neighbors=near, min_dist=0.15, metric="cosine", random_state=0, init=start)
-        found = np.asarray(maker.fit_transform(vectors), np.float32)
+        points = np.asarray(maker.fit_transform(vectors), np.float32)
     torch.set_num_threads(threads)  # numba asks OpenMP for all cores, and torch shares it
-    return found
+    return points
 
 
 def numba_cache() -> None:
     """Numba keeps what it compiles beside its source, or in the home; where neither can be written umap cannot even be
     imported. Then it is kept in our cache.
     """
-    found = importlib.util.find_spec("umap")
-    places = list(found.submodule_search_locations or ()) if found else []
+    spec = importlib.util.find_spec("umap")
+    places = list(spec.submodule_search_locations or ()) if spec else []
     if places and not os.access(places[0], os.W_OK):
         os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))
 
@@ -61,9 +61,9 @@ def _axes(vectors: Array) -> Array:
     """(P, E) -> (P, 2) along the directions of the largest spread."""
     centred = vectors - vectors.mean(0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(vectors), 2), np.float32)
-    found[:, : min(2, len(s))] = (u * s)[:, :2]
-    return found
+    points = np.zeros((len(vectors), 2), np.float32)
+    points[:, : min(2, len(s))] = (u * s)[:, :2]
+    return points
 
 
 def _unit(points: Array) -> Array:

@@ -35,8 +35,8 @@ def a(words: str) -> str:
 
 def missing(caption: "frozenset[Fact]", picture: "frozenset[Fact]") -> list[Miss]:
     """The facts of a caption that are not among the closed facts of a picture, the gravest first."""
-    found = [_miss(fact, picture) for fact in caption - picture]
-    return sorted(set(found), key=lambda miss: (CAUSES.index(miss.cause), miss.sentence))
+    misses = [_miss(fact, picture) for fact in caption - picture]
+    return sorted(set(misses), key=lambda miss: (CAUSES.index(miss.cause), miss.sentence))
 
 
 def _miss(fact: "Fact", picture: "frozenset[Fact]") -> Miss:

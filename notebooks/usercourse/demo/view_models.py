@@ -22,7 +22,7 @@ def hit_cards(
 ) -> list[Card]:
     """Cards of pictures. other: id -> rank with the other model, where two are compared."""
     own = {one.id: one.own for one in answer.right}
-    found = []
+    cards = []
     for hit in hits:
         row = engine.gallery.row[hit.id]
         card: Card = {
@@ -43,8 +43,8 @@ def hit_cards(
             card["change"], card["turn"], said = _change(hit.rank, other.get(hit.id))
         parts = (f"Rank {hit.rank}, score {two(hit.score)}", card.get("badge", "").lstrip("✓ "), said)
         card["label"] = f"{', '.join(filter(None, parts))}: {engine.gallery.caption_of(row)}"
-        found.append(card)
-    return found
+        cards.append(card)
+    return cards
 
 
 def two(score: float) -> str:
@@ -70,18 +70,18 @@ def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[C
     row = None if picture is None else gallery.row[picture]
     own = set(gallery.captions_by_picture.get(-1 if row is None else row, ()))
     texts = gallery.captions
-    found = []
+    cards = []
     for hit in answer.hits:
         text = hit.text or ""
         number = gallery.caption_numbers[text]
         ours = row is not None and (number in own or any(texts[j] == text for j in own))
         true = row is not None and row in gallery.true_pictures.get(number, frozenset())
         mark, badge = ("own", "✓ its own") if ours else ("also", "also true") if true else ("", "")
-        found.append(
+        cards.append(
             {"key": text, "rank": str(hit.rank), "score": two(hit.score), "text": text, "mark": mark,
              "badge": badge, "title": "Ask with this caption", "label": f"Caption {hit.rank}, {badge}: {text}"}
         )  # fmt: skip
-    return found
+    return cards
 
 
 def own_caption_cards(engine: Engine, picture: str) -> list[Card]:
@@ -97,16 +97,16 @@ def own_caption_cards(engine: Engine, picture: str) -> list[Card]:
 def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
     """Rows of failures: the first hit, the caption's own picture, and what was wrong."""
     gallery = engine.gallery
-    found = []
+    cards = []
     for failure in failures:
         text = gallery.captions[failure.caption]
         said = f"“{text}” First hit: {failure.sentence}. Its own picture (right) has rank {failure.rank:,}."
-        found.append(
+        cards.append(
             {"key": text, "src": gallery.thumb(gallery.row[failure.first]),
              "second": gallery.thumb(gallery.row[failure.own]), "badge": failure.cause, "text": said,
              "title": "Ask this caption", "label": f"{failure.cause}: {said}"}
         )  # fmt: skip
-    return found
+    return cards
 
 
 def explanation_data(

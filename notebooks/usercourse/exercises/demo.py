@@ -25,9 +25,9 @@ def rank_changes(first: Any, second: Any) -> Any:
 
 def _as_numbers(answer: Any, first: Any, second: Any) -> Any:
     """The ids in order as a text, and their gains as numbers, NaN for None."""
-    found = answer(first, second)
-    ids = sorted(found)
-    return " ".join(ids), [math.nan if found[name] is None else found[name] for name in ids]
+    ranks = answer(first, second)
+    ids = sorted(ranks)
+    return " ".join(ids), [math.nan if ranks[name] is None else ranks[name] for name in ids]
 
 
 def _turned(first: Any, second: Any) -> Any:

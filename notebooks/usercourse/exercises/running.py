@@ -72,11 +72,11 @@ def _r1(scores: Any, owner: Any) -> float:
 
 
 def fold_r1(scores: Any, caption_to_image: Any, size: int) -> float:
-    found = []
+    values = []
     for start in range(0, len(scores), size):
         own = (caption_to_image >= start) & (caption_to_image < start + size)
-        found.append(_r1(scores[start : start + size, own], caption_to_image[own] - start))
-    return float(np.mean(found))
+        values.append(_r1(scores[start : start + size, own], caption_to_image[own] - start))
+    return float(np.mean(values))
 
 
 def _gallery_whole(scores: Any, caption_to_image: Any, size: int) -> float:
@@ -85,10 +85,10 @@ def _gallery_whole(scores: Any, caption_to_image: Any, size: int) -> float:
 
 
 def _old_numbers(scores: Any, caption_to_image: Any, size: int) -> float:
-    fold, found = caption_to_image // size, []
+    fold, values = caption_to_image // size, []
     for k in range(len(scores) // size):
-        found.append(_r1(scores[k * size : (k + 1) * size, fold == k], caption_to_image[fold == k]))
-    return float(np.mean(found))
+        values.append(_r1(scores[k * size : (k + 1) * size, fold == k], caption_to_image[fold == k]))
+    return float(np.mean(values))
 
 
 def _every_nth(scores: Any, caption_to_image: Any, size: int) -> float:

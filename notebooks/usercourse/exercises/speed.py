@@ -15,8 +15,8 @@ def context_cosine(s: Any, p: Any, G: Any) -> Any:
     return (p @ s) / (p @ G @ p).sqrt()
 
 
-def score_recall(found: Any, exact: Any) -> float:
-    return float((found >= exact[:, -1:] - 1e-6).float().mean())
+def score_recall(scores: Any, exact: Any) -> float:
+    return float((scores >= exact[:, -1:] - 1e-6).float().mean())
 
 
 def _vectors(seed: int, regions: int) -> tuple[Any, Any, Any]:
@@ -59,10 +59,10 @@ EXERCISES = [
         right=score_recall,
         mistakes={
             "A hit may stand at another rank: compare every found score with the exact k-th, not with its neighbour.": (
-                lambda found, exact: float((found >= exact - 1e-6).float().mean())
+                lambda scores, exact: float((scores >= exact - 1e-6).float().mean())
             ),
             "The bar is the k-th exact score, not the best one.": (
-                lambda found, exact: float((found >= exact[:, :1] - 1e-6).float().mean())
+                lambda scores, exact: float((scores >= exact[:, :1] - 1e-6).float().mean())
             ),
         },
         cases=[(TIED, EXACT), (EXACT, EXACT), (torch.tensor([[0.8, 0.7, 0.1]]), EXACT[:1])],

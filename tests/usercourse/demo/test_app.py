@@ -98,14 +98,14 @@ def test_a_picture_is_asked_with(app):
     choose(app.left, key)
     app.ask_with.click()
     assert keys(app.left) == [hit.id for hit in app.engine.similar(app.engine.picture(key), 12).hits]
-    assert len(app.found.data["items"]) == 6
-    assert app.found.layout.display == "flex"
+    assert len(app.caption_hits.data["items"]) == 6
+    assert app.caption_hits.layout.display == "flex"
 
 
 def test_an_upload_finds_captions(app):
     app.upload.receive({"event": "file", "name": "<b>my</b> dog.png"}, [png(app.gallery.pictures[4])])
     expected = app.engine.captions(app.gallery.pictures[4], 6)
-    assert keys(app.found) == [hit.text for hit in expected.hits]
+    assert keys(app.caption_hits) == [hit.text for hit in expected.hits]
     assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
     assert keys(app.left)[0] == app.gallery.ids[4]
     assert app.regions.layout.display == ""
