@@ -33,7 +33,12 @@ def broken(file: Path) -> list[str]:
             continue
         name, _, anchor = link.partition("#")
         target = file.parent / name if name else file
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+        if not target.exists():
+            wrong.append(link)
+        elif line := re.fullmatch(r"L(\d+)", anchor):  # a line of code
+            if int(line[1]) > target.read_text(encoding="utf-8").count("\n"):
+                wrong.append(link)
+        elif anchor and anchor not in anchors(target.read_text(encoding="utf-8")):
             wrong.append(link)
     return wrong
 

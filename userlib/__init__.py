@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from userlib.version import VERSION
+
 if TYPE_CHECKING:
     from userlib.config import Config, preset
     from userlib.data.sources import load_data
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from userlib.search import Index
     from userlib.training import fit, prepare
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _EXPORTS = {
     "userlib.config": "Config preset",

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-import userlib
 from userlib.files import with_lf
+from userlib.version import VERSION
 
 PACKAGES = ("userlib", "userscenes", "userlab")
 
@@ -27,7 +27,7 @@ def code_version() -> str:
             for path in sorted(root.rglob("*.py")):
                 name = f"{package}/{path.relative_to(root).as_posix()}"
                 digest.update(name.encode() + b"\0" + with_lf(path.read_bytes()))
-    return f"{userlib.__version__}+{digest.hexdigest()[:12]}"
+    return f"{VERSION}+{digest.hexdigest()[:12]}"
 
 
 def processor() -> str:
