@@ -84,6 +84,7 @@ def test_the_doctor_names_line_endings(tmp_path, monkeypatch):
     verify.write_manifest(folder)
     crlf(folder / "a.json")
     crlf(folder / "manifest.json")
+    (tmp_path / "pyproject.toml").touch()  # as in a clone
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     assert doctor.check_assets().state == "ok"
     crlf(folder / "a.npz")
