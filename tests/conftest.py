@@ -65,13 +65,24 @@ def cache(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+def named_folder(variable: str) -> Path:
+    """The folder that an environment variable names; skips where it is not set."""
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"set {variable}")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"{variable} is {folder!r}, which is not a folder; name a folder or unset it")
+    return path
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """The folder of real photos (Flickr8k in the hub's schema) that USERLIB_PHOTOS names."""
-    folder = os.environ.get("USERLIB_PHOTOS")
-    if not folder:
-        pytest.skip("set USERLIB_PHOTOS")
-    path = Path(folder)
-    if not path.is_dir():
-        pytest.fail(f"USERLIB_PHOTOS is {folder!r}, which is not a folder; name a folder or unset it")
-    return path
+    return named_folder("USERLIB_PHOTOS")
+
+
+@pytest.fixture(scope="session")
+def networks() -> Path:
+    """The folder of published networks that USERLIB_MODELS names."""
+    return named_folder("USERLIB_MODELS")
