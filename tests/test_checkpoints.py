@@ -19,7 +19,7 @@ from userlib.checkpoints import (
     write_checkpoint,
 )
 from userlib.config import Config, ModelConfig
-from userlib.data.captions import WordTokenizer
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import sha256_file, write_checksummed, write_json
 from userlib.model.user import USER, DualEncoder, load_model, save_model

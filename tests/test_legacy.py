@@ -20,7 +20,7 @@ from userlib.config import (
     from_json,
     to_json,
 )
-from userlib.data.captions import WordTokenizer
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import check_folder, read_json
 from userlib.model.user import USER, DualEncoder, load_model, save_model

@@ -19,8 +19,8 @@ from userlab.pretraining.assets import check_out
 from userlib.__main__ import main
 from userlib.checkpoints import check_run, checkpoint_path, write_checkpoint, writing
 from userlib.config import Config
-from userlib.data.captions import WordTokenizer
 from userlib.data.store import ArrayWriter
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.files import (
     atomic_write,

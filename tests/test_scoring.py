@@ -17,8 +17,8 @@ from tests.reference.runs import run_config, words, write_learnable
 from userlib import commands, scoring
 from userlib.__main__ import main
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
-from userlib.data.captions import WordTokenizer
 from userlib.data.extractors import check_made_by, choose_device, made_by
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.evaluation import bootstrap, ranks
 from userlib.files import read_json
@@ -528,7 +528,7 @@ def test_captions_past_the_context_are_counted_once():
 
 
 def test_tokenizers_tell_what_they_cut():
-    from userlib.data.captions import ClipTokenizer
+    from userlib.data.tokenizers import ClipTokenizer
 
     clip = ClipTokenizer("clip-mini")
     fits = "dog " * (clip.longest - 2)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.data.copies import write_backbone, write_clip
 from userlib.config import Config, DataConfig, ModelConfig
-from userlib.data.captions import WordTokenizer
 from userlib.data.clip import load_clip, tokenizer_of
 from userlib.data.extractors import make_extractor
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.user import DualEncoder, save_model
 from userlib.search import Index, checkpoint_encoder, open_clip_encoder

@@ -15,7 +15,7 @@ from userlib.checkpoints import check_run, writing
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
-from userlib.data.sources import RetrievalData, Split
+from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
 from userlib.files import check_file, read_json, write_checksummed
@@ -293,7 +293,7 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
 def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:
     """The baseline on the same tokens, tuned on the selection split."""
     from userlib.baselines import cca, mean_tokens
-    from userlib.data.captions import WordTokenizer
+    from userlib.data.tokenizers import WordTokenizer
 
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
     parts = {

@@ -11,7 +11,8 @@ from typing import Any
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import check_made_by, choose_device, made_by
-from userlib.data.sources import RetrievalData, Split, load_data
+from userlib.data.sources import load_data
+from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.model.user import Loaded, load_model
 from userlib.training import pairs_of, splits_of, val_split_name

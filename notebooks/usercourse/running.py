@@ -24,7 +24,8 @@ from usercourse.plots import COLOURS, Shown, new_figure
 from usercourse.profile import course_config, profile
 from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import Config, preset, to_json
-from userlib.data.sources import Split, load_data
+from userlib.data.sources import load_data
+from userlib.data.splits import Split
 from userlib.evaluation import Metrics, ranks, recalls, subset
 from userlib.files import read_json, write_json
 from userlib.progress import Progress

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.copies import captions
-from userlib.data.captions import CaptionDataset, WordTokenizer, augment, drop_regions
+from userlib.data.captions import CaptionDataset, augment, drop_regions
 from userlib.data.splits import Split
+from userlib.data.tokenizers import WordTokenizer
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 

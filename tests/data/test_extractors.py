@@ -60,8 +60,8 @@ def edit(name, value):
     [
         (lambda found: {k: v for k, v in found.items() if k != "kwargs"}, "no usable 'kwargs'"),
         (lambda found: [], "no usable 'model'"),
-        (edit("model", "test_vit"), "is for the network 'test_vit', not 'test_resnet'"),
-        (edit("range", "0-2"), "range '0-2'.*must be '0-255' or '0-1'"),
+        (edit("model", "test_vit"), "is for 'test_vit', not 'test_resnet'"),
+        (edit("range", "0-2"), "range '0-2'; use '0-255' or '0-1'"),
         (edit("kwargs", {"num_classes": 0, "colour": 1}), "cannot build 'test_resnet' with"),
         (edit("kwargs", {"num_classes": 10}), "2 weights are missing"),
         (edit("kwargs", {"num_classes": 0, "in_chans": 1}), "of another shape"),

@@ -15,11 +15,11 @@ from urllib.parse import unquote
 import pytest
 
 from tests.data.copies import COUNTS, all_rows, hub_rows, write_hub, write_rows
-from userlib.data.captions import BertTokenizer
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import FLICKR30K, HUB_SETS, HubSet, load_hub
 from userlib.data.network import hub_access, hub_answers
 from userlib.data.sources import load_data
+from userlib.data.tokenizers import BertTokenizer
 from userlib.errors import UserError
 
 SHA = "a" * 40

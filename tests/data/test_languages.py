@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.copies import write_bert
-from userlib.data.captions import BertTokenizer, WordTokenizer, make_tokenizer
-from userlib.data.tokenizers import ASCII_WORD, pieces_of, words_of
+from userlib.data.tokenizers import (
+    ASCII_WORD,
+    BertTokenizer,
+    WordTokenizer,
+    make_tokenizer,
+    pieces_of,
+    words_of,
+)
 from userlib.errors import UserError
 from userscenes.dataset import load_scenes
 

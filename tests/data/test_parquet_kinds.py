@@ -137,7 +137,7 @@ NULLS = [None, None, None]
         (pa.array(["../secret.jpg", "b", "c"]), pa.array(WORDS), "'../secret.jpg', which lies outside"),
         (pa.array(["/etc/passwd", "b", "c"]), pa.array(WORDS), "'/etc/passwd', which lies outside"),
         (pa.array(["gone.jpg", "b", "c"]), pa.array(WORDS), "in row 0 .*should be the file .*gone.jpg"),
-        (pa.array(["?" * 300, "b", "c"]), pa.array(WORDS), "neither a path nor base64"),
+        (pa.array(["?" * 300, "b", "c"]), pa.array(WORDS), "no path and no base64"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path, cache, image, caption, message):

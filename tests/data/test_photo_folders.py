@@ -150,14 +150,14 @@ REFUSED = {
     "open quote that swallows a row": (H + 'a.jpg,"A dog\nb.jpg,A cat"\nc.jpg,A cow\n',
         "line 2 .*another row: 'b.jpg,'"),
     "backslash before a quote": (H + 'a.jpg,"A \\"big\\" dog"\n' + REST, "no valid CSV.*twice"),
-    "no header": ("a.jpg,A dog\n" + REST, "columns a.jpg, a dog; it needs filename and caption.*filename,caption"),
-    "no caption column": ("filename,label\na.jpg,1\n", "columns filename, label; it needs"),
-    "colons": ("filename:caption\na.jpg:A dog\n", "columns filename:caption; it needs"),
-    "two columns for the caption": ("filename,caption,text\na.jpg,A,B\n", "caption and text, which both"),
-    "two columns for the image": ("filename,image,caption\na.jpg,A,B\n", "filename and image, which both"),
-    "a column twice": ("filename,caption,caption\na.jpg,A,B\n", "column 'caption' twice"),
+    "no header": ("a.jpg,A dog\n" + REST, "no 'filename' .it has 'a.jpg', 'a dog'.*filename,caption"),
+    "no caption column": ("filename,label\na.jpg,1\n", "no 'caption'.*'filename', 'label'"),
+    "colons": ("filename:caption\na.jpg:A dog\n", "no 'filename'.*'filename:caption'"),
+    "two columns for the caption": ("filename,caption,text\na.jpg,A,B\n", "both 'caption' and 'text'"),
+    "two columns for the image": ("filename,image,caption\na.jpg,A,B\n", "both 'filename' and 'image'"),
+    "a column twice": ("filename,caption,caption\na.jpg,A,B\n", "has 'caption' twice"),
     "header alone": (H, "holds no caption"),
-    "empty": ("", "it needs filename and caption"),
+    "empty": ("", "no 'filename' .it has nothing.*filename,caption"),
     "empty caption": (H + "a.jpg,\n" + REST, "Line 2 of .*empty caption"),
     "blank caption": (H + REST + 'a.jpg," \u200b\u00a0"\n', "Line 4 of .*empty caption"),
     "empty name": (H + ",A dog\n" + REST, "Line 2 of .*empty filename"),
@@ -194,25 +194,25 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
 @pytest.mark.parametrize(
     "row, message",
     [
-        ('{"filename": "a.jpg", "caption": null}', "'caption' is null; write a caption as a string"),
-        ('{"filename": "a.jpg", "caption": 3}', "'caption' is 3, a number"),
-        ('{"filename": "a.jpg", "caption": true}', "'caption' is true, a truth value"),
-        ('{"filename": "a.jpg", "caption": {"en": "A"}}', "'caption' is .*an object"),
-        ('{"filename": "a.jpg", "captions": []}', "'captions' is an empty list"),
-        ('{"filename": "a.jpg", "captions": ["A", null]}', "'captions' is a list that holds null"),
-        ('{"filename": "a.jpg", "captions": ["A", 7]}', "'captions' is a list that holds 7, a number"),
-        ('{"filename": "a.jpg", "captions": [["A"]]}', "'captions' is a list that holds a list"),
+        ('{"filename": "a.jpg", "caption": null}', "'caption' that is null; write a string"),
+        ('{"filename": "a.jpg", "caption": 3}', "'caption' that is 3, a number"),
+        ('{"filename": "a.jpg", "caption": true}', "'caption' that is true, a truth value"),
+        ('{"filename": "a.jpg", "caption": {"en": "A"}}', "'caption' that is .*an object"),
+        ('{"filename": "a.jpg", "captions": []}', "'captions' that is an empty list"),
+        ('{"filename": "a.jpg", "captions": ["A", null]}', "'captions' that is a list that holds null"),
+        ('{"filename": "a.jpg", "captions": ["A", 7]}', "'captions' that is a list that holds 7, a number"),
+        ('{"filename": "a.jpg", "captions": [["A"]]}', "'captions' that is a list that holds a list"),
         ('{"filename": "a.jpg", "caption": ""}', "empty caption"),
         ('{"filename": "a.jpg", "captions": ["A", " "]}', "empty caption"),
         ('{"filename": "a.jpg", "caption": "A", "captions": ["B"]}', "both 'caption' and 'captions'"),
-        ('{"filename": "a.jpg", "caption": "A", "caption": "B"}', "key 'caption' stands in it twice"),
-        ('{"filename": 7, "caption": "A"}', "'filename' is 7, a number"),
-        ('{"filename": null, "caption": "A"}', "'filename' is null"),
+        ('{"filename": "a.jpg", "caption": "A", "caption": "B"}', "has 'caption' twice"),
+        ('{"filename": 7, "caption": "A"}', "'filename' that is 7, a number"),
+        ('{"filename": null, "caption": "A"}', "'filename' that is null"),
         ('{"filename": "", "caption": "A"}', "empty filename"),
-        ('{"caption": "A"}', "no key 'filename'"),
-        ('{"filename": "a.jpg", "text_en": "A"}', "no key 'caption'.*'text_en'"),
-        ('{"filename": "a.jpg", "caption": "A", "split": 1}', "'split' is 1, a number"),
-        ('{"filename": "a.jpg", "caption": "A", "split": ["train"]}', "'split' is a list"),
+        ('{"caption": "A"}', "no 'filename'"),
+        ('{"filename": "a.jpg", "text_en": "A"}', "no 'caption'.*'text_en'"),
+        ('{"filename": "a.jpg", "caption": "A", "split": 1}', "'split' that is 1, a number"),
+        ('{"filename": "a.jpg", "caption": "A", "split": ["train"]}', "'split' that is a list"),
         ("[\n", "Expecting value"),
         ('["a.jpg", "A"]', "it is .*one object a line"),
         ("{'filename': 'a.jpg', 'caption': 'A'}", "property name enclosed in double quotes"),
@@ -220,7 +220,7 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
         ('{"filename": "a.jpg", "caption": "A"', "is not"),
         ('{"filename": "a.jpg", "caption": "\\ud800"}', "character that no text has"),
         ('{"filename": "a.jpg", "caption": ' + "9" * 5000 + "}", "is not"),
-        ('{"filename": "a.jpg", "caption": NaN}', "'caption' is NaN, a number"),
+        ('{"filename": "a.jpg", "caption": NaN}', "'caption' that is NaN, a number"),
     ],
 )
 def test_types_of_jsonl(row, message, tmp_path, cache):
@@ -231,7 +231,7 @@ def test_types_of_jsonl(row, message, tmp_path, cache):
 
 def test_a_later_row_without_a_caption_is_no_other_kind_of_file(tmp_path, cache):
     table = lines({"file_name": "a.jpg", "text": "A dog"}, {"file_name": "b.jpg"})
-    with pytest.raises(UserError, match="Line 2 of .*no key 'caption'"):
+    with pytest.raises(UserError, match="Line 2 of .*no 'caption'"):
         read(write(tmp_path, IMAGES | {"metadata.jsonl": table}))
 
 

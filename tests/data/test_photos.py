@@ -57,11 +57,11 @@ def test_captions_in_jsonl_with_splits(folder):
         (CSV + "gone.jpg,A cat\n", "caption for 'gone.jpg', but there is no such picture"),
         (CSV.replace("Wet dog", ""), "Line 4 of .*empty caption"),
         (CSV.replace("b.jpg,Wet", ",Wet"), "Line 4 of .*empty filename"),
-        (CSV.replace("filename,", "file,"), "columns file, caption; it needs filename and caption"),
+        (CSV.replace("filename,", "file,"), "no 'filename' .it has 'file', 'caption'.*filename,caption"),
         (CSV + "../secret.jpg,A cat\n", "'../secret.jpg', which lies outside"),
         (CSV + "/etc/hostname,A cat\n", "lies outside"),
         (CSV + '"b.jpg,open quote\n', "no valid CSV"),
-        ("", "it needs filename and caption"),
+        ("", "no 'filename' .it has nothing.*filename,caption"),
     ],
 )
 def test_faults_in_csv_are_named(folder, text, message):

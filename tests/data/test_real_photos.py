@@ -13,8 +13,9 @@ import torch
 
 from tests.data.copies import write_backbone, write_clip
 from userlib.config import preset
-from userlib.data.captions import CaptionDataset, make_tokenizer
+from userlib.data.captions import CaptionDataset
 from userlib.data.sources import load_data
+from userlib.data.tokenizers import make_tokenizer
 from userlib.data.tokens import extract
 from userlib.evaluation import embed, ranks, recalls
 from userlib.training import fit, prepare

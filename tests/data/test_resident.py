@@ -10,8 +10,9 @@ import torch
 
 from tests.reference.runs import run_config, write_learnable
 from userlib.data import resident
-from userlib.data.captions import CaptionDataset, WordTokenizer
+from userlib.data.captions import CaptionDataset
 from userlib.data.splits import Split
+from userlib.data.tokenizers import WordTokenizer
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.training import fit, prepare

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.data.copies import COUNTS, captions, write_clip, write_pictures, write_scan
-from userlib.data.captions import CaptionDataset, WordTokenizer
+from userlib.data.captions import CaptionDataset
 from userlib.data.sources import load_data
+from userlib.data.tokenizers import WordTokenizer
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 
@@ -132,7 +133,7 @@ def test_faults_are_named(tmp_path, fault, message):
 @pytest.mark.parametrize(
     "mapping, message",
     [
-        (None, "11 of 11|6 of 6 ids .* have no picture.*id '0' should be .*0.jpg"),
+        (None, "6 of 6 pictures are not below .*the first is .*0.jpg"),
         ({"3": "../../secret.jpg"}, "names the file '../../secret.jpg', which lies outside"),
         ({"3": "/etc/passwd"}, "lies outside"),
         (["3"], "must map ids to file names"),
@@ -163,7 +164,8 @@ FULL_SIZE = """
 import re, sys
 import numpy as np
 from pathlib import Path
-from userlib.data.captions import CaptionDataset, WordTokenizer
+from userlib.data.captions import CaptionDataset
+from userlib.data.tokenizers import WordTokenizer
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 folder = Path(sys.argv[1])

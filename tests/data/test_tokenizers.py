@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.copies import WORDS, write_bert, write_clip
-from userlib.data.captions import (
+from userlib.data.tokenizers import (
     BertTokenizer,
     ClipTokenizer,
     WordTokenizer,

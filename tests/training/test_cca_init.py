@@ -9,8 +9,9 @@ import torch
 from tests.reference.small import small
 from userlib.baselines import fit_cca
 from userlib.config import Config, ModelConfig
-from userlib.data.captions import CaptionDataset, WordTokenizer
+from userlib.data.captions import CaptionDataset
 from userlib.data.splits import Split
+from userlib.data.tokenizers import WordTokenizer
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.evaluation import ranks, recalls

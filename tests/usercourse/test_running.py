@@ -14,7 +14,8 @@ from PIL import Image
 from usercourse import running
 from userlib.checkpoints import write_checkpoint
 from userlib.config import TrainingConfig, preset
-from userlib.data.sources import Split, load_data
+from userlib.data.sources import load_data
+from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.evaluation import METRICS, fold_average
 from userlib.files import write_checksummed

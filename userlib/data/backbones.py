@@ -1,11 +1,10 @@
 """Tokens from a timm network: its last feature map, or the patches of a transformer.
 
-The JSON beside the weights says how the network is built and fed; a missing, left over or misshapen weight is
-an error, as is a JSON that does not fit. Pictures are squashed to the network's input, so that nothing at
-their edges is lost.
+The JSON beside the weights says how the network is built and fed. Pictures are squashed to the network's input, so that
+nothing at their edges is lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,49 +28,29 @@ def as_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
-def scaled(inputs: Tensor, mean: Sequence[float], std: Sequence[float], device: str) -> Tensor:
-    """uint8 pictures to (x - mean) / std, with mean and std in grey levels of 0 to 255, channels last."""
-    x = inputs.to(device).float().to(memory_format=torch.channels_last)
-    shape = (1, 3, 1, 1)
-    return (x - torch.tensor(mean, device=device).view(shape)) / torch.tensor(std, device=device).view(shape)
-
-
 class TimmExtractor(Extractor):
-    """The last feature map of a timm network, or the patches of a timm transformer; the whole picture
-    squashed to its input.
-    """
+    """The last feature map of a timm network, or the patches of a timm transformer."""
 
     def __init__(self, spec: str, *, weights: Path | None, device: str) -> None:
         super().__init__(spec, device)
         self.weights = weights
         self.local = weights is not None
         name = spec.partition(":")[2]
-        if weights is None:
-            self.settings = _timm_settings(name)
-        else:
-            self.settings = _settings_beside(weights, name)
+        self.settings = _timm_settings(name) if weights is None else _settings_beside(weights, name)
         self.token_shape = tuple(self.settings["tokens"]["shape"])
         grid = self.settings["tokens"].get("grid")
         self.grid = None if grid is None else (grid[0], grid[1])
 
     def cache_key(self) -> dict[str, Any]:
         weights = "timm" if self.weights is None else sha256_known(self.weights)
-        return {
-            "kind": "timm",
-            "weights": weights,
-            "resize": "squash, bicubic",
-            "precision": "fp32",
-            **self.settings,
-        }
+        how = {"kind": "timm", "weights": weights, "resize": "squash, bicubic", "precision": "fp32"}
+        return {**how, **self.settings}
 
     def prepare(self, picture: Image.Image) -> Tensor:
         _, height, width = self.settings["input_size"]
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         return as_tensor(picture)
-
-    def load(self) -> None:
-        self.network  # noqa: B018 - built here, before threads ask for it
 
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
         with torch.device("meta"):
@@ -85,8 +64,8 @@ class TimmExtractor(Extractor):
             return timm.create_model(self.settings["model"], pretrained=pretrained, **self.settings["kwargs"])
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"timm cannot build {self.settings['model']!r} with {self.settings['kwargs']}: {error}. "
-                "Correct the JSON beside the weights, or the name."
+                f"timm cannot build {self.settings['model']!r} with {self.settings['kwargs']}: {error}. Correct the "
+                "JSON beside the weights, or the name."
             ) from error
 
     @cached_property
@@ -104,19 +83,26 @@ class TimmExtractor(Extractor):
     @full_float32()
     def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
         factor = 1.0 if self.settings["range"] == "0-255" else 255.0
-        mean, std = ([factor * v for v in self.settings[key]] for key in ("mean", "std"))
-        features: Tensor = self.network.forward_features(scaled(inputs, mean, std, self.device))
-        if features.ndim == 4:
-            tokens = features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, R, D)
-        else:
-            tokens = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
+        mean, std = (
+            torch.tensor([factor * v for v in self.settings[key]], device=self.device).view(1, 3, 1, 1)
+            for key in ("mean", "std")
+        )
+        x = inputs.to(self.device).float().to(memory_format=torch.channels_last)
+        tokens = _tokens(self.network, (x - mean) / std)
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
-                f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON beside its "
-                f"weights says {self.token_shape}. Correct the JSON: a wrong setting there gives wrong "
-                "features without another sign."
+                f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON beside its weights says "
+                f"{self.token_shape}. Correct the JSON: a wrong setting there gives wrong features."
             )
         return tokens.float(), None
+
+
+def _tokens(network: Any, inputs: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, R, D): the positions of the last feature map, or the patches."""
+    features: Tensor = network.forward_features(inputs)
+    if features.ndim == 4:
+        return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, R, D)
+    return features[:, getattr(network, "num_prefix_tokens", 0) :]
 
 
 def make_timm(spec: str, *, weights: Path | None, device: str) -> TimmExtractor:
@@ -144,40 +130,31 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
     beside = weights.with_suffix(".json")
     if not beside.is_file():
         raise UserError(
-            f"{weights} has no {beside.name} beside it. The JSON must say how the network is built and fed "
-            "(model, kwargs, input_size, mean, std, range, tokens): weights load into a network built "
-            "otherwise and give wrong features."
+            f"{weights} has no {beside.name} beside it. The JSON must say how the network is built and fed (model, "
+            "kwargs, input_size, mean, std, range, tokens): built otherwise, it gives wrong features."
         )
     settings = read_json(beside, limit=2**20)
-    wanted = {
-        "model": str,
-        "kwargs": dict,
-        "input_size": list,
-        "mean": list,
-        "std": list,
-        "range": str,
-        "tokens": dict,
-    }
-    for key, kind in wanted.items():
+    kinds = {"model": str, "kwargs": dict, "range": str, "tokens": dict}
+    kinds |= dict.fromkeys(("input_size", "mean", "std"), list)
+    for key, kind in kinds.items():
         if not isinstance(settings, dict) or not isinstance(settings.get(key), kind):
             raise UserError(f"{beside} has no usable {key!r} (a JSON {kind.__name__}). Add it.")
     if name and name != settings["model"]:
         raise UserError(
-            f"{beside} is for the network {settings['model']!r}, not {name!r}. Name that one, or other weights."
+            f"{beside} is for {settings['model']!r}, not {name!r}. Name that network, or other weights."
         )
-    if forbidden := {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(
+    foreign = {"pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(
         settings["kwargs"]
-    ):
-        raise UserError(
-            f"{beside} sets {sorted(forbidden)[0]!r}; weights come from {weights.name} alone. Remove it."
-        )
+    )
+    if foreign:
+        raise UserError(f"{beside} sets {min(foreign)!r}; weights come from {weights.name} alone. Remove it.")
     if settings["range"] not in ("0-255", "0-1"):
         raise UserError(
-            f"{beside} gives the range {settings['range']!r} of mean and std; it must be '0-255' or '0-1'."
+            f"{beside} gives mean and std in the range {settings['range']!r}; use '0-255' or '0-1'."
         )
     if len(settings["tokens"].get("shape", [])) != 2:
         raise UserError(f"{beside} must give the tokens' shape as [regions, width] under tokens.shape.")
-    return {key: settings[key] for key in wanted}
+    return {key: settings[key] for key in kinds}
 
 
 def _timm_settings(name: str) -> dict[str, Any]:
@@ -187,29 +164,22 @@ def _timm_settings(name: str) -> dict[str, Any]:
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
-        raise UserError(
-            f"timm has no network {name!r}. "
-            f"{'Near it: ' + ', '.join(near) + '.' if near else 'Check its name.'}"
-        )
+        hint = f"Near it: {', '.join(near)}." if near else "Check its name."
+        raise UserError(f"timm has no network {name!r}. {hint}")
     with torch.device("meta"):
         network: Any = timm.create_model(name, pretrained=False, num_classes=0).eval()
         data = resolve_model_data_config(network)
-        features = network.forward_features(torch.empty(1, *data["input_size"]))
-    if features.ndim == 4:
-        grid: list[int] | None = list(features.shape[2:])
-        shape = [features.shape[2] * features.shape[3], features.shape[1]]
-    else:
-        shape = [features.shape[1] - getattr(network, "num_prefix_tokens", 0), features.shape[2]]
-        side = round(shape[0] ** 0.5)
-        grid = [side, side] if side * side == shape[0] else None
+        inputs = torch.empty(1, *data["input_size"])
+        map_shape = network.forward_features(inputs).shape
+        regions, width = _tokens(network, inputs).shape[1:]
+    side = round(regions**0.5)
+    grid = list(map_shape[2:]) if len(map_shape) == 4 else [side, side] if side * side == regions else None
     return {
         "model": name,
         "kwargs": {"num_classes": 0},
-        "input_size": list(data["input_size"]),
-        "mean": list(data["mean"]),
-        "std": list(data["std"]),
+        **{key: list(data[key]) for key in ("input_size", "mean", "std")},
         "range": "0-1",
-        "tokens": {"from": "forward_features", "shape": shape, "grid": grid},
+        "tokens": {"from": "forward_features", "shape": [regions, width], "grid": grid},
     }
 
 
@@ -219,23 +189,19 @@ def load_exactly(network: nn.Module, weights: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in load_file(weights).items()
-        }
+        state = {key: x.float() if x.is_floating_point() else x for key, x in load_file(weights).items()}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights} is no whole .safetensors file: {error}. Fetch it again.") from error
     own = network.state_dict()
-    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    counters = {
+        key for key in own if key.endswith("num_batches_tracked")
+    }  # frozen BatchNorm never reads them
     missing, extra = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())
     misshapen = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if missing or extra or misshapen:
         raise UserError(
-            f"{weights} does not fit the network: {len(missing)} weights are missing "
-            f"({', '.join(missing[:3])}), {len(extra)} left over ({', '.join(extra[:3])}), {len(misshapen)} "
-            f"of another shape ({', '.join(misshapen[:3])}). Check the model name and kwargs in the JSON "
-            "beside it."
+            f"{weights} does not fit the network: {len(missing)} weights are missing ({', '.join(missing[:3])}), "
+            f"{len(extra)} left over ({', '.join(extra[:3])}), {len(misshapen)} of another shape "
+            f"({', '.join(misshapen[:3])}). Check the model name and kwargs in the JSON beside it."
         )
-    network.load_state_dict(
-        state, strict=False
-    )  # strict but for the counters that frozen BatchNorm never reads
+    network.load_state_dict(state, strict=False)

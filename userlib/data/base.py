@@ -1,6 +1,4 @@
-"""What every backbone is: an extractor, made by a function `(spec, *, weights, device) -> Extractor` that
-userlib.data.registry knows by name.
-"""
+"""What every backbone is: an extractor, made by a function that userlib.data.registry knows by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,15 +15,16 @@ from userlib.errors import UserError
 class Extractor(ABC):
     """A frozen network that turns pictures into tokens.
 
-    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_dim G
-    or None.
+    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_dim G or None;
+    local whether the weights are on this machine, or may have to be fetched; network is built at first use.
     """
 
     spec: str
     token_shape: tuple[int, int]
     grid: tuple[int, int] | None = None
     guide_dim: int | None = None
-    local: bool  # whether the weights are on this machine, or may have to be fetched
+    local: bool
+    network: Any
 
     def __init__(self, spec: str, device: str) -> None:
         self.spec, self.device = spec, device
@@ -34,15 +33,13 @@ class Extractor(ABC):
     def cache_key(self) -> dict[str, Any]:
         """All that changes a token, as JSON: it names the cache."""
 
-    @abstractmethod
     def load(self) -> None:
-        """Build the network now."""
+        """Build the network now, before threads ask for it."""
+        self.network  # noqa: B018
 
     @abstractmethod
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
-        """The network without numbers (on the meta device), its forward function and one input: to count
-        with.
-        """
+        """The network without numbers (on the meta device), its forward function and one input: to count with."""
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Tensor:
@@ -60,14 +57,13 @@ def refuse_weights(spec: str, weights: Path | None) -> None:
     """Raises UserError for weights given to a backbone that takes none."""
     if weights is not None:
         raise UserError(
-            f"Token weights ({weights}) belong to 'timm:NAME' only; the tokens asked for are {spec!r}. Leave "
-            "one out."
+            f"Token weights ({weights}) belong to 'timm:NAME' only, not to {spec!r}. Leave one out."
         )
 
 
 def unknown(spec: str) -> UserError:
     """The error for a name that is that of no tokens."""
     return UserError(
-        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, "
-        "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
+        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, timm:NAME, open_clip:NAME/PRETRAINED, or "
+        "precomputed for a folder of SCAN's features."
     )

@@ -1,10 +1,9 @@
-"""Files of captions among photos: captions.csv, captions.tsv, captions.jsonl, captions.txt, and the metadata.csv
-and metadata.jsonl of the hub's image folders.
+"""Files of captions among photos: captions.csv, captions.tsv, captions.jsonl, captions.txt, and the metadata.csv and
+metadata.jsonl of the hub's image folders.
 
-Delimited text has a first line that names its columns, and commas, semicolons, tabs or | between them; quotes
-are those of CSV. captions.txt may also be Flickr8k's `name.jpg#0<TAB>caption` without such a line. JSON Lines
-have an object a line. Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Raises `UserError` naming the
-line for whatever does not fit.
+Delimited text has a first line that names its columns, and commas, semicolons, tabs or | between them. captions.txt may
+also be Flickr8k's `name.jpg#0<TAB>caption`. JSON Lines have an object a line. Text is UTF-8, or has a byte order mark.
+Raises `UserError` naming the line for whatever does not fit.
 """
 
 import codecs
@@ -12,7 +11,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from userlib.errors import UserError
 from userlib.files import shown
 
 NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.txt", "metadata.csv", "metadata.jsonl")
+CAPTIONS = frozenset(name for name in NAMES if name.startswith("captions."))
 FILE = ("filename", "file_name", "image", "image_name")
 CAPTION = ("caption", "text", "comment")
 MARKS = {  # byte order marks; UTF-32's begins with UTF-16's
@@ -31,8 +32,9 @@ MARKS = {  # byte order marks; UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 ODD = re.compile("[\0\ud800-\udfff]")  # half a UTF-16 character, which JSON can spell
+FLICKR8K = re.compile(r"([^\t]+)#\d+\t(.*?)\r?")
+COLUMNS = "Its first line must name the columns: filename,caption and, where wanted, split"
 
 
 class NoCaptions(UserError):
@@ -49,14 +51,22 @@ class Entry:
     split: str
 
 
+class _Misfit(ValueError):
+    """What is wrong with one row or with the names of the columns."""
+
+
+class _Missing(_Misfit):
+    """The image or its caption is not among the columns."""
+
+
 def read_captions(source: Path) -> list[Entry]:
     """The captions in `source`, in its order."""
     text = _text(source)
     kind = source.suffix.lower()
     if kind == ".jsonl":
         entries = _jsonl(source, text)
-    elif kind == ".txt" and _flickr8k(text.lstrip("\r\n").split("\n", 1)[0]):
-        entries = _tokens(source, text)
+    elif kind == ".txt" and FLICKR8K.fullmatch(text.lstrip("\r\n").split("\n", 1)[0]):
+        entries = _flickr8k(source, text)
     else:
         entries = _delimited(source, text)
     return [_checked(source, entry) for entry in entries]
@@ -85,19 +95,17 @@ def _text(source: Path) -> str:
     return text
 
 
-def _one_line(text: str) -> str:
-    parts = (part.strip().strip("\ufeff").strip() for part in BREAK.split(text))
-    return " ".join(part for part in parts if part)
-
-
 def _checked(source: Path, entry: Entry) -> Entry:
     """The entry with its line breaks made blanks; an error where it says nothing, or not in characters."""
-    file, caption, split = (_one_line(part) for part in (entry.file, entry.caption, entry.split))
+    file, caption, split = (
+        " ".join(filter(None, (part.strip().strip("\ufeff").strip() for part in text.splitlines())))
+        for text in (entry.file, entry.caption, entry.split)
+    )
     where = f"Line {entry.line} of {shown(source)}"
     for what, value in (("filename", file), ("caption", caption)):
         if ODD.search(value):
             raise UserError(
-                f"{where} has a {what} with a character that no text has: {value!a}. Write it again."
+                f"{where} has a {what} with a character that no text has: {value!a}. Write it anew."
             )
         if not any(letter.isprintable() and not letter.isspace() for letter in value):
             raise UserError(f"{where} has an empty {what}. Fill it in, or remove the line.")
@@ -117,96 +125,82 @@ def _delimited(source: Path, text: str) -> Iterator[Entry]:
             if not any(cell.strip() for cell in row):
                 continue  # an empty line, or the row of nothing but commas that spreadsheets leave
             if not columns:
-                columns = _columns(source, row)
-                at = [_one(source, columns, FILE), _one(source, columns, CAPTION)]
-                split = columns.index("split") if "split" in columns else None
+                columns = [name.strip(" \t\ufeff").lower() for name in row]
+                _check_twice([name for name in columns if name])
+                file, caption = _one(columns, FILE), _one(columns, CAPTION)
                 continue
             if len(row) != len(columns):
                 raise UserError(_misfit(source, begun, row, columns, delimiter))
-            check_split_column(dict(zip(columns, row, strict=True)), f"Line {begun} of {shown(source)}")
-            file, caption = row[at[0]], row[at[1]]
-            if swallowed := re.search(
-                rf"[\r\n][^\r\n{re.escape(delimiter)}]*\.\w{{3,4}}\"?{re.escape(delimiter)}", caption
-            ):
+            cells = dict(zip(columns, row, strict=True))
+            check_split_column(cells, f"Line {begun} of {shown(source)}")
+            edge = re.escape(delimiter)
+            if swallowed := re.search(rf"[\r\n][^\r\n{edge}]*\.\w{{3,4}}\"?{edge}", cells[caption]):
                 raise UserError(
                     f"The caption in line {begun} of {shown(source)} goes on into what looks like another row: "
                     f"{swallowed[0].strip()!r}. Close its quote where the caption ends."
                 )
-            yield Entry(begun, file, caption, "" if split is None else row[split])
+            yield Entry(begun, cells[file], cells[caption], cells.get("split", ""))
+        if not columns:
+            _one(columns, FILE)
+    except _Misfit as error:
+        raise (NoCaptions if isinstance(error, _Missing) else UserError)(
+            f"{shown(source)} {error}. {COLUMNS}."
+        ) from error
     except csv.Error as error:
         raise UserError(
             f"{shown(source)} is no valid CSV: {error} in the row that begins in line {line}. A quote that is opened "
             'must be closed; put captions with commas in quotes, and write a quote inside them twice ("").'
         ) from error
-    if not columns:
-        _one(source, [], FILE)
 
 
 def _delimiter(text: str) -> str:
-    """The character between the columns: the one that parts the first line into names that are known, else the
-    comma."""
+    """The character between the columns: the one that parts the first line into names that are known, else ","."""
     first = next((line for line in re.split(r"[\r\n]", text) if line.strip()), "")
     for delimiter in ",;\t|":
-        names = [name.strip().strip('"').strip().lower() for name in first.split(delimiter)]
-        if any(name in FILE for name in names) and any(name in CAPTION for name in names):
+        names = {name.strip().strip('"').strip().lower() for name in first.split(delimiter)}
+        if names & set(FILE) and names & set(CAPTION):
             return delimiter
     return max(",;\t|", key=first.count)
 
 
-def _columns(source: Path, row: Sequence[str]) -> list[str]:
-    columns = [name.strip(" \t\ufeff").lower() for name in row]
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise UserError(f"{shown(source)} has the column {twice[0]!r} twice. Rename or remove one of them.")
-    return columns
+def _check_twice(names: Collection[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise _Misfit(f"has {name!r} twice; rename or remove one of them")
 
 
-def _one(source: Path, columns: Sequence[str], wanted: Sequence[str]) -> int:
-    """The place of the one column that bears one of the wanted names."""
-    matches = [name for name in wanted if name in columns]
+def _one(names: Collection[str], wanted: Sequence[str]) -> str:
+    """The one name of the wanted ones that is among `names`."""
+    matches = [name for name in wanted if name in names]
     if not matches:
-        seen = ", ".join(columns)[:200] if columns else "none, for it is empty"
-        raise NoCaptions(
-            f"{shown(source)} has the columns {seen}; it needs filename and caption, and may have split. Write them "
-            "as its first line: filename,caption"
-        )
+        raise _Missing(f"has no {wanted[0]!r} (it has {', '.join(map(repr, names))[:200] or 'nothing'})")
     if len(matches) > 1:
-        raise UserError(
-            f"{shown(source)} has the columns {' and '.join(matches)}, which both could hold the "
-            f"{'image' if wanted is FILE else 'caption'}. Rename or remove one of them."
-        )
-    return list(columns).index(matches[0])
+        raise _Misfit(f"has both {' and '.join(map(repr, matches))}; rename or remove one of them")
+    return matches[0]
 
 
 def _misfit(source: Path, line: int, row: Sequence[str], columns: Sequence[str], delimiter: str) -> str:
-    said = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
-    remedy = (
-        f"put a caption that holds {said} in quotes: {delimiter.join([row[0], chr(34) + '...' + chr(34)])}"
-        if len(row) > len(columns)
-        else "write what is missing, or leave it empty between two delimiters"
-    )
+    said = "a tab" if delimiter == "\t" else f"'{delimiter}'"
+    remedy = "write what is missing, or leave it empty between two delimiters"
+    if len(row) > len(columns):
+        remedy = f"put a caption that holds {said} in quotes: {delimiter.join([row[0], chr(34) + '...' + chr(34)])}"
     return (
         f"Line {line} of {shown(source)} has {len(row)} {'field' if len(row) == 1 else 'fields'}, and its first line "
         f"{len(columns)} ({', '.join(columns)}): {delimiter.join(row)[:120]!r}. Columns are parted by {said}; {remedy}."
     )
 
 
-def _flickr8k(line: str) -> re.Match[str] | None:
-    """name.jpg#0<TAB>caption"""
-    return re.fullmatch(r"([^\t]+)#\d+\t(.*?)\r?", line)
-
-
-def _tokens(source: Path, text: str) -> Iterator[Entry]:
+def _flickr8k(source: Path, text: str) -> Iterator[Entry]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip():
             continue
-        match = _flickr8k(line)
-        if match is None:
+        parts = FLICKR8K.fullmatch(line)
+        if parts is None:
             raise UserError(
                 f"Line {number} of {shown(source)} is not name.jpg#0<TAB>caption, as its first line is: "
                 f"{line[:120]!r}. Correct it."
             )
-        yield Entry(number, match[1], match[2], "")
+        yield Entry(number, parts[1], parts[2], "")
 
 
 def _jsonl(source: Path, text: str) -> Iterator[Entry]:
@@ -215,76 +209,51 @@ def _jsonl(source: Path, text: str) -> Iterator[Entry]:
         if not line.strip():
             continue
         try:
-            row = _object(json.loads(line, object_pairs_hook=_unequal_keys))
-            file, captions, split = _pick(row, FILE), _pick(row, (*CAPTION, "captions")), row.get("split")
-            if not isinstance(row[file], str):
-                raise _Misfit(f"{file!r} is {_kind(row[file])}; write the image's name as a string")
-            said = [row[captions]] if isinstance(row[captions], str) else row[captions]
-            if not isinstance(said, list) or not said or not all(isinstance(one, str) for one in said):
-                raise _Misfit(
-                    f"{captions!r} is {_kind(row[captions])}; write a caption as a string, or several as a list of "
-                    "strings"
-                )
-            if not isinstance(split, str | None):
-                raise _Misfit(f"'split' is {_kind(split)}; write train, val or test as a string")
+            row = json.loads(line, object_pairs_hook=_row)
+            file, captions, split = _fields(row)
         except (ValueError, RecursionError) as error:
-            names = isinstance(error, _MissingKey) and not read
-            why = (
-                f"{error.msg} (character {error.colno})"
-                if isinstance(error, json.JSONDecodeError)
-                else str(error)
-            )
+            why = f"it {error}" if isinstance(error, _Misfit) else str(error)
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg} (character {error.colno})"
             if number == 1 and line.lstrip().startswith("["):
                 why += "; JSON Lines have one object a line, and no list around them"
-            raise (NoCaptions if names else UserError)(
+            raise (NoCaptions if isinstance(error, _Missing) and not read else UserError)(
                 f'Line {number} of {shown(source)} is not {{"filename": ..., "caption": ...}} or '
                 f'{{..., "captions": [...]}}: {why}. Correct it.'
             ) from error
         check_split_column(row, f"Line {number} of {shown(source)}")
         read += 1
-        for caption in said:
-            yield Entry(number, row[file], caption, split or "")
+        for caption in captions:
+            yield Entry(number, file, caption, split)
 
 
-class _Misfit(ValueError):
-    """What is wrong with one row."""
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_twice([key for key, _ in pairs])
+    return dict(pairs)
 
 
-class _MissingKey(_Misfit):
-    """A row lacks the image or its caption."""
-
-
-def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
-        raise _Misfit(f"the key {twice!r} stands in it twice")
-    return values
-
-
-def _object(row: Any) -> dict[str, Any]:
+def _fields(row: Any) -> tuple[str, list[str], str]:
+    """The image, its captions and its split in a row of JSON Lines."""
     if not isinstance(row, dict):
-        raise _Misfit(f"it is {_kind(row)}; write one object a line")
-    return row
-
-
-def _pick(row: dict[str, Any], wanted: Sequence[str]) -> str:
-    matches = [name for name in wanted if name in row]
-    if not matches:
-        seen = ", ".join(repr(key) for key in row)[:200] or "none"
-        raise _MissingKey(f"it has no key {wanted[0]!r} (its keys: {seen})")
-    if len(matches) > 1:
-        raise _Misfit(f"it has both {' and '.join(map(repr, matches))}; keep one")
-    return matches[0]
+        raise _Misfit(f"is {_kind(row)}; write one object a line")
+    file, key = _one(row, FILE), _one(row, (*CAPTION, "captions"))
+    captions = row[key] if isinstance(row[key], list) else [row[key]]
+    split = row.get("split")
+    fits = {
+        file: isinstance(row[file], str),
+        key: captions != [] and all(isinstance(one, str) for one in captions),
+        "split": split is None or isinstance(split, str),
+    }
+    if wrong := [name for name, good in fits.items() if not good]:
+        value = _kind(row[wrong[0]])
+        raise _Misfit(f"has a {wrong[0]!r} that is {value}; write a string, or a list of captions")
+    return str(row[file]), captions, split or ""
 
 
 def _kind(value: Any) -> str:
     """A JSON value and its type, for an error."""
     if isinstance(value, list):
-        odd = next((one for one in value if not isinstance(one, str)), None)
-        return (
-            "an empty list" if not value else f"a list that holds {_kind(odd) if odd is not None else 'null'}"
-        )
+        odd = [one for one in value if not isinstance(one, str)]
+        return (f"a list that holds {_kind(odd[0])}" if odd else "a list") if value else "an empty list"
     names = {dict: "an object", bool: "a truth value", int: "a number", float: "a number", str: "a string"}
-    said = json.dumps(value)[:80] if not isinstance(value, dict) else "{...}"
-    return "null" if value is None else f"{said}, {names[type(value)]}"
+    return "null" if value is None else f"{json.dumps(value)[:80]}, {names[type(value)]}"

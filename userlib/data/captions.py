@@ -4,8 +4,8 @@ Source of the augmentation: VSE-infinity and USER's text side; each word is draw
 pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,30 +15,11 @@ from torch import Tensor
 
 from userlib.data import resident
 from userlib.data.splits import Split
-from userlib.data.tokenizers import (
-    BertTokenizer,
-    ClipTokenizer,
-    Tokenizer,
-    WordTokenizer,
-    make_tokenizer,
-    tokenizer_from_json,
-)
-from userlib.data.tokens import Features, Rows
+from userlib.data.tokenizers import Tokenizer
+from userlib.data.tokens import Features
 from userlib.errors import UserError
 
 CHUNK = 10_000  # captions numbered at a time: as lists of Python numbers, COCO's take 2 GB
-
-__all__ = [
-    "Batch",
-    "BertTokenizer",
-    "ClipTokenizer",
-    "CaptionDataset",
-    "Tokenizer",
-    "WordTokenizer",
-    "augment",
-    "make_tokenizer",
-    "tokenizer_from_json",
-]
 
 
 def augment(
@@ -74,32 +55,26 @@ def augment(
 
 @dataclass
 class Batch:
-    """B pictures and their captions. tokens (B, R, D) float32, token_mask (B, R) bool or None (true: there),
-    guide (B, G) or None,
-    input_ids (B, W) int64, attention_mask (B, W) bool (true: a token), image_ids (B,) int64: equal for captions of the
-    same picture.
-    """
+    """B pictures and their captions."""
 
-    tokens: Tensor
-    token_mask: Tensor | None
-    guide: Tensor | None
-    input_ids: Tensor
-    attention_mask: Tensor
-    image_ids: Tensor
+    tokens: Tensor  # (B, R, D) float32
+    token_mask: Tensor | None  # (B, R) bool: there
+    guide: Tensor | None  # (B, G)
+    input_ids: Tensor  # (B, W) int64
+    attention_mask: Tensor  # (B, W) bool: a token
+    image_ids: Tensor  # (B,) int64, equal for captions of the same picture
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {
             name: None if tensor is None else tensor.to(device, non_blocking=True)
-            for name, tensor in tensors.items()
+            for name, tensor in vars(self).items()
         }
         return Batch(**moved)
 
 
 class CaptionDataset:
-    """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption
-    numbers.
+    """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption numbers.
 
     Captions are numbered once, as int32; tokens are read from the disk in the order in which they lie there. lengths
     (M,) counts each caption's tokens, caption_to_image (M,) names its picture.
@@ -109,11 +84,16 @@ class CaptionDataset:
         count = features.tokens.shape[0]
         if count != len(split):
             raise UserError(
-                f"The split {split.name!r} has {len(split)} pictures, its tokens {count}. Extract them again."
+                f"The split {split.name!r} has {len(split)} pictures, its tokens {count}. Extract them."
             )
         self.split, self.features, self.tokenizer = split, features, tokenizer
         self.caption_to_image = split.caption_to_image
-        self._ids, self.lengths = _numbered(tokenizer, split.captions)
+        ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        for first in range(0, len(split.captions), CHUNK):
+            encoded = tokenizer.encode_all(split.captions[first : first + CHUNK])
+            lengths.append(np.array([len(one) for one in encoded], dtype=np.int64))
+            ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths[-1].sum())))
+        self._ids, self.lengths = np.concatenate(ids), np.concatenate(lengths)
         self._ends = np.cumsum(self.lengths)
         self._cached: dict[str, Tensor] = {}
         self._cached_of = features  # what the cached tensors are copies of
@@ -130,8 +110,8 @@ class CaptionDataset:
 
     def cache_on_device(self, device: torch.device) -> bool:
         """Keep tokens, flipped tokens and guide on the device where they take at most half of its free memory; True
-        where they do. Batches are the same numbers as before, made on the device, until `release`. Raises
-        UserError for numbers that are not finite.
+        where they do. Batches are the same numbers as before, made on the device, until `release`. Raises UserError for
+        numbers that are not finite.
         """
         if cached := self._on_device():
             return all(tensor.device == device for tensor in cached.values())
@@ -166,9 +146,8 @@ class CaptionDataset:
         region_mask_prob: float = 0.0,
     ) -> Batch:
         """The captions of these rows and their pictures. With rng, for training: words augmented with share
-        caption_augment_prob, regions
-        left out with share region_mask_prob (never all), and the flipped image in half the rows where its
-        tokens are there.
+        caption_augment_prob, regions left out with share region_mask_prob (never all), and the flipped image in half
+        the rows where its tokens are there.
         """
         images = self.caption_to_image[caption_rows]
         tokens, mask, guide = self._read(images, rng)
@@ -190,8 +169,8 @@ class CaptionDataset:
             yield self._read(np.arange(first, min(first + size, len(self.split))), None)
 
     def caption_batches(self, size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Every caption once, the short ones first, so that little is padded: rows (their numbers),
-        input_ids, attention_mask.
+        """Every caption once, the short ones first, so that little is padded: rows (their numbers), input_ids,
+        attention_mask.
         """
         order = np.argsort(self.lengths, kind="stable")
         for first in range(0, len(order), size):
@@ -221,7 +200,8 @@ class CaptionDataset:
         cached = self._on_device().get(name)
         if cached is not None:
             return cached[torch.from_numpy(images).to(cached.device)].float()
-        return _read_rows(getattr(self.features, name), images)
+        own, back = np.unique(images, return_inverse=True)  # in the order in which they lie there, each once
+        return torch.from_numpy(np.asarray(getattr(self.features, name)[own])[back]).float()
 
     def _check_finite(self, numbers: Tensor, images: np.ndarray) -> None:
         if torch.isfinite(numbers.sum()):  # one sum is twenty times cheaper than a look at each number
@@ -230,8 +210,8 @@ class CaptionDataset:
         if not finite.all():
             bad = int(images[int((~finite).nonzero()[0])])
             raise UserError(
-                f"The features of picture {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold "
-                "NaN or infinity. Make or fetch them again."
+                f"The features of picture {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold NaN or "
+                "infinity. Make or fetch them again."
             )
 
     def _padded(self, captions: list[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -241,22 +221,6 @@ class CaptionDataset:
         input_ids = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
         input_ids[mask] = np.concatenate(captions)
         return torch.from_numpy(input_ids), torch.from_numpy(mask)
-
-
-def _numbered(tokenizer: Tokenizer, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of all captions one behind another, int32, and how many each caption has (M,), int64."""
-    ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-    for first in range(0, len(captions), CHUNK):
-        encoded = tokenizer.encode_all(captions[first : first + CHUNK])
-        lengths.append(np.array([len(one) for one in encoded], dtype=np.int64))
-        ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths[-1].sum())))
-    return np.concatenate(ids), np.concatenate(lengths)
-
-
-def _read_rows(array: np.ndarray | Rows, rows: np.ndarray) -> Tensor:
-    """Rows of an array on the disk as float32, read in the order in which they lie there, each once."""
-    own, back = np.unique(rows, return_inverse=True)
-    return torch.from_numpy(np.asarray(array[own])[back]).float()
 
 
 def drop_regions(

@@ -1,14 +1,11 @@
 """Tokens, guides and tokenizers of open_clip models, by name.
 
 `open_clip:NAME/WEIGHTS`, `open_clip:NAME` (the usual weights of that name), `open_clip:local-dir:FOLDER`
-(open_clip_config.json and open_clip_model.safetensors). Tokens are the last layer's patches after the final
-norm, before the projection; the guide is the unit image vector. Raises `UserError` for an unknown name or
-weights, for weights trained with another activation than the name builds, for a tokenizer that is not the
-model's, and where the hub cannot be reached.
+(open_clip_config.json and open_clip_model.safetensors). Tokens are the last layer's patches after the final norm,
+before the projection; the guide is the unit image vector.
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -28,6 +25,7 @@ from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
 
 LOCAL = "local-dir:"
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 USUAL = {
     "ViT-B-32": "laion2b_s34b_b79k",
     "ViT-B-32-quickgelu": "openai",
@@ -39,8 +37,9 @@ USUAL = {
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """`NAME/WEIGHTS` as (name, weights), both known to open_clip; a local folder as (`local-dir:FOLDER`,
-    None).
+    """`NAME/WEIGHTS` as (name, weights), both known to open_clip; a local folder as (`local-dir:FOLDER`, None).
+
+    Raises UserError for an unknown name, and for weights trained with another activation than the name builds.
     """
     import open_clip
 
@@ -62,36 +61,32 @@ def split_name(name: str) -> tuple[str, str | None]:
     if weights not in tags:
         raise UserError(
             f"open_clip has no weights {weights!r} for {model!r}. Choose one of "
-            f"{', '.join(tags) or 'none: this model has no weights'}, such as "
-            f"open_clip:{model}/{(tags or ['...'])[-1]}."
+            f"{', '.join(tags) or 'none: it has none'}, such as open_clip:{model}/{(tags or ['...'])[-1]}."
         )
     _check_activation(model, weights)
     return model, weights
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.is_relative_to(ASSETS):
-        check_shipped(folder / "open_clip_model.safetensors")
-    for file in ("open_clip_config.json", "open_clip_model.safetensors"):
-        if not (folder / file).is_file():
-            raise UserError(
-                f"{folder} has no {file}; a local open_clip model is a folder with open_clip_config.json and "
-                "open_clip_model.safetensors. Check the path."
-            )
-    if folder.is_relative_to(ASSETS):
+    shipped = folder.is_relative_to(ASSETS)
+    if shipped:
+        check_shipped(folder / WEIGHTS)
+    if missing := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
+        raise UserError(
+            f"{folder} has no {missing[0]}; a local open_clip model is a folder with {CONFIG} and {WEIGHTS}. Check the "
+            "path."
+        )
+    if shipped:
         check(folder, REMEDY)
-    config = read_json(folder / "open_clip_config.json", limit=2**24)
+    config = read_json(folder / CONFIG, limit=2**24)
     if not isinstance(config, dict) or not {"vision_cfg", "text_cfg"} <= set(config.get("model_cfg", {})):
         raise UserError(
-            f"{folder / 'open_clip_config.json'} has no model_cfg with vision_cfg and text_cfg. Save the "
-            "model again."
+            f"{folder / CONFIG} has no model_cfg of vision_cfg and text_cfg. Save the model again."
         )
 
 
 def _check_activation(model: str, weights: str) -> None:
-    """Weights trained with QuickGELU in a network of GELU, or the reverse, run and give worse vectors without
-    a word.
-    """
+    """Weights trained with QuickGELU in a network of GELU, or the reverse, run and give worse vectors."""
     import open_clip
 
     trained = bool(open_clip.get_pretrained_cfg(model, weights).get("quick_gelu", False))
@@ -100,16 +95,14 @@ def _check_activation(model: str, weights: str) -> None:
         right = f"{model}-quickgelu" if trained else model.removesuffix("-quickgelu")
         names = ("QuickGELU", "GELU") if trained else ("GELU", "QuickGELU")
         raise UserError(
-            f"The weights {weights!r} were trained with {names[0]}, but {model!r} builds a network with "
-            f"{names[1]}. Use open_clip:{right}/{weights}."
+            f"The weights {weights!r} were trained with {names[0]}, but {model!r} builds a network with {names[1]}. "
+            f"Use open_clip:{right}/{weights}."
         )
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without open_clip's log, which calls a network of shapes alone a failure and repeats what the errors
-    here say.
-    """
+    """Without open_clip's log, which calls a network of shapes alone a failure."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -119,68 +112,67 @@ def quiet() -> Iterator[None]:
 
 
 def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
-    """The model called `name` in evaluation mode, its parameters frozen, and its own preprocessing (PIL ->
-    (3, H, W)).
-    """
+    """The model called `name` in evaluation mode, frozen, and its own preprocessing (PIL -> (3, H, W))."""
     import open_clip
     from safetensors import SafetensorError
 
     model_name, weights = split_name(name)
     fetched = nullcontext() if weights is None else hub_access(f"the weights of {name}", also=(RuntimeError,))
     try:
-        with fetched, quiet(), warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*[Qq]uick ?GELU mismatch.*")
+        with fetched, quiet():
             model, _, preprocess = open_clip.create_model_and_transforms(
                 model_name, pretrained=weights, device=device, pretrained_text=False
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"open_clip cannot build {name!r}: {' '.join(str(error).split())[:300]}. Check its folder, or "
-            "save the model again."
+            f"open_clip cannot build {name!r}: {' '.join(str(error).split())[:300]}. Check its folder, or save the "
+            "model again."
         ) from error
     return model.eval().requires_grad_(False), preprocess
 
 
 def bare_clip(name: str) -> nn.Module:
-    """The model called `name` as it is built, with random weights, on torch's default device: to be filled from a
-    checkpoint.
-    """
+    """The model called `name` with random weights, on torch's default device: to be filled from a checkpoint."""
+    return _built(split_name(name)[0], torch.get_default_device())
+
+
+def _built(model_name: str, device: torch.device | str) -> nn.Module:
     import open_clip
 
     with quiet():
         model: nn.Module = open_clip.create_model(
-            split_name(name)[0],
-            load_weights=False,
-            pretrained_text=False,
-            device=torch.get_default_device(),
+            model_name, load_weights=False, pretrained_text=False, device=device
         )
     return model
 
 
 def tokenizer_of(name: str) -> Any:
-    """The tokenizer of the model called `name`, which must have as many pieces as the model's text tower has
-    rows.
-    """
+    """The tokenizer of the model called `name`, which must have as many pieces as the model's text tower has rows."""
     import open_clip
 
     model_name, _ = split_name(name)
     with hub_access(f"the tokenizer of open_clip:{name}", also=(OSError,)), quiet():
         tokenizer = open_clip.get_tokenizer(model_name)
-    has = tokenizer.vocab_size if hasattr(tokenizer, "vocab_size") else len(tokenizer.tokenizer)
-    wants = _config(model_name)["text_cfg"].get("vocab_size", has)
+    has = vocab_size_of(tokenizer)
+    wants = _text_config(model_name).get("vocab_size", has)
     if has > wants:
         raise UserError(
-            f"The tokenizer of {name!r} has {has} pieces, its text tower {wants}. It belongs to another "
-            "model: name the model's own."
+            f"The tokenizer of {name!r} has {has} pieces, its text tower {wants}. It belongs to another model: name "
+            "the model's own."
         )
     return tokenizer
+
+
+def vocab_size_of(tokenizer: Any) -> int:
+    """The number of pieces of an open_clip tokenizer."""
+    return int(tokenizer.vocab_size) if hasattr(tokenizer, "vocab_size") else len(tokenizer.tokenizer)
 
 
 def check_text_tower(name: str, *, width: int | None = None) -> None:
     """Raises UserError for a text tower that reads its padding too (a caption alone and in a batch would differ), or of
     another width.
     """
-    text = _config(split_name(name)[0])["text_cfg"]
+    text = _text_config(split_name(name)[0])
     if text.get("no_causal_mask") or "hf_model_name" in text:
         raise UserError(
             f"The text tower of {name!r} is not one of CLIP's, which read from left to right; it cannot be text 'clip' "
@@ -189,20 +181,19 @@ def check_text_tower(name: str, *, width: int | None = None) -> None:
     has = text.get("width", 512)  # open_clip's default
     if width not in (None, has):
         raise UserError(
-            f"text_width is {width}, and the text tower of {name!r} has {has}. Set model.text_width {has}."
+            f"text_width is {width}; the text tower of {name!r} has {has}. Set model.text_width {has}."
         )
 
 
-def _config(model_name: str) -> dict[str, Any]:
+def _text_config(model_name: str) -> dict[str, Any]:
     import open_clip
 
     if model_name.startswith(LOCAL):
-        config: dict[str, Any] = read_json(Path(model_name.removeprefix(LOCAL)) / "open_clip_config.json")[
-            "model_cfg"
-        ]
+        config = read_json(Path(model_name.removeprefix(LOCAL)) / CONFIG)["model_cfg"]
     else:
         config = open_clip.get_model_config(model_name)
-    return config
+    text: dict[str, Any] = config["text_cfg"]
+    return text
 
 
 class ClipExtractor(Extractor):
@@ -227,23 +218,19 @@ class ClipExtractor(Extractor):
         if self.weights is not None:
             return {**about, "model": self.model_name, "weights": self.weights}
         folder = Path(self.model_name.removeprefix(LOCAL))
-        config, weights = "open_clip_config.json", "open_clip_model.safetensors"
-        return {**about, config: sha256_text(folder / config), weights: sha256_known(folder / weights)}
+        return {**about, CONFIG: sha256_text(folder / CONFIG), WEIGHTS: sha256_known(folder / WEIGHTS)}
 
     @cached_property
-    def loaded(self) -> tuple[nn.Module, Any]:
+    def network(self) -> tuple[nn.Module, Any]:
         """Model and preprocessing, at first use."""
         return load_clip(self.name, device=self.device)
-
-    def load(self) -> None:
-        self.loaded  # noqa: B018 - built here, before threads ask for it
 
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
         model, inputs = _meta_model(self.model_name)
         return model, lambda x: _forward(model, x), inputs
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        x: Tensor = self.loaded[1](picture)
+        x: Tensor = self.network[1](picture)
         return x
 
     @torch.inference_mode()
@@ -251,7 +238,7 @@ class ClipExtractor(Extractor):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         device = self.device.partition(":")[0]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
-            tokens, guide = _forward(self.loaded[0], inputs.to(self.device))
+            tokens, guide = _forward(self.network[0], inputs.to(self.device))
         return tokens.float(), nn.functional.normalize(guide.float(), dim=-1)
 
 
@@ -273,15 +260,9 @@ def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:
     """The model without numbers, and one input."""
-    import open_clip
-
-    with quiet():
-        model = open_clip.create_model(
-            model_name, load_weights=False, pretrained_text=False, device="meta"
-        ).eval()
+    model: Any = _built(model_name, "meta").eval()
     size = model.visual.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return model, torch.empty(1, 3, height, width, device="meta")
+    return model, torch.empty(1, 3, *((size, size) if isinstance(size, int) else size), device="meta")
 
 
 def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
@@ -292,7 +273,7 @@ def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
             tokens, guide = _forward(model, inputs)
     except (AssertionError, NotImplementedError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
-            f"open_clip:{model_name} gives no patch tokens ({str(error).strip()[:200]}). Use a vision "
-            "transformer, such as ViT-B-32."
+            f"open_clip:{model_name} gives no patch tokens ({str(error).strip()[:200]}). Use a vision transformer, "
+            "such as ViT-B-32."
         ) from error
     return (tokens.shape[1], tokens.shape[2]), guide.shape[1]

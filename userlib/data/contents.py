@@ -1,5 +1,4 @@
-"""The checksums of a folder's files, remembered by name, size and time of change, because photos run to
-gigabytes."""
+"""The checksums of a folder's files, remembered by name, size and time of change, because photos run to gigabytes."""
 
 import time
 from collections.abc import Sequence
@@ -10,9 +9,7 @@ from userlib.errors import UserError
 from userlib.files import cache_dir, read_checksummed, sha256_bytes, sha256_file, shown, write_checksummed
 from userlib.progress import Progress
 
-SETTLED_NS = (
-    2 * 10**9
-)  # a file changed later than this before may change again within the same tick of its clock
+SETTLED_NS = 2 * 10**9  # a file changed later than this before may change again within a tick of its clock
 PATIENCE_S = 3.0  # before progress is shown
 
 

@@ -1,6 +1,4 @@
-"""What a run will download, store, compute and hold in memory, told before the first byte and without the
-network.
-"""
+"""What a run will download, store, compute and hold in memory, told before the first byte and without the network."""
 
 import math
 from collections.abc import Mapping
@@ -24,16 +22,14 @@ TEXTS = {"bert-base-uncased": 440_000_000}  # bytes
 
 
 def estimate(name: str, config: Config, *, device: str | None = None, workers: int = 2) -> dict[str, Any]:
-    """Pictures, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms
-    of `name`.
+    """Pictures, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms of `name`.
 
-    Nothing is downloaded and nothing computed. Seconds are an order of magnitude, for what the cache does not
-    hold yet, without the training itself. device: the GPU where there is one, unless said.
+    Nothing is downloaded and nothing computed. Seconds are an order of magnitude, for what the cache does not hold yet,
+    without the training itself. device: the GPU where there is one, unless said.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     data = config.data
     tokens, guide = data.tokens, data.guide
-    token_weights = Path(data.token_weights) if data.token_weights else None
     pictures, download, terms = _data(name, data.sizes)
     parts: dict[str, dict[str, float]] = {"download_bytes": {}, "store_bytes": {}, "seconds": {}}
     if download:
@@ -46,7 +42,11 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         wanted.setdefault(guide, []).append("guide")
     memory = 0.0
     for spec, arrays in wanted.items():
-        extractor = make_extractor(spec, weights=token_weights if spec == tokens else None, device=device)
+        extractor = make_extractor(
+            spec,
+            weights=Path(data.token_weights) if spec == tokens and data.token_weights else None,
+            device=device,
+        )
         flops, size = _costs(extractor)
         if not extractor.local:
             parts["download_bytes"][f"weights of {spec}"] = size
@@ -60,10 +60,10 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
     text = config.model.text_model
     if text in TEXTS:
         parts["download_bytes"][f"weights of {text}"] = TEXTS[text]
-    if config.model.text == "clip" and text and not _local_clip(text):
-        spec = "open_clip:" + text.removeprefix("open_clip:")
-        if f"weights of {spec}" not in parts["download_bytes"]:
-            parts["download_bytes"][f"weights of {spec}"] = _costs(make_extractor(spec))[1]
+    if config.model.text == "clip" and text and text != "clip-mini":
+        extractor = make_extractor("open_clip:" + text.removeprefix("open_clip:"))
+        if not extractor.local and f"weights of {extractor.spec}" not in parts["download_bytes"]:
+            parts["download_bytes"][f"weights of {extractor.spec}"] = _costs(extractor)[1]
     if parts["download_bytes"]:
         parts["seconds"]["download"] = sum(parts["download_bytes"].values()) / LINE
     whole = {
@@ -81,21 +81,14 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
         return pictures, known.download, known.terms
     if not Path(name).expanduser().exists() and name.count("/") == 1:
         raise UserError(
-            f"Nothing is known of the hub's data set {name!r} without asking the hub, so that its cost "
-            f"cannot be told. Known are {', '.join(HUB_SETS)}."
+            f"Nothing is known of the hub's data set {name!r} without asking the hub, so that its cost cannot be told. "
+            f"Known are {', '.join(HUB_SETS)}."
         )
     from userlib.data.sources import load_data
 
     splits = load_data(name, sizes=sizes).splits
-    return (
-        sum(len(split) for split in splits.values()),
-        None,
-        "The terms under which you got the pictures apply.",
-    )
-
-
-def _local_clip(name: str) -> bool:
-    return name == "clip-mini" or name.removeprefix("open_clip:").startswith("local-dir:")
+    terms = "The terms under which you got the pictures apply."
+    return sum(len(split) for split in splits.values()), None, terms
 
 
 def _costs(extractor: Extractor) -> tuple[float, float]:

@@ -1,14 +1,12 @@
 """From pictures to region tokens (B, R, D) and a guide vector (B, G), by name.
 
-- `timm:NAME` with weights: a .safetensors file and, beside it under the same stem, the JSON that says how the
-  network is built and fed (kwargs, input_size, mean, std, range); without weights: timm's own, from the hub
-- `open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER`: patch tokens and the unit image vector
-  (clip.py)
+- `timm:NAME` with weights: a .safetensors file and, beside it under the same stem, the JSON that says how the network
+  is built and fed; without weights: timm's own, from the hub
+- `open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER`: patch tokens and the unit image vector (clip.py)
 - `region-mini`, `clip-mini`: the two small networks that come with this project
 - `precomputed`: no network; SCAN's features as they are (userlib.data.tokens)
 
-An extractor is cheap to make: its network is built when the first picture comes, so that a filled cache opens
-at once.
+An extractor is cheap to make: its network is built when the first picture comes, so that a filled cache opens at once.
 """
 
 from collections.abc import Mapping
@@ -27,8 +25,8 @@ def choose_device(asked: str | None, trained: str | None = None) -> str:
 
     Raises UserError for one that is not here.
     """
-    best = "cuda" if torch.cuda.is_available() else "cpu"
     if asked is None:
+        best = "cuda" if torch.cuda.is_available() else "cpu"
         return trained if trained is not None and _is_here(trained) else best
     if not _is_here(asked):
         count = torch.cuda.device_count()

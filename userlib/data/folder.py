@@ -11,30 +11,25 @@ from userlib.data.scan import inside
 from userlib.errors import UserError
 from userlib.files import shown
 
-RAW = (
-    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .erf .kdc .mrw .rwl .dcr "
-    ".mef .mos .raw"
-)
-VIDEO = ".mp4 .m4v .mov .avi .mkv .webm .3gp .mpg .mpeg .wmv .mts .m2ts .flv .insv"
-DRAWING = ".svg .svgz .eps .ps .ai .pdf .wmf .emf .cdr"
-EDITED = ".psd .psb .xcf .kra .clip .afphoto .ora .sketch"
-OTHER = (
-    ".jxl .tga .dds .exr .hdr .ico .icns .pcx .qoi .sgi .fits .dcm .nii .jxr .hdp .wdp .pcd .djvu .xbm .xpm .cur .ras "
-    ".bpg"
-)
-ARCHIVE = ".zip .tar .gz .tgz .7z .rar .bz2 .xz .zst"
-KINDS = {
-    **dict.fromkeys(RAW.split(), "camera RAW, which is not read: develop it to JPEG"),
-    **dict.fromkeys(VIDEO.split(), "video, which is not read: save frames of it as JPEG"),
-    **dict.fromkeys(DRAWING.split(), "a document or vector drawing, which is not read: export it as PNG"),
-    **dict.fromkeys(EDITED.split(), "the file of an image editor, which is not read: export it as PNG"),
-    **dict.fromkeys(OTHER.split(), "of an image format that is not read: save it as PNG or JPEG"),
-    **dict.fromkeys(ARCHIVE.split(), "an archive, which is not read: unpack it"),
+REASONS = {
+    "camera RAW, which is not read: develop it to JPEG": (
+        "cr2 cr3 crw nef nrw arw srf sr2 dng raf orf rw2 pef srw x3f 3fr iiq erf kdc mrw rwl dcr mef mos raw"
+    ),
+    "video, which is not read: save frames of it as JPEG": (
+        "mp4 m4v mov avi mkv webm 3gp mpg mpeg wmv mts m2ts flv insv"
+    ),
+    "a document or vector drawing, which is not read: export it as PNG": "svg svgz eps ps ai pdf wmf emf cdr",
+    "the file of an image editor, which is not read: export it as PNG": "psd psb xcf kra clip afphoto ora sketch",
+    "of an image format that is not read: save it as PNG or JPEG": (
+        "jxl tga dds exr hdr ico icns pcx qoi sgi fits dcm nii jxr hdp wdp pcd djvu xbm xpm cur ras bpg"
+    ),
+    "an archive, which is not read: unpack it": "zip tar gz tgz 7z rar bz2 xz zst",
 }
+KINDS = {f".{suffix}": reason for reason, names in REASONS.items() for suffix in names.split()}
 TEXT = frozenset(
     ".txt .csv .tsv .json .jsonl .md .html .htm .xml .yaml .yml .toml .ini .log .db .py .ipynb .parquet .arrow .npy "
     ".npz .safetensors .xmp .aae .thm .lock .xlsx .xls .ods .docx .doc .rtf .sqlite .css .js .mp3 .wav .m4a .torrent "
-    ".pt .pth .bin .pkl .exe .dll .lrcat .url .desktop .bib .tex .sh .bat .part .mat .h5 .hdf5".split()
+    ".token .pt .pth .bin .pkl .exe .dll .lrcat .url .desktop .bib .tex .sh .bat .part .mat .h5 .hdf5".split()
 )
 TABLES = frozenset(".csv .tsv .jsonl .json .xlsx .xls .ods .token".split())
 LINK, BROKEN = "a linked folder, which is not followed: copy its photos here", "a broken link"
@@ -46,17 +41,14 @@ UNNAMED = "an image without the suffix of one: add .jpg, .png or what it is"
 
 @dataclass
 class Folder:
-    """images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the
-    folder in which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
+    """images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the folder in
+    which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
     """
 
     images: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     tables: dict[str, list[Path]] = field(default_factory=dict)
     near: list[str] = field(default_factory=list)
-
-    def leave(self, reason: str, name: str) -> None:
-        self.left_out.setdefault(reason, []).append(name)
 
     def said(self) -> str:
         """One sentence with the count of each kind, or ""."""
@@ -68,20 +60,21 @@ class Folder:
 
 
 def look_through(folder: Path) -> Folder:
-    """The photos below `folder`. Links to folders are not followed; `UserError` for a link to a file that
-    leads out of the folder.
+    """The photos below `folder`. Links to folders are not followed; `UserError` for a link to a file that leads out of
+    the folder.
     """
     contents = Folder()
 
     def closed(error: OSError) -> None:
-        contents.leave(CLOSED, Path(os.path.relpath(error.filename or folder, folder)).as_posix())
+        name = Path(os.path.relpath(error.filename or folder, folder)).as_posix()
+        contents.left_out.setdefault(CLOSED, []).append(name)
 
     for place, folders, files in os.walk(folder, onerror=closed):
         here = Path(os.path.relpath(place, folder)).as_posix()
         for name in folders:
             path = PurePosixPath(here, name).as_posix()
             if os.path.islink(Path(place, name)) and not _hidden(path):
-                contents.leave(LINK, path)
+                contents.left_out.setdefault(LINK, []).append(path)
         for name in files:
             _look_at(folder, PurePosixPath(here, name).as_posix(), contents)
     contents.images.sort()
@@ -99,33 +92,30 @@ def suffixes() -> frozenset[str]:
 
 
 def _look_at(folder: Path, name: str, contents: Folder) -> None:
-    path, suffix = folder / name, PurePosixPath(name).suffix.lower()
-    if suffix in TEXT or suffix == ".token":
-        _table(path, name, contents)
+    path, suffix, hidden = folder / name, PurePosixPath(name).suffix.lower(), _hidden(name)
+    if suffix in TEXT:
+        if not hidden and path.is_file():
+            _table(path, PurePosixPath(name), contents)
         return
     if suffix in suffixes():
-        reason = _unfit(path, name)
+        reason = HIDDEN if hidden else _unfit(path)
     elif suffix in HEIF_SUFFIXES or suffix == ".avif":
-        reason = HIDDEN if _hidden(name) else f"not read: {HEIF if suffix != '.avif' else AVIF}"
-    elif _hidden(name):
-        return
+        reason = HIDDEN if hidden else f"not read: {HEIF if suffix != '.avif' else AVIF}"
     else:
         reason = KINDS.get(suffix, "")
-        if not reason and not _is_image(path):
+        if hidden or not reason and not _is_image(path):
             return
         reason = reason or UNNAMED
     if reason:
-        contents.leave(reason, name)
+        contents.left_out.setdefault(reason, []).append(name)
         return
     if path.is_symlink():
         inside(folder, name, folder)
     contents.images.append(name)
 
 
-def _unfit(path: Path, name: str) -> str:
+def _unfit(path: Path) -> str:
     """Why a file with the suffix of an image is none, or ""."""
-    if _hidden(name):
-        return HIDDEN
     try:
         size = path.stat().st_size
     except PermissionError:
@@ -148,30 +138,26 @@ def _is_image(path: Path) -> bool:
             head = file.read(32)
     except OSError:
         return False
-    begins = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+    if head[4:8] == b"ftyp":
+        return "video" not in named(head)
     return (
-        head.startswith(begins)
+        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"))
         or head[8:12] == b"WEBP"
-        or (head[4:8] == b"ftyp" and "video" not in named(head))
     )
 
 
-def _table(path: Path, name: str, contents: Folder) -> None:
-    at = PurePosixPath(name)
-    if _hidden(name) or not path.is_file():
-        return
-    if at.name.lower() in caption_files.NAMES:
-        contents.tables.setdefault("" if str(at.parent) == "." else str(at.parent), []).append(path)
-    elif str(at.parent) == "." and (
-        at.suffix.lower() in TABLES
-        or any(word in at.stem.lower() for word in ("caption", "token", "annotation", "description"))
-    ):
-        contents.near.append(name)
+def _table(path: Path, name: PurePosixPath, contents: Folder) -> None:
+    place = "" if str(name.parent) == "." else str(name.parent)
+    words = ("caption", "token", "annotation", "description")
+    if name.name.lower() in caption_files.NAMES:
+        contents.tables.setdefault(place, []).append(path)
+    elif not place and (name.suffix.lower() in TABLES or any(word in name.stem.lower() for word in words)):
+        contents.near.append(str(name))
 
 
 def caption_tables(folder: Path, contents: Folder) -> Iterator[tuple[str, Path]]:
-    """The caption files to read, each with the folder in which it lies: the folder's own, else those of
-    subfolders where they cover all images, as the hub's image folders do.
+    """The caption files to read, each with the folder in which it lies: the folder's own, else those of subfolders
+    where they cover all images, as the hub's image folders do.
     """
     places = contents.tables
     if "" in places:

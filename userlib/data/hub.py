@@ -1,10 +1,7 @@
-"""Data sets on the hub: Parquet files fetched once, at a commit that is remembered, and read like any local
-folder.
+"""Data sets on the hub: Parquet files fetched once, at a commit that is remembered, and read like any local folder.
 
-Flickr30K is known under two names, the second of which stands in where the first is gone; both must have
-29,000, 1,014 and 1,000 pictures with five captions each. An interrupted download goes on where it stopped.
-Raises `UserError` where the hub cannot be reached, has no such data set or revision, asks for a permission,
-or sends other data than it should.
+Flickr30K is known under two names, the second of which stands in where the first is gone. An interrupted download goes
+on where it stopped.
 """
 
 from collections.abc import Mapping
@@ -20,8 +17,8 @@ from userlib.files import cache_dir, disk_errors, read_checksummed, sha256_known
 from userlib.progress import tell
 
 FLICKR_TERMS = (
-    "The photos belong to their Flickr owners and may be used for non-commercial research and teaching "
-    "only; they are downloaded for this use and must not be passed on."
+    "The photos belong to their Flickr owners and may be used for non-commercial research and teaching only; they are "
+    "downloaded for this use and must not be passed on."
 )
 
 
@@ -69,14 +66,12 @@ def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
 
 
 def fetch(name: str, known: HubSet) -> list[Path]:
-    """The Parquet files of the data set, in order: from the hub's cache where all are there, else
-    downloaded.
-    """
-    note = cache_dir() / "hub" / f"{name}@{known.revision}".replace("/", "--")
-    note = note.with_name(f"{note.name}.json")
+    """The Parquet files of the data set, in order: from the hub's cache where all are there, else downloaded."""
+    note = cache_dir() / "hub" / (f"{name}@{known.revision}".replace("/", "--") + ".json")
     with hub_access(f"the data set {name}"):
-        record = _record(note)
-        if record is None:
+        try:
+            record = read_checksummed(note, "", limit=2**24)
+        except UserError:  # the first load, or the note is damaged
             record = _ask(name, known)
             write_checksummed(note, record, over=True)
         files = _files(name, record, offline=True)
@@ -87,69 +82,51 @@ def fetch(name: str, known: HubSet) -> list[Path]:
     if files is None:
         raise UserError(f"The download of {name} is not complete. Run the same command again: it will go on.")
     for label, file in zip(record["files"], files, strict=True):
-        published = record["sha256"].get(label)
+        published = record.get("sha256", {}).get(label)
         if published is not None and sha256_known(file) != published:
             raise UserError(
                 f"{file.resolve()} is not the file {label} that {name} has at its commit {record['sha'][:12]}: its "
-                "checksum is another. It was damaged on its way or on this disk. Delete it and run the same command "
-                "again."
+                "checksum is another. Delete it and run the same command again."
             )
     return files
 
 
-def _record(note: Path) -> dict[str, Any] | None:
-    """{"sha": commit, "files": names, "sha256": checksums by name} of the first load, or None."""
-    try:
-        record = read_checksummed(note, "", limit=2**24)
-        sums = {str(file): str(total) for file, total in record.get("sha256", {}).items()}
-        return {"sha": str(record["sha"]), "files": [str(file) for file in record["files"]], "sha256": sums}
-    except (UserError, KeyError, TypeError):
-        return None
-
-
 def _ask(name: str, known: HubSet) -> dict[str, Any]:
-    """The commit that the revision stands for now, and its Parquet files."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    """{"sha": the commit that the revision stands for now, "files": its Parquet files, "sha256": their checksums}"""
+    from huggingface_hub import HfApi, errors
 
+    api = HfApi(endpoint=hub_address())
     try:
-        info = HfApi(endpoint=hub_address()).dataset_info(
-            name, revision=known.revision, timeout=10, files_metadata=True
+        info = api.dataset_info(name, revision=known.revision, timeout=10, files_metadata=True)
+    except errors.GatedRepoError as error:
+        raise Gone(
+            f"The hub gives {name!r} only to accounts that accepted its terms: accept them on its page, then run `hf "
+            "auth login`."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise Gone(
+            f"The hub has no revision {known.revision!r} of the data set {name!r}. Name another, or give a local copy."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise Gone(
+            f"The hub has no data set {name!r}, or it is private. Check it, or give a local folder."
+        ) from error
+    parquet = sorted(
+        (file for file in info.siblings or () if file.rfilename.endswith(".parquet")),
+        key=lambda file: file.rfilename,
+    )
+    if not parquet or info.sha is None:
+        raise Gone(
+            f"The data set {name!r} has no Parquet files at revision {known.revision!r}. Only Parquet is read; many "
+            "sets have it at refs/convert/parquet."
         )
-    except GatedRepoError as error:
-        raise Gone(
-            f"The hub gives {name!r} only to accounts that accepted its terms: accept them on its page, then "
-            "run `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise Gone(
-            f"The hub has no revision {known.revision!r} of the data set {name!r}. Name another, or give a "
-            "local copy."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise Gone(
-            f"The hub has no data set {name!r} (or it is private). Check the name, or give a local folder."
-        ) from error
-    parquet = [file for file in info.siblings or () if file.rfilename.endswith(".parquet")]
-    files = sorted(file.rfilename for file in parquet)
     sums = {file.rfilename: file.lfs.sha256 for file in parquet if file.lfs is not None}
-    if not files or info.sha is None:
-        raise Gone(
-            f"The data set {name!r} has no Parquet files at revision {known.revision!r}. Only Parquet is "
-            "read; many sets have it at refs/convert/parquet."
-        )
-    return {"sha": info.sha, "files": files, "sha256": sums}
+    return {"sha": info.sha, "files": [file.rfilename for file in parquet], "sha256": sums}
 
 
 def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:
     """The files at the recorded commit; None where they are not all there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import errors, snapshot_download
 
     try:
         with disk_errors(Path(name)):
@@ -161,11 +138,11 @@ def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | 
                 local_files_only=offline,
                 endpoint=hub_address(),
             )
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         if offline:
             return None
         raise
-    except (RevisionNotFoundError, EntryNotFoundError) as error:
+    except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         raise UserError(
             f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
             f"{cache_dir() / 'hub'} to load the present one, and say so beside the results."

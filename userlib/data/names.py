@@ -4,7 +4,6 @@ import difflib
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NoReturn
 from urllib.parse import unquote
 
 from userlib.data.folder import Folder
@@ -37,23 +36,28 @@ class Names:
     def find(self, file: str, place: str, source: Path, line: int) -> str:
         """The image that line `line` of `source`, which lies in the subfolder `place`, calls `file`.
 
-        Raises UserError for a name that leads out of the folder, is that of several images, or of none; near
-        misses are named.
+        Raises UserError for a name that leads out of the folder, is that of several images, or of none; near misses are
+        named.
         """
         where = f"Line {line} of {shown(source)}"
-        if file not in self.exact:
-            self._check_inside(file, where)
         slashed = file.replace("\\", "/")
+        last = slashed.split("/")[-1]
+        outside = (
+            file.startswith("/") or PureWindowsPath(file).drive or "://" in file or ".." in slashed.split("/")
+        )
+        if outside and file not in self.exact:
+            raise UserError(
+                f"{where} names the file {file!r}, which lies outside {shown(self.folder)}. Names must stay inside the "
+                f"folder: copy the image into it, and write its path from there.{self._guess(last)}"
+            )
         for spelled in dict.fromkeys((file, slashed, unquote(slashed))):
             name = PurePosixPath(spelled).as_posix()  # without ./ and //
             at = PurePosixPath(place, name).as_posix()
             if at in self.exact:
                 return self.exact[at]
-            ends = [
-                image
-                for image in self.by_last.get(folded(PurePosixPath(name).name), [])
-                if _ends(image, at, name)
-            ]
+            below, end = at[: len(at) - len(name)], f"/{folded(name)}"
+            near = self.by_last.get(folded(PurePosixPath(name).name), [])
+            ends = [image for image in near if image.startswith(below) and folded(image).endswith(end)]
             for images in (self.by_composed.get(composed(at), []), self.by_folded.get(folded(at), []), ends):
                 if len(images) > 1:
                     these = " and ".join(repr(shown(image)) for image in images[:3])
@@ -63,28 +67,16 @@ class Names:
                     )
                 if images:
                     return images[0]
-        self._miss(file, place, where)
-
-    def _check_inside(self, file: str, where: str) -> None:
-        parts = file.replace("\\", "/").split("/")
-        if file.startswith("/") or PureWindowsPath(file).drive or "://" in file or ".." in parts:
-            raise UserError(
-                f"{where} names the file {file!r}, which lies outside {shown(self.folder)}. Names must stay inside the "
-                f"folder: copy the image into it, and write its path from there.{self._guess(parts[-1])}"
-            )
-
-    def _miss(self, file: str, place: str, where: str) -> NoReturn:
-        at = folded(PurePosixPath(place, file.replace("\\", "/")).as_posix())
+        at = folded(PurePosixPath(place, slashed).as_posix())
         for reason, names in self.contents.left_out.items():
-            for name in names:
-                if folded(name) == at:
-                    raise UserError(
-                        f"{where} has a caption for {file!r}, which is there and left out, for it is {reason}. Mend "
-                        "that, or remove the line."
-                    )
+            if at in map(folded, names):
+                raise UserError(
+                    f"{where} has a caption for {file!r}, which is there and left out, for it is {reason}. Mend that, "
+                    "or remove the line."
+                )
         raise UserError(
             f"{where} has a caption for {file!r}, but there is no such picture in {shown(self.folder)}. Put it there, "
-            f"or remove the line.{self._guess(PurePosixPath(file.replace(chr(92), '/')).name)}"
+            f"or remove the line.{self._guess(last)}"
         )
 
     def _guess(self, last: str) -> str:
@@ -97,12 +89,6 @@ class Names:
             close = difflib.get_close_matches(folded(last), self.by_last, 1, 0.75)
             near = self.by_last[close[0]] if close else []
         return f" Did you mean {shown(near[0])!r}?" if near else ""
-
-
-def _ends(image: str, at: str, name: str) -> bool:
-    """Whether `image` lies below the caption file's folder and its path ends in `name`."""
-    place = at[: len(at) - len(name)]
-    return image.startswith(place) and folded(image).endswith(f"/{folded(name)}")
 
 
 def _lists(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:

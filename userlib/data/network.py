@@ -1,6 +1,4 @@
-"""Reaching the hub: a question of at most five seconds first, and one readable paragraph where there is no
-answer.
-"""
+"""Reaching the hub: a question of at most five seconds first, and one readable message where there is no answer."""
 
 import importlib.util
 import os
@@ -57,14 +55,11 @@ def unusable_proxies() -> dict[str, str]:
 
 @contextmanager
 def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does
-    not.
-    """
+    """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does not."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    caught: tuple[type[Exception], ...] = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError)
-    caught += (ConnectionError, *also)
+    caught = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, *also)
     named = unusable_proxies()
     for name in named:
         del os.environ[name]
@@ -87,8 +82,8 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
         if named:
             reason += f" ({', '.join(named)} names a SOCKS proxy, which takes: pip install 'httpx[socks]')"
         raise UserError(
-            f"Cannot fetch {what}: {reason}, and the hub's cache on this machine does not hold it. Connect "
-            f"to the network or name a mirror in HF_ENDPOINT (fetched once, it is kept), {own}"
+            f"Cannot fetch {what}: {reason}, and the hub's cache on this machine does not hold it. Connect to the "
+            f"network or name a mirror in HF_ENDPOINT (fetched once, it is kept), {own}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

@@ -1,22 +1,17 @@
-"""One's own photos: a folder with captions.csv (filename, caption[, split]), captions.jsonl, captions.txt, the
-hub's metadata.csv or metadata.jsonl, or no captions at all.
+"""One's own photos: a folder with captions.csv (filename, caption[, split]), captions.jsonl, captions.txt, the hub's
+metadata.csv or metadata.jsonl, or no captions at all; and data sets kept by `datasets.save_to_disk`.
 
-With captions and no split column all of it is the split "train", or the splits are the folders train, val and
-test where all images lie in such; without captions it is the split "all", which can be searched. Also data sets
-kept by `datasets.save_to_disk`. A warning says what was left out and why. Raises `UserError` for a caption
-without its image, an image without a caption, one image in two splits, text that is not UTF-8, and names or
-links that lead out of the folder.
+With captions and no split column all of it is the split "train", or the splits are the folders train, val and test
+where all images lie in such; without captions it is the split "all", which can be searched. A warning says what was
+left out and why.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from userlib.data.caption_files import Entry, NoCaptions, read_captions
+from userlib.data.caption_files import NoCaptions, read_captions
 from userlib.data.contents import content_sums
 from userlib.data.folder import Folder, caption_tables, look_through, suffixes
 from userlib.data.names import Names
@@ -27,13 +22,14 @@ from userlib.errors import UserError
 from userlib.files import atomic_write_folder, cache_dir, sha256_bytes, sha256_known, shown
 
 SHARD = "-00000-of-00001.parquet"
+SPLITS = ("train", "val", "test")
 
 
 @dataclass
 class Photo:
-    """One image: the names of its file and of copies of it, what is said of it, and its split or ""."""
+    """One image: the name and checksum of its file, what is said of it, and its split or ""."""
 
-    names: list[str]
+    name: str
     sum: str
     captions: list[str] = field(default_factory=list)
     split: str = ""
@@ -41,17 +37,19 @@ class Photo:
 
 
 def load_photos(folder: Path) -> RetrievalData:
-    """The photos below `folder`, in the order of their names, each known by its path from there."""
+    """The photos below `folder`, in the order of their names, each known by its path from there.
+
+    Raises UserError for a caption without its image, an image without a caption, one image in two splits, text that is
+    not UTF-8, and names or links that lead out of the folder.
+    """
     contents = look_through(folder)
     if not contents.images:
         raise UserError(
             f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no picture "
             f"({', '.join(sorted(suffixes()))}). {contents.said()} Check the path.".replace("  ", " ")
         )
-    photos = {
-        name: Photo([name], sum_)
-        for name, sum_ in zip(contents.images, content_sums(folder, contents.images), strict=True)
-    }
+    sums = content_sums(folder, contents.images)
+    photos = {name: Photo(name, sum_) for name, sum_ in zip(contents.images, sums, strict=True)}
     sources = _say_captions(folder, contents, photos)
     notes = [contents.said()]
     if sources:
@@ -59,44 +57,36 @@ def load_photos(folder: Path) -> RetrievalData:
         notes.append(_place(photos, read))
         photos, note = _grouped(photos)
         notes.append(note)
-        _check_captioned(folder, photos, read)
+        if bare := [name for name, photo in photos.items() if not photo.captions]:
+            raise UserError(
+                f"{len(bare):,} of {len(photos):,} pictures in {shown(folder)} have no caption, the first is "
+                f"{shown(bare[0])!r}. Give each picture a caption in {read} or remove it; a set without any captions "
+                "can be searched, not trained on."
+            )
     else:
         notes.append(_near(contents))
         for photo in photos.values():
             photo.split = "all"
     if told := " ".join(note for note in notes if note):
         warnings.warn(f"{shown(folder)}: {told}", stacklevel=2)
-    splits = {
-        split: _split(folder, split, [photo for photo in photos.values() if photo.split == split])
-        for split in dict.fromkeys(photo.split for photo in photos.values())
-    }
-    said = (f"{split}\0{i}\0{text}" for split in splits.values() for i, text in _pairs(split))
+    splits = {}
+    for split in dict.fromkeys(photo.split for photo in photos.values()):
+        own = [photo for photo in photos.values() if photo.split == split]
+        ids = [shown(photo.name) for photo in own]
+        pictures = PictureFiles([folder / photo.name for photo in own])
+        content = sha256_bytes("photos", *ids, *(photo.sum for photo in own))
+        splits[split] = Split.of(split, ids, [photo.captions for photo in own], pictures, content)
+    said = (
+        f"{split}\0{i}\0{text}"
+        for split in splits.values()
+        for i, text in zip(split.caption_to_image.tolist(), split.captions, strict=True)
+    )
     whole = sha256_bytes("photos", *(split.name + split.fingerprint for split in splits.values()), *said)
     return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=whole)
 
 
-def _pairs(split: Split) -> list[tuple[int, str]]:
-    return list(zip(split.caption_to_image.tolist(), split.captions, strict=True))
-
-
-def _split(folder: Path, name: str, photos: Sequence[Photo]) -> Split:
-    ids = [shown(photo.names[0]) for photo in photos]
-    return Split(
-        name=name,
-        ids=tuple(ids),
-        pictures=PictureFiles([folder / photo.names[0] for photo in photos]),
-        captions=tuple(caption for photo in photos for caption in photo.captions),
-        caption_to_image=np.repeat(
-            np.arange(len(photos), dtype=np.int64), [len(photo.captions) for photo in photos]
-        ),
-        fingerprint=sha256_bytes("photos", *ids, *(photo.sum for photo in photos)),
-    )
-
-
 def _say_captions(folder: Path, contents: Folder, photos: dict[str, Photo]) -> list[Path]:
-    """Give each photo the captions and the split that the folder's caption files have for it; the files that
-    were read.
-    """
+    """Give each photo the captions and the split that the folder's caption files have for it; returns those files."""
     names, sources = Names(folder, contents), []
     for place, source in caption_tables(folder, contents):
         try:
@@ -108,26 +98,24 @@ def _say_captions(folder: Path, contents: Folder, photos: dict[str, Photo]) -> l
             continue
         if not entries:
             raise UserError(
-                f"{shown(source)} holds no caption. Write one a line, or remove the file to search only."
+                f"{shown(source)} holds no caption. Write one a line, or remove it to search only."
             )
         sources.append(source)
+        outer = split_name(place.split("/")[0])
         for entry in entries:
             photo = photos[names.find(entry.file, place, source, entry.line)]
             photo.captions.append(entry.caption)
-            outer = split_name(place.split("/")[0])
-            split = split_name(entry.split) or (outer if outer in ("train", "val", "test") else "")
-            _name_split(photo, split, f"line {entry.line} of {shown(source)}", entry)
+            split = split_name(entry.split) or (outer if outer in SPLITS else "")
+            where = f"line {entry.line} of {shown(source)}"
+            if split and photo.split and photo.split != split:
+                raise UserError(
+                    f"{entry.file!r} is in the split {photo.split!r} ({photo.told}) and in {split!r} ({where}). An "
+                    "image belongs to one split: a model must not be tested on what it has learned. Correct one of the "
+                    "lines."
+                )
+            if split:
+                photo.split, photo.told = split, where
     return sources
-
-
-def _name_split(photo: Photo, split: str, where: str, entry: Entry) -> None:
-    if split and photo.split and photo.split != split:
-        raise UserError(
-            f"{entry.file!r} is in the split {photo.split!r} ({photo.told}) and in {split!r} ({where}). An image "
-            "belongs to one split: a model must not be tested on what it has learned. Correct one of the lines."
-        )
-    if split:
-        photo.split, photo.told = split, where
 
 
 def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
@@ -139,30 +127,25 @@ def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
     copies = []
     for same in by_sum.values():
         first = next((photo for photo in same if photo.captions), same[0])
-        others = [photo for photo in same if photo is not first]
-        split = next((photo for photo in same if photo.split), first)
-        for photo in others:
-            if photo.split and photo.split != split.split:
+        told = next((photo for photo in same if photo.split), first)
+        captions = list(first.captions)
+        for photo in same:
+            if photo.split and photo.split != told.split:
                 raise UserError(
-                    f"{shown(split.names[0])!r} ({split.told}, split {split.split!r}) and {shown(photo.names[0])!r} "
-                    f"({photo.told}, split {photo.split!r}) are the same image, byte for byte: a model would be "
-                    "tested on what it has learned. Give both the same split, or remove one of them."
+                    f"{shown(told.name)!r} ({told.told}, split {told.split!r}) and {shown(photo.name)!r} "
+                    f"({photo.told}, split {photo.split!r}) are the same image, byte for byte: a model would be tested "
+                    "on what it has learned. Give both the same split, or remove one of them."
                 )
-        texts = dict.fromkeys(
-            caption for photo in others for caption in photo.captions if caption not in first.captions
-        )
-        captions = [*first.captions, *texts]
-        copies += [(photo.names[0], first.names[0]) for photo in others]
-        kept[first.names[0]] = Photo(first.names, first.sum, captions, split.split, split.told)
+            if photo is not first:
+                captions += [text for text in dict.fromkeys(photo.captions) if text not in captions]
+                copies.append((photo.name, first.name))
+        kept[first.name] = replace(first, captions=captions, split=told.split, told=told.told)
     if not copies:
         return kept, ""
     copy, original = (shown(name) for name in min(copies))
-    count = (
-        f"{len(copies):,} photos are copies of others" if len(copies) > 1 else "1 photo is a copy of another"
-    )
-    return dict(
-        sorted(kept.items())
-    ), f"{count} and counted as one with it, captions and all: {copy} is {original}."
+    count = f"{len(copies):,} photos are copies of others" if copies[1:] else "1 photo is a copy of another"
+    note = f"{count} and counted as one with it, captions and all: {copy} is {original}."
+    return dict(sorted(kept.items())), note
 
 
 def _place(photos: dict[str, Photo], read: str) -> str:
@@ -179,48 +162,35 @@ def _place(photos: dict[str, Photo], read: str) -> str:
             f"{shown(without[0])!r}. Write train, val or test for each, or for none."
         )
     folders = {name: split_name(name.split("/")[0]) if "/" in name else "" for name in photos}
-    parts = sorted({part for part in folders.values() if part in ("train", "val", "test")})
-    taken = "train" in parts and len(parts) > 1 and set(folders.values()) == set(parts)
-    for name, photo in photos.items():
-        photo.split = folders[name] if taken else "train"
-        photo.told = f"the folder {shown(name.split('/')[0])}" if taken else ""
-    if taken:
+    parts = sorted({part for part in folders.values() if part in SPLITS})
+    if "train" in parts and len(parts) > 1 and set(folders.values()) == set(parts):
+        for name, photo in photos.items():
+            photo.split, photo.told = folders[name], f"the folder {shown(name.split('/')[0])}"
         return f"The folders {', '.join(parts)} are taken as splits, as {read} names none."
-    if parts not in ([], ["train"]):
-        return (
-            f"All images are the split 'train', those in the folders {', '.join(parts)} too, because others lie "
-            f"outside such folders. Add a column split to {read} to part them."
-        )
-    return ""
-
-
-def _check_captioned(folder: Path, photos: dict[str, Photo], read: str) -> None:
-    bare = [name for name, photo in photos.items() if not photo.captions]
-    if bare:
-        raise UserError(
-            f"{len(bare):,} of {len(photos):,} pictures in {shown(folder)} have no caption, the first is "
-            f"{shown(bare[0])!r}. Give each picture a caption in {read} or remove it; a set without any captions can "
-            "be searched, not trained on."
-        )
+    for photo in photos.values():
+        photo.split, photo.told = "train", ""
+    if parts in ([], ["train"]):
+        return ""
+    return (
+        f"All images are the split 'train', those in the folders {', '.join(parts)} too, because others lie outside "
+        f"such folders. Add a column split to {read} to part them."
+    )
 
 
 def _near(contents: Folder) -> str:
     """A sentence on files that may be meant to hold captions where none were read, or ""."""
-    near = sorted(contents.near) + sorted(
-        f"{place}/{file.name}" for place, files in contents.tables.items() for file in files if place
-    )
+    below = (f"{place}/{file.name}" for place, files in contents.tables.items() for file in files if place)
+    near = sorted(contents.near) + sorted(below)
     if not near:
         return ""
     return (
-        f"No captions were read: they are looked for in captions.csv (filename,caption), captions.jsonl, captions.txt, "
+        "No captions were read: they are looked for in captions.csv (filename,caption), captions.jsonl, captions.txt, "
         f"metadata.csv and metadata.jsonl, and here lie{'s' if len(near) == 1 else ''} {shown(', '.join(near[:3]))}."
     )
 
 
 def load_saved(folder: Path) -> RetrievalData:
-    """A data set written by `datasets.save_to_disk`, rewritten once as Parquet in the cache so that one
-    reader serves all.
-    """
+    """A data set written by `datasets.save_to_disk`, rewritten once as Parquet in the cache: one reader serves all."""
     import datasets
 
     files = sorted(folder.rglob("*.arrow"))
@@ -229,23 +199,19 @@ def load_saved(folder: Path) -> RetrievalData:
 
     def write(part: Path) -> None:
         try:
-            saved = datasets.load_from_disk(str(folder))
+            saved: Any = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{folder} is no whole data set of save_to_disk: {error}. Save it again."
             ) from error
-        for name, split in (saved if isinstance(saved, dict) else {_only_split(saved): saved}).items():
+        if not isinstance(saved, dict):  # one split, which may say its name
+            name = str(saved.split or "")
+            saved = {name if name.isidentifier() else "train": saved}
+        for name, split in saved.items():
             split.to_parquet(str(part / f"{name}{SHARD}"))
 
     if not copy.exists():
         atomic_write_folder(copy, write, once=True)
     shards = sorted(copy.glob("*.parquet"))
-    return load_parquet(
-        shards, folder.resolve().name, splits=[file.name.removesuffix(SHARD) for file in shards]
-    )
-
-
-def _only_split(saved: Any) -> str:
-    """The split that a data set without others says it is of, such as "test"; train where it is no part of one."""
-    name = str(saved.split or "")
-    return name if name.isidentifier() else "train"
+    splits = [file.name.removesuffix(SHARD) for file in shards]
+    return load_parquet(shards, folder.resolve().name, splits=splits)

@@ -1,7 +1,5 @@
-"""Opening an image from bytes: RGB with 8 bits a channel, upright, and of a bearable size.
-
-Raises `UserError` naming the image where the bytes are no image, are cut short, or would unpack to too many
-pixels. Every reader of image bytes comes through `open_picture`, so that all see the same pixels.
+"""Opening an image from bytes: RGB with 8 bits a channel, upright, and of a bearable size. Every reader of image bytes
+comes through `open_picture`, so that all see the same pixels.
 """
 
 import io
@@ -12,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from userlib.errors import UserError
 from userlib.files import shown
@@ -22,8 +20,8 @@ MAX_RATIO = 250  # long to short side: networks scale the short one up, and the 
 # Nothing that starts another program, as EPS would. JPEG also opens MPO, the format of stereo and phone cameras.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .gif .bmp .dib .tif .tiff .jp2 .j2k .j2c .jpf .jpx .jpc "
-    ".ppm .pgm .pbm .pnm .pfm".split()
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .gif .bmp .dib .tif .tiff .jp2 .j2k .j2c .jpf .jpx .jpc .ppm "
+    ".pgm .pbm .pnm .pfm".split()
 )
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 HEIF = "HEIC needs one more package: `pip install pillow-heif`, or save it as JPEG"
@@ -49,8 +47,10 @@ def formats() -> tuple[str, ...]:
 
 
 def open_picture(data: bytes, name: str) -> Image.Image:
-    """The image in `data` as RGB, turned as its EXIF orientation says, transparency on white; of an animation
-    the first frame. `name` is for the error.
+    """The image in `data` as RGB, turned as its EXIF orientation says, transparency on white; of an animation the first
+    frame. `name` is for the error.
+
+    Raises UserError where the bytes are no image, are cut short, or would unpack to too many pixels.
     """
     name = shown(name)
     try:
@@ -58,25 +58,31 @@ def open_picture(data: bytes, name: str) -> Image.Image:
             pixels = picture.width * picture.height
             if pixels > MAX_PIXELS:
                 raise UserError(
-                    f"The picture {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} "
-                    "allowed. Scale it down or remove it."
+                    f"The picture {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed. "
+                    "Scale it down or remove it."
                 )
             if max(picture.size) > MAX_RATIO * min(picture.size):
                 raise UserError(
                     f"The picture {name} has {picture.width} x {picture.height} pixels; its long side may be "
                     f"{MAX_RATIO} times the short one at most. Crop it or remove it."
                 )
-            image = to_rgb(picture)
-            turn = TURNS.get(_orientation(picture))
+            image, turn = to_rgb(picture), None
+            with suppress(Exception):  # damaged EXIF beside whole pixels
+                turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
             return image if turn is None else image.transpose(turn)
     except UserError:
         raise
-    except (
-        Exception
-    ) as error:  # Pillow raises a dozen kinds on damaged files; all mean the same to the reader
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files
+        why = str(error) or type(error).__name__
+        if isinstance(error, (UnidentifiedImageError, SyntaxError)):
+            why = (
+                named(data[:512]) or f"it is no image of a format that is read here ({', '.join(formats())})"
+            )
+        if not data:
+            why = "it is empty (0 bytes)"
         raise UserError(
-            f"The picture {name} ({len(data):,} bytes) cannot be read: {_reason(data, error)}. Replace it by a "
-            "whole JPEG, PNG or WebP, or remove it together with its captions."
+            f"The picture {name} ({len(data):,} bytes) cannot be read: {why}. Replace it by a whole JPEG, PNG or WebP, "
+            "or remove it together with its captions."
         ) from error
 
 
@@ -125,26 +131,6 @@ def _deep(picture: Image.Image) -> Image.Image:
     if isinstance(clear := picture.info.get("transparency"), int):
         grey[values == clear] = 255
     return Image.fromarray(np.round(grey).astype(np.uint8)).convert("RGB")
-
-
-def _orientation(picture: Image.Image) -> int:
-    """EXIF's orientation of a loaded image; 1 (upright) where it has none, or one that cannot be read."""
-    try:
-        orientation = picture.getexif().get(0x0112, 1)
-    except Exception:  # damaged EXIF beside whole pixels
-        return 1
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _reason(data: bytes, error: Exception) -> str:
-    """Why the bytes are no image, in words."""
-    from PIL import UnidentifiedImageError
-
-    if not data:
-        return "it is empty (0 bytes)"
-    if not isinstance(error, (UnidentifiedImageError, SyntaxError)):
-        return str(error) or type(error).__name__
-    return named(data[:512]) or f"it is no image of a format that is read here ({', '.join(formats())})"
 
 
 SIGNS: tuple[tuple[bytes, str], ...] = (

@@ -1,7 +1,7 @@
 """Training data that fits stays on the GPU: read from the disk once, indexed there at each step.
 
-Half of the GPU's free memory is the limit, because the model, its optimizer and the activations come after.
-On a CPU nothing is held: the system's cache of the mapped file does the same.
+Half of the GPU's free memory is the limit, because the model, its optimizer and the activations come after. On a CPU
+nothing is held: the system's cache of the mapped file does the same.
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
-"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (as
-many of each picture: 5 of the published ones), _ids.txt (one of each picture, or of each caption).
+"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (as many of
+each picture: 5 of the published ones), _ids.txt (one of each picture, or of each caption).
 
-The arrays are mapped into memory and never read whole; `dev` is called val here. Raises `UserError` where
-counts disagree, an id occurs twice, a file is cut short, or a picture that an id points to is missing.
+The arrays are mapped into memory and never read whole; `dev` is called val here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError  # numpy parses a header as Python
 
@@ -24,8 +24,10 @@ def is_scan(folder: Path) -> bool:
 
 
 def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
-    """The data set in a feature folder. `pictures` is the folder of the pictures themselves, from which a
-    guide can be made.
+    """The data set in a feature folder. `pictures` is the folder of the pictures themselves, from which a guide can be
+    made.
+
+    Raises UserError where counts disagree, an id occurs twice, a file is cut short, or a picture is missing.
     """
     splits = {
         name: _split(folder, part, name, pictures)
@@ -46,8 +48,8 @@ def open_features(file: Path) -> np.ndarray:
         ) from error
     if array.ndim != 3 or array.dtype not in (np.float32, np.float16):
         raise UserError(
-            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (pictures, "
-            "regions, width). Convert it, or name another folder."
+            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (pictures, regions, "
+            "width). Convert it, or name another folder."
         )
     return array
 
@@ -57,7 +59,7 @@ def _lines(file: Path) -> list[str]:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{file} cannot be read: {error.strerror}. A feature folder needs it beside the features."
+            f"{file} is needed beside the features and cannot be read: {error.strerror}."
         ) from error
     lines = []
     for number, line in enumerate(data.splitlines(), start=1):
@@ -67,8 +69,7 @@ def _lines(file: Path) -> list[str]:
             raise UserError(f"Line {number} of {file} is not UTF-8 text. Save the file as UTF-8.") from error
         if not lines[-1]:
             raise UserError(
-                f"Line {number} of {file} is empty. Each line must be a caption or an id; fetch the file "
-                "again."
+                f"Line {number} of {file} is empty, and must be a caption or an id. Fetch it again."
             )
     return lines
 
@@ -79,72 +80,61 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
     captions, ids = _lines(folder / f"{part}_caps.txt"), _lines(folder / f"{part}_ids.txt")
     each, rest = divmod(len(captions), max(len(array), 1))
     if (
-        len(ids) == len(captions)
-        and each > 1
+        each > 1
+        and len(ids) == len(captions)
         and all(i == ids[row - row % each] for row, i in enumerate(ids))
     ):
         ids = ids[::each]  # written once a caption
     if rest or not each or len(ids) != len(array):
         raise UserError(
-            f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} "
-            f"captions and {part}_ids.txt {len(ids):,} ids; each picture needs one id and as many captions as the "
-            "others (five in the published files). Fetch the files again."
+            f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} captions and "
+            f"{part}_ids.txt {len(ids):,} ids; each picture needs one id and as many captions as the others (five in "
+            "the published files). Fetch the files again."
         )
-    if each == 1 and len(array) > 1 and (same := _repeats(array)) > 1:
+    same = next((n for n in range(1, len(array)) if not np.array_equal(array[n], array[0])), len(array))
+    if each == 1 and same > 1:
         raise UserError(
             f"In {folder}, the features of {part}_ims.npy stand {same} times each, once a caption. Keep one of each: "
             f"numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
         )
-    return Split(
-        name=name,
-        ids=tuple(ids),
-        pictures=None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
-        captions=tuple(captions),
-        caption_to_image=np.repeat(np.arange(len(ids), dtype=np.int64), each),
-        fingerprint=sha256_bytes("scan", sha256_known(file), *ids, *captions),
+    return Split.of(
+        name,
+        ids,
+        [captions[each * i : each * (i + 1)] for i in range(len(ids))],
+        None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
+        sha256_bytes("scan", sha256_known(file), *ids, *captions),
         features=file,
     )
 
 
-def _repeats(array: np.ndarray) -> int:
-    """How many of the first features are those of the first picture."""
-    first = np.asarray(array[0])
-    return next(
-        (n for n in range(1, min(len(array), 16)) if not np.array_equal(array[n], first)), min(len(array), 16)
-    )
-
-
 def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
-    """The picture of each id: through id_mapping.json where the folder has one, else named as the id itself,
-    with .jpg.
-    """
+    """The picture of each id: through id_mapping.json where the folder has one, else ID.jpg."""
     mapping = folder / "id_mapping.json"
     names = read_json(mapping) if mapping.exists() else {}
     if not isinstance(names, dict):
         raise UserError(f"{mapping} must map ids to file names. Fetch it again.")
     paths = [inside(pictures, str(names.get(i, i if Path(i).suffix else f"{i}.jpg")), mapping) for i in ids]
-    missing = [(i, path) for i, path in zip(ids, paths, strict=True) if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"{len(missing):,} of {len(ids):,} ids of {folder} have no picture in {pictures}: id "
-            f"{missing[0][0]!r} should be {missing[0][1]}. Name the folder that holds the pictures of these "
-            "features, or put an id_mapping.json beside them."
-        )
+    remedy = f"Name the folder of the pictures that {folder} was made from, or put an id_mapping.json there."
+    check_present(paths, pictures, remedy)
     return paths
 
 
-def inside(folder: Path, name: str, source: Path) -> Path:
-    """The file `name` of `folder`; `UserError` where the name, or a link on its way, leads out of the
-    folder.
-    """
-    path = folder / name
-    if (
-        Path(name).is_absolute()
-        or ".." in Path(name).parts
-        or not path.resolve().is_relative_to(folder.resolve())
-    ):
+def check_present(paths: Sequence[Path], folder: Path, remedy: str) -> None:
+    """Raises UserError unless every picture is there, before anything is computed."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
         raise UserError(
-            f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the "
-            "folder, and links must not lead out of it: copy the picture into the folder."
+            f"{len(missing):,} of {len(paths):,} pictures are not below {folder}; the first is {missing[0]}. {remedy}"
+        )
+
+
+def inside(folder: Path, name: str, source: Path) -> Path:
+    """The file `name` of `folder`; `UserError` where the name, or a link on its way, leads out of the folder."""
+    path = folder / name
+    out = Path(name).is_absolute() or ".." in Path(name).parts
+    if out or not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the folder, and "
+            "links must not lead out of it: copy the picture into the folder."
         )
     return path

@@ -1,21 +1,20 @@
-"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, one's own photos, or a
-name on the hub.
+"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, one's own photos, or a name on the
+hub.
 """
 
 import difflib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from userlib.data.registry import DATASETS
-from userlib.data.splits import Pictures, RetrievalData, Split
+from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
 from userlib.files import shown
-
-__all__ = ["Pictures", "RetrievalData", "Split", "load_data"]
 
 
 def load_data(
@@ -41,7 +40,10 @@ def load_data(
             raise UserError(f"A split needs at least one picture; {size} were asked of {split!r}.")
     if name in DATASETS:
         return DATASETS[name](name, sizes or {}, progress=progress)  # type: ignore[no-any-return]
-    path = _path(name)
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:  # ~ of a user whom nobody knows
+        path = Path(name)
     if name.strip() and os.path.exists(path):
         data = _load_local(path, pictures)
     elif _is_hub_name(name):
@@ -57,13 +59,6 @@ def load_data(
     return _first(data, sizes or {})
 
 
-def _path(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:  # ~ of a user whom nobody knows
-        return Path(name)
-
-
 def _is_hub_name(name: str) -> bool:
     """Whether `name` reads as owner/name and not as the path of a folder that is not there."""
     from userlib.data.hub import HUB_SETS
@@ -71,9 +66,7 @@ def _is_hub_name(name: str) -> bool:
     owner, slash, _ = name.partition("/")
     if name in HUB_SETS:
         return True
-    if name.lower().endswith(
-        (".parquet", ".json", ".jsonl", ".csv", ".npy", ".arrow", ".zip", ".tar", ".gz")
-    ):
+    if re.search(r"\.(parquet|jsonl?|csv|npy|arrow|zip|tar|gz)$", name, re.IGNORECASE):
         return False
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII)) and not os.path.isdir(owner + slash)
 
@@ -101,7 +94,7 @@ def _near(name: str, path: Path) -> str:
 
 
 def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
-    from userlib.data.caption_files import NAMES
+    from userlib.data.caption_files import CAPTIONS
     from userlib.data.coco import annotations_in, load_karpathy
     from userlib.data.parquet import load_parquet
     from userlib.data.photos import load_photos, load_saved
@@ -119,20 +112,15 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
         )
     if is_scan(path):
         return load_scan(path, pictures=pictures)
-    captioned = any(
-        file.name.lower() in NAMES and file.name.lower().startswith("captions.") for file in path.iterdir()
-    )
-    files = sorted(file for file in path.rglob("*.parquet") if not _hidden(file.relative_to(path)))
+    captioned = any(file.name.lower() in CAPTIONS for file in path.iterdir())
+    # none that is hidden, such as ._train.parquet, which some systems write beside a file, or .cache
+    below = (file.relative_to(path) for file in path.rglob("*.parquet"))
+    files = sorted(path / file for file in below if not any(part.startswith(".") for part in file.parts))
     if files and not captioned:
         return load_parquet(files, path.resolve().name)
     if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):
         return load_saved(path)
     return load_photos(path)
-
-
-def _hidden(path: Path) -> bool:
-    """Such as ._train.parquet, which some systems write beside a file, or .cache."""
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
@@ -143,11 +131,6 @@ def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
         if size > len(split):
             raise UserError(f"{size} pictures were asked of {name!r}, which has {len(split)}.")
         splits[name] = split.select(np.arange(size), name) if size < len(split) else split
-    return RetrievalData(
-        name=data.name,
-        splits=splits,
-        fingerprint=data.fingerprint
-        if splits == data.splits
-        else "-".join(s.fingerprint for s in splits.values()),
-        features_folder=data.features_folder,
-    )
+    if splits == data.splits:
+        return data
+    return replace(data, splits=splits, fingerprint="-".join(split.fingerprint for split in splits.values()))

@@ -1,11 +1,10 @@
-"""What a data set is here: pictures, their captions, and which caption belongs to which picture, in named
-splits.
-"""
+"""What a data set is here: pictures, their captions, and which caption belongs to which picture, in named splits."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -15,50 +14,26 @@ from userlib.files import sha256_bytes
 
 LONGEST = 10_000  # characters of a caption or query: every other one of its batch is padded to its length
 SPLIT_NAMES = {
-    "training": "train",
-    "restval": "train",
-    "validation": "val",
-    "valid": "val",
-    "dev": "val",
-    "development": "val",
+    **dict.fromkeys(("training", "restval"), "train"),
+    **dict.fromkeys(("validation", "valid", "dev", "development"), "val"),
     "testing": "test",
 }
+NEAR_SPLIT = tuple("set subset partition splits split_name data_split dataset_split fold phase".split())
 
 
 def split_name(text: str) -> str:
-    """The name of a split as it is known here: without blanks around it, in lower case, train, val or test for
-    their synonyms.
-    """
+    """The name of a split as it is known here: in lower case, train, val or test for their synonyms."""
     name = text.strip().lower()
     return SPLIT_NAMES.get(name, name)
-
-
-NEAR_SPLIT = (
-    "set",
-    "subset",
-    "partition",
-    "splits",
-    "split_name",
-    "data_split",
-    "dataset_split",
-    "fold",
-    "phase",
-)
 
 
 def check_split_column(row: Mapping[str, object], where: str, known: str = "") -> None:
     """Raises UserError where a row without a `split` says train, val or test under another name: were that not read,
     what is to be tested on would be trained on. known: the split that the row has already.
     """
-    if "split" in row:
-        return
-    for name in NEAR_SPLIT:
+    for name in NEAR_SPLIT if "split" not in row else ():
         value = row.get(name)
-        if (
-            isinstance(value, str)
-            and split_name(value) in ("train", "val", "test")
-            and split_name(value) != known
-        ):
+        if isinstance(value, str) and split_name(value) in {"train", "val", "test"} - {known}:
             raise UserError(
                 f"{where} has {value!r} in {name!r}, which looks like the image's split, and 'split' alone is read as "
                 f"that. Rename {name!r} to split, or remove it."
@@ -90,10 +65,10 @@ class Subset:
 class Split:
     """N pictures and M captions.
 
-    caption_to_image (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or
-    is None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36,
-    2048) array on the disk. A split cut from another by `hold_out` names it as `parent`, with its rows there,
-    so that both share one set of tokens.
+    caption_to_image (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or is
+    None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36, 2048) array on
+    the disk. A split cut from another by `hold_out` names it as `parent`, with its rows there, so that both share one
+    set of tokens.
     """
 
     name: str
@@ -109,7 +84,57 @@ class Split:
     rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check_split(self)
+        """Raise `UserError` unless captions and pictures answer to one another."""
+        where = f"the split {self.name!r}"
+        n, m = len(self.ids), len(self.captions)
+        if n == 0:
+            raise UserError(f"There is no picture in {where}. Check the data set's folder and split names.")
+        twice, times = Counter(self.ids).most_common(1)[0]
+        if times > 1:
+            raise UserError(f"The picture id {twice!r} occurs twice in {where}. Give each picture its own.")
+        if self.pictures is not None and len(self.pictures) != n:
+            raise UserError(
+                f"There are {len(self.pictures)} pictures for {n} ids in {where}. Fetch it again."
+            )
+        images = self.caption_to_image
+        if images.shape != (m,) or (m and not 0 <= images.min() <= images.max() < n):
+            raise UserError(f"A caption in {where} points to a picture that is not there. Fetch it again.")
+        for j, caption in enumerate(self.captions):
+            fault = "" if caption.strip() else "is empty. Write it"
+            if len(caption) > LONGEST:
+                fault = f"has {len(caption):,} characters; at most {LONGEST:,} are read. Shorten it"
+            if fault:
+                raise UserError(
+                    f"Caption {j} in {where} (of picture {self.ids[images[j]]!r}) {fault}, or remove it."
+                )
+        if m:
+            bare = np.flatnonzero(np.bincount(images, minlength=n) == 0)
+            if len(bare):
+                raise UserError(
+                    f"{len(bare)} of {n} pictures in {where} have no caption, the first is {self.ids[bare[0]]!r}. Give "
+                    "each picture a caption or remove it; a set without any captions can be searched, not trained on."
+                )
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        ids: Sequence[str],
+        captions: Sequence[Sequence[str]],
+        pictures: Pictures | None,
+        fingerprint: str,
+        **more: Any,
+    ) -> "Split":
+        """The split whose picture i has the captions `captions[i]`."""
+        return cls(
+            name=name,
+            ids=tuple(ids),
+            pictures=pictures,
+            captions=tuple(caption for own in captions for caption in own),
+            caption_to_image=np.repeat(np.arange(len(ids), dtype=np.int64), [len(own) for own in captions]),
+            fingerprint=fingerprint,
+            **more,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,25 +145,19 @@ class Split:
     def select(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
         """The pictures at `indices` in that order, and with each picture its captions in theirs."""
         rows = np.asarray(indices, dtype=np.int64)
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self.ids)):
+        wrong = rows[(rows < 0) | (rows >= len(self.ids))]
+        if len(wrong):
             raise UserError(
-                f"Picture {int(rows.min() if rows.min() < 0 else rows.max())} was asked of the split "
-                f"{self.name!r}, which has pictures 0 to {len(self.ids) - 1}."
+                f"Picture {wrong[0]} was asked of {self.name!r}, which has 0 to {len(self.ids) - 1}."
             )
         if len(np.unique(rows)) != len(rows):
-            raise UserError(
-                f"The same picture was asked twice of the split {self.name!r}. Give each index once."
-            )
-        return self._cut(rows, name, self.parent or (self if self.features else None))
-
-    def _cut(self, rows: np.ndarray, name: str, parent: "Split | None") -> "Split":
-        """`select` without its checks; `parent` is the split whose tokens the result shares, if any."""
+            raise UserError(f"A picture was asked twice of the split {self.name!r}. Give each index once.")
         new_row = np.full(len(self.ids), -1, dtype=np.int64)
         new_row[rows] = np.arange(len(rows))
         caption_to_image = new_row[self.caption_to_image]
         kept = np.flatnonzero(caption_to_image >= 0)
         kept = kept[np.argsort(caption_to_image[kept], kind="stable")]
-        own = rows if self.rows is None else self.rows[rows]
+        parent = self.parent or (self if self.features else None)  # whose tokens the result shares
         return Split(
             name=name,
             ids=tuple(self.ids[i] for i in rows),
@@ -150,15 +169,17 @@ class Split:
             caption_ids=None if self.caption_ids is None else tuple(self.caption_ids[j] for j in kept),
             features=self.features,
             parent=parent,
-            rows=None if parent is None else own,
+            rows=None if parent is None else self.rows_in_parent(rows),
         )
+
+    def rows_in_parent(self, rows: np.ndarray) -> np.ndarray:
+        """These rows as rows of the split that this one was cut from; of itself, where it is whole."""
+        return rows if self.rows is None else self.rows[rows]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrievalData:
-    """A data set: its name and its splits. features_folder is SCAN's folder of region features, where it came
-    from one.
-    """
+    """A data set: its name and its splits. features_folder is SCAN's folder of features, where it came from one."""
 
     name: str
     splits: Mapping[str, Split]
@@ -168,83 +189,31 @@ class RetrievalData:
     def split(self, name: str) -> Split:
         """The split of that name; the error lists those there are."""
         if name not in self.splits:
-            raise UserError(
-                f"The data set {self.name!r} has no split {name!r}; it has: {', '.join(self.splits)}."
-            )
+            raise UserError(f"{self.name!r} has no split {name!r}; it has: {', '.join(self.splits)}.")
         return self.splits[name]
 
     def hold_out(
         self, name: str, count: int, *, seed: int | None = 0, into: str = "select"
     ) -> "RetrievalData":
-        """Move `count` pictures of the split, drawn by seed, into a new split: to select a model on, where no
-        split is for that. seed None: chosen by their ids, so that one more picture moves few others.
+        """Move `count` pictures of the split, drawn by seed, into a new split: to select a model on, where no split is
+        for that. seed None: chosen by their ids, so that one more picture moves few others.
         """
         split = self.split(name)
         if into in self.splits:
             raise UserError(
-                f"The data set {self.name!r} already has a split {into!r}; hold pictures out under another "
-                "name."
+                f"{self.name!r} already has a split {into!r}; hold pictures out under another name."
             )
         if not 0 < count < len(split):
             raise UserError(
-                f"Cannot hold {count} pictures out of {name!r}, which has {len(split)}. Choose a number "
-                f"between 1 and {len(split) - 1}."
+                f"Cannot hold {count} pictures out of {name!r}; choose between 1 and {len(split) - 1}."
             )
         if seed is None:
             order = np.array(sorted(range(len(split)), key=lambda i: sha256_bytes("held out", split.ids[i])))
         else:
             order = np.random.default_rng(seed).permutation(len(split))
-        parent = split.parent or split
-        parts = {
-            name: split._cut(np.sort(order[count:]), name, parent),
-            into: split._cut(np.sort(order[:count]), into, parent),
-        }
-        print_ = sha256_bytes("hold_out", self.fingerprint, name, into, str(count), str(seed))
-        return RetrievalData(
-            name=self.name,
-            splits={**self.splits, **parts},
-            fingerprint=print_,
-            features_folder=self.features_folder,
-        )
-
-
-def check_split(split: Split) -> None:
-    """Raise `UserError` unless captions and pictures answer to one another."""
-    where = f"the split {split.name!r}"
-    n, m = len(split.ids), len(split.captions)
-    if n == 0:
-        raise UserError(f"There is no picture in {where}. Check the data set's folder and split names.")
-    if len(set(split.ids)) != n:
-        twice = next(i for k, i in enumerate(split.ids) if i in split.ids[:k])
-        raise UserError(
-            f"The picture id {twice!r} occurs twice in {where}. Each picture must have its own id."
-        )
-    if split.pictures is not None and len(split.pictures) != n:
-        raise UserError(
-            f"There are {len(split.pictures)} pictures for {n} ids in {where}. Fetch the data set again."
-        )
-    if split.caption_to_image.shape != (m,) or (
-        m and not 0 <= split.caption_to_image.min() <= split.caption_to_image.max() < n
-    ):
-        raise UserError(
-            f"A caption in {where} points to a picture that is not there. Fetch the data set again."
-        )
-    for j, caption in enumerate(split.captions):
-        if not caption.strip():
-            raise UserError(
-                f"Caption {j} in {where} (of picture {split.ids[int(split.caption_to_image[j])]!r}) is empty. Write "
-                "it, or remove it."
-            )
-        if len(caption) > LONGEST:
-            raise UserError(
-                f"Caption {j} in {where} (of picture {split.ids[int(split.caption_to_image[j])]!r}) has "
-                f"{len(caption):,} characters; at most {LONGEST:,} are read. Shorten it, or remove it."
-            )
-    if m:
-        bare = np.flatnonzero(np.bincount(split.caption_to_image, minlength=n) == 0)
-        if len(bare):
-            raise UserError(
-                f"{len(bare)} of {n} pictures in {where} have no caption, the first is "
-                f"{split.ids[int(bare[0])]!r}. Give each picture a caption or remove it; a set without any "
-                "captions can be searched, not trained on."
-            )
+        parts = {}
+        for part, rows in ((name, np.sort(order[count:])), (into, np.sort(order[:count]))):
+            own = split.rows_in_parent(rows)
+            parts[part] = replace(split.select(rows, part), parent=split.parent or split, rows=own)
+        fingerprint = sha256_bytes("hold_out", self.fingerprint, name, into, str(count), str(seed))
+        return replace(self, splits={**self.splits, **parts}, fingerprint=fingerprint)

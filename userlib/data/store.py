@@ -1,5 +1,5 @@
-"""One array on the disk: filled beside in a `.partial` folder that can be continued, checksummed, renamed
-when complete.
+"""One array on the disk: filled beside in a `.partial` folder that can be continued, checksummed, renamed when
+complete.
 
 folder/array.npy, folder/manifest.json (what it is made of, shape, dtype, size, sha256). Rows are appended
 with plain writes, never through a memory map, because a full disk is then an error and not a crash. Raises
@@ -53,9 +53,7 @@ def open_array(folder: Path) -> np.ndarray:
 
 
 def cached_array(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """A small array from `file`, where its checksum stands behind it; made and kept there when it is absent or
-    damaged.
-    """
+    """A small array from `file`; made and kept there when it is absent, or not what its checksum says."""
     try:
         content = file.read_bytes()
         if hashlib.sha256(content[:-32]).digest() == content[-32:]:
@@ -94,16 +92,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class ArrayWriter:
-    """Appends rows to an array of known shape. `done` rows are on the disk; it starts where an earlier writer
-    stopped.
-    """
+    """Appends rows to an array of known shape. It starts where an earlier writer stopped, after `done` rows."""
 
     def __init__(
         self, folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], about: Mapping[str, Any]
     ) -> None:
         self.folder, self.shape, self.dtype, self.about = folder, shape, dtype, dict(about)
         self.part = folder.with_name(f"{folder.name}.partial")
-        self.file = self.part / "array.npy"
+        self.file, self.note = self.part / "array.npy", self.part / "progress.json"
         self.row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
         header = io.BytesIO()
         about_rows = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -122,21 +118,20 @@ class ArrayWriter:
     def _check_places(self) -> None:
         """Raises UserError where the array's folder, or the unfinished one, holds what no earlier writer left."""
         check_folder(self.folder, ())
-        note = self.part / "progress.json"
         check_folder(self.part / "array", ())  # the unfinished folder itself is a folder, or absent
         for path in sorted(self.part.iterdir()) if self.part.is_dir() else ():
-            if path == self.file and not looks_checksummed(note):
+            if path == self.file and not looks_checksummed(self.note):
                 with open(path, "rb") as file:
                     own = file.read(len(self.header)) in (b"", self.header)
             else:
-                own = path in (self.file, note) or LEFT_OVER.fullmatch(path.name) is not None
+                own = path in (self.file, self.note) or LEFT_OVER.fullmatch(path.name) is not None
             if not own:
                 raise UserError(f"{path} was left by no earlier extraction, and would be lost. Move it away.")
 
     def _noted(self) -> tuple[int, str]:
         """How many rows an interrupted writer has left, and the checksum of the file up to there."""
         try:
-            note = read_checksummed(self.part / "progress.json", "", limit=2**12)
+            note = read_checksummed(self.note, "", limit=2**12)
             done, total = int(note["done"]), str(note["sha256"])
         except (UserError, ValueError, KeyError, TypeError):
             return 0, ""
@@ -159,9 +154,8 @@ class ArrayWriter:
         if not np.isfinite(kept).all():
             bad = int(np.flatnonzero(~np.isfinite(kept).reshape(len(kept), -1).all(1))[0])
             raise UserError(
-                f"The features of picture {self.done + bad} are not finite in {self.dtype} (NaN, infinite or "
-                "beyond its range). Check the weights and the JSON beside them: mean, std and range above "
-                "all."
+                f"The features of picture {self.done + bad} are not finite in {self.dtype} (NaN, infinite or beyond "
+                "its range). Check the weights and the JSON beside them: mean, std and range above all."
             )
         data = memoryview(kept.reshape(-1).view(np.uint8).data)
         left = data
@@ -175,29 +169,21 @@ class ArrayWriter:
         """Put the rows on the disk, then their number: what a later writer can count on."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
-        write_checksummed(
-            self.part / "progress.json", {"done": self.done, "sha256": self.sum.hexdigest()}, over=True
-        )
+        write_checksummed(self.note, {"done": self.done, "sha256": self.sum.hexdigest()}, over=True)
 
     def finish(self) -> None:
         """Checksum, manifest, rename. Only a full array may be finished."""
         if self.done != self.shape[0]:
             raise UserError(
-                f"{self.file} holds {self.done} of {self.shape[0]} rows and cannot be finished. Run the "
-                "command again."
+                f"{self.file} holds {self.done} of {self.shape[0]} rows and cannot be finished. Run the command again."
             )
         self.flush()
         self._open.close()
-        size = self.file.stat().st_size
-        manifest = {
-            "about": self.about,
-            "shape": self.shape,
-            "dtype": str(self.dtype),
-            "size": size,
-            "sha256": self.sum.hexdigest(),  # of what was meant: a disk that kept something else is found out
-        }
+        manifest = {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)}
+        manifest["size"] = self.file.stat().st_size
+        manifest["sha256"] = self.sum.hexdigest()  # of what was meant, whatever the disk kept
         write_checksummed(self.part / MANIFEST, manifest)
-        (self.part / "progress.json").unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
         with disk_errors(self.folder):
             os.replace(self.part, self.folder)
             sync(self.folder.parent)

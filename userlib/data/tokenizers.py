@@ -1,8 +1,7 @@
-"""From a caption to a list of word numbers, three ways: words counted in the train captions, BERT's pieces,
-CLIP's pieces.
+"""From a caption to a list of token ids, three ways: words counted in the train captions, BERT's pieces, CLIP's pieces.
 
-Words are those of any script (`words_of`). Raises `UserError` where a vocabulary cannot be fetched, is not the one
-that a model was trained with, or does not know the captions that it should be trained on.
+Raises `UserError` where a vocabulary cannot be fetched, is not the one that a model was trained with, or does not know
+the captions that it should be trained on.
 """
 
 import re
@@ -11,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import regex
 
+from userlib.data.clip import check_text_tower, tokenizer_of, vocab_size_of
+from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
@@ -41,12 +42,15 @@ SAMPLE = 2000  # captions on which it is tried whether a vocabulary knows them
 def words_of(text: str) -> list[str]:
     """The words of a text in any script: without case, and in one form of each letter (NFKC).
 
-    English keeps its apostrophes ("dog's"); a script without blanks is read by the character, and an emoji is a
-    word.
+    English keeps its apostrophes ("dog's"); a script without blanks is read by the character, and an emoji is a word.
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
-    words: list[str] = WORD.findall(_folded(text))
+    text = APOSTROPHE.sub("'", UNSEEN.sub("", BETWEEN_WORDS.sub(" ", text)))
+    for _ in range(2):  # folding may leave what composes, and composing what folds
+        text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", text).replace("i\u0307", "i")  # the capital dotted I of Turkish
+    words: list[str] = WORD.findall(text)
     return words
 
 
@@ -56,165 +60,127 @@ def pieces_of(text: str) -> list[str]:
     return pieces
 
 
-def _folded(text: str) -> str:
-    text = APOSTROPHE.sub("'", UNSEEN.sub("", BETWEEN_WORDS.sub(" ", text)))
-    for _ in range(2):  # folding may leave what composes, and composing what folds
-        text = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", text).replace("i\u0307", "i")  # the capital dotted I of Turkish
-
-
-class Tokenizer(Protocol):
-    """longest is the number of tokens that are read of a text, None where it has no end; is_cut says whether a text has
-    more. special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands for
-    what the vocabulary cannot write, and is None where it can write everything.
-
-    word_numbers: ids (W,) -> (W,), which word each piece is of, counted from 0; special tokens count as words.
+class Tokenizer:
+    """longest is the number of tokens that are read of a text, None where it has no end. special_ids are never masked,
+    replaced or deleted by augmentation, nor drawn at random. unknown_id stands for what the vocabulary cannot write,
+    and is None where it can write everything.
     """
 
     name: str
+    longest: int | None
+    vocab_size: int
+    pad_id: int
+    mask_id: int
+    special_ids: frozenset[int]
+    unknown_id: int | None
 
-    @property
-    def longest(self) -> int | None: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def pad_id(self) -> int: ...
-    @property
-    def mask_id(self) -> int: ...
-    @property
-    def special_ids(self) -> frozenset[int]: ...
-    @property
-    def unknown_id(self) -> int | None: ...
+    def encode(self, text: str) -> list[int]:
+        return self.encode_all([text])[0]
 
-    def encode(self, text: str) -> list[int]: ...
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]: ...
-    def is_cut(self, text: str) -> bool: ...
-    def unknown(self, text: str) -> list[str]: ...
-    def word_numbers(self, ids: np.ndarray) -> np.ndarray: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        raise NotImplementedError
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the text has more than `longest` tokens."""
+        return False
+
+    def unknown(self, text: str) -> list[str]:
+        """The words that the vocabulary cannot write."""
+        return []
+
+    def begins_word(self, ids: np.ndarray) -> np.ndarray:
+        """ids (W,) -> (W,) bool: whether each piece begins a word, as special tokens do."""
+        return np.ones(len(ids), dtype=bool)
+
+    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
+        """ids (W,) -> (W,), which word each piece is of, counted from 0; the first begins one whatever it is."""
+        numbers: np.ndarray = np.maximum(np.cumsum(self.begins_word(ids)) - 1, 0)
+        return numbers
+
+    def to_json(self) -> dict[str, Any]:
+        raise NotImplementedError
 
 
-class WordTokenizer:
+class WordTokenizer(Tokenizer):
     """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on."""
 
     name = "words"
-    longest: int | None = None
+    longest = None
     pad_id, unknown_id, mask_id, start_id, end_id = range(5)
     special_ids = frozenset({0, 2, 3, 4})  # unknown stands for a word, so it can be masked like one
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         self.ids = {word: i for i, word in enumerate(self.words, start=5)}
+        self.vocab_size = len(self.words) + 5
 
     @classmethod
     def fit(cls, captions: Iterable[str], *, min_count: int = 1) -> "WordTokenizer":
-        """The words that occur at least min_count times in the captions: give it those of the train split
-        alone.
-        """
+        """The words that occur at least min_count times in the captions: give it those of the train split alone."""
         counts = Counter(word for caption in captions for word in words_of(caption))
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls(sorted(kept, key=lambda word: (-counts[word], word)))
 
-    @property
-    def vocab_size(self) -> int:
-        return len(self.words) + 5
-
-    def encode(self, text: str) -> list[int]:
-        ids = [self.ids.get(word, self.unknown_id) for word in words_of(text)]
-        return [self.start_id, *(ids or [self.unknown_id]), self.end_id]
-
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.encode(text) for text in texts]
-
-    def is_cut(self, text: str) -> bool:
-        return False
+        ids = [[self.ids.get(word, self.unknown_id) for word in words_of(text)] for text in texts]
+        return [[self.start_id, *(words or [self.unknown_id]), self.end_id] for words in ids]
 
     def unknown(self, text: str) -> list[str]:
         """The words of the text that no train caption held; the whole text where it holds no word."""
         words = words_of(text)
         return [word for word in words if word not in self.ids] if words else text.split()
 
-    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
-        """Each id is a word."""
-        return np.arange(len(ids))
-
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "words": list(self.words)}
 
 
-class BertTokenizer:
-    """The WordPiece vocabulary of a BERT on the hub or in a folder; [CLS] and [SEP] included, at most 128
-    pieces.
-    """
+class BertTokenizer(Tokenizer):
+    """The WordPiece vocabulary of a BERT on the hub or in a folder; [CLS] and [SEP] included, at most 128 pieces."""
 
     name = "bert"
     longest = 128
 
     def __init__(self, name_or_folder: str = "bert-base-uncased", *, sha256: str | None = None) -> None:
-        self.source = name_or_folder
-        self.sha256 = sha256_bytes(*(f"{word} {i}" for word, i in sorted(self._tokens.get_vocab().items())))
-        if sha256 not in (None, self.sha256):
-            raise UserError(
-                f"The vocabulary of {name_or_folder!r} is not the one that the model was trained with "
-                f"(sha256 {self.sha256[:12]}, expected {str(sha256)[:12]}). Restore the folder or the hub "
-                "revision of that time."
-            )
-
-    @cached_property
-    def _tokens(self) -> Any:
         from transformers import AutoTokenizer
 
-        from userlib.data.network import hub_access
-
+        self.source = name_or_folder
         try:
             with hub_access(f"the vocabulary of {self.source!r}"):
-                tokens = AutoTokenizer.from_pretrained(self.source, use_fast=True)
+                tokens: Any = AutoTokenizer.from_pretrained(self.source, use_fast=True)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a folder "
-                "that holds a tokenizer.json or vocab.txt, or the hub name of a BERT, and connect to the "
-                "network the first time."
+                f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a folder that "
+                "holds a tokenizer.json or vocab.txt, or the hub name of a BERT, and connect to the network the first "
+                "time."
             ) from error
         if tokens.mask_token_id is None or tokens.pad_token_id is None:
             raise UserError(
-                f"The vocabulary {self.source!r} has no mask or no pad token, as a BERT's has. Name a BERT."
+                f"{self.source!r} has no mask or no pad token, as a BERT's vocabulary has. Name a BERT."
             )
-        return tokens
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self._tokens)
-
-    @property
-    def pad_id(self) -> int:
-        return int(self._tokens.pad_token_id)
-
-    @property
-    def mask_id(self) -> int:
-        return int(self._tokens.mask_token_id)
-
-    @property
-    def unknown_id(self) -> int | None:
-        number: int | None = self._tokens.unk_token_id
-        return number
-
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        return frozenset(set(self._tokens.all_special_ids) - {self._tokens.unk_token_id})
-
-    def encode(self, text: str) -> list[int]:
-        return self.encode_all([text])[0]
+        self.sha256 = sha256_bytes(*(f"{word} {i}" for word, i in sorted(tokens.get_vocab().items())))
+        if sha256 not in (None, self.sha256):
+            raise UserError(
+                f"The vocabulary of {self.source!r} is not the one that the model was trained with (sha256 "
+                f"{self.sha256[:12]}, expected {str(sha256)[:12]}). Restore the folder or the hub revision of that "
+                "time."
+            )
+        self._tokens, self.vocab_size = tokens, len(tokens)
+        self.pad_id, self.mask_id, self.unknown_id = (
+            tokens.pad_token_id,
+            tokens.mask_token_id,
+            tokens.unk_token_id,
+        )
+        self.special_ids = frozenset(tokens.all_special_ids) - {self.unknown_id}
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._tokens(list(texts), truncation=True, max_length=self.longest)[
-            "input_ids"
-        ]
+        return self._cut(texts, self.longest)
+
+    def _cut(self, texts: Sequence[str], longest: int) -> list[list[int]]:
+        ids: list[list[int]] = self._tokens(list(texts), truncation=True, max_length=longest)["input_ids"]
         return ids
 
     def is_cut(self, text: str) -> bool:
-        return (
-            len(self._tokens(text, truncation=True, max_length=self.longest + 1)["input_ids"]) > self.longest
-        )
+        return len(self._cut([text], self.longest + 1)[0]) > self.longest
 
     def unknown(self, text: str) -> list[str]:
         """The words that the vocabulary cannot even spell."""
@@ -225,112 +191,72 @@ class BertTokenizer:
 
     @cached_property
     def _begins(self) -> np.ndarray:
-        """(V,) whether a piece begins a word."""
+        """(V,) whether a piece begins a word: those with ## go on with the one before them."""
         pieces = self._tokens.convert_ids_to_tokens(list(range(self.vocab_size)))
         return np.array([not piece.startswith("##") for piece in pieces])
 
-    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
-        """Pieces that begin with ## go on with the word before them."""
-        return _counted(self._begins[ids])
+    def begins_word(self, ids: np.ndarray) -> np.ndarray:
+        begins: np.ndarray = self._begins[ids]
+        return begins
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "source": self.source, "sha256": self.sha256}
 
 
-class ClipTokenizer:
-    """The byte-pair vocabulary of an open_clip model, taken from the model's own name; start and end tokens
-    included.
+class ClipTokenizer(Tokenizer):
+    """The byte-pair vocabulary of an open_clip model, taken from the model's own name; start and end tokens included.
 
-    CLIP has no mask token: its piece for "*", which captions hardly hold, stands in.
+    Bytes spell everything. CLIP has no mask token: its piece for "*", which captions hardly hold, stands in.
     """
 
     name = "clip"
-    unknown_id: int | None = None
+    longest: int
+    unknown_id = None
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self._encoded_mask = self.encode("*")
-
-    @cached_property
-    def _tokens(self) -> Any:
-        from userlib.data.clip import tokenizer_of
-
-        return tokenizer_of(self.model)
-
-    @cached_property
-    def vocab_size(self) -> int:
-        inner = self._tokens
-        return int(inner.vocab_size) if hasattr(inner, "vocab_size") else len(inner.tokenizer)
-
-    @cached_property
-    def pad_id(self) -> int:
-        return int(self._tokens("")[0, -1])
-
-    @property
-    def mask_id(self) -> int:
-        return next(i for i in self._encoded_mask if i not in self.special_ids)
-
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        return frozenset(self.encode("")) | {self.pad_id}
-
-    def encode(self, text: str) -> list[int]:
-        return self.encode_all([text])[0]
+        self._tokens = tokenizer_of(model)
+        empty = self._tokens("")[0].tolist()
+        self.longest, self.pad_id, self.vocab_size = len(empty), empty[-1], vocab_size_of(self._tokens)
+        self.special_ids = frozenset(empty)
+        self.mask_id = next(i for i in self.encode("*") if i not in self.special_ids)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        rows: list[list[int]] = self._tokens(list(texts)).tolist() if texts else []
-        return [_unpadded(row, self.pad_id) for row in rows]
+        return [self._unpadded(row) for row in self._tokens(list(texts)).tolist()] if texts else []
 
-    @cached_property
-    def longest(self) -> int:
-        return len(self._tokens("")[0])
+    def _unpadded(self, row: list[int]) -> list[int]:
+        end = len(row)
+        while end > 1 and row[end - 1] == self.pad_id:
+            end -= 1
+        return row[:end]
 
     def is_cut(self, text: str) -> bool:
         row = self._tokens([text], context_length=self.longest + 1)[0].tolist()
-        return len(_unpadded(row, self.pad_id)) > self.longest
-
-    def unknown(self, text: str) -> list[str]:
-        """Bytes spell everything."""
-        return []
+        return len(self._unpadded(row)) > self.longest
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """(V,) whether a piece begins a word, and whether it ends one: CLIP's own vocabulary marks ends, a
-        byte-level one beginnings.
+        """(V,) whether a piece begins a word, and whether it ends one: CLIP's own vocabulary marks ends by </w>, a
+        byte-level one beginnings by a blank.
         """
-        inner, numbers = self._tokens, range(self.vocab_size)
+        inner, numbers = self._tokens, list(range(self.vocab_size))
         if hasattr(inner, "decoder"):  # open_clip's own
             pieces = [inner.decoder[i] for i in numbers]
         else:
-            pieces = inner.tokenizer.convert_ids_to_tokens(list(numbers))
+            pieces = inner.tokenizer.convert_ids_to_tokens(numbers)
         begins = np.array([piece.startswith("\u0120") for piece in pieces])
         ends = np.array([piece.endswith("</w>") for piece in pieces])
-        for marks in (begins, ends):
-            marks[sorted(self.special_ids)] = True
+        begins[sorted(self.special_ids)] = ends[sorted(self.special_ids)] = True
         return begins, ends
 
-    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
-        """A word goes on until a piece that ends with </w>, or to the next one that begins with a blank."""
+    def begins_word(self, ids: np.ndarray) -> np.ndarray:
         begins, ends = self._edges
         first: np.ndarray = begins[ids]
         first[1:] |= ends[ids[:-1]]
-        return _counted(first)
+        return first
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "model": self.model}
-
-
-def _counted(begins: np.ndarray) -> np.ndarray:
-    """begins (W,) bool -> (W,) which word each piece is of; the first begins one whatever it is."""
-    numbers: np.ndarray = np.maximum(np.cumsum(begins) - 1, 0)
-    return numbers
-
-
-def _unpadded(row: list[int], pad: int) -> list[int]:
-    end = len(row)
-    while end > 1 and row[end - 1] == pad:
-        end -= 1
-    return row[:end]
 
 
 def make_tokenizer(
@@ -338,8 +264,8 @@ def make_tokenizer(
 ) -> Tokenizer:
     """`words` fitted to the captions, `bert` or `clip` from `model`.
 
-    Raises UserError where more than half of the words of the captions would be unknown: such a model could tell
-    nothing by them.
+    Raises UserError where more than half of the words of the captions would be unknown: such a model could tell nothing
+    by them.
     """
     if name == "words":
         captions = list(captions)
@@ -354,16 +280,12 @@ def make_tokenizer(
         )
         _check_known(bert, list(islice(captions, SAMPLE)), remedy)
         return bert
-    if name == "clip" and model:
-        from userlib.data.clip import check_text_tower
-
-        check_text_tower(model)
-        return ClipTokenizer(model)
-    if name == "clip":
-        raise UserError(
-            "The CLIP tokenizer is taken from a model; name it, such as text_model ViT-B-32-quickgelu."
-        )
-    raise UserError(f"There is no tokenizer {name!r}; there are words, bert and clip.")
+    if name != "clip":
+        raise UserError(f"There is no tokenizer {name!r}; there are words, bert and clip.")
+    if not model:
+        raise UserError("The CLIP tokenizer is taken from a model; name it, such as ViT-B-32-quickgelu.")
+    check_text_tower(model)
+    return ClipTokenizer(model)
 
 
 def unknown_share(tokenizer: Tokenizer, ids: Iterable[int]) -> float:
@@ -399,7 +321,5 @@ def tokenizer_from_json(saved: dict[str, Any]) -> Tokenizer:
         if saved["name"] == "clip":
             return ClipTokenizer(str(saved["model"]))
     except (KeyError, TypeError) as error:
-        raise UserError(
-            f"The saved tokenizer lacks {error}; its file is damaged. Train or fetch the model again."
-        ) from error
+        raise UserError(f"The saved tokenizer lacks {error}. Fetch or train the model again.") from error
     raise UserError(f"The saved tokenizer is called {saved['name']!r}; there are words, bert and clip.")

@@ -1,8 +1,8 @@
 """Tokens and guides of a split: made once, cached on the disk, mapped into memory.
 
-The cache is one folder for each array, named after a hash of the pictures and of all that changes a token. It
-is filled beside in a `.partial` folder that a later call continues, and renamed when it is complete; a lock
-keeps two writers apart.
+The cache is one folder for each array, named after a hash of the pictures and of all that changes a token. It is filled
+beside in a `.partial` folder that a later call continues, and renamed when it is complete; a lock keeps two writers
+apart.
 """
 
 import json
@@ -58,9 +58,8 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """tokens (N, R, D) float16 or float32; guide (N, G) float32 or None; mask (N, R) bool, true where a
-    region is there, or None;
-    hflip, the tokens of the flipped images, or None; grid (h, w) with h * w = R, or None. Arrays may
+    """tokens (N, R, D) float16 or float32; guide (N, G) float32 or None; mask (N, R) bool, true where a region is
+    there, or None; hflip, the tokens of the flipped images, or None; grid (h, w) with h * w = R, or None. Arrays may
     lie on the disk.
     """
 
@@ -72,15 +71,11 @@ class Features:
 
     def select(self, rows: np.ndarray) -> "Features":
         """The features of some pictures; nothing is read."""
-
-        def part(array: np.ndarray | Rows | None) -> Rows | None:
-            if array is None:
-                return None
-            return Rows(array.base, array.rows[rows]) if isinstance(array, Rows) else Rows(array, rows)
-
-        parts: dict[str, Any] = {
-            name: part(getattr(self, name)) for name in ("tokens", "guide", "mask", "hflip")
-        }
+        parts: dict[str, Any] = {}
+        for name in ("tokens", "guide", "mask", "hflip"):
+            if (array := getattr(self, name)) is not None:
+                own = isinstance(array, Rows)
+                parts[name] = Rows(array.base, array.rows[rows]) if own else Rows(array, rows)
         return replace(self, **parts)
 
 
@@ -98,35 +93,21 @@ def extract(
 ) -> Features:
     """Tokens, and where asked a guide and tokens of the flipped images, from the cache or made now.
 
-    A split that was held out of another shares its tokens. workers threads decode pictures beside the
-    network.
+    A split that was held out of another shares its tokens. workers threads decode pictures beside the network.
     """
-    if split.parent is not None and split.rows is not None:
-        parent = extract(
-            split.parent,
-            tokens=tokens,
-            token_weights=token_weights,
-            guide=guide,
-            hflip=hflip,
-            device=device,
-            cache=cache,
-            progress=progress,
-            workers=workers,
-        )
-        return parent.select(split.rows)
     root = (cache or cache_dir()) / "tokens"
+    whole = split.parent or split
     arrays: dict[str, np.ndarray] = {}
     grid = None
-    passes: dict[tuple[str, Path | None, bool], list[str]] = {}
+    passes: dict[tuple[str, Path | None, bool], list[str]] = {}  # spec, weights, hflip: the arrays it gives
     if tokens == "precomputed":
-        if split.features is None:
+        if whole.features is None:
             raise UserError(
-                f"The split {split.name!r} has no precomputed features; they come with a folder of SCAN's. "
-                "Name tokens."
+                f"The split {whole.name!r} has no precomputed features, as SCAN's folders have. Name tokens."
             )
         if hflip:
             raise UserError("Precomputed features have no flipped images. Leave hflip off.")
-        arrays["tokens"] = open_features(split.features)
+        arrays["tokens"] = open_features(whole.features)
     else:
         passes[tokens, token_weights, False] = ["tokens"]
         if hflip:
@@ -136,40 +117,22 @@ def extract(
     for (spec, weights, mirror), names in passes.items():
         extractor = make_extractor(spec, weights=weights, device=device)
         if "guide" in names and extractor.guide_dim is None:
-            raise UserError(
-                f"{spec!r} gives no guide vector; a guide comes from clip-mini or open_clip:NAME/PRETRAINED."
-            )
+            raise UserError(f"{spec!r} gives no guide vector, as clip-mini or open_clip:NAME/PRETRAINED do.")
         if "tokens" in names:
             grid = extractor.grid
-        arrays |= _from_cache(split, extractor, names, mirror, root, progress, workers)
-    return Features(grid=grid, **arrays)
-
-
-def _from_cache(
-    split: Split,
-    extractor: Extractor,
-    names: list[str],
-    mirror: bool,
-    root: Path,
-    progress: bool,
-    workers: int,
-) -> dict[str, np.ndarray]:
-    """The arrays that one pass of one extractor gives, made where the cache lacks them."""
-    about = {"pictures": split.fingerprint, "extractor": extractor.cache_key(), "mirrored": mirror}
-    key = json.dumps(about, sort_keys=True)
-    folders = {
-        name: root / sha256_bytes(key, "guide" if name == "guide" else "tokens")[:32] for name in names
-    }
-    with ExitStack() as stack:
-        if not all(is_complete(folder) for folder in folders.values()):
-            for folder in sorted(folders.values()):
-                stack.enter_context(locked(folder))
-            todo = {
-                name: folder for name, folder in folders.items() if not is_complete(folder)
-            }  # another may have filled it meanwhile
-            if todo:
-                _fill(split, extractor, todo, about, progress, workers)
-    return {name: open_array(folder) for name, folder in folders.items()}
+        about = {"pictures": whole.fingerprint, "extractor": extractor.cache_key(), "mirrored": mirror}
+        key = json.dumps(about, sort_keys=True)
+        folders = {n: root / sha256_bytes(key, "guide" if n == "guide" else "tokens")[:32] for n in names}
+        with ExitStack() as stack:
+            if not all(map(is_complete, folders.values())):
+                for folder in sorted(folders.values()):
+                    stack.enter_context(locked(folder))
+                todo = {n: folder for n, folder in folders.items() if not is_complete(folder)}
+                if todo:  # another may have filled it meanwhile
+                    _fill(whole, extractor, todo, about, progress, workers)
+        arrays |= {name: open_array(folder) for name, folder in folders.items()}
+    features = Features(grid=grid, **arrays)
+    return features if split.rows is None else features.select(split.rows)
 
 
 def _fill(
@@ -183,19 +146,24 @@ def _fill(
     """Run every picture through the network once, and append what it gives to the arrays."""
     if split.pictures is None:
         raise UserError(
-            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set holds "
-            "features only. Name the folder of its pictures, or use precomputed tokens without a guide."
+            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set holds features "
+            "only. Name the folder of its pictures, or use precomputed tokens without a guide."
         )
-    count, mirror = len(split), bool(about["mirrored"])
-    shapes: dict[str, tuple[int, ...]] = {name: extractor.token_shape for name in folders}
-    if "guide" in folders:
-        shapes["guide"] = (extractor.guide_dim or 0,)
+    count = len(split)
+    shapes: dict[str, tuple[int, ...]] = {name: (count, *extractor.token_shape) for name in folders}
     kinds = {name: np.dtype(np.float32 if name == "guide" else np.float16) for name in folders}
-    _check_room(
-        next(iter(folders.values())).parent,
-        sum(count * math.prod(shapes[n]) * kinds[n].itemsize for n in folders),
-    )
-    writers = {n: ArrayWriter(folder, (count, *shapes[n]), kinds[n], about) for n, folder in folders.items()}
+    if "guide" in folders:
+        shapes["guide"] = (count, extractor.guide_dim or 0)
+    needed = sum(math.prod(shapes[name]) * kinds[name].itemsize for name in folders)
+    place = next(iter(folders.values())).parent
+    if needed > (free := shutil.disk_usage(place).free):  # said before the first picture
+        raise UserError(
+            f"No space left for the tokens: {needed / 1e9:.1f} GB are needed in {place}, {free / 1e9:.1f} GB are free. "
+            "Free some, or set USERLIB_CACHE to a folder on a larger disk."
+        )
+    writers = {
+        name: ArrayWriter(folder, shapes[name], kinds[name], about) for name, folder in folders.items()
+    }
     done = min(writer.done for writer in writers.values())
     what = f"{' and '.join(folders)} of {split.name} ({extractor.spec})"
     try:
@@ -203,16 +171,18 @@ def _fill(
         for writer in writers.values():
             if writer.done > done:
                 writer.rewind(done)
+        rows = range(done, count)
         with Progress(count, what, show=progress) as bar:
             bar.step(done)
             for inputs in _prepared(
-                split.pictures, extractor, range(done, count), mirror=mirror, workers=workers
+                split.pictures, extractor, rows, mirror=bool(about["mirrored"]), workers=workers
             ):
-                tokens, guide = extractor.forward(inputs)
+                outputs = dict(zip(("tokens", "guide"), extractor.forward(inputs), strict=True))
                 for name, writer in writers.items():
-                    rows = guide if name == "guide" and guide is not None else tokens
-                    writer.write(rows.cpu().numpy())
-                    if writer.done // FLUSH != (writer.done - len(rows)) // FLUSH:
+                    output = outputs["guide" if name == "guide" else "tokens"]
+                    assert output is not None  # guide_dim says so
+                    writer.write(output.cpu().numpy())
+                    if writer.done // FLUSH != (writer.done - len(inputs)) // FLUSH:
                         writer.flush()
                 bar.step(len(inputs))
         for writer in writers.values():
@@ -242,13 +212,3 @@ def _prepared(
             yield torch.stack([future.result() for future in ahead.popleft()])
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    """Say before the first picture that the disk cannot hold the last."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"No space left for the tokens: {needed / 1e9:.1f} GB are needed in {folder}, {free / 1e9:.1f} "
-            "GB are free. Free some space, or set USERLIB_CACHE to a folder on a larger disk."
-        )

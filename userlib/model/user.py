@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from userlib.checkpoints import checkpoint_path, load_state_strict, read_checkpoint, write_checkpoint
 from userlib.config import Config, ModelConfig, ObjectiveConfig, from_json, to_json
-from userlib.data.captions import Batch, Tokenizer, tokenizer_from_json
+from userlib.data.captions import Batch
+from userlib.data.tokenizers import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.model.contrast import MomentumContrast, Output
 from userlib.model.encoders import ImageEncoder, TextEncoder

@@ -28,8 +28,9 @@ from userlib.checkpoints import (
     writing,
 )
 from userlib.config import Config, to_json
-from userlib.data.captions import Batch, Tokenizer
+from userlib.data.captions import Batch
 from userlib.data.extractors import check_made_by
+from userlib.data.tokenizers import Tokenizer
 from userlib.errors import UserError
 from userlib.files import write_checksummed
 from userlib.model.contrast import Output

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from userlib.config import Config, DataConfig, TrainingConfig
-from userlib.data.captions import CaptionDataset, Tokenizer, make_tokenizer
+from userlib.data.captions import CaptionDataset
 from userlib.data.clip import check_text_tower
 from userlib.data.extractors import choose_device, made_by
-from userlib.data.sources import RetrievalData, Split, load_data
-from userlib.data.tokenizers import SAMPLE, unknown_share
+from userlib.data.sources import load_data
+from userlib.data.splits import RetrievalData, Split
+from userlib.data.tokenizers import SAMPLE, Tokenizer, make_tokenizer, unknown_share
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
