@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 @dataclass
 class SimplePrepared:
     train: CaptionDataset
-    select: CaptionDataset
-    report: CaptionDataset | None
+    val: CaptionDataset
+    test: CaptionDataset | None
 
 
 COUNT = 700  # more than one chunk
