@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from userlib.config import ModelConfig
-from userlib.data.captions import make_tokenizer
 from userlib.data.sources import load_data
+from userlib.data.tokenizers import make_tokenizer
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userlib.model.encoders import TextEncoder
