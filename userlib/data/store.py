@@ -179,7 +179,7 @@ class ArrayWriter:
             )
         self.flush()
         self._open.close()
-        manifest = {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)}
+        manifest: dict[str, Any] = {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)}
         manifest["size"] = self.file.stat().st_size
         manifest["sha256"] = self.sum.hexdigest()  # of what was meant, whatever the disk kept
         write_checksummed(self.part / MANIFEST, manifest)
