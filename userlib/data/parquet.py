@@ -359,7 +359,8 @@ def _row(cell: dict[str, Any], place: tuple[int, int, int], where: str, file_spl
     captions = tuple(_caption(one, where) for one in said)
     if not captions or not all(caption.strip() for caption in captions):
         raise UserError(
-            f"The captions in {where} are {cell['caption']!r}: fill the empty one in, or remove the row."
+            f"The captions in {where} are {cell['caption']!r}: one is empty or none is there. Write it, or remove the "
+            "row."
         )
     split = split_name(_text(cell.get("split", file_split), "split", where))
     if not split:
@@ -381,7 +382,7 @@ def _caption(one: Any, where: str) -> str:
     text = _text(one, "caption", where)
     if re.fullmatch(r"\s*\[\s*(['\"]).*\1\s*\]\s*", text, re.DOTALL):
         raise UserError(
-            f"The caption in {where} is a list written as text: {text[:80]!r}. Write it as a list."
+            f"The caption in {where} is a list written as one text: {text[:80]!r}. Write it as a list."
         )
     return text
 
