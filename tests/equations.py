@@ -41,10 +41,10 @@ def table() -> str:
     rows = ["| equation | name | file and line |", "|---|---|---|"]
     for equation, name, file in EQUATIONS:
         text = (ROOT / "userlib" / file).read_text(encoding="utf-8")
-        found = re.search(rf"^ *{re.escape(name)}\b", text, re.M)
-        if found is None:
+        match = re.search(rf"^ *{re.escape(name)}\b", text, re.M)
+        if match is None:
             raise ValueError(f"{name} is not in userlib/{file}")
-        line = text.count("\n", 0, found.start()) + 1
+        line = text.count("\n", 0, match.start()) + 1
         short = name.split()[1]
         rows.append(f"| {equation} | `{short}` | [userlib/{file}:{line}](../userlib/{file}#L{line}) |")
     return "\n".join(rows) + "\n"

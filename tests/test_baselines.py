@@ -31,7 +31,7 @@ def test_fit_equals_the_generalised_eigenproblem():
     caption_to_image = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
     pictures = rng.standard_normal((40, 5)).astype(np.float32)
     texts = scipy.sparse.random(len(caption_to_image), 8, 0.5, "csr", np.float32, random_state=1)
-    found = fit_cca(pictures, texts, caption_to_image, ridge=0.1)
+    result = fit_cca(pictures, texts, caption_to_image, ridge=0.1)
     x, y = pictures[caption_to_image].astype(float), texts.toarray().astype(float)
     x, y = x - x.mean(0), y - y.mean(0)
     xx, yy, xy = x.T @ x / len(x), y.T @ y / len(x), x.T @ y / len(x)
@@ -39,12 +39,12 @@ def test_fit_equals_the_generalised_eigenproblem():
     yy += 0.1 * np.trace(yy) / 8 * np.eye(8)
     left = np.block([[np.zeros((5, 5)), xy], [xy.T, np.zeros((8, 8))]])
     values, vectors = scipy.linalg.eigh(left, scipy.linalg.block_diag(xx, yy))
-    assert found.correlations == pytest.approx(values[::-1][:5], abs=1e-4)
+    assert result.correlations == pytest.approx(values[::-1][:5], abs=1e-4)
     for k in range(3):
         wx, wy = vectors[:5, -1 - k] * 2**0.5, vectors[5:, -1 - k] * 2**0.5
-        sign = np.sign(wx @ found.pictures[:, k])
-        assert sign * found.pictures[:, k] == pytest.approx(wx, abs=1e-3)
-        assert sign * found.texts[:, k] == pytest.approx(wy, abs=1e-3)
+        sign = np.sign(wx @ result.pictures[:, k])
+        assert sign * result.pictures[:, k] == pytest.approx(wx, abs=1e-3)
+        assert sign * result.texts[:, k] == pytest.approx(wy, abs=1e-3)
 
 
 def test_mean_tokens_leave_out_what_is_masked():
@@ -64,19 +64,19 @@ def test_mean_tokens_leave_out_what_is_masked():
 
 def test_cca_retrieves_on_new_pictures_and_is_the_same_twice():
     train, select, test = world(300, 0), world(60, 1), world(60, 2)
-    found = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
-    assert recalls(found.ranks).rsum > 400  # chance is 52
-    assert found.facts == {"ridge": found.ridge, "dimension": 12, "select_rsum": found.select_rsum}
+    result = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
+    assert recalls(result.ranks).rsum > 400  # chance is 52
+    assert result.facts == {"ridge": result.ridge, "dimension": 12, "select_rsum": result.select_rsum}
     again = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
-    assert np.array_equal(found.ranks.t2i, again.ranks.t2i)
+    assert np.array_equal(result.ranks.t2i, again.ranks.t2i)
 
 
 def test_the_choice_is_made_on_select_alone():
     train, select, test = world(200, 0), world(50, 1), world(50, 2)
-    found = cca(train, select, test, ridges=(0.1,), dimensions=(2, 8))
+    result = cca(train, select, test, ridges=(0.1,), dimensions=(2, 8))
     other = cca(train, select, world(50, 3), ridges=(0.1,), dimensions=(2, 8))
-    assert (found.dimension, found.select_rsum) == (other.dimension, other.select_rsum)
-    assert found.select_rsum != recalls(found.ranks).rsum
+    assert (result.dimension, result.select_rsum) == (other.dimension, other.select_rsum)
+    assert result.select_rsum != recalls(result.ranks).rsum
 
 
 def test_captions_without_a_common_word_are_named():

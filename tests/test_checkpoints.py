@@ -55,8 +55,8 @@ def test_a_model_comes_back(made):
     batch = make_batch(model.config, [0, 1])
     assert not loaded.model.training
     assert torch.equal(loaded.model.encode_image(batch.tokens), model.encode_image(batch.tokens))
-    found = loaded.model.encode_text(batch.input_ids, batch.attention_mask)
-    assert torch.equal(found, model.encode_text(batch.input_ids, batch.attention_mask))
+    vectors = loaded.model.encode_text(batch.input_ids, batch.attention_mask)
+    assert torch.equal(vectors, model.encode_text(batch.input_ids, batch.attention_mask))
     assert loaded.config.model == model.config
     assert loaded.metadata == {"data": "here"}
     assert loaded.tokenizer.encode("w3")[1] == 8
@@ -87,8 +87,8 @@ def test_half_precision_halves_the_file_and_moves_little(made, tmp_path):
     loaded = load_model(tmp_path / "half").model
     assert all(p.dtype == torch.float32 for p in loaded.parameters())
     batch = make_batch(model.config, [0, 1])
-    found, wanted = loaded.encode_image(batch.tokens), model.encode_image(batch.tokens)
-    assert 0 < float((found - wanted).abs().max()) < 5e-3
+    vectors, wanted = loaded.encode_image(batch.tokens), model.encode_image(batch.tokens)
+    assert 0 < float((vectors - wanted).abs().max()) < 5e-3
 
 
 def test_half_precision_leaves_counts_whole(tmp_path):

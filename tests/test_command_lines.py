@@ -213,9 +213,9 @@ RULES = {
 def run(line: str) -> None:
     """Runs the line by its rule; AssertionError where none fits or it does not work."""
     for pattern, rule in RULES.items():
-        found = re.fullmatch(pattern, line.replace("<this repository>", "'<this repository>'"))
-        if found:
-            return rule(shlex.split(found[1]))
+        match = re.fullmatch(pattern, line.replace("<this repository>", "'<this repository>'"))
+        if match:
+            return rule(shlex.split(match[1]))
     raise AssertionError("no rule of tests/test_command_lines.py runs this line")
 
 
@@ -399,7 +399,7 @@ def test_every_path_and_module_that_a_text_names_is_there(name):
     here = (ROOT, ROOT / "notebooks")
     gone = [
         path
-        for path in sorted({found.rstrip(".") for found in PATH.findall(text)} - MADE)
+        for path in sorted({result.rstrip(".") for result in PATH.findall(text)} - MADE)
         if not any((folder / path).exists() or any(folder.glob(f"{path}*")) for folder in here)
     ]
     gone += [dotted for dotted in sorted(set(DOTTED.findall(text))) if names_nothing(dotted)]

@@ -233,11 +233,11 @@ def test_every_setting_has_the_default_that_stored_commands_count_on():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_changes_what_it_did(name):
-    found = {
+    result = {
         f"{part}.{key}": v for part, values in to_json(preset(name)).items() for key, v in values.items()
     }
     default = {f"{part}.{key}": v for part, values in DEFAULTS.items() for key, v in values.items()}
-    assert {key: value for key, value in found.items() if value != default[key]} == CHANGED[name]
+    assert {key: value for key, value in result.items() if value != default[key]} == CHANGED[name]
 
 
 RANGES = [  # the first and the last value that a setting may have
@@ -322,7 +322,7 @@ def test_a_file_that_is_no_object(tmp_path, capsys):
         file = tmp_path / "c.json"
         file.write_text(text)
         assert main(["train", "--config", str(file)]) == 2
-        found = capsys.readouterr().err
-        assert found.startswith("error: ") and str(file) in found
+        result = capsys.readouterr().err
+        assert result.startswith("error: ") and str(file) in result
     with pytest.raises(UserError, match="a list"):
         merge(Config(), [], where="file")

@@ -68,10 +68,10 @@ def test_the_exit_code_is_that_of_the_worst_line(monkeypatch, state, code, capsy
 
 
 def test_every_declared_package_is_looked_at():
-    found = ", ".join(check.detail for check in doctor.check_packages())
+    result = ", ".join(check.detail for check in doctor.check_packages())
     pyproject = doctor.tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for line in pyproject["dependencies"]:
-        assert f"{Requirement(line).name} " in found
+        assert f"{Requirement(line).name} " in result
 
 
 def test_a_package_below_its_bound_is_named(monkeypatch):
@@ -245,8 +245,8 @@ def test_verify_sees_checkpoints_and_arrays_of_this_library(tmp_path):
     writer = ArrayWriter(tmp_path / "tokens", (2, 3), np.dtype(np.float32), {})
     writer.write(np.ones((2, 3), np.float32))
     writer.finish()
-    found = {folder.name: verify.damage(folder) for folder in verify.folders(tmp_path)}
-    assert found == {"step-00000001": [], "tokens": []}
+    result = {folder.name: verify.damage(folder) for folder in verify.folders(tmp_path)}
+    assert result == {"step-00000001": [], "tokens": []}
     flip_a_bit(tmp_path / "run/step-00000001/config.json", 1)
     flip_a_bit(tmp_path / "tokens/array.npy", -1)
     assert all(len(verify.damage(folder)) == 1 for folder in verify.folders(tmp_path))
@@ -313,10 +313,10 @@ def test_a_check_that_cannot_look_stops_no_other(monkeypatch, capsys, error, wor
 def test_a_package_that_the_doctor_uses_may_be_missing(monkeypatch, cache, missing):
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    found = [check for check in doctor.all_checks() if "could not look" in check.detail]
+    result = [check for check in doctor.all_checks() if "could not look" in check.detail]
     names = {"psutil": ["memory"], "packaging": ["packages"], "torch": ["torch", "machine"]}
-    assert [check.name for check in found] == names[missing]
-    assert all(missing in check.detail and "pip install -e ." in check.remedy for check in found)
+    assert [check.name for check in result] == names[missing]
+    assert all(missing in check.detail and "pip install -e ." in check.remedy for check in result)
 
 
 def test_the_doctor_is_reached_without_any_other_package():

@@ -39,11 +39,11 @@ def test_attention_of_a_checkpoint(prepared, tmp_path, capsys):
     command = ["evaluate", "--checkpoint", str(tmp_path / "sge"), "--attention", "--json"]
     assert main(command) == 0
     (said,) = json.loads(capsys.readouterr().out)["attention"]
-    found = attention_of(encoders, prepared.test)
+    result = attention_of(encoders, prepared.test)
     assert set(said) == {"self", "self weights", "uniform", "area", "centre"}
     for guide, numbers in said.items():
         for what, value in numbers.items():
-            assert value == pytest.approx(100 * found[guide][what].mean(), abs=0.01)
+            assert value == pytest.approx(100 * result[guide][what].mean(), abs=0.01)
 
 
 def test_a_model_without_a_guide_has_no_attention(prepared, tmp_path, capsys):

@@ -59,34 +59,34 @@ def test_ranks_equal_a_plain_loop(seed, counts, levels, chunk):
     images = rng.integers(-levels, levels + 1, (len(counts), 3)).astype(np.float32)
     captions = rng.integers(-levels, levels + 1, (len(caption_to_image), 3)).astype(np.float32)
     i2t, t2i = loop_ranks(images @ captions.T, caption_to_image)
-    for found in (
+    for result in (
         ranks(images, captions, caption_to_image, chunk=chunk),
         ranks_from_scores(images @ captions.T, caption_to_image),
     ):
-        assert np.array_equal(found.i2t, i2t)
-        assert np.array_equal(found.t2i, t2i)
+        assert np.array_equal(result.i2t, i2t)
+        assert np.array_equal(result.t2i, t2i)
 
 
 def test_ranks_equal_sorting_and_do_not_depend_on_the_chunk():
     images, captions, caption_to_image = pairs(300, noise=2.0)
     i2t, t2i = field_ranks(images, captions, caption_to_image)
     for chunk in (64, 128, 512):
-        found = ranks(images, captions, caption_to_image, chunk=chunk)
-        assert np.array_equal(found.i2t, i2t)
-        assert np.array_equal(found.t2i, t2i)
+        ranked = ranks(images, captions, caption_to_image, chunk=chunk)
+        assert np.array_equal(ranked.i2t, i2t)
+        assert np.array_equal(ranked.t2i, t2i)
 
 
 def test_ranks_take_tensors_and_leave_their_gradients_alone():
     images, captions, caption_to_image = pairs(70)
     tensor = torch.tensor(images, requires_grad=True)
-    found = ranks(tensor, torch.tensor(captions), torch.tensor(caption_to_image))
-    assert np.array_equal(found.t2i, ranks(images, captions, caption_to_image).t2i)
+    ranked = ranks(tensor, torch.tensor(captions), torch.tensor(caption_to_image))
+    assert np.array_equal(ranked.t2i, ranks(images, captions, caption_to_image).t2i)
     assert tensor.grad is None
 
 
 def test_recalls_by_hand():
-    found = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 2, 7, 20]), caption_to_image=np.array([0, 0, 1, 1]))
-    metrics = recalls(found)
+    ranked = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 2, 7, 20]), caption_to_image=np.array([0, 0, 1, 1]))
+    metrics = recalls(ranked)
     assert (metrics.i2t_r1, metrics.i2t_r5, metrics.i2t_r10) == (50, 50, 100)
     assert (metrics.t2i_r1, metrics.t2i_r5, metrics.t2i_r10) == (25, 50, 75)
     assert (metrics.i2t_median, metrics.i2t_mean, metrics.t2i_median, metrics.t2i_mean) == (
@@ -100,12 +100,12 @@ def test_recalls_by_hand():
 
 def test_groups_restrict_the_queries_but_not_the_gallery():
     images, captions, caption_to_image = pairs(80, noise=2.0)
-    found = ranks(images, captions, caption_to_image)
+    ranked = ranks(images, captions, caption_to_image)
     groups = ["seen", "new pairs"] * 40
-    by_group = recalls_by_group(found, groups)
+    by_group = recalls_by_group(ranked, groups)
     assert list(by_group) == ["seen", "new pairs"]
-    assert by_group["seen"].t2i_mean == found.t2i[caption_to_image % 2 == 0].mean()
-    assert by_group["new pairs"].i2t_r5 == 100 * (found.i2t[1::2] <= 5).mean()
+    assert by_group["seen"].t2i_mean == ranked.t2i[caption_to_image % 2 == 0].mean()
+    assert by_group["new pairs"].i2t_r5 == 100 * (ranked.i2t[1::2] <= 5).mean()
     half = recalls(ranks(*subset(images, captions, caption_to_image, np.arange(80) % 2 == 0)))
     assert half.rsum > by_group["seen"].rsum  # half the gallery is easier
 
@@ -147,11 +147,11 @@ def test_bad_input_is_named(change, words):
 )
 def test_hostile_input_ends_in_ranks_or_in_the_documented_error(images, captions, caption_to_image):
     try:
-        found = ranks(images, captions, caption_to_image)
+        ranked = ranks(images, captions, caption_to_image)
     except UserError:
         return
-    assert found.t2i.min() >= 1
-    assert found.t2i.max() <= len(found.i2t)
+    assert ranked.t2i.min() >= 1
+    assert ranked.t2i.max() <= len(ranked.i2t)
 
 
 # The traps, one test a row.
@@ -171,19 +171,19 @@ def test_argsort_puts_nan_first(value):
 def test_strict_greater_counting_crowns_a_collapsed_model(pictures):
     images = np.tile(unit(np.random.default_rng(0), 1, 33), (pictures, 1))
     caption_to_image = np.repeat(np.arange(pictures), 5)
-    found = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
-    assert (found.t2i == pictures).all()
-    assert (found.i2t == 5 * (pictures - 1) + 1).all()
-    assert recalls(found).t2i_r1 == 0
+    ranked = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
+    assert (ranked.t2i == pictures).all()
+    assert (ranked.i2t == 5 * (pictures - 1) + 1).all()
+    assert recalls(ranked).t2i_r1 == 0
 
 
 def test_positive_outside_the_product_loses_to_itself():
     """A perfect model: every positive is the highest of its row and column, by a clear margin, and must not
     lose to itself."""
     images, _, caption_to_image = pairs(300, dimensions=257)
-    found = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
-    assert (found.t2i == 1).all()
-    assert (found.i2t == 1).all()
+    ranked = ranks(images, images[caption_to_image], caption_to_image, chunk=64)
+    assert (ranked.t2i == 1).all()
+    assert (ranked.i2t == 1).all()
 
 
 @pytest.mark.parametrize("how", ["precision", "autocast"])
@@ -197,11 +197,11 @@ def test_half_precision_scores(how):
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
         try:
             backend.fp32_precision = "bf16" if how == "precision" else before
-            found = ranks(images, captions, caption_to_image)
+            ranked = ranks(images, captions, caption_to_image)
             assert backend.fp32_precision == ("bf16" if how == "precision" else before)
         finally:
             backend.fp32_precision = before
-    assert np.array_equal(found.t2i, truth)
+    assert np.array_equal(ranked.t2i, truth)
     with pytest.raises(UserError, match="float16"):
         ranks_from_scores((images @ captions.T).astype(np.float16), caption_to_image)
 
@@ -209,10 +209,10 @@ def test_half_precision_scores(how):
 def test_f30k_dev_cut_looks_at_all_1014_pictures():
     images, captions, caption_to_image = pairs(1014, dimensions=8)
     images[1000:] *= -1  # the fourteen that a cut at 5,000 captions would miss are all wrong
-    found = ranks(images, captions, caption_to_image)
-    assert found.i2t.shape == (1014,)
-    assert found.t2i.shape == (5070,)
-    assert found.t2i[5000:].min() > 10
+    ranked = ranks(images, captions, caption_to_image)
+    assert ranked.i2t.shape == (1014,)
+    assert ranked.t2i.shape == (5070,)
+    assert ranked.t2i[5000:].min() > 10
 
 
 def test_coco_has_25010_captions():
@@ -221,10 +221,10 @@ def test_coco_has_25010_captions():
     extra = np.arange(3, 50, 5)
     captions = np.insert(captions, extra * 5, unit(np.random.default_rng(1), len(extra), 16), axis=0)
     caption_to_image = np.insert(caption_to_image, extra * 5, extra)
-    found = ranks(images, captions, caption_to_image)
+    ranked = ranks(images, captions, caption_to_image)
     i2t, t2i = loop_ranks(images @ captions.T, caption_to_image)
-    assert np.array_equal(found.i2t, i2t)
-    assert np.array_equal(found.t2i, t2i)
+    assert np.array_equal(ranked.i2t, i2t)
+    assert np.array_equal(ranked.t2i, t2i)
 
 
 def test_fold_order_is_consecutive():
@@ -233,13 +233,13 @@ def test_fold_order_is_consecutive():
         np.random.default_rng(3), 1, 16
     )  # the first fold is collapsed: only consecutive folds keep it apart
     shuffled = np.random.default_rng(4).permutation(len(caption_to_image))
-    found = fold_average(images, captions[shuffled], caption_to_image[shuffled], size=30)
+    result = fold_average(images, captions[shuffled], caption_to_image[shuffled], size=30)
     by_hand = [
         recalls(ranks(images[s : s + 30], captions[5 * s : 5 * s + 150], caption_to_image[:150]))
         for s in (0, 30, 60)
     ]
-    assert found.rsum == pytest.approx(np.mean([one.rsum for one in by_hand]), abs=1e-9)
-    assert found.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
+    assert result.rsum == pytest.approx(np.mean([one.rsum for one in by_hand]), abs=1e-9)
+    assert result.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
     with pytest.raises(UserError, match="folds of 40"):
         fold_average(images, captions, caption_to_image, size=40)
 

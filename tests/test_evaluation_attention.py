@@ -16,11 +16,11 @@ from userlib.evaluation.attention import (
 
 def test_covered_counts_pixels():
     mask = np.random.default_rng(0).random((12, 8)) < 0.4
-    found = mask_coverage(mask, (3, 2))
+    result = mask_coverage(mask, (3, 2))
     for row in range(3):
         for column in range(2):
             cell = mask[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-            assert found[2 * row + column] == pytest.approx(cell.sum() / 16)
+            assert result[2 * row + column] == pytest.approx(cell.sum() / 16)
     with pytest.raises(UserError, match="12 x 8"):
         mask_coverage(mask, (5, 2))
 

@@ -18,11 +18,11 @@ from userlib.evaluation.eccv import coco_ids, eccv_caption
 @pytest.fixture
 def split(tmp_path, cache):
     """Six test pictures with COCO's names; caption ids of their own."""
-    found = karpathy({"train": 1, "test": 6})
-    for number, image in enumerate(found["images"]):
+    annotations = karpathy({"train": 1, "test": 6})
+    for number, image in enumerate(annotations["images"]):
         for k, sentence in enumerate(image["sentences"]):
             sentence["sentid"] = 1000 * number + k
-    return load_data(str(write_coco(tmp_path / "coco", found))).split("test")
+    return load_data(str(write_coco(tmp_path / "coco", annotations))).split("test")
 
 
 class Metrics:
@@ -36,8 +36,8 @@ class Metrics:
         assert not verbose and tuple(Ks) == (1, 5, 10)
         self.seen.update(i2t=i2t, t2i=t2i)
         share = [
-            np.mean([found[key][0] in right for key, right in truth.items()])
-            for found, truth in ((i2t, self.eccv_gts["i2t"]), (t2i, self.eccv_gts["t2i"]))
+            np.mean([result[key][0] in right for key, right in truth.items()])
+            for result, truth in ((i2t, self.eccv_gts["i2t"]), (t2i, self.eccv_gts["t2i"]))
         ]
         return {"eccv_r1": dict(zip(("i2t", "t2i"), share, strict=True))}
 
@@ -70,8 +70,8 @@ def test_names_are_those_of_coco(split):
 
 
 def test_the_package_gets_names_best_first_and_gives_percent(split, package):
-    found = eccv_caption(*vectors(split), split)
-    assert found == {"eccv_r1": {"i2t": 100.0, "t2i": 100.0}}
+    result = eccv_caption(*vectors(split), split)
+    assert result == {"eccv_r1": {"i2t": 100.0, "t2i": 100.0}}
     assert Metrics.seen["t2i"][2003][0] == 1 and Metrics.seen["t2i"][2000][0] == 2
     assert Metrics.seen["i2t"][1][:6] == [1000, 1001, 2003, 1002, 1003, 1004]
     assert Metrics.seen["i2t"][3][:5] == [3000, 3001, 3002, 3003, 3004]
@@ -97,9 +97,9 @@ def test_folds_and_eccv_on_the_command_line(tmp_path, cache, capsys, monkeypatch
     capsys.readouterr()
     command = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--json"]
     assert main([*command, "--folds", "5"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    mean = found["mean of 2 folds of 5"]
-    assert mean["rsum"] >= found["tables"]["model"]["rsum"][0]  # smaller galleries are easier
+    document = json.loads(capsys.readouterr().out)
+    mean = document["mean of 2 folds of 5"]
+    assert mean["rsum"] >= document["tables"]["model"]["rsum"][0]  # smaller galleries are easier
     monkeypatch.setitem(sys.modules, "eccv_caption", None)
     assert main([*command, "--eccv"]) == 2
     assert "pip install eccv_caption" in capsys.readouterr().err

@@ -17,29 +17,29 @@ def some_ranks(pictures=60, seed=0, scale=4.0, uneven=True):
     return Ranks(i2t=1 + rng.poisson(hard), t2i=t2i, caption_to_image=caption_to_image)
 
 
-def shifted(found, by):
-    return Ranks(i2t=found.i2t + by, t2i=found.t2i + by, caption_to_image=found.caption_to_image)
+def shifted(result, by):
+    return Ranks(i2t=result.i2t + by, t2i=result.t2i + by, caption_to_image=result.caption_to_image)
 
 
-def slow_sample(found, pictures, resamples, seed):
+def slow_sample(result, pictures, resamples, seed):
     """Every resample by listing its pictures and their captions, one by one."""
     draws = np.random.default_rng(seed).integers(len(pictures), size=(resamples, len(pictures)))
     for draw in draws:
         drawn = pictures[draw]
-        t2i = np.concatenate([found.t2i[found.caption_to_image == i] for i in drawn])
+        t2i = np.concatenate([result.t2i[result.caption_to_image == i] for i in drawn])
         caption_to_image = np.concatenate(
-            [np.full((found.caption_to_image == i).sum(), n) for n, i in enumerate(drawn)]
+            [np.full((result.caption_to_image == i).sum(), n) for n, i in enumerate(drawn)]
         )
-        yield recalls(Ranks(i2t=found.i2t[drawn], t2i=t2i, caption_to_image=caption_to_image)).as_dict()
+        yield recalls(Ranks(i2t=result.i2t[drawn], t2i=t2i, caption_to_image=caption_to_image)).as_dict()
 
 
 @pytest.mark.parametrize("subset", [False, True])
 def test_bootstrap_equals_a_slow_one(subset):
-    found = some_ranks()
+    ranked = some_ranks()
     chosen = np.arange(0, 60, 3) if subset else None
-    quick = bootstrap(found, images=chosen, resamples=301, seed=5)
-    slow = list(slow_sample(found, np.arange(60) if chosen is None else chosen, 301, 5))
-    whole = recalls(found, images=chosen).as_dict()
+    quick = bootstrap(ranked, images=chosen, resamples=301, seed=5)
+    slow = list(slow_sample(ranked, np.arange(60) if chosen is None else chosen, 301, 5))
+    whole = recalls(ranked, images=chosen).as_dict()
     assert tuple(quick) == METRICS
     for name in METRICS:
         low, high = np.quantile([one[name] for one in slow], [0.025, 0.975])
@@ -49,69 +49,69 @@ def test_bootstrap_equals_a_slow_one(subset):
 def test_bootstrap_width_is_the_standard_error_of_the_field():
     """At 1,000 pictures and R@1 of 50 %, the standard error of i2t R@1 is 100 sqrt(.25 / 1000) = 1.58."""
     half = np.where(np.arange(1000) % 2, 1, 50)
-    found = Ranks(i2t=half, t2i=np.repeat(half, 5), caption_to_image=np.repeat(np.arange(1000), 5))
-    interval = bootstrap(found)["i2t_r1"]
+    ranked = Ranks(i2t=half, t2i=np.repeat(half, 5), caption_to_image=np.repeat(np.arange(1000), 5))
+    interval = bootstrap(ranked)["i2t_r1"]
     assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(1.58, abs=0.08)
-    captions = bootstrap(found)[
+    captions = bootstrap(ranked)[
         "t2i_r1"
     ]  # captions follow their pictures: five agreeing captions count as one
     assert captions.high - captions.low == pytest.approx(interval.high - interval.low, rel=0.1)
 
 
 def test_paired_differences_cancel_what_is_hard_for_both():
-    found = some_ranks(300, uneven=False)
-    same = paired_bootstrap(found, found)
+    ranked = some_ranks(300, uneven=False)
+    same = paired_bootstrap(ranked, ranked)
     assert all(interval == (0, 0, 0) for interval in same.values())
-    worse = paired_bootstrap(shifted(found, 1), found)
+    worse = paired_bootstrap(shifted(ranked, 1), ranked)
     assert worse["t2i_mean"] == pytest.approx((1, 1, 1))
     assert worse["rsum"].high < 0
-    alone = bootstrap(found)["t2i_mean"]
+    alone = bootstrap(ranked)["t2i_mean"]
     assert alone.high - alone.low > 0.5
 
 
 def test_paired_uses_one_draw_for_both():
     a, b = some_ranks(seed=0, uneven=False), some_ranks(seed=3, uneven=False)
-    found = paired_bootstrap(a, b, resamples=200, seed=2)
+    difference = paired_bootstrap(a, b, resamples=200, seed=2)
     draws = [list(slow_sample(one, np.arange(60), 200, 2)) for one in (a, b)]
     differences = [x["rsum"] - y["rsum"] for x, y in zip(*draws, strict=True)]
-    assert found["rsum"].value == pytest.approx(recalls(a).rsum - recalls(b).rsum)
-    assert found["rsum"][1:] == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=1e-3)
+    assert difference["rsum"].value == pytest.approx(recalls(a).rsum - recalls(b).rsum)
+    assert difference["rsum"][1:] == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=1e-3)
 
 
 def test_seeds_widen_the_interval_by_what_they_vary():
     """Three runs whose ranks are 10, 11 and 12 throughout: only the seeds vary, by s / sqrt(3)."""
     flat = Ranks(i2t=np.full(50, 10), t2i=np.full(250, 10), caption_to_image=np.repeat(np.arange(50), 5))
     runs = [shifted(flat, by) for by in (0, 1, 2)]
-    found = bootstrap(runs, resamples=4000)["t2i_mean"]
-    assert found.value == pytest.approx(11)
+    intervals = bootstrap(runs, resamples=4000)["t2i_mean"]
+    assert intervals.value == pytest.approx(11)
     deviation = np.std([0, 1, 2], ddof=1) / np.sqrt(3)  # .58
-    assert found.high - 11 == pytest.approx(11 - found.low, abs=1e-6)
-    assert 1.96 * deviation * 0.8 < found.high - 11 < 1.96 * deviation * 1.2
+    assert intervals.high - 11 == pytest.approx(11 - intervals.low, abs=1e-6)
+    assert 1.96 * deviation * 0.8 < intervals.high - 11 < 1.96 * deviation * 1.2
     against = paired_bootstrap(runs, [flat], resamples=4000)["t2i_mean"]
     assert against.value == pytest.approx(1)
     assert against.low < 0.1
 
 
 def test_intervals_are_the_same_for_a_seed_and_differ_between_seeds():
-    found = some_ranks()
-    assert bootstrap(found, seed=1) == bootstrap(found, seed=1)
-    assert bootstrap(found, seed=1) != bootstrap(found, seed=2)
+    ranked = some_ranks()
+    assert bootstrap(ranked, seed=1) == bootstrap(ranked, seed=1)
+    assert bootstrap(ranked, seed=1) != bootstrap(ranked, seed=2)
 
 
 def test_bad_comparisons_are_named():
-    found = some_ranks()
+    ranked = some_ranks()
     with pytest.raises(UserError, match="same split"):
-        paired_bootstrap(found, some_ranks(59))
+        paired_bootstrap(ranked, some_ranks(59))
     with pytest.raises(UserError, match="empty"):
         bootstrap([])
     with pytest.raises(UserError, match="resamples=0"):
-        bootstrap(found, resamples=0)
+        bootstrap(ranked, resamples=0)
     with pytest.raises(UserError, match="level"):
-        bootstrap(found, level=95)
+        bootstrap(ranked, level=95)
     with pytest.raises(UserError, match="at least one"):
-        bootstrap(found, images=np.zeros(60, bool))
+        bootstrap(ranked, images=np.zeros(60, bool))
     with pytest.raises(UserError, match="distinct"):
-        recalls(found, images=[3, 3])
+        recalls(ranked, images=[3, 3])
 
 
 def test_compare_is_bootstrap_and_paired_on_one_draw():
@@ -176,19 +176,21 @@ RECALLS = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
     ],
 )
 def test_none_and_all_of_few_pictures_are_no_certainty(hits, n, low, high):
-    found = bootstrap(exact([True] * hits + [False] * (n - hits)), resamples=50)
+    intervals = bootstrap(exact([True] * hits + [False] * (n - hits)), resamples=50)
     for name in RECALLS:
-        assert found[name] == pytest.approx((100 * hits / n, low, high), abs=0.01), name
-    assert found["rsum"] == pytest.approx((600 * hits / n, 6 * low, 6 * high), abs=0.05)
-    assert found["r1"] == pytest.approx((100 * hits / n, low, high), abs=0.01)
-    assert found["i2t_mean"][1:] == (found["i2t_mean"].value,) * 2  # a rank has no upper end to reach for
+        assert intervals[name] == pytest.approx((100 * hits / n, low, high), abs=0.01), name
+    assert intervals["rsum"] == pytest.approx((600 * hits / n, 6 * low, 6 * high), abs=0.05)
+    assert intervals["r1"] == pytest.approx((100 * hits / n, low, high), abs=0.01)
+    assert (
+        intervals["i2t_mean"][1:] == (intervals["i2t_mean"].value,) * 2
+    )  # a rank has no upper end to reach for
 
 
 def test_one_picture_of_which_two_captions_of_five_hit():
-    found = bootstrap(exact([True], hits_t2i=[1, 0, 0, 1, 0]), resamples=20)
+    intervals = bootstrap(exact([True], hits_t2i=[1, 0, 0, 1, 0]), resamples=20)
     p, z2 = 0.4, 1.959964**2
     middle, half = (p + z2 / 2) / (1 + z2), np.sqrt(z2 * (p * (1 - p) + z2 / 4)) / (1 + z2)
-    assert found["t2i_r1"] == pytest.approx((40, 100 * (middle - half), 100 * (middle + half)))
+    assert intervals["t2i_r1"] == pytest.approx((40, 100 * (middle - half), 100 * (middle + half)))
 
 
 def test_the_level_counts_at_the_edge():
@@ -198,23 +200,23 @@ def test_the_level_counts_at_the_edge():
 
 
 def test_an_interval_that_is_not_at_an_edge_is_the_bootstrap_s():
-    found = exact([True, False] * 20)
+    ranked = exact([True, False] * 20)
     draws = np.random.default_rng(0).integers(40, size=(2000, 40))
     ends = np.quantile(100 * (draws % 2 == 0).mean(1), [0.025, 0.975])
-    assert bootstrap(found)["i2t_r1"][1:] == pytest.approx(tuple(ends))
+    assert bootstrap(ranked)["i2t_r1"][1:] == pytest.approx(tuple(ends))
 
 
 @pytest.mark.parametrize("n", [1, 8, 200])
 def test_models_that_agree_on_few_pictures_may_differ_on_others(n):
     """Agresti and Min: half a picture added to each of the four outcomes, so +- z / (n + 2) where none differs."""
     a, b = exact([True] * n), exact([True] * n)
-    for found in (
+    for result in (
         paired_bootstrap(a, b, resamples=20),
         compare({"a": a, "b": b}, [("a", "b")], resamples=20)[1]["a", "b"],
     ):
         for name in RECALLS:
-            assert found[name] == pytest.approx((0, -195.9964 / (n + 2), 195.9964 / (n + 2)), abs=1e-3)
-        assert found["rsum"].high == pytest.approx(6 * 195.9964 / (n + 2), abs=1e-2)
+            assert result[name] == pytest.approx((0, -195.9964 / (n + 2), 195.9964 / (n + 2)), abs=1e-3)
+        assert result["rsum"].high == pytest.approx(6 * 195.9964 / (n + 2), abs=1e-2)
     for same in (
         paired_bootstrap(a, a, resamples=20),
         compare({"a": a}, [("a", "a")], resamples=20)[1]["a", "a"],
@@ -223,22 +225,22 @@ def test_models_that_agree_on_few_pictures_may_differ_on_others(n):
 
 
 def test_models_that_differ_on_every_picture():
-    found = paired_bootstrap(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
+    difference = paired_bootstrap(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
     half = 1.959964 * np.sqrt(8 + 1 - 64 / 10) / 10
-    assert found == pytest.approx((100, 100 * (0.8 - half), 100))
+    assert difference == pytest.approx((100, 100 * (0.8 - half), 100))
     turned = paired_bootstrap(exact([False] * 8), exact([True] * 8), resamples=20)["i2t_r1"]
-    assert turned == pytest.approx((-100, -100, -found.low))
+    assert turned == pytest.approx((-100, -100, -difference.low))
 
 
 def test_a_sum_reaches_as_far_as_its_parts():
     """R@1 varies and all else is at 100: rSum's upper end stays, its lower one takes in what none of 40 can show."""
     hits = np.arange(40) % 4 > 0
     ranks = np.where(hits, 1, 2)
-    found = bootstrap(Ranks(i2t=ranks, t2i=ranks, caption_to_image=np.arange(40)))
-    alone = 2 * (found["i2t_r1"].value - found["i2t_r1"].low)
-    edge = 4 * (100 - found["i2t_r5"].low)
-    assert found["rsum"].value - found["rsum"].low == pytest.approx(np.hypot(alone, edge))
-    assert found["rsum"].high == pytest.approx(min(2 * found["i2t_r1"].high + 400, 600))
+    intervals = bootstrap(Ranks(i2t=ranks, t2i=ranks, caption_to_image=np.arange(40)))
+    alone = 2 * (intervals["i2t_r1"].value - intervals["i2t_r1"].low)
+    edge = 4 * (100 - intervals["i2t_r5"].low)
+    assert intervals["rsum"].value - intervals["rsum"].low == pytest.approx(np.hypot(alone, edge))
+    assert intervals["rsum"].high == pytest.approx(min(2 * intervals["i2t_r1"].high + 400, 600))
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
@@ -280,6 +282,8 @@ def test_few_seeds_are_set_right(shifts, reach):
     run, is likelier than 2.5 %, so that the lower end is the lowest run, set off by sqrt(n / (n - 1)).
     """
     flat = Ranks(i2t=np.full(9, 10), t2i=np.full(9, 10), caption_to_image=np.arange(9))
-    found = bootstrap([shifted(flat, by) for by in shifts], resamples=4000)["i2t_mean"]
-    assert found.value == pytest.approx(11)
-    assert (found.value - found.low, found.high - found.value) == pytest.approx((reach, reach))
+    intervals = bootstrap([shifted(flat, by) for by in shifts], resamples=4000)["i2t_mean"]
+    assert intervals.value == pytest.approx(11)
+    assert (intervals.value - intervals.low, intervals.high - intervals.value) == pytest.approx(
+        (reach, reach)
+    )

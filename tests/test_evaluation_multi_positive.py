@@ -49,14 +49,14 @@ def test_many_equals_a_plain_loop(seed, counts, share):
     scores = images @ captions.T
     i2t = [slow_query(scores[i], truth[:, i]) for i in range(len(images))]
     t2i = [slow_query(scores[:, j], truth[j]) for j in range(len(captions))]
-    for found in (
+    for result in (
         multi_positive_recalls(images, captions, caption_to_image, truth),
         multi_positive_recalls_from_scores(scores, caption_to_image, truth),
     ):
-        assert found.ranks.i2t.tolist() == [rank for rank, _ in i2t]
-        assert found.ranks.t2i.tolist() == [rank for rank, _ in t2i]
-        assert found.i2t_ap == pytest.approx([average for _, average in i2t], abs=1e-6)
-        assert found.t2i_map == pytest.approx(100 * np.mean([average for _, average in t2i]), abs=1e-4)
+        assert result.ranks.i2t.tolist() == [rank for rank, _ in i2t]
+        assert result.ranks.t2i.tolist() == [rank for rank, _ in t2i]
+        assert result.i2t_ap == pytest.approx([average for _, average in i2t], abs=1e-6)
+        assert result.t2i_map == pytest.approx(100 * np.mean([average for _, average in t2i]), abs=1e-4)
 
 
 def test_many_crosses_chunks_and_agrees_with_ranks_when_only_written_pairs_are_true():
@@ -64,11 +64,13 @@ def test_many_crosses_chunks_and_agrees_with_ranks_when_only_written_pairs_are_t
     images, caption_to_image = rng.standard_normal((600, 8)), np.repeat(np.arange(600), 2)
     captions = images[caption_to_image] + rng.standard_normal((1200, 8))
     truth = caption_to_image[:, None] == np.arange(600)
-    found = multi_positive_recalls(images, captions, caption_to_image, truth)
+    ranked = multi_positive_recalls(images, captions, caption_to_image, truth)
     plain = ranks(images, captions, caption_to_image)
-    assert np.array_equal(found.ranks.i2t, plain.i2t)
-    assert np.array_equal(found.ranks.t2i, plain.t2i)
-    assert found.t2i_map == pytest.approx(100 * (plain.t2i == 1).mean())  # R = 1: only the first place counts
+    assert np.array_equal(ranked.ranks.i2t, plain.i2t)
+    assert np.array_equal(ranked.ranks.t2i, plain.t2i)
+    assert ranked.t2i_map == pytest.approx(
+        100 * (plain.t2i == 1).mean()
+    )  # R = 1: only the first place counts
 
 
 def test_mean_precision_by_hand():
@@ -78,9 +80,9 @@ def test_mean_precision_by_hand():
     with pytest.raises(UserError, match=r"no true item \(the first is caption 1\)"):
         multi_positive_recalls_from_scores(scores, [0, 0, 0, 0], truth)
     scores, truth = np.array([[5.0, 4, 3, 2], [0, 9, 0, 0]]), np.column_stack([truth, ~truth])
-    found = multi_positive_recalls_from_scores(scores, [0, 1, 0, 0], truth)
-    assert found.i2t_ap[0] == pytest.approx((1 + 2 / 3) / 3)
-    assert found.ranks.i2t.tolist() == [1, 1]
+    ranked = multi_positive_recalls_from_scores(scores, [0, 1, 0, 0], truth)
+    assert ranked.i2t_ap[0] == pytest.approx((1 + 2 / 3) / 3)
+    assert ranked.ranks.i2t.tolist() == [1, 1]
 
 
 def test_truth_of_the_wrong_shape_or_kind_is_named():
@@ -92,9 +94,9 @@ def test_truth_of_the_wrong_shape_or_kind_is_named():
 
 
 def test_table_shows_values_intervals_and_signs():
-    found = Ranks(i2t=np.arange(1, 21), t2i=np.arange(1, 21), caption_to_image=np.arange(20))
+    ranked = Ranks(i2t=np.arange(1, 21), t2i=np.arange(1, 21), caption_to_image=np.arange(20))
     better = Ranks(i2t=np.ones(20, int), t2i=np.ones(20, int), caption_to_image=np.arange(20))
-    rows = {"model": bootstrap(found), "better - model": paired_bootstrap(better, found)}
+    rows = {"model": bootstrap(ranked), "better - model": paired_bootstrap(better, ranked)}
     plain = table(rows)
     lines = plain.splitlines()
     assert len({len(line) for line in lines}) == 1

@@ -17,11 +17,11 @@ PACKAGES = {
 
 def modules(package: str, folder: Path) -> dict[str, Path]:
     """Dotted name -> file, of every module of a package below a folder."""
-    found = {}
+    result = {}
     for file in sorted((folder / package).rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return found
+        result[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return result
 
 
 def imported(name: str, file: Path, known: dict[str, Path]) -> set[str]:

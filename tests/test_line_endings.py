@@ -108,17 +108,17 @@ def test_the_identity_of_a_network_is_not_that_of_its_line_endings(tmp_path, cac
 @pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="is no clone")
 def test_a_clone_has_the_bytes_that_were_summed():
     names = ["assets/demo/full/config.json", "assets/region-mini/log.csv", "userlib/files.py", "new.md"]
-    found = subprocess.run(
+    result = subprocess.run(
         ["git", "check-attr", "eol", "--", *names, "assets/demo/full/tensors.safetensors"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert [line.rpartition(": ")[2] for line in found[:4]] == ["lf"] * 4
+    assert [line.rpartition(": ")[2] for line in result[:4]] == ["lf"] * 4
     binary = ["git", "check-attr", "text", "--", "a.npz", "a.npy", "a.safetensors", "a.png"]
-    found = subprocess.run(binary, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.rpartition(": ")[2] for line in found] == ["unset"] * 4
+    result = subprocess.run(binary, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.rpartition(": ")[2] for line in result] == ["unset"] * 4
 
 
 def test_rows_beside_their_arrays(tmp_path):

@@ -17,12 +17,12 @@ FENCED = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)
 
 def anchors(text: str) -> set[str]:
     """The anchors of the headings, as GitHub makes them: lower case, hyphens for spaces, no punctuation."""
-    found: set[str] = set()
+    result: set[str] = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", FENCED.sub("", text), flags=re.MULTILINE):
         anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        taken = sum(re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", one) is not None for one in found)
-        found.add(f"{anchor}-{taken}" if taken else anchor)
-    return found | set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text))
+        taken = sum(re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", one) is not None for one in result)
+        result.add(f"{anchor}-{taken}" if taken else anchor)
+    return result | set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text))
 
 
 def broken(file: Path) -> list[str]:

@@ -9,10 +9,10 @@ COLUMNS = ("i2t_r1", "i2t_r10", "t2i_r1", "t2i_r10")
 
 
 def _row(label: str, tables: dict[str, dict[str, list[float]]], name: str, difference: str) -> str:
-    found = tables[name]
-    cells = [f"{found[column][0]:.1f}" for column in COLUMNS]
-    low, high = found["rsum"][1:]
-    cells.append(f"{found['rsum'][0]:.1f} [{low:.1f}, {high:.1f}]")
+    result = tables[name]
+    cells = [f"{result[column][0]:.1f}" for column in COLUMNS]
+    low, high = result["rsum"][1:]
+    cells.append(f"{result['rsum'][0]:.1f} [{low:.1f}, {high:.1f}]")
     if difference:
         value, low, high = tables[difference]["rsum"]
         cells.append(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]")

@@ -115,8 +115,8 @@ class Colour:
         return np.eye(3, dtype=np.float32)[[0] * len(texts)]
 
     def encode_image(self, pictures):
-        found = np.stack([np.asarray(one, np.float32).mean((0, 1)) for one in pictures])
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        result = np.stack([np.asarray(one, np.float32).mean((0, 1)) for one in pictures])
+        return result / np.linalg.norm(result, axis=1, keepdims=True)
 
     def unknown(self, text):
         return []
@@ -161,13 +161,13 @@ SAVES = [
 
 def snapshot(root: Path) -> dict[str, str]:
     """Every file and link below, by path: its content or target."""
-    found = {}
+    result = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
-            found[str(path)] = os.readlink(path)
+            result[str(path)] = os.readlink(path)
         elif path.is_file():
-            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            result[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return result
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.__name__)

@@ -68,9 +68,9 @@ def test_other_data_need_no_split_to_train_on(folder, tmp_path, capsys):
     one = checkpoint(tmp_path / "one", made)
     other = write_scan(tmp_path / "other", {"test": 7})
     assert run("--checkpoint", one, "--data", other, "--split", "test", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["data"] == str(other) and found["data_hash"] != splits_of(made).fingerprint
-    assert set(found["tables"]) == {"model"}
+    document = json.loads(capsys.readouterr().out)
+    assert document["data"] == str(other) and document["data_hash"] != splits_of(made).fingerprint
+    assert set(document["tables"]) == {"model"}
     assert run("--checkpoint", one, "--data", other, "--split", "val") == 2
     assert "has no split 'val'; it has: test" in capsys.readouterr().err
 
@@ -82,8 +82,8 @@ def test_own_data_that_were_moved_keep_their_slices(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy)
     shutil.rmtree(folder)
     assert run("--checkpoint", one, "--data", tmp_path / "moved", "--split", "select", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    (note,) = found["notes"]
+    document = json.loads(capsys.readouterr().out)
+    (note,) = document["notes"]
     assert note.startswith("scores on 'select' are too high, since it chose the epoch of this checkpoint")
 
 
@@ -128,8 +128,8 @@ def test_models_of_two_kinds_are_no_seeds(folder, tmp_path, capsys, change, said
 )
 def test_the_data_of_the_command_line_bring_their_own_pictures(given, pictures, tokens):
     made = Config(data=DataConfig(data="here", pictures="own", tokens="precomputed"))
-    found = with_flags(made, argparse.Namespace(**given)).data
-    assert (found.data, found.pictures, found.tokens) == (given.get("data", "here"), pictures, tokens)
+    result = with_flags(made, argparse.Namespace(**given)).data
+    assert (result.data, result.pictures, result.tokens) == (given.get("data", "here"), pictures, tokens)
 
 
 def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatch):
@@ -150,11 +150,11 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     asked = argparse.Namespace(json=True, test_split="test", config=None, settings=[], resume=False)
     assert commands._train(asked, made, tmp_path) == 0
     report = read_json(tmp_path / "result.json")["report"]
-    found = ranks(*vectors, owner)
-    wanted = {g: bootstrap(found, images=np.array(groups) == g, seed=3) for g in ("seen", "new")}
+    ranked = ranks(*vectors, owner)
+    wanted = {g: bootstrap(ranked, images=np.array(groups) == g, seed=3) for g in ("seen", "new")}
     plain = {g: {name: list(one) for name, one in table.items()} for g, table in wanted.items()}
     assert report["groups"] == plain and plain["seen"] != plain["new"]
-    assert report["metrics"] == {name: list(one) for name, one in bootstrap(found, seed=3).items()}
+    assert report["metrics"] == {name: list(one) for name, one in bootstrap(ranked, seed=3).items()}
 
 
 def trained(name: str, *, seed: int, **metadata) -> Trained:

@@ -224,9 +224,9 @@ def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
     queries = [f"query {i}" for i in range(50)]
     exact = [index.search(query, 10) for query in queries]
     report = index.approximate(queries)
-    found = [index.search(query, 10) for query in queries]
+    result = [index.search(query, 10) for query in queries]
     shared = np.mean(
-        [len({h.id for h in a} & {h.id for h in b}) / 10 for a, b in zip(exact, found, strict=True)]
+        [len({h.id for h in a} & {h.id for h in b}) / 10 for a, b in zip(exact, result, strict=True)]
     )
     assert report.recall == pytest.approx(shared, abs=0.01)
     assert report.recall > 0.9
@@ -234,7 +234,7 @@ def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index", RandomEncoder())
     assert again.report == report
-    assert again.search("query 1", 5) == found[1][:5]
+    assert again.search("query 1", 5) == result[1][:5]
 
 
 def test_hnsw_without_faiss_names_the_remedy(index, monkeypatch):

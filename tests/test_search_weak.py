@@ -126,13 +126,13 @@ def test_measured_drawings_by_loops():
     """Mean, precision and limit are those of the features, and `distances` reads them as they are stored."""
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 40 + n, (64, 64, 3), dtype=np.uint8)) for n in range(60)]
-    found = measure(images)
+    result = measure(images)
     table = np.stack([features(one) for one in images])
     mean = sum(table) / 60
     spread = sum(np.outer(row - mean, row - mean) for row in table) / 60
     precision = np.linalg.inv(spread + 1e-3 * np.diag(spread).mean() * np.eye(22))
     away = sorted(float(np.sqrt((row - mean) @ precision @ (row - mean))) for row in table)
-    assert found["drawings"] == 60
-    assert np.allclose(found["mean"], mean, atol=1e-4)
-    assert np.allclose(found["precision"], precision, atol=1e-3)
-    assert found["limit"] == pytest.approx(1.2 * (away[58] + 0.41 * (away[59] - away[58])), rel=1e-3)
+    assert result["drawings"] == 60
+    assert np.allclose(result["mean"], mean, atol=1e-4)
+    assert np.allclose(result["precision"], precision, atol=1e-3)
+    assert result["limit"] == pytest.approx(1.2 * (away[58] + 0.41 * (away[59] - away[58])), rel=1e-3)

@@ -201,7 +201,7 @@ def test_files_name_no_machine_and_no_package_host():
     for name in names:
         path = ROOT / name
         if path.suffix in suffixes and path.is_file():
-            found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
-            if found:
-                bad.append(f"{name}: {found[0]}")
+            match = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
+            if match:
+                bad.append(f"{name}: {match[0]}")
     assert bad == []

@@ -19,8 +19,8 @@ ACTIONS = r"actions/(?:checkout|setup-python)@v\d+"
 
 def parsed(path: Path) -> dict:
     """YAML 1.1 reads the key `on` as True."""
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {"on" if key is True else key: value for key, value in found.items()}
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {"on" if key is True else key: value for key, value in document.items()}
 
 
 def steps(path: Path) -> list[dict]:
@@ -54,10 +54,10 @@ def test_there_are_two_workflows():
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_may_read_alone_and_does_not_pile_up(path):
-    found = parsed(path)
-    assert found["permissions"] == {"contents": "read"}
-    assert "group" in found["concurrency"] and found["on"]
-    for job in found["jobs"].values():
+    result = parsed(path)
+    assert result["permissions"] == {"contents": "read"}
+    assert "group" in result["concurrency"] and result["on"]
+    for job in result["jobs"].values():
         assert "permissions" not in job and job["timeout-minutes"] > 0
         assert [step["uses"].split("@")[0] for step in job["steps"][:2]] == [
             "actions/checkout",

@@ -335,8 +335,8 @@ predict(
 
 # %%
 images, captions, owner = draw.toy_embeddings(1000, noise=1.6)
-found = ranks(images, captions, owner)
-sure = bootstrap(found)
+ranked = ranks(images, captions, owner)
+sure = bootstrap(ranked)
 
 rows = {}
 for n in (100, 300, 1000):
@@ -359,10 +359,10 @@ compare("recall_width", high - low, unit="points")
 moved = captions + 0.007 * images[owner]  # the same captions, each a hair nearer to its picture
 moved /= np.linalg.norm(moved, axis=1, keepdims=True)
 second = ranks(images, moved, owner)
-show_table({"first": bootstrap(found), "second": bootstrap(second)})
+show_table({"first": bootstrap(ranked), "second": bootstrap(second)})
 
-same = paired_bootstrap(second, found)["t2i_r1"]
-halves = [(one["t2i_r1"].high - one["t2i_r1"].low) / 2 for one in (bootstrap(found), bootstrap(second))]
+same = paired_bootstrap(second, ranked)["t2i_r1"]
+halves = [(one["t2i_r1"].high - one["t2i_r1"].low) / 2 for one in (bootstrap(ranked), bootstrap(second))]
 wide = np.hypot(*halves)  # two independent errors add as the sides of a right angle
 apart = {
     "same pictures": same,

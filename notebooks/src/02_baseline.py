@@ -441,31 +441,31 @@ from userlib.evaluation import bootstrap, embed, paired_bootstrap, ranks
 
 sides = {"bag": dict(text="bag"), "GRU": dict(text="gru", text_width=128)}
 print(f"{2 * profile.seeds} trainings of {steps} steps")
-found, vectors = {name: [] for name in sides}, {}
+ranks_of, vectors = {name: [] for name in sides}, {}
 for name, changes in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
         v, t = embed(run.encoders, test)
-        found[name].append(ranks(v, t, test.caption_to_image))
+        ranks_of[name].append(ranks(v, t, test.caption_to_image))
         vectors.setdefault(name, (v, t))  # of the first seed, for a look below
 with waiting("CCA solved"):
     parts = [
         (mean_tokens(p.features), p.split.captions, p.caption_to_image) for p in (train, prepared.val, test)
     ]
-    found["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
+    ranks_of["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
 
 # %%
 seen = np.array([half == "seen" for half in test.split.groups])
 rows = {}
-for name, runs in found.items():
+for name, runs in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(runs, images=seen)
     rows[f"{name}, new pairs"] = bootstrap(runs, images=~seen)
 show_table(rows)
 
 order, learned = (
-    paired_bootstrap(found["GRU"], found["bag"])["rsum"],
-    paired_bootstrap(found["bag"], found["CCA"])["rsum"],
+    paired_bootstrap(ranks_of["GRU"], ranks_of["bag"])["rsum"],
+    paired_bootstrap(ranks_of["bag"], ranks_of["CCA"])["rsum"],
 )
 apart = {"GRU - bag": order, "bag - CCA": learned}
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))

@@ -295,26 +295,26 @@ sides = {
     "SGE, s learned": dict(residual_scale="learned"),
 }
 print(f"{len(sides) * profile.seeds} trainings of {steps} steps:")
-found, runs = {name: [] for name in sides}, {name: [] for name in sides}
+ranks_of, runs = {name: [] for name in sides}, {name: [] for name in sides}
 for name, changes in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
-        found[name].append(ranks(*embed(run.encoders, test), test.caption_to_image))
+        ranks_of[name].append(ranks(*embed(run.encoders, test), test.caption_to_image))
         runs[name].append(run)
 
 # %%
 seen = np.array([half == "seen" for half in test.split.groups])
 rows = {}
-for name, one in found.items():
+for name, one in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(one, images=seen)
     rows[f"{name}, new"] = bootstrap(one, images=~seen)
 show_table(rows)
 
-helps = paired_bootstrap(found["SGE, s learned"], found["none"])["rsum"]
-paper = paired_bootstrap(found["SGE, s = 1"], found["none"])["rsum"]
+helps = paired_bootstrap(ranks_of["SGE, s learned"], ranks_of["none"])["rsum"]
+paper = paired_bootstrap(ranks_of["SGE, s = 1"], ranks_of["none"])["rsum"]
 apart = {"learned - none": helps, "s = 1 - none": paper}
-apart["learned - s = 1"] = paired_bootstrap(found["SGE, s learned"], found["SGE, s = 1"])["rsum"]
+apart["learned - s = 1"] = paired_bootstrap(ranks_of["SGE, s learned"], ranks_of["SGE, s = 1"])["rsum"]
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 
 began = untrained.image_encoder.enhancement.self_scale().item()

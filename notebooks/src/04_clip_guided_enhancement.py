@@ -99,12 +99,12 @@ prepared = prepare(course_config(enhancement="cge", guide=GUIDE, queue_size=None
 
 def clip_vectors(pairs):
     """Picture vectors (N, G) and caption vectors (M, G) of a split by CLIP."""
-    texts, found = pairs.split.captions, []
+    texts, vectors = pairs.split.captions, []
     with Progress(len(texts), f"clip-mini reads the captions of {pairs.split.name}") as bar:
         for first in range(0, len(texts), 250):
-            found.append(clip.encode_text(texts[first : first + 250]))
-            bar.step(len(found[-1]))
-    return np.array(pairs.features.guide), np.concatenate(found)
+            vectors.append(clip.encode_text(texts[first : first + 250]))
+            bar.step(len(vectors[-1]))
+    return np.array(pairs.features.guide), np.concatenate(vectors)
 
 
 val, test = prepared.val, prepared.test
@@ -365,14 +365,18 @@ sides = {
     "CGE, other's": (elsewhere, {}),
 }
 print(f"{len(sides) * profile.seeds} trainings of {steps} steps of {B} pairs")
-found, weights, trained = {"zero-shot": [zero], **{name: [] for name in [*sides, "plain + scores"]}}, [], []
+ranks_of, weights, trained = (
+    {"zero-shot": [zero], **{name: [] for name in [*sides, "plain + scores"]}},
+    [],
+    [],
+)
 grid = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 for name, (data, changes) in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(data, seed=seed, **changes))
         expect_trained(run)
         images, texts = embed(run.encoders, data.test)
-        found[name].append(ranks(images, texts, test.caption_to_image))
+        ranks_of[name].append(ranks(images, texts, test.caption_to_image))
         if name == "CGE":
             trained.append(run)
         if name == "plain":
@@ -380,14 +384,16 @@ for name, (data, changes) in sides.items():
             val_rsum = lambda scores: recalls(ranks_from_scores(scores, val.caption_to_image)).rsum
             weights.append(draw.choose_weight(v @ t.T, val_clip[0] @ val_clip[1].T, val_rsum, grid))
             added = images @ texts.T + weights[-1] * (test_clip[0] @ test_clip[1].T)
-            found["plain + scores"].append(ranks_from_scores(added.astype(np.float32), test.caption_to_image))
+            ranks_of["plain + scores"].append(
+                ranks_from_scores(added.astype(np.float32), test.caption_to_image)
+            )
 
 # %%
 from usercourse.plots import intervals
 from usercourse.verdicts import describe
 
-found = {name: found[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
-show_table({name: bootstrap(runs) for name, runs in found.items()})
+ranks_of = {name: ranks_of[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
+show_table({name: bootstrap(runs) for name, runs in ranks_of.items()})
 print(f"Weights of clip-mini's scores, chosen on val: {', '.join(f'{w:g}' for w in weights)}.")
 last = trained[0].rows[-1]
 print(
@@ -395,9 +401,9 @@ print(
     f"what CGE adds is {100 * last['residual_clip']:.1f} % of V."
 )
 
-totals = {name: bootstrap(runs)["rsum"].value for name, runs in found.items()}
+totals = {name: bootstrap(runs)["rsum"].value for name, runs in ranks_of.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
-clear = paired_bootstrap(found[first], found[second])["rsum"].low > 0
+clear = paired_bootstrap(ranks_of[first], ranks_of[second])["rsum"].low > 0
 compare("guided_best", first if clear else "these data cannot tell")
 
 # %% [markdown]
@@ -413,10 +419,12 @@ pairs_of_sides = {"plain": "plain", "other's": "CGE, other's", "scores": "plain 
 apart = {}
 for short, base in pairs_of_sides.items():
     for half, mask in (("seen", seen_half), ("new", ~seen_half)):
-        apart[f"CGE - {short}, {half}"] = paired_bootstrap(found["CGE"], found[base], images=mask)["rsum"]
+        apart[f"CGE - {short}, {half}"] = paired_bootstrap(ranks_of["CGE"], ranks_of[base], images=mask)[
+            "rsum"
+        ]
 show(*intervals(apart, x_label="difference in rSum on one half of the test pictures", differences=True))
 overall = {
-    base: paired_bootstrap(found["CGE"], found[base])["rsum"]
+    base: paired_bootstrap(ranks_of["CGE"], ranks_of[base])["rsum"]
     for base in [*pairs_of_sides.values(), "zero-shot"]
 }
 names = [

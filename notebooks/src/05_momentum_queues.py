@@ -572,19 +572,19 @@ sides = {
     "queue, m = 0": {"queue_size": K, "momentum": 0.0},
 }
 print(f"{len(sides) * profile.seeds} trainings of {steps} steps of {B} pairs")
-found, queued = {name: [] for name in sides}, None
+ranks_of, queued = {name: [] for name in sides}, None
 for name, changes in sides.items():
     for seed in range(profile.seeds):
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
         queued = run if queued is None and changes["queue_size"] else queued
-        found[name].append(ranks(*embed(run.encoders, prepared.test), prepared.test.caption_to_image))
+        ranks_of[name].append(ranks(*embed(run.encoders, prepared.test), prepared.test.caption_to_image))
 
-base, slow, fast = found
-show_table({name: bootstrap(runs) for name, runs in found.items()})
+base, slow, fast = ranks_of
+show_table({name: bootstrap(runs) for name, runs in ranks_of.items()})
 apart = {
-    f"{slow} - batch": paired_bootstrap(found[slow], found[base])["rsum"],
-    f"{slow} - m = 0": paired_bootstrap(found[slow], found[fast])["rsum"],
+    f"{slow} - batch": paired_bootstrap(ranks_of[slow], ranks_of[base])["rsum"],
+    f"{slow} - m = 0": paired_bootstrap(ranks_of[slow], ranks_of[fast])["rsum"],
 }
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 help_, slowness = apart.values()

@@ -324,7 +324,7 @@ def train_tiny(live, seed, steps=200, B=48):
     parameters = [*images.parameters(), *captions.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
     config, ids = ObjectiveConfig(leaky_positive=live), torch.arange(B)
-    found, begin = [], None
+    recalls, begin = [], None
     for _ in range(steps):
         v, t = (nn.functional.normalize(z, dim=1) for z in (images(x), captions(y)))  # (B, E) each
         s = v @ t.T  # (B, B)
@@ -333,8 +333,8 @@ def train_tiny(live, seed, steps=200, B=48):
         loss.backward()
         begin = begin or (loss.item(), max(p.grad.abs().max().item() for p in parameters))
         optimizer.step()
-        found.append(100 * (s >= s.diagonal()).sum(0).eq(1).float().mean().item())
-    return found, begin
+        recalls.append(100 * (s >= s.diagonal()).sum(0).eq(1).float().mean().item())
+    return recalls, begin
 
 
 curves, begins = {"exact": [], "live": []}, []
@@ -343,8 +343,8 @@ torch.set_num_threads(1)  # such small matrices are faster on one core
 with Progress(24, "training twelve seeds twice") as bar:
     for seed in range(12):
         for form in curves:
-            found, begin = train_tiny(form == "live", seed)
-            curves[form].append(found)
+            recall_curve, begin = train_tiny(form == "live", seed)
+            curves[form].append(recall_curve)
             begins += [begin] if form == "exact" else []
             bar.step()
 torch.set_num_threads(threads)
@@ -432,30 +432,30 @@ steps = min(profile.steps, 200)
 prepared = prepare(course_config(enhancement="none", queue_size=None, steps=steps))
 print(f"{3 * profile.seeds} trainings of {steps} steps")
 
-found = {"UTO": [], "InfoNCE": [], "hinge, sum": []}
-for name, objective in zip(found, ("uto", "infonce", "hinge-sum"), strict=True):
+ranks_of = {"UTO": [], "InfoNCE": [], "hinge, sum": []}
+for name, objective in zip(ranks_of, ("uto", "infonce", "hinge-sum"), strict=True):
     for seed in range(profile.seeds):
         run = fit(variant(prepared, objective=objective, seed=seed))
         expect_trained(run)
         images, captions = embed(run.encoders, prepared.test)
-        found[name].append(ranks(images, captions, prepared.test.caption_to_image))
+        ranks_of[name].append(ranks(images, captions, prepared.test.caption_to_image))
 
 # %%
 groups = torch.tensor([one == "seen" for one in prepared.test.split.groups]).numpy()
 rows = {}
-for name, runs in found.items():
+for name, runs in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(runs, images=groups)
     rows[f"{name}, new"] = bootstrap(runs, images=~groups)
 show_table(rows)
 
-base = found["hinge, sum"]
-apart = {f"{name} - hinge": paired_bootstrap(found[name], base)["rsum"] for name in ("UTO", "InfoNCE")}
-apart["UTO - InfoNCE"] = paired_bootstrap(found["UTO"], found["InfoNCE"])["rsum"]
+base = ranks_of["hinge, sum"]
+apart = {f"{name} - hinge": paired_bootstrap(ranks_of[name], base)["rsum"] for name in ("UTO", "InfoNCE")}
+apart["UTO - InfoNCE"] = paired_bootstrap(ranks_of["UTO"], ranks_of["InfoNCE"])["rsum"]
 show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
 
-totals = {name: bootstrap(runs)["rsum"].value for name, runs in found.items()}
+totals = {name: bootstrap(runs)["rsum"].value for name, runs in ranks_of.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
-clear = paired_bootstrap(found[first], found[second])["rsum"].low > 0
+clear = paired_bootstrap(ranks_of[first], ranks_of[second])["rsum"].low > 0
 compare("objective_best", first if clear else "these data cannot tell")
 
 # %% [markdown]

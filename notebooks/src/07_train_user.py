@@ -215,11 +215,11 @@ run.history[["step", "loss", "queue_loss", "t2i_r1", "t2i_r10", "rsum"]].round(2
 measured = "not measured"
 if DATA == "scenes":
     left_alone = fit(prepared, out=runs / "whole")
-    found = running.bits(broken, runs / "whole")
-    print(found)
+    compared = running.bits(broken, runs / "whole")
+    print(compared)
     equal = "equal" if left_alone.rows == run.rows else "different"
     print(f"The histories of all evaluations are {equal}.")
-    measured = "the same to the last bit" if not found.differing else "not the same"
+    measured = "the same to the last bit" if not compared.differing else "not the same"
 compare("running_bits", measured)
 
 # %% [markdown]

@@ -148,13 +148,13 @@ def means_loop(a, pictures, rng):
     """a (n, N) percent of hits, pictures (S, N) drawn -> (S,): the mean of each resample, seeds drawn too."""
     n, S = len(a), len(pictures)
     runs = rng.integers(n, size=(n, S)) if n > 1 else np.zeros((1, S), int)
-    found = []
+    values = []
     for s in range(S):
         m = [np.mean([a[r, i] for i in pictures[s]]) for r in range(n)]
         drawn = np.mean([m[r] for r in runs[:, s]])
         wider = math.sqrt(n / (n - 1)) if n > 1 else 1.0
-        found.append(np.mean(m) + wider * (drawn - np.mean(m)))
-    return np.array(found)
+        values.append(np.mean(m) + wider * (drawn - np.mean(m)))
+    return np.array(values)
 
 
 def paired_loop(a, b, S=2000, seed=0):

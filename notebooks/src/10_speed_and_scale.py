@@ -116,7 +116,7 @@ few = max(1, timed // 10)
 images = F.normalize(torch.randn(pictures, d, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
 texts = F.normalize(torch.randn(captions, d, generator=torch.Generator().manual_seed(1)), dim=1).numpy()
 
-found = interleaved(
+readings = interleaved(
     {
         "loop": lambda: [t2i_slow(regions, words[j, : lengths[j]]) for j in range(few)],
         "vectorised": lambda: scan_t2i(regions, words, mask),
@@ -126,7 +126,7 @@ found = interleaved(
 )
 clock = clock_of("cpu")
 unit = "processor seconds" if clock == "cpu" else "seconds"
-seconds = {name: statistics.median(times.of(clock)) for name, times in found.items()}
+seconds = {name: statistics.median(times.of(clock)) for name, times in readings.items()}
 seconds["loop"] *= captions / few
 seconds["vectorised"] *= captions / timed
 show(*draw.bars(seconds, x_label=f"{unit} for {pictures:,} x {captions:,}"))
@@ -354,13 +354,13 @@ print(
 #
 # ### Exercise 3. Recall by score (difficulty 2 of 3, about 10 minutes)
 #
-# `found` and `exact` hold the scores of the ten hits of each query, best first. Which share of the found hits score at least
+# `scores` and `exact` hold the scores of the ten hits of each query, best first. Which share of the found hits score at least
 # as high as the exact last one, less $10^{-6}$ for rounding?
 
 
 # %%
-def score_recall(found, exact):
-    """found (Q, k), exact (Q, k) -> a share between 0 and 1."""
+def score_recall(scores, exact):
+    """scores (Q, k), exact (Q, k) -> a share between 0 and 1."""
     ...
 
 
@@ -374,14 +374,14 @@ check("score_recall", score_recall)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Keep the last column of `exact` as a column, compare all of `found` with it, and take the mean.
+# Keep the last column of `exact` as a column, compare all of `scores` with it, and take the mean.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # <!-- solution: score_recall -->
 # ```python
-# def score_recall(found, exact):
+# def score_recall(scores, exact):
 #     return float((found >= exact[:, -1:] - 1e-6).float().mean())
 # ```
 #

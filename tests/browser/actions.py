@@ -59,7 +59,7 @@ def see(page: Page, text: str) -> None:
 
 def latencies(page: Page, queries: list[str]) -> np.ndarray:
     """Milliseconds from Enter until other pictures stand there, decoded, for each query."""
-    found = []
+    result = []
     for text in queries:
         field(page).fill(text)
         page.evaluate(
@@ -81,5 +81,5 @@ def latencies(page: Page, queries: list[str]) -> np.ndarray:
         )
         field(page).press("Enter")
         page.wait_for_function("() => window.took !== null", timeout=SLOW, polling=50)
-        found.append(page.evaluate("() => window.took"))
-    return np.array(found)
+        result.append(page.evaluate("() => window.took"))
+    return np.array(result)

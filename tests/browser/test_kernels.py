@@ -65,28 +65,28 @@ def load(page, server):
 
 def alive(server, ids) -> set[str]:
     """Those of the kernels that the server still has, asked through its API."""
-    found = set()
+    result = set()
     for one in set(ids):
         request = urllib.request.Request(
             f"{server.url}/api/kernels/{one}", headers={"Authorization": f"token {server.token}"}
         )
         try:
             urllib.request.urlopen(request, timeout=30).close()
-            found.add(one)
+            result.add(one)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise
-    return found
+    return result
 
 
 def kernels(server) -> list[psutil.Process]:
     """The kernels' processes, also of those that no page has met."""
-    found = []
+    result = []
     for one in psutil.Process(server.process.pid).children(recursive=True):
         with suppress(psutil.Error):  # it has just ended
             if "ipykernel_launcher" in " ".join(one.cmdline()):
-                found.append(one)
-    return found
+                result.append(one)
+    return result
 
 
 def until(what, page, seconds=60.0):

@@ -146,8 +146,8 @@ def test_an_upload_brings_captions(page, engine):
     see(page, "Asked with <b>mine</b>.png")
     texts = page.locator("[aria-label='captions found'] button")
     expect(texts).to_have_count(6, timeout=SLOW)
-    found = [hit.text for hit in engine.captions(picture, 6).hits]
-    assert [one.get_attribute("data-key") for one in texts.all()] == found
+    result = [hit.text for hit in engine.captions(picture, 6).hits]
+    assert [one.get_attribute("data-key") for one in texts.all()] == result
 
 
 @pytest.mark.parametrize("kind", ["CMYK", "16 bits", "animated", "sideways", "6 MB"])
@@ -362,7 +362,7 @@ def test_new_pictures_come_soon(page, engine, browser, jupyter_folders, tmp_path
     """From Enter to new, decoded pictures; the limit is for two free cores, and a busy machine gets more."""
     queries = [engine.gallery.captions[j] for j in range(40, 5_000, 331)]
     if count == 1_000:
-        found = latencies(page, queries)
+        result = latencies(page, queries)
     else:
         folder = tmp_path_factory.mktemp("large")
         (folder / "large.ipynb").write_text(json.dumps(large_notebook()), encoding="utf-8")
@@ -375,11 +375,11 @@ def test_new_pictures_come_soon(page, engine, browser, jupyter_folders, tmp_path
         own = new_page(browser, Seen())
         open_page(own, server)
         own.locator(".ud-card[data-key^='0']").first.wait_for(timeout=SLOW)
-        found = latencies(own, queries)
+        result = latencies(own, queries)
         own.close()
         servers.close()
-    print(f"{count:,} pictures: median {np.median(found):.0f} ms, slowest {found.max():.0f} ms")
-    assert np.median(found) <= limit * busy()
+    print(f"{count:,} pictures: median {np.median(result):.0f} ms, slowest {result.max():.0f} ms")
+    assert np.median(result) <= limit * busy()
 
 
 def busy() -> float:

@@ -120,9 +120,9 @@ def karpathy(counts: Mapping[str, int], *, each: int = 5) -> dict:
     return {"images": images, "dataset": "coco"}
 
 
-def write_coco(folder: Path, found: dict, *, name: str = "dataset_small.json") -> Path:
-    write_pictures(folder, [f"{image['filepath']}/{image['filename']}" for image in found["images"]])
-    (folder / name).write_text(json.dumps(found), encoding="utf-8")
+def write_coco(folder: Path, result: dict, *, name: str = "dataset_small.json") -> Path:
+    write_pictures(folder, [f"{image['filepath']}/{image['filename']}" for image in result["images"]])
+    (folder / name).write_text(json.dumps(result), encoding="utf-8")
     return folder / name
 
 

@@ -38,12 +38,12 @@ def test_augmentation_never_empties_and_keeps_the_ends(words, seed, p):
 
 def test_augmentation_deletes_nothing_but_words_when_it_deletes_all():
     ids = np.array([3, 7, 8, 9, 4])
-    found = set()
+    result = set()
     for seed in range(60):
         out = augment(ids, rng=np.random.default_rng(seed), tokenizer=TOKENIZER, p=1, masked=0, random=0)
         assert len(out) == 3
-        found.add(int(out[1]))
-    assert found == {7, 8, 9}
+        result.add(int(out[1]))
+    assert result == {7, 8, 9}
 
 
 def test_augmentation_has_the_shares_of_the_paper():
@@ -279,8 +279,8 @@ def test_words_that_are_one_piece_each_are_drawn_as_ever():
 
 
 def test_padding_is_the_vocabularys_own(pairs):
-    found = CaptionDataset(pairs.split, pairs.features, Pieces())
-    batch = found.batch(np.arange(len(found)))
+    dataset = CaptionDataset(pairs.split, pairs.features, Pieces())
+    batch = dataset.batch(np.arange(len(dataset)))
     assert set(batch.input_ids[~batch.attention_mask].tolist()) == {9}
     assert not (batch.input_ids[batch.attention_mask] == 9).any()
 
@@ -288,11 +288,11 @@ def test_padding_is_the_vocabularys_own(pairs):
 @pytest.mark.parametrize("chunk", [1, 4, 10_000])
 def test_captions_are_numbered_in_chunks(pairs, chunk, monkeypatch):
     monkeypatch.setattr("userlib.data.captions.CHUNK", chunk)
-    found = CaptionDataset(pairs.split, pairs.features, pairs.tokenizer)
-    assert found._ids.dtype == np.int32
+    dataset = CaptionDataset(pairs.split, pairs.features, pairs.tokenizer)
+    assert dataset._ids.dtype == np.int32
     for row, text in enumerate(pairs.split.captions):
-        assert found.ids(row).tolist() == pairs.tokenizer.encode(text)
-    assert found.batch(np.arange(len(found))).input_ids.dtype == torch.int64
+        assert dataset.ids(row).tolist() == pairs.tokenizer.encode(text)
+    assert dataset.batch(np.arange(len(dataset))).input_ids.dtype == torch.int64
 
 
 def test_numbering_takes_little_more_than_the_numbers(pairs):
@@ -305,11 +305,11 @@ def test_numbering_takes_little_more_than_the_numbers(pairs):
     )
     tracemalloc.start()
     try:
-        found = CaptionDataset(split, pairs.features, Pieces())
+        dataset = CaptionDataset(split, pairs.features, Pieces())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * (found._ids.nbytes + 8 * count) + 2**22
+    assert peak < 3 * (dataset._ids.nbytes + 8 * count) + 2**22
 
 
 def test_a_view_is_drawn_for_each_row_alone(pairs):

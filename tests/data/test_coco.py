@@ -14,37 +14,40 @@ COUNTS = {"test": 3, "train": 4, "restval": 2, "val": 2}
 
 
 def test_the_first_five_captions_in_the_files_order(tmp_path, cache):
-    found = karpathy(COUNTS)
-    found["images"] = found["images"][::-1]
-    write_coco(tmp_path, found)
+    annotations = karpathy(COUNTS)
+    annotations["images"] = annotations["images"][::-1]
+    write_coco(tmp_path, annotations)
     data = load_data(str(tmp_path))
     assert {name: len(split) for name, split in data.splits.items()} == {"val": 2, "train": 6, "test": 3}
     for name, split in data.splits.items():
-        own = [i for i in found["images"] if i["split"].replace("restval", "train") == name]
+        own = [i for i in annotations["images"] if i["split"].replace("restval", "train") == name]
         assert split.ids == tuple(image["filename"] for image in own)
         assert split.captions == tuple(s["raw"] for image in own for s in image["sentences"][:5])
         assert split.caption_ids == tuple(str(s["sentid"]) for image in own for s in image["sentences"][:5])
         assert split.caption_to_image.tolist() == [i for i in range(len(own)) for _ in range(5)]
         assert split.pictures[0].size == (48, 36)
-    assert any(len(image["sentences"]) == 6 for image in found["images"])
+    assert any(len(image["sentences"]) == 6 for image in annotations["images"])
 
 
 def test_the_fingerprint_follows_annotations_and_pictures(tmp_path, cache):
-    file = write_coco(tmp_path / "a", found := karpathy(COUNTS))
-    first, same = load_data(str(tmp_path / "a")), load_data(str(write_coco(tmp_path / "b", found).parent))
+    file = write_coco(tmp_path / "a", annotations := karpathy(COUNTS))
+    first, same = (
+        load_data(str(tmp_path / "a")),
+        load_data(str(write_coco(tmp_path / "b", annotations).parent)),
+    )
     assert first.fingerprint == same.fingerprint
     assert first.split("val").fingerprint == same.split("val").fingerprint != first.split("test").fingerprint
     picture = first.split("val").pictures.paths[0]
     picture.write_bytes(picture.read_bytes() + b"0")
     assert load_data(str(tmp_path / "a")).split("val").fingerprint != first.split("val").fingerprint
-    found["images"][0]["sentences"][0]["raw"] += " again"
-    file.write_text(json.dumps(found))
+    annotations["images"][0]["sentences"][0]["raw"] += " again"
+    file.write_text(json.dumps(annotations))
     assert load_data(str(tmp_path / "a")).fingerprint != first.fingerprint
 
 
 def test_annotations_may_lie_elsewhere(tmp_path, cache):
-    found = karpathy(COUNTS)
-    write_coco(tmp_path / "pictures", found)
+    annotations = karpathy(COUNTS)
+    write_coco(tmp_path / "pictures", annotations)
     file = (tmp_path / "pictures" / "dataset_small.json").rename(tmp_path / "dataset_small.json")
     direct = load_data(str(file), pictures=tmp_path / "pictures")
     assert direct.split("val").pictures[1].size == (48, 36)
@@ -61,9 +64,9 @@ def test_the_published_files_must_have_their_counts(tmp_path, cache):
 
 
 def image(change):
-    def fault(found):
-        change(found["images"][1])
-        return found
+    def fault(document):
+        change(document["images"][1])
+        return document
 
     return fault
 
@@ -84,8 +87,8 @@ def image(change):
             image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg", split="val")),
             "splits 'test' and 'val'",
         ),
-        (lambda found: found["images"], "has no list 'images'"),
-        (lambda found: {"images": [1]}, "has no list 'images'"),
+        (lambda document: document["images"], "has no list 'images'"),
+        (lambda document: {"images": [1]}, "has no list 'images'"),
     ],
 )
 def test_faults_are_named(tmp_path, cache, fault, message):
@@ -104,10 +107,10 @@ def test_annotations_that_are_cut_short_are_named(tmp_path, cache):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_a_link_out_of_the_folder_is_refused(tmp_path, cache):
-    found = karpathy(COUNTS)
-    write_coco(tmp_path / "coco", found)
+    annotations = karpathy(COUNTS)
+    write_coco(tmp_path / "coco", annotations)
     (tmp_path / "secret.jpg").write_bytes(b"x")
-    place = tmp_path / "coco" / "val2014" / found["images"][0]["filename"]
+    place = tmp_path / "coco" / "val2014" / annotations["images"][0]["filename"]
     place.unlink()
     place.symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(UserError, match="links must not lead out"):
@@ -116,10 +119,10 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, cache):
 
 @pytest.mark.parametrize("counts", [(1, 1, 1), (3, 1, 7), (2, 5, 9), (10, 10, 10), (1, 2, 2)])
 def test_other_files_keep_all_their_captions(tmp_path, cache, counts):
-    found = karpathy({"train": 3})
-    for image, count in zip(found["images"], counts, strict=True):
+    annotations = karpathy({"train": 3})
+    for image, count in zip(annotations["images"], counts, strict=True):
         image["sentences"] = [{"raw": f"caption {k}"} for k in range(count)]
-    write_coco(tmp_path, found)
+    write_coco(tmp_path, annotations)
     train = load_data(str(tmp_path)).split("train")
     assert train.captions == tuple(f"caption {k}" for count in counts for k in range(count))
     assert train.caption_to_image.tolist() == [i for i, count in enumerate(counts) for _ in range(count)]
@@ -127,9 +130,9 @@ def test_other_files_keep_all_their_captions(tmp_path, cache, counts):
 
 
 def test_a_few_captions_fewer_are_kept_as_they_are(tmp_path, cache):
-    found = karpathy({"train": 4})  # 5, 5, 5, 6 captions
-    found["images"][0]["sentences"] = found["images"][0]["sentences"][:2]
-    write_coco(tmp_path, found)
+    annotations = karpathy({"train": 4})  # 5, 5, 5, 6 captions
+    annotations["images"][0]["sentences"] = annotations["images"][0]["sentences"][:2]
+    write_coco(tmp_path, annotations)
     assert (
         load_data(str(tmp_path)).split("train").caption_to_image.tolist()
         == [0] * 2 + [1] * 5 + [2] * 5 + [3] * 5
@@ -137,8 +140,8 @@ def test_a_few_captions_fewer_are_kept_as_they_are(tmp_path, cache):
 
 
 def test_the_published_files_have_five(tmp_path, cache):
-    found = karpathy({"test": 2})
-    found["images"][0]["sentences"].pop()
-    file = write_coco(tmp_path, found, name="dataset_flickr30k.json")
+    annotations = karpathy({"test": 2})
+    annotations["images"][0]["sentences"].pop()
+    file = write_coco(tmp_path, annotations, name="dataset_flickr30k.json")
     with pytest.raises(UserError, match="COCO_.* has 4 captions; the published annotations have five"):
         load_karpathy(file, tmp_path, counts={"test": 2})

@@ -16,16 +16,18 @@ FLICKR = "umaru97/flickr30k_train_val_test"
 
 def test_flickr30k_with_clip_patches(monkeypatch):
     monkeypatch.setattr("socket.create_connection", lambda *a, **k: pytest.fail("asked the network"))
-    found = estimate(FLICKR, PRESETS["clip-patches"], device="cpu")
+    result = estimate(FLICKR, PRESETS["clip-patches"], device="cpu")
     pictures = 29_000 + 1_014 + 1_000
-    assert found["pictures"] == pictures
-    assert found["download_bytes"]["pictures and captions"] == 4_300_000_000
-    assert found["store_bytes"]["tokens"] == pictures * 49 * 768 * 2
-    assert found["store_bytes"]["guide"] == pictures * 512 * 4
-    assert 600e6 < found["download_bytes"]["total"] - 4_300_000_000 < 610e6 + 440e6
-    assert "Flickr owners" in found["terms"]
+    assert result["pictures"] == pictures
+    assert result["download_bytes"]["pictures and captions"] == 4_300_000_000
+    assert result["store_bytes"]["tokens"] == pictures * 49 * 768 * 2
+    assert result["store_bytes"]["guide"] == pictures * 512 * 4
+    assert 600e6 < result["download_bytes"]["total"] - 4_300_000_000 < 610e6 + 440e6
+    assert "Flickr owners" in result["terms"]
     for part in ("download_bytes", "store_bytes", "seconds"):
-        assert found[part]["total"] == pytest.approx(sum(found[part].values()) - found[part]["total"], abs=2)
+        assert result[part]["total"] == pytest.approx(
+            sum(result[part].values()) - result[part]["total"], abs=2
+        )
 
 
 def test_bert_is_part_of_the_download():
@@ -41,13 +43,13 @@ def test_a_local_folder_costs_what_extraction_then_writes(tmp_path, cache):
     weights = write_backbone(tmp_path / "backbone")
     folder = write_hub(tmp_path / "flickr")
     data = DataConfig(data=str(folder), tokens="timm:test_resnet", token_weights=str(weights), hflip=True)
-    found = estimate(str(folder), Config(data=data), device="cpu")
-    assert found["download_bytes"] == {"total": 0}
+    result = estimate(str(folder), Config(data=data), device="cpu")
+    assert result["download_bytes"] == {"total": 0}
     for split in load_data(str(folder)).splits.values():
         extract(split, tokens="timm:test_resnet", token_weights=weights, hflip=True, progress=False)
     written = sum(file.stat().st_size for file in (cache / "tokens").rglob("array.npy"))
-    assert found["pictures"] == 11
-    assert found["store_bytes"]["total"] <= written < found["store_bytes"]["total"] + 7 * 128
+    assert result["pictures"] == 11
+    assert result["store_bytes"]["total"] <= written < result["store_bytes"]["total"] + 7 * 128
 
 
 def test_an_unknown_hub_set_cannot_be_told():

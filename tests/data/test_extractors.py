@@ -52,14 +52,14 @@ def test_ranges_of_one_and_of_255_agree(tmp_path):
 
 
 def edit(name, value):
-    return lambda found: found | {name: value}
+    return lambda document: document | {name: value}
 
 
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (lambda found: {k: v for k, v in found.items() if k != "kwargs"}, "no usable 'kwargs'"),
-        (lambda found: [], "no usable 'model'"),
+        (lambda document: {k: v for k, v in document.items() if k != "kwargs"}, "no usable 'kwargs'"),
+        (lambda document: [], "no usable 'model'"),
         (edit("model", "test_vit"), "is for 'test_vit', not 'test_resnet'"),
         (edit("range", "0-2"), "range '0-2'; use '0-255' or '0-1'"),
         (edit("kwargs", {"num_classes": 0, "colour": 1}), "cannot build 'test_resnet' with"),
@@ -72,8 +72,8 @@ def edit(name, value):
 )
 def test_a_json_that_does_not_fit_is_an_error(tmp_path, fault, message):
     weights = write_backbone(tmp_path)
-    found = json.loads((tmp_path / "tiny.json").read_text())
-    (tmp_path / "tiny.json").write_text(json.dumps(fault(found)))
+    document = json.loads((tmp_path / "tiny.json").read_text())
+    (tmp_path / "tiny.json").write_text(json.dumps(fault(document)))
     with pytest.raises(UserError, match=message):
         make_extractor(NAME, weights=weights)([picture(0)])
 

@@ -160,20 +160,20 @@ def test_a_picture_with_changed_bytes(draw):
 @TRIES
 @given(values=json_values, where=st.sampled_from(["whole", "images", "image", "sentences", "sentence"]))
 def test_annotations_of_any_shape(values, where, tmp_path, cache):
-    found = karpathy({"train": 2})
+    annotations = karpathy({"train": 2})
     if where == "whole":
-        found = values
+        annotations = values
     elif where == "images":
-        found["images"] = values
+        annotations["images"] = values
     elif where == "image":
-        found["images"][0] = values
+        annotations["images"][0] = values
     elif where == "sentences":
-        found["images"][0]["sentences"] = values
+        annotations["images"][0]["sentences"] = values
     else:
-        found["images"][0]["sentences"][0] = values
+        annotations["images"][0]["sentences"][0] = values
     folder = tmp_path / "coco"
     folder.mkdir(exist_ok=True)
-    (folder / "dataset_small.json").write_text(json.dumps(found))
+    (folder / "dataset_small.json").write_text(json.dumps(annotations))
     told(lambda: load_data(str(folder)))
 
 
@@ -287,8 +287,8 @@ def test_an_index_checksummed_again_by_someone_hostile(changed, rows, width, own
         return  # no JSON file can say it
     write_checkpoint(tmp_path / "index", tensors, {"contents": contents})
     try:
-        found = Index.load(tmp_path / "index", ColourEncoder())
+        result = Index.load(tmp_path / "index", ColourEncoder())
     except UserError:
         return
-    assert len(found.vectors) == len(found.ids)
-    assert all(0 <= row < len(found.ids) for row in found.text_of)
+    assert len(result.vectors) == len(result.ids)
+    assert all(0 <= row < len(result.ids) for row in result.text_of)

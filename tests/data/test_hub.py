@@ -55,8 +55,8 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self):
         path = unquote(self.path.partition("?")[0])
         self.server.asked.append(f"{self.command} {path}")
-        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
-            name, kind, revision = found.groups()
+        if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
+            name, kind, revision = match.groups()
             if not any(known.startswith(f"{name}@") for known in self.server.sets):
                 return self.answer(404, b"{}", X_Error_Code="RepoNotFound")
             if (held := self.server.sets.get(f"{name}@{revision}")) is None:
@@ -70,8 +70,8 @@ class Hub(BaseHTTPRequestHandler):
             siblings = [{"rfilename": f, "size": len(d), "lfs": lfs(d)} for f, d in files.items()]
             about = {"id": name, "sha": sha, "siblings": siblings, "private": False}
             return self.answer(200, json.dumps(about).encode())
-        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
-            name, sha, file = found.groups()
+        if match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
+            name, sha, file = match.groups()
             data = next(
                 (f[file] for n, (s, f) in self.server.sets.items() if n.startswith(f"{name}@") and s == sha),
                 None,

@@ -191,8 +191,8 @@ def test_saved_by_datasets(tmp_path, cache):
 
     folder = write_hub(tmp_path / "a")
     files = {name: str(folder / "data" / f"{name}-00000-of-00001.parquet") for name in COUNTS}
-    found = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "hf"))
-    found.cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
+    result = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "hf"))
+    result.cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
     saved, direct = load_data(str(tmp_path / "saved")), load_data(str(folder))
     for name in COUNTS:
         assert saved.split(name).ids == direct.split(name).ids
@@ -220,8 +220,8 @@ def test_saved_by_datasets_without_splits(tmp_path, cache, told, split):
 
     rows = [{"image": row["image"], "caption": row["caption"][0]} for row in hub_rows("train", 3)]
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
-    found = datasets.Dataset.from_list(rows, features=features, split=told)
-    found.save_to_disk(str(tmp_path / "saved"))
+    result = datasets.Dataset.from_list(rows, features=features, split=told)
+    result.save_to_disk(str(tmp_path / "saved"))
     data = load_data(str(tmp_path / "saved"))
     assert list(data.splits) == [split]
     assert data.split(split).captions == tuple(row["caption"] for row in rows)
@@ -235,8 +235,8 @@ def test_saved_splits_keep_their_names(tmp_path, cache):
 
     rows = [{"image": row["image"], "caption": row["caption"][0]} for row in hub_rows("train", 2)]
     parts = {"train": rows[:1], "test_train_small": rows[1:]}
-    found = {name: datasets.Dataset.from_list(own) for name, own in parts.items()}
-    datasets.DatasetDict(found).save_to_disk(str(tmp_path / "saved"))
+    result = {name: datasets.Dataset.from_list(own) for name, own in parts.items()}
+    datasets.DatasetDict(result).save_to_disk(str(tmp_path / "saved"))
     assert sorted(load_data(str(tmp_path / "saved")).splits) == ["test_train_small", "train"]
 
 

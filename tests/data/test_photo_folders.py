@@ -53,14 +53,14 @@ def read(folder: Path):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         data = load_data(str(folder))
-    found = {}
+    result = {}
     for split in data.splits.values():
         assert len(split.ids) == len(split.pictures)
-        found[split.name] = {
+        result[split.name] = {
             name: [text for text, i in zip(split.captions, split.caption_to_image, strict=True) if i == place]
             for place, name in enumerate(split.ids)
         }
-    return found, " ".join(str(one.message) for one in told)
+    return result, " ".join(str(one.message) for one in told)
 
 
 READ = {
@@ -242,8 +242,12 @@ def test_captions_win_over_a_stray_table(tmp_path, cache):
 
 def test_names_of_splits(tmp_path, cache):
     table = S + "a.jpg,A dog, Train \nb.jpg,A cat,VALIDATION\nc.jpg,A cow,Testing\n"
-    found, told = read(write(tmp_path, IMAGES | {"captions.csv": table}))
-    assert found == {"train": {"a.jpg": ["A dog"]}, "val": {"b.jpg": ["A cat"]}, "test": {"c.jpg": ["A cow"]}}
+    splits, told = read(write(tmp_path, IMAGES | {"captions.csv": table}))
+    assert splits == {
+        "train": {"a.jpg": ["A dog"]},
+        "val": {"b.jpg": ["A cat"]},
+        "test": {"c.jpg": ["A cow"]},
+    }
     assert told == ""
 
 
@@ -258,8 +262,8 @@ def test_rows_of_an_image_may_name_its_split_once(tmp_path, cache):
 
 def test_copies_of_an_image_are_one(tmp_path, cache):
     table = H + "a.jpg,A dog\n" + REST + "again.jpg,A dog\nagain.jpg,Wet\n"
-    found, told = read(write(tmp_path, IMAGES | {"again.jpg": IMAGES["a.jpg"], "captions.csv": table}))
-    assert found == whole(["A dog", "Wet"])
+    splits, told = read(write(tmp_path, IMAGES | {"again.jpg": IMAGES["a.jpg"], "captions.csv": table}))
+    assert splits == whole(["A dog", "Wet"])
     assert "1 photo is a copy of another" in told
     assert "again.jpg is a.jpg" in told
 
@@ -299,10 +303,10 @@ def test_copies_are_kept_apart_where_nothing_is_said_of_them(tmp_path, cache):
 def test_accents_composed_and_apart(made, said, tmp_path, cache):
     name = unicodedata.normalize(made, "café.jpg")
     table = H + f"{unicodedata.normalize(said, 'Café.jpg')},A dog\n" + REST
-    found = read(write(tmp_path, {name: jpeg(9), "b.jpg": jpeg(1), "c.jpg": jpeg(2), "captions.csv": table}))[
-        0
-    ]
-    assert found["train"][name] == ["A dog"]
+    splits = read(
+        write(tmp_path, {name: jpeg(9), "b.jpg": jpeg(1), "c.jpg": jpeg(2), "captions.csv": table})
+    )[0]
+    assert splits["train"][name] == ["A dog"]
 
 
 @pytest.mark.parametrize(
@@ -346,16 +350,16 @@ def test_a_name_of_two_images_is_refused(files, said, tmp_path, cache):
 def test_exact_names_win(tmp_path, cache):
     files = {"X.jpg": jpeg(1), "x.jpg": jpeg(2), "in/x.jpg": jpeg(3)}
     table = H + "x.jpg,small\nX.jpg,large\nin/x.jpg,inside\n"
-    found = read(write(tmp_path, files | {"captions.csv": table}))[0]["train"]
-    assert found == {"X.jpg": ["large"], "in/x.jpg": ["inside"], "x.jpg": ["small"]}
+    splits = read(write(tmp_path, files | {"captions.csv": table}))[0]["train"]
+    assert splits == {"X.jpg": ["large"], "in/x.jpg": ["inside"], "x.jpg": ["small"]}
 
 
 def test_flickr8k_as_it_is_passed_on(tmp_path, cache):
     files = {f"Images/{name}": data for name, data in IMAGES.items()}
-    found, told = read(
+    splits, told = read(
         write(tmp_path, files | {"captions.txt": 'image,caption\na.jpg,"A dog , wet"\n' + REST})
     )
-    assert (found["train"]["Images/a.jpg"], told) == (["A dog , wet"], "")
+    assert (splits["train"]["Images/a.jpg"], told) == (["A dog , wet"], "")
 
 
 def test_the_hubs_image_folder_with_a_table_in_each_split(tmp_path, cache):
@@ -389,8 +393,8 @@ def test_a_table_of_one_split_does_not_reach_into_another(tmp_path, cache):
 def test_folders_named_as_splits(tmp_path, cache):
     files = {"train/a.jpg": jpeg(0), "Test/b.jpg": jpeg(1)}
     table = H + "train/a.jpg,A dog\nTest/b.jpg,A cat\n"
-    found, told = read(write(tmp_path, files | {"captions.csv": table}))
-    assert found == {"test": {"Test/b.jpg": ["A cat"]}, "train": {"train/a.jpg": ["A dog"]}}
+    splits, told = read(write(tmp_path, files | {"captions.csv": table}))
+    assert splits == {"test": {"Test/b.jpg": ["A cat"]}, "train": {"train/a.jpg": ["A dog"]}}
     assert "folders test, train are taken as splits" in told
 
 
@@ -407,10 +411,10 @@ def test_json_in_place_of_json_lines(tmp_path, cache):
 
 def test_folders_named_as_splits_beside_others(tmp_path, cache):
     files = {"train/a.jpg": jpeg(0), "test/b.jpg": jpeg(1), "c.jpg": jpeg(2)}
-    found, told = read(
+    splits, told = read(
         write(tmp_path, files | {"captions.csv": H + "train/a.jpg,A\ntest/b.jpg,B\nc.jpg,C\n"})
     )
-    assert list(found) == ["train"]
+    assert list(splits) == ["train"]
     assert "folders test, train too, because others lie outside" in told
 
 
@@ -437,8 +441,8 @@ def test_two_tables_are_refused(tmp_path, cache):
     ],
 )
 def test_tables_that_are_not_read_are_told(files, near, tmp_path, cache):
-    found, told = read(write(tmp_path, IMAGES | files))
-    assert list(found) == ["all"]
+    splits, told = read(write(tmp_path, IMAGES | files))
+    assert list(splits) == ["all"]
     assert "No captions were read" in told
     assert near in told
 
@@ -469,8 +473,8 @@ def test_other_files_are_no_matter(tmp_path, cache):
     ],
 )
 def test_what_is_left_out_is_told_with_its_count(name, data, said, tmp_path, cache):
-    found, told = read(write(tmp_path, IMAGES | {name: data}))
-    assert list(found["all"]) == list(IMAGES)
+    splits, told = read(write(tmp_path, IMAGES | {name: data}))
+    assert list(splits["all"]) == list(IMAGES)
     assert "Left out: 1 (" in told
     assert name in told
     import re
@@ -539,8 +543,8 @@ def test_links(tmp_path, cache):
     (folder / "round.jpg").symlink_to(folder / "round.jpg")
     (folder / "trip" / "up").symlink_to(folder, target_is_directory=True)
     (folder / "b2.jpg").symlink_to("b.jpg")
-    found, told = read(folder)
-    assert list(found["all"]) == ["a.jpg", "b.jpg", "b2.jpg", "c.jpg", "trip/d.jpg"]
+    splits, told = read(folder)
+    assert list(splits["all"]) == ["a.jpg", "b.jpg", "b2.jpg", "c.jpg", "trip/d.jpg"]
     assert "2 (gone.jpg and others are a broken link)" in told
     assert "1 (trip/up is a linked folder, which is not followed" in told
 
@@ -550,8 +554,8 @@ def test_a_pipe_is_not_waited_for(tmp_path, cache):
     folder = write(tmp_path, IMAGES)
     os.mkfifo(folder / "d.jpg")
     os.mkfifo(folder / "pipe")
-    found, told = read(folder)
-    assert list(found["all"]) == list(IMAGES)
+    splits, told = read(folder)
+    assert list(splits["all"]) == list(IMAGES)
     assert "no regular file" in told
 
 
@@ -565,8 +569,8 @@ def test_a_folder_that_may_not_be_read(tmp_path, cache, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found, told = read(folder)
-    assert list(found["all"]) == list(IMAGES)
+    splits, told = read(folder)
+    assert list(splits["all"]) == list(IMAGES)
     assert "1 (secret is closed to you" in told
 
 

@@ -114,9 +114,9 @@ def white_is_zero():
     ],
 )
 def test_every_depth_and_colour_space_keeps_its_greys(data):
-    found = np.asarray(open_picture(data(), "a"), int)
-    assert found.shape == (16, 16, 3)
-    assert np.abs(found - RAMP[..., None]).max() <= 3
+    image = np.asarray(open_picture(data(), "a"), int)
+    assert image.shape == (16, 16, 3)
+    assert np.abs(image - RAMP[..., None]).max() <= 3
 
 
 @pytest.mark.parametrize("mode", ["HSV", "RGBX", "RGBa", "La", "PA", "I;16B"])
@@ -190,13 +190,13 @@ def test_all_eight_orientations(kind, turn):
     corner.paste((0, 0, 0), (0, 0, 16, 16))  # black where the camera's top left was
     exif = Image.Exif()
     exif[0x0112] = turn
-    found = open_picture(encoded(corner, kind, exif=exif), "a")
-    assert found.size == ((32, 64) if turn > 4 else (64, 32))
+    image = open_picture(encoded(corner, kind, exif=exif), "a")
+    assert image.size == ((32, 64) if turn > 4 else (64, 32))
     where = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "tl", 6: "tr", 7: "br", 8: "bl"}[turn]
-    x = 4 if where[1] == "l" else found.width - 5
-    y = 4 if where[0] == "t" else found.height - 5
-    assert max(found.getpixel((x, y))) < 60
-    assert min(found.getpixel((found.width - 1 - x, found.height - 1 - y))) > 200
+    x = 4 if where[1] == "l" else image.width - 5
+    y = 4 if where[0] == "t" else image.height - 5
+    assert max(image.getpixel((x, y))) < 60
+    assert min(image.getpixel((image.width - 1 - x, image.height - 1 - y))) > 200
 
 
 def test_damaged_exif_beside_whole_pixels():
@@ -207,8 +207,8 @@ def test_damaged_exif_beside_whole_pixels():
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
 def test_of_several_frames_the_first(kind):
     red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
-    found = open_picture(encoded(red, kind, save_all=True, append_images=[blue]), "a").getpixel((9, 9))
-    assert found[0] > 240 and found[2] < 15
+    image = open_picture(encoded(red, kind, save_all=True, append_images=[blue]), "a").getpixel((9, 9))
+    assert image[0] > 240 and image[2] < 15
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,6 @@ def test_extraction_takes_little_memory_beyond_the_model(photos, tmp_path, cache
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["pictures"] == 320 and found["workers"] == 8
-    assert found["beyond_the_model_gb"] < 0.6
+    document = json.loads(done.stdout)
+    assert document["pictures"] == 320 and document["workers"] == 8
+    assert document["beyond_the_model_gb"] < 0.6

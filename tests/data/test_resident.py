@@ -82,9 +82,9 @@ def test_only_data_that_take_half_of_the_free_memory_are_cached(monkeypatch):
     assert resident.size_of(pairs().features) == size
     for amount, held in ((2 * size - 1, False), (2 * size, True)):
         free(monkeypatch, amount)
-        found = pairs()
-        assert found.cache_on_device(CPU) is held
-        assert bool(found._cached) is held
+        dataset = pairs()
+        assert dataset.cache_on_device(CPU) is held
+        assert bool(dataset._cached) is held
 
 
 def test_a_cpu_holds_nothing():
@@ -94,12 +94,12 @@ def test_a_cpu_holds_nothing():
 
 def test_batches_are_made_where_the_data_are():
     """On the meta device a row that came from elsewhere would be an error."""
-    found = pairs()
-    found._cached = {
-        n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(found.features)
+    dataset = pairs()
+    dataset._cached = {
+        n: resident.copied(a, torch.device("meta")) for n, a in resident.arrays_of(dataset.features)
     }
-    found._cached_of = found.features
-    batch = found.batch(np.arange(40), rng=np.random.default_rng(0), region_mask_prob=0.2)
+    dataset._cached_of = dataset.features
+    batch = dataset.batch(np.arange(40), rng=np.random.default_rng(0), region_mask_prob=0.2)
     assert batch.tokens.is_meta and batch.guide.is_meta
     assert batch.tokens.shape == (40, 3, 4) and batch.tokens.dtype == torch.float32
 
@@ -129,57 +129,57 @@ def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
 def test_a_guide_that_takes_anothers_place_counts_whatever_is_cached(change, monkeypatch):
     """As the studies' controls do: the same pairs, with the vectors of other pictures."""
     free(monkeypatch, 10**9)
-    found = pairs()
-    before = found.batch(np.arange(4)).guide
-    assert found.cache_on_device(CPU)
-    other = copy.copy(found) if change == "copy" else found
-    other.features = replace(found.features, guide=np.asarray(found.features.guide) + 1)
+    dataset = pairs()
+    before = dataset.batch(np.arange(4)).guide
+    assert dataset.cache_on_device(CPU)
+    other = copy.copy(dataset) if change == "copy" else dataset
+    other.features = replace(dataset.features, guide=np.asarray(dataset.features.guide) + 1)
     assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
     assert other.cache_on_device(CPU)
     assert torch.equal(other.batch(np.arange(4)).guide, before + 1)
     if change == "copy":
-        assert torch.equal(found.batch(np.arange(4)).guide, before)
+        assert torch.equal(dataset.batch(np.arange(4)).guide, before)
 
 
 def test_a_copy_holds_nothing_of_its_own_and_frees_nothing(monkeypatch):
     free(monkeypatch, 10**9)
-    found = pairs()
-    found.cache_on_device(CPU)
-    other = copy.copy(found)
-    assert not other._cached and found._cached
+    dataset = pairs()
+    dataset.cache_on_device(CPU)
+    other = copy.copy(dataset)
+    assert not other._cached and dataset._cached
     other.cache_on_device(CPU)
     other.release()
-    assert not other._cached and found._cached
-    assert torch.equal(other.batch(np.arange(9)).tokens, found.batch(np.arange(9)).tokens)
+    assert not other._cached and dataset._cached
+    assert torch.equal(other.batch(np.arange(9)).tokens, dataset.batch(np.arange(9)).tokens)
 
 
 @pytest.mark.parametrize("module, name", [("userlab.ablation.guides", "_given"), ("usercourse.guided", "")])
 def test_the_controls_of_a_guide_are_made_that_way(module, name, monkeypatch):
     """Both ways in which the project swaps guides, after a run that held the true ones."""
     free(monkeypatch, 10**9)
-    found = pairs()
-    found.cache_on_device(CPU)
+    dataset = pairs()
+    dataset.cache_on_device(CPU)
     if name:
-        swapped = import_module(module)._given(found, np.asarray(found.features.guide) + 1)
+        swapped = import_module(module)._given(dataset, np.asarray(dataset.features.guide) + 1)
     else:
-        prepared = SimplePrepared(found, found, None)
+        prepared = SimplePrepared(dataset, dataset, None)
         swapped = import_module(module).guides_of_others(prepared).train
     rows = np.arange(0, 2 * COUNT, 2)
     assert torch.equal(swapped.batch(rows).guide, torch.from_numpy(np.asarray(swapped.features.guide)))
-    assert not torch.equal(swapped.batch(rows).guide, found.batch(rows).guide)
+    assert not torch.equal(swapped.batch(rows).guide, dataset.batch(rows).guide)
 
 
 def test_held_data_of_a_device_are_not_those_of_another(monkeypatch):
     free(monkeypatch, 10**9)
-    found = pairs()
-    assert found.cache_on_device(CPU) and not found.cache_on_device(torch.device("meta"))
+    dataset = pairs()
+    assert dataset.cache_on_device(CPU) and not dataset.cache_on_device(torch.device("meta"))
 
 
 def test_what_is_held_is_held_in_full(monkeypatch):
     """The views of a picture, and its guide; a mask is small and stays."""
     free(monkeypatch, 10**9)
-    found = pairs()
-    found.cache_on_device(CPU)
-    assert set(found._cached) == {"tokens", "hflip", "guide"}
-    for name, tensor in found._cached.items():
-        np.testing.assert_array_equal(tensor.numpy(), np.asarray(getattr(found.features, name)))
+    dataset = pairs()
+    dataset.cache_on_device(CPU)
+    assert set(dataset._cached) == {"tokens", "hflip", "guide"}
+    for name, tensor in dataset._cached.items():
+        np.testing.assert_array_equal(tensor.numpy(), np.asarray(getattr(dataset.features, name)))

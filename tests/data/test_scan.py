@@ -92,8 +92,8 @@ def cut(name, keep):
 
 def lines(name, change):
     def fault(folder):
-        found = (folder / name).read_text().splitlines()
-        (folder / name).write_text("\n".join(change(found)) + "\n")
+        result = (folder / name).read_text().splitlines()
+        (folder / name).write_text("\n".join(change(result)) + "\n")
 
     return fault
 

@@ -73,8 +73,8 @@ class Place:
             answer["status"] == 0,
             f"the same command then ended with {answer['status']}: {answer['said'][-1500:]}",
         )
-        clean, found = self.clean(work), WORKS[work].result(folder)
-        wrong = [name for name in sorted(set(clean) | set(found)) if clean.get(name) != found.get(name)]
+        clean, result = self.clean(work), WORKS[work].result(folder)
+        wrong = [name for name in sorted(set(clean) | set(result)) if clean.get(name) != result.get(name)]
         must(
             not wrong,
             f"{len(wrong)} of {len(clean)} parts differ from the undisturbed ones, first {wrong[:1]}",

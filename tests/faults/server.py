@@ -132,11 +132,11 @@ def fork(asked: dict[str, Any], *, said: str = "said.txt") -> int:
 
 def ended(process: int, began: float) -> int:
     """How the process ended; one that hangs is killed."""
-    while not (found := os.waitpid(process, os.WNOHANG))[0]:
+    while not (result := os.waitpid(process, os.WNOHANG))[0]:
         if time.monotonic() - began > LIMIT_S:
             os.kill(process, signal.SIGKILL)
         time.sleep(0.002)
-    return os.waitstatus_to_exitcode(found[1])
+    return os.waitstatus_to_exitcode(result[1])
 
 
 if __name__ == "__main__":

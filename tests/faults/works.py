@@ -89,16 +89,16 @@ def trained(folder: Path) -> dict[str, str]:
     """Weights, momentum weights, queues, optimizer; history; the best encoders."""
     from userlib.checkpoints import checkpoint_path, read_checkpoint
 
-    found = {}
+    result = {}
     for which in ("last", "best"):
         tensors, documents = read_checkpoint(checkpoint_path(folder / "run", which))
         assert which == "best" or {"queue", "text_momentum_encoder"} <= {
             n.split(".")[1] for n in tensors if "." in n
         }
-        found |= {f"{which} {name}": digest(tensor.numpy()) for name, tensor in tensors.items()}
+        result |= {f"{which} {name}": digest(tensor.numpy()) for name, tensor in tensors.items()}
         if which == "last":
-            found["history"] = json.dumps({k: v for k, v in documents["state"].items() if k != "seconds"})
-    return found
+            result["history"] = json.dumps({k: v for k, v in documents["state"].items() if k != "seconds"})
+    return result
 
 
 def steps_kept(folder: Path) -> int:
@@ -191,12 +191,12 @@ def draw(folder: Path) -> None:
 
 
 def drawn(folder: Path) -> dict[str, str]:
-    found = {}
+    result = {}
     for place in folders(folder / "cache"):
         if not unfinished(place):
-            found |= {f"{place.name} {file.name}": digest(np.load(file)) for file in place.glob("*.npy")}
-            found[f"{place.name} captions"] = (place / "captions.json").read_text()
-    return found
+            result |= {f"{place.name} {file.name}": digest(np.load(file)) for file in place.glob("*.npy")}
+            result[f"{place.name} captions"] = (place / "captions.json").read_text()
+    return result
 
 
 def chunks_kept(folder: Path) -> int:
@@ -239,8 +239,12 @@ def index(folder: Path) -> None:
 def indexed(folder: Path) -> dict[str, str]:
     from userlib.search import Index
 
-    found = Index.load(folder / "index", Colours())
-    return {"ids": " ".join(found.ids), "vectors": digest(found.vectors), "captions": " ".join(found.texts)}
+    result = Index.load(folder / "index", Colours())
+    return {
+        "ids": " ".join(result.ids),
+        "vectors": digest(result.vectors),
+        "captions": " ".join(result.texts),
+    }
 
 
 # --- studies ----------------------------------------------------------------------------------------------------

@@ -26,10 +26,10 @@ def gru_and_vectors(layers=1, dtype=torch.float64):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_values_and_gradients_equal_torchs(layers):
     gru, vectors = gru_and_vectors(layers)
-    found, wanted = bigru(gru, vectors, LENGTHS), packed(gru, vectors, LENGTHS)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
-    way, asked = torch.randn_like(found), [vectors, *gru.parameters()]
-    mine, theirs = (torch.autograd.grad((out * way).sum(), asked) for out in (found, wanted))
+    result, wanted = bigru(gru, vectors, LENGTHS), packed(gru, vectors, LENGTHS)
+    torch.testing.assert_close(result, wanted, rtol=0, atol=1e-12)
+    way, asked = torch.randn_like(result), [vectors, *gru.parameters()]
+    mine, theirs = (torch.autograd.grad((out * way).sum(), asked) for out in (result, wanted))
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
@@ -51,20 +51,20 @@ def test_frozen_word_vectors_ask_for_no_gradient():
 def test_the_end_of_a_caption_is_zero_and_what_stands_there_does_not_matter():
     gru, vectors = gru_and_vectors()
     beyond = torch.arange(6) >= LENGTHS.unsqueeze(1)
-    found = bigru(gru, vectors, LENGTHS)
-    assert (found[beyond] == 0).all()
-    assert torch.equal(bigru(gru, vectors.masked_fill(beyond.unsqueeze(-1), 9.0), LENGTHS), found)
+    result = bigru(gru, vectors, LENGTHS)
+    assert (result[beyond] == 0).all()
+    assert torch.equal(bigru(gru, vectors.masked_fill(beyond.unsqueeze(-1), 9.0), LENGTHS), result)
 
 
 def test_bf16_products_stay_near_and_states_are_float32():
     gru, vectors = gru_and_vectors(dtype=torch.float32)
     wanted = bigru(gru, vectors, LENGTHS)
     with torch.autocast("cpu", torch.bfloat16):
-        found = bigru(gru, vectors, LENGTHS)
-    assert found.dtype == torch.float32
-    assert 0 < (found - wanted).abs().max() < 0.02
-    way = torch.randn_like(found)
-    mine, theirs = (torch.autograd.grad((out * way).sum(), gru.weight_hh_l0)[0] for out in (found, wanted))
+        result = bigru(gru, vectors, LENGTHS)
+    assert result.dtype == torch.float32
+    assert 0 < (result - wanted).abs().max() < 0.02
+    way = torch.randn_like(result)
+    mine, theirs = (torch.autograd.grad((out * way).sum(), gru.weight_hh_l0)[0] for out in (result, wanted))
     assert (mine - theirs).norm() < 0.03 * theirs.norm()
 
 
@@ -72,11 +72,11 @@ def test_bf16_products_stay_near_and_states_are_float32():
 def test_dropout_leaves_the_share_and_the_mean(p):
     torch.manual_seed(0)
     drop, x = Dropout(p), torch.ones(200, 1000, requires_grad=True)
-    found = drop(x)
-    assert found.unique().tolist() == [0.0, pytest.approx(1 / (1 - p))]
-    assert float((found == 0).float().mean()) == pytest.approx(p, abs=0.005)
-    found.sum().backward()
-    assert torch.equal(x.grad, found)
+    result = drop(x)
+    assert result.unique().tolist() == [0.0, pytest.approx(1 / (1 - p))]
+    assert float((result == 0).float().mean()) == pytest.approx(p, abs=0.005)
+    result.sum().backward()
+    assert torch.equal(x.grad, result)
     assert drop.eval()(x) is x
 
 

@@ -20,9 +20,9 @@ def alone():
     return train(model, model, 0, 1)
 
 
-def close(found, wanted):
+def close(result, wanted):
     """To 1e-5 of the largest number."""
-    assert float((found - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max().clamp(min=1e-3))
+    assert float((result - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max().clamp(min=1e-3))
 
 
 def test_queues_are_equal_on_every_rank(ranks, alone):

@@ -36,9 +36,9 @@ def test_words_matter(text, tiny_clip):  # noqa: F811
     encoder, batch = shake(TextEncoder(config)).eval(), make_batch(config, [0, 1])
     other = batch.input_ids.clone()
     other[0, 1] = (other[0, 1] - 4) % 20 + 5
-    found, changed = encoder(batch.input_ids, batch.attention_mask), encoder(other, batch.attention_mask)
-    assert not torch.allclose(found[0], changed[0], atol=1e-4)
-    torch.testing.assert_close(found[1], changed[1])
+    result, changed = encoder(batch.input_ids, batch.attention_mask), encoder(other, batch.attention_mask)
+    assert not torch.allclose(result[0], changed[0], atol=1e-4)
+    torch.testing.assert_close(result[1], changed[1])
 
 
 def test_gru_states_are_the_mean_of_two_directions():
@@ -54,11 +54,11 @@ def test_a_bag_has_no_order_and_a_gru_has():
     batch = make_batch(small(), [0, 1], full=True)
     for config, same in ((small(text="bag"), True), (small(), False), (small(word_residual=True), False)):
         encoder = shake(TextEncoder(config)).eval()
-        found = (
+        result = (
             encoder(batch.input_ids, batch.attention_mask),
             encoder(batch.input_ids.flip(1), batch.attention_mask),
         )
-        assert torch.allclose(*found, atol=1e-5) is same
+        assert torch.allclose(*result, atol=1e-5) is same
 
 
 def test_a_skip_keeps_the_words_own_vectors():
@@ -79,9 +79,9 @@ def test_clip_weights_load_by_name(tiny_clip):  # noqa: F811
 def test_sge_on_words_moves_them():
     config, batch = small(text_enhancement="sge"), make_batch(small(), [0, 1])
     with_sge = shake(TextEncoder(config)).eval()
-    found = with_sge(batch.input_ids, batch.attention_mask)
+    result = with_sge(batch.input_ids, batch.attention_mask)
     with_sge.enhancement.kind = "none"
-    assert not torch.allclose(found, with_sge(batch.input_ids, batch.attention_mask), atol=1e-4)
+    assert not torch.allclose(result, with_sge(batch.input_ids, batch.attention_mask), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["none", "sge", "cge", "sge+cge"])

@@ -49,9 +49,9 @@ def test_a_masked_region_has_no_say(kind):
     V, c = draw(3, 5, 8), draw(3, 6, seed=1)
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]).bool()
     noise = V.masked_fill(~mask.unsqueeze(-1), 99.0)
-    found, other = module(V, mask, c), module(noise, mask, c)
-    torch.testing.assert_close(found[mask], other[mask])
-    torch.testing.assert_close(found[0:1, :3], module(V[0:1, :3], None, c[0:1]))
+    result, other = module(V, mask, c), module(noise, mask, c)
+    torch.testing.assert_close(result[mask], other[mask])
+    torch.testing.assert_close(result[0:1, :3], module(V[0:1, :3], None, c[0:1]))
     for _, a in module.guides(V, mask, c).values():
         assert (a[~mask] == 0).all()
 

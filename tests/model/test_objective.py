@@ -30,10 +30,10 @@ def test_a_row_by_hand():
     assert float(uto_positive(torch.tensor([-0.3]))) == pytest.approx(0.3)
     assert float(uto_positive(torch.tensor([-0.3]), leaky_positive=False)) == 0.0
     positive = torch.tensor([0.6])
-    found = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=False)
-    assert float(found) == pytest.approx(0.1 + 0.15)
-    found = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=True)
-    assert float(found) == pytest.approx(0.15)
+    loss = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=False)
+    assert float(loss) == pytest.approx(0.1 + 0.15)
+    loss = hinge(positive, torch.tensor([[0.5, 0.1, 0.55]]), None, margin=0.2, hardest=True)
+    assert float(loss) == pytest.approx(0.15)
     scores = torch.tensor([[0.6, 0.5, 0.1]])
     wanted = F.cross_entropy(scores / 0.05, torch.tensor([0]))
     assert float(infonce(positive, scores[:, 1:], None, temperature=0.05)) == pytest.approx(
@@ -47,12 +47,12 @@ def test_uto_half_precision():
     ids = torch.arange(6)
     for kind in (torch.float16, torch.bfloat16):
         low = scores.to(kind)
-        found = batch_loss(UTO, low, ids)
-        assert found.dtype == torch.float32
+        loss = batch_loss(UTO, low, ids)
+        assert loss.dtype == torch.float32
         part, wanted = (uto_negative(x, None, mu=90.0, gamma=0.5) for x in (low, low.float()))
         assert part.dtype == torch.float32
         assert torch.equal(part, wanted)
-        assert float(found) == pytest.approx(float(batch_loss(UTO, low.float(), ids)), abs=1e-3)
+        assert float(loss) == pytest.approx(float(batch_loss(UTO, low.float(), ids)), abs=1e-3)
     steep = uto_negative(torch.ones(2, 5), None, mu=200.0, gamma=0.0)
     assert torch.isfinite(steep).all()
     torch.testing.assert_close(steep, torch.full((2,), 1 + math.log(5) / 200))
@@ -143,8 +143,8 @@ def test_the_batch_loss_looks_both_ways():
 
 def test_the_queue_loss_counts_each_positive():
     none = torch.zeros(2, 0)
-    found = queue_loss(UTO, torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]), none, none, none.bool())
-    assert float(found) == pytest.approx(-math.log(1.5) - math.log(1.2), abs=1e-6)
+    loss = queue_loss(UTO, torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]), none, none, none.bool())
+    assert float(loss) == pytest.approx(-math.log(1.5) - math.log(1.2), abs=1e-6)
 
 
 def test_an_unknown_objective_is_an_error():

@@ -24,8 +24,8 @@ CLOSE = {
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 
 
-def close(found, wanted, dtype):
-    torch.testing.assert_close(found, wanted, **CLOSE[dtype])
+def close(result, wanted, dtype):
+    torch.testing.assert_close(result, wanted, **CLOSE[dtype])
 
 
 def compare(module, fast, slow, inputs, dtype):
@@ -36,12 +36,12 @@ def compare(module, fast, slow, inputs, dtype):
     p = named(module)
     mine = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
     theirs = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
-    found, wanted = fast(module, *mine), slow(p, *theirs)
-    assert found.dtype == dtype
-    close(found, wanted, dtype)
-    way = torch.randn(found.shape, generator=torch.Generator().manual_seed(9), dtype=dtype)
+    result, wanted = fast(module, *mine), slow(p, *theirs)
+    assert result.dtype == dtype
+    close(result, wanted, dtype)
+    way = torch.randn(result.shape, generator=torch.Generator().manual_seed(9), dtype=dtype)
     module.zero_grad()
-    (found * way).sum().backward()
+    (result * way).sum().backward()
     (wanted * way).sum().backward()
     seen = 0
     for name, value in module.named_parameters():
@@ -183,10 +183,10 @@ def test_uto_of_the_batch(dtype, live):
     scores[0, 0] = -0.3  # one positive pair below zero
     fast, slow = (scores.clone().requires_grad_() for _ in range(2))
     ids = [3, 1, 4, 0, 5]
-    found = batch_loss(config, fast, torch.tensor(ids))
+    loss = batch_loss(config, fast, torch.tensor(ids))
     wanted = plain.uto_batch(slow, ids, mu=90.0, gamma=0.5, leaky_positive=live)
-    close(found, wanted, dtype)
-    found.backward(), wanted.backward()
+    close(loss, wanted, dtype)
+    loss.backward(), wanted.backward()
     close(fast.grad, slow.grad, dtype)
 
 
@@ -203,13 +203,13 @@ def test_uto_of_the_queue(dtype, live):
     inputs = [unit(4, 3, seed=s) for s in range(4)]
     mine, theirs = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
     images, texts, image_keys, text_keys = mine
-    found = queue_loss(
+    loss = queue_loss(
         ObjectiveConfig(leaky_positive=live), (images * text_keys).sum(1), (texts * image_keys).sum(1),
         images @ queue.texts.t(), texts @ queue.images.t(), queue.ignore_mask(ids),
     )  # fmt: skip
     wanted = slow_queue.loss(*theirs, ids, mu=90.0, gamma=0.5, leaky_positive=live)
-    close(found, wanted, dtype)
-    found.backward(), wanted.backward()
+    close(loss, wanted, dtype)
+    loss.backward(), wanted.backward()
     for x, y in zip(mine, theirs, strict=True):
         close(x.grad, y.grad, dtype)
 

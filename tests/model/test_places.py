@@ -53,9 +53,9 @@ def test_embeddings_drop_before_they_get_unit_length(side):
     config = small(embed_dropout=0.5, embed_dim=40)
     batch = make_batch(config, [0, 1, 2])
     encoder = (ImageEncoder if side == "image" else TextEncoder)(config).train()
-    found = encoder(batch.tokens) if side == "image" else encoder(batch.input_ids, batch.attention_mask)
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
-    assert 0.3 < float((found == 0).float().mean()) < 0.7
+    result = encoder(batch.tokens) if side == "image" else encoder(batch.input_ids, batch.attention_mask)
+    torch.testing.assert_close(result.norm(dim=1), torch.ones(3))
+    assert 0.3 < float((result == 0).float().mean()) < 0.7
 
 
 @pytest.mark.parametrize("text", ["bag", "gru"])
@@ -137,12 +137,12 @@ def test_the_two_parts_of_the_queue_loss_take_their_own_scores():
     config = ObjectiveConfig(name="infonce", temperature=0.5)
     none = torch.zeros(1, 2, dtype=torch.bool)
     a, b = torch.tensor([[0.1, 0.7]]), torch.tensor([[-0.4, 0.3]])
-    found = queue_loss(config, torch.tensor([0.5]), torch.tensor([0.2]), a, b, none)
+    loss = queue_loss(config, torch.tensor([0.5]), torch.tensor([0.2]), a, b, none)
     wanted = sum(
         F.cross_entropy(torch.cat([torch.tensor([[s]]), t], 1) / 0.5, torch.tensor([0]))
         for s, t in ((0.5, a), (0.2, b))
     )
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(loss, wanted)
 
 
 def test_the_first_loss_counts_no_padding_picture():
@@ -180,9 +180,9 @@ def test_a_batch_of_equal_rows_both_ways(name):
     """The loss of a table and of its transpose, and of rows in another order, is one number."""
     config, scores = ObjectiveConfig(name=name, mu=10.0, gamma=0.1), draw(4, 4) / 3
     ids, order = torch.tensor([3, 1, 3, 2]), torch.tensor([2, 0, 3, 1])
-    found = batch_loss(config, scores, ids)
-    torch.testing.assert_close(batch_loss(config, scores.t(), ids), found)
-    torch.testing.assert_close(batch_loss(config, scores[order][:, order], ids[order]), found)
+    loss = batch_loss(config, scores, ids)
+    torch.testing.assert_close(batch_loss(config, scores.t(), ids), loss)
+    torch.testing.assert_close(batch_loss(config, scores[order][:, order], ids[order]), loss)
 
 
 def test_other_objectives_count_each_direction_once():
@@ -309,8 +309,8 @@ def test_layers_and_widths_of_the_gru_are_those_of_the_settings():
     gru = TextEncoder(small(text_layers=2)).states.gru
     assert (gru.num_layers, gru.hidden_size, gru.input_size, gru.bidirectional) == (2, 12, 7, True)
     encoder, batch = shake(TextEncoder(small(text_layers=2))).eval(), make_batch(small(), [0, 1])
-    found = encoder.states(batch.input_ids, batch.attention_mask)
-    assert found.shape == (2, 6, 12)
+    result = encoder.states(batch.input_ids, batch.attention_mask)
+    assert result.shape == (2, 6, 12)
 
 
 def test_bert_is_built_from_its_settings():

@@ -39,9 +39,9 @@ def test_agreement_is_that_of_float32(kind, mask):
         scores = scores.masked_fill(~mask, -torch.inf)
     wanted = F.normalize(scores.softmax(-1), dim=-1).float()
     with half():
-        found = region_attention(V, g, mask, inverse_temperature=2.0)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
+        result = region_attention(V, g, mask, inverse_temperature=2.0)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, wanted, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["sge", "cge"])
@@ -79,11 +79,11 @@ def test_enhanced_regions_of_any_type(kind):
     V = draw(2, 36, 8).to(kind).requires_grad_()
     module = shake(Enhancement("sge", 8, residual_scale=3.0)).eval()
     with half():
-        found = module(V)
+        result = module(V)
         ((g, a),) = module.guides(V).values()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, V.float() + 3 * a.unsqueeze(-1) * g.unsqueeze(1), rtol=1e-5, atol=1e-6)
-    found.sum().backward()
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, V.float() + 3 * a.unsqueeze(-1) * g.unsqueeze(1), rtol=1e-5, atol=1e-6)
+    result.sum().backward()
     assert V.grad.dtype == kind and torch.isfinite(V.grad).all()
 
 
@@ -97,9 +97,9 @@ def test_pooling_results_are_float32(kind, mask):
     wanted = torch.stack([plain.gpo(one, p) for one in rows]).detach()
     means = torch.stack([one.mean(0) for one in rows])
     with half():
-        found, mean, largest = pool(x, mask), mean_pool(x, mask), max_pool(x, mask)
-    assert found.dtype == mean.dtype == torch.float32
-    torch.testing.assert_close(found.detach(), wanted, rtol=1e-5, atol=1e-6)
+        result, mean, largest = pool(x, mask), mean_pool(x, mask), max_pool(x, mask)
+    assert result.dtype == mean.dtype == torch.float32
+    torch.testing.assert_close(result.detach(), wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(mean, means, rtol=1e-5, atol=1e-6)
     assert torch.equal(
         largest.float(), torch.stack([one.amax(0) for one in rows])
@@ -200,20 +200,20 @@ def test_a_search_model_rounds_nowhere(rounding, monkeypatch):
 
     config = small()
     model = USER(config).eval()
-    found = CheckpointEncoder.__new__(CheckpointEncoder)
+    result = CheckpointEncoder.__new__(CheckpointEncoder)
     tokenizer = SimpleNamespace(encode=lambda text: [5, 6, 7], pad_id=0)
-    found.loaded = SimpleNamespace(model=model, tokenizer=tokenizer, metadata={}, config=None)
-    found.device, found.guide = "cpu", None
-    found.tokens = lambda pictures: (make_batch(config, [0, 1]).tokens, None)
+    result.loaded = SimpleNamespace(model=model, tokenizer=tokenizer, metadata={}, config=None)
+    result.device, result.guide = "cpu", None
+    result.tokens = lambda pictures: (make_batch(config, [0, 1]).tokens, None)
     seen = [seen_inside(monkeypatch, model, name) for name in ("encode_image", "encode_text")]
-    found.encode_text(["a dog"]), found.encode_image([None, None])
+    result.encode_text(["a dog"]), result.encode_image([None, None])
     assert all(set(one[0].values()) == {"ieee"} for one in seen) and states() == rounding
 
 
 def test_ranks_round_nowhere(rounding):
     images = F.normalize(draw(200, 64), dim=1)
     texts = F.normalize(images + 3 * draw(200, 64, seed=1) / 8, dim=1)
-    found = ranks(images.numpy(), texts.numpy(), range(200))
+    ranked = ranks(images.numpy(), texts.numpy(), range(200))
     with full_float32():
         wanted = ranks(images.numpy(), texts.numpy(), range(200))
-    assert (found.t2i == wanted.t2i).all() and (found.i2t == wanted.i2t).all()
+    assert (ranked.t2i == wanted.t2i).all() and (ranked.i2t == wanted.i2t).all()

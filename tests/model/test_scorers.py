@@ -27,19 +27,19 @@ def test_equal_to_the_loop(quick, slow, pooling, block, monkeypatch):
     monkeypatch.setattr("userlib.model.scorers.VECTORS", block)
     regions, words, mask, lengths = vectors()
     wanted = slow(regions, words, lengths, pooling=pooling)
-    found = quick(regions, words, mask, pooling=pooling)
-    assert found.shape == (9, 40)
-    assert (found - wanted).abs().max() < 1e-5
+    result = quick(regions, words, mask, pooling=pooling)
+    assert result.shape == (9, 40)
+    assert (result - wanted).abs().max() < 1e-5
 
 
 @BOTH
 def test_settings_reach_the_scores(quick, slow):
     regions, words, mask, lengths = vectors(seed=1)
-    found = quick(regions, words, mask, inverse_temperature=20.0, temperature=2.0)
+    result = quick(regions, words, mask, inverse_temperature=20.0, temperature=2.0)
     assert (
-        found - slow(regions, words, lengths, inverse_temperature=20.0, temperature=2.0)
+        result - slow(regions, words, lengths, inverse_temperature=20.0, temperature=2.0)
     ).abs().max() < 1e-5
-    assert (found - quick(regions, words, mask)).abs().max() > 1e-2
+    assert (result - quick(regions, words, mask)).abs().max() > 1e-2
 
 
 @BOTH

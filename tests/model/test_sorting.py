@@ -34,12 +34,12 @@ def test_it_equals_torchs_sort_and_its_gradient(way, dtype, mask):
     x[1, 3, 2], x[1, 4, 2] = torch.finfo(torch.float32).max / 2, -torch.finfo(torch.float32).max / 2
     leaf = x.clone().requires_grad_()
     theirs = x.to(torch.promote_types(dtype, torch.float32)).requires_grad_()
-    found, wanted = descending(leaf, mask), by_torch(theirs, mask)
-    assert found.dtype == wanted.dtype and torch.equal(found, wanted)
+    result, wanted = descending(leaf, mask), by_torch(theirs, mask)
+    assert result.dtype == wanted.dtype and torch.equal(result, wanted)
     with torch.no_grad():
         assert torch.equal(descending(x, mask), wanted)
     ranks = torch.arange(1, 37.0)  # whole numbers, which bf16 holds
-    (found * ranks).sum().backward()
+    (result * ranks).sum().backward()
     (wanted * ranks).sum().backward()
     assert leaf.grad.dtype == dtype
     there = torch.ones(3, 36, dtype=torch.bool) if mask is None else mask
@@ -68,34 +68,34 @@ def test_what_the_mask_leaves_out_gets_no_slope_whatever_the_ranks_have(way):
 def test_what_the_mask_leaves_out_may_be_anything(way):
     x = vectors(3, 36, 7)
     for junk in (torch.nan, torch.inf, -torch.inf):
-        found = descending(x.masked_fill(~MASK.unsqueeze(-1), junk).requires_grad_(), MASK)
-        assert torch.equal(found, by_torch(x, MASK))
+        result = descending(x.masked_fill(~MASK.unsqueeze(-1), junk).requires_grad_(), MASK)
+        assert torch.equal(result, by_torch(x, MASK))
 
 
 def test_threads_change_neither_the_order_nor_its_gradient(way):
     x, threads = vectors(5, 3000, 7), torch.get_num_threads()  # more than LARGE; 5 is no multiple of 2
-    weights, found = vectors(3000, seed=1), []
+    weights, result = vectors(3000, seed=1), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
             leaf = x.clone().requires_grad_()
             ordered = descending(leaf)
             (ordered @ weights).sum().backward()
-            found.append((descending(x), ordered.detach(), leaf.grad))
+            result.append((descending(x), ordered.detach(), leaf.grad))
     finally:
         torch.set_num_threads(threads)
-    for one, two in zip(*found, strict=True):
+    for one, two in zip(*result, strict=True):
         assert torch.equal(one, two)
-    assert torch.equal(found[1][0], by_torch(x))
+    assert torch.equal(result[1][0], by_torch(x))
 
 
 def test_both_ways_give_the_same(monkeypatch):
-    x, found = torch.randperm(8 * 36 * 500).float().view(8, 36, 500), []  # no two tie
+    x, result = torch.randperm(8 * 36 * 500).float().view(8, 36, 500), []  # no two tie
     for fast in (True, False):
         monkeypatch.setattr(sorting, "FAST_ARGSORT", fast)
         leaf = x.clone().requires_grad_()
         ordered = descending(leaf)
         (ordered @ torch.arange(36.0)).sum().backward()
-        found.append((ordered.detach(), leaf.grad))
-    for argsort, packed in zip(*found, strict=True):
+        result.append((ordered.detach(), leaf.grad))
+    for argsort, packed in zip(*result, strict=True):
         assert torch.equal(argsort, packed)

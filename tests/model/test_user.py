@@ -99,11 +99,11 @@ def test_start_sets_strengths_and_copies():
 def test_attention_shows_every_guide_and_the_weights():
     config = small(enhancement="sge+cge")
     model, batch = USER(config).eval(), make_batch(config, [0, 1], mask=True)
-    found = model.attention(batch.tokens, batch.token_mask, batch.guide)
-    assert set(found) == {"self", "clip", "self weights"}
-    torch.testing.assert_close(found["self weights"].sum(1), torch.ones(2))
-    torch.testing.assert_close(found["self"].norm(dim=1), torch.ones(2))
-    assert all((a[~batch.token_mask] == 0).all() for a in found.values())
+    result = model.attention(batch.tokens, batch.token_mask, batch.guide)
+    assert set(result) == {"self", "clip", "self weights"}
+    torch.testing.assert_close(result["self weights"].sum(1), torch.ones(2))
+    torch.testing.assert_close(result["self"].norm(dim=1), torch.ones(2))
+    assert all((a[~batch.token_mask] == 0).all() for a in result.values())
     cge = USER(small(enhancement="cge")).attention(batch.tokens, None, batch.guide)
     assert set(cge) == {"clip"}
 

@@ -113,9 +113,9 @@ def spoil_path_in_source(nb):
 )
 def test_a_broken_rule_is_named(build, sound, spoil, word):
     size = spoil(sound) or 1000
-    found = build.faults(sound, size)
-    assert len(found) == 1
-    assert re.search(word, found[0])
+    result = build.faults(sound, size)
+    assert len(result) == 1
+    assert re.search(word, result[0])
 
 
 def test_a_picture_s_base64_is_no_path(build, sound):

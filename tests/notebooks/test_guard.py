@@ -195,6 +195,6 @@ def test_what_a_notebook_says_on_stderr_is_a_fault_and_a_line_of_progress_is_non
     log.touch()
     bar = nbformat.v4.new_output("display_data", data={"text/html": "<code>waiting, 3 s</code>"})
     red = nbformat.v4.new_output("stream", name="stderr", text="waiting for another process\n")
-    for outputs, found in (([bar], []), ([bar, red], ["stderr: waiting for another process"])):
+    for outputs, result in (([bar], []), ([bar, red], ["stderr: waiting for another process"])):
         nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
-        assert guard.complaints(nb, log, 1.0) == found
+        assert guard.complaints(nb, log, 1.0) == result

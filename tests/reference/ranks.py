@@ -71,16 +71,16 @@ def work(rank: int, ranks: int, folder: str) -> None:
         timeout=timedelta(seconds=600),
     )
     model = make_model()
-    found = train(model, DistributedDataParallel(model, broadcast_buffers=False), rank, ranks)
+    result = train(model, DistributedDataParallel(model, broadcast_buffers=False), rank, ranks)
     try:
         gather(torch.zeros(3 - rank, 2))  # 3 and 2 rows
-        found["unequal"] = "went through"
+        result["unequal"] = "went through"
     except UserError as error:
-        found["unequal"] = str(error)
+        result["unequal"] = str(error)
     rows = torch.full((2, 1), float(rank), requires_grad=True)
-    found["gathered"] = gather(rows).detach().clone()
+    result["gathered"] = gather(rows).detach().clone()
     (gather(rows).flatten() * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
-    found["gradient"] = rows.grad.flatten()
-    torch.save(found, Path(folder) / f"{rank}.pt")
+    result["gradient"] = rows.grad.flatten()
+    torch.save(result, Path(folder) / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

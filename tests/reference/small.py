@@ -79,5 +79,5 @@ def shake(module: torch.nn.Module, *, seed=0) -> torch.nn.Module:
 
 def named(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Copies of parameters (that ask for gradients) and buffers by name, for the reference."""
-    found = {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}
-    return found | {name: value.detach().clone() for name, value in module.named_buffers()}
+    result = {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}
+    return result | {name: value.detach().clone() for name, value in module.named_buffers()}

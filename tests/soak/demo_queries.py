@@ -75,8 +75,8 @@ def main(arguments: list[str]) -> int:
             words = draw.choice(engine.gallery.captions).split()
             draw.shuffle(words)
             text = " ".join(words) if number % 2 else str(draw.choice(engine.gallery.captions))
-            found = engine.search(text, 12)
-            engine.explain(found.hits[0].id, text)
+            result = engine.search(text, 12)
+            engine.explain(result.hits[0].id, text)
             if number % every == 0:
                 picture = open_upload(upload(draw), f"{number}.jpg")
                 engine.captions(picture)

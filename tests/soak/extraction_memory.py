@@ -60,7 +60,7 @@ def main() -> int:
                 workers=chosen.workers,
             )
         seconds = time.perf_counter() - start
-    found = {
+    result = {
         "tokens": chosen.tokens or "ViT-B/32, random weights",
         "pictures": chosen.pictures,
         "workers": chosen.workers,
@@ -68,8 +68,8 @@ def main() -> int:
         "process_with_model_gb": model,
         "beyond_the_model_gb": peak[0] - model,
     }
-    print(json.dumps(found, indent=1))
-    return 0 if found["beyond_the_model_gb"] < LIMIT_GB else 1
+    print(json.dumps(result, indent=1))
+    return 0 if result["beyond_the_model_gb"] < LIMIT_GB else 1
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ def main(arguments: list[str]) -> int:
             break
         drawn = sum(map(int, re.findall(r"- (\d+) passing", done.stdout)))
         examples += drawn
-        found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout[-400:])}
-        passed += found.get("passed", 0)
-        failed += found.get("failed", 0) + found.get("error", 0)
-        print(f"seed {seed}: {found}, {drawn} examples", flush=True)
+        result = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout[-400:])}
+        passed += result.get("passed", 0)
+        failed += result.get("failed", 0) + result.get("error", 0)
+        print(f"seed {seed}: {result}, {drawn} examples", flush=True)
         if done.returncode and not failed:
             failed = 1
         if failed:

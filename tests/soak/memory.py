@@ -51,15 +51,15 @@ def program(command: str) -> str:
 
 def family(process: int) -> list[int]:
     """A process and all that it has started."""
-    found, place = [process], 0
-    while place < len(found):
-        for file in Path("/proc").glob(f"{found[place]}/task/*/children"):
+    result, place = [process], 0
+    while place < len(result):
+        for file in Path("/proc").glob(f"{result[place]}/task/*/children"):
             try:
-                found += map(int, file.read_text().split())
+                result += map(int, file.read_text().split())
             except OSError:
                 continue
         place += 1
-    return found
+    return result
 
 
 def of(processes: Iterable[int], field: str) -> list[int]:
@@ -67,10 +67,10 @@ def of(processes: Iterable[int], field: str) -> list[int]:
     figures = []
     for process in processes:
         try:
-            found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+            match = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
         except OSError:
-            found = None
-        figures.append(int(found[1]) * 1024 if found else 0)
+            match = None
+        figures.append(int(match[1]) * 1024 if match else 0)
     return figures
 
 
@@ -80,12 +80,12 @@ def taken(processes: list[int]) -> int:
     """
     if len(processes) == 1:
         return sum(of(processes, "RssAnon")) + sum(of(processes, "RssShmem"))
-    found = 0
+    result = 0
     for process in processes:
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{process}/smaps_rollup").read_text()
-            found += 1024 * sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", text, re.MULTILINE)))
-    return found
+            result += 1024 * sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", text, re.MULTILINE)))
+    return result
 
 
 def measured(words: list[str], data_limit: int | None = None) -> dict[str, Any]:
@@ -127,12 +127,12 @@ def measure(name: str, run: Path, folder: Path, runs: int) -> dict[str, Any]:
 
     if name.startswith(("pretrain", "ablate")):
         measured(words("first"))  # draws and caches what later runs find
-    found = [measured(words(number)) for number in range(runs)]
-    for one in found:
+    result = [measured(words(number)) for number in range(runs)]
+    for one in result:
         if one["code"] not in (0, 1 if name.startswith("doctor") else 0):
             raise SystemExit(f"{name} ended with {one['code']}: {one['said']}")
-    peaks = [one["anonymous"] / MB for one in found]
-    data = max(one["data"] for one in found)
+    peaks = [one["anonymous"] / MB for one in result]
+    data = max(one["data"] for one in result)
     limited = measured(words("limited"), int(LIMIT * data))
     middle = statistics.median(peaks)
     return {
@@ -142,9 +142,9 @@ def measure(name: str, run: Path, folder: Path, runs: int) -> dict[str, Any]:
         "largest_over_median": round(max(peaks) / middle, 3),
         "data_mb": round(data / MB),
         "limit_mb": round(LIMIT * data / MB),
-        "completes_under_limit": limited["code"] == found[0]["code"],
-        "said_under_limit": "" if limited["code"] == found[0]["code"] else limited["said"][-300:],
-        "seconds": round(statistics.median(one["seconds"] for one in found), 1),
+        "completes_under_limit": limited["code"] == result[0]["code"],
+        "said_under_limit": "" if limited["code"] == result[0]["code"] else limited["said"][-300:],
+        "seconds": round(statistics.median(one["seconds"] for one in result), 1),
     }
 
 

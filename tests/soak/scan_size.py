@@ -35,8 +35,8 @@ ANONYMOUS_GB, WAITING = 3.0, 0.10  # the limits
 
 def memory_gb(what: str) -> float:
     """One figure of this process's account of memory: VmHWM, RssAnon (10^9 bytes)."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 / 1e9 if found else float("nan")
+    match = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) * 1024 / 1e9 if match else float("nan")
 
 
 @contextmanager
@@ -165,9 +165,9 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        found = measure(Path(folder), steps=chosen.steps, batch=chosen.batch, dev=chosen.dev)
-    kept = found["anonymous_peak_gb"] < ANONYMOUS_GB and found["waiting_share"] < WAITING
-    print(json.dumps(found | {"kept": kept}, indent=1))
+        result = measure(Path(folder), steps=chosen.steps, batch=chosen.batch, dev=chosen.dev)
+    kept = result["anonymous_peak_gb"] < ANONYMOUS_GB and result["waiting_share"] < WAITING
+    print(json.dumps(result | {"kept": kept}, indent=1))
     return 0 if kept else 1
 
 

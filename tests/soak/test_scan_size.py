@@ -23,17 +23,17 @@ def run(folder: Path, *arguments: str) -> dict:
 
 @LINUX
 def test_five_steps_on_a_file_of_flickr30k_size(tmp_path):
-    found = run(tmp_path, "--steps", "5", "--batch-size", "16", "--dev", "32")
-    assert found["steps"] == 5
-    assert found["file_gb"] > 8.5 and found["on_disk_gb"] < 0.2
-    assert found["anonymous_peak_gb"] < 2  # with 128 pairs a step: below 3
-    assert found["waiting_share"] < 0.1
+    result = run(tmp_path, "--steps", "5", "--batch-size", "16", "--dev", "32")
+    assert result["steps"] == 5
+    assert result["file_gb"] > 8.5 and result["on_disk_gb"] < 0.2
+    assert result["anonymous_peak_gb"] < 2  # with 128 pairs a step: below 3
+    assert result["waiting_share"] < 0.1
 
 
 @LINUX
 @pytest.mark.soak
 def test_fifty_steps_of_128_pairs(tmp_path):
-    found = run(tmp_path)
-    assert found["steps"] == 50 and found["batch"] == 128 and found["rows_written"] > 5_500
-    assert found["anonymous_peak_gb"] < 3
-    assert found["waiting_share"] < 0.1
+    result = run(tmp_path)
+    assert result["steps"] == 50 and result["batch"] == 128 and result["rows_written"] > 5_500
+    assert result["anonymous_peak_gb"] < 3
+    assert result["waiting_share"] < 0.1

@@ -119,13 +119,13 @@ def test_unseen_pairs_are_found_before_the_first_step():
 
 def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
     train = pairs(hflip=True)
-    found = cca_init(train, WIDTH)
+    result = cca_init(train, WIDTH)
     means = np.asarray(train.features.tokens).mean(1) / 2 + np.asarray(train.features.hflip).mean(1) / 2
-    pictures = means @ found.token_map.T + found.token_bias
-    captions = [found.words[train.ids(row)].mean(0) + found.text_bias for row in range(len(train))]
+    pictures = means @ result.token_map.T + result.token_bias
+    captions = [result.words[train.ids(row)].mean(0) + result.text_bias for row in range(len(train))]
     assert np.linalg.norm(pictures, axis=1).mean() == pytest.approx(1, abs=1e-3)
     assert np.linalg.norm(captions, axis=1).mean() == pytest.approx(1, abs=1e-3)
-    assert not found.words[sorted(train.tokenizer.special_ids)].any()
+    assert not result.words[sorted(train.tokenizer.special_ids)].any()
 
 
 def test_dimensions_beyond_the_word_vectors_wake():

@@ -47,13 +47,13 @@ def test_operations_by_hand():
 def test_the_paper_preset_counts_its_parameters(tmp_path, cache):
     folder = write_scan(tmp_path / "precomp", {"train": 30, "val": 2, "test": 2}, regions=36, width=2048)
     config = preset("paper-flickr30k")
-    found = cost.training_cost(replace(config, data=replace(config.data, data=str(folder))))
-    memory = found["gpu_memory_bytes"]
+    result = cost.training_cost(replace(config, data=replace(config.data, data=str(folder))))
+    memory = result["gpu_memory_bytes"]
     assert memory["weights"] == memory["gradients"] == 4 * (12_085_225 + 109_691_808)
     assert memory["optimizer"] == 2 * memory["weights"]
     assert memory["momentum copies and queues"] > memory["weights"] + 2 * 2048 * 1024 * 4
     assert memory["training data"] == 30 * 36 * 2048 * 4
-    assert found["steps"] == 20 * (150 // 128)
+    assert result["steps"] == 20 * (150 // 128)
     assert memory["total"] == sum(memory.values()) - memory["total"]
 
 
@@ -102,10 +102,10 @@ def test_the_dry_run_as_json(tmp_path, cache, capsys):
         "--json",
     ]
     assert main(["train", "--batch-size", "150", *flags, "--dry-run"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["pictures"] == 34 and found["download_bytes"] == {"total": 0}
-    assert found["steps"] == 20
-    for seconds in found["seconds"].values():
+    document = json.loads(capsys.readouterr().out)
+    assert document["pictures"] == 34 and document["download_bytes"] == {"total": 0}
+    assert document["steps"] == 20
+    for seconds in document["seconds"].values():
         assert seconds["total"] == sum(seconds.values()) - seconds["total"]
 
 

@@ -62,8 +62,8 @@ def two_steps(config: Config) -> tuple[Run, dict[str, float]]:
     images, captions = embed(run.encoders, prepared.test)
     assert images.shape == (4, 1024) and captions.shape == (20, 1024)
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
-    found = ranks(images, captions, prepared.test.caption_to_image)
-    assert bootstrap(found)["rsum"].value == pytest.approx(recalls(found).rsum)
+    ranked = ranks(images, captions, prepared.test.caption_to_image)
+    assert bootstrap(ranked)["rsum"].value == pytest.approx(recalls(ranked).rsum)
     fold_average(images, captions, prepared.test.caption_to_image, size=2)
     return run, run.rows[-1]
 

@@ -95,9 +95,9 @@ def test_a_run_is_the_plain_loop(prepared):
     """Weights, momentum weights, queues and the rows, to rounding: order, draws, rates, clipping, updates."""
     run = fit(prepared, stop_at=6, progress=False)
     model, rows = plain_run(prepared, 6)
-    found = run.model.state_dict()
+    result = run.model.state_dict()
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(found[name], value, atol=2e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(result[name], value, atol=2e-5, rtol=1e-4, msg=name)
     for row, expected in zip(run.rows, (rows[2], rows[5]), strict=True):
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
@@ -271,19 +271,19 @@ def test_augmentation_is_drawn_anew(by, prepared, one_order):
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
 def test_the_shares_of_the_settings_reach_the_batch(share, prepared, one_order):
     whole = drawn(prepared, [0], caption_augment_prob=0.0, batch_size=32)[0]
-    found = drawn(prepared, range(8), caption_augment_prob=share, batch_size=32)
-    masked = sum(int((batch.input_ids == 2).sum()) for batch in found)
+    result = drawn(prepared, range(8), caption_augment_prob=share, batch_size=32)
+    masked = sum(int((batch.input_ids == 2).sum()) for batch in result)
     words = 8 * int(whole.attention_mask.sum() - 2 * 32)  # less both ends
     assert masked / words == pytest.approx(share / 2, abs=0.04)
-    left_out = 1 - torch.cat([batch.token_mask for batch in found]).float().mean()
+    left_out = 1 - torch.cat([batch.token_mask for batch in result]).float().mean()
     assert float(left_out) == pytest.approx(0.3, abs=0.05)
 
 
 def test_a_thread_that_reads_ahead_leaves_no_step_out(prepared):
     """Every step's batch once, in order, whatever the consumer does meanwhile."""
-    found = list(batches(prepared, 2, 9, 0, 1))
-    assert len(found) == 7
-    for step, batch in zip(range(2, 9), found, strict=True):
+    result = list(batches(prepared, 2, 9, 0, 1))
+    assert len(result) == 7
+    for step, batch in zip(range(2, 9), result, strict=True):
         (alone,) = list(batches(prepared, step, step + 1, 0, 1))
         assert torch.equal(batch.input_ids, alone.input_ids) and torch.equal(batch.image_ids, alone.image_ids)
 

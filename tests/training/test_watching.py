@@ -56,22 +56,24 @@ def test_early_ones_do_not_count(warmup, first):
 def test_strengths_and_the_residuals_share():
     config = small(enhancement="sge+cge", residual_scale=3.0)
     sample = make_batch(config, [0, 1, 2]).tokens
-    found = scale_stats(USER(config), sample)
+    result = scale_stats(USER(config), sample)
     size = float(sample.flatten(1).norm(dim=1).mean())
-    assert found["strength_self"] == found["strength_clip"] == 3.0
-    assert found["residual_clip"] == pytest.approx(3.0 / size)
-    assert found["strength_self_at_end"] == 0.0
+    assert result["strength_self"] == result["strength_clip"] == 3.0
+    assert result["residual_clip"] == pytest.approx(3.0 / size)
+    assert result["strength_self_at_end"] == 0.0
 
 
 def test_strength_on_words_is_told_too():
     config = small(text_enhancement="sge", residual_scale=3.0, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2])
-    found = scale_stats(model, batch.tokens, (batch.input_ids, batch.attention_mask))
-    assert model.training and set(found) == {"strength_words", "residual_words", "strength_words_at_end"}
-    assert found["strength_words"] == 3.0 and found["strength_words_at_end"] == 0.0
+    result = scale_stats(model, batch.tokens, (batch.input_ids, batch.attention_mask))
+    assert model.training and set(result) == {"strength_words", "residual_words", "strength_words_at_end"}
+    assert result["strength_words"] == 3.0 and result["strength_words_at_end"] == 0.0
     V = model.eval().text_encoder.vectors_of(batch.input_ids, batch.attention_mask)
     sizes = [rows[there].norm() for rows, there in zip(V, batch.attention_mask, strict=True)]
-    assert found["residual_words"] == pytest.approx(3.0 / float(torch.stack(sizes).mean().detach()), rel=1e-5)
+    assert result["residual_words"] == pytest.approx(
+        3.0 / float(torch.stack(sizes).mean().detach()), rel=1e-5
+    )
 
 
 def test_the_age_of_keys():

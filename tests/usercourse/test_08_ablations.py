@@ -26,10 +26,10 @@ def test_the_loop_is_the_library_s_bootstrap(lift, seed, n_a, n_b, N):
     a, b = (
         np.array([100.0 * (run.t2i <= 1).reshape(N, 5).mean(1) for run in of]) for of in runs
     )  # (n, N): the share of a picture's captions that found it
-    found = paired_bootstrap(*runs, resamples=40, seed=seed)["t2i_r1"]
+    difference = paired_bootstrap(*runs, resamples=40, seed=seed)["t2i_r1"]
     assume(np.ptp(a.mean(0) - b.mean(0)) > 0)  # where no picture differs the library has a width of its own
     by_hand = lift(NAME).paired_loop(a, b, S=40, seed=seed)
-    assert by_hand == pytest.approx(tuple(found), abs=1e-3)
+    assert by_hand == pytest.approx(tuple(difference), abs=1e-3)
 
 
 @given(st.integers(0, 1000))

@@ -44,7 +44,7 @@ HOLDS = frozenset(
 
 
 @pytest.mark.parametrize(
-    "said, found",
+    "said, result",
     [
         (DOG, {"kind": False, "colour": True}),
         (("thing", "dog", "blue", "", "", "", ""), {"kind": False, "colour": False}),
@@ -61,8 +61,8 @@ HOLDS = frozenset(
         (("time", "night"), {"setting": True}),
     ],
 )
-def test_a_fact_is_judged_where_it_can_be(said, found):
-    assert draw.judge([said], HOLDS) == found
+def test_a_fact_is_judged_where_it_can_be(said, result):
+    assert draw.judge([said], HOLDS) == result
 
 
 def test_one_wrong_fact_of_a_group_makes_the_group_wrong():

@@ -38,9 +38,9 @@ def editing(answer):
     """The answer, whose arguments are not what they were when it returns."""
 
     def edits(*case):
-        found = answer(*case)
-        kept = torch.clone(found) if isinstance(found, torch.Tensor) else np.copy(found) if isinstance(
-            found, np.ndarray) else found  # fmt: skip
+        result = answer(*case)
+        kept = torch.clone(result) if isinstance(result, torch.Tensor) else np.copy(result) if isinstance(
+            result, np.ndarray) else result  # fmt: skip
         if not any(isinstance(part, torch.Tensor) and part.requires_grad for part in case):
             scribble(case)  # else the slope, taken later, needs it
         return kept
@@ -87,8 +87,8 @@ def test_every_check_of_a_notebook_has_a_solution_two_hints_and_an_exercise(note
         assert set(checks) <= set(exercises()), one
         text = notebooks.words(one)
         for hint in ("Hint 1", "Hint 2", "Solution"):
-            found = text.count(f"<summary>{hint}</summary>")
-            assert found == len(checks), (one, hint)
+            result = text.count(f"<summary>{hint}</summary>")
+            assert result == len(checks), (one, hint)
 
 
 def test_every_folded_solution_is_correct(notebooks):

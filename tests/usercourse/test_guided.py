@@ -63,9 +63,9 @@ def test_a_weight_of_nothing_is_chosen_where_the_teacher_only_harms():
 
 @given(st.integers(2, 200), st.integers(0, 50))
 def test_every_picture_gets_another_s_guide_and_each_is_used_once(count, seed):
-    found = guided.others(count, seed=seed)
-    assert (found != np.arange(count)).all()
-    assert sorted(found) == list(range(count))
+    result = guided.others(count, seed=seed)
+    assert (result != np.arange(count)).all()
+    assert sorted(result) == list(range(count))
 
 
 def test_guides_of_others_change_nothing_else():

@@ -15,12 +15,12 @@ def test_ranks_of_notebook_01(lift, seed, pictures, each):
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(pictures, pictures * each)).round(rng.integers(0, 3))  # coarse ones tie
     owner = rng.permutation(np.repeat(np.arange(pictures), each))
-    found = ranks_from_scores(scores, owner)
+    ranked = ranks_from_scores(scores, owner)
     nb = lift("01_recall")
     for by_caption in (nb.caption_ranks_loop, nb.caption_ranks):
-        assert (by_caption(scores, owner) == found.t2i).all()
+        assert (by_caption(scores, owner) == ranked.t2i).all()
     for by_picture in (nb.image_ranks_loop, nb.image_ranks_counted):
-        assert (by_picture(scores, owner) == found.i2t).all()
+        assert (by_picture(scores, owner) == ranked.i2t).all()
 
 
 @given(st.integers(0, 10_000), st.sampled_from([5.0, 30.0, 90.0]), st.sampled_from([0.0, 0.5]))

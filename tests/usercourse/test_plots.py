@@ -82,8 +82,8 @@ def test_the_toy_retriever_is_perfect_without_noise_and_guesses_with_much():
 
 
 def test_the_hit_curve_is_r_at_every_k():
-    found = np.array([1, 1, 3, 4])
-    assert recall.hit_curve(found, 4).tolist() == [50, 50, 75, 100]
+    result = np.array([1, 1, 3, 4])
+    assert recall.hit_curve(result, 4).tolist() == [50, 50, 75, 100]
 
 
 def test_the_recall_demo_states_what_evaluation_finds():

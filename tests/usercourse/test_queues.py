@@ -140,8 +140,8 @@ def test_an_empty_slot_is_no_right_answer():
 
 
 def test_two_pulls_reads_each_momentum():
-    found = {0.0: moment(), 1.0: moment(same=np.array([0.9, 0.9, 1.0, 0.0], np.float32), lag=0.2)}
-    _, sentence = queues.two_pulls(found)
+    result = {0.0: moment(), 1.0: moment(same=np.array([0.9, 0.9, 1.0, 0.0], np.float32), lag=0.2)}
+    _, sentence = queues.two_pulls(result)
     assert "from 0.60 to 0.90" in sentence
     assert "from 0.90 to 0.20" in sentence
 

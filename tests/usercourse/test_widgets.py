@@ -98,8 +98,8 @@ def test_show_gives_the_sentence_twice(monkeypatch):
 def test_a_table_is_shown_in_two_forms(monkeypatch):
     given = []
     monkeypatch.setattr("IPython.display.display", lambda *what, **how: given.append(what[0]))
-    found = Ranks(i2t=np.array([1, 2]), t2i=np.array([1, 2]), caption_to_image=np.array([0, 1]))
-    show_table({"mine": bootstrap(found)})
+    ranked = Ranks(i2t=np.array([1, 2]), t2i=np.array([1, 2]), caption_to_image=np.array([0, 1]))
+    show_table({"mine": bootstrap(ranked)})
     assert given[0]["text/markdown"].splitlines()[2].startswith("| mine | 50.0 [0.0, 100.0] |")
     assert "mine" in given[0]["text/plain"]
 

@@ -88,8 +88,8 @@ def test_numbers_without_a_meaning_are_refused(capsys, tmp_path, command, flag, 
 
 def test_the_flags_are_the_settings():
     for command, config in (("pretrain-regions", RegionsConfig()), ("pretrain-clip", ClipConfig())):
-        found = vars(parser().parse_args([command, "--out", "x"]))
-        assert vars(config).items() <= found.items()
+        arguments = vars(parser().parse_args([command, "--out", "x"]))
+        assert vars(config).items() <= arguments.items()
 
 
 def test_the_rate_rises_then_falls_to_nothing():
@@ -120,13 +120,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_drawn_arrays_are_the_world_and_are_drawn_once(cache, monkeypatch):
     monkeypatch.setattr(drawing, "CHUNK", 4)
     wanted = Wanted(split="val", count=6, labels=True, captions=True)
-    found, world = drawn(wanted, show=False), make_world("val", 6)
+    result, world = drawn(wanted, show=False), make_world("val", 6)
     rows = np.array([5, 0, 4])
-    for picture, i in zip(found.gather("pictures", rows), rows, strict=True):
+    for picture, i in zip(result.gather("pictures", rows), rows, strict=True):
         np.testing.assert_array_equal(picture, np.asarray(world.picture(int(i))))
-    assert found.captions == [[c.text for c in world.captions(i)] for i in range(6)]
+    assert result.captions == [[c.text for c in world.captions(i)] for i in range(6)]
     for i in range(6):
-        (labels,) = found.gather("labels", np.array([i]))
+        (labels,) = result.gather("labels", np.array([i]))
         seen = np.zeros((128, 128), bool)
         for thing, mask in zip(world[i].things, world.masks(i), strict=True):
             kinds, colours, patterns = labels[mask].T
@@ -151,10 +151,10 @@ def test_two_processes_draw_what_one_draws(cache, monkeypatch, tmp_path):
 
 def test_shares_of_cells_count_pixels():
     labels = np.random.default_rng(0).choice([0, 1, 2, NOTHING], (2, 128, 128)).astype(np.uint8)
-    found = regions.shares(labels, 3)
+    result = regions.shares(labels, 3)
     for b, row, column, name in ((0, 0, 0, 0), (1, 7, 7, 2), (1, 2, 5, 1)):
         cell = labels[b, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
-        assert found[b, row * 8 + column, name] == pytest.approx((cell == name).mean())
+        assert result[b, row * 8 + column, name] == pytest.approx((cell == name).mean())
 
 
 def test_picture_and_labels_move_together():
@@ -243,8 +243,8 @@ def test_saved_tokenizer_is_read_by_open_clip(tmp_path):
     from open_clip.tokenizer import HFTokenizer
 
     bpe.save_tokenizer(tmp_path, MERGES, 8)
-    found = HFTokenizer(str(tmp_path), context_length=8)
-    ids = found(["red dog", "", "word " * 50])
+    result = HFTokenizer(str(tmp_path), context_length=8)
+    ids = result(["red dog", "", "word " * 50])
     assert ids.shape == (3, 8)
     end = bpe.make_tokenizer(MERGES).token_to_id(bpe.END)
     assert ids[0].tolist() == bpe.make_tokenizer(MERGES).encode("red dog").ids + [0] * int(

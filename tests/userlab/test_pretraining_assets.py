@@ -35,9 +35,9 @@ def test_it_is_small_whole_and_says_how_it_was_made(name):
         assert sha256_file(folder / file) == total
     words = shlex.split(facts["command"])
     assert words[:3] == ["python", "-m", "userlab"]
-    found = vars(parser().parse_args(words[3:]))
+    arguments = vars(parser().parse_args(words[3:]))
     made = legacy.settings({"training": facts["config"]})["training"]
-    assert made.items() <= found.items()
+    assert made.items() <= arguments.items()
     assert made == vars(config()), "the command without flags no longer makes these weights"
     assert (folder / "log.csv").read_text().startswith("step,loss,val ")
     if {key: facts["world"][key] for key in ("pillow", "numpy")} == library_versions():
@@ -48,12 +48,12 @@ def test_it_is_small_whole_and_says_how_it_was_made(name):
 
 def cells(split: str, count: int):
     """Tokens of cells that one thing covers by half or more, and which kind and colour that is."""
-    found, world = drawn(Wanted(split=split, count=count, labels=True), show=False), make_world(split)
+    result, world = drawn(Wanted(split=split, count=count, labels=True), show=False), make_world(split)
     extractor = make_extractor("region-mini")
     tokens = torch.cat(
         [extractor([world.picture(i) for i in range(s, min(s + 50, count))])[0] for s in range(0, count, 50)]
     )
-    labels = found.gather("labels", np.arange(count))
+    labels = result.gather("labels", np.arange(count))
     assert (labels == NOTHING).any()
     table = [shares(labels[..., channel], len(NAMES[channel])) for channel in (0, 1)]
     clear = (table[0].max(-1) >= 0.5) & (table[1].max(-1) >= 0.5)
@@ -84,6 +84,6 @@ KINDS_FLOOR, COLOURS_FLOOR = 0.5, 0.6
 )
 def test_the_command_that_is_stored_is_one_that_the_parser_takes(name, config, tmp_path):
     program, words = command_of(name, tmp_path, config).split(" -m userlab ")
-    found = parser().parse_args(shlex.split(words))
-    assert (program, found.command) == ("python", name)
-    assert vars(config).items() <= vars(found).items()
+    arguments = parser().parse_args(shlex.split(words))
+    assert (program, arguments.command) == ("python", name)
+    assert vars(config).items() <= vars(arguments).items()

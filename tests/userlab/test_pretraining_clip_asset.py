@@ -42,9 +42,9 @@ def test_clip_mini_loads_by_open_clip_and_gives_what_the_extractor_gives(clip):
 def test_preprocessing_is_what_training_saw(clip):
     from userlab.pretraining.clip import SIDE, scaled
 
-    found = drawn(Wanted(split="val", count=3, side=SIDE), show=False)
+    result = drawn(Wanted(split="val", count=3, side=SIDE), show=False)
     world = make_world("val", 3)
-    want = scaled(found.gather("pictures", np.arange(3)))
+    want = scaled(result.gather("pictures", np.arange(3)))
     torch.testing.assert_close(torch.stack([clip[1](world.picture(i)) for i in range(3)]), want)
 
 

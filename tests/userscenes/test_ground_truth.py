@@ -29,14 +29,14 @@ def split():
 
 def test_truth_is_the_interpreters(split):
     world = world_of(split)
-    found = truth_of(split)
+    result = truth_of(split)
     said = [caption for i in range(COUNT) for caption in world.captions(i)]
     slow = np.array([[true(caption, world[i]) for i in range(COUNT)] for caption in said])
-    assert np.array_equal(found, slow)
-    assert np.array_equal(truth_of(split), found)  # from the cache
-    assert found[np.arange(len(said)), split.caption_to_image].all()
+    assert np.array_equal(result, slow)
+    assert np.array_equal(truth_of(split), result)  # from the cache
+    assert result[np.arange(len(said)), split.caption_to_image].all()
     elsewhere = [slow[m, n] for m in range(len(said)) for n in range(COUNT) if n != split.caption_to_image[m]]
-    assert true_elsewhere(found, split.caption_to_image) == pytest.approx(np.mean(elsewhere))
+    assert true_elsewhere(result, split.caption_to_image) == pytest.approx(np.mean(elsewhere))
     assert true_elsewhere_in(split) == pytest.approx(np.mean(elsewhere))
 
 
@@ -86,11 +86,11 @@ def pairs_of(split, grid=GRID):
 def test_attention_on_the_named_things(split):
     named, things = places_of(split, GRID)
     away = np.where(named > 0, 0.0, 1.0)
-    found = attention_of(Looking({"self": named, "clip": away}), pairs_of(split))
-    assert set(found) == {"self", "clip", "uniform", "area", "centre"}
-    assert np.allclose(found["self"]["pointing"], named.max(1), atol=1e-6)
-    assert np.allclose(found["clip"]["mass"], 0)
-    assert np.allclose(found["uniform"]["mass"], named.mean(1))
-    assert np.allclose(found["area"]["mass"], (things * named).sum(1) / things.sum(1))
+    result = attention_of(Looking({"self": named, "clip": away}), pairs_of(split))
+    assert set(result) == {"self", "clip", "uniform", "area", "centre"}
+    assert np.allclose(result["self"]["pointing"], named.max(1), atol=1e-6)
+    assert np.allclose(result["clip"]["mass"], 0)
+    assert np.allclose(result["uniform"]["mass"], named.mean(1))
+    assert np.allclose(result["area"]["mass"], (things * named).sum(1) / things.sum(1))
     assert attention_of(Looking({}), pairs_of(split)) is None
     assert attention_of(Looking({"self": named}), pairs_of(split, grid=None)) is None

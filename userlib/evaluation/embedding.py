@@ -24,7 +24,7 @@ def embed(
     model: "DualEncoder",
     pairs: "CaptionDataset",
     *,
-    batch: int = 256,
+    batch_size: int = 256,
     precision: Literal["fp32", "bf16"] = "fp32",
     device: torch.device | str | None = None,
 ) -> tuple[Array, Array]:
@@ -42,11 +42,11 @@ def embed(
     try:
         autocast = torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16")
         with torch.inference_mode(), full_float32(), autocast:
-            for tokens, *extra in pairs.image_batches(batch):
+            for tokens, *extra in pairs.image_batches(batch_size):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
             for numbers, input_ids, attention_mask in pairs.caption_batches(
-                batch
+                batch_size
             ):  # sorted by length, hence the numbers
                 rows.append(np.asarray(numbers))
                 captions.append(

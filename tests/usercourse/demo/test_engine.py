@@ -96,10 +96,10 @@ def test_the_verdict_is_that_of_the_scene_graph(engine):
 
 def test_a_picture_finds_captions_and_its_like(engine):
     name = engine.gallery.ids[5]
-    found = engine.captions(name, 7)
+    result = engine.captions(name, 7)
     vector = engine.index.vectors[5]
     best = np.sort(engine.text_vectors @ vector)[::-1][:7]
-    np.testing.assert_allclose([hit.score for hit in found.hits], best, atol=1e-5)
+    np.testing.assert_allclose([hit.score for hit in result.hits], best, atol=1e-5)
     assert name not in [hit.id for hit in engine.similar(name, 39).hits]
     assert len(engine.similar(FLAT, 4).hits) == 4
     assert engine.similar(engine.picture(name), 1).hits[0].id == name  # the same picture brought along
@@ -158,18 +158,18 @@ def test_share_on_a_mask():
 
 
 def test_failures_are_those_whose_own_picture_is_not_first(engine):
-    found, counts, captions = find_failures(engine, each=2)
+    result, counts, captions = find_failures(engine, each=2)
     gallery = engine.gallery
     places = ranks(engine.index.vectors, engine.text_vectors, gallery.caption_to_image).t2i
     assert captions == 200
     assert sum(counts.values()) == (places > 1).sum()
-    for failure in found:
+    for failure in result:
         facts = gallery.written(failure.caption).facts
         first = closed_facts(gallery.world[gallery.row[failure.first]])
         assert (facts <= first) == (failure.cause == BOTH)
         assert failure.first == engine.search(gallery.captions[failure.caption], 1).hits[0].id != failure.own
         assert failure.rank == places[failure.caption]
-    assert max(list(f.cause for f in found).count(cause) for cause in counts) <= 2
+    assert max(list(f.cause for f in result).count(cause) for cause in counts) <= 2
 
 
 def test_a_picture_that_is_gone_has_no_thumb(gallery):
@@ -236,11 +236,11 @@ def test_names_that_are_no_utf8_are_shown_escaped_and_found(engine, photos, gall
         )
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
-    found, _ = index_photos(photos, engine.encoder, "SGE")
-    assert found.gallery.ids[3] == r"caf\xe9.png"
-    json.dumps(found.gallery.ids, ensure_ascii=False).encode()
-    assert np.array_equal(found.picture(r"caf\xe9.png"), gallery.pictures[3])
-    assert [hit.id for hit in found.similar(gallery.pictures[3], 1).hits] == [r"caf\xe9.png"]
+    result, _ = index_photos(photos, engine.encoder, "SGE")
+    assert result.gallery.ids[3] == r"caf\xe9.png"
+    json.dumps(result.gallery.ids, ensure_ascii=False).encode()
+    assert np.array_equal(result.picture(r"caf\xe9.png"), gallery.pictures[3])
+    assert [hit.id for hit in result.similar(gallery.pictures[3], 1).hits] == [r"caf\xe9.png"]
 
 
 def test_an_empty_folder_and_a_damaged_cache(engine, photos, tmp_path):

@@ -15,8 +15,8 @@ def three():
     """Three bundles of 20 directions."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(3, 16))
-    found = np.concatenate([centre + 0.05 * rng.normal(size=(20, 16)) for centre in centres])
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    result = np.concatenate([centre + 0.05 * rng.normal(size=(20, 16)) for centre in centres])
+    return (result / np.linalg.norm(result, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_what_is_alike_lies_together_and_is_found_again(three, tmp_path, monkeypatch):

@@ -31,11 +31,11 @@ def test_cmyk_and_animated():
 
 def test_sixteen_bits_are_scaled_not_cut_off():
     ramp = np.linspace(0, 65_535, 256 * 4).reshape(4, 256).astype(np.uint16)
-    found = np.asarray(open_upload(encoded(Image.fromarray(ramp)), "deep.png"))
-    assert found.shape == (4, 256, 3)
-    assert found[0, 0, 0] == 0
-    assert found[-1, -1, 0] == 255
-    assert 100 < found.mean() < 155
+    image = np.asarray(open_upload(encoded(Image.fromarray(ramp)), "deep.png"))
+    assert image.shape == (4, 256, 3)
+    assert image[0, 0, 0] == 0
+    assert image[-1, -1, 0] == 255
+    assert 100 < image.mean() < 155
 
 
 def test_a_photo_taken_sideways_is_turned():

@@ -50,8 +50,8 @@ def test_mismatched_is_another_pictures_vector(prepared):
 
 
 def test_random_weights_are_those_before_training(prepared):
-    found = with_guide(prepared, "random")
-    for before, after in zip(guides(prepared), guides(found), strict=True):
+    result = with_guide(prepared, "random")
+    for before, after in zip(guides(prepared), guides(result), strict=True):
         assert before.shape == after.shape
         assert not np.allclose(before, after)
         assert np.allclose(np.linalg.norm(after, axis=1), 1, atol=1e-5)
@@ -87,20 +87,20 @@ def embeddings(seed, pictures, noise):
 def test_the_weight_is_chosen_on_the_selection_split_alone():
     (i, c, owner), (ci, cc, _) = embeddings(0, 40, 1.5), embeddings(1, 40, 1.0)
     (ri, rc, r_owner), (rci, rcc, _) = embeddings(2, 30, 1.5), embeddings(3, 30, 1.0)
-    found = add_scores(((i, c), (ri, rc)), ((ci, cc), (rci, rcc)), (owner, r_owner))
+    result = add_scores(((i, c), (ri, rc)), ((ci, cc), (rci, rcc)), (owner, r_owner))
     tried = {
         w: recalls(ranks_from_scores(i @ c.T + np.float32(w) * (ci @ cc.T), owner)).rsum for w in WEIGHTS
     }
-    assert tried[found.weight] == max(tried.values()) > tried[0.0]
-    assert recalls(found.select).rsum == pytest.approx(max(tried.values()))
-    expected = ranks_from_scores(ri @ rc.T + np.float32(found.weight) * (rci @ rcc.T), r_owner)
-    assert np.array_equal(found.report.i2t, expected.i2t)
+    assert tried[result.weight] == max(tried.values()) > tried[0.0]
+    assert recalls(result.select).rsum == pytest.approx(max(tried.values()))
+    expected = ranks_from_scores(ri @ rc.T + np.float32(result.weight) * (rci @ rcc.T), r_owner)
+    assert np.array_equal(result.report.i2t, expected.i2t)
     useless = add_scores(((i, c), (ri, rc)), ((ci, cc), (-rci, rcc)), (owner, r_owner))
-    assert useless.weight == found.weight  # the split reported on does not speak
+    assert useless.weight == result.weight  # the split reported on does not speak
 
 
 def test_scores_that_only_harm_get_no_weight():
     i, c, owner = embeddings(0, 40, 0.3)
-    found = add_scores(((i, c), (i, c)), ((i, -c), (i, -c)), (owner, owner))
-    assert found.weight == 0
-    assert np.array_equal(found.report.t2i, ranks(i, c, owner).t2i)
+    result = add_scores(((i, c), (i, c)), ((i, -c), (i, -c)), (owner, owner))
+    assert result.weight == 0
+    assert np.array_equal(result.report.t2i, ranks(i, c, owner).t2i)

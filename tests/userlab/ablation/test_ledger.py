@@ -39,7 +39,7 @@ def write(folder, variant, seed, *, right, kind="trained", groups=("seen", "new 
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
     owner = np.repeat(np.arange(COUNT), 5)
-    found = Ranks(
+    ranked = Ranks(
         i2t=np.where(rng.random(COUNT) < right, 1, 20),
         t2i=np.where(rng.random(5 * COUNT) < right, 1, 20),
         caption_to_image=owner,
@@ -48,9 +48,9 @@ def write(folder, variant, seed, *, right, kind="trained", groups=("seen", "new 
         "study": study, "variant": variant, "of": variant, "seed": seed, "key": "k", "kind": kind,
         "groups": list(groups), "report": {"hash": "h"},
     }  # fmt: skip
-    arrays = {**pack(found, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
+    arrays = {**pack(ranked, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
     write_row(folder / study / f"{variant}-{seed}.json", row, arrays)
-    return found
+    return ranked
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_a_claim_is_judged_on_its_own_part(stored):
     folder, _ = stored
     (entry,) = ledger(folder, claims=[SAME], resamples=100)
     assert "**" in markdown([entry]).splitlines()[2].split("|")[5]
-    found = {**entry.differences, NEW: {"r1": Difference(2, 1, 3)}}
-    assert replace(entry, differences=found).verdict == HOLDS
+    difference = {**entry.differences, NEW: {"r1": Difference(2, 1, 3)}}
+    assert replace(entry, differences=difference).verdict == HOLDS
 
 
 def test_another_metric_may_decide_otherwise(stored):

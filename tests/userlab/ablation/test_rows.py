@@ -23,23 +23,23 @@ def some_ranks(seed: int, high: int = 900) -> Ranks:
 
 @given(st.integers(0, 10_000), st.sampled_from([900, 90_000]))
 def test_packed_ranks_are_the_same_ranks(seed, high):
-    found = some_ranks(seed, high)
-    back = unpack(pack(found, "x"), "x")
-    assert np.array_equal(back.i2t, found.i2t)
+    ranked = some_ranks(seed, high)
+    back = unpack(pack(ranked, "x"), "x")
+    assert np.array_equal(back.i2t, ranked.i2t)
     for picture in range(20):  # captions are sorted by picture, in their old order
         assert np.array_equal(
-            back.t2i[back.caption_to_image == picture], found.t2i[found.caption_to_image == picture]
+            back.t2i[back.caption_to_image == picture], ranked.t2i[ranked.caption_to_image == picture]
         )
-    assert [getattr(recalls(back), m) for m in METRICS] == [getattr(recalls(found), m) for m in METRICS]
+    assert [getattr(recalls(back), m) for m in METRICS] == [getattr(recalls(ranked), m) for m in METRICS]
 
 
 def test_a_row_comes_back(tmp_path):
-    found = some_ranks(1)
-    arrays = {**pack(found, "report"), "report_group": np.arange(20, dtype=np.uint8) % 2}
+    ranked = some_ranks(1)
+    arrays = {**pack(ranked, "report"), "report_group": np.arange(20, dtype=np.uint8) % 2}
     write_row(tmp_path / "a-0.json", {**FACTS, "groups": ["seen", "new pairs"]}, arrays)
     (row,) = read_rows(tmp_path)
     assert (row.variant, row.seed) == ("a", 0)
-    assert np.array_equal(row.ranks().i2t, found.i2t)
+    assert np.array_equal(row.ranks().i2t, ranked.i2t)
     assert row.groups()["new pairs"].tolist() == [False, True] * 10
     with pytest.raises(UserError, match="no ranks 'many'"):
         row.ranks("many")

@@ -284,9 +284,9 @@ def test_a_killed_study_goes_on_where_it_was(base, cache, tmp_path):
     first, second = set(), set()  # the folders of the two trainings, once they have a checkpoint
     while not second and study.poll() is None:
         there = row.is_file()
-        found = {path.parent for path in runs.glob("*/run.json")}
-        first |= set() if there else found
-        second = found - first if there else set()
+        result = {path.parent for path in runs.glob("*/run.json")}
+        first |= set() if there else result
+        second = result - first if there else set()
         time.sleep(0.02)
     study.kill()
     study.communicate(timeout=300)
@@ -298,6 +298,6 @@ def test_a_killed_study_goes_on_where_it_was(base, cache, tmp_path):
 
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     said = json.loads(again.stdout)
-    assert (said["made"], said["found"], said["failed"]) == (1, 1, {})
+    assert (said["made"], said["reused"], said["failed"]) == (1, 1, {})
     assert row.stat().st_mtime_ns == before
     assert not list(runs.glob("*/run.json"))

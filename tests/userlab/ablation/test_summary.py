@@ -36,12 +36,12 @@ STUDY = Study(
 def write(folder: Path, variant: str, seed: int, *, hard: float, of: str | None = None, **facts) -> Ranks:
     rng = np.random.default_rng([seed, len(variant)])
     owner = np.repeat(np.arange(COUNT), 5)
-    found = Ranks(
+    ranked = Ranks(
         i2t=1 + rng.poisson(hard, COUNT), t2i=1 + rng.poisson(hard, 5 * COUNT), caption_to_image=owner
     )
     arrays = {
-        **pack(found, "report"),
-        **pack(found, "many"),
+        **pack(ranked, "report"),
+        **pack(ranked, "many"),
         "report_group": (np.arange(COUNT) % 2).astype(np.uint8),
         "many_i2t_ap": rng.random(COUNT).astype(np.float16),
         "many_t2i_ap": rng.random(COUNT).astype(np.float16),
@@ -54,7 +54,7 @@ def write(folder: Path, variant: str, seed: int, *, hard: float, of: str | None 
         "peak_memory_mb": 900, "provenance": {"code": "1"}, **facts,
     }  # fmt: skip
     write_row(folder / "small" / f"{variant}-{seed}.json", row, arrays)
-    return found
+    return ranked
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def stored(tmp_path):
 
 def test_tables_hold_the_evaluations_numbers(stored):
     folder, runs = stored
-    found = load_study(STUDY, folder)
-    assert list(found) == ["a", "a+scores", "b"]
-    whole, seen, new, further, many, looks = tables(STUDY, found, resamples=400)
+    rows_of = load_study(STUDY, folder)
+    assert list(rows_of) == ["a", "a+scores", "b"]
+    whole, seen, new, further, many, looks = tables(STUDY, rows_of, resamples=400)
     assert [len(part.lines) for part in (whole, seen, new, further, many, looks)] == [3, 3, 3, 3, 3, 2]
     halves = {"all": None, "seen": np.arange(COUNT) % 2 == 0, "new pairs": np.arange(COUNT) % 2 == 1}
     for part, chosen in zip((whole, seen, new), halves.values(), strict=True):
@@ -84,19 +84,19 @@ def test_tables_hold_the_evaluations_numbers(stored):
         assert "apart_r1" not in part.lines["plain (2 seeds, exploratory)"]
     assert set(further.lines) == {f"with it - plain, CLIP's scores added; {p}" for p in
                                   ("all 40 pictures", "seen", "new pairs")}  # fmt: skip
-    rows = found["b"]
+    rows = rows_of["b"]
     wanted = 100 * np.mean([row.arrays["many_i2t_ap"].astype(float).mean() for row in rows])
     assert many.lines["with it (2 seeds, exploratory)"]["i2t_map"].value == pytest.approx(wanted)
     assert set(looks.lines) == {"SGE's a, with it", "uniform"}
-    assert [one.i2t.tolist() for one in ranks_by_variant(found)["a"]] == [
+    assert [one.i2t.tolist() for one in ranks_by_variant(rows_of)["a"]] == [
         one.i2t.tolist() for one in runs["a"]
     ]
 
 
 def test_what_a_reader_must_know(stored):
     folder, _ = stored
-    found = load_study(STUDY, folder)
-    said = " ".join(notes(STUDY, found))
+    rows_of = load_study(STUDY, folder)
+    said = " ".join(notes(STUDY, rows_of))
     assert "b: collapsed with seed 1" in said
     assert "count 0.5, 1.5 times" in said
     assert "4 runs, 4 minutes" in said  # added scores are no run of their own

@@ -131,10 +131,10 @@ def test_rows_of_another_kind_are_not_mixed_and_nothing_is_measured_for_them(
 def test_bf16_is_left_out_where_the_chip_has_none(monkeypatch, there):
     """Without units for it a product of the limits takes so long that nothing more is seen of the bench."""
     monkeypatch.setattr(roofline, "has_bf16", lambda: there)
-    found = measure(["train"], runs=2, threads=None, tiny=True, say=False, only="bf16")
-    (row,) = found["rows"]
-    assert (found["machine"]["flops_bf16"] is not None, "skipped" not in row) == (there, there)
-    assert ("no bf16" in report.markdown(found)) is not there
+    result = measure(["train"], runs=2, threads=None, tiny=True, say=False, only="bf16")
+    (row,) = result["rows"]
+    assert (result["machine"]["flops_bf16"] is not None, "skipped" not in row) == (there, there)
+    assert ("no bf16" in report.markdown(result)) is not there
 
 
 def test_several_threads_are_timed_by_the_wall_clock():

@@ -36,10 +36,10 @@ def test_a_profile_adds_up_and_names_the_products_the_operations_and_the_rest():
         torch.tanh(a @ b).exp_().sum()
         sorted(range(10**5), key=lambda i: -i)
 
-    found = op_profile(work, most=2)
-    assert list(found)[0] == PRODUCTS and list(found)[-2:] == [OTHERS, REST] and len(found) == 5
-    assert sum(found.values()) == pytest.approx(100) and min(found.values()) >= 0
-    assert {"tanh", "exp", "sum"} & set(found) and found[REST] > 0
+    result = op_profile(work, most=2)
+    assert list(result)[0] == PRODUCTS and list(result)[-2:] == [OTHERS, REST] and len(result) == 5
+    assert sum(result.values()) == pytest.approx(100) and min(result.values()) >= 0
+    assert {"tanh", "exp", "sum"} & set(result) and result[REST] > 0
 
 
 def test_a_profile_writes_nothing_to_stderr(capfd):
@@ -53,6 +53,6 @@ def test_a_ratio_is_taken_run_by_run():
 
 
 def test_every_side_runs_the_same_number_of_readings():
-    found = interleaved({"a": lambda: None, "b": lambda: sum(range(1000))}, runs=3)
-    assert all(len(times.wall) == len(times.cpu) == 3 for times in found.values())
+    result = interleaved({"a": lambda: None, "b": lambda: sum(range(1000))}, runs=3)
+    assert all(len(times.wall) == len(times.cpu) == 3 for times in result.values())
     assert spread([3.0]) == (3.0, 3.0)
