@@ -14,7 +14,7 @@ WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "
 
 
 def world(pictures, seed, captions=3, noise=0.3):
-    """Each picture shows three of thirteen things; a token mean holds them noisily, a caption names two of
+    """Each image shows three of thirteen things; a token mean holds them noisily, a caption names two of
     them."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 24)).astype(np.float32)
@@ -26,7 +26,7 @@ def world(pictures, seed, captions=3, noise=0.3):
 
 
 def test_fit_equals_the_generalised_eigenproblem():
-    """max w_x' C_xy w_y under both variances 1, as one dense problem over repeated pictures."""
+    """max w_x' C_xy w_y under both variances 1, as one dense problem over repeated images."""
     rng = np.random.default_rng(0)
     caption_to_image = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
     pictures = rng.standard_normal((40, 5)).astype(np.float32)
@@ -94,8 +94,8 @@ def test_captions_without_a_common_word_are_named():
         (1.0, 0.0, "captions"),
         (1.0, 2.0, "captions"),
         (1.0, [[0.2, 0.1, 0.7]], "captions"),
-        (None, 3.0, "pictures"),
-        (None, 0.0, "pictures"),
+        (None, 3.0, "images"),
+        (None, 0.0, "images"),
     ],
 )
 def test_what_does_not_vary_correlates_with_nothing(pictures, texts, what):

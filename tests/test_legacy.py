@@ -143,6 +143,12 @@ def test_every_stored_row_says_its_settings():
         assert config.data.test_split == stored["data"]["report"]
 
 
+def test_an_old_history_has_the_columns_of_today():
+    rows = [{"step": 1.0, "strength_self": 2.0, "strength_self_at_end": 0.0, "residual_self": 0.1}]
+    (row,) = legacy.documents({"state": {"step": 1, "rows": rows}})["state"]["rows"]
+    assert row == {"step": 1.0, "scale_self": 2.0, "scale_self_is_clamped": 0.0, "residual_self": 0.1}
+
+
 def test_names_of_today_stay():
     config = to_json(Config())
     assert legacy.settings(config) == config

@@ -273,7 +273,7 @@ def test_extractors_are_known_by_their_weights():
         check_made_by(FP32, {**FP32, "guide": {"spec": "clip-mini", "kind": "open_clip"}}, where="runs/a")
     told = check_made_by(changed(precision="bf16"), FP32, where="runs/a")
     assert told == [
-        "The tokens are computed in fp32 here, and runs/a was trained on tokens in bf16: numbers may differ a little."
+        "The tokens are computed in fp32 here, and runs/a was trained on tokens in bf16: values may differ a little."
     ]
 
 
@@ -430,7 +430,7 @@ def test_twelve_photos_are_too_few_and_it_says_how_many_are_needed(tmp_path, cac
             ["--val-split", "val", "--test-split", "tets"],
             "has no split 'tets' to report on; it has: train, val, test",
         ),
-        (["--val-split", "train:500"], "Cannot hold 500 pictures out of 'train', which has 8"),
+        (["--val-split", "train:500"], "Cannot hold 500 images out of 'train', which has 8"),
     ],
 )
 def test_splits_are_checked_before_a_token_is_made(folder, tmp_path, capsys, monkeypatch, flags, said):
@@ -460,7 +460,7 @@ def test_scores_on_what_is_trained_on_are_told(tmp_path, key):
     said: list[str] = []
     prepare(run_config(own, data={"test_split": None, key: "train"}), progress=False, say=said.append)
     assert [
-        f"--{key.replace('_', '-')} names the split 'train'" in one and "by heart" in one for one in said
+        f"--{key.replace('_', '-')} names the split 'train'" in one and "memorised" in one for one in said
     ] == [True]
 
 

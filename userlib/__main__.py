@@ -28,13 +28,13 @@ def parser() -> argparse.ArgumentParser:
     _common(train)
     train.add_argument("--data", help="scenes, a folder, or a hub name such as owner/name")
     train.add_argument(
-        "--pictures", metavar="DIR", help="the pictures' folder, where --data is features or annotations"
+        "--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations"
     )
     train.add_argument(
         "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
     )
     train.add_argument(
-        "--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem beside it"
+        "--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it"
     )
     train.add_argument("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
     train.add_argument("--steps", type=int, help="length of the run in steps (overrides --epochs)")
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--enhancement", help="none | sge | cge | sge+cge")
     train.add_argument(
-        "--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 pictures out"
+        "--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out"
     )
     train.add_argument("--test-split", help="the split that is scored once, at the end; none: no report")
     train.add_argument(
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--split", help="the split to score; default: the one named for the report")
     evaluate.add_argument(
-        "--pictures", metavar="DIR", help="the pictures' folder, where --data is features or annotations"
+        "--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations"
     )
     _tokens(evaluate, "; without a checkpoint, those of the baseline")
     evaluate.add_argument(
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         "--folds",
         type=int,
         metavar="SIZE",
-        help="also the mean over consecutive folds of so many pictures; 1000 gives COCO's 1K numbers",
+        help="also the mean over consecutive folds of so many images; 1000 gives COCO's 1K numbers",
     )
     evaluate.add_argument(
         "--eccv",
@@ -116,20 +116,20 @@ def parser() -> argparse.ArgumentParser:
 
     search = commands.add_parser(
         "search",
-        help="find pictures for a sentence in a folder",
-        description="Index a folder of pictures (or a data set) and find the pictures for a sentence.",
+        help="search a folder of images with a text query",
+        description="Index a folder of images (or a data set) and find the images for a text query.",
         epilog='example: python -m userlib search --checkpoint runs/first --query "two dogs on a beach"',
     )
     search.add_argument("--json", action="store_true", help="print JSON for machines")
     search.add_argument("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     search.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
     search.add_argument(
-        "--data", help="a folder of pictures or a data set; default: the data that it was trained on"
+        "--data", help="a folder of images or a data set; default: the data that it was trained on"
     )
     _tokens(search, "")
-    search.add_argument("--split", help="which pictures of a data set (default: test, or the first there is)")
-    search.add_argument("--query", required=True, help="the sentence")
-    search.add_argument("--top", type=int, default=5, help="how many pictures (default: 5)")
+    search.add_argument("--split", help="which images of a data set (default: test, or the first there is)")
+    search.add_argument("--query", required=True, help="the text query")
+    search.add_argument("--top", type=int, default=5, help="how many images (default: 5)")
     search.add_argument(
         "--index", metavar="DIR", help="where the index is kept; it follows the images from run to run"
     )
@@ -162,7 +162,7 @@ def _tokens(command: argparse.ArgumentParser, more: str) -> None:
     )
     command.add_argument("--guide", help="the guide's network, where it has another name now")
     command.add_argument(
-        "--device", help="cpu | cuda | cuda:N (default: that of the training where it is here, else the best)"
+        "--device", help="cpu | cuda | cuda:N (default: that of the run where it is here, else the best)"
     )
 
 

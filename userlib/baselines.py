@@ -1,11 +1,11 @@
 """The bar that a trained model has to clear: canonical correlation of words and mean-pooled tokens.
 
-No network learns here. Captions become TF-IDF vectors, pictures the mean of their tokens; regularised CCA
+No network learns here. Captions become TF-IDF vectors, images the mean of their tokens; regularised CCA
 finds the directions in which both agree, each weighted by its correlation; the cosine of the projections is
 the score. Ridge and dimension are chosen by rSum on a selection split, and the report split is ranked once.
 
-With x the centred pictures and y the centred captions over all pairs, and C their covariances plus ridge: S =
-C_yy^-1 C_yx, and the eigenvectors of C_xx^-1/2 C_xy S C_xx^-1/2 give the picture side W_x and the squared
+With x the centred images and y the centred captions over all pairs, and C their covariances plus ridge: S =
+C_yy^-1 C_yx, and the eigenvectors of C_xx^-1/2 C_xy S C_xx^-1/2 give the image side W_x and the squared
 correlations rho^2; the text side is W_y = S W_x / rho. Source: Hotelling 1936; weighting by correlations
 after Gong et al., IJCV 2014.
 """
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from userlib.data.tokens import Features
 
 Array = NDArray[np.float32]
-Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # pictures (N, D), M captions, caption_to_image (M,)
-READ = 256  # pictures at a time
+Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # images (N, D), M captions, caption_to_image (M,)
+READ = 256  # images at a time
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
 TERMS = 20_000  # words and pairs of words kept, the most frequent: their covariance takes 1.6 GB at most
@@ -42,7 +42,7 @@ class Baseline:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What stands beside the table, as JSON."""
+        """What is stored with the table, as JSON."""
         return {"ridge": self.ridge, "dimension": self.dimension, "select_rsum": self.select_rsum}
 
 
@@ -57,7 +57,7 @@ class Projection:
     correlations: Array
 
     def project_pictures(self, pictures: Array, dimension: int) -> Array:
-        """pictures (N, D) -> unit vectors (N, dimension)."""
+        """images (N, D) -> unit vectors (N, dimension)."""
         weights = self.pictures[:, :dimension] * self.correlations[:dimension]
         return _unit((pictures - self.picture_mean) @ weights)
 
@@ -116,7 +116,7 @@ def cca(
 
 
 def mean_tokens(features: "Features") -> Array:
-    """The mean token of each picture, (N, D) float32, read a few hundred pictures at a time."""
+    """The mean token of each image, (N, D) float32, read a few hundred images at a time."""
     n, _, width = features.tokens.shape
     means = np.empty((n, width), np.float32)
     for start in range(0, n, READ):
@@ -133,18 +133,18 @@ def mean_tokens(features: "Features") -> Array:
 
 
 def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *, ridge: float) -> Projection:
-    """pictures (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: share of each side's mean
+    """images (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: share of each side's mean
     variance.
 
-    No picture is repeated for its captions: it is weighted by their number. Raises UserError where all captions have
-    the same words, or all pictures the same tokens: nothing correlates with what does not vary.
+    No image is repeated for its captions: it is weighted by their number. Raises UserError where all captions have
+    the same words, or all images the same tokens: nothing correlates with what does not vary.
     """
     from scipy import linalg, sparse
 
     m = np.float32(len(caption_to_image))
     count = np.bincount(caption_to_image, minlength=len(pictures)).astype(
         np.float32
-    )  # captions of each picture
+    )  # captions of each image
     picture_mean = (count @ pictures / m).astype(np.float32)
     text_mean = np.asarray(texts.mean(0), np.float32).ravel()
     x = (pictures - picture_mean).astype(np.float32)
@@ -153,7 +153,7 @@ def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *,
         (one, (caption_to_image, np.arange(len(caption_to_image)))), (len(pictures), len(caption_to_image))
     )
     xx = np.asarray((x * count[:, None]).T @ x / m, np.float32)  # (D, D)
-    _check_varies(xx, picture_mean, "pictures", "tokens")
+    _check_varies(xx, picture_mean, "images", "tokens")
     _ridged(xx, ridge)
     yx = (pick @ texts).T @ x / m  # (V, D); x is centred, so the mean of y drops out
     yy = (texts.T @ texts).toarray(order="F")  # (V, V)

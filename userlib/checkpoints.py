@@ -1,4 +1,4 @@
-"""Checkpoints on disk: one directory of tensors and JSON, written beside and renamed, checksummed, read without
+"""Checkpoints on disk: one directory of tensors and JSON, written and renamed, checksummed, read without
 unpickling.
 
 A run's folder holds `step-00001200` (everything a bit-equal resume needs), `best-00001000` (the encoders
@@ -36,20 +36,20 @@ TENSORS = "tensors.safetensors"
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]) -> None:
-    """Writes the checkpoint next to `folder`, checks nothing is left out, and renames it; an older one there is
+    """Writes the checkpoint under a temporary name and renames it to `folder`; an older one there is
     replaced.
 
     Raises UserError where there is no space left; what was there before is still good then.
     """
     from safetensors.torch import save_file
 
-    def write(beside: Path) -> None:
+    def write(part: Path) -> None:
         save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside / TENSORS
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part / TENSORS
         )
         for name, document in documents.items():
-            write_json(beside / f"{name}.json", document)
-        write_manifest(beside)
+            write_json(part / f"{name}.json", document)
+        write_manifest(part)
 
     atomic_write_folder(folder, write)
 

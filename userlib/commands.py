@@ -60,7 +60,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         _say(
             arguments,
             f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are "
-            "of the epoch before, and pictures stand in it twice.",
+            "of the epoch before, and images stand in it twice.",
         )
     run = fit(prepared, out=out, resume=arguments.resume, progress=not arguments.json)
     if not _main_process():
@@ -101,7 +101,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
             }
         _show(
             arguments,
-            f"{split.name}, 95 % intervals over pictures",
+            f"{split.name}, 95 % intervals over images",
             {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
         )
     write_checksummed(out / "result.json", result, like=("history",))
@@ -111,7 +111,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
 
 
 def _names_report(arguments: argparse.Namespace) -> bool:
-    """Whether the split for the report was asked for; else it is the preset's, which other data may not have."""
+    """Whether the split for the report was named; else it is the preset's, which other data may not have."""
     # the file has been read once, and is whole
     given = legacy.settings(read_json(Path(arguments.config))) if arguments.config else {}
     named = arguments.test_split is not None or "test_split" in given.get("data", {})
@@ -181,8 +181,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     tables: dict[str, dict[str, Interval]] = {
         key: bootstrap(value, seed=seed) for key, value in scored.items()
     }
-    first, *beside = scored
-    for key in beside:
+    first, *others = scored
+    for key in others:
         tables[f"{first} - {key}"] = dict(paired_bootstrap(scored[first], scored[key], seed=seed))
     if arguments.attention:
         facts["attention"] = [
@@ -208,7 +208,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         seeds = len(next(iter(models.values()), []))
         _show(
             arguments,
-            f"{name} of {config.data.data}, 95 % intervals over pictures"
+            f"{name} of {config.data.data}, 95 % intervals over images"
             + (f" and {seeds} seeds" if seeds > 1 else ""),
             tables,
         )
@@ -227,7 +227,7 @@ def search(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDataset) -> dict[str, Any]:
-    """What COCO's tables show beside the whole split, for the first checkpoint."""
+    """What COCO's tables show in addition to the whole split, for the first checkpoint."""
     from userlib.evaluation.eccv import eccv_caption
 
     images, captions = embed(model.loaded.model, pairs)
@@ -248,7 +248,7 @@ def _ranks_of(model: Trained, pairs: CaptionDataset) -> Ranks:
 
 
 def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, float]]:
-    """How much of each guide's attention lies on what captions name, beside attention that knows nothing."""
+    """How much of each guide's attention lies on what captions name, and how much of uninformed attention."""
     from userlib.evaluation.attention import attention_of
 
     attention = attention_of(model.loaded.model, pairs)
@@ -267,9 +267,7 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     from userlib.search import open_clip_encoder
 
     if split.pictures is None:
-        raise UserError(
-            f"the split {split.name!r} has no pictures, only features; {name} needs the pictures."
-        )
+        raise UserError(f"the split {split.name!r} has no images, only features; {name} needs the images.")
     if not split.captions:
         raise UserError(
             f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."

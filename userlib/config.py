@@ -29,20 +29,18 @@ INITS = ("random", "cca")
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What comes in."""
+    """The data, tokens and splits."""
 
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
-    pictures: str | None = (
-        None  # the pictures' own folder, for SCAN's features and annotations kept elsewhere
-    )
-    sizes: Mapping[str, int] | None = None  # the first n pictures of a split, such as {"train": 1000}
+    pictures: str | None = None  # the images' own folder, for SCAN's features and annotations kept elsewhere
+    sizes: Mapping[str, int] | None = None  # the first n images of a split, such as {"train": 1000}
     # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"
-    token_weights: str | None = None  # a .safetensors file with a JSON of the same stem beside it
+    token_weights: str | None = None  # a .safetensors file with a JSON of the same stem next to it
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
     guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
     min_count: int = 1  # rarer words of the train captions are unknown
-    val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 pictures of train out for it
+    val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 images of train out for it
     test_split: str | None = None  # the split that is scored once, at the end
 
     def __post_init__(self) -> None:
@@ -51,7 +49,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What learns. Widths as in the paper: R regions of D numbers, guide G, embedding E."""
+    """The model. Symbols as in the paper: R regions of D dimensions, guide G, embedding E."""
 
     regions: int | None = None  # R; fixed only where norm is "batch"
     region_dim: int | None = None  # D
@@ -65,8 +63,8 @@ class ModelConfig:
     residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     inverse_temperature: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
-    region_channel_dropout: float = 0.0  # of channels of V, in all regions of a picture alike
-    add_guide: bool = False  # adds a projection of the guide to the pooled picture (a control for CGE)
+    region_channel_dropout: float = 0.0  # of channels of V, in all regions of an image alike
+    add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo, of regions
     text: str = "gru"  # bag | gru | bert | clip
     text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
@@ -78,14 +76,14 @@ class ModelConfig:
     word_residual: bool = False  # gru: each word's own vector next to its state
     # bag and gru: random | cca, word vectors and both projections in closed form (training/cca_init.py)
     init: str = "random"
-    word_dropout: float = 0.0  # of numbers in the word vectors, bag and gru
-    text_dropout: float = 0.0  # of numbers in the word states, before their projection
+    word_dropout: float = 0.0  # of dimensions of the word vectors, bag and gru
+    text_dropout: float = 0.0  # of dimensions of the word states, before their projection
     text_enhancement: str = "none"  # none | sge, on words
     text_pooling: str = "gpo"
-    embed_dropout: float = 0.0  # of numbers in the pooled vectors, before they get unit length
+    embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
     vocab_size: int | None = None
     queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
-    momentum: float | None = None  # m; None: from the run's length, max(0, min(.999, 1 - 20 / steps))
+    momentum: float | None = None  # m; None: from the run's length, max(0, min(0.999, 1 - 20 / steps))
 
     def __post_init__(self) -> None:
         check_model(self)
@@ -93,7 +91,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """What is minimised: loss_weight * L_b + L_q."""
+    """The objective: loss_weight * L_b + L_q."""
 
     name: str = "uto"  # uto | hinge-sum | hinge-hardest | infonce
     mu: float = 90.0  # uto: steepness
@@ -104,7 +102,7 @@ class ObjectiveConfig:
     margin: float = 0.2  # hinge
     temperature: float = 0.05  # infonce
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
-    mask_same_image: bool = True  # other captions of one's own picture are no negatives
+    mask_same_image: bool = True  # other captions of the matching image are no negatives
 
     def __post_init__(self) -> None:
         check_objective(self)
@@ -112,18 +110,20 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How it is trained."""
+    """The training loop."""
 
     steps: int | None = None  # overrides epochs
     epochs: int = 10
     batch_size: int = 128  # over all processes
     lr: float = 5e-4
-    text_lr_scale: float = 1.0  # factor on lr for the pretrained text network (the paper: .1)
+    text_lr_scale: float = 1.0  # factor on lr for the pretrained text network (the paper: 0.1)
     weight_decay: float = 1e-4
     max_grad_norm: float = 2.0  # largest gradient norm
-    schedule: str = "cosine"  # cosine | step (x .1 after step_at of the run) | constant
+    schedule: str = "cosine"  # cosine | step (x 0.1 after step_at of the run) | constant
     step_at: float = 0.5
-    warmup: float = 0.05  # share of the run with rising rate; the queue counts as negatives after it
+    warmup: float = (
+        0.05  # share of the run with a rising learning rate; the queue counts as negatives after it
+    )
     caption_augment_prob: float = 0.2  # share of tokens masked, replaced or deleted
     region_mask_prob: float = 0.0  # share of regions left out
     use_ema: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept

@@ -89,7 +89,7 @@ def check_machine() -> Check:
 
 
 def check_memory() -> Check:
-    """Memory that is free now; a training on the embedded world wants about 2 GB."""
+    """Memory that is free now; a run on the drawn scenes needs about 2 GB."""
     import psutil
 
     memory = psutil.virtual_memory()

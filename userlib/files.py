@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside, flushed to the disk and renamed; JSON with limits and
+"""Files that are whole or absent: written under a temporary name, flushed to the disk and renamed; JSON with limits and
 checksums; the cache folder; and the guard of every save: nothing is replaced or removed but an older save.
 
 A checksummed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
@@ -150,7 +150,7 @@ def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bo
         if (other := foreign(path)) is not None:
             own = "itself" if other == path else repr(other.relative_to(path).as_posix())
             raise UserError(
-                f"{path} holds {own}, which is no earlier result of this program; nothing is written beside what "
+                f"{path} holds {own}, which is no earlier result of this program; nothing is written next to what "
                 f"is not its own. {what}"
             )
         listed = {legacy.FILES.get(name, name) for name in _listed(path)}
@@ -203,7 +203,7 @@ def _place(path: Path, what: str) -> Iterator[None]:
 
 
 def atomic_write(path: Path, writer: Callable[[Path], object], *, over: bool = False) -> None:
-    """Let `writer` fill a temporary file beside `path`, flush it and rename it: readers see the old file or
+    """Let `writer` fill a temporary file next to `path`, flush it and rename it: readers see the old file or
     the new one. A link is followed.
 
     Raises UserError where a file is there already that is neither checksummed nor empty. over: the caller knows that it

@@ -70,11 +70,21 @@ SCENE: Mapping[str, str] = types.MappingProxyType(
 
 
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's documents by their names of today, its configuration with those of its settings."""
+    """A checkpoint's documents by their names of today, its configuration and history too."""
     named = {DOCUMENTS.get(name, name): document for name, document in stored.items()}
     if isinstance(named.get("config"), Mapping):
         named["config"] = settings(named["config"])
+    if isinstance(named.get("state"), Mapping):
+        rows = named["state"].get("rows", [])
+        named["state"] = {**named["state"], "rows": [{column(k): v for k, v in row.items()} for row in rows]}
     return named
+
+
+def column(name: str) -> str:
+    """A column of a run's history, "strength_self_at_end", as it is today."""
+    if not name.startswith("strength_"):
+        return name
+    return f"scale_{name.removeprefix('strength_')}".replace("_at_end", "_is_clamped")
 
 
 def settings(config: Any) -> Any:
@@ -88,7 +98,7 @@ def settings(config: Any) -> Any:
 
 
 def _settings(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """An old name beside its new one stays, so that the reader refuses it."""
+    """An old name that stands next to its new one stays, so that the reader refuses it."""
     return {
         key if names.get(key) in values else names.get(key, key): VALUES[key].get(value, value)
         if key in VALUES and isinstance(value, str)

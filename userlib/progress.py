@@ -33,7 +33,7 @@ def wait_for(take: Callable[[float], bool], what: str) -> None:
 
 
 class Progress:
-    """Counts to `total`; with None only the time is shown. `step` moves it, `say` puts words beside it; a notebook
+    """Counts to `total`; with None only the time is shown. `step` moves it, `say` puts words after it; a notebook
     keeps the last line when it is saved. Work that may be over at once has a delay: the seconds before anything is
     shown.
     """
@@ -77,7 +77,7 @@ class Progress:
         self._draw()
 
     def say(self, words: str) -> None:
-        """Puts words beside the count."""
+        """Puts words after the count."""
         self.words = words
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)

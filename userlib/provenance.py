@@ -1,4 +1,4 @@
-"""What a number needs beside it to be believed: code, configuration, data, hardware, date."""
+"""What is stored with every result, so that it can be reproduced: code, configuration, data, hardware, date."""
 
 import datetime
 import hashlib
@@ -53,7 +53,7 @@ def hardware() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Code, torch, Python, hardware and date; the configuration, seed and data hash stand beside it in each
+    """Code, torch, Python, hardware and date; the configuration, seed and data hash are stored with it in each
     result.
     """
     return {

@@ -34,7 +34,7 @@ class Trained:
 
 
 def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
-    """A configuration with the data that the command line names. Other data have neither the same pictures' folder
+    """A configuration with the data that the command line names. Other data have neither the same images' folder
     nor the same sizes.
     """
     given = {name: getattr(arguments, name, None) for name in DATA_FLAGS}

@@ -18,7 +18,7 @@ def _token() -> str:
 class TokenIdentity(PasswordIdentityProvider):
     """Lets in who shows $JUPYTER_TOKEN. Where that is not set nobody knows the token, and nobody is let in."""
 
-    # Declared anew without config=True: what a settings file says of them is not read.
+    # Declared again without config=True: what a settings file says of them is not read.
     token = Unicode()
     hashed_password = Unicode()
     need_token: Bool[bool, bool | int] = Bool(True)

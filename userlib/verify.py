@@ -2,7 +2,7 @@
 
 A stored folder (a checkpoint, cached array, index or asset) has a checksummed manifest.json whose `sha256` holds
 each file's checksum: a mapping from file names, or one checksum for array.npy. Results and notes lie alone:
-each is checksummed itself, and one that says `arrays` has an .npz of that checksum beside it.
+each is checksummed itself, and one that says `arrays` has an .npz of that checksum next to it.
 """
 
 import os
@@ -16,7 +16,7 @@ from userlib.files import MANIFEST as MANIFEST
 from userlib.files import looks_checksummed, read_checksummed, sha256_file, sum_fault, write_checksummed
 
 RUN_REMEDY = (
-    'The checkpoints beside it are whole. Write their newest names into it, {"last": "step-...", "best": '
+    'The checkpoints in its folder are whole. Write their newest names into it, {"last": "step-...", "best": '
     '"best-..."}, and resume.'
 )
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
@@ -73,12 +73,12 @@ def lone_files(root: Path) -> Iterator[Path]:
 
 
 def lone_damage(path: Path) -> list[str]:
-    """What is wrong with a checksummed file, or with the arrays beside it."""
+    """What is wrong with a checksummed file, or with its arrays."""
     try:
         value = read_checksummed(path, "")
-        beside = path.with_suffix(".npz")
-        if "arrays" in value and (fault := sum_fault(beside, value["arrays"])):
-            return [f"{beside.name} is damaged: {fault}"]
+        arrays = path.with_suffix(".npz")
+        if "arrays" in value and (fault := sum_fault(arrays, value["arrays"])):
+            return [f"{arrays.name} is damaged: {fault}"]
     except (UserError, OSError) as error:
         return [str(error).strip()]
     return []

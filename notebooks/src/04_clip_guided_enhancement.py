@@ -397,7 +397,7 @@ show_table({name: bootstrap(runs) for name, runs in ranks_of.items()})
 print(f"Weights of clip-mini's scores, chosen on val: {', '.join(f'{w:g}' for w in weights)}.")
 last = trained[0].rows[-1]
 print(
-    f"The learned strength went from {s0:.1f} to {last['strength_clip']:.1f}; "
+    f"The learned strength went from {s0:.1f} to {last['scale_clip']:.1f}; "
     f"what CGE adds is {100 * last['residual_clip']:.1f} % of V."
 )
 

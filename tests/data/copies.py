@@ -98,7 +98,7 @@ def write_pictures(folder: Path, names: list[str]) -> Path:
 
 
 def karpathy(counts: Mapping[str, int], *, each: int = 5) -> dict:
-    """Annotations as dataset_coco.json has them; the last picture of each split has one caption more."""
+    """Annotations as dataset_coco.json has them; the last image of each split has one caption more."""
     images = []
     for split, count in counts.items():
         for i in range(count):

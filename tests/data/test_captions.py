@@ -185,7 +185,7 @@ def test_moving_a_batch_keeps_what_is_absent_absent(pairs):
 @pytest.mark.parametrize("part", ["tokens", "guide", "hflip"])
 def test_nan_is_named(pairs, part):
     getattr(pairs.features, part)[2] = np.nan
-    with pytest.raises(UserError, match=r"picture 'p2' \(row 2 of 'train'\) hold NaN"):
+    with pytest.raises(UserError, match=r"image 'p2' \(row 2 of 'train'\) contain NaN"):
         pairs.batch(np.arange(len(pairs)), rng=np.random.default_rng(0))
 
 
@@ -195,7 +195,7 @@ def test_large_finite_numbers_are_no_error(pairs):
 
 
 def test_tokens_of_another_split_are_refused(pairs):
-    with pytest.raises(UserError, match="has 6 pictures, its tokens 5"):
+    with pytest.raises(UserError, match="has 6 images, its tokens 5"):
         CaptionDataset(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)
 
 
@@ -313,7 +313,7 @@ def test_numbering_takes_little_more_than_the_numbers(pairs):
 
 
 def test_a_view_is_drawn_for_each_row_alone(pairs):
-    """Two captions of one picture in a batch may see different views of it, and the guide stays its own."""
+    """Two captions of one image in a batch may see different views of it, and the guide stays its own."""
     rows = np.zeros(64, dtype=np.int64)
     batch = pairs.batch(rows, rng=np.random.default_rng(0))
     assert len({float(row[0, 0]) for row in batch.tokens}) == 2

@@ -51,7 +51,7 @@ def test_annotations_may_lie_elsewhere(tmp_path, cache):
     file = (tmp_path / "pictures" / "dataset_small.json").rename(tmp_path / "dataset_small.json")
     direct = load_data(str(file), pictures=tmp_path / "pictures")
     assert direct.split("val").pictures[1].size == (48, 36)
-    with pytest.raises(UserError, match=r"11 of 11 pictures are not below .*train2014 and val2014"):
+    with pytest.raises(UserError, match=r"11 of 11 images are not below .*train2014 and val2014"):
         load_data(str(file))
 
 
@@ -74,13 +74,13 @@ def image(change):
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (image(lambda i: i["sentences"].clear()), r"picture 1 of .* \(COCO_.*\) has no captions"),
+        (image(lambda i: i["sentences"].clear()), r"image 1 of .* \(COCO_.*\) has no captions"),
         (image(lambda i: i["sentences"][2].update(raw="  ")), "Caption 7 in the split 'test'.*is empty"),
-        (image(lambda i: i.pop("sentences")), "picture 1 of .* lacks 'sentences'"),
+        (image(lambda i: i.pop("sentences")), "image 1 of .* lacks 'sentences'"),
         (image(lambda i: i.update(filename="../../x.jpg")), "names the file '.*x.jpg', which lies outside"),
         (
             image(lambda i: i.update(filepath="", filename="gone.jpg")),
-            "1 of 11 pictures are not below.*gone.jpg",
+            "1 of 11 images are not below.*gone.jpg",
         ),
         (image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg")), "occurs twice"),
         (

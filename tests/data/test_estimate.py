@@ -19,7 +19,7 @@ def test_flickr30k_with_clip_patches(monkeypatch):
     result = estimate(FLICKR, PRESETS["clip-patches"], device="cpu")
     pictures = 29_000 + 1_014 + 1_000
     assert result["pictures"] == pictures
-    assert result["download_bytes"]["pictures and captions"] == 4_300_000_000
+    assert result["download_bytes"]["images and captions"] == 4_300_000_000
     assert result["store_bytes"]["tokens"] == pictures * 49 * 768 * 2
     assert result["store_bytes"]["guide"] == pictures * 512 * 4
     assert 600e6 < result["download_bytes"]["total"] - 4_300_000_000 < 610e6 + 440e6

@@ -86,7 +86,7 @@ def test_weights_that_are_not_there_or_cut_short(tmp_path):
     with pytest.raises(UserError, match="no whole .safetensors file"):
         make_extractor(NAME, weights=weights)([picture(0)])
     (tmp_path / "tiny.json").unlink()
-    with pytest.raises(UserError, match="has no tiny.json beside it"):
+    with pytest.raises(UserError, match="has no tiny.json next to it"):
         make_extractor(NAME, weights=weights)
 
 

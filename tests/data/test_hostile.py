@@ -42,7 +42,7 @@ json_values = st.recursive(
 
 
 def check(data: RetrievalData) -> None:
-    """What a loader gives can be trusted: captions are text, and each belongs to a picture that is there."""
+    """What a loader gives can be trusted: captions are text, and each belongs to an image that is there."""
     for split in data.splits.values():
         assert all(isinstance(caption, str) and caption.strip() for caption in split.captions)
         assert split.caption_to_image.shape == (len(split.captions),)

@@ -65,7 +65,7 @@ def test_the_first_pictures_of_a_split(tmp_path, cache):
     assert small.split("train").ids == ("0.jpg", "1.jpg")
     assert len(small.split("val")) == COUNTS["val"]
     assert small.fingerprint != load_data(folder).fingerprint
-    with pytest.raises(UserError, match="7 pictures were asked of 'train', which has 6"):
+    with pytest.raises(UserError, match="7 images were requested of 'train', which has 6"):
         load_data(folder, sizes={"train": 7})
     with pytest.raises(UserError, match="at least one"):
         load_data(folder, sizes={"train": 0})
@@ -121,7 +121,7 @@ def test_missing_rows_are_named(tmp_path, cache):
         UserError, match="train 6, val 3, test 3; but these were found: .*test 2.*fetch it again"
     ):
         load_parquet(files, "flickr", rows=COUNTS | {"test": 3})
-    with pytest.raises(UserError, match="should have these pictures"):
+    with pytest.raises(UserError, match="should have these images"):
         load_parquet(files[1:], "flickr", rows=COUNTS)
 
 

@@ -165,12 +165,12 @@ REFUSED = {
         r"'a.jpg' is in the split 'train' \(line 2 of .*and in 'test' \(line 5 "),
     "image in two splits, spelled apart": (S + "a.jpg,A,train\nA.JPG,D,test\n", "split 'train' .*and in 'test'"),
     "a split for some": (S + "a.jpg,A,train\nb.jpg,B,\nc.jpg,C,train\n", "for 2 of 3 images and none for 'b.jpg'"),
-    "image without caption": (H + REST, "1 of 3 pictures .*no caption, the first is 'a.jpg'"),
-    "no such image": (H + "zebra.png,A\n", "Line 2 of .*'zebra.png', but there is no such picture"),
+    "image without caption": (H + REST, "1 of 3 images .*no caption, the first is 'a.jpg'"),
+    "no such image": (H + "zebra.png,A\n", "Line 2 of .*'zebra.png', but there is no such image"),
     "another suffix": (H + "a.png,A\n", "Did you mean 'a.jpg'"),
     "no suffix": (H + "a,A\n", "Did you mean 'a.jpg'"),
     "number of Flickr8k": (H + "a.jpg#0,A\n", "Did you mean 'a.jpg'"),
-    "folder's own name": (H + "album/a.jpg,A\n", "no such picture .*Did you mean 'a.jpg'"),
+    "folder's own name": (H + "album/a.jpg,A\n", "no such image .*Did you mean 'a.jpg'"),
     "absolute": (H + "/else/me/a.jpg,A\n", "'/else/me/a.jpg', which lies outside .*Did you mean 'a.jpg'"),
     "drive": (H + "C:\\photos\\a.jpg,A\n", "lies outside .*Did you mean 'a.jpg'"),
     "address": (H + "https://x.org/a.jpg,A\n", "lies outside .*Did you mean 'a.jpg'"),
@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
         ('{"filename": "a.jpg", "caption": "A", "split": 1}', "'split' that is 1, a number"),
         ('{"filename": "a.jpg", "caption": "A", "split": ["train"]}', "'split' that is a list"),
         ("[\n", "Expecting value"),
-        ('["a.jpg", "A"]', "it is .*one object a line"),
+        ('["a.jpg", "A"]', "it is .*one object per line"),
         ("{'filename': 'a.jpg', 'caption': 'A'}", "property name enclosed in double quotes"),
         ('{"filename": "a.jpg", "caption": "A"},', "Extra data"),
         ('{"filename": "a.jpg", "caption": "A"', "is not"),
@@ -384,9 +384,7 @@ def test_a_table_below_the_folder_of_a_split_is_of_that_split(tmp_path, cache, p
 
 def test_a_table_of_one_split_does_not_reach_into_another(tmp_path, cache):
     files = {"train/a.jpg": jpeg(0), "test/b.jpg": jpeg(1), "test/metadata.csv": "file_name,text\nb.jpg,B\n"}
-    with pytest.raises(
-        UserError, match="Line 2 of .*'b.jpg', but there is no such picture.*mean 'test/b.jpg'"
-    ):
+    with pytest.raises(UserError, match="Line 2 of .*'b.jpg', but there is no such image.*mean 'test/b.jpg'"):
         read(write(tmp_path, files | {"train/metadata.csv": "file_name,text\nb.jpg,A dog\n"}))
 
 
@@ -405,7 +403,7 @@ def test_a_copy_in_another_folder_of_a_split_is_refused(tmp_path, cache):
 
 
 def test_json_in_place_of_json_lines(tmp_path, cache):
-    with pytest.raises(UserError, match="Line 1 of .*one object a line, and no list"):
+    with pytest.raises(UserError, match="Line 1 of .*one object per line, and no list"):
         read(write(tmp_path, IMAGES | {"captions.jsonl": '[\n{"filename": "a.jpg", "caption": "A"}\n]'}))
 
 
@@ -490,7 +488,7 @@ def test_kinds_are_counted_apart(tmp_path, cache):
 
 
 def test_a_folder_of_nothing_but_heic_says_so(tmp_path, cache):
-    with pytest.raises(UserError, match=r"no picture .*Left out: 1 \(a.heic is not read: HEIC .*pip install"):
+    with pytest.raises(UserError, match=r"no image .*Left out: 1 \(a.heic is not read: HEIC .*pip install"):
         read(write(tmp_path, {"a.heic": b"x"}))
 
 

@@ -20,7 +20,7 @@ def folder(tmp_path, cache):
 def test_without_captions_there_is_one_split_to_search(folder):
     (folder / ".hidden").mkdir()
     write_pictures(folder, [".hidden/x.jpg", ".x.jpg"])
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     data = load_data(str(folder))
     assert list(data.splits) == ["all"]
     assert data.split("all").ids == ("a.JPG", "b.jpg", "trip/c.jpeg")
@@ -53,8 +53,8 @@ def test_captions_in_jsonl_with_splits(folder):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (CSV.replace("a.JPG,A lake\n", ""), "1 of 3 pictures .*have no caption, the first is 'a.JPG'"),
-        (CSV + "gone.jpg,A cat\n", "caption for 'gone.jpg', but there is no such picture"),
+        (CSV.replace("a.JPG,A lake\n", ""), "1 of 3 images .*have no caption, the first is 'a.JPG'"),
+        (CSV + "gone.jpg,A cat\n", "caption for 'gone.jpg', but there is no such image"),
         (CSV.replace("Wet dog", ""), "Line 4 of .*empty caption"),
         (CSV.replace("b.jpg,Wet", ",Wet"), "Line 4 of .*empty filename"),
         (CSV.replace("filename,", "file,"), "no 'filename' .it has 'file', 'caption'.*filename,caption"),

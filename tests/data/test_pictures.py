@@ -1,4 +1,4 @@
-"""A picture comes upright and RGB, or as a sentence that names it."""
+"""An image comes upright and RGB, or as a sentence that names it."""
 
 import io
 import struct
@@ -232,7 +232,7 @@ def test_of_several_frames_the_first(kind):
 )
 def test_what_it_is_in_place_of_an_image(data, words):
     pictures.formats.cache_clear()
-    with pytest.raises(UserError, match=rf"The picture dog\.jpg .*cannot be read: .*{words}"):
+    with pytest.raises(UserError, match=rf"The image dog\.jpg .*cannot be read: .*{words}"):
         open_picture(data, "dog.jpg")
 
 
@@ -303,14 +303,14 @@ def bomb(width=60_000, height=60_000):
     ids=["empty", "text", "header", "cut", "eps"],
 )
 def test_what_is_no_picture_is_named(data):
-    with pytest.raises(UserError, match=r"The picture dog\.jpg .*cannot be read.*Replace it"):
+    with pytest.raises(UserError, match=r"The image dog\.jpg .*cannot be read.*Replace it"):
         open_picture(data, "dog.jpg")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(60_000, 60_000), (10_000, 10_000)])
 def test_a_decompression_bomb_is_not_unpacked(size):
-    with pytest.raises(UserError, match="The picture bomb.png"):
+    with pytest.raises(UserError, match="The image bomb.png"):
         open_picture(bomb(*size), "bomb.png")
 
 

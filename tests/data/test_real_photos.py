@@ -96,7 +96,7 @@ def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, ca
     after = run.model.image_encoder.state_dict()
     moved = [name for name in after if "enhancement" in name and not torch.equal(before[name], after[name])]
     assert (
-        any("sigma" in name for name in moved) and len(moved) > 4
+        any("log_scale" in name for name in moved) and len(moved) > 4
     )  # the guide's own layers and its strength
     attention = run.encoders.attention(*next(prepared.test.image_batches(4)))
     assert attention["clip"].shape == (4, 4) and "self" not in attention
@@ -107,7 +107,7 @@ def test_clip_guided_enhancement_takes_five_steps_on_photos(photos, tmp_path, ca
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
 def test_extraction_takes_little_memory_beyond_the_model(photos, tmp_path, cache):
-    """The same program with ViT-B/32 and more pictures: python tests/soak/extraction_memory.py."""
+    """The same program with ViT-B/32 and more images: python tests/soak/extraction_memory.py."""
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
     command = [sys.executable, "tests/soak/extraction_memory.py", str(photos), "--pictures", "320"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -31,7 +31,7 @@ COUNT = 700  # more than one chunk
 
 
 def pairs(*, bad: int | None = None) -> CaptionDataset:
-    """Pictures with tokens, tokens of flipped images and a guide, some of them rows of a larger array."""
+    """Images with tokens, tokens of flipped images and a guide, some of them rows of a larger array."""
     draw = np.random.default_rng(0)
     tokens, flipped = (draw.standard_normal((COUNT + 5, 3, 4)).astype(np.float16) for _ in range(2))
     guide = draw.standard_normal((COUNT + 5, 6)).astype(np.float32)
@@ -106,7 +106,7 @@ def test_batches_are_made_where_the_data_are():
 
 def test_numbers_that_are_not_finite_are_named_when_they_are_copied(monkeypatch):
     free(monkeypatch, 10**9)
-    with pytest.raises(UserError, match="picture 'p601' .row 601 of 'train'. hold NaN"):
+    with pytest.raises(UserError, match="image 'p601' .row 601 of 'train'. contain NaN"):
         pairs(bad=601).cache_on_device(CPU)
 
 
@@ -127,7 +127,7 @@ def test_a_run_on_held_data_is_bit_equal(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", ["copy", "in place"])
 def test_a_guide_that_takes_anothers_place_counts_whatever_is_cached(change, monkeypatch):
-    """As the studies' controls do: the same pairs, with the vectors of other pictures."""
+    """As the studies' controls do: the same pairs, with the vectors of other images."""
     free(monkeypatch, 10**9)
     dataset = pairs()
     before = dataset.batch(np.arange(4)).guide
@@ -176,7 +176,7 @@ def test_held_data_of_a_device_are_not_those_of_another(monkeypatch):
 
 
 def test_what_is_held_is_held_in_full(monkeypatch):
-    """The views of a picture, and its guide; a mask is small and stays."""
+    """The views of an image, and its guide; a mask is small and stays."""
     free(monkeypatch, 10**9)
     dataset = pairs()
     dataset.cache_on_device(CPU)

@@ -1,4 +1,4 @@
-"""SCAN's feature folder: mapped, checked, and with a guide from the pictures themselves."""
+"""SCAN's feature folder: mapped, checked, and with a guide from the images themselves."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_the_guide_comes_from_the_pictures_of_the_same_ids(tmp_path, cache):
     features = extract(plain, tokens="precomputed", guide=clip, progress=False)
     assert features.tokens.shape == (3, 4, 8)
     assert features.guide.shape == (3, 12)
-    # the same pictures under other names, in another order of names, through id_mapping.json
+    # the same images under other names, in another order of names, through id_mapping.json
     names = {str(i): f"photos/{'zyxwvutsrqp'[i]}.jpg" for i in range(11)}
     write_pictures(tmp_path / "renamed", list(names.values()))
     (folder / "id_mapping.json").write_text(json.dumps(names))
@@ -76,7 +76,7 @@ def test_the_guide_comes_from_the_pictures_of_the_same_ids(tmp_path, cache):
 def test_what_a_feature_folder_cannot_give(tmp_path, cache):
     split = load_data(str(write_scan(tmp_path / "f30k"))).split("val")
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
-    with pytest.raises(UserError, match="no pictures to make guide from.*folder of its pictures"):
+    with pytest.raises(UserError, match="no images to make guide from.*folder of its images"):
         extract(split, tokens="precomputed", guide=clip)
     with pytest.raises(UserError, match="no flipped"):
         extract(split, tokens="precomputed", hflip=True)
@@ -111,7 +111,7 @@ def lines(name, change):
         ),
         (
             lambda f: np.save(f / "dev_ims.npy", np.zeros((4, 4, 8), np.float32)),
-            "4 pictures, .*15 captions and .*3 ids",
+            "4 images, .*15 captions and .*3 ids",
         ),
         (lines("dev_caps.txt", lambda x: x[:-1]), "14 captions"),
         (lines("dev_caps.txt", lambda x: [*x[:3], "", *x[4:]]), "Line 4 of .*dev_caps.txt is empty"),
@@ -133,7 +133,7 @@ def test_faults_are_named(tmp_path, fault, message):
 @pytest.mark.parametrize(
     "mapping, message",
     [
-        (None, "6 of 6 pictures are not below .*the first is .*0.jpg"),
+        (None, "6 of 6 images are not below .*the first is .*0.jpg"),
         ({"3": "../../secret.jpg"}, "names the file '../../secret.jpg', which lies outside"),
         ({"3": "/etc/passwd"}, "lies outside"),
         (["3"], "must map ids to file names"),
@@ -156,7 +156,7 @@ def test_nan_is_found_in_the_row_that_holds_it(tmp_path):
     split = load_data(str(folder)).split("train")
     pairs = CaptionDataset(split, extract(split, tokens="precomputed"), WordTokenizer.fit(split.captions))
     assert pairs.batch(np.arange(20)).tokens.isfinite().all()
-    with pytest.raises(UserError, match="picture '4' .row 4 of 'train'. hold NaN"):
+    with pytest.raises(UserError, match="image '4' .row 4 of 'train'. contain NaN"):
         pairs.batch(np.array([3, 22, 7]))
 
 
@@ -206,7 +206,7 @@ def test_a_large_feature_file_is_never_read_whole(tmp_path):
 
 
 def test_cocos_whole_test_split_has_its_own_name(tmp_path):
-    """SCAN's COCO folder holds the first 1,000 test pictures as test and all 5,000 as testall."""
+    """SCAN's COCO folder holds the first 1,000 test images as test and all 5,000 as testall."""
     folder = write_scan(tmp_path, {"train": 3, "test": 2})
     for end in ("ims.npy", "caps.txt", "ids.txt"):
         (folder / f"testall_{end}").write_bytes((folder / f"train_{end}").read_bytes())
@@ -241,6 +241,6 @@ def test_captions_that_do_not_divide_are_named(tmp_path, captions):
     folder = write_scan(tmp_path, {"train": 4})
     (folder / "train_caps.txt").write_text("a dog\n" * captions)
     with pytest.raises(
-        UserError, match=f"4 pictures, .* {captions} captions and .* as many captions as the others"
+        UserError, match=f"4 images, .* {captions} captions and .* as many captions as the others"
     ):
         load_data(str(folder))

@@ -1,4 +1,4 @@
-"""Pictures and captions stay together, whatever is taken or held out."""
+"""Images and captions stay together, whatever is taken or held out."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from userlib.errors import UserError
 
 
 class Numbers:
-    """A stand-in for pictures: number i is its own picture."""
+    """A stand-in for images: number i is its own image."""
 
     def __init__(self, count):
         self.count = count
@@ -109,15 +109,15 @@ def test_taken_pictures_have_another_fingerprint():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: make().select([5], "part"), "Picture 5 was asked.*0 to 4"),
-        (lambda: make().select([-1], "part"), "Picture -1 was asked"),
+        (lambda: make().select([5], "part"), "Image 5 was requested.*0 to 4"),
+        (lambda: make().select([-1], "part"), "Image -1 was requested"),
         (lambda: make().select([1, 1], "part"), "twice"),
-        (lambda: make().select([], "part"), "no picture"),
+        (lambda: make().select([], "part"), "no image"),
         (lambda: make(ids=("a", "b", "a", "c", "d")), "id 'a' occurs twice"),
-        (lambda: make(pictures=Numbers(4)), "4 pictures for 5 ids"),
-        (lambda: make(caption_to_image=np.array([0, 1, 2, 3, 5])), "points to a picture"),
+        (lambda: make(pictures=Numbers(4)), "4 images for 5 ids"),
+        (lambda: make(caption_to_image=np.array([0, 1, 2, 3, 5])), "points to an image"),
         (lambda: make(captions=("x",) * 9 + (" ",)), "Caption 9 .*'p4'.*is empty"),
-        (lambda: make(caption_to_image=np.array([0, 1, 2, 4])), "1 of 5 pictures .* have no caption.*'p3'"),
+        (lambda: make(caption_to_image=np.array([0, 1, 2, 4])), "1 of 5 images .* have no caption.*'p3'"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):

@@ -26,7 +26,7 @@ NAME = "timm:test_resnet"
 
 
 class Drawn:
-    """Pictures that count how often they are asked for, and may fail."""
+    """Images that count how often they are asked for, and may fail."""
 
     def __init__(self, count, broken=()):
         self.count, self.broken, self.asked = count, set(broken), []
@@ -178,7 +178,7 @@ def test_parts_of_a_split_share_its_tokens(cache, tmp_path):
 @pytest.mark.parametrize("broken", [0, 1, 5, 9])
 def test_an_unreadable_picture_is_named_and_the_rest_goes_on_later(cache, broken):
     split = make_split(broken=[broken])
-    with pytest.raises(UserError, match=f"The picture number {broken} "):
+    with pytest.raises(UserError, match=f"The image number {broken} "):
         extract(split, tokens=PLAIN, progress=False)
     assert folders(cache)[0].suffix == ".partial"
     repaired = make_split()
@@ -234,7 +234,7 @@ except t.UserError as error:
 
 
 def test_a_full_disk_is_a_sentence_and_loses_nothing(cache, request):
-    """Ten pictures need 10 x 4 x 96 x 2 = 7,680 bytes, and a file may have 4,000."""
+    """Ten images need 10 x 4 x 96 x 2 = 7,680 bytes, and a file may have 4,000."""
     root = request.config.rootpath
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(root)],
@@ -307,7 +307,7 @@ def test_numbers_that_are_not_finite_are_not_stored(tmp_path, value):
     writer.write(np.ones((2, 2, 3)))
     rows = np.ones((2, 2, 3))
     rows[1, 0, 1] = value
-    with pytest.raises(UserError, match="features of picture 3 are not finite in float16"):
+    with pytest.raises(UserError, match="features of image 3 are not finite in float16"):
         writer.write(rows)
     assert writer.done == 2
     writer.close()
@@ -362,7 +362,7 @@ def test_rows_read_like_the_array_they_stand_for():
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(cache):
-    """Pictures are decoded at most AHEAD + 1 batches before the network takes them."""
+    """Images are decoded at most AHEAD + 1 batches before the network takes them."""
     split = make_split(40)
     extractor = make_plain(PLAIN)
     taken, most = 0, 0

@@ -23,7 +23,7 @@ WIDTH = 6
 
 
 def pairs(pictures=120, *, seed=0, hflip=False) -> CaptionDataset:
-    """Each picture shows three of thirteen things; its five tokens hold them noisily, a caption names two."""
+    """Each image shows three of thirteen things; its five tokens hold them noisily, a caption names two."""
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
     shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
@@ -62,7 +62,7 @@ def model_of(train: CaptionDataset, **changes) -> USER:
 
 
 def plain(train: CaptionDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of pictures and captions by the canonical correlation itself, word by word."""
+    """Unit vectors of images and captions by the canonical correlation itself, word by word."""
     size, count = train.tokenizer.vocab_size, len(train)
     texts = np.zeros((count, size))
     for row in range(count):
@@ -82,8 +82,8 @@ def plain(train: CaptionDataset) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("text", ["gru", "bag"])
 @pytest.mark.parametrize("scaling", ["standard", "raw"])
 def test_the_model_starts_as_the_canonical_correlation(text, scaling):
-    """Pictures and captions both, by the query encoders and by the keys; beyond the width captions are zero and
-    pictures hardly differ from it.
+    """Images and captions both, by the query encoders and by the keys; beyond the width captions are zero and
+    images hardly differ from it.
     """
     train = pairs()
     model = model_of(train, text=text, word_residual=text == "gru", region_scaling=scaling)

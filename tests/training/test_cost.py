@@ -81,8 +81,8 @@ def test_the_dry_run_of_clip_patches_touches_no_network(tmp_path):
     assert not log.exists()
     assert not list((tmp_path).rglob("*.parquet")) and not (tmp_path / "cache" / "hub").exists()
     said = done.stdout
-    assert f"data: {FLICKR}, 31,014 pictures" in said
-    assert "pictures and captions: 4.30 GB" in said
+    assert f"data: {FLICKR}, 31,014 images" in said
+    assert "images and captions: 4.30 GB" in said
     assert "weights of open_clip:ViT-B-32/laion2b_s34b_b79k: 0.61 GB" in said
     assert f"tokens: {PICTURES * 49 * 768 * 2 / 1e9:.2f} GB" in said
     assert "training: 11,320 steps" in said  # 10 epochs of 1,132

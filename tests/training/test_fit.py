@@ -182,7 +182,7 @@ def test_a_row_of_the_history(prepared, whole):
     row = read_checkpoint(checkpoint_path(whole, "last"))[1]["state"]["rows"][-1]
     assert row["step"] == 12 and row["epoch"] == 12 / 30
     assert row["loss"] == pytest.approx(row["batch_loss"] + row["queue_loss"], abs=1e-6)
-    assert row["residual_self"] > 0 and row["strength_self_at_end"] == 0.0
+    assert row["residual_self"] > 0 and row["scale_self_is_clamped"] == 0.0
     assert {"i2t_r1", "t2i_r10", "rsum", "unpaired_cosine", "effective_rank", "key_age", "lr"} <= set(row)
     assert row["key_age"] == pytest.approx((8 * 0 + 8 * 1 + 4 * 2) / 20)
 

@@ -1,5 +1,5 @@
 """The presets for photos from files to table, at the published shapes: 36 regions of 2,048 numbers, bert-base, and
-ViT-B/32. Weights are drawn at random; pictures and steps are few.
+ViT-B/32. Weights are drawn at random; images and steps are few.
 """
 
 import json
@@ -82,12 +82,12 @@ def test_the_presets_of_the_paper(tmp_path, cache):
         assert (image, text) == (12_085_225, 109_691_808)
         assert model.queue.images.shape in ((keys, 1024), (1024, keys))
         assert int((model.queue.ids >= 0).sum()) == 2 * 4
-        assert row["strength_self"] == 1 and "strength_clip" not in row
+        assert row["scale_self"] == 1 and "scale_clip" not in row
         del run, model
 
 
 def test_clip_patches(tmp_path, cache):
-    """Tokens and guide of a ViT-B/32 from pictures, its text tower fine-tuned, SGE and CGE."""
+    """Tokens and guide of a ViT-B/32 from images, its text tower fine-tuned, SGE and CGE."""
     name = f"open_clip:local-dir:{write_vit_b_32(tmp_path / 'vit-b-32')}"
     config = preset("clip-patches")
     folder = write_hub(tmp_path / "flickr", COUNTS)
@@ -96,7 +96,7 @@ def test_clip_patches(tmp_path, cache):
     run, row = two_steps(replace(config, data=data, model=text))
     model = run.config.model
     assert (model.regions, model.region_dim, model.guide_dim, model.vocab_size) == (49, 768, 512, 49_408)
-    assert {"strength_self", "strength_clip"} <= set(row)
+    assert {"scale_self", "scale_clip"} <= set(row)
     kept = sorted(path for path in (cache / "tokens").rglob("array.npy"))
     assert len(kept) == 6  # tokens and guide of three splits
     tower = dict(run.model.text_encoder.named_parameters())

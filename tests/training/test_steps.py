@@ -446,7 +446,7 @@ EXACT = {"leaky_positive": False}
 
 
 def shifted(sign):
-    """Forward passes whose captions lie on one side of all pictures."""
+    """Forward passes whose captions lie on one side of all images."""
 
     def forward(self, batch, **named):
         output = PLAIN(self, batch, **named)

@@ -58,17 +58,17 @@ def test_strengths_and_the_residuals_share():
     sample = make_batch(config, [0, 1, 2]).tokens
     result = scale_stats(USER(config), sample)
     size = float(sample.flatten(1).norm(dim=1).mean())
-    assert result["strength_self"] == result["strength_clip"] == 3.0
+    assert result["scale_self"] == result["scale_clip"] == 3.0
     assert result["residual_clip"] == pytest.approx(3.0 / size)
-    assert result["strength_self_at_end"] == 0.0
+    assert result["scale_self_is_clamped"] == 0.0
 
 
 def test_strength_on_words_is_told_too():
     config = small(text_enhancement="sge", residual_scale=3.0, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2])
     result = scale_stats(model, batch.tokens, (batch.input_ids, batch.attention_mask))
-    assert model.training and set(result) == {"strength_words", "residual_words", "strength_words_at_end"}
-    assert result["strength_words"] == 3.0 and result["strength_words_at_end"] == 0.0
+    assert model.training and set(result) == {"scale_words", "residual_words", "scale_words_is_clamped"}
+    assert result["scale_words"] == 3.0 and result["scale_words_is_clamped"] == 0.0
     V = model.eval().text_encoder.vectors_of(batch.input_ids, batch.attention_mask)
     sizes = [rows[there].norm() for rows, there in zip(V, batch.attention_mask, strict=True)]
     assert result["residual_words"] == pytest.approx(
@@ -127,7 +127,7 @@ def test_healthy_signs_do_not(changes, objective):
 
 
 class Given:
-    """What `embed` gives: pictures (N, E) and five captions of each, unit length."""
+    """What `embed` gives: images (N, E) and five captions of each, unit length."""
 
     def __init__(self, images, texts):
         self.both = [x / x.norm(dim=1, keepdim=True) for x in (images, texts)]
@@ -145,7 +145,7 @@ def test_an_evaluation_looks_at_both_sides(monkeypatch):
     spread = lambda count: torch.randn(count, 16, generator=draw)
     point = torch.ones(1, 16)
     healthy, given = looked_at(spread(600), spread(3000), monkeypatch)
-    images, texts = given.both[0][:512], given.both[1][::5][:512]  # first pictures, first captions
+    images, texts = given.both[0][:512], given.both[1][::5][:512]  # first images, first captions
     scores = images @ texts.T
     assert healthy["unpaired_cosine"] == pytest.approx(
         float((scores.sum() - scores.trace()) / (512 * 511)), abs=1e-6

@@ -73,7 +73,7 @@ def run_job(job: Job) -> int:
 def _run(job: Job, scratch: Path) -> int:
     prepared = with_guide(prepare(job.config, progress=False), job.guide)
     config = prepared.config
-    metadata: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "strengths": {}}
+    metadata: dict[str, Any] = {"best_step": None, "collapsed": None, "curve": [], "scales": {}}
     encoders: DualEncoder | None = None
     seconds = 0.0
     if job.kind == "trained":
@@ -131,9 +131,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
         "best_step": int(best["step"]),
         "collapsed": collapsed,
         "curve": [{name: round(row[name], 4) for name in CURVE if name in row} for row in rows],
-        "strengths": {
-            k: round(v, 4) for k, v in rows[-1].items() if k.startswith(("strength_", "residual_"))
-        },
+        "scales": {k: round(v, 4) for k, v in rows[-1].items() if k.startswith(("scale_", "residual_"))},
     }
     return encoders, seconds, story
 

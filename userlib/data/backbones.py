@@ -1,6 +1,6 @@
 """Tokens from a timm network: its last feature map, or the patches of a transformer.
 
-The JSON beside the weights says how the network is built and fed. Pictures are squashed to the network's input, so that
+The JSON next to the weights says how the network is built and fed. Images are squashed to the network's input, so that
 nothing at their edges is lost.
 """
 
@@ -91,7 +91,7 @@ class TimmExtractor(Extractor):
         tokens = _tokens(self.network, (x - mean) / std)
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
-                f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON beside its weights says "
+                f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON next to its weights says "
                 f"{self.token_shape}. Correct the JSON: a wrong setting there gives wrong features."
             )
         return tokens.float(), None
@@ -130,7 +130,7 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
     beside = weights.with_suffix(".json")
     if not beside.is_file():
         raise UserError(
-            f"{weights} has no {beside.name} beside it. The JSON must say how the network is built and fed (model, "
+            f"{weights} has no {beside.name} next to it. The JSON must say how the network is built and fed (model, "
             "kwargs, input_size, mean, std, range, tokens): built otherwise, it gives wrong features."
         )
     settings = read_json(beside, limit=2**20)

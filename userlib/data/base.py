@@ -13,7 +13,7 @@ from userlib.errors import UserError
 
 
 class Extractor(ABC):
-    """A frozen network that turns pictures into tokens.
+    """A frozen network that turns images into tokens.
 
     spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_dim G or None;
     local whether the weights are on this machine, or may have to be fetched; network is built at first use.
@@ -39,15 +39,15 @@ class Extractor(ABC):
 
     @abstractmethod
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
-        """The network without numbers (on the meta device), its forward function and one input: to count with."""
+        """The network without values (on the meta device), its forward function and one input: to count with."""
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Tensor:
-        """One picture as the network's input before scaling, (3, H, W) uint8; runs in worker threads."""
+        """One image as the network's input before scaling, (3, H, W) uint8; runs in worker threads."""
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Prepared pictures (B, 3, H, W) -> tokens (B, R, D) float32 and guide (B, G) float32 or None."""
+        """Prepared images (B, 3, H, W) -> tokens (B, R, D) float32 and guide (B, G) float32 or None."""
 
     def __call__(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
         return self.forward(torch.stack([self.prepare(picture) for picture in pictures]))

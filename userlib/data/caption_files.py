@@ -2,8 +2,8 @@
 metadata.jsonl of the hub's image folders.
 
 Delimited text has a first line that names its columns, and commas, semicolons, tabs or | between them. captions.txt may
-also be Flickr8k's `name.jpg#0<TAB>caption`. JSON Lines have an object a line. Text is UTF-8, or has a byte order mark.
-Raises `UserError` naming the line for whatever does not fit.
+also be Flickr8k's `name.jpg#0<TAB>caption`. JSON Lines have one object per line. Text is UTF-8, or has a byte order
+mark. Raises `UserError` naming the line for whatever does not fit.
 """
 
 import codecs
@@ -216,7 +216,7 @@ def _jsonl(source: Path, text: str) -> Iterator[Entry]:
             if isinstance(error, json.JSONDecodeError):
                 why = f"{error.msg} (character {error.colno})"
             if number == 1 and line.lstrip().startswith("["):
-                why += "; JSON Lines have one object a line, and no list around them"
+                why += "; JSON Lines have one object per line, and no list around them"
             raise (NoCaptions if isinstance(error, _Missing) and not read else UserError)(
                 f'Line {number} of {shown(source)} is not {{"filename": ..., "caption": ...}} or '
                 f'{{..., "captions": [...]}}: {why}. Correct it.'

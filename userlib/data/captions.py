@@ -1,4 +1,4 @@
-"""Captions as batches: augmentation, pairs of pictures and captions, padding.
+"""Captions as batches: augmentation, pairs of images and captions, padding.
 
 Source of the augmentation: VSE-infinity and USER's text side; each word is drawn with probability p, then all its
 pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
@@ -55,14 +55,14 @@ def augment(
 
 @dataclass
 class Batch:
-    """B pictures and their captions."""
+    """B images and their captions."""
 
     tokens: Tensor  # (B, R, D) float32
     token_mask: Tensor | None  # (B, R) bool: there
     guide: Tensor | None  # (B, G)
     input_ids: Tensor  # (B, W) int64
     attention_mask: Tensor  # (B, W) bool: a token
-    image_ids: Tensor  # (B,) int64, equal for captions of the same picture
+    image_ids: Tensor  # (B,) int64, equal for captions of the same image
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
@@ -74,17 +74,17 @@ class Batch:
 
 
 class CaptionDataset:
-    """The M captions of a split, each with the tokens of its picture; a batch is asked for by caption numbers.
+    """The M captions of a split, each with the tokens of its image; a batch is asked for by caption numbers.
 
     Captions are numbered once, as int32; tokens are read from the disk in the order in which they lie there. lengths
-    (M,) counts each caption's tokens, caption_to_image (M,) names its picture.
+    (M,) counts each caption's tokens, caption_to_image (M,) names its image.
     """
 
     def __init__(self, split: Split, features: Features, tokenizer: Tokenizer) -> None:
         count = features.tokens.shape[0]
         if count != len(split):
             raise UserError(
-                f"The split {split.name!r} has {len(split)} pictures, its tokens {count}. Extract them."
+                f"The split {split.name!r} has {len(split)} images, its tokens {count}. Extract them."
             )
         self.split, self.features, self.tokenizer = split, features, tokenizer
         self.caption_to_image = split.caption_to_image
@@ -134,7 +134,7 @@ class CaptionDataset:
         return self._cached if self._cached_of is self.features else {}
 
     def ids(self, row: int) -> np.ndarray:
-        """The word numbers of one caption."""
+        """The token ids of one caption."""
         return self._ids[self._ends[row] - self.lengths[row] : self._ends[row]]
 
     def batch(
@@ -145,7 +145,7 @@ class CaptionDataset:
         caption_augment_prob: float = 0.0,
         region_mask_prob: float = 0.0,
     ) -> Batch:
-        """The captions of these rows and their pictures. With rng, for training: words augmented with share
+        """The captions of these rows and their images. With rng, for training: words augmented with share
         caption_augment_prob, regions left out with share region_mask_prob (never all), and the flipped image in half
         the rows where its tokens are there.
         """
@@ -164,7 +164,7 @@ class CaptionDataset:
         )
 
     def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        """Every picture once, in order: tokens, mask, guide."""
+        """Every image once, in order: tokens, mask, guide."""
         for first in range(0, len(self.split), size):
             yield self._read(np.arange(first, min(first + size, len(self.split))), None)
 
@@ -181,7 +181,7 @@ class CaptionDataset:
     def _read(
         self, images: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these pictures."""
+        """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these images."""
         features = self.features
         tokens = self._rows("tokens", images)
         if rng is not None and features.hflip is not None:
@@ -190,9 +190,9 @@ class CaptionDataset:
             tokens[where] = self._rows("hflip", images[flipped])
         mask = None if features.mask is None else torch.from_numpy(np.asarray(features.mask[images]))
         guide = None if features.guide is None else self._rows("guide", images)
-        if not self._on_device():  # else they were looked at when they were copied
-            for numbers in (tokens,) if guide is None else (tokens, guide):
-                self._check_finite(numbers, images)
+        if not self._on_device():  # else they were checked when they were copied
+            for values in (tokens,) if guide is None else (tokens, guide):
+                self._check_finite(values, images)
         return tokens, mask, guide
 
     def _rows(self, name: str, images: np.ndarray) -> Tensor:
@@ -203,19 +203,19 @@ class CaptionDataset:
         own, back = np.unique(images, return_inverse=True)  # in the order in which they lie there, each once
         return torch.from_numpy(np.asarray(getattr(self.features, name)[own])[back]).float()
 
-    def _check_finite(self, numbers: Tensor, images: np.ndarray) -> None:
-        if torch.isfinite(numbers.sum()):  # one sum is twenty times cheaper than a look at each number
+    def _check_finite(self, values: Tensor, images: np.ndarray) -> None:
+        if torch.isfinite(values.sum()):  # one sum is twenty times cheaper than a test of each value
             return
-        finite = torch.isfinite(numbers).flatten(1).all(1)
+        finite = torch.isfinite(values).flatten(1).all(1)
         if not finite.all():
             bad = int(images[int((~finite).nonzero()[0])])
             raise UserError(
-                f"The features of picture {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold NaN or "
+                f"The features of image {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold NaN or "
                 "infinity. Make or fetch them again."
             )
 
     def _padded(self, captions: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """input_ids (B, W) padded with pad_id, and the mask that is true on words."""
+        """input_ids (B, W) padded with pad_id, and the mask that is true on tokens."""
         lengths = np.array([len(ids) for ids in captions])
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
         input_ids = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
@@ -226,7 +226,7 @@ class CaptionDataset:
 def drop_regions(
     mask: Tensor | None, shape: tuple[int, int], share: float, rng: np.random.Generator
 ) -> Tensor:
-    """A mask (B, R) that leaves out a share of the regions there are, and of no picture all."""
+    """A mask (B, R) that leaves out a share of the regions there are, and of no image all."""
     there = np.ones(shape, dtype=bool) if mask is None else mask.numpy()
     kept = there & (rng.random(shape) >= share)
     for row in np.flatnonzero(~kept.any(1)):

@@ -259,7 +259,7 @@ def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:
-    """The model without numbers, and one input."""
+    """The model without values, and one input."""
     model: Any = _built(model_name, "meta").eval()
     size = model.visual.image_size
     return model, torch.empty(1, 3, *((size, size) if isinstance(size, int) else size), device="meta")

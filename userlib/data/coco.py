@@ -1,7 +1,7 @@
-"""Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of pictures.
+"""Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of images.
 
-Where most pictures have five captions the first five of each are kept, as the field does (COCO's test split has
-25,010), and in the published files fewer are an error. Pictures stay in the file's order, on which the five 1K folds
+Where most images have five captions the first five of each are kept, as is common practice (COCO's test split has
+25,010), and in the published files fewer are an error. Images stay in the file's order, on which the five 1K folds
 rest. restval counts as train.
 """
 
@@ -18,7 +18,7 @@ from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
 CAPTIONS_EACH = 5
-SAVED = ("dataset_dict.json", "dataset_info.json")  # beside data sets of `datasets.save_to_disk`
+SAVED = ("dataset_dict.json", "dataset_info.json")  # next to data sets of `datasets.save_to_disk`
 COUNTS: dict[str, Mapping[str, int]] = {
     "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
     "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
@@ -27,7 +27,7 @@ COUNTS: dict[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, and its captions with their ids."""
+    """One image, and its captions with their ids."""
 
     name: str
     path: Path
@@ -45,9 +45,9 @@ def annotations_in(path: Path) -> Path | None:
 def load_karpathy(
     annotations: Path, pictures: Path, *, counts: Mapping[str, int] | None = None
 ) -> RetrievalData:
-    """The data set; its pictures are `pictures`/[filepath/]filename.
+    """The data set; its images are `pictures`/[filepath/]filename.
 
-    counts gives the number of pictures of each split; the published files have theirs.
+    counts gives the number of images of each split; the published files have theirs.
     """
     value = read_json(annotations, limit=2**30)
     images = value.get("images") if isinstance(value, dict) else None
@@ -56,7 +56,7 @@ def load_karpathy(
     parts: dict[str, list[Row]] = {}
     split_of: dict[Path, str] = {}
     for number, image in enumerate(images):
-        where = f"picture {number} of {annotations}"
+        where = f"image {number} of {annotations}"
         try:
             name, split = str(image["filename"]), split_name(str(image["split"]))
             captions = [str(sentence["raw"]).strip() for sentence in image["sentences"]]
@@ -66,11 +66,11 @@ def load_karpathy(
                 f"{where} lacks {error}; Karpathy's annotations have filename, split and sentences. Fetch them again."
             ) from error
         if not captions:
-            raise UserError(f"{where} ({name}) has no captions. Write one, or remove the picture.")
+            raise UserError(f"{where} ({name}) has no captions. Write one, or remove the image.")
         path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), annotations)
         if split_of.setdefault(path, split) != split:
             raise UserError(
-                f"The picture {name} of {annotations} is of the splits {split_of[path]!r} and {split!r}: what is "
+                f"The image {name} of {annotations} is of the splits {split_of[path]!r} and {split!r}: what is "
                 "measured on one would have been learned on the other. Keep it in one."
             )
         parts.setdefault(split, []).append(Row(name, path, captions, ids))
@@ -81,7 +81,7 @@ def load_karpathy(
         for row in every:
             if published and len(row.captions) < CAPTIONS_EACH:
                 raise UserError(
-                    f"The picture {row.name} has {len(row.captions)} captions; the published annotations have five or "
+                    f"The image {row.name} has {len(row.captions)} captions; the published annotations have five or "
                     "more of each. Fetch them again."
                 )
             del row.captions[CAPTIONS_EACH:], row.caption_ids[CAPTIONS_EACH:]

@@ -39,7 +39,7 @@ def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
                     files[key] = [*state, sums[-1]]
             except OSError as error:
                 raise UserError(
-                    f"The picture {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove it."
+                    f"The image {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove it."
                 ) from error
             bar.step()
     if files != known:

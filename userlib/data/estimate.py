@@ -15,14 +15,14 @@ from userlib.data.hub import HUB_SETS
 from userlib.errors import UserError
 
 # Orders of magnitude: two cores of a server CPU, one data-centre GPU, JPEGs of 500 x 375, a usual line.
-FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations a second
-DECODED = 150.0  # pictures a second and worker
+FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations per second
+DECODED = 150.0  # images per second and worker
 LINE = 20e6  # bytes a second over the network
 TEXTS = {"bert-base-uncased": 440_000_000}  # bytes
 
 
 def estimate(name: str, config: Config, *, device: str | None = None, workers: int = 2) -> dict[str, Any]:
-    """Pictures, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms of `name`.
+    """Images, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms of `name`.
 
     Nothing is downloaded and nothing computed. Seconds are an order of magnitude, for what the cache does not hold yet,
     without the training itself. device: the GPU where there is one, unless said.
@@ -33,8 +33,8 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
     pictures, download, terms = _data(name, data.sizes)
     parts: dict[str, dict[str, float]] = {"download_bytes": {}, "store_bytes": {}, "seconds": {}}
     if download:
-        parts["download_bytes"]["pictures and captions"] = download
-        parts["store_bytes"]["pictures and captions"] = download
+        parts["download_bytes"]["images and captions"] = download
+        parts["store_bytes"]["images and captions"] = download
     wanted: dict[str, list[str]] = {}
     if tokens != "precomputed":
         wanted[tokens] = ["tokens", "tokens of the flipped images"] if data.hflip else ["tokens"]
@@ -74,7 +74,7 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
 
 
 def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, str]:
-    """Number of pictures, bytes to download or None, terms."""
+    """Number of images, bytes to download or None, terms."""
     known = HUB_SETS.get(name)
     if known is not None and known.counts is not None:
         pictures = sum((sizes or {}).get(split, count) for split, count in known.counts.items())
@@ -87,12 +87,12 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
     from userlib.data.sources import load_data
 
     splits = load_data(name, sizes=sizes).splits
-    terms = "The terms under which you got the pictures apply."
+    terms = "The terms under which you got the images apply."
     return sum(len(split) for split in splits.values()), None, terms
 
 
 def _costs(extractor: Extractor) -> tuple[float, float]:
-    """Floating-point operations a picture and bytes of weights, counted on a network without numbers."""
+    """Floating-point operations per image and bytes of weights, counted on a network without values."""
     network, forward, inputs = extractor.meta_model()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         forward(inputs)

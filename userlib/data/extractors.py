@@ -1,12 +1,12 @@
-"""From pictures to region tokens (B, R, D) and a guide vector (B, G), by name.
+"""From images to region tokens (B, R, D) and a guide vector (B, G), by name.
 
-- `timm:NAME` with weights: a .safetensors file and, beside it under the same stem, the JSON that says how the network
+- `timm:NAME` with weights: a .safetensors file and, next to it under the same stem, the JSON that says how the network
   is built and fed; without weights: timm's own, from the hub
 - `open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER`: patch tokens and the unit image vector (clip.py)
 - `region-mini`, `clip-mini`: the two small networks that come with this project
 - `precomputed`: no network; SCAN's features as they are (userlib.data.tokens)
 
-An extractor is cheap to make: its network is built when the first picture comes, so that a filled cache opens at once.
+An extractor is cheap to make: its network is built when the first image comes, so that a filled cache opens at once.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ from userlib.data.registry import BACKBONES
 from userlib.errors import UserError
 
 
-def choose_device(asked: str | None, trained: str | None = None) -> str:
-    """The device asked for; else that of the training, where this machine has it; else the best that it has.
+def choose_device(wanted: str | None, trained: str | None = None) -> str:
+    """The device given; else that of the run, where this machine has it; else the best that it has.
 
     Raises UserError for one that is not here.
     """
-    if asked is None:
+    if wanted is None:
         best = "cuda" if torch.cuda.is_available() else "cpu"
         return trained if trained is not None and _is_here(trained) else best
-    if not _is_here(asked):
+    if not _is_here(wanted):
         count = torch.cuda.device_count()
         here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
         raise UserError(
-            f"There is no device {asked!r} here. Choose one of {', '.join(here)}, or leave --device out."
+            f"There is no device {wanted!r} here. Choose one of {', '.join(here)}, or leave --device out."
         )
-    return asked
+    return wanted
 
 
 def _is_here(name: str) -> bool:
@@ -73,7 +73,7 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
             if precisions[0] != precisions[1]:
                 notes.append(
                     f"The {what} are computed in {precisions[1]} here, and {where} was trained on {what} in "
-                    f"{precisions[0]}: numbers may differ a little."
+                    f"{precisions[0]}: values may differ a little."
                 )
         elif differ[0] in ("kind", "model") or specs[0] != specs[1]:
             raise UserError(

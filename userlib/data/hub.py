@@ -27,7 +27,7 @@ class HubSet:
     """What is known of a data set before it is fetched."""
 
     revision: str = "main"
-    counts: Mapping[str, int] | None = None  # pictures of each split
+    counts: Mapping[str, int] | None = None  # images of each split
     captions_each: int | None = None
     download: int | None = None  # bytes
     terms: str = "Its own terms apply: read them on its page before you use or pass on anything of it."
@@ -145,7 +145,7 @@ def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | 
     except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         raise UserError(
             f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
-            f"{cache_dir() / 'hub'} to load the present one, and say so beside the results."
+            f"{cache_dir() / 'hub'} to load the present one, and say so with the results."
         ) from error
     files = [Path(folder) / file for file in record["files"]]
     return files if all(file.is_file() for file in files) else None

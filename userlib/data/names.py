@@ -75,7 +75,7 @@ class Names:
                     "or remove the line."
                 )
         raise UserError(
-            f"{where} has a caption for {file!r}, but there is no such picture in {shown(self.folder)}. Put it there, "
+            f"{where} has a caption for {file!r}, but there is no such image in {shown(self.folder)}. Put it there, "
             f"or remove the line.{self._guess(last)}"
         )
 

@@ -32,7 +32,7 @@ KNOWN = {*SPLIT_NAMES, *SPLIT_NAMES.values(), "train", "val", "test"}
 SENTENCE = ("raw", "caption", "text")  # the text of a caption that is a struct
 BATCH = 128  # images read at once: Arrow cannot hold two gigabytes in one array
 KEEP = 2  # row groups in memory, because neighbours are asked for together
-LARGE = 2**30  # bytes of a row group of which no second one is kept beside it
+LARGE = 2**30  # bytes of a row group of which no second one is kept at the same time
 # Arrow's types, as they are written
 TEXT = re.compile(r"(large_)?(string|binary)(_view)?|fixed_size_binary\[\d+\]|null")
 UINT8_LIST = re.compile(r"\w*list<.*: uint8( not null)?>(\[\d+\])?")
@@ -70,7 +70,7 @@ class ParquetPictures:
         content = image_bytes(self._group(file, group)[row].as_py(), self.files[file], self._name(i))
         if content is None:
             raise UserError(
-                f"The picture {self._name(i)} is missing: its cell is empty. Fetch the file again, or remove the row."
+                f"The image {self._name(i)} is missing: its cell is empty. Fetch the file again, or remove the row."
             )
         return content
 
@@ -103,7 +103,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, list):
         if None in cell:
-            raise UserError(f"The picture {name} lacks a byte. Write the image's bytes again.")
+            raise UserError(f"The image {name} lacks a byte. Write the image's bytes again.")
         cell = bytes(cell)
     if not isinstance(cell, str):
         return cell or None
@@ -111,7 +111,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
         return None
     if re.match(r"https?://", cell):
         raise UserError(
-            f"The picture {name} is an address ({cell[:80]!r}), and none is fetched. Download the images, and put "
+            f"The image {name} is an address ({cell[:80]!r}), and none is fetched. Download the images, and put "
             "their bytes or their paths in the column 'image'."
         )
     if len(cell) > 200 or cell.startswith("data:"):  # longer than names are
@@ -120,7 +120,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
             return base64.b64decode("".join(spelled.split()), validate=True)
         except ValueError as error:
             raise UserError(
-                f"The picture {name} is a text of {len(cell):,} characters that is no path and no base64 ({error}). "
+                f"The image {name} is a text of {len(cell):,} characters that is no path and no base64 ({error}). "
                 "Put the image's bytes there."
             ) from error
     path = inside(file.parent, cell, file)
@@ -128,7 +128,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"The picture {name} is missing: it should be the file {path} ({error.strerror}). Put it there, or embed "
+            f"The image {name} is missing: it should be the file {path} ({error.strerror}). Put it there, or embed "
             "the images' bytes in the Parquet file."
         ) from error
 
@@ -162,7 +162,7 @@ def load_parquet(
     for row in records:
         if each is not None and len(row.captions) != each:
             raise UserError(
-                f"{row.where} has {len(row.captions)} captions; this data set has {each} for each picture. The file is "
+                f"{row.where} has {len(row.captions)} captions; this data set has {each} for each image. The file is "
                 "not the published one: fetch it again."
             )
     if rows is not None:
@@ -244,11 +244,11 @@ def _image_sum(cell: Any, file: Path, name: str) -> bytes:
 
 
 def check_counts(name: str, wanted: Mapping[str, int], counted: Mapping[str, int]) -> None:
-    """Raise `UserError` unless the splits have the numbers of pictures that the data set is known to have."""
+    """Raise `UserError` unless the splits have the number of images that the data set is known to have."""
     if dict(wanted) != dict(counted):
         should, are = (", ".join(f"{k} {n:,}" for k, n in counts.items()) for counts in (wanted, counted))
         raise UserError(
-            f"{name} should have these pictures: {should}; but these were found: {are}. Files are missing or of "
+            f"{name} should have these images: {should}; but these were found: {are}. Files are missing or of "
             "another version: delete the copy and fetch it again."
         )
 
@@ -295,7 +295,7 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
     columns = opened.schema_arrow.names
     if not {"image", "caption"} <= set(columns):
         raise UserError(
-            f"{file} has the columns {', '.join(columns)}; a data set of pictures and captions needs 'image' and "
+            f"{file} has the columns {', '.join(columns)}; a data set of images and captions needs 'image' and "
             "'caption'. Rename them, or use another copy of the data set."
         )
     _check_types(file, opened.schema_arrow)
@@ -324,7 +324,7 @@ def _check_types(file: Path, schema: Any) -> None:
     if not encoded or not all(encoded):
         raise UserError(
             f"The column 'image' of {file} has the type {image}; it must hold encoded images (JPEG, PNG, WebP): "
-            "binary, a struct of bytes and path, or paths of files beside it. Write the images as PNG bytes, such as "
+            "binary, a struct of bytes and path, or paths of files next to it. Write the images as PNG bytes, such as "
             "by datasets' cast_column('image', datasets.Image())."
         )
     one = _plain(getattr(caption, "value_type", caption))  # of a list

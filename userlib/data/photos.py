@@ -45,7 +45,7 @@ def load_photos(folder: Path) -> RetrievalData:
     contents = look_through(folder)
     if not contents.images:
         raise UserError(
-            f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no picture "
+            f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no image "
             f"({', '.join(sorted(suffixes()))}). {contents.said()} Check the path.".replace("  ", " ")
         )
     sums = content_sums(folder, contents.images)
@@ -59,8 +59,8 @@ def load_photos(folder: Path) -> RetrievalData:
         notes.append(note)
         if bare := [name for name, photo in photos.items() if not photo.captions]:
             raise UserError(
-                f"{len(bare):,} of {len(photos):,} pictures in {shown(folder)} have no caption, the first is "
-                f"{shown(bare[0])!r}. Give each picture a caption in {read} or remove it; a set without any captions "
+                f"{len(bare):,} of {len(photos):,} images in {shown(folder)} have no caption, the first is "
+                f"{shown(bare[0])!r}. Give each image a caption in {read} or remove it; a set without any captions "
                 "can be searched, not trained on."
             )
     else:
@@ -98,7 +98,7 @@ def _say_captions(folder: Path, contents: Folder, photos: dict[str, Photo]) -> l
             continue
         if not entries:
             raise UserError(
-                f"{shown(source)} holds no caption. Write one a line, or remove it to search only."
+                f"{shown(source)} holds no caption. Write one per line, or remove it to search only."
             )
         sources.append(source)
         outer = split_name(place.split("/")[0])

@@ -58,16 +58,16 @@ def open_picture(data: bytes, name: str) -> Image.Image:
             pixels = picture.width * picture.height
             if pixels > MAX_PIXELS:
                 raise UserError(
-                    f"The picture {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed. "
+                    f"The image {name} would unpack to {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed. "
                     "Scale it down or remove it."
                 )
             if max(picture.size) > MAX_RATIO * min(picture.size):
                 raise UserError(
-                    f"The picture {name} has {picture.width} x {picture.height} pixels; its long side may be "
+                    f"The image {name} has {picture.width} x {picture.height} pixels; its long side may be "
                     f"{MAX_RATIO} times the short one at most. Crop it or remove it."
                 )
             image, turn = to_rgb(picture), None
-            with suppress(Exception):  # damaged EXIF beside whole pixels
+            with suppress(Exception):  # damaged EXIF with whole pixels
                 turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
             return image if turn is None else image.transpose(turn)
     except UserError:
@@ -81,7 +81,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
         if not data:
             why = "it is empty (0 bytes)"
         raise UserError(
-            f"The picture {name} ({len(data):,} bytes) cannot be read: {why}. Replace it by a whole JPEG, PNG or WebP, "
+            f"The image {name} ({len(data):,} bytes) cannot be read: {why}. Replace it by a whole JPEG, PNG or WebP, "
             "or remove it together with its captions."
         ) from error
 
@@ -113,7 +113,7 @@ def _deep(picture: Image.Image) -> Image.Image:
     """
     values = np.asarray(picture).astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite pixel values; write numbers in their place")
+        raise ValueError("it holds NaN or infinite pixel values; write finite values in their place")
     low, high = 0.0, 65_535.0
     tags = getattr(picture, "tag_v2", {})
     bits = tags.get(258, (16,))  # TIFF's BitsPerSample
@@ -171,13 +171,13 @@ def read_picture(path: Path) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"The picture {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove its captions."
+            f"The image {shown(path)} cannot be opened: {error.strerror}. Put it back, or remove its captions."
         ) from error
     return open_picture(data, str(path))
 
 
 class PictureFiles:
-    """Pictures in files, read when asked for. Satisfies `Pictures`."""
+    """Images in files, read on access. Satisfies `Pictures`."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)

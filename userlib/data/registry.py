@@ -1,7 +1,7 @@
 """Data sets and backbones by name. A researcher adds one without touching the library:
 
     from userlib.data.registry import BACKBONES, DATASETS
-    DATASETS.register("flowers", "mypackage.flowers:load")     # imported when it is first asked for
+    DATASETS.register("flowers", "mypackage.flowers:load")     # imported on first use
     BACKBONES.register("mynet", MyExtractor)
 
 A data set is a function `(name, sizes, *, progress) -> RetrievalData`; a backbone is a function

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from userlib.data.tokens import Features, Rows
 
 SHARE = 0.5  # of the free memory
-CHUNK = 512  # pictures copied at a time: 150 MB of 36 x 2048 float32
+CHUNK = 512  # images copied at a time: 150 MB of 36 x 2048 float32
 ARRAYS = ("tokens", "hflip", "guide")
 
 

@@ -1,5 +1,5 @@
 """SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (as many of
-each picture: 5 of the published ones), _ids.txt (one of each picture, or of each caption).
+each image: 5 of the published ones), _ids.txt (one of each image, or of each caption).
 
 The arrays are mapped into memory and never read whole; `dev` is called val here.
 """
@@ -24,10 +24,10 @@ def is_scan(folder: Path) -> bool:
 
 
 def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
-    """The data set in a feature folder. `pictures` is the folder of the pictures themselves, from which a guide can be
+    """The data set in a feature folder. `pictures` is the folder of the images themselves, from which a guide can be
     made.
 
-    Raises UserError where counts disagree, an id occurs twice, a file is cut short, or a picture is missing.
+    Raises UserError where counts disagree, an id occurs twice, a file is cut short, or an image is missing.
     """
     splits = {
         name: _split(folder, part, name, pictures)
@@ -48,7 +48,7 @@ def open_features(file: Path) -> np.ndarray:
         ) from error
     if array.ndim != 3 or array.dtype not in (np.float32, np.float16):
         raise UserError(
-            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (pictures, regions, "
+            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (images, regions, "
             "width). Convert it, or name another folder."
         )
     return array
@@ -84,17 +84,17 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
         and len(ids) == len(captions)
         and all(i == ids[row - row % each] for row, i in enumerate(ids))
     ):
-        ids = ids[::each]  # written once a caption
+        ids = ids[::each]  # written once per caption
     if rest or not each or len(ids) != len(array):
         raise UserError(
-            f"In {folder}, {part}_ims.npy has {len(array):,} pictures, {part}_caps.txt {len(captions):,} captions and "
-            f"{part}_ids.txt {len(ids):,} ids; each picture needs one id and as many captions as the others (five in "
+            f"In {folder}, {part}_ims.npy has {len(array):,} images, {part}_caps.txt {len(captions):,} captions and "
+            f"{part}_ids.txt {len(ids):,} ids; each image needs one id and as many captions as the others (five in "
             "the published files). Fetch the files again."
         )
     same = next((n for n in range(1, len(array)) if not np.array_equal(array[n], array[0])), len(array))
     if each == 1 and same > 1:
         raise UserError(
-            f"In {folder}, the features of {part}_ims.npy stand {same} times each, once a caption. Keep one of each: "
+            f"In {folder}, the features of {part}_ims.npy stand {same} times each, once per caption. Keep one of each: "
             f"numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
         )
     return Split.of(
@@ -108,23 +108,23 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
 
 
 def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
-    """The picture of each id: through id_mapping.json where the folder has one, else ID.jpg."""
+    """The image of each id: through id_mapping.json where the folder has one, else ID.jpg."""
     mapping = folder / "id_mapping.json"
     names = read_json(mapping) if mapping.exists() else {}
     if not isinstance(names, dict):
         raise UserError(f"{mapping} must map ids to file names. Fetch it again.")
     paths = [inside(pictures, str(names.get(i, i if Path(i).suffix else f"{i}.jpg")), mapping) for i in ids]
-    remedy = f"Name the folder of the pictures that {folder} was made from, or put an id_mapping.json there."
+    remedy = f"Name the folder of the images that {folder} was made from, or put an id_mapping.json there."
     check_present(paths, pictures, remedy)
     return paths
 
 
 def check_present(paths: Sequence[Path], folder: Path, remedy: str) -> None:
-    """Raises UserError unless every picture is there, before anything is computed."""
+    """Raises UserError unless every image is there, before anything is computed."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(
-            f"{len(missing):,} of {len(paths):,} pictures are not below {folder}; the first is {missing[0]}. {remedy}"
+            f"{len(missing):,} of {len(paths):,} images are not below {folder}; the first is {missing[0]}. {remedy}"
         )
 
 
@@ -135,6 +135,6 @@ def inside(folder: Path, name: str, source: Path) -> Path:
     if out or not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(
             f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the folder, and "
-            "links must not lead out of it: copy the picture into the folder."
+            "links must not lead out of it: copy the image into the folder."
         )
     return path

@@ -32,12 +32,12 @@ def load_data(
       names what else is read)
     - `owner/name`: a data set on the hub
 
-    sizes keeps the first n pictures of a split, e.g. {"train": 1000}. pictures is the folder of the pictures
+    sizes keeps the first n images of a split, e.g. {"train": 1000}. pictures is the folder of the images
     themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
     """
     for split, size in (sizes or {}).items():
         if size < 1:
-            raise UserError(f"A split needs at least one picture; {size} were asked of {split!r}.")
+            raise UserError(f"A split needs at least one image; {size} were requested of {split!r}.")
     if name in DATASETS:
         return DATASETS[name](name, sizes or {}, progress=progress)  # type: ignore[no-any-return]
     try:
@@ -113,7 +113,7 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     if is_scan(path):
         return load_scan(path, pictures=pictures)
     captioned = any(file.name.lower() in CAPTIONS for file in path.iterdir())
-    # none that is hidden, such as ._train.parquet, which some systems write beside a file, or .cache
+    # none that is hidden, such as ._train.parquet, which some systems write next to a file, or .cache
     below = (file.relative_to(path) for file in path.rglob("*.parquet"))
     files = sorted(path / file for file in below if not any(part.startswith(".") for part in file.parts))
     if files and not captioned:
@@ -124,12 +124,12 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
 
 
 def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
-    """`data` with no more than the first sizes[name] pictures of each split named there."""
+    """`data` with no more than the first sizes[name] images of each split named there."""
     splits = dict(data.splits)
     for name, size in sizes.items():
         split = data.split(name)
         if size > len(split):
-            raise UserError(f"{size} pictures were asked of {name!r}, which has {len(split)}.")
+            raise UserError(f"{size} images were requested of {name!r}, which has {len(split)}.")
         splits[name] = split.select(np.arange(size), name) if size < len(split) else split
     if splits == data.splits:
         return data

@@ -1,4 +1,4 @@
-"""What a data set is here: pictures, their captions, and which caption belongs to which picture, in named splits."""
+"""What a data set is here: images, their captions, and which caption belongs to which image, in named splits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def check_split_column(row: Mapping[str, object], where: str, known: str = "") -
 
 
 class Pictures(Protocol):
-    """Pictures by index, decoded when asked for: RGB, upright."""
+    """Images by index, decoded on access: RGB, upright."""
 
     def __len__(self) -> int: ...
 
@@ -49,7 +49,7 @@ class Pictures(Protocol):
 
 
 class Subset:
-    """Some of the pictures of another `Pictures`, in a given order."""
+    """Some of the images of another `Pictures`, in a given order."""
 
     def __init__(self, pictures: Pictures, rows: np.ndarray) -> None:
         self.pictures, self.rows = pictures, rows
@@ -63,9 +63,9 @@ class Subset:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """N pictures and M captions.
+    """N images and M captions.
 
-    caption_to_image (M,) gives each caption's picture as an index into ids. groups names a part for each picture, or is
+    caption_to_image (M,) gives each caption's image as an index into ids. groups names a part for each image, or is
     None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36, 2048) array on
     the disk. A split cut from another by `hold_out` names it as `parent`, with its rows there, so that both share one
     set of tokens.
@@ -84,35 +84,33 @@ class Split:
     rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Raise `UserError` unless captions and pictures answer to one another."""
+        """Raise `UserError` unless captions and images belong together."""
         where = f"the split {self.name!r}"
         n, m = len(self.ids), len(self.captions)
         if n == 0:
-            raise UserError(f"There is no picture in {where}. Check the data set's folder and split names.")
+            raise UserError(f"There is no image in {where}. Check the data set's folder and split names.")
         twice, times = Counter(self.ids).most_common(1)[0]
         if times > 1:
-            raise UserError(f"The picture id {twice!r} occurs twice in {where}. Give each picture its own.")
+            raise UserError(f"The image id {twice!r} occurs twice in {where}. Give each image its own.")
         if self.pictures is not None and len(self.pictures) != n:
-            raise UserError(
-                f"There are {len(self.pictures)} pictures for {n} ids in {where}. Fetch it again."
-            )
+            raise UserError(f"There are {len(self.pictures)} images for {n} ids in {where}. Fetch it again.")
         images = self.caption_to_image
         if images.shape != (m,) or (m and not 0 <= images.min() <= images.max() < n):
-            raise UserError(f"A caption in {where} points to a picture that is not there. Fetch it again.")
+            raise UserError(f"A caption in {where} points to an image that is not there. Fetch it again.")
         for j, caption in enumerate(self.captions):
             fault = "" if caption.strip() else "is empty. Write it"
             if len(caption) > LONGEST:
                 fault = f"has {len(caption):,} characters; at most {LONGEST:,} are read. Shorten it"
             if fault:
                 raise UserError(
-                    f"Caption {j} in {where} (of picture {self.ids[images[j]]!r}) {fault}, or remove it."
+                    f"Caption {j} in {where} (of image {self.ids[images[j]]!r}) {fault}, or remove it."
                 )
         if m:
             bare = np.flatnonzero(np.bincount(images, minlength=n) == 0)
             if len(bare):
                 raise UserError(
-                    f"{len(bare)} of {n} pictures in {where} have no caption, the first is {self.ids[bare[0]]!r}. Give "
-                    "each picture a caption or remove it; a set without any captions can be searched, not trained on."
+                    f"{len(bare)} of {n} images in {where} have no caption, the first is {self.ids[bare[0]]!r}. Give "
+                    "each image a caption or remove it; a set without any captions can be searched, not trained on."
                 )
 
     @classmethod
@@ -125,7 +123,7 @@ class Split:
         fingerprint: str,
         **more: Any,
     ) -> "Split":
-        """The split whose picture i has the captions `captions[i]`."""
+        """The split whose image i has the captions `captions[i]`."""
         return cls(
             name=name,
             ids=tuple(ids),
@@ -140,18 +138,18 @@ class Split:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"Split({self.name!r}, {len(self.ids):,} pictures, {len(self.captions):,} captions)"
+        return f"Split({self.name!r}, {len(self.ids):,} images, {len(self.captions):,} captions)"
 
     def select(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
-        """The pictures at `indices` in that order, and with each picture its captions in theirs."""
+        """The images at `indices` in that order, and with each image its captions in theirs."""
         rows = np.asarray(indices, dtype=np.int64)
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]
         if len(wrong):
             raise UserError(
-                f"Picture {wrong[0]} was asked of {self.name!r}, which has 0 to {len(self.ids) - 1}."
+                f"Image {wrong[0]} was asked of {self.name!r}, which has 0 to {len(self.ids) - 1}."
             )
         if len(np.unique(rows)) != len(rows):
-            raise UserError(f"A picture was asked twice of the split {self.name!r}. Give each index once.")
+            raise UserError(f"An image was asked twice of the split {self.name!r}. Give each index once.")
         new_row = np.full(len(self.ids), -1, dtype=np.int64)
         new_row[rows] = np.arange(len(rows))
         caption_to_image = new_row[self.caption_to_image]
@@ -195,17 +193,17 @@ class RetrievalData:
     def hold_out(
         self, name: str, count: int, *, seed: int | None = 0, into: str = "select"
     ) -> "RetrievalData":
-        """Move `count` pictures of the split, drawn by seed, into a new split: to select a model on, where no split is
-        for that. seed None: chosen by their ids, so that one more picture moves few others.
+        """Move `count` images of the split, drawn by seed, into a new split: to select a model on, where no split is
+        for that. seed None: chosen by their ids, so that one more image moves few others.
         """
         split = self.split(name)
         if into in self.splits:
             raise UserError(
-                f"{self.name!r} already has a split {into!r}; hold pictures out under another name."
+                f"{self.name!r} already has a split {into!r}; hold images out under another name."
             )
         if not 0 < count < len(split):
             raise UserError(
-                f"Cannot hold {count} pictures out of {name!r}; choose between 1 and {len(split) - 1}."
+                f"Cannot hold {count} images out of {name!r}; choose between 1 and {len(split) - 1}."
             )
         if seed is None:
             order = np.array(sorted(range(len(split)), key=lambda i: sha256_bytes("held out", split.ids[i])))

@@ -3,7 +3,7 @@ complete.
 
 folder/array.npy, folder/manifest.json (what it is made of, shape, dtype, size, sha256). Rows are appended
 with plain writes, never through a memory map, because a full disk is then an error and not a crash. Raises
-`UserError` for a full disk, a damaged array, or numbers that are not finite.
+`UserError` for a full disk, a damaged array, or values that are not finite.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def is_complete(folder: Path) -> bool:
 def open_array(folder: Path) -> np.ndarray:
     """The array, mapped into memory, after its checksum was compared (a gigabyte takes about a second)."""
     file = folder / "array.npy"
-    remedy = f"Delete the folder {folder} and run the same command again; only this array is made anew."
+    remedy = f"Delete the folder {folder} and run the same command again; only this array is made again."
     manifest = read_checksummed(folder / MANIFEST, remedy)
     try:
         whole = file.stat().st_size == manifest["size"] and sha256_file(file) == manifest["sha256"]
@@ -154,7 +154,7 @@ class ArrayWriter:
         if not np.isfinite(kept).all():
             bad = int(np.flatnonzero(~np.isfinite(kept).reshape(len(kept), -1).all(1))[0])
             raise UserError(
-                f"The features of picture {self.done + bad} are not finite in {self.dtype} (NaN, infinite or beyond "
+                f"The features of image {self.done + bad} are not finite in {self.dtype} (NaN, infinite or beyond "
                 "its range). Check the weights and the JSON beside them: mean, std and range above all."
             )
         data = memoryview(kept.reshape(-1).view(np.uint8).data)

@@ -1,6 +1,6 @@
 """Tokens and guides of a split: made once, cached on the disk, mapped into memory.
 
-The cache is one folder for each array, named after a hash of the pictures and of all that changes a token. It is filled
+The cache is one folder for each array, named after a hash of the images and of all that changes a token. It is filled
 beside in a `.partial` folder that a later call continues, and renamed when it is complete; a lock keeps two writers
 apart.
 """
@@ -29,10 +29,10 @@ from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes
 from userlib.progress import Progress
 
-BATCH = 64  # pictures through the network at once
+BATCH = 64  # images through the network at once
 WORKERS = min(8, max(2, os.cpu_count() or 2))  # threads that decode
 AHEAD = 3  # batches decoded ahead: 40 MB at 224 x 224
-FLUSH = 512  # pictures; no more than these are made again after an interruption
+FLUSH = 512  # images; no more than these are made again after an interruption
 
 
 class Rows:
@@ -70,7 +70,7 @@ class Features:
     grid: tuple[int, int] | None = None
 
     def select(self, rows: np.ndarray) -> "Features":
-        """The features of some pictures; nothing is read."""
+        """The features of some images; nothing is read."""
         parts: dict[str, Any] = {}
         for name in ("tokens", "guide", "mask", "hflip"):
             if (array := getattr(self, name)) is not None:
@@ -91,9 +91,9 @@ def extract(
     progress: bool = True,
     workers: int = WORKERS,
 ) -> Features:
-    """Tokens, and where asked a guide and tokens of the flipped images, from the cache or made now.
+    """Tokens, and optionally a guide and tokens of the flipped images, from the cache or made now.
 
-    A split that was held out of another shares its tokens. workers threads decode pictures beside the network.
+    A split that was held out of another shares its tokens. workers threads decode images beside the network.
     """
     root = (cache or cache_dir()) / "tokens"
     whole = split.parent or split
@@ -143,11 +143,11 @@ def _fill(
     progress: bool,
     workers: int,
 ) -> None:
-    """Run every picture through the network once, and append what it gives to the arrays."""
+    """Run every image through the network once, and append what it gives to the arrays."""
     if split.pictures is None:
         raise UserError(
-            f"The split {split.name!r} has no pictures to make {', '.join(folders)} from: its data set holds features "
-            "only. Name the folder of its pictures, or use precomputed tokens without a guide."
+            f"The split {split.name!r} has no images to make {', '.join(folders)} from: its data set holds features "
+            "only. Name the folder of its images, or use precomputed tokens without a guide."
         )
     count = len(split)
     shapes: dict[str, tuple[int, ...]] = {name: (count, *extractor.token_shape) for name in folders}
@@ -156,7 +156,7 @@ def _fill(
         shapes["guide"] = (count, extractor.guide_dim or 0)
     needed = sum(math.prod(shapes[name]) * kinds[name].itemsize for name in folders)
     place = next(iter(folders.values())).parent
-    if needed > (free := shutil.disk_usage(place).free):  # said before the first picture
+    if needed > (free := shutil.disk_usage(place).free):  # said before the first image
         raise UserError(
             f"No space left for the tokens: {needed / 1e9:.1f} GB are needed in {place}, {free / 1e9:.1f} GB are free. "
             "Free some, or set USERLIB_CACHE to a folder on a larger disk."
@@ -195,7 +195,7 @@ def _fill(
 def _prepared(
     pictures: Pictures, extractor: Extractor, rows: range, *, mirror: bool, workers: int
 ) -> Iterator[torch.Tensor]:
-    """Batches of prepared pictures (B, 3, H, W), decoded a few batches ahead by threads."""
+    """Batches of prepared images (B, 3, H, W), decoded a few batches ahead by threads."""
 
     def one(i: int) -> torch.Tensor:
         x = extractor.prepare(pictures[i])

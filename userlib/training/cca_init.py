@@ -1,14 +1,14 @@
 """An initialisation in closed form: before its first step the model is a canonical correlation of words and tokens.
 
-A few thousand pictures are too few to learn from nothing what each word looks like. Regularised CCA of the
-train captions' words and the train pictures' mean tokens finds it at once: a vector for each word, and a
+A few thousand images are too few to learn from nothing what each word looks like. Regularised CCA of the
+train captions' words and the train images' mean tokens finds it at once: a vector for each word, and a
 linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part
-of both projections start there; all that is not linear (BiGRU, the MLP of the picture's projection) starts
+of both projections start there; all that is not linear (BiGRU, the MLP of the image's projection) starts
 with an output of zero, so that training only adds to it. Where the embedding is wider than a word vector, the
-pictures' further dimensions start near zero, not at it.
+images' further dimensions start near zero, not at it.
 
 A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power
-makes rare words count at all beside the frequent ones. Validation and test pictures are never seen.
+makes rare words count at all among the frequent ones. Validation and test images are never seen.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from userlib.model.user import USER
 Array = NDArray[np.float32]
 RIDGE = 2.0  # of the mean variance of each side
 IDF_POWER = 1.5
-WAKING = 0.001  # of the usual start, where the closed form says nothing: no cosine moves by 0.001
+WAKING = 0.001  # of the usual initialisation, where the closed form says nothing: no cosine moves by 0.001
 WORDS = 20_000  # their covariance takes 1.6 GB
 
 
@@ -34,7 +34,7 @@ WORDS = 20_000  # their covariance takes 1.6 GB
 class CCAInit:
     """Word vectors and a map of tokens into one space of d directions, the most correlated first.
 
-    A caption is mean(words[ids]) + text_bias, a picture token_map @ mean token + token_bias; both have length
+    A caption is mean(words[ids]) + text_bias, an image token_map @ mean token + token_bias; both have norm
     1 on average over train.
     """
 
@@ -108,7 +108,7 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     weight, bias = image.region_norm.of_tokens(
         torch.from_numpy(cca.token_map), torch.from_numpy(cca.token_bias)
     )
-    # dimensions beyond the words' are zero in every caption: were they zero in every picture too, neither side would
+    # dimensions beyond the words' are zero in every caption: were they zero in every image too, neither side would
     # ever have a gradient there
     projection.linear.weight.mul_(WAKING)
     projection.linear.bias.zero_()

@@ -53,7 +53,7 @@ def run_cost(config: Config) -> dict[str, Any]:
 
 def summary(cost: dict[str, Any]) -> str:
     """The cost for people: a line a part. Times are an order of magnitude, for what no cache holds yet."""
-    lines = [f"data: {cost['data']}, {cost['pictures']:,} pictures"]
+    lines = [f"data: {cost['data']}, {cost['pictures']:,} images"]
     for word in ("download", "store"):
         lines += _lines(word, cost[f"{word}_bytes"], lambda number: f"{number / 1e9:.2f} GB")
     lines.append(f"training: {cost['steps']:,} steps")

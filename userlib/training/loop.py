@@ -3,7 +3,7 @@ collapse.
 
 prepared = prepare(preset("scenes"))
 run = fit(prepared, out=Path("runs/first"))
-run.history            # a DataFrame, a row an evaluation
+run.history            # a DataFrame, one row per evaluation
 """
 
 import copy
@@ -66,10 +66,10 @@ PLACES = {("data", "data"), ("data", "pictures"), ("data", "token_weights")}  # 
 
 @dataclass
 class State:
-    """What a run has come to; with the weights and the optimizer it is all that a resumed run needs."""
+    """The progress of a run; with the weights and the optimizer it is all that a resumed run needs."""
 
     step: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)  # one an evaluation
+    rows: list[dict[str, float]] = field(default_factory=list)  # one per evaluation
     best_step: int = 0
     best_rsum: float = -1.0
     seconds: float = 0.0  # spent in earlier sessions
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """One row an evaluation."""
+        """One row per evaluation."""
         import pandas as pd
 
         return pd.DataFrame(self.rows)
@@ -124,7 +124,7 @@ def fit(
 
 
 class Trainer:
-    """The parts of `fit`: what it holds, one step, one evaluation, saving and resuming."""
+    """The parts of `fit`: its state, one step, one evaluation, saving and resuming."""
 
     def __init__(self, prepared: Prepared, out: Path | None) -> None:
         self.prepared, self.out, self.config = prepared, out, prepared.config
@@ -267,7 +267,7 @@ class Trainer:
         return row
 
     def save(self) -> None:
-        """Everything a bit-equal resume needs, beside; then run.json is turned to it and older ones are
+        """Writes everything that a bit-equal resume needs; then run.json names it and older ones are
         removed.
         """
         state = self.state
@@ -297,7 +297,7 @@ class Trainer:
         prune(self.out)
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
-        """Takes up a checkpoint. Raises UserError naming the first setting that differs from it."""
+        """Resumes from a checkpoint. Raises UserError naming the first setting that differs from it."""
         now, then = to_json(self.config), documents["config"]
         made_by = documents["data"].get("made_by")  # absent in checkpoints of an earlier version
         moved = PLACES if made_by else PLACES - {("data", "token_weights")}

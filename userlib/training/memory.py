@@ -1,4 +1,4 @@
-"""What a training on a CPU asks of the system's allocator: to keep the memory that a step gives back.
+"""What training on a CPU needs of the system's allocator: to keep the memory that a step frees.
 
 glibc hands every freed tensor above 32 MB back to the system, and the next step's tensors are then filled with zeros
 by the kernel, page by page, before a single number is written: at the paper's shapes this costs more than the

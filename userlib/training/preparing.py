@@ -100,7 +100,7 @@ def arranged(
     if not any(len(split.captions) for split in data.splits.values()):
         raise UserError(
             f"The data set {data.name!r} has no captions, and training needs some: put a captions.csv with the columns "
-            "filename and caption beside the images."
+            "filename and caption next to the images."
         )
     name, _, count = settings.val_split.partition(":")
     whole = data.split(name if count and name in data.splits else "train")
@@ -180,7 +180,7 @@ def prepare(
     for flag, name in (("--val-split", val_split_name(config)), ("--test-split", config.data.test_split)):
         if name == "train":
             say(
-                f"Note: {flag} names the split 'train', so that its scores tell what was learned by heart. Name "
+                f"Note: {flag} names the split 'train', so that its scores tell what was memorised. Name "
                 "another split, or hold images out by --val-split train:COUNT."
             )
     if report_if_there and config.data.test_split not in data.splits:

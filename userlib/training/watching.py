@@ -49,19 +49,19 @@ def check_start(output: Output, *, seed: int, dead: bool) -> None:
 
 
 def positives(output: Output) -> Tensor:
-    """(B,) the similarity of each picture with its caption."""
+    """(B,) the similarity of each image with its caption."""
     return (output.images.float() * output.texts.float()).sum(1)
 
 
 FLAT = 1e-7  # a gradient's norm below which nothing is learnt; a healthy one is above 1e-3
 ALIKE = 0.95  # mean cosine within one side above which its embeddings are one
-CHANCE = 2 * (1 + 5 + 10) * 100.0  # rSum of random order, times the number of pictures
-FEW = 32  # pictures: an effective rank of fewer says nothing, since it cannot exceed their number
+CHANCE = 2 * (1 + 5 + 10) * 100.0  # rSum of random order, times the number of images
+FEW = 32  # images: an effective rank of fewer says nothing, since it cannot exceed their number
 
 
 @torch.no_grad()
 def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> dict[str, float]:
-    """The table of the selection split and the signs of collapse, on its first 512 pictures and their first
+    """The metrics of the selection split and the signs of collapse, on its first 512 images and their first
     captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
     """
     images, texts = embed(encoders, pairs, device=device)
@@ -82,26 +82,26 @@ def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> d
 
 @torch.no_grad()
 def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
-    """s of each guide and the residual's size beside the vectors that it is added to, ||s a g|| / ||V||: of the
-    regions of a sample of pictures (self, clip), and of words (B,W) with their mask, where words are enhanced.
+    """s of each guide and the residual's norm relative to the vectors that it is added to, ||s a g|| / ||V||: of the
+    regions of a sample of images (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
     stats: dict[str, float] = {}
     regions = model.image_encoder.to_regions(sample)
-    for name, strength in model.image_encoder.enhancement.residual_scales().items():
-        stats |= _strength(name, strength, regions)
-    for strength in model.text_encoder.enhancement.residual_scales().values():
+    for name, scale in model.image_encoder.enhancement.residual_scales().items():
+        stats |= _scale_stats(name, scale, regions)
+    for scale in model.text_encoder.enhancement.residual_scales().values():
         if words is not None:
             vectors = model.text_encoder.undropped(*words)
-            stats |= _strength("words", strength, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
+            stats |= _scale_stats("words", scale, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
     return stats
 
 
-def _strength(name: str, strength: ResidualScale, vectors: Tensor) -> dict[str, float]:
-    s = float(strength().detach())
+def _scale_stats(name: str, scale: ResidualScale, vectors: Tensor) -> dict[str, float]:
+    s = float(scale().detach())
     return {
-        f"strength_{name}": s,
+        f"scale_{name}": s,
         f"residual_{name}": s / float(vectors.float().flatten(1).norm(dim=1).mean()),
-        f"strength_{name}_at_end": float(strength.is_clamped()),
+        f"scale_{name}_is_clamped": float(scale.is_clamped()),
     }
 
 
@@ -115,7 +115,7 @@ def check_collapse(
 ) -> None:
     """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show collapse.
 
-    Collapse is an effective rank below 4 on either side (where there are pictures enough to have one), a mean
+    Collapse is an effective rank below 4 on either side (where there are images enough to have one), a mean
     unpaired cosine beyond 0.9 in size, or a side whose embeddings are all alike at a chance rSum. A
     gradient that has vanished is one more sign, of UTO alone: the other objectives end there when every margin is
     met.
@@ -143,7 +143,7 @@ def check_collapse(
 
 
 def _collapsed(row: dict[str, float], pictures: int) -> bool:
-    """Whether one evaluation shows it; a row of an older run lacks what was not looked at then.
+    """Whether one evaluation shows it; a row of an older run lacks what was not measured then.
 
     A side that begins in a narrow cone and is learning there is healthy: alike embeddings count at chance alone.
     """
@@ -164,7 +164,7 @@ def key_age(model: USER) -> float:
 def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
     """Mean unpaired cosine and effective rank of embeddings images (B,E) and texts (B,E) of pairs in order.
 
-    The effective rank is that of the picture embeddings; see `effective_rank`.
+    The effective rank is that of the image embeddings; see `effective_rank`.
     """
     scores = images.float() @ texts.float().t()
     count = len(scores)
@@ -173,8 +173,8 @@ def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """embeddings (B,E) of unit length -> the exponential of the entropy of the normalised singular values of the
-    embeddings less their mean: near 1 when they share one line, near B or E when they spread.
+    """embeddings (B,E) of unit norm -> the exponential of the entropy of the normalised singular values of the
+    embeddings minus their mean: near 1 when they share one line, near B or E when they spread.
 
     1 where all lie at one point: what is left of them is rounding, which has every direction.
     """

@@ -59,7 +59,7 @@ def test_six_megabytes_are_taken_and_one_byte_more_is_not():
     "data", [b"", b"words in a file", encoded(RED, "JPEG")[:-200]], ids=["empty", "text", "cut"]
 )
 def test_what_is_no_picture(data):
-    with pytest.raises(UserError, match=r"The picture my <b>dog</b>\.jpg .*cannot be read"):
+    with pytest.raises(UserError, match=r"The image my <b>dog</b>\.jpg .*cannot be read"):
         open_upload(data, "my <b>dog</b>.jpg")
 
 
