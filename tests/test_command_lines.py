@@ -111,7 +111,7 @@ def of_userlab(words: list[str]) -> None:
     if asked.command == "ablate" and asked.study not in (None, "all"):
         from userlab.ablation.studies import STUDIES
 
-        assert set(asked.cell or ()) <= set(STUDIES[asked.study].cells)
+        assert set(asked.variant or ()) <= set(STUDIES[asked.study].variants)
     if asked.command == "ablate" and asked.repeat:
         assert (ROOT / asked.repeat).is_file(), f"there is no {asked.repeat}"
 
