@@ -102,12 +102,13 @@ def plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+INSTALLED = metadata.packages_distributions()
+
+
 def providers(name: str) -> set[str]:
     """The distributions that may bring the module `name`."""
     known = {"pillow_heif": "pillow-heif"}  # need not be installed
-    return {
-        plain(package) for package in metadata.packages_distributions().get(name, [known.get(name, name)])
-    }
+    return {plain(package) for package in INSTALLED.get(name, [known.get(name, name)])}
 
 
 @pytest.mark.parametrize("place", COUNTS_ON)
