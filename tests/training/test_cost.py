@@ -109,6 +109,25 @@ def test_the_dry_run_as_json(tmp_path, cache, capsys):
         assert seconds["total"] == sum(seconds.values()) - seconds["total"]
 
 
+def test_the_total_time_counts_each_part_once(monkeypatch):
+    parts = {
+        "data": "here",
+        "pictures": 3,
+        "download_bytes": {},
+        "store_bytes": {},
+        "memory_bytes": {},
+        "terms": "-",
+    }
+    monkeypatch.setattr(
+        cost, "estimate", lambda *_, **__: {**parts, "seconds": {"images": 4, "tokens": 6, "total": 10}}
+    )
+    trained = {"steps": 2, "seconds": {"cpu": 7, "cuda": 1}, "gpu_memory_bytes": {}}
+    monkeypatch.setattr(cost, "training_cost", lambda config: trained)
+    seconds = cost.run_cost(preset("scenes"))["seconds"]
+    assert seconds["cpu"] == {"images": 4, "tokens": 6, "training": 7, "total": 17}
+    assert seconds["cuda"]["total"] == 11
+
+
 def test_a_preset_without_data_says_so(capsys):
     assert main(["train", "--preset", "paper-flickr30k", "--dry-run"]) == 2
     assert "There is no data set 'path/to/features'" in capsys.readouterr().err
