@@ -130,8 +130,8 @@ def test_what_does_not_fit_is_named(call, message):
     [
         (lambda d: d.split("tets"), "no split 'tets'; it has: train"),
         (lambda d: d.hold_out("tets", 1), "no split 'tets'"),
-        (lambda d: d.hold_out("train", 5), "between 1 and 4"),
-        (lambda d: d.hold_out("train", 0), "between 1 and 4"),
+        (lambda d: d.hold_out("train", 5), "has 5; choose 1 to 4"),
+        (lambda d: d.hold_out("train", 0), "has 5; choose 1 to 4"),
         (lambda d: d.hold_out("train", 1, into="train"), "already has a split 'train'"),
     ],
 )

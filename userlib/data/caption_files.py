@@ -235,7 +235,7 @@ def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _fields(row: Any) -> tuple[str, list[str], str]:
     """The image, its captions and its split in a row of JSON Lines."""
     if not isinstance(row, dict):
-        raise _Misfit(f"is {_kind(row)}; write one object a line")
+        raise _Misfit(f"is {_kind(row)}; write one object per line")
     file, key = _one(row, FILE), _one(row, (*CAPTION, "captions"))
     captions = row[key] if isinstance(row[key], list) else [row[key]]
     split = row.get("split")

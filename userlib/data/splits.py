@@ -203,7 +203,7 @@ class RetrievalData:
             )
         if not 0 < count < len(split):
             raise UserError(
-                f"Cannot hold {count} images out of {name!r}; choose between 1 and {len(split) - 1}."
+                f"Cannot hold {count} images out of {name!r}, which has {len(split)}; choose 1 to {len(split) - 1}."
             )
         if seed is None:
             order = np.array(sorted(range(len(split)), key=lambda i: sha256_bytes("held out", split.ids[i])))
