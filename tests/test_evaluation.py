@@ -101,13 +101,13 @@ def test_recalls_by_hand():
 def test_groups_restrict_the_queries_but_not_the_gallery():
     images, captions, caption_to_image = pairs(80, noise=2.0)
     ranked = ranks(images, captions, caption_to_image)
-    groups = ["seen", "new pairs"] * 40
+    groups = ["in-distribution", "novel compositions"] * 40
     by_group = recalls_by_group(ranked, groups)
-    assert list(by_group) == ["seen", "new pairs"]
-    assert by_group["seen"].t2i_mean == ranked.t2i[caption_to_image % 2 == 0].mean()
-    assert by_group["new pairs"].i2t_r5 == 100 * (ranked.i2t[1::2] <= 5).mean()
+    assert list(by_group) == ["in-distribution", "novel compositions"]
+    assert by_group["in-distribution"].t2i_mean == ranked.t2i[caption_to_image % 2 == 0].mean()
+    assert by_group["novel compositions"].i2t_r5 == 100 * (ranked.i2t[1::2] <= 5).mean()
     half = recalls(ranks(*subset(images, captions, caption_to_image, np.arange(80) % 2 == 0)))
-    assert half.rsum > by_group["seen"].rsum  # half the gallery is easier
+    assert half.rsum > by_group["in-distribution"].rsum  # half the gallery is easier
 
 
 def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():

@@ -64,6 +64,9 @@ WEIGHTS: Mapping[str, str] = types.MappingProxyType(
 
 ROWS: Mapping[str, str] = types.MappingProxyType({"cell": "variant"})  # of a stored run of a study: ROW.json
 
+GROUPS: Mapping[str, str] = types.MappingProxyType(
+    {"seen": "in-distribution", "new pairs": "novel compositions"}
+)  # halves of the drawn test images
 SCENE: Mapping[str, str] = types.MappingProxyType(
     {"look": "appearance_seed"}
 )  # of a scene graph, whose hash has the old
@@ -117,7 +120,10 @@ def check_flags(words: Sequence[str]) -> None:
 
 def row(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored run of a study by its names of today."""
-    return {ROWS.get(name, name): value for name, value in stored.items()}
+    named = {ROWS.get(name, name): value for name, value in stored.items()}
+    if "groups" in named:
+        named["groups"] = [GROUPS.get(name, name) for name in named["groups"]]
+    return named
 
 
 def scene(graph: Any) -> Any:

@@ -1,8 +1,8 @@
 """What each split may contain: held-out combinations, and which scene graphs belong to it.
 
 Of each kind three colours and one pattern, and of each relation a quarter of its subjects, are held out by
-a hash of the words: train, val and the `seen` half of test never hold such a pair, the `new pairs` half
-holds no other, pretrain holds all.
+a hash of the words: train, val and the in-distribution half of test never hold such a pair, the half of
+novel compositions holds no other, pretrain holds all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test", "pretrain", "train_more")
 SIZES = {"train": 4_000, "val": 500, "test": 1_000, "pretrain": 200_000, "train_more": 12_000}
 BUCKETS = {"test": (0,), "val": (1,)}  # of Scene.bucket(); the other splits share the rest
 OTHER_BUCKETS = (2, 3, 4, 5, 6, 7)
-SEEN, NEW = "seen", "new pairs"
+SEEN, NEW = "in-distribution", "novel compositions"
 
 
 @functools.cache
@@ -40,11 +40,10 @@ def held_out(kind: str, word: str) -> bool:
 
 
 def allowed(kind: str, word: str, half: str) -> bool:
-    """Whether a scene of that half ("seen", "new pairs", or "" for pretrain: anything) may hold the pair."""
+    """Whether a scene of that half (SEEN, NEW, or "" for pretrain: anything) may hold the pair."""
     return half == "" or held_out(kind, word) == (half == NEW)
 
 
 def half_of(split: str, index: int) -> str:
-    """ "seen" or "new pairs" in test, by turns, so that every even prefix holds as many of both; ""
-    elsewhere."""
+    """SEEN or NEW in test, by turns, so that every even prefix holds as many of both; "" elsewhere."""
     return (SEEN, NEW)[index % 2] if split == "test" else ""

@@ -58,7 +58,7 @@ class Scenes:
         return write(self[i], f"{self.seed} {self.split} {i % self.count}", alt_text=self.split == "pretrain")
 
     def half(self, i: int) -> str:
-        """ "seen" or "new pairs" in test, "" elsewhere."""
+        """ "in-distribution" or "novel compositions" in test, "" elsewhere."""
         return half_of(self.split, i % self.count)
 
     def masks(self, i: int) -> list[np.ndarray]:

@@ -456,7 +456,10 @@ captions = np.stack([bag(caption.text) for caption in queries])
 by_words = ranks(images, captions, query_of)
 
 chance = np.random.default_rng(0).normal(size=(N, 64)), np.random.default_rng(1).normal(size=(4 * N, 64))
-halves = {half: np.array([world.half(i) == half for i in range(N)]) for half in ("seen", "new pairs")}
+halves = {
+    half: np.array([world.half(i) == half for i in range(N)])
+    for half in ("in-distribution", "novel compositions")
+}
 rows = {"chance": bootstrap(ranks(*chance, query_of)), "shared words": bootstrap(by_words)}
 rows |= {f"words, {half}": bootstrap(by_words, images=mask) for half, mask in halves.items()}
 show_table(rows)

@@ -456,7 +456,7 @@ with waiting("CCA solved"):
     ranks_of["CCA"] = [cca(*parts, ridges=(0.3, 3.0), dimensions=(64, 192)).ranks]
 
 # %%
-seen = np.array([half == "seen" for half in test.split.groups])
+seen = np.array([half == "in-distribution" for half in test.split.groups])
 rows = {}
 for name, runs in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(runs, images=seen)

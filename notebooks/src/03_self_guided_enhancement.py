@@ -155,7 +155,7 @@ check("region_attention", region_attention)
 # </details>
 # <details><summary>Solution</summary>
 #
-# <!-- solution: agreement -->
+# <!-- solution: region_attention -->
 # ```python
 # def region_attention(V, g, lam):
 #     return F.normalize(torch.softmax(lam * (V @ g), 0), dim=0)
@@ -304,7 +304,7 @@ for name, changes in sides.items():
         runs[name].append(run)
 
 # %%
-seen = np.array([half == "seen" for half in test.split.groups])
+seen = np.array([half == "in-distribution" for half in test.split.groups])
 rows = {}
 for name, one in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(one, images=seen)

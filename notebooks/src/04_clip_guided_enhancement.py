@@ -110,7 +110,7 @@ def clip_vectors(pairs):
 val, test = prepared.val, prepared.test
 val_clip, test_clip = clip_vectors(val), clip_vectors(test)
 zero = ranks(*test_clip, test.caption_to_image)
-seen_half = np.array([one == "seen" for one in test.split.groups])
+seen_half = np.array([one == "in-distribution" for one in test.split.groups])
 show_table(
     {
         "zero-shot": bootstrap(zero),

@@ -441,7 +441,7 @@ for name, objective in zip(ranks_of, ("uto", "infonce", "hinge-sum"), strict=Tru
         ranks_of[name].append(ranks(images, captions, prepared.test.caption_to_image))
 
 # %%
-groups = torch.tensor([one == "seen" for one in prepared.test.split.groups]).numpy()
+groups = torch.tensor([one == "in-distribution" for one in prepared.test.split.groups]).numpy()
 rows = {}
 for name, runs in ranks_of.items():
     rows[f"{name}, seen"] = bootstrap(runs, images=groups)

@@ -184,14 +184,14 @@ print(
 # By the pictures alone A is better; with the luck of three seeds counted, these data cannot tell. Seeds belong in the interval.
 #
 # Read off the interval, a claim "A is better" has one of three [verdicts](GLOSSARY.md#verdict): it *holds* where all of the interval lies above
-# zero, it *does not hold* where all lies below, and it is *not shown* otherwise.
+# zero, it is *contradicted* where all lies below, and it is *inconclusive* otherwise.
 #
 # ### Exercise 2. The verdict (difficulty 1 of 3, about 5 minutes)
 
 
 # %%
 def claim_verdict(low, high):
-    """-> "holds", "does not hold" or "not shown"."""
+    """-> "holds", "contradicted" or "inconclusive"."""
     ...
 
 
@@ -215,7 +215,7 @@ check("claim_verdict", claim_verdict)
 # def claim_verdict(low, high):
 #     if low > 0:
 #         return "holds"
-#     return "does not hold" if high < 0 else "not shown"
+#     return "contradicted" if high < 0 else "inconclusive"
 # ```
 #
 # </details>
@@ -244,13 +244,13 @@ first = "world" if "world" in results else names[0]
 Demo(
     explore,
     study=choice("study", names, value=first),
-    part=choice("part of the pictures", ["all", "seen", "new pairs"]),
+    part=choice("part of the pictures", ["all", "in-distribution", "novel compositions"]),
     metric=choice("metric", list(draw.METRICS)),
 )
 
 # %%
 snapshot(explore, study=first, part="all", metric="mean R@1")
-snapshot(explore, study=first, part="new pairs", metric="mean R@1")
+snapshot(explore, study=first, part="novel compositions", metric="mean R@1")
 
 # %% [markdown]
 # <details><summary>One answer</summary>

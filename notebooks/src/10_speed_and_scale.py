@@ -382,7 +382,7 @@ check("score_recall", score_recall)
 # <!-- solution: score_recall -->
 # ```python
 # def score_recall(scores, exact):
-#     return float((found >= exact[:, -1:] - 1e-6).float().mean())
+#     return float((scores >= exact[:, -1:] - 1e-6).float().mean())
 # ```
 #
 # </details>

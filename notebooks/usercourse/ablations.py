@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
 from userlab.ablation.claims import ALL, NEW
-from userlab.ablation.ledger import FAILS, HOLDS, OPEN, UNMEASURED, Entry
+from userlab.ablation.ledger import CONTRADICTED, HOLDS, INCONCLUSIVE, UNMEASURED, Entry
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study
@@ -30,7 +30,7 @@ METRICS = {
     "mean R@1": "r1", "i2t R@1": "i2t_r1", "t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "rSum": "rsum",
 }  # fmt: skip
 CHANCE = 3.0  # a run that learned has more than this many times the R@10 of luck
-VERDICTS = {HOLDS: ("green", "o"), OPEN: ("black", "s"), FAILS: ("vermillion", "D")}
+VERDICTS = {HOLDS: ("green", "o"), INCONCLUSIVE: ("black", "s"), CONTRADICTED: ("vermillion", "D")}
 Rows = dict[str, list[Row]]
 Floats = NDArray[np.float64]
 
@@ -162,14 +162,14 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
 def _difference(axis: Axes, place: float, difference: Difference, *, upright: bool = False) -> None:
     """A bar with its point, filled where zero is outside; place: its y, or its x where it stands upright."""
     value, low, high = difference
-    verdict = HOLDS if low > 0 else FAILS if high < 0 else OPEN
+    verdict = HOLDS if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
     name, marker = VERDICTS[verdict]
     colour = COLOURS[name]
     ends, point, offset = ([low, high], [place, place]), (value, place), (0, 6)
     if upright:
         ends, point, offset = (ends[1], ends[0]), (place, value), (18, -3)
     axis.plot(*ends, color=colour, lw=3, solid_capstyle="butt", alpha=0.55)
-    axis.plot(*point, marker, color=colour, mfc="white" if verdict == OPEN else colour, ms=7)
+    axis.plot(*point, marker, color=colour, mfc="white" if verdict == INCONCLUSIVE else colour, ms=7)
     axis.annotate(f"{value:+.1f}", point, xytext=offset, textcoords="offset points", ha="center", fontsize=8)
 
 
@@ -206,8 +206,8 @@ def short_label(study: Study, name: str) -> str:
     """The words of a line of the table, without what follows a colon."""
     words = study.lines().get(name, name)
     head, _, tail = words.partition(": ")
-    _, _, added = tail.partition(", CLIP's")
-    return f"{head}, CLIP's{added}" if added else head
+    _, _, added = tail.partition(", late score")
+    return f"{head}, late score{added}" if added else head
 
 
 def label_of(study: Study, name: str, rows: Sequence[Row]) -> str:
@@ -363,11 +363,11 @@ def _legend(axis: Axes) -> None:
 
     marks = [
         Line2D([], [], color=COLOURS[colour], marker=marker, lw=3, alpha=0.9, ms=7,
-               mfc="white" if word == OPEN else COLOURS[colour], label=word)
+               mfc="white" if word == INCONCLUSIVE else COLOURS[colour], label=word)
         for word, (colour, marker) in VERDICTS.items()
     ]  # fmt: skip
     marks += [
-        Line2D([], [], color=COLOURS["sky"], marker="o", ms=4, lw=1.6, label="new pairs alone"),
+        Line2D([], [], color=COLOURS["sky"], marker="o", ms=4, lw=1.6, label="novel compositions alone"),
         Line2D([], [], color=COLOURS["orange"], marker="^", ms=6, lw=1.6, label="photos"),
     ]
     axis.legend(handles=marks, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -5,7 +5,7 @@ import pytest
 
 from usercourse import ablations as draw
 from usercourse.plots import png
-from userlab.ablation.claims import ALL, NEW, Claim
+from userlab.ablation.claims import ALL, NEW, SEEN, Claim
 from userlab.ablation.ledger import Entry, ledger
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.studies import STUDIES
@@ -28,7 +28,7 @@ def write(folder, cell, seed, *, right, digest="h", steps=(50, 100)):
     metrics = recalls(ranked).as_dict()
     row = {
         "study": "pooling", "variant": cell, "of": cell, "seed": seed, "key": "k", "kind": "trained", "seconds": 60.0,
-        "groups": ["seen", "new pairs"], "report": {"hash": digest, "metrics": metrics},
+        "groups": ["in-distribution", "novel compositions"], "report": {"hash": digest, "metrics": metrics},
         "select": {"metrics": metrics}, "curve": [{"step": step, "rsum": 2.0 * step + seed} for step in steps],
     }  # fmt: skip
     arrays = {
@@ -75,7 +75,7 @@ def test_the_explorer_says_what_compare_says(studies):
 
 
 @pytest.mark.parametrize("metric", list(draw.METRICS))
-@pytest.mark.parametrize("part", [ALL, "seen", NEW])
+@pytest.mark.parametrize("part", [ALL, SEEN, NEW])
 def test_every_choice_of_the_demo_draws(studies, metric, part):
     figure, said = draw.explorer(studies, resamples=20)("pooling", part, metric)
     assert said.startswith(f"{metric} on ")

@@ -19,7 +19,7 @@ FINGERPRINT = (
 def test_scenes_have_three_splits_and_test_two_halves():
     data = load_data("scenes", sizes=SIZES)
     assert {name: len(split) for name, split in data.splits.items()} == SIZES
-    assert set(data.split("test").groups) == {"seen", "new pairs"}
+    assert set(data.split("test").groups) == {"in-distribution", "novel compositions"}
     for split in data.splits.values():
         assert len(split.captions) == 5 * len(split)
         assert split.pictures[0].size == (128, 128)

@@ -40,7 +40,7 @@ def test_interface_of_a_world():
     assert w.ids[5] == "scenes-test-00005"
     picture = w.picture(2)
     assert (picture.mode, picture.size) == ("RGB", (128, 128))
-    assert [w.half(i) for i in range(4)] == ["seen", "new pairs"] * 2
+    assert [w.half(i) for i in range(4)] == ["in-distribution", "novel compositions"] * 2
     assert make_world("train", 3).half(0) == ""
     masks, boxes = w.masks(1), w.boxes(1)
     assert len(masks) == len(w[1].things) == len(boxes)

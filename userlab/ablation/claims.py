@@ -1,4 +1,4 @@
-"""Claims as data: of the paper, of what it builds on, and of the controls that this library sets beside them.
+"""Claims as data: of the paper, of what it builds on, and of the controls that this library adds to them.
 
 Source of the paper's claims is its abstract. CONTROL marks what a claim has to beat to mean what it says, CHOICE what
 this library does otherwise than the authors' release.
@@ -6,19 +6,19 @@ this library does otherwise than the authors' release.
 
 from dataclasses import dataclass
 
-ALL, SEEN, NEW = "all", "seen", "new pairs"
+ALL, SEEN, NEW = "all", "in-distribution", "novel compositions"
 ABSTRACT, CONTROL, CHOICE = "abstract", "control", "choice"
 GUIDED = "CGE can know no more than its guide does: notebook 04."
-SCORES = "Added scores use both of CLIP's encoders, CGE the picture's alone: notebook 04."
-LATE = "These runs are short beside the 20,000 steps of the paper, and a queue may pay late: notebook 05."
+SCORES = "Late score fusion uses both of CLIP's encoders, CGE the image encoder alone: notebook 04."
+LATE = "These runs are short compared with the paper's 20,000 steps, and a queue may pay late: notebook 05."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """`variant` of a study is better than its `baseline`.
 
-    source: where it is claimed. judged: the part of the pictures that decides. photos: the same as two variants of the
-    study on photos, the better one first. reason: where to look when it does not hold.
+    source: where it is claimed. judged: the subset of the images that decides. photos: the same as two variants of the
+    study on photos, the better one first. reason: where to look when it is contradicted.
     """
 
     text: str
@@ -34,10 +34,10 @@ class Claim:
 CLAIMS = (
     Claim(
         text="SGE helps the plain model", source=ABSTRACT, study="world", variant="sge", baseline="baseline",
-        reason="What SGE adds has length s, so its strength decides: notebook 03.",
+        reason="What SGE adds has norm s, so its residual scale decides: notebook 03.",
     ),
     Claim(
-        text="SGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", variant="sge", baseline="none",
+        text="SGE helps with queue and UTO", source=ABSTRACT, study="enhancement", variant="sge", baseline="none",
         photos=("full", "none"), reason="GPO pooling already weighs regions: notebook 03.",
     ),
     Claim(
@@ -45,21 +45,21 @@ CLAIMS = (
         reason=GUIDED,
     ),
     Claim(
-        text="CGE helps beside queue and UTO", source=ABSTRACT, study="enhancement", variant="cge", baseline="none",
+        text="CGE helps with queue and UTO", source=ABSTRACT, study="enhancement", variant="cge", baseline="none",
         reason=GUIDED,
     ),
     Claim(
-        text="CGE is more than adding CLIP's scores", source=CONTROL, study="world", variant="cge",
+        text="CGE beats late score fusion with CLIP", source=CONTROL, study="world", variant="cge",
         baseline="baseline+scores",
         reason=SCORES,
     ),
     Claim(
-        text="CGE brings more than added scores to new pairs", source=CONTROL, study="world", variant="cge",
+        text="CGE beats late score fusion on novel compositions", source=CONTROL, study="world", variant="cge",
         baseline="baseline+scores", judged=NEW,
         reason=SCORES,
     ),
     Claim(
-        text="CGE needs the picture's own vector", source=CONTROL, study="guide", variant="cge",
+        text="CGE needs the image's own vector", source=CONTROL, study="guide", variant="cge",
         baseline="cge-mismatched", reason="Then the gain is capacity, not knowledge: notebook 04.",
     ),
     Claim(
@@ -67,7 +67,7 @@ CLAIMS = (
         baseline="baseline", reason=LATE,
     ),
     Claim(
-        text="A queue of 2,048 helps beside SGE and UTO", source=ABSTRACT, study="queue", variant="2048",
+        text="A queue of 2,048 helps with SGE and UTO", source=ABSTRACT, study="queue", variant="2048",
         baseline="absent", photos=("full", "absent"), reason=LATE,
     ),
     Claim(
@@ -91,7 +91,7 @@ CLAIMS = (
         reason="In a short run a slow encoder lags far behind: notebook 05.",
     ),
     Claim(
-        text="Keys of the own picture should be masked", source=CHOICE, study="masking",
+        text="Keys of the query's own image should be masked", source=CHOICE, study="masking",
         variant="masked-2048", baseline="unmasked-2048",
         reason="They are few, one query in some: notebook 05, exercise 4.",
     ),
@@ -100,16 +100,16 @@ CLAIMS = (
         baseline="baseline", reason="Both have the same learning rate there; see the line below.",
     ),
     Claim(
-        text="UTO is better than hinge, rates tuned", source=ABSTRACT, study="objective", variant="uto",
+        text="UTO is better than hinge, learning rates tuned", source=ABSTRACT, study="objective", variant="uto",
         baseline="hinge-sum", photos=("full", "hinge"),
         reason="A better learning rate may be worth more than an objective: notebook 06.",
     ),
     Claim(
-        text="UTO is better than InfoNCE, rates tuned", source=CONTROL, study="objective", variant="uto",
-        baseline="infonce", photos=("full", "infonce"), reason="Both push the hardest negatives most: notebook 06.",
+        text="UTO is better than InfoNCE, learning rates tuned", source=CONTROL, study="objective", variant="uto",
+        baseline="infonce", photos=("full", "infonce"), reason="Both weight the hardest negatives most: notebook 06.",
     ),
     Claim(
-        text="Live UTO is better than exact UTO", source=CHOICE, study="objective", variant="uto",
+        text="Leaky UTO is better than the original", source=CHOICE, study="objective", variant="uto",
         baseline="uto-exact", reason="The two differ below zero alone, where a run may never be: notebook 06.",
     ),
     Claim(
@@ -122,6 +122,6 @@ CLAIMS = (
     ),
     Claim(
         text="The whole beats its own guide", source=CONTROL, study="world", variant="full", baseline="clip",
-        reason="The guide has seen far more pictures.",
+        reason="The guide was trained on far more images.",
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The controls of CGE: another vector in CLIP's place, and CLIP's scores added to a model that has no guide.
+"""The controls of CGE: another vector in CLIP's place, and late score fusion of CLIP with a model that has no guide.
 
-A gain with random weights or with another picture's vector is capacity. And knowledge can be had more cheaply: by
-adding CLIP's own scores, with one weight chosen on the selection split, no training at all.
+A gain with random weights or with another image's vector is capacity. And knowledge can be had more cheaply: by
+adding CLIP's own scores, with one weight chosen on the selection split, without training.
 """
 
 import copy
@@ -23,11 +23,11 @@ from userlib.training import Prepared
 from userlib.verify import MANIFEST
 
 Array = NDArray[np.float32]
-WEIGHTS = (0.0, *(round(float(w), 4) for w in np.geomspace(0.05, 20, 27)))  # of CLIP's scores beside 1
+WEIGHTS = (0.0, *(round(float(w), 4) for w in np.geomspace(0.05, 20, 27)))  # of CLIP's scores next to 1
 
 
 def with_guide(prepared: Prepared, kind: str) -> Prepared:
-    """The same run with the guide of its pictures informed (as it is), random or mismatched."""
+    """The same run with the guide of its images informed (as it is), random or mismatched."""
     if kind == "informed":
         return prepared
     change = {"random": _random, "mismatched": _mismatched}[kind]
@@ -40,7 +40,7 @@ def with_guide(prepared: Prepared, kind: str) -> Prepared:
 
 
 def _mismatched(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
-    """Every picture gets the vector of another one of its split, by the run's seed."""
+    """Every image gets the vector of another one of its split, by the run's seed."""
     guide = _guide(pairs)
     order = np.random.default_rng([prepared.config.training.seed, 7]).permutation(len(guide))
     moved = np.empty_like(guide)
@@ -111,7 +111,7 @@ def _given(pairs: CaptionDataset, guide: Array) -> CaptionDataset:
 
 
 def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
-    """CLIP's own pictures (N, G) and captions (M, G) of a split, unit length; the pictures are its guide."""
+    """CLIP's own images (N, G) and captions (M, G) of a split, unit norm; the images are its guide."""
     from userlib.search import open_clip_encoder
 
     encoder, captions = open_clip_encoder(name), pairs.split.captions
@@ -132,7 +132,7 @@ def add_scores(
     clip: tuple[tuple[Array, Array], tuple[Array, Array]],
     owners: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> Added:
-    """model, clip: (pictures, captions) of the selection and of the report split; owners: their caption_to_image.
+    """model, clip: (images, captions) of the selection and of the report split; owners: their caption_to_image.
 
     score = model + w * clip, w of highest rSum on the selection split alone.
     """

@@ -1,4 +1,4 @@
-"""One run of a study: what it is, where its rows lie, and how it is told to a process of its own.
+"""One run of a study: what it is, where its rows lie, and how it is passed to a process of its own.
 
 A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
 finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
@@ -209,7 +209,7 @@ def _fingerprint(
 
 @cache
 def _weights(spec: str, weights: str | None) -> dict[str, Any] | None:
-    """What tokens or vectors depend on beside the pictures; None for features that come with the data."""
+    """What tokens or vectors depend on in addition to the images; None for features that come with the data."""
     from userlib.data.extractors import make_extractor
 
     if spec == "precomputed":

@@ -1,8 +1,8 @@
-"""The ledger: what the stored runs say of each claim; no number and no verdict is typed by hand.
+"""The ledger: what the stored runs say of each claim; no value and no verdict is typed by hand.
 
 A claim is a difference between two variants of a study, in mean R@1, which is what the paper's claims are about. With
-its 95 % interval over pictures and seeds it holds where all of the interval lies above zero, does not hold where all
-lies below, and is not shown where the interval holds zero.
+its 95 % confidence interval over images and seeds it holds where the interval lies above 0, is contradicted where it
+lies below, and is inconclusive where it contains 0.
 
     entries = ledger("assets/results")
     print(markdown(entries))
@@ -21,13 +21,13 @@ from userlib.evaluation import Difference, compare
 
 PARTS = (ALL, SEEN, NEW)
 PHOTOS = "photos"  # the study of real photos
-HOLDS, FAILS, OPEN, UNMEASURED = "holds", "does not hold", "not shown", "not measured"
+HOLDS, CONTRADICTED, INCONCLUSIVE, UNMEASURED = "holds", "contradicted", "inconclusive", "not measured"
 ByMetric = Mapping[str, Difference]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A claim and what was found: differences in every metric, by part of the drawn pictures, and on photos.
+    """A claim and the measured differences in every metric, by part of the drawn images, and on photos.
 
     seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. earlier: whether
     an earlier model gave the rows.
@@ -42,7 +42,7 @@ class Entry:
     earlier: bool = False
 
     def part(self, name: str) -> Difference | None:
-        """The difference on a part of the drawn pictures; None where it was not measured."""
+        """The difference on a part of the drawn images; None where it was not measured."""
         return self.differences.get(name, {}).get(self.metric)
 
     @property
@@ -51,13 +51,12 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        """On drawn pictures, by the part that the claim is judged on."""
+        """On drawn images, by the subset that the claim is judged on."""
         return verdict_of(self.part(self.claim.judged))
 
     def words(self) -> str:
-        """The verdict for a table: of drawn pictures, and of photos where there are some."""
-        said = self.verdict + (", the opposite does" if self.verdict == FAILS else "")
-        said += _mark(self.seeds)
+        """The verdict for a table: of drawn images, and of photos where there are some."""
+        said = self.verdict + _mark(self.seeds)
         if self.photos is not None:
             said += f"; photos: {verdict_of(self.photos)}{_mark(self.photo_seeds)}"
         return said
@@ -68,12 +67,12 @@ def _mark(seeds: int) -> str:
 
 
 def verdict_of(difference: Difference | None) -> str:
-    """holds, does not hold, not shown, or not measured."""
+    """holds, contradicted, inconclusive, or not measured."""
     if difference is None:
         return UNMEASURED
     if difference.low > 0:
         return HOLDS
-    return FAILS if difference.high < 0 else OPEN
+    return CONTRADICTED if difference.high < 0 else INCONCLUSIVE
 
 
 def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int = 2000) -> list[Entry]:
@@ -104,7 +103,7 @@ def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
 def _measured(
     by_variant: Mapping[str, list[Row]], pairs: Mapping[Claim, tuple[str, str]], resamples: int
 ) -> Iterator[tuple[Claim, dict[str, ByMetric], int]]:
-    """Of each claim whose two variants have rows: its differences by part of the pictures, and how many seeds."""
+    """Of each claim whose two variants have rows: its differences by part of the images, and how many seeds."""
     known = {claim: pair for claim, pair in pairs.items() if set(pair) <= set(by_variant)}
     apart = _differences(by_variant, list(dict.fromkeys(known.values())), resamples)
     for claim, pair in known.items():
@@ -114,7 +113,7 @@ def _measured(
 def _differences(
     by_variant: Mapping[str, list[Row]], pairs: list[tuple[str, str]], resamples: int
 ) -> dict[tuple[str, str], dict[str, ByMetric]]:
-    """Of each pair, by part of the pictures and metric."""
+    """Of each pair, by part of the images and metric."""
     apart: dict[tuple[str, str], dict[str, ByMetric]] = {pair: {} for pair in pairs}
     if not pairs:
         return apart
@@ -152,39 +151,39 @@ def _shown(difference: Difference | None, *, bold: bool = False) -> str:
 
 
 def counted(entries: Sequence[Entry]) -> str:
-    """How many claims hold, in one sentence."""
+    """How many claims hold, as text."""
     verdicts = [entry.verdict for entry in entries if entry.verdict != UNMEASURED]
     if not verdicts:
-        return f"None of {len(entries)} claims was measured on drawn pictures yet."
-    counts = [f"{word}: {verdicts.count(word)}" for word in (HOLDS, OPEN, FAILS)]
+        return f"None of {len(entries)} claims was measured on drawn images yet."
+    counts = [f"{word}: {verdicts.count(word)}" for word in (HOLDS, INCONCLUSIVE, CONTRADICTED)]
     return (
-        f"Of {len(entries)} claims {len(verdicts)} were measured on drawn pictures; {', '.join(counts)}. Were "
-        f"none of them true, {0.05 * len(verdicts):.1f} of their intervals would miss zero by luck."
+        f"Of {len(entries)} claims {len(verdicts)} were measured on drawn images; {', '.join(counts)}. Were "
+        f"none of them true, {0.05 * len(verdicts):.1f} of their intervals would exclude 0 by chance."
     )
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """How to read it, how many claims hold, and where to seek the reason for each that does not."""
+    """How to read it, how many claims hold, and possible reasons for each that does not."""
     said = [EARLIER] if any(entry.earlier for entry in entries) else []
     said += [
-        "Differences in mean R@1, in points, on the drawn test pictures, with 95 % intervals over pictures and "
-        "seeds; the bold one gives the verdict. Fewer than five seeds are exploratory. Sources: the paper's "
-        "abstract; a method that it builds on; *control*, what a claim has to beat to mean what it says; *choice*, "
-        "what this library does otherwise.",
+        "Differences in mean R@1, in points, on the drawn test images, with 95 % confidence intervals over images "
+        "and seeds; the bold one gives the verdict. Fewer than five seeds are exploratory. Sources: the paper's "
+        "abstract; a method that it builds on; *control*, a baseline that a claim has to beat; *choice*, what this "
+        "library does otherwise.",
         counted(entries),
     ]
     if any(entry.photos is not None for entry in entries):
         said.append(
             "On photos (flickr8k-224) one part at a time is changed of SGE, a queue of 2,048 and UTO, with three "
             f"seeds, {study_named(PHOTOS).steps} steps and the preset's learning rate for all; the model without "
-            "a queue lacks averaged weights too. CGE on photos is not shown: it takes CLIP's weights."
+            "a queue lacks averaged weights too. CGE on photos is not measured: it takes CLIP's weights."
         )
     reasons: dict[str, list[str]] = {}
     for entry in entries:
-        if entry.verdict in (FAILS, OPEN):
+        if entry.verdict in (CONTRADICTED, INCONCLUSIVE):
             reasons.setdefault(entry.claim.reason, []).append(f"*{entry.claim.text}*")
     if reasons:
-        head = "Where to seek the reason, for each that does not hold or is not shown:"
+        head = "Possible reasons, for each that is contradicted or inconclusive:"
         items = [f"- {'; '.join(texts)}: {reason}" for reason, texts in reasons.items()]
         said.append("\n".join([head, "", *items]))
     return said

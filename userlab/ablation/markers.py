@@ -1,4 +1,4 @@
-"""Tables in a text between two markers: made anew from the stored rows, so that no number is typed by hand.
+"""Tables in a text between two markers: made again from the stored rows, so that no value is typed by hand.
 
     <!-- results of world -->
     ...

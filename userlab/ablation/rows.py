@@ -1,7 +1,7 @@
-"""A finished run as it is stored: a JSON row, and the ranks of every picture and caption beside it.
+"""A finished run as it is stored: a JSON row, and the ranks of every image and caption next to it.
 
-The arrays are small: ranks as uint16, other numbers a picture as float16, captions in the order of their
-pictures, so that one count a picture says whose they are. Read without unpickling.
+The arrays are small: ranks as uint16, other values per image as float16, captions in the order of their
+images, so that one count per image says whose they are. Read without unpickling.
 """
 
 import zipfile
@@ -22,13 +22,13 @@ from userlib.files import atomic_write, check_file, read_checksummed, sha256_fil
 
 Arrays = Mapping[str, NDArray[Any]]
 EARLIER = (
-    "**Made with GPO's position codes 1..n. The model now has 0..n-1, as its sources do; these numbers will be "
+    "**Made with GPO's position codes 1..n. The model now has 0..n-1, as its sources do; these results will be "
     "measured again.**"
 )
 
 
 def pack(ranks: Ranks, name: str) -> dict[str, NDArray[Any]]:
-    """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions a picture)."""
+    """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions per image)."""
     order = np.argsort(ranks.caption_to_image, kind="stable")
     kind = np.uint16 if max(ranks.i2t.max(), ranks.t2i.max()) < 2**16 else np.uint32
     return {
@@ -39,7 +39,7 @@ def pack(ranks: Ranks, name: str) -> dict[str, NDArray[Any]]:
 
 
 def unpack(arrays: Arrays, name: str) -> Ranks:
-    """What `pack` was given, captions in the order of their pictures."""
+    """What `pack` was given, captions in the order of their images."""
     each = arrays[f"{name}_each"].astype(np.int64)
     return Ranks(
         i2t=arrays[f"{name}_i2t"].astype(np.int64),
@@ -72,7 +72,7 @@ def _holds(file: Path, arrays: Arrays) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run: `metadata` as in its JSON, `arrays` as beside it."""
+    """One finished run: `metadata` as in its JSON, `arrays` as next to it."""
 
     file: Path
     metadata: Mapping[str, Any]
@@ -92,13 +92,13 @@ class Row:
         return self.metadata["kind"] == "trained" and self.metadata.get("positions") != POSITIONS
 
     def ranks(self, name: str = "report") -> Ranks:
-        """Of the split reported on, of the one selected on ("select"), or with every true answer ("many")."""
+        """Of the split reported on, of the one selected on ("select"), or with every true item ("many")."""
         if f"{name}_i2t" not in self.arrays:
             raise UserError(f"{self.file} holds no ranks {name!r}.")
         return unpack(self.arrays, name)
 
     def groups(self) -> dict[str, NDArray[np.bool_]]:
-        """Masks over the pictures reported on, by the name of their half; empty where there are none."""
+        """Masks over the images reported on, by the name of their half; empty where there are none."""
         names = self.metadata.get("groups", [])
         return {name: self.arrays["report_group"] == i for i, name in enumerate(names)}
 
@@ -108,7 +108,7 @@ def read_row(file: Path) -> Row:
     metadata = legacy.row(read_checksummed(file, "Delete it and run the study again."))
     try:
         if metadata.get("arrays", whole := sha256_file(file.with_suffix(".npz"))) != whole:
-            raise ValueError(f"{file.stem}.npz beside it is not what it was written with")
+            raise ValueError(f"{file.stem}.npz next to it is not what it was written with")
         with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         if not {"study", "variant", "of", "seed", "key"} <= set(metadata):

@@ -19,11 +19,11 @@ TEXT = "docs/results.md"
 
 
 def add_command(commands: Any) -> None:
-    """Puts ablate beside the other commands."""
+    """Adds ablate to the other commands."""
     command = commands.add_parser(
         "ablate",
         help="compare models that differ in one thing, over several seeds",
-        description="Run a study: a grid of trainings that differ in one thing, or show what it found. A study "
+        description="Run a study: a grid of runs that differ in one thing, or show its results. A study "
         "that was stopped goes on with the same command; finished runs are kept.",
         epilog="example: python -m userlab ablate --study queue --seeds 2 --processes 2 --out runs/studies",
     )
@@ -201,7 +201,7 @@ def _markdown(arguments: argparse.Namespace) -> int:
 
 
 def repeat(file: Path) -> int:
-    """Makes a row again in a folder of its own and compares: 0 where ranks and numbers are bit-equal, else 1."""
+    """Makes a row again in a folder of its own and compares: 0 where ranks and metrics are bit-equal, else 1."""
     import numpy as np
 
     from userlab.ablation.jobs import job_of_row

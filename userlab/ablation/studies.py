@@ -41,14 +41,14 @@ def _enhancement() -> Study:
     variants["sge+cge"] = _model("SGE + CGE", enhancement="sge+cge", seeds=HEADLINE)
     for name in ("sge", "cge", "sge+cge"):
         variants[f"{name}-fixed"] = _model(
-            f"{variants[name].label}, strength 1", enhancement=name, residual_scale=1.0
+            f"{variants[name].label}, residual scale 1", enhancement=name, residual_scale=1.0
         )
     for scaling, words in (("raw", "raw regions"), ("unit", "unit regions")):
         for name in ("none", "sge", "cge"):
             label = f"{variants[name].label}, {words}"
             variants[f"{name}-{scaling}"] = _model(label, enhancement=name, region_scaling=scaling)
     for name in ("sge", "cge"):  # as the paper has it
-        label = f"{variants[name].label}, strength 1, raw regions"
+        label = f"{variants[name].label}, residual scale 1, raw regions"
         variants[f"{name}-fixed-raw"] = _model(
             label, enhancement=name, region_scaling="raw", residual_scale=1.0
         )
@@ -57,7 +57,7 @@ def _enhancement() -> Study:
         pairs += [(f"{name}-{scaling}", f"none-{scaling}") for name in names]
     return Study(
         name="enhancement",
-        question="Do SGE and CGE help, and at which strength?",
+        question="Do SGE and CGE help, and at which residual scale?",
         variants=variants,
         reference="none",
         pairs=tuple(pairs),
@@ -70,11 +70,11 @@ def _guide() -> Study:
         question="Is CGE's gain knowledge of CLIP's, or capacity?",
         variants={
             "none": NONE,
-            "cge": _guided("CGE, the picture's own vector", "informed"),
+            "cge": _guided("CGE, the image's own vector", "informed"),
             "cge-random": _guided("CGE, random weights", "random"),
-            "cge-mismatched": _guided("CGE, another picture's vector", "mismatched"),
+            "cge-mismatched": _guided("CGE, another image's vector", "mismatched"),
             "vector-added": Variant(
-                label="CLIP's vector added to the pooled picture",
+                label="CLIP's vector added to the pooled embedding",
                 changes={"model": {"enhancement": "none", "add_guide": True}},
                 needs_guide=True,
             ),
@@ -124,7 +124,7 @@ def _queue() -> Study:
 def _masking() -> Study:
     return Study(
         name="masking",
-        question="Does it matter that other captions of one's own picture are no negatives?",
+        question="Does it matter that other captions of the query's own image are no negatives?",
         variants={
             f"{name}-2048": Variant(
                 label=f"same-image keys {name}, queue of 2,048",
@@ -150,8 +150,8 @@ def _momentum() -> Study:
 
 def _objective() -> Study:
     choice: dict[str, tuple[str, dict[str, Any]]] = {
-        "uto": ("UTO, live", {"name": "uto", "leaky_positive": True}),
-        "uto-exact": ("UTO, exact", {"name": "uto", "leaky_positive": False}),
+        "uto": ("UTO, leaky", {"name": "uto", "leaky_positive": True}),
+        "uto-exact": ("UTO, original", {"name": "uto", "leaky_positive": False}),
         "hinge-sum": ("hinge, sum", {"name": "hinge-sum"}),
         "hinge-hardest": ("hinge, hardest", {"name": "hinge-hardest"}),
         "infonce": ("InfoNCE", {"name": "infonce"}),
@@ -180,7 +180,7 @@ def _batch() -> Study:
             )
         for count in (1_000, 16_000):
             variants[f"train-{count}-{name}"] = Variant(
-                label=f"{count:,} training pictures, {words}",
+                label=f"{count:,} training images, {words}",
                 changes={
                     "model": {"queue_size": size},
                     "data": {"sizes": {"train": count, "val": 500, "test": 1_000}},
@@ -252,7 +252,7 @@ def _photos() -> Study:
         },
         reference="full",
         preset="photos",
-        steps=300,  # a third of the preset's, so that a run beside another takes less than ten minutes
+        steps=300,  # a third of the preset's, so that a run next to another takes less than ten minutes
     )
 
 

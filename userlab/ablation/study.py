@@ -152,7 +152,7 @@ def _ended(
 
 
 class _Running:
-    """The processes of a study. On leaving, or by `stop`, they are asked to stop and are waited for."""
+    """The processes of a study. On leaving, or by `stop`, they are told to stop and are waited for."""
 
     def __init__(self) -> None:
         self.processes: set[subprocess.Popen[str]] = set()
@@ -203,7 +203,7 @@ class _Running:
 
 
 def make_tokens(jobs: list[Job], *, progress: bool) -> None:
-    """Tokens, guides and what is true of the test pictures, made before the runs that share them."""
+    """Tokens, guides and what is true of the test images, made before the runs that share them."""
     from userlab.ablation.guides import with_guide
     from userlib.training import prepare
     from userscenes.ground_truth import places_of, true_elsewhere_in, truth_of

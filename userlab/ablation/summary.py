@@ -1,7 +1,7 @@
-"""What a study found, as tables with intervals over pictures and seeds; made from the stored rows alone.
+"""The results of a study, as tables with confidence intervals over images and seeds; made from the stored rows alone.
 
-Each variant's numbers, then its difference from the study's reference, on all pictures reported on and on each half
-of them (seen, new pairs). A variant with fewer than five seeds is marked exploratory.
+Each variant's metrics, then its difference from the study's reference, on all images reported on and on each half
+of them (in-distribution, novel compositions). A variant with fewer than five seeds is marked exploratory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Table:
     lines: Mapping[str, Mapping[str, Interval]]
 
     def text(self, *, markdown: bool = False) -> str:
-        """For people; as markdown where asked."""
+        """For people; as markdown if so."""
         shown = table(self.lines, markdown=markdown, columns=self.columns)
         return f"**{self.title}**\n\n{shown}" if markdown else f"{self.title}\n{shown}"
 
@@ -47,7 +47,7 @@ class Table:
 def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
     """The finished rows of a study by line of its table, in its order, each by seed.
 
-    Raises UserError where rows were scored on different pictures, so that nothing could be subtracted.
+    Raises UserError where rows were scored on different images, so that nothing could be subtracted.
     """
     by_variant: dict[str, list[Row]] = {}
     for row in read_rows(Path(out) / study.name):
@@ -55,7 +55,7 @@ def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
     hashes = {str(row.metadata["report"]["hash"]) for rows in by_variant.values() for row in rows}
     if len(hashes) > 1:
         raise UserError(
-            f"the rows in {Path(out) / study.name} were scored on {len(hashes)} different sets of pictures; "
+            f"the rows in {Path(out) / study.name} were scored on {len(hashes)} different sets of images; "
             "move the older ones away and run the study again."
         )
     order = [*study.lines(), *sorted(set(by_variant) - set(study.lines()))]
@@ -63,8 +63,8 @@ def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
 
 
 def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int = 2000) -> list[Table]:
-    """All tables of a study: values and differences for each part of the pictures, then what only the drawn world
-    can tell, where it is stored.
+    """All tables of a study: values and differences for each subset of the images, then what is known of
+    drawn images alone, where it is stored.
     """
     if not by_variant:
         return []
@@ -82,7 +82,7 @@ def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int 
             difference = apart[name, reference]
             lines[labels[name]] |= {key: difference[key.removeprefix("apart_")] for key in APART}
         less = f", differences from: {_plain(labels[study.reference])}" if against else ""
-        title = f"{study.name}, {part}, 95 % intervals over pictures and seeds{less}"
+        title = f"{study.name}, {part}, 95 % confidence intervals over images and seeds{less}"
         made.append(Table(title, {**COLUMNS, **(APART if against else {})}, lines))
         further |= {f"{_plain(labels[a])} - {_plain(labels[b])}; {part}": apart[a, b] for a, b in pairs}
     if further:
@@ -91,7 +91,7 @@ def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int 
 
 
 def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """What a reader of the tables should know: collapsed runs, mixed code, wide intervals, the weights of scores."""
+    """What a reader of the tables should know: collapsed runs, mixed code, wide intervals, the weights of fusion."""
     said = [EARLIER] if any(row.earlier for rows in by_variant.values() for row in rows) else []
     for name, rows in by_variant.items():
         collapsed = [row.seed for row in rows if row.metadata.get("collapsed")]
@@ -102,7 +102,7 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
         weights = [row.metadata["weight"] for row in rows if "weight" in row.metadata]
         if weights:
             said.append(
-                f"{name}: CLIP's scores count {', '.join(f'{w:g}' for w in weights)} times, chosen on val."
+                f"{name}: CLIP's scores have the weight {', '.join(f'{w:g}' for w in weights)}, chosen on val."
             )
     if study.lr_grid:
         said += _learning_rates(study, by_variant)
@@ -125,7 +125,7 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
               if "true_elsewhere" in row.metadata}  # fmt: skip
     if shares:
         said.append(
-            f"Of the keys of other pictures, {100 * max(shares):.2f} % are true of the query's: "
+            f"Of the keys of other images, {100 * max(shares):.2f} % are true of the query's: "
             f"{2048 * max(shares):.1f} of 2,048."
         )
     seconds = [
@@ -143,13 +143,13 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
 
 
 def _learning_rates(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """The learning rate that each variant was given, and for which a better one may lie beyond those tried."""
+    """The learning rate that each variant was given, and for which a better one may lie beyond the grid."""
     given = {name: float(rows[0].metadata["config"]["training"]["lr"]) for name, rows in by_variant.items()}
     listed = ", ".join(f"{name} {rate:g}" for name, rate in given.items())
     said = [f"Learning rates, chosen on val with one seed: {listed}."]
-    ends = [name for name, rate in given.items() if rate in (min(study.lr_grid), max(study.lr_grid))]
-    if ends:
-        said.append(f"At an end of what was tried, so that a better one may lie beyond: {', '.join(ends)}.")
+    at_bound = [name for name, rate in given.items() if rate in (min(study.lr_grid), max(study.lr_grid))]
+    if at_bound:
+        said.append(f"At a bound of the grid, so that a better one may lie beyond: {', '.join(at_bound)}.")
     return said
 
 
@@ -179,16 +179,16 @@ def _plain(label: str) -> str:
 
 
 def _parts(by_variant: Mapping[str, list[Row]]) -> dict[str, np.ndarray[Any, Any] | None]:
-    """All pictures, then each half."""
+    """All images, then each half."""
     row = next(iter(by_variant.values()))[0]
     count = f"{len(row.ranks().i2t):,}"
-    return {f"all {count} pictures": None, **row.groups()}
+    return {f"all {count} images": None, **row.groups()}
 
 
 def _many(
     study: Study, by_variant: Mapping[str, list[Row]], labels: Mapping[str, str], resamples: int
 ) -> list[Table]:
-    """Every true answer counts: R@1 and mAP@R."""
+    """Every true item counts: R@1 and mAP@R."""
     known = {name: rows for name, rows in by_variant.items() if all("many" in row.metadata for row in rows)}
     if not known:
         return []
@@ -202,11 +202,11 @@ def _many(
         }
         for name, interval in means(runs, resamples=resamples)[0].items():
             lines[labels[name]][column] = interval
-    return [Table(f"{study.name}, every true answer counts", MANY, lines)]
+    return [Table(f"{study.name}, every true item counts", MANY, lines)]
 
 
 def _attention(study: Study, by_variant: Mapping[str, list[Row]], resamples: int) -> list[Table]:
-    """Attention against the masks of named things: each guide of each variant, and what knows nothing."""
+    """Attention against the masks of named objects: each guide of each variant, and the baselines."""
     runs: dict[str, dict[str, list[Any]]] = {what: {} for what in LOOKS}
     for name, rows in by_variant.items():
         for guide, words in GUIDES.items():
@@ -224,7 +224,7 @@ def _attention(study: Study, by_variant: Mapping[str, list[Row]], resamples: int
     lines = {
         line: {what: each[what][line] for what in LOOKS} for line in sorted(runs["mass"], key=_looks_order)
     }
-    return [Table(f"{study.name}, attention against the masks of named things", LOOKS, lines)]
+    return [Table(f"{study.name}, attention against the masks of named objects", LOOKS, lines)]
 
 
 def _looks_order(line: str) -> int:

@@ -1,8 +1,8 @@
 """What a study compares: variants, each a change of one base configuration, and which pairs of them are subtracted.
 
 A variant changes settings by part, {"model": {"enhancement": "sge"}}. Headline variants take five seeds, the rest
-two and count as exploratory. `guide` says whose vector CGE is given: the picture's own (informed), that of the same
-network with random weights (random), or another picture's (mismatched): a gain that the last two share is
+two and count as exploratory. `guide` says whose vector CGE is given: the image's own (informed), that of the same
+network with random weights (random), or another image's (mismatched): a gain that the last two share is
 capacity, not knowledge.
 """
 
@@ -23,8 +23,8 @@ Changes = Mapping[str, Mapping[str, Any]]
 class Variant:
     """One line of a study's table.
 
-    label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, the
-    same trained model with CLIP's scores added with one weight. needs_guide: the data get CLIP's vector.
+    label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, late
+    score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
     """
 
     label: str
@@ -70,12 +70,12 @@ class Study:
         return self.variants[name]
 
     def lines(self) -> dict[str, str]:
-        """Every line of the table: its name and its label; added scores follow their variant."""
+        """Every line of the table: its name and its label; score fusion follows its variant."""
         labels: dict[str, str] = {}
         for name, variant in self.variants.items():
             labels[name] = variant.label
             if variant.scores is not None:
-                labels[variant.scores] = f"{variant.label}, CLIP's scores added"
+                labels[variant.scores] = f"{variant.label}, late score fusion with CLIP"
         return labels
 
 

@@ -1,6 +1,6 @@
 """One run of a study, in a process of its own: python -m userlab.ablation.worker, a job as JSON on its first line.
 
-It trains (or takes up a training that was killed), scores the split reported on once, writes the rows and ends with
+It trains (or resumes a run that was killed), scores the split reported on once, writes the rows and ends with
 0; 75 says that another process is at the same run, 130 that it was stopped. Its input stays open as long as
 the process that started it lives: at its end this one stops too, after the step it is in, with a checkpoint.
 """
@@ -192,12 +192,12 @@ def _reported(prepared: Prepared, scored: Scored) -> dict[str, Any]:
     if scored.many is not None:
         many, count = scored.many, len(split)
         scored.arrays |= pack(many.ranks, "many")
-        per_picture = np.bincount(split.caption_to_image, many.t2i_ap, count) / np.bincount(
+        per_image = np.bincount(split.caption_to_image, many.t2i_ap, count) / np.bincount(
             split.caption_to_image
         )
         scored.arrays |= {
             "many_i2t_ap": many.i2t_ap.astype(np.float16),
-            "many_t2i_ap": per_picture.astype(np.float16),
+            "many_t2i_ap": per_image.astype(np.float16),
         }
         said["many"] = {
             "i2t_map": round(many.i2t_map, 4), "t2i_map": round(many.t2i_map, 4), **_rounded(many.ranks),

@@ -10,11 +10,11 @@ from userlab.bench.case import Case, Goal
 from userlab.bench.reference import field_ranks
 from userlib.evaluation import ranks
 
-CAPTIONS = 5  # of each picture
+CAPTIONS = 5  # of each image
 
 
 def embeddings(pictures: int, width: int, *, device: str = "cpu") -> tuple[Tensor, Tensor, np.ndarray]:
-    """Unit vectors of pictures and of captions that lie around them, and the picture of each caption."""
+    """Unit vectors of images and of captions that lie around them, and the image of each caption."""
     draw = torch.Generator().manual_seed(0)
     images = nn.functional.normalize(torch.randn(pictures, width, generator=draw), dim=1)
     owner = np.repeat(np.arange(pictures), CAPTIONS)

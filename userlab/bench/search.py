@@ -45,5 +45,5 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 
 
 def gigabytes(pictures: float, width: int = 1024) -> float:
-    """What an index of so many pictures takes in memory: float32 vectors, and 2 M links of 4 bytes each."""
+    """What an index of so many images takes in memory: float32 vectors, and 2 M links of 4 bytes each."""
     return pictures * (4 * width + 4 * 2 * M) / 1e9

@@ -24,7 +24,7 @@ from userlib.model.user import USER
 from userlib.training.memory import keep_freed_memory
 from userlib.training.schedule import make_optimizer
 
-FIRST_KEY = 10**6  # the queues' pictures are none of the batch's
+FIRST_KEY = 10**6  # the queues' images are none of the batch's
 
 
 def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: float = 0.4) -> ModelConfig:
@@ -67,7 +67,7 @@ def random_batch(config: ModelConfig, count: int, *, device: str = "cpu") -> Bat
 
 
 def filled_model(config: ModelConfig, objective: ObjectiveConfig, *, device: str = "cpu") -> USER:
-    """A model with every slot of its queues filled by unit keys of other pictures."""
+    """A model with every slot of its queues filled by unit keys of other images."""
     torch.manual_seed(0)
     model = USER(config, objective)
     if model.queue is not None and model.queue.size:

@@ -1,6 +1,6 @@
 """clip-mini, which plays CLIP: an open_clip model of two small transformers, trained on the wide drawn world.
 
-64 x 64 pictures in 8 x 8 patches -> tokens (B, 64, 128) and a unit vector (B, 128). Its captions are those of
+64 x 64 images in 8 x 8 patches -> tokens (B, 64, 128) and a unit vector (B, 128). Its captions are those of
 the `pretrain` split, in a terse style; its loss is CLIP's (Radford et al. 2021, section 2.3). open_clip loads
 the folder by `local-dir:`, tokenizer included.
 """
@@ -51,7 +51,7 @@ def model_config(vocab: int) -> dict[str, Any]:
 
 
 class Learner(nn.Module):
-    """The model, and a classifier on its picture vector that training alone uses."""
+    """The model, and a classifier on its image vector that training alone uses."""
 
     def __init__(self, vocab: int, words: list[str], seed: int) -> None:
         from open_clip.model import CLIP
@@ -61,11 +61,11 @@ class Learner(nn.Module):
             torch.manual_seed(seed)
             self.clip: Any = CLIP(**model_config(vocab))
             self.names = nn.Linear(WIDTH, len(words))
-        nn.init.constant_(self.names.bias, -4.0)  # most pictures lack most words
+        nn.init.constant_(self.names.bias, -4.0)  # most images lack most words
         self.words = {word: i for i, word in enumerate(words)}
 
     def named_in(self, captions: list[list[str]]) -> Tensor:
-        """Which words the captions of each picture hold, (B, words) of 0 and 1."""
+        """Which words the captions of each image hold, (B, words) of 0 and 1."""
         named = torch.zeros(len(captions), len(self.words))
         for row, texts in enumerate(captions):
             columns = {self.words[word] for text in texts for word in plain(text) if word in self.words}
@@ -84,7 +84,7 @@ def scaled(pictures: np.ndarray) -> Tensor:
 
 
 def clip_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of each picture's own caption among all and of each caption's own picture; unit vectors
+    """Cross-entropy of each image's own caption among all and of each caption's own image; unit vectors
     (B, E).
     """
     logits = scale * images.float() @ captions.float().T  # (B, B)
@@ -93,7 +93,7 @@ def clip_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
 
 
 def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config: ClipConfig) -> Tensor:
-    """CLIP's loss on the batch of a step, one caption a picture, and the error of naming the words of all
+    """CLIP's loss on the batch of a step, one caption an image, and the error of naming the words of all
     five, which lets so short a run learn to see (Joulin et al. 2016) and fades out.
     """
     per_epoch = len(world) // config.batch_size

@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
                 help=f"{one.metadata['about']} (default: %(default)s)",
             )
         command.add_argument(
-            "--processes", type=int, default=1, help="that draw pictures (default: %(default)s)"
+            "--processes", type=int, default=1, help="that draw images (default: %(default)s)"
         )
         command.add_argument("--json", action="store_true", help="print the provenance as JSON")
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give a number above 0.")
     if values["batch_size"] > values["pictures"]:
         raise UserError(
-            f"--batch-size is {values['batch_size']}, more than the {values['pictures']} pictures. Give fewer."
+            f"--batch-size is {values['batch_size']}, more than the {values['pictures']} images. Give fewer."
         )
     settings, out = {"processes": arguments.processes, "show": not arguments.json}, Path(arguments.out)
     if arguments.command == "pretrain-regions":

@@ -53,7 +53,7 @@ class Drawn:
         return self.wanted.count
 
     def gather(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """The "pictures" or "labels" of the scenes at `rows`."""
+        """The "images" or "labels" of the scenes at `rows`."""
         arrays = self._maps(name)
         return np.stack([arrays[row // CHUNK][row % CHUNK] for row in rows.tolist()])
 
@@ -83,7 +83,7 @@ def drawn(wanted: Wanted, *, processes: int = 1, show: bool = True) -> Drawn:
     ]
     todo = [job for job in jobs if not (job[2] / MANIFEST).is_file()]
     with Progress(
-        len(jobs), f"drawing {wanted.count:,} pictures, {CHUNK:,} at a time", show=show and bool(todo)
+        len(jobs), f"drawing {wanted.count:,} images, {CHUNK:,} at a time", show=show and bool(todo)
     ) as shown:
         shown.step(len(jobs) - len(todo))
         for _ in _run(todo, processes):
@@ -115,7 +115,7 @@ def _run(jobs: list[tuple[Wanted, int, Path]], processes: int) -> Iterator[None]
             yield from pool.map(_draw, jobs)
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that was drawing pictures has been killed, perhaps for want of memory. Run the same "
+            "A process that was drawing images has been killed, perhaps for want of memory. Run the same "
             "command again: what was drawn is kept. --processes 1 needs the least memory."
         ) from error
 

@@ -2,7 +2,7 @@
 
 It sees Scenes train and its masks, never a caption: for each of 8 x 8 cells, which kinds, colours and
 patterns cover at least a sixteenth of it. Its tokens are the features below the three classifiers, as
-bottom-up attention takes them from Faster R-CNN. Pictures 128 x 128 -> tokens (B, 64, 192).
+bottom-up attention takes them from Faster R-CNN. Images 128 x 128 -> tokens (B, 64, 192).
 """
 
 from dataclasses import asdict
@@ -37,7 +37,7 @@ NETWORK: dict[str, Any] = {  # the JSON beside the weights, which userlib.data.e
 
 
 class Regions(nn.Module):
-    """The network and its classifiers: uint8 pictures (B, 128, 128, 3) -> logits of kinds, of colours and of
+    """The network and its classifiers: uint8 images (B, 128, 128, 3) -> logits of kinds, of colours and of
     patterns, each (B, 64, names).
     """
 
@@ -71,7 +71,7 @@ def shares(labels: np.ndarray, names: int) -> np.ndarray:
 def varied(
     pictures: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both moved by up to 12 pixels (edges repeat) and mirrored alike; the light of the picture changed."""
+    """Both moved by up to 12 pixels (edges repeat) and mirrored alike; the light of the image changed."""
     seen, named = np.empty_like(pictures), np.empty_like(labels)
     for i in range(len(pictures)):
         (y, x), mirror = rng.integers(0, 2 * SHIFT + 1, 2).tolist(), rng.random() < 0.5

@@ -49,23 +49,23 @@ def _turned(a: Any, b: Any, draws: Any) -> Any:
 def claim_verdict(low: float, high: float) -> str:
     if low > 0:
         return "holds"
-    return "does not hold" if high < 0 else "not shown"
+    return "contradicted" if high < 0 else "inconclusive"
 
 
 def _by_sign(low: float, high: float) -> str:
-    return "holds" if low + high > 0 else "does not hold"
+    return "holds" if low + high > 0 else "contradicted"
 
 
 def _unshown_is_false(low: float, high: float) -> str:
-    return "holds" if low > 0 else "does not hold"
+    return "holds" if low > 0 else "contradicted"
 
 
 def _possible_is_true(low: float, high: float) -> str:
-    return "holds" if high > 0 else "does not hold"
+    return "holds" if high > 0 else "contradicted"
 
 
 def _never_false(low: float, high: float) -> str:
-    return "holds" if low > 0 else "not shown"
+    return "holds" if low > 0 else "inconclusive"
 
 
 def lucky_claims(n: int, level: float) -> float:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from usercourse.checks import Exercise
 from userlib.evaluation.attention import attention_mass, mask_coverage
-from userlib.model.enhancement import region_attention as library_agreement
+from userlib.model.enhancement import region_attention as library_attention
 
 RNG = torch.Generator().manual_seed(0)
 HAND = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
@@ -23,7 +23,7 @@ HALF[:3, 2:] = True
 
 
 def region_attention(V: Any, g: Any, lam: float) -> Any:
-    return library_agreement(V[None], g[None], inverse_temperature=lam)[0]
+    return library_attention(V[None], g[None], inverse_temperature=lam)[0]
 
 
 def _sums_to_one(V: Any, g: Any, lam: float) -> Any:
@@ -117,7 +117,7 @@ def _brightest(a: Any, mask: Any) -> Any:
 
 EXERCISES = [
     Exercise(
-        name="agreement",
+        name="region_attention",
         right=region_attention,
         cases=[(HAND, EAST, 1.0), (HAND, EAST, 3.0), (V, G, 0.5), (V, G, 2.0)],
         mistakes={

@@ -8,9 +8,9 @@ import pytest
 from userlab.__main__ import main
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.ledger import (
-    FAILS,
+    CONTRADICTED,
     HOLDS,
-    OPEN,
+    INCONCLUSIVE,
     UNMEASURED,
     counted,
     in_metric,
@@ -35,7 +35,16 @@ SAME = replace(
 ABSENT = replace(BETTER, text="Elsewhere", study="queue", variant="2048", baseline="absent", photos=None)
 
 
-def write(folder, variant, seed, *, right, kind="trained", groups=("seen", "new pairs"), study="world"):
+def write(
+    folder,
+    variant,
+    seed,
+    *,
+    right,
+    kind="trained",
+    groups=("in-distribution", "novel compositions"),
+    study="world",
+):
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
     owner = np.repeat(np.arange(COUNT), 5)
@@ -72,7 +81,14 @@ def photos(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "low, high, word", [(0.1, 2, HOLDS), (-2, -0.1, FAILS), (-1, 1, OPEN), (0, 1, OPEN), (-1, 0, OPEN)]
+    "low, high, word",
+    [
+        (0.1, 2, HOLDS),
+        (-2, -0.1, CONTRADICTED),
+        (-1, 1, INCONCLUSIVE),
+        (0, 1, INCONCLUSIVE),
+        (-1, 0, INCONCLUSIVE),
+    ],
 )
 def test_a_verdict_is_read_off_the_interval(low, high, word):
     assert verdict_of(Difference((low + high) / 2, low, high)) == word
@@ -82,7 +98,7 @@ def test_a_verdict_is_read_off_the_interval(low, high, word):
 def test_entries_hold_the_evaluations_numbers(stored):
     folder, runs = stored
     entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=300)
-    assert [entry.verdict for entry in entries] == [HOLDS, FAILS, OPEN, UNMEASURED]
+    assert [entry.verdict for entry in entries] == [HOLDS, CONTRADICTED, INCONCLUSIVE, UNMEASURED]
     assert [entry.seeds for entry in entries] == [5, 5, 5, 0]
     halves = {ALL: None, SEEN: np.arange(COUNT) % 2 == 0, NEW: np.arange(COUNT) % 2 == 1}
     for part, chosen in halves.items():
@@ -111,7 +127,7 @@ def test_another_metric_may_decide_otherwise(stored):
     photos = {"r1": Difference(0.4, -0.7, 1.4), "rsum": Difference(4, 2, 6)}
     entry = replace(entry, photo_differences=photos, photo_seeds=1)
     (other,) = in_metric([entry], "rsum")
-    assert "photos: not shown (1 seed, exploratory)" in entry.words()
+    assert "photos: inconclusive (1 seed, exploratory)" in entry.words()
     assert "photos: holds (1 seed, exploratory)" in other.words()
     assert other.part(ALL).value > entry.part(ALL).value
 
@@ -137,7 +153,7 @@ def test_photos_alone(tmp_path, photos):
 def test_nothing_at_all(tmp_path):
     entries = ledger(tmp_path)
     assert {entry.words() for entry in entries} == {UNMEASURED}
-    assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn pictures yet."
+    assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn images yet."
     assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |" in markdown(entries)
 
 
@@ -152,8 +168,8 @@ def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
     folder, _ = stored
     entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=100)
     text = markdown(entries)
-    assert "does not hold, the opposite does |" in text
-    assert "holds: 1, not shown: 1, does not hold: 1. Were none of them true, 0.2 of" in text
+    assert "contradicted |" in text
+    assert "holds: 1, inconclusive: 1, contradicted: 1. Were none of them true, 0.2 of" in text
     assert "- *Nothing*: Why?" in text
     assert "*SGE helps*" not in text and "*Elsewhere*" not in text
 

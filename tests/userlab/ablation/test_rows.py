@@ -36,11 +36,11 @@ def test_packed_ranks_are_the_same_ranks(seed, high):
 def test_a_row_comes_back(tmp_path):
     ranked = some_ranks(1)
     arrays = {**pack(ranked, "report"), "report_group": np.arange(20, dtype=np.uint8) % 2}
-    write_row(tmp_path / "a-0.json", {**FACTS, "groups": ["seen", "new pairs"]}, arrays)
+    write_row(tmp_path / "a-0.json", {**FACTS, "groups": ["in-distribution", "novel compositions"]}, arrays)
     (row,) = read_rows(tmp_path)
     assert (row.variant, row.seed) == ("a", 0)
     assert np.array_equal(row.ranks().i2t, ranked.i2t)
-    assert row.groups()["new pairs"].tolist() == [False, True] * 10
+    assert row.groups()["novel compositions"].tolist() == [False, True] * 10
     with pytest.raises(UserError, match="no ranks 'many'"):
         row.ranks("many")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-0.json", "a-0.npz"]

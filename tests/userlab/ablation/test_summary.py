@@ -50,7 +50,7 @@ def write(folder: Path, variant: str, seed: int, *, hard: float, of: str | None 
     }  # fmt: skip
     row = {
         "study": "small", "variant": variant, "of": of or variant, "seed": seed, "key": "k", "kind": "trained",
-        "groups": ["seen", "new pairs"], "report": {"hash": "h"}, "many": {}, "seconds": 60.0,
+        "groups": ["in-distribution", "novel compositions"], "report": {"hash": "h"}, "many": {}, "seconds": 60.0,
         "peak_memory_mb": 900, "provenance": {"code": "1"}, **facts,
     }  # fmt: skip
     write_row(folder / "small" / f"{variant}-{seed}.json", row, arrays)
@@ -73,7 +73,11 @@ def test_tables_hold_the_evaluations_numbers(stored):
     assert list(rows_of) == ["a", "a+scores", "b"]
     whole, seen, new, further, many, looks = tables(STUDY, rows_of, resamples=400)
     assert [len(part.lines) for part in (whole, seen, new, further, many, looks)] == [3, 3, 3, 3, 3, 2]
-    halves = {"all": None, "seen": np.arange(COUNT) % 2 == 0, "new pairs": np.arange(COUNT) % 2 == 1}
+    halves = {
+        "all": None,
+        "in-distribution": np.arange(COUNT) % 2 == 0,
+        "novel compositions": np.arange(COUNT) % 2 == 1,
+    }
     for part, chosen in zip((whole, seen, new), halves.values(), strict=True):
         line = part.lines["with it (2 seeds, exploratory)"]
         expected = np.mean([recalls(run, images=chosen).rsum for run in runs["b"]])
@@ -82,8 +86,8 @@ def test_tables_hold_the_evaluations_numbers(stored):
         assert line["apart_r1"] == pytest.approx(drawn["r1"])
         assert line["apart_rsum"] == pytest.approx(drawn["rsum"])
         assert "apart_r1" not in part.lines["plain (2 seeds, exploratory)"]
-    assert set(further.lines) == {f"with it - plain, CLIP's scores added; {p}" for p in
-                                  ("all 40 pictures", "seen", "new pairs")}  # fmt: skip
+    assert set(further.lines) == {f"with it - plain, late score fusion with CLIP; {p}" for p in
+                                  ("all 40 images", "in-distribution", "novel compositions")}  # fmt: skip
     rows = rows_of["b"]
     wanted = 100 * np.mean([row.arrays["many_i2t_ap"].astype(float).mean() for row in rows])
     assert many.lines["with it (2 seeds, exploratory)"]["i2t_map"].value == pytest.approx(wanted)
@@ -98,7 +102,7 @@ def test_what_a_reader_must_know(stored):
     rows_of = load_study(STUDY, folder)
     said = " ".join(notes(STUDY, rows_of))
     assert "b: collapsed with seed 1" in said
-    assert "count 0.5, 1.5 times" in said
+    assert "have the weight 0.5, 1.5" in said
     assert "4 runs, 4 minutes" in said  # added scores are no run of their own
     assert "versions of the code" not in said and "add seeds" not in said
     for seed in range(2, 5):
@@ -137,7 +141,7 @@ def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):
         )
     said = notes(study, load_study(study, tmp_path))
     assert "Learning rates, chosen on val with one seed: a 0.002, b 0.004." in said
-    assert "At an end of what was tried, so that a better one may lie beyond: b." in said
+    assert "At a bound of the grid, so that a better one may lie beyond: b." in said
     assert "They were made on 2 processors: one, two." in said
 
 
@@ -151,7 +155,7 @@ def test_headline_lines_are_not_exploratory(stored):
 def test_rows_of_other_pictures_are_not_compared(stored):
     folder, _ = stored
     write(folder, "b", 7, hard=1, report={"hash": "other"})
-    with pytest.raises(UserError, match="2 different sets of pictures"):
+    with pytest.raises(UserError, match="2 different sets of images"):
         load_study(STUDY, folder)
 
 
