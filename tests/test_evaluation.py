@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference.ranking import field_ranks, loop_ranks
+from tests.reference.ranking import loop_ranks, reference_ranks
 from userlib.errors import UserError
 from userlib.evaluation import (
     Ranks,
@@ -69,7 +69,7 @@ def test_ranks_equal_a_plain_loop(seed, counts, levels, chunk):
 
 def test_ranks_equal_sorting_and_do_not_depend_on_the_chunk():
     images, captions, caption_to_image = pairs(300, noise=2.0)
-    i2t, t2i = field_ranks(images, captions, caption_to_image)
+    i2t, t2i = reference_ranks(images, captions, caption_to_image)
     for chunk in (64, 128, 512):
         ranked = ranks(images, captions, caption_to_image, chunk=chunk)
         assert np.array_equal(ranked.i2t, i2t)
@@ -191,7 +191,7 @@ def test_half_precision_scores(how):
     """Neither a reduced matmul precision nor autocast around the call may reach the scores; both would change
     the ranks."""
     images, captions, caption_to_image = pairs(400, dimensions=64, noise=3.0)
-    truth = field_ranks(images, captions, caption_to_image)[1]
+    truth = reference_ranks(images, captions, caption_to_image)[1]
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):

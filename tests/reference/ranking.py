@@ -1,14 +1,14 @@
 """Ranking as the field's evaluation scripts do it: a Python loop over queries, sorting the gallery for each.
 
-Written plainly and in our own words from the protocol (paper, section 8). `loop_ranks` is the slow truth that
-the library must equal, ties counted against the query; `field_ranks` is the customary form, which the package times.
+Written plainly from the protocol (paper, section 8). `loop_ranks` is the slow truth that
+the library must equal, ties counted against the query; `reference_ranks` is the usual form, which the package times.
 """
 
 import numpy as np
 
-from userlab.bench.reference import field_ranks
+from userlab.bench.reference import reference_ranks
 
-__all__ = ["field_ranks", "loop_ranks"]
+__all__ = ["reference_ranks", "loop_ranks"]
 
 
 def loop_ranks(scores, caption_to_image):

@@ -87,11 +87,11 @@ def random_clip(name: str) -> Path:
         torch.manual_seed(1)  # tests and clip-mini itself began with 0
         weights = {k: v.contiguous() for k, v in bare_clip(name).state_dict().items()}
 
-    def write(beside: Path) -> None:
+    def write(target: Path) -> None:
         shutil.copytree(
-            source, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", MANIFEST)
+            source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", MANIFEST)
         )
-        save_file(weights, beside / "open_clip_model.safetensors")
+        save_file(weights, target / "open_clip_model.safetensors")
 
     atomic_write_folder(folder, write, once=True)
     return folder

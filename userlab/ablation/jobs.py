@@ -1,6 +1,6 @@
 """One run of a study: what it is, where its rows lie, and how it is passed to a process of its own.
 
-A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` beside it; the JSON is written last, so a row is
+A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` next to it; the JSON is written last, so a row is
 finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
 that the tokens come from. Equal keys are equal runs, in whichever study they stand.
 """

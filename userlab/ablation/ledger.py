@@ -88,8 +88,8 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int 
         for claim, apart, seeds in _measured(by_variant, pairs, resamples):
             made[claim] = replace(made[claim], differences=apart, seeds=seeds, earlier=earlier)
     photos = load_study(study_named(PHOTOS), out)
-    beside = {claim: claim.photos for claim in claims if claim.photos is not None}
-    for claim, apart, seeds in _measured(photos, beside, resamples):
+    photo_pairs = {claim: claim.photos for claim in claims if claim.photos is not None}
+    for claim, apart, seeds in _measured(photos, photo_pairs, resamples):
         earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
         made[claim] = replace(made[claim], photo_differences=apart[ALL], photo_seeds=seeds, earlier=earlier)
     return list(made.values())

@@ -55,10 +55,10 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
         with open(path, "wb") as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
-    beside = file.with_suffix(".npz")
+    arrays_file = file.with_suffix(".npz")
     check_file(file, ("study", "of", "arrays"))
-    atomic_write(beside, save, over=file.is_file() or _holds(beside, arrays))
-    write_checksummed(file, {**row, "arrays": sha256_file(beside)})
+    atomic_write(arrays_file, save, over=file.is_file() or _holds(arrays_file, arrays))
+    write_checksummed(file, {**row, "arrays": sha256_file(arrays_file)})
 
 
 def _holds(file: Path, arrays: Arrays) -> bool:

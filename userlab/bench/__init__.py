@@ -1,1 +1,1 @@
-"""Speed, measured: each part of the library beside the way the field writes it and beside the machine's limit."""
+"""Speed, measured: each part of the library next to a reference and the machine's roofline."""

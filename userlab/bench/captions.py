@@ -1,4 +1,4 @@
-"""Many distinct sentences of the wide drawn world as vectors of clip-mini's text tower, made once and cached."""
+"""Many distinct captions of the wide drawn world as vectors of clip-mini's text tower, made once and cached."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ BATCH = 512
 
 @dataclass(frozen=True)
 class CaptionVectors:
-    """gallery (N, E) and queries (Q, E), float32 of unit length; no query's sentence is in the gallery."""
+    """gallery (N, E) and queries (Q, E), float32, L2-normalised; no query is in the gallery."""
 
     gallery: NDArray[np.float32]
     queries: NDArray[np.float32]
 
 
 def distinct_captions(count: int) -> list[str]:
-    """The first `count` different sentences of the pretrain world, in the order in which it tells them."""
+    """The first `count` different captions of the pretrain world, in its order."""
     from userscenes.world import make_world
 
     world = make_world("pretrain", 2 * count)
@@ -34,18 +34,18 @@ def distinct_captions(count: int) -> list[str]:
 
 
 def caption_vectors(size: int, queries: int, *, progress: bool = True) -> CaptionVectors:
-    """`size` sentences to search among, and queries drawn evenly from among all of them, taken out."""
+    """A gallery of `size` captions, and queries drawn evenly from among all of them, taken out."""
     from userlib.search import open_clip_encoder
 
-    sentences = distinct_captions(size + queries)
+    captions = distinct_captions(size + queries)
     encoder = open_clip_encoder("clip-mini")
-    key = sha256_bytes(str(encoder.cache_key()["weights"]), *sentences)[:32]
+    key = sha256_bytes(str(encoder.cache_key()["weights"]), *captions)[:32]
     file = cache_dir() / "bench" / f"{key}.npy"
     if not file.is_file():
         parts = []
-        with Progress(len(sentences), "sentences", show=progress) as bar:
-            for start in range(0, len(sentences), BATCH):
-                parts.append(encoder.encode_text(sentences[start : start + BATCH]))
+        with Progress(len(captions), "captions", show=progress) as bar:
+            for start in range(0, len(captions), BATCH):
+                parts.append(encoder.encode_text(captions[start : start + BATCH]))
                 bar.step(len(parts[-1]))
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, lambda part: _save(part, np.concatenate(parts)), over=True)

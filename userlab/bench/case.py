@@ -1,4 +1,4 @@
-"""One thing that is timed: the library's way, the field's way, and the least that it could take."""
+"""One thing that is timed: the library, a reference implementation, and a lower bound."""
 
 import statistics
 from collections.abc import Callable
@@ -19,11 +19,11 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """ours, and beside it reference and limit where there are some; all three can be called again and again.
+    """ours, with reference and limit where there are some; all three can be called repeatedly.
 
     reference_is, limit_is: what they are, in words. flops, moved: multiplications and bytes that no way avoids; half:
     whether in bf16. scale: how many times the timed piece stands for (a part of a long loop). differs: the largest
-    difference of the results of ours and reference. notes: further numbers, asked after the timing.
+    difference of the results of ours and reference. notes: further values, computed after the timing.
     """
 
     group: str

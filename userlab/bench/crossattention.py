@@ -1,4 +1,4 @@
-"""Cross-attention: the vectorised form beside the field's loop, and searching by embeddings beside the vectorised form.
+"""Cross-attention: the vectorised form against the usual loop, and searching by embeddings against the vectorised form.
 
 A part of the table is timed and multiplied: both forms walk through captions, so that their time is in line with them.
 The vectorised form is timed on more of them, because it first normalises the regions, which a whole table does once.
@@ -18,13 +18,13 @@ REGIONS, LONGEST = 36, 20
 
 
 def sets_of_vectors(
-    pictures: int, captions: int, width: int, *, device: str = "cpu"
+    num_images: int, captions: int, width: int, *, device: str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """regions (N, 36, E), words (M, 20, E), mask (M, 20), lengths (M,): 6 to 20 in turns, so
     that any 15 captions in a row have 13 words on average.
     """
     draw = torch.Generator().manual_seed(0)
-    regions = nn.functional.normalize(torch.randn(pictures, REGIONS, width, generator=draw), dim=2)
+    regions = nn.functional.normalize(torch.randn(num_images, REGIONS, width, generator=draw), dim=2)
     lengths = 6 + torch.arange(captions) % (LONGEST - 5)
     words = nn.functional.normalize(torch.randn(captions, LONGEST, width, generator=draw), dim=2)
     mask = torch.arange(LONGEST) < lengths.unsqueeze(1)
@@ -32,32 +32,32 @@ def sets_of_vectors(
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """Both directions beside the loop, then embeddings beside t2i, all of them for 1,000 x 5,000."""
+    """Both directions against the loop, then embeddings against t2i, all of them for 1,000 x 5,000."""
     width = 16 if tiny else 1024
     for name, ours, loop in (("t2i", scan_t2i, t2i_loop), ("i2t", scan_i2t, i2t_loop)):
-        yield _beside_the_loop(name, ours, loop, width, tiny, device)
-    pictures, captions = (10, 50) if tiny else (1000, 5000)
+        yield _against_the_loop(name, ours, loop, width, tiny, device)
+    num_images, captions = (10, 50) if tiny else (1000, 5000)
     timed = 10 if tiny else 450  # captions
-    regions, words, mask, _ = sets_of_vectors(pictures, timed, width, device=device)
+    regions, words, mask, _ = sets_of_vectors(num_images, timed, width, device=device)
     draw = torch.Generator().manual_seed(1)
     images, texts = (
         nn.functional.normalize(torch.randn(count, width, generator=draw), dim=1).numpy()
-        for count in (pictures, captions)
+        for count in (num_images, captions)
     )
     yield Case(
         group="crossattention",
         name="search by embeddings",
-        shapes=f"{pictures:,} x {captions:,}, E {width}",
+        shapes=f"{num_images:,} x {captions:,}, E {width}",
         ours=lambda: top_k(texts, images, 10),
         reference=lambda: scan_t2i(regions, words, mask),
         reference_is=f"vectorised t2i, timed on {timed} captions",
         reference_scale=captions / timed,
-        flops=2.0 * pictures * captions * width,
+        flops=2.0 * num_images * captions * width,
         goals=(Goal("reference", 1 / 60),),
     )
 
 
-def _beside_the_loop(
+def _against_the_loop(
     name: str,
     ours: Callable[[Tensor, Tensor, Tensor], Tensor],
     loop: Callable[[Tensor, Tensor, Tensor], Tensor],
@@ -65,8 +65,8 @@ def _beside_the_loop(
     tiny: bool,
     device: str,
 ) -> Case:
-    pictures, captions, few, timed = (6, 12, 12, 12) if tiny else (1000, 5000, 450, 15)
-    regions, words, mask, lengths = sets_of_vectors(pictures, few, width, device=device)
+    num_images, captions, few, timed = (6, 12, 12, 12) if tiny else (1000, 5000, 450, 15)
+    regions, words, mask, lengths = sets_of_vectors(num_images, few, width, device=device)
 
     def differs() -> float:
         part = slice(0, timed)
@@ -78,12 +78,13 @@ def _beside_the_loop(
     return Case(
         group="crossattention",
         name=f"scores, {name}",
-        shapes=f"{pictures:,} x {captions:,}, {REGIONS} regions, 6 to {LONGEST} words, E {width}; {few} captions timed",
+        shapes=f"{num_images:,} x {captions:,}, {REGIONS} regions, 6 to {LONGEST} words, E {width}; "
+        f"{few} captions timed",
         ours=lambda: ours(regions, words, mask),
         reference=lambda: loop(regions, words[:timed], lengths[:timed]),
         reference_is=f"a caption at a time, timed on {timed}",
         reference_scale=captions / timed,
-        flops=2.0 * pictures * REGIONS * seen * width * captions / few,
+        flops=2.0 * num_images * REGIONS * seen * width * captions / few,
         scale=captions / few,
         goals=(Goal("reference", 1 / 10),),
         differs=differs,

@@ -1,4 +1,4 @@
-"""Encoding a test split: every picture once and captions by length, beside five times each and as they come."""
+"""Encoding a test split: every image once and captions by length, against five times each and as they come."""
 
 from collections.abc import Iterator
 
@@ -13,26 +13,26 @@ CAPTIONS = 5
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """256 pictures and their captions at the paper's shapes, on cached regions."""
-    config, pictures = paper_model(tiny=tiny), 4 if tiny else 256
+    """256 images and their captions at the paper's shapes, on cached regions."""
+    config, num_images = paper_model(tiny=tiny), 4 if tiny else 256
     model = filled_model(config, PAPER, device=device).eval()
-    images = random_batch(config, pictures, device=device)
-    captions = random_batch(config, CAPTIONS * pictures, device=device)
+    images = random_batch(config, num_images, device=device)
+    captions = random_batch(config, CAPTIONS * num_images, device=device)
 
     def ours() -> tuple[torch.Tensor, torch.Tensor]:
         return _ours(model, images.tokens, captions.input_ids, captions.attention_mask)
 
     def theirs() -> tuple[torch.Tensor, torch.Tensor]:
-        return _field(model, images.tokens, captions.input_ids, captions.attention_mask)
+        return _reference(model, images.tokens, captions.input_ids, captions.attention_mask)
 
     noted = gemms_of(ours)
     yield Case(
         group="encode",
         name="pictures and captions",
-        shapes=f"{pictures} pictures, {CAPTIONS * pictures:,} captions, {config.regions} x {config.region_dim}",
+        shapes=f"{num_images} images, {CAPTIONS * num_images:,} captions, {config.regions} x {config.region_dim}",
         ours=ours,
         reference=theirs,
-        reference_is="a picture beside each of its captions",
+        reference_is="an image encoded with each of its captions",
         limit=alone(noted, device),
         limit_is="its matrix products alone",
         flops=flops(noted),
@@ -44,22 +44,22 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 def _ours(
     model: USER, tokens: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    pictures = torch.cat([model.encode_image(part) for part in tokens.split(256)])
+    images = torch.cat([model.encode_image(part) for part in tokens.split(256)])
     order = mask.sum(1).argsort(stable=True)
-    texts = pictures.new_empty(len(input_ids), pictures.shape[1])
+    texts = images.new_empty(len(input_ids), images.shape[1])
     for rows in order.split(256):
         longest = int(mask[rows].sum(1).max())
         texts[rows] = model.encode_text(input_ids[rows, :longest], mask[rows, :longest])
-    return pictures, texts
+    return images, texts
 
 
 @torch.inference_mode()
-def _field(
+def _reference(
     model: USER, tokens: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    pictures, texts = [], []
+    images, texts = [], []
     for start in range(0, len(input_ids), 128):
         rows = torch.arange(start, min(start + 128, len(input_ids)))
-        pictures.append(model.encode_image(tokens[rows // CAPTIONS]))
+        images.append(model.encode_image(tokens[rows // CAPTIONS]))
         texts.append(model.encode_text(input_ids[rows], mask[rows]))
-    return torch.cat(pictures)[::CAPTIONS], torch.cat(texts)
+    return torch.cat(images)[::CAPTIONS], torch.cat(texts)

@@ -1,6 +1,6 @@
 """The matrix products of a piece of code, noted while it runs and then run alone at the same shapes.
 
-What is left of a step beyond them is what a better program could save.
+The time of a step beyond them is what a better program could save.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Reading: how long a batch takes beside a step, and the share of a training in which the step waits for data."""
+"""Reading: how long a batch takes compared with a step, and the share of a run in which the step waits for data."""
 
 import os
 import time
@@ -75,16 +75,16 @@ def _case(name: str, config: Config, tiny: bool, device: str) -> Case:
 
 
 def _waiting(prepared: Prepared, step: Step, *, steps: int) -> dict[str, Any]:
-    """The share of the wall clock in which a training of some steps waits for its next batch."""
+    """The share of the wall clock in which a run of some steps waits for its next batch."""
     waited = begun = 0.0
     source = batches(prepared, 0, steps, 0, 1)
     for number in range(steps):
-        asked = time.perf_counter()
+        began = time.perf_counter()
         step.batch = next(source).to(step.batch.tokens.device)
         if number == 0:  # the first is read while nobody works
             begun = time.perf_counter()
         else:
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - began
         step()
     share = waited / (time.perf_counter() - begun)
     return {"waiting_share": share, "waiting_at_most_5_percent": share <= MOST}

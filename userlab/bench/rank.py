@@ -1,4 +1,4 @@
-"""Ranking: all pairs of a test split, beside the product that no way avoids and beside the field's loop."""
+"""Ranking: all pairs of a test split, against the product that no way avoids and against the usual loop."""
 
 from collections.abc import Iterator
 
@@ -7,24 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from userlab.bench.case import Case, Goal
-from userlab.bench.reference import field_ranks
+from userlab.bench.reference import reference_ranks
 from userlib.evaluation import ranks
 
 CAPTIONS = 5  # of each image
 
 
-def embeddings(pictures: int, width: int, *, device: str = "cpu") -> tuple[Tensor, Tensor, np.ndarray]:
+def embeddings(num_images: int, width: int, *, device: str = "cpu") -> tuple[Tensor, Tensor, np.ndarray]:
     """Unit vectors of images and of captions that lie around them, and the image of each caption."""
     draw = torch.Generator().manual_seed(0)
-    images = nn.functional.normalize(torch.randn(pictures, width, generator=draw), dim=1)
-    owner = np.repeat(np.arange(pictures), CAPTIONS)
+    images = nn.functional.normalize(torch.randn(num_images, width, generator=draw), dim=1)
+    owner = np.repeat(np.arange(num_images), CAPTIONS)
     noise = torch.randn(len(owner), width, generator=draw) / width**0.5
     captions = nn.functional.normalize(images[owner] + 3 * noise, dim=1)
     return images.to(device), captions.to(device), owner
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """COCO's 5,000 x 25,000 beside the product, and Flickr30K's 1,000 x 5,000 beside the loop."""
+    """COCO's 5,000 x 25,000 against the product, and Flickr30K's 1,000 x 5,000 against the loop."""
     width = 8 if tiny else 1024
     images, captions, owner = embeddings(20 if tiny else 5000, width, device=device)
     score = torch.empty(len(images), len(captions), device=device)
@@ -43,7 +43,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     left, right = some.cpu().numpy(), few.cpu().numpy()
 
     def differs() -> float:
-        ours, (i2t, t2i) = ranks(some, few, own), field_ranks(left, right, own)
+        ours, (i2t, t2i) = ranks(some, few, own), reference_ranks(left, right, own)
         return float(max(np.abs(ours.i2t - i2t).max(), np.abs(ours.t2i - t2i).max()))
 
     yield Case(
@@ -51,8 +51,8 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
         name="ranks, Flickr30K 1K",
         shapes=f"{len(some):,} x {len(few):,} x {width}",
         ours=lambda: ranks(some, few, own),
-        reference=lambda: field_ranks(left, right, own),
-        reference_is="a sorted gallery a query",
+        reference=lambda: reference_ranks(left, right, own),
+        reference_is="a sorted gallery per query",
         flops=2.0 * len(some) * len(few) * width,
         goals=(Goal("reference", 1 / 5),),
         differs=differs,

@@ -1,9 +1,9 @@
-"""The field's way, in our own words: what a plain program for the same equations looks like, to time beside ours.
+"""Reference implementations: what a plain program for the same equations looks like, to compare times with.
 
 Written from the paper's equations and the protocol, not from any release: a caption at a time in cross-attention, a
 query at a time in ranking, a GRU over every set in GPO, a loop over the weights in the momentum update. The training
 step is USER with BatchNorm, SGE, a BiGRU on the text side, UTO and two queues; it leaves out the faults of the authors'
-release (paper, section 4), so that its numbers are those of the library.
+release (paper, section 4), so that its losses are those of the library.
 """
 
 import copy
@@ -22,8 +22,8 @@ Ints = NDArray[np.int64]
 # --- ranking -------------------------------------------------------------------------------------------------
 
 
-def field_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[Ints, Ints]:
-    """images (N, E), captions (M, E) -> i2t (N,), t2i (M,): one sorted gallery a query."""
+def reference_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[Ints, Ints]:
+    """images (N, E), captions (M, E) -> i2t (N,), t2i (M,): one sorted gallery per query."""
     captions_of = [np.flatnonzero(caption_to_image == i) for i in range(len(images))]
     i2t = np.zeros(len(images), int)
     t2i = np.zeros(len(captions), int)
@@ -97,7 +97,7 @@ def i2t_loop(
 
 
 class PlainGPO(nn.Module):
-    """GPO with the weights of every set made anew: its GRU runs over each set of the batch."""
+    """GPO with the weights of every set computed again: its GRU runs over each set of the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,13 +231,19 @@ class PlainStep:
             t_key = self.text_momentum_encoder(batch.input_ids, batch.attention_mask)
         scores = v @ t.t()
         others = 1 - torch.eye(len(v))
-        rows = self._push(scores, others) + self._push(scores.t(), others)
-        loss_b = (rows + self._pull(scores.diagonal())).mean()
+        rows = self._negative_term(scores, others) + self._negative_term(scores.t(), others)
+        loss_b = (rows + self._positive_term(scores.diagonal())).mean()
         all_keys = torch.ones(len(v), self.image_queue.shape[1])
-        loss_q = (self._push(v @ self.text_queue.clone(), all_keys) + self._pull((v * t_key).sum(1))).mean()
+        loss_q = (
+            self._negative_term(v @ self.text_queue.clone(), all_keys)
+            + self._positive_term((v * t_key).sum(1))
+        ).mean()
         loss_q = (
             loss_q
-            + (self._push(t @ self.image_queue.clone(), all_keys) + self._pull((t * v_key).sum(1))).mean()
+            + (
+                self._negative_term(t @ self.image_queue.clone(), all_keys)
+                + self._positive_term((t * v_key).sum(1))
+            ).mean()
         )
         loss = self.objective.loss_weight * loss_b + loss_q
         end = self.pointer + len(v)
@@ -250,10 +256,10 @@ class PlainStep:
         self.optimizer.step()
         return float(loss.detach())
 
-    def _push(self, scores: Tensor, counted: Tensor) -> Tensor:
+    def _negative_term(self, scores: Tensor, counted: Tensor) -> Tensor:
         mu, gamma = self.objective.mu, self.objective.gamma
-        pushed: Tensor = torch.log(1 + (torch.exp(mu * (scores - gamma)) * counted).sum(1)) / mu
-        return pushed
+        term: Tensor = torch.log(1 + (torch.exp(mu * (scores - gamma)) * counted).sum(1)) / mu
+        return term
 
-    def _pull(self, positive: Tensor) -> Tensor:
+    def _positive_term(self, positive: Tensor) -> Tensor:
         return -torch.log(1 + torch.relu(positive))

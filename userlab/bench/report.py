@@ -9,7 +9,7 @@ from userlib.files import atomic_write
 
 START, END = "<!-- speed -->", "<!-- end of speed -->"
 HEAD = (
-    "case", "shapes", "ours", "the field's way", "ratio", "limit", "ratio to limit", "the machine's least", "goal",
+    "case", "shapes", "ours", "reference", "ratio", "limit", "ratio to limit", "roofline", "goal",
 )  # fmt: skip
 Row = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def _goal(goal: Row) -> str:
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """The further numbers of each row, a line each."""
+    """The further values of each row, one per line."""
     return [
         f"{row['case']}: " + ", ".join(f"{name} {_number(value)}" for name, value in row["notes"].items())
         for row in rows
@@ -77,7 +77,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def markdown(document: Row) -> str:
-    """A table of the stored rows, their further numbers, and what they were measured on."""
+    """A table of the stored rows, their further values, and what they were measured on."""
     rows = document["rows"]
     table = [HEAD, tuple("---" for _ in HEAD), *lines_of(rows)]
     where, rates = document["provenance"]["hardware"], document["machine"]
@@ -87,7 +87,7 @@ def markdown(document: Row) -> str:
         f"Measured on {where['processor']}, {where['cores']} cores, {document['threads']} thread(s), torch "
         f"{document['provenance']['torch']}, {document['provenance']['date']}: copies "
         f"{rates['bytes_per_s'] / 1e9:.1f} GB/s, products {rates['flops_fp32'] / 1e9:.0f} GFLOP/s in fp32 and "
-        f"{half}. Medians of {clock} over runs in turn; "
+        f"{half}. Medians of {clock} over interleaved runs; "
         "in brackets the tenth and ninetieth percentile of the ratio."
     )
     body = "\n".join("| " + " | ".join(line) + " |" for line in table)

@@ -1,4 +1,4 @@
-"""What the machine can do at most: bytes copied and multiplications done in a second, measured on the spot."""
+"""The machine's roofline: bytes copied and multiplications per second, measured on the spot."""
 
 import statistics
 from dataclasses import asdict, dataclass

@@ -29,11 +29,11 @@ TEXT = "docs/speed.md"
 
 
 def add_command(commands: Any) -> None:
-    """Puts bench beside the other commands."""
+    """Adds bench to the other commands."""
     command = commands.add_parser(
         "bench",
-        help="how fast each part is here, beside the field's way and beside the machine's limit",
-        description="Time each part of the library in turn with the customary way of writing it and with the least "
+        help="how fast each part is here, compared with a reference implementation and the machine's roofline",
+        description="Time each part of the library, interleaved with a reference implementation and with the least "
         "that this machine could take. Every number is a median after warm-up, and every group has a process of its "
         "own, as what ran before changes the speed of what follows. All groups take half an hour. With --threads 1 "
         "processor time is counted, and other work on the machine leaves the ratios nearly as they are; with more "
@@ -44,7 +44,7 @@ def add_command(commands: Any) -> None:
         "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
     )
     command.add_argument("--case", metavar="WORDS", help="only the cases whose name holds these words")
-    command.add_argument("--runs", type=int, default=10, help="readings a side (default: %(default)s)")
+    command.add_argument("--runs", type=int, default=10, help="readings per side (default: %(default)s)")
     command.add_argument("--threads", type=int, help="threads of torch (default: as many as it takes)")
     command.add_argument("--tiny", action="store_true", help="tiny sizes: shows that it runs, says nothing")
     command.add_argument(

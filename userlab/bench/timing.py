@@ -1,7 +1,7 @@
-"""Times that can be compared: sides run in turn, after warm-up, and ratios are taken run by run.
+"""Times that can be compared: sides run interleaved, after warm-up, and ratios are taken run by run.
 
-A machine that others use too slows every side alike as long as they alternate. Beside the wall clock stands the time
-that the processor spent on this process, which waiting does not enter; with one thread on a CPU the ratios are of the
+A machine that others use too slows every side alike as long as they alternate. In addition to the wall clock there is
+the processor time of this process, which excludes waiting; with one thread on a CPU the ratios are of the
 latter. With more threads they are of the wall clock, as a thread that waits for another spins. On a GPU everything is
 synchronised before a clock is read.
 """
@@ -20,7 +20,7 @@ Side = Callable[[], object]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one call: wall and processor, a number a run."""
+    """Seconds of one call: wall and processor, one value per run."""
 
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
@@ -35,7 +35,7 @@ def clock_of(device: str) -> str:
 
 
 def interleaved(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
-    """Calls every side to warm up and to see how often a reading repeats it, then all of them in turn."""
+    """Calls every side to warm up and to see how often a reading repeats it, then all of them interleaved."""
     repeats = {}
     for name, side in sides.items():
         wall, cpu = _read(side, 1, device)

@@ -1,4 +1,4 @@
-"""Training: GPO beside its sort, a step beside the plain step and beside its products, and what a queue costs."""
+"""Training: GPO compared with its sort, a step with the plain step and its GEMMs, and what a queue costs."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ FIRST_KEY = 10**6  # the queues' images are none of the batch's
 
 
 def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: float = 0.4) -> ModelConfig:
-    """BUTD's 36 regions of 2,048 numbers, SGE with BatchNorm, a BiGRU on the text side."""
+    """BUTD's 36 regions of 2,048 dimensions, SGE with BatchNorm, a BiGRU on the text side."""
     small = {
         "regions": 4,
         "region_dim": 12,
@@ -190,7 +190,7 @@ def _gpo(tiny: bool) -> Case:
         shapes=f"{count} x {regions} x {width}",
         ours=lambda: pool(vectors),
         reference=lambda: plain(vectors, there),
-        reference_is="weights of every set anew, torch.sort",
+        reference_is="weights computed per set, torch.sort",
         limit=sort,
         limit_is="its sort alone",
         moved=8 * vectors.numel(),
@@ -262,7 +262,7 @@ def _queue_part(size: int, count: int, embed_dim: int) -> Callable[[], object]:
 
 
 def _linear(sizes: tuple[int, ...], count: int, embed_dim: int, *, runs: int) -> dict[str, Any]:
-    """Microseconds a key at each size: equal ones mean a cost in line with K."""
+    """Microseconds per key at each size: equal ones mean a cost in line with K."""
     times = interleaved({str(size): _queue_part(size, count, embed_dim) for size in sizes}, runs=runs)
     clock = clock_of("cpu")
     return {

@@ -1,4 +1,4 @@
-"""What lies beside the weights: settings, log, provenance, checksums; written as one folder and renamed."""
+"""What is stored with the weights: settings, log, provenance, checksums; written atomically as one folder."""
 
 import csv
 from collections.abc import Callable, Collection, Mapping
@@ -57,15 +57,15 @@ def write_asset(
         **provenance(),
     }
 
-    def write(beside: Path) -> None:
-        writer(beside)
-        facts["sha256"] = {path.name: sha256_file(path) for path in sorted(beside.iterdir())}
-        with open(beside / "log.csv", "w", encoding="utf-8", newline="") as file:
+    def write(target: Path) -> None:
+        writer(target)
+        facts["sha256"] = {path.name: sha256_file(path) for path in sorted(target.iterdir())}
+        with open(target / "log.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, list(log.rows[0]), lineterminator="\n")
             table.writeheader()
             table.writerows([{key: f"{value:.6g}" for key, value in row.items()} for row in log.rows])
-        write_json(beside / "provenance.json", facts)
-        write_manifest(beside)
+        write_json(target / "provenance.json", facts)
+        write_manifest(target)
 
     atomic_write_folder(out, write)
     return facts

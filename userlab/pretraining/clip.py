@@ -93,7 +93,7 @@ def clip_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
 
 
 def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config: ClipConfig) -> Tensor:
-    """CLIP's loss on the batch of a step, one caption an image, and the error of naming the words of all
+    """CLIP's loss on the batch of a step, one caption per image, and the error of naming the words of all
     five, which lets so short a run learn to see (Joulin et al. 2016) and fades out.
     """
     per_epoch = len(world) // config.batch_size

@@ -11,7 +11,7 @@ from userlib.errors import UserError
 
 
 def add_commands(commands: Any) -> None:
-    """Puts pretrain-regions and pretrain-clip beside the other commands."""
+    """Adds pretrain-regions and pretrain-clip to the other commands."""
     for name, config, made in (
         ("pretrain-regions", RegionsConfig, "region-mini, which plays the detector"),
         ("pretrain-clip", ClipConfig, "clip-mini, which plays CLIP"),

@@ -1,7 +1,7 @@
 """The drawn world on the disk as arrays: drawn once, in chunks, by several processes; a killed run goes on
 where it stopped.
 
-A chunk is a folder of 1,000 scenes, `pictures.npy` (n, side, side, 3) uint8 and what `Wanted` names beside.
+A chunk is a folder of 1,000 scenes, `pictures.npy` (n, side, side, 3) uint8 and what else `Wanted` names.
 """
 
 import json
@@ -89,7 +89,7 @@ def drawn(wanted: Wanted, *, processes: int = 1, show: bool = True) -> Drawn:
         for _ in _run(todo, processes):
             shown.step()
     for _, _, chunk in jobs:
-        check(chunk, f"Delete {chunk} and run the same command again; only this chunk is drawn anew.")
+        check(chunk, f"Delete {chunk} and run the same command again; only this chunk is drawn again.")
     return Drawn(wanted, [job[2] for job in jobs])
 
 
@@ -129,14 +129,14 @@ def _draw(job: tuple[Wanted, int, Path]) -> None:
     if wanted.labels:
         arrays["labels"] = np.stack([_labels(world[i], world.masks(i)) for i in rows])
 
-    def write(beside: Path) -> None:
+    def write(target: Path) -> None:
         for name, array in arrays.items():
-            np.save(beside / f"{name}.npy", array, allow_pickle=False)
+            np.save(target / f"{name}.npy", array, allow_pickle=False)
         if wanted.captions:
             write_json(
-                beside / "captions.json", [[caption.text for caption in world.captions(i)] for i in rows]
+                target / "captions.json", [[caption.text for caption in world.captions(i)] for i in rows]
             )
-        write_manifest(beside)
+        write_manifest(target)
 
     atomic_write_folder(folder, write, once=True)
 

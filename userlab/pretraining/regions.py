@@ -25,7 +25,7 @@ GRID, SIDE, WIDTH = 8, 128, 192
 CELL = SIDE // GRID
 SHIFT = 12  # pixels
 SHARE = 1 / 16  # of a cell: less of a thing is not asked for
-NETWORK: dict[str, Any] = {  # the JSON beside the weights, which userlib.data.extractors reads
+NETWORK: dict[str, Any] = {  # the JSON next to the weights, which userlib.data.extractors reads
     "model": "resnet10t",
     "kwargs": {"channels": [32, 64, 128, WIDTH], "stem_width": 16, "output_stride": 16, "num_classes": 0},
     "input_size": [3, SIDE, SIDE],
