@@ -1,4 +1,4 @@
-"""The embedded world in numbers and in one picture: python -m userscenes [FOLDER].
+"""The embedded world in statistics and in one image: python -m userscenes [FOLDER].
 
 Writes contact-sheet.png and statistics.json into FOLDER (default: assets/figures).
 """
@@ -30,21 +30,21 @@ def statistics() -> dict[str, object]:
     words = [re.findall(r"[a-z0-9']+", text.lower()) for text in texts]
     captions = [caption for i in range(len(test)) for caption in test.captions(i)]
     truth = TruthTable([c.facts for c in captions], [closed_facts(scene) for scene in test]).true_matrix()
-    true_pictures = truth.sum(1)
+    true_images = truth.sum(1)
     return {
-        "pictures": {"train": len(train), "test": len(test)},
-        "kinds": len({thing.kind for thing in things}),
+        "images": {"train": len(train), "test": len(test)},
+        "categories": len({thing.kind for thing in things}),
         "colours": len({thing.colour for thing in things if thing.colour}),
         "settings": len({scene.setting for scene in train}),
         "captions in train": len(texts),
-        "words a caption, mean": round(float(np.mean([len(w) for w in words])), 1),
-        "words a caption, 5th and 95th percentile": np.quantile(
+        "words per caption, mean": round(float(np.mean([len(w) for w in words])), 1),
+        "words per caption, 5th and 95th percentile": np.quantile(
             [len(w) for w in words], [0.05, 0.95]
         ).tolist(),
         "vocabulary": len({word for caption in words for word in caption}),
-        "true test pictures a caption, median": float(np.median(true_pictures)),
-        "true test pictures a caption, 95th percentile": float(np.quantile(true_pictures, 0.95)),
-        "five captions of train picture 0": texts[:5],
+        "true test images per caption, median": float(np.median(true_images)),
+        "true test images per caption, 95th percentile": float(np.quantile(true_images, 0.95)),
+        "five captions of train image 0": texts[:5],
         "hash of the test graphs": graph_hash("test", 200, 0),
         "libraries": library_versions(),
         "provenance": provenance(),
@@ -52,17 +52,17 @@ def statistics() -> dict[str, object]:
 
 
 def main(folder: Path) -> None:
-    """Writes both files and prints the numbers."""
-    image, numbers = folder / "contact-sheet.png", folder / "statistics.json"
+    """Writes both files and prints the statistics."""
+    image, statistics_file = folder / "contact-sheet.png", folder / "statistics.json"
     earlier = (
-        numbers.is_file() and b'"hash of the test graphs"' in numbers.read_bytes()
+        statistics_file.is_file() and b'"hash of the test graphs"' in statistics_file.read_bytes()
     )  # then both are its own
-    for file in () if earlier else (image, numbers):
+    for file in () if earlier else (image, statistics_file):
         check_file(file)
     sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes
     atomic_write(image, lambda part: sheet.save(part, format="PNG"), over=earlier)
     counted = statistics()
-    write_json(numbers, counted, over=earlier)
+    write_json(statistics_file, counted, over=earlier)
     print(json.dumps(counted, indent=1))
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-CANVAS = 256  # pixels a side while drawing; a picture is half of it
-SIZE = 128  # pixels a side of a finished picture
+CANVAS = 256  # pixels a side while drawing; an image is half of it
+SIZE = 128  # pixels a side of a finished image
 
 Rgb = tuple[int, int, int]
 Point = tuple[float, float]

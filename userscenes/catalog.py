@@ -1,7 +1,7 @@
-"""The kinds of things: their words, size, colours, what they do and where another thing sits on, in, or
+"""The categories of objects: their words, size, colours, what they do and where another thing sits on, in, or
 under them.
 
-Heights are fractions of the picture's height. Anchors are in the kind's own units (see canvas.py): `seat` is
+Heights are fractions of the image's height. Anchors are in the kind's own units (see canvas.py): `seat` is
 where a rider sits, `top` a surface with its half width, `rim` the floor of a container behind its front,
 `room` the space below (half width, height), `head` where a hat rests (x, y, size of the hat), `hand` where
 something held is held.

@@ -1,7 +1,7 @@
 """What a scene holds: units of one to four things that belong together (a boy on a bicycle with a balloon),
 not placed yet.
 
-A part's spot is relative to its unit's ground point, x to the right, y upwards, in fractions of the picture
+A part's spot is relative to its unit's ground point, x to the right, y upwards, in fractions of the image
 at scale 1.
 """
 

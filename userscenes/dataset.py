@@ -1,7 +1,7 @@
 """The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`, which is one split,
 train.
 
-Pictures are known by the world's version and a sample of the pixels. Comments, moved code and library versions
+Images are known by the world's version and a sample of the pixels. Comments, moved code and library versions
 change neither; whoever changes a scene, a caption or a pixel raises the version (tests pin all three by hash).
 """
 
@@ -19,9 +19,7 @@ from userlib.progress import Progress
 if TYPE_CHECKING:
     from userscenes import Caption, Scene, Scenes
 
-MORE = {
-    "train": "train_more"
-}  # what follows a split of scenes where more pictures are asked of it than it has
+MORE = {"train": "train_more"}  # what follows a split of scenes where more images are requested than it has
 WORLDS = {"scenes": {"train": "train", "val": "val", "test": "test"}, "pretrain": {"train": "pretrain"}}
 # Version 1 of the world, by the two names it had when its code and its libraries were hashed: stored results and
 # checkpoints know it by them. The next version is a single word, such as ("2",).
@@ -29,7 +27,7 @@ WORLD_VERSION: tuple[str, ...] = (
     "8b63b97838d433165112ab3a83e2ec034882596323a12a8248f2480a2e0f8fd5",
     "{'pillow': '13.0.0', 'numpy': '2.4.6'}",
 )
-SAMPLE = 8  # pictures drawn for the fingerprint
+SAMPLE = 8  # images drawn for the fingerprint
 _DRAWN: dict[tuple[str, str, int], Split] = {}  # what this process has drawn
 
 
@@ -44,7 +42,7 @@ class ConcatScenes:
         return len(self.first) + len(self.second)
 
     def at(self, i: int) -> tuple["Scenes", int]:
-        """The world that picture i is of, and its number there."""
+        """The world that image i is of, and its number there."""
         return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))
 
     def __getitem__(self, i: int) -> "Scene":
@@ -67,21 +65,21 @@ class ConcatScenes:
         return world.masks(n)
 
     def half(self, i: int) -> str:
-        """ "": no test pictures are here."""
+        """ "": no test images are here."""
         world, n = self.at(i)
         return world.half(n)
 
 
 class DrawnPictures:
-    """Pictures drawn when asked for. Satisfies `Pictures`, and knows what only drawings know."""
+    """Images drawn on demand. Satisfies `Pictures`, and knows their masks."""
 
-    drawn = True  # a model that has seen nothing else can say so of photos
+    drawn = True  # a model that was trained on drawings alone can say so of photos
 
     def __init__(self, world: "Scenes | ConcatScenes") -> None:
         self.world = world
 
     def content(self, i: int) -> bytes:
-        """What picture i is known by: the world's version and its id."""
+        """What identifies image i: the world's version and its id."""
         return repr((WORLD_VERSION, self.world.ids[i])).encode()
 
     def places(self, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +96,9 @@ class DrawnPictures:
 
 
 def load_scenes(name: str, sizes: Mapping[str, int], *, progress: bool = False) -> RetrievalData:
-    """The first pictures of each split: as many as `sizes` says, else as many as the world has.
+    """The first images of each split: as many as `sizes` says, else as many as the world has.
 
-    More of `scenes` train than its 4,000, up to 16,000, are further pictures of the same generator; no scene graph
+    More of `scenes` train than its 4,000, up to 16,000, are further images of the same generator; no scene graph
     of val or test is among them.
     """
     from userscenes.splits import SIZES
@@ -115,7 +113,7 @@ def load_scenes(name: str, sizes: Mapping[str, int], *, progress: bool = False) 
         count = sizes.get(split, SIZES[world])
         most = SIZES[world] + SIZES.get(MORE.get(world, ""), 0)
         if count > most:
-            raise UserError(f"{count} pictures were asked of {split!r} of {name!r}, which has {most}.")
+            raise UserError(f"{count} images were requested of {split!r} of {name!r}, which has {most}.")
         splits[split] = _split(split, world, count, progress=progress)
     content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
     return RetrievalData(name=name, splits=splits, fingerprint=content)

@@ -1,6 +1,6 @@
-"""The scene graph: what is in a picture, where, and how its things stand to one another.
+"""The scene graph: what is in an image, where, and how its things stand to one another.
 
-Places are fractions of the picture, x to the right and y downwards, as seen. A thing may be a group of
+Places are fractions of the image, x to the right and y downwards, as seen. A thing may be a group of
 `count` alike; each member has a spot. Everything that captions and truth speak of is in these dataclasses;
 drawing adds nothing to them.
 """
@@ -39,7 +39,7 @@ class Thing:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(x0, y0, x1, y1) around all members, fractions of the picture; may reach over its edge."""
+        """(x0, y0, x1, y1) around all members, fractions of the image; may reach over its edge."""
         boxes = [spot_box(self.kind, self.pose, spot) for spot in self.spots]
         return (
             min(b[0] for b in boxes),

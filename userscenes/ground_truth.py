@@ -1,5 +1,5 @@
-"""What only the drawn world can tell of a split: which captions are true of which pictures, and where the things
-are that captions name. Counted once and cached.
+"""Ground truth that only drawn images have: which captions are true of which images, and where the objects are
+that captions name. Counted once and cached.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from userscenes import Scenes
     from userscenes.dataset import ConcatScenes
 
-MOST = 4_000  # pictures that a share is counted on: the table of all pairs grows with their square
+MOST = 4_000  # images that a share is counted on: the matrix of all pairs grows with their square
 
 
 def world_of(split: Split) -> "Scenes | ConcatScenes | None":
-    """The drawn world behind a split; None for pictures that were not drawn here."""
+    """The drawn world behind a split; None for images that were not drawn here."""
     return split.pictures.world if isinstance(split.pictures, DrawnPictures) else None
 
 
 def truth_of(split: Split) -> NDArray[np.bool_] | None:
-    """(captions, pictures) whether each caption is true of each picture; None where nobody knows."""
+    """(captions, images) whether each caption is true of each image; None where it is unknown."""
     world = world_of(split)
     if world is None:
         return None
@@ -33,16 +33,16 @@ def truth_of(split: Split) -> NDArray[np.bool_] | None:
 
 
 def _truth(world: "Scenes | ConcatScenes", most: int | None = None) -> NDArray[np.bool_]:
-    """(captions, pictures) of all pictures or of the first `most`, from the facts of both."""
+    """(captions, images) of all images or of the first `most`, from the facts of both."""
     from userscenes import TruthTable, closed_facts
 
-    pictures = range(len(world))[:most]
-    said = [caption.facts for i in pictures for caption in world.captions(i)]
-    return TruthTable(said, [closed_facts(world[i]) for i in pictures]).true_matrix()
+    images = range(len(world))[:most]
+    facts = [caption.facts for i in images for caption in world.captions(i)]
+    return TruthTable(facts, [closed_facts(world[i]) for i in images]).true_matrix()
 
 
 def true_elsewhere(truth: NDArray[np.bool_], caption_to_image: NDArray[np.int64]) -> float:
-    """The share of other pictures of which a caption is also true: truth (M, N), caption_to_image (M,).
+    """The share of other images of which a caption is also true: truth (M, N), caption_to_image (M,).
 
     It is the share of a queue's unmasked keys that are no negatives in truth, whichever way the query goes, since
     a queue is a sample of all pairs.
@@ -52,7 +52,7 @@ def true_elsewhere(truth: NDArray[np.bool_], caption_to_image: NDArray[np.int64]
 
 
 def true_elsewhere_in(split: Split) -> float | None:
-    """`true_elsewhere` of a split's captions, counted once; None where nobody knows."""
+    """`true_elsewhere` of a split's captions, counted once; None where it is unknown."""
     world = world_of(split)
     if world is None or len(world) < 2:
         return None
@@ -65,5 +65,5 @@ def true_elsewhere_in(split: Split) -> float | None:
 
 
 def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | None:
-    """`places_in` of the world behind a split; None for pictures that were not drawn here."""
+    """`places_in` of the world behind a split; None for images that were not drawn here."""
     return split.pictures.places(grid) if isinstance(split.pictures, DrawnPictures) else None

@@ -18,7 +18,7 @@ _CARRIED = ("holding", "wearing", "playing")
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The picture, RGB, SIZE x SIZE."""
+    """The image, RGB, SIZE x SIZE."""
     canvas = background(scene.setting, scene.time, scene.weather, scene.appearance_seed, mirror=scene.mirror)
     grounded = _grounded(scene)
     for index in _order(scene):
@@ -57,14 +57,14 @@ def whole_mask(scene: Scene, index: int) -> np.ndarray:
 
 
 def boxes(scene: Scene) -> np.ndarray:
-    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels of the picture, cut at its edge; what covers it
+    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels of the image, cut at its edge; what covers it
     is not taken off."""
     out = np.array([t.box for t in scene.things], dtype=np.float32) * SIZE
     return np.clip(out, 0, SIZE)
 
 
 def _halved(mask: np.ndarray) -> np.ndarray:
-    """A canvas mask at picture size: pixels of which at least half is covered."""
+    """A canvas mask at image size: pixels of which at least half is covered."""
     k = CANVAS // SIZE
     covered: np.ndarray = mask.reshape(SIZE, k, SIZE, k).sum(axis=(1, 3)) >= k * k / 2
     return covered

@@ -1,4 +1,4 @@
-"""Where the things are that captions name: counted once for each world and grid, and cached."""
+"""Where the objects are that captions name: counted once for each world and grid, and cached."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,7 +31,7 @@ class World(Protocol):
 
 
 def places_in(world: World, grid: tuple[int, int], version: Sequence[str]) -> tuple[Floats, Floats]:
-    """(N, R) the share of each cell that things cover which a caption names, and that any thing covers; version: the
+    """(N, R) the share of each cell that objects cover which a caption names, and that any object covers; version: the
     world's.
     """
 

@@ -1,7 +1,7 @@
 """Chance from one text seed: the same draws on every machine and Python version.
 
 Only `random.Random.random` is used, the one method whose sequence for a seed is promised never to change;
-it is also several times faster for single numbers than a numpy Generator, and a picture needs some
+it is also several times faster for single numbers than a numpy Generator, and an image needs some
 hundreds.
 """
 

@@ -1,4 +1,4 @@
-"""The settings by name, which of them are in pretrain alone, and the background of a picture."""
+"""The settings by name, which of them are in pretrain alone, and the background of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sky, light and weather: what lies behind every outdoor picture and what is laid over it at the end."""
+"""Sky, light and weather: what lies behind every outdoor image and what is laid over it at the end."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _table(time: str, level: int) -> list[int]:
 
 
 def develop(canvas: Canvas, time: str, light: float, rng: Rng) -> Image.Image:
-    """The finished picture: halved in size, in the light of the hour (or "lamplight", indoors at night),
+    """The finished image: halved in size, in the light of the hour (or "lamplight", indoors at night),
     with grain."""
     small = canvas.image.reduce(CANVAS // SIZE).point(_table(time, round(light * 100)))
     pixels = np.asarray(small, dtype=np.int16) + _grain()[rng.below(16)]

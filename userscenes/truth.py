@@ -1,6 +1,6 @@
-"""What is true of a picture: atomic facts, their closure, and a table for all pairs.
+"""What is true of an image: atomic facts, their closure, and a matrix for all pairs.
 
-A caption compiles to facts and is true of a picture when every one of them is. `true` is a slow interpreter
+A caption compiles to facts and is true of an image when every one of them is. `true` is a slow interpreter
 that reads the scene graph without the closure; the tests compare both. The conventions:
 
 - ("thing", level, colour, pattern, size, action, side): there is a thing of which all given words hold (""
@@ -10,7 +10,7 @@ that reads the scene graph without the closure; the tests compare both. The conv
   there are three, "two brown dogs" is true where a white one stands by. ("many", level, colour, pattern):
   there are two or more.
 - ("rel", level, colour, pattern, relation, level, colour, pattern): some thing of the first description
-  stands in the relation to some thing of the second. Directions are those of the picture as seen. Implied
+  stands in the relation to some thing of the second. Directions are those of the image as seen. Implied
   relations hold too (IMPLIES).
 - ("setting", s), ("place", "indoors" or "outdoors"), ("time", t), ("weather", w).
 - The world is closed: what the scene graph does not say is false. Things not mentioned may be there.
@@ -70,26 +70,26 @@ def closed_facts(scene: Scene) -> frozenset[Fact]:
 
 
 class TruthTable:
-    """Which captions are true of which pictures, from the facts of both, by bits packed over the pictures."""
+    """Which captions are true of which images, from the facts of both, by bits packed over the images."""
 
     def __init__(
-        self, captions_facts: Sequence[Iterable[Fact]], picture_facts: Sequence[Iterable[Fact]]
+        self, captions_facts: Sequence[Iterable[Fact]], image_facts: Sequence[Iterable[Fact]]
     ) -> None:
-        self.n_pictures = len(picture_facts)
+        self.n_images = len(image_facts)
         index: dict[Fact, int] = {}
         self._needs = [[index.setdefault(f, len(index)) for f in facts] for facts in captions_facts]
-        holds = np.zeros((len(index), self.n_pictures), dtype=bool)
-        for p, facts in enumerate(picture_facts):
+        holds = np.zeros((len(index), self.n_images), dtype=bool)
+        for p, facts in enumerate(image_facts):
             holds[[index[f] for f in facts if f in index], p] = True
-        self._bits = np.packbits(holds, axis=1)  # (facts, pictures / 8)
+        self._bits = np.packbits(holds, axis=1)  # (facts, images / 8)
 
     def true_matrix(self) -> np.ndarray:
-        """(n_captions, n_pictures) bool. A caption without facts is true of everything."""
+        """(n_captions, n_images) bool. A caption without facts is true of everything."""
         out = np.full((len(self._needs), self._bits.shape[1]), 255, dtype=np.uint8)
         for c, needs in enumerate(self._needs):
             if needs:
                 np.bitwise_and.reduce(self._bits[needs], axis=0, out=out[c])
-        return np.unpackbits(out, axis=1, count=self.n_pictures).astype(bool)
+        return np.unpackbits(out, axis=1, count=self.n_images).astype(bool)
 
 
 def true(caption: Caption, scene: Scene) -> bool:

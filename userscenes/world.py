@@ -1,4 +1,4 @@
-"""The embedded world as a lazy sequence of scenes with pictures, captions and truth."""
+"""The embedded world as a lazy sequence of scenes with images, captions and truth."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .graph import Scene
 from .layout import draw_scene
 from .splits import SIZES, SPLITS, half_of
 
-SAMPLE = 64  # pictures whose pixels enter the hash
+SAMPLE = 64  # images whose pixels enter the hash
 
 
 class Scenes:
-    """`count` scenes of a split, made when asked for; scene i depends on (seed, split, i) alone."""
+    """`count` scenes of a split, made on demand; scene i depends on (seed, split, i) alone."""
 
     def __init__(self, split: str, count: int, seed: int) -> None:
         self.split, self.count, self.seed = split, count, seed
@@ -97,9 +97,9 @@ def graph_hash(split: str, count: int, seed: int) -> str:
 
 
 def world_hash(split: str, count: int, seed: int) -> str:
-    """A hash of all scene graphs and captions and of the pixels of SAMPLE pictures.
+    """A hash of all scene graphs and captions and of the pixels of SAMPLE images.
 
-    Pixels may change with the version of Pillow or numpy: `library_versions` belongs beside it in a cache
+    Pixels may change with the version of Pillow or numpy: `library_versions` belongs to it in a cache
     key.
     """
     scenes = make_world(split, count, seed=seed)
@@ -117,7 +117,7 @@ def library_versions() -> dict[str, str]:
 
 
 def contact_sheet(scenes: Scenes, n: int, *, columns: int = 8, scale: int = 1, gap: int = 4) -> Image.Image:
-    """The first n pictures side by side on white."""
+    """The first n images side by side on white."""
     rows = -(-n // columns)
     cell = SIZE * scale
     sheet = Image.new("RGB", (columns * (cell + gap) - gap, rows * (cell + gap) - gap), (255, 255, 255))

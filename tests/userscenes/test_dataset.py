@@ -45,7 +45,7 @@ def test_more_training_pictures_than_the_world_has_come_from_the_same_generator(
     assert train.pictures.world[4_001] == further[1]
     assert train.groups is None
     assert truth_of(train.select(range(3), "few")) is None  # a part is no world of its own
-    with pytest.raises(UserError, match="16001 pictures were asked of 'train'.*has 16000"):
+    with pytest.raises(UserError, match="16001 images were requested of 'train'.*has 16000"):
         load_data("scenes", sizes={"train": 16_001})
 
 
@@ -86,7 +86,7 @@ def test_the_wider_world_is_one_split_to_train_on():
     "name, sizes, message",
     [
         ("scenes", {"tarin": 5}, "no split 'tarin'; it has: train, val, test"),
-        ("scenes", {"val": 501}, "501 pictures were asked of 'val'.*has 500"),
+        ("scenes", {"val": 501}, "501 images were requested of 'val'.*has 500"),
         ("pretrain", {"val": 5}, "no split 'val'"),
     ],
 )
