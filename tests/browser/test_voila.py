@@ -261,7 +261,7 @@ def test_a_folder_of_photos(page, engine, tmp_path):
     turn_to(page, "Your photos")
     place = page.locator("input[placeholder='a folder on this machine']")
     button = page.get_by_role("button", name="Index it")
-    for folder, said in (("/no/such/folder", "There is no folder"), (str(tmp_path / "empty"), "no picture")):
+    for folder, said in (("/no/such/folder", "There is no folder"), (str(tmp_path / "empty"), "no image")):
         place.fill(folder)
         button.click()
         see(page, said)

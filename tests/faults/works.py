@@ -265,7 +265,7 @@ def study(folder: Path) -> None:
     for count, enhancement in enumerate(("none", "sge"), start=1):
         changed = replace(config, model=replace(config.model, enhancement=enhancement))
         job = Job(study="small", variant=enhancement, config=changed, out=str(folder / "results"))
-        if not job.row(job.cell).is_file():
+        if not job.row(job.variant).is_file():
             run_job(job)
         announce(folder, count)
 

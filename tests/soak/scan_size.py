@@ -165,7 +165,7 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        result = measure(Path(folder), steps=chosen.steps, batch=chosen.batch, dev=chosen.dev)
+        result = measure(Path(folder), steps=chosen.steps, batch=chosen.batch_size, dev=chosen.dev)
     kept = result["anonymous_peak_gb"] < ANONYMOUS_GB and result["waiting_share"] < WAITING
     print(json.dumps(result | {"kept": kept}, indent=1))
     return 0 if kept else 1

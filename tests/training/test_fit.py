@@ -265,7 +265,7 @@ LONG = {"steps": 60, "lr": 0.02, "evaluate_every": 0.2, "caption_augment_prob": 
 
 
 def test_collapse_is_found_on_a_collapsed_run(folder, tmp_path):
-    with pytest.raises(CollapseError, match="collapsed: effective rank.*live positive term"):
+    with pytest.raises(CollapseError, match="collapsed: effective rank.*leaky positive term"):
         fit(prepare(run_config(folder, **COLLAPSING, **LONG), progress=False), out=tmp_path, progress=False)
     rows = read_checkpoint(checkpoint_path(tmp_path, "last"))[1]["state"]["rows"]
     assert all(row["unpaired_cosine"] > 0.9 or row["effective_rank"] < 4 for row in rows[-3:])

@@ -210,7 +210,7 @@ class CaptionDataset:
         if not finite.all():
             bad = int(images[int((~finite).nonzero()[0])])
             raise UserError(
-                f"The features of image {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) hold NaN or "
+                f"The features of image {self.split.ids[bad]!r} (row {bad} of {self.split.name!r}) contain NaN or "
                 "infinity. Make or fetch them again."
             )
 

@@ -146,7 +146,7 @@ class Split:
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]
         if len(wrong):
             raise UserError(
-                f"Image {wrong[0]} was asked of {self.name!r}, which has 0 to {len(self.ids) - 1}."
+                f"Image {wrong[0]} was requested of {self.name!r}, which has 0 to {len(self.ids) - 1}."
             )
         if len(np.unique(rows)) != len(rows):
             raise UserError(f"An image was asked twice of the split {self.name!r}. Give each index once.")

@@ -316,7 +316,7 @@ def test_a_folder_without_pictures(app, tmp_path):
     (tmp_path / "words.txt").write_text("words")
     app.photos.folder.value = str(tmp_path)
     app.photos.button.click()
-    assert "no picture" in app.message.value
+    assert "no image" in app.message.value
 
 
 def test_a_fault_of_the_program_is_shown_and_raised(app, monkeypatch):
