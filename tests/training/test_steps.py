@@ -499,6 +499,6 @@ def test_a_text_tower_of_another_width_is_refused_before_a_token_is_made(folder,
     monkeypatch.setattr("userlib.training.preparing.extract", None)
     config = run_config(folder, model={"text": "clip", "text_model": clip, "text_width": 7})
     with pytest.raises(
-        UserError, match=r"text_width is 7, and the text tower .* has \d+\. Set model\.text_width \d+"
+        UserError, match=r"text_width is 7; the text tower .* has \d+\. Set model\.text_width \d+"
     ):
         prepare(config, progress=False)

@@ -43,7 +43,7 @@ def test_two_processes_train_and_hold_the_same_queues(parquet, tmp_path, cache):
     assert set(first) >= {"images", "texts", "ids", "pointer"}
     for name in first:
         assert torch.equal(first[name], second[name]), name
-    assert int(first["written"]) == 4 * 8 and (first["ids"] >= 0).all()  # both ranks' keys
+    assert int(first["num_enqueued"]) == 4 * 8 and (first["ids"] >= 0).all()  # both ranks' keys
     result = json.loads((out / "result.json").read_text())
     assert result["finished"] and result["report"]["split"] == "test"
     assert json.loads(done.stdout)["steps"] == 4  # one rank alone speaks
