@@ -21,8 +21,8 @@ def alone():
 
 
 def close(result, wanted):
-    """To 1e-5 of the largest number."""
-    assert float((result - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max().clamp(min=1e-3))
+    """To 2e-5 of the largest number."""
+    assert float((result - wanted).abs().max()) <= 2e-5 * float(wanted.abs().max().clamp(min=1e-3))
 
 
 def test_queues_are_equal_on_every_rank(ranks, alone):
