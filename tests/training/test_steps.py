@@ -43,9 +43,9 @@ def plain_run(prepared, steps):
     torch.manual_seed(training.seed)
     model = USER(prepared.config.model, prepared.config.objective)
     model.init_from_data(torch.from_numpy(np.array(train.features.tokens[:256], dtype=np.float32)))
-    sigma = [p for name, p in model.named_parameters() if name.endswith("sigma") and p.requires_grad]
-    rest = [p for p in model.parameters() if p.requires_grad and all(p is not one for one in sigma)]
-    groups = [{"params": rest}, {"params": sigma, "weight_decay": 0.0}]
+    scales = [p for name, p in model.named_parameters() if name.endswith("log_scale") and p.requires_grad]
+    rest = [p for p in model.parameters() if p.requires_grad and all(p is not one for one in scales)]
+    groups = [{"params": rest}, {"params": scales, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=training.lr, weight_decay=training.weight_decay)
     rows = []
     for step in range(steps):
@@ -71,7 +71,7 @@ def plain_run(prepared, steps):
         output = model(batch, count_queue=step >= warm)
         optimizer.zero_grad()
         output.loss.backward()
-        gradients = [p.grad for p in [*rest, *sigma] if p.grad is not None]
+        gradients = [p.grad for p in [*rest, *scales] if p.grad is not None]
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
         for gradient in gradients:
             gradient.mul_(min(1.0, training.max_grad_norm / norm))
