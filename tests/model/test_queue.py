@@ -143,7 +143,7 @@ def test_keys_enter_both_queues_side_by_side_and_detached():
 
 
 def test_negatives_are_of_the_other_modality():
-    """A picture query meets caption keys, a caption query picture keys."""
+    """An image query meets caption keys, a caption query image keys."""
     config = small(guide_dropout=0.0)
     objective = ObjectiveConfig(mu=10.0, gamma=0.0)
     model, batch = USER(config, objective).eval(), make_batch(config, [0])
@@ -162,7 +162,7 @@ def test_negatives_are_of_the_other_modality():
 
 
 def test_unequal_keys_and_negative_sizes_are_errors():
-    with pytest.raises(UserError, match="2 picture keys, 3 caption keys and 2 numbers"):
+    with pytest.raises(UserError, match="2 image keys, 3 caption keys and 2 numbers"):
         DualQueue(4, 2).enqueue(torch.zeros(2, 2), torch.zeros(3, 2), torch.zeros(2, dtype=torch.long))
     with pytest.raises(UserError, match="-1"):
         DualQueue(-1, 2)

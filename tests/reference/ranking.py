@@ -1,6 +1,6 @@
 """Ranking as the field's evaluation scripts do it: a Python loop over queries, sorting the gallery for each.
 
-Written plainly from the protocol (paper, section 8). `loop_ranks` is the slow truth that
+Written plainly from the protocol of the field. `loop_ranks` is the slow truth that
 the library must equal, ties counted against the query; `reference_ranks` is the usual form, which the package times.
 """
 

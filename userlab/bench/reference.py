@@ -3,7 +3,7 @@
 Written from the paper's equations and the protocol, not from any release: a caption at a time in cross-attention, a
 query at a time in ranking, a GRU over every set in GPO, a loop over the weights in the momentum update. The training
 step is USER with BatchNorm, SGE, a BiGRU on the text side, UTO and two queues; it leaves out the faults of the authors'
-release (paper, section 4), so that its losses are those of the library.
+release, so that its losses are those of the library.
 """
 
 import copy

@@ -2,7 +2,7 @@
 
 R@K here is a *hit rate*, as everywhere in image-text retrieval: the share of queries with at least one
 relevant item among the first K. The recall of information retrieval, the share of the relevant items that were
-retrieved, is another quantity. Source: paper, section 8.
+retrieved, is another quantity. Source: the standard protocol of the field (Faghri et al., VSE++, BMVC 2018).
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,8 @@ more than the number of other images' captions that score at least as high as it
 counts against the query, and a collapsed model, which gives every pair the same score, ranks last instead of first.
 
 The matching pair's score is read from the same product as the others': computed separately, it would differ from
-them by rounding and lose to itself. Source: paper, section 8 (the standard evaluation protocol).
+them by rounding and lose to itself. Source: the standard protocol of the field
+(Faghri et al., VSE++, BMVC 2018).
 """
 
 from collections.abc import Iterator

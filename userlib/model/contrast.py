@@ -3,7 +3,7 @@
     contrast = MomentumContrast(my_images, my_texts, dim=256, queue_size=2048, momentum=0.999, loss=UTOLoss())
     contrast(images, texts, image_ids).backward()
 
-Zhang et al., USER, TIP 2024, section III-D; the queues after He et al., MoCo, CVPR 2020.
+Sources: USER (Zhang et al., IEEE TIP 2024); the queues are those of MoCo (He et al., CVPR 2020).
 """
 
 from dataclasses import dataclass
@@ -133,7 +133,7 @@ class MomentumContrast(nn.Module):
     def forward(
         self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
     ) -> Tensor:
-        """One batch of pairs -> the loss; what `step` gives beside it is left out."""
+        """One batch of pairs -> the loss; `step` gives its parts and the embeddings too."""
         return self.step(images, texts, image_ids, count_queue=count_queue).loss
 
     def step(

@@ -1,4 +1,4 @@
-"""Image and caption to one unit vector each: the two query encoders (Zhang et al., TIP 2024, section III-A)."""
+"""Image and caption to one unit vector each: the two query encoders (USER, Zhang et al., IEEE TIP 2024)."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ class ImageEncoder(nn.Module):
     """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
 
     Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions,
-    so R is fixed and no region may be missing in training. LayerNorm is the rule elsewhere: it sees one picture
+    so R is fixed and no region may be missing in training. LayerNorm is the rule elsewhere: it sees one image
     at a time, so keys, single queries and ranks agree.
     """
 
@@ -58,14 +58,14 @@ class ImageEncoder(nn.Module):
         """
         if self.regions is not None and tokens.shape[1] != self.regions:
             raise UserError(
-                f"the picture has {tokens.shape[1]} regions and the model normalises over {self.regions}; "
+                f"the image has {tokens.shape[1]} regions and the model normalises over {self.regions}; "
                 "use norm layer for another number of regions."
             )
         regions: Tensor = self.region_norm(tokens)
         return regions
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit length."""
+        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit norm."""
         if self.uses_guide and guide is None:
             raise UserError(
                 "the model uses a guide and the batch has none; give --guide when the tokens are made."
@@ -133,7 +133,7 @@ class TextEncoder(nn.Module):
             self.train(training)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit length."""
+        """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit norm."""
         vectors = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
         return F.normalize(to_fp32(self.embed_dropout(self.pooling(vectors, attention_mask))), dim=-1)
 

@@ -1,7 +1,7 @@
 """Global-representation based semantic enhancement: regions weighed by a global guide (USER: GSE in its two
 forms, SGE and CGE).
 
-A guide g (B,D) of unit length comes from the picture itself (SGE) or from CLIP (CGE). The regions are then
+A guide g (B,D) of unit norm comes from the image itself (SGE) or from CLIP (CGE). The regions are then
 moved towards it, each as far as it agrees:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
 """
 
@@ -21,7 +21,7 @@ from userlib.precision import autocast_disabled, to_fp32
 def region_attention(
     regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, inverse_temperature: float = 1.0
 ) -> Tensor:
-    """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit length."""
+    """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit norm."""
     scores = inverse_temperature * dot_products(guide, regions)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
@@ -67,7 +67,7 @@ class SelfGuide(nn.Module):
         init_weights(weight_init, self.local_linear, self.global_linear, self.weigh)
 
     def forward(self, regions: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """regions (B,R,D), mask (B,R) -> guide (B,D) of unit length, weights w (B,R), float32 or wider."""
+        """regions (B,R,D), mask (B,R) -> guide (B,D) of unit norm, weights w (B,R), float32 or wider."""
         if self.training and self.norm == "batch":
             refuse_missing(mask)
         local = self.dropout(torch.tanh(self.local_norm(self.local_linear(regions))))  # (B, R, D)
@@ -84,7 +84,7 @@ class SelfGuide(nn.Module):
 
 
 class ClipGuide(nn.Module):
-    """CGE's guide: CLIP's picture vector (B,G), frozen, brought to the width of the regions.
+    """CGE's guide: CLIP's image vector (B,G), frozen, brought to the width of the regions.
 
     norm -> Linear(G,D) -> norm -> ReLU -> Linear(D,D) -> l2norm, as the authors describe the module in their
     answers; no released code has it. norm is BatchNorm in the paper presets, LayerNorm elsewhere.
@@ -101,12 +101,12 @@ class ClipGuide(nn.Module):
         )
 
     def forward(self, guide: Tensor) -> Tensor:
-        """guide (B,G) -> (B,D) of unit length, float32 or wider."""
+        """guide (B,G) -> (B,D) of unit norm, float32 or wider."""
         return F.normalize(to_fp32(self.layers(guide)), dim=-1)
 
 
 def check_residual_scale(residual_scale: float | str) -> None:
-    """Raises UserError for a strength that is neither "learned" nor a number from 0 up."""
+    """Raises UserError for a residual scale that is neither "learned" nor a number from 0 up."""
     if isinstance(residual_scale, str):
         one_of("residual_scale", residual_scale, ("learned",))
     else:
@@ -116,10 +116,10 @@ def check_residual_scale(residual_scale: float | str) -> None:
 class ResidualScale(nn.Module):
     """s, the factor in front of a_r g: fixed, or exp(log_scale), learned and kept within its first value +- 4.
 
-    The whole residual has Frobenius norm s whatever the picture, so s = 1 (the paper) all but vanishes beside
+    The whole residual has Frobenius norm s whatever the image, so s = 1 (the paper) all but vanishes next to
     regions of large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
 
-    Raises UserError for a strength that is neither "learned" nor a number from 0 up.
+    Raises UserError for a residual scale that is neither "learned" nor a number from 0 up.
     """
 
     REACH = 4.0
@@ -166,7 +166,7 @@ class ResidualScale(nn.Module):
 class Enhancement(nn.Module):
     """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V.
 
-    Raises UserError for another kind, norm, strength or weight_init, and for a width that the kind needs.
+    Raises UserError for another kind, norm, residual scale or weight_init, and for a width that the kind needs.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class Enhancement(nn.Module):
 
 
 class SGE(Enhancement):
-    """Self-guided enhancement by itself (paper, section III-B): `SGE(256)(regions)`, regions (B,R,256) -> (B,R,256).
+    """Self-guided enhancement by itself (SGE of USER): `SGE(256)(regions)`, regions (B,R,256) -> (B,R,256).
 
     residual_scale: "learned" or a number from 0 up (the paper: 1). regions: how many there are, for norm "batch".
     Raises UserError for a setting that has no meaning.
@@ -275,8 +275,8 @@ class SGE(Enhancement):
 
 
 class CGE(Enhancement):
-    """CLIP-guided enhancement by itself (paper, section III-C): `CGE(256, guide_dim=512)(regions, guide=vectors)`,
-    regions (B,R,256) and CLIP's image vectors (B,512) -> (B,R,256).
+    """CLIP-guided enhancement by itself (CGE of USER, as its authors describe it): regions (B,R,256) and CLIP's image
+    vectors (B,512) -> (B,R,256), as `CGE(256, guide_dim=512)(regions, guide=vectors)`.
 
     Raises UserError for a setting that has no meaning.
     """

@@ -86,14 +86,14 @@ def query_loss(
 
 
 def same_image(ids: Tensor) -> Tensor:
-    """ids (B,) of the pictures -> (B,B) True where two rows are captions of one picture, the diagonal
+    """ids (B,) of the images -> (B,B) True where two rows are captions of one image, the diagonal
     included.
     """
     return ids.unsqueeze(0) == ids.unsqueeze(1)
 
 
 def batch_loss(config: ObjectiveConfig, scores: Tensor, ids: Tensor) -> Tensor:
-    """L_b over scores (B,B), s_ij = picture i with caption j, ids (B,) -> scalar.
+    """L_b over scores (B,B), s_ij = image i with caption j, ids (B,) -> scalar.
 
     Both directions are summed. UTO counts its positive part once (paper: L_b), the others in each direction.
     """
@@ -116,7 +116,7 @@ def queue_loss(
     image_scores: Tensor,
     ignore_mask: Tensor,
 ) -> Tensor:
-    """L_q -> scalar: picture queries against caption keys, and caption queries against picture keys.
+    """L_q -> scalar: image queries against caption keys, and caption queries against image keys.
 
     positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~ momentum keys), text_scores (B,K) =
     v_i . T_k, image_scores (B,K) = t_i . V_k, ignore_mask (B,K).
@@ -164,7 +164,7 @@ class ContrastiveLoss(nn.Module):
 
 
 class UTOLoss(ContrastiveLoss):
-    """The unified training objective (paper, section III-D). weight: of L_b beside L_q; the paper: 20 (Flickr30K)."""
+    """The unified training objective of USER. weight: of L_b in L; the paper: 20 (Flickr30K)."""
 
     def __init__(
         self,

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from userlib.errors import UserError
 
-EMPTY = -1  # the picture number of a slot that no key has filled yet
+EMPTY = -1  # the image number of a slot that no key has filled yet
 
 
 class DualQueue(nn.Module):
-    """K picture keys and K caption keys with the number of the picture that each belongs to.
+    """K image keys and K caption keys with the number of the image that each belongs to.
 
     Everything is a buffer, so a checkpoint holds it and every rank can be compared. Slots start empty (number
     -1) and count as nothing until they are filled; K need not be a multiple of the batch, and a batch larger
@@ -48,8 +48,8 @@ class DualQueue(nn.Module):
         return (self.step - self.enqueued_at)[self.ids != EMPTY]
 
     def ignore_mask(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
-        """ids (B,) of the queries' pictures -> (B,K) True where a key is no negative: empty, or of the
-        query's picture.
+        """ids (B,) of the queries' images -> (B,K) True where a key is no negative: empty, or of the
+        query's image.
         """
         empty = (self.ids == EMPTY).unsqueeze(0)
         if not same_image:
@@ -66,7 +66,7 @@ class DualQueue(nn.Module):
             return
         if not len(images) == len(texts) == len(ids):
             raise UserError(
-                f"{len(images)} picture keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
+                f"{len(images)} image keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
                 "together; the three must be equally many."
             )
         skipped = max(0, len(ids) - self.size)

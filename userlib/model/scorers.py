@@ -1,12 +1,12 @@
-"""Cross-attention scores in the manner of SCAN: every picture and caption are compared word by region.
+"""Cross-attention scores in the manner of SCAN: every image and caption are compared word by region.
 
 What the embedding methods are measured against, and a second opinion on the first hits of a search. t2i: each
-word w looks at the regions v_r with weights p_r = softmax_r(sharpness * s_r), where s_r is w . v_r through a
+word w looks at the regions v_r with weights p_r = softmax_r(lambda s_r), where s_r is w . v_r through a
 leaky rectifier and normalised over the words; it sees the context c = sum_r p_r v_r and is relevant by
 cos(w, c); the relevances are pooled over the words. i2t is the same with words and regions exchanged.
 
 A context is never built: w . c = sum_r p_r (w . v_r) needs the similarities alone, and |c|^2 = p^T G p the
-Gram matrix G = V V^T of the picture, R x R. A block of pairs is then two matrix products, one of them small,
+Gram matrix G = V V^T of the image, R x R. A block of pairs is then two matrix products, one of them small,
 and no vector of E numbers is made for any pair. As a cosine ignores length, p need not sum to 1, and padding
 is a zero vector.
 
@@ -45,7 +45,7 @@ def scan_t2i(
 ) -> Tensor:
     """regions (N, R, E), words (M, W, E), word_mask (M, W), region_mask (N, R) -> scores (N, M).
 
-    Words look at regions. sharpness: of the attention, up to 40; temperature: of logsumexp pooling. Vectors
+    Words look at regions. inverse_temperature: lambda, up to 40; temperature: of logsumexp pooling. Vectors
     are normalised here. For scoring only: no gradient is kept.
     """
     _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
@@ -164,7 +164,7 @@ def _check(
     temperature: float,
     pooling: str,
 ) -> None:
-    """UserError for shapes that do not fit, settings without a meaning, and a picture or caption without a single
+    """UserError for shapes that do not fit, settings without a meaning, and an image or caption without a single
     vector.
     """
     one_of("pooling", pooling, typing.get_args(Pooling))

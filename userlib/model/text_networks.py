@@ -44,7 +44,7 @@ class BagOfWords(nn.Module):
 class BiGRU(BagOfWords):
     """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side).
 
-    word_residual keeps each word's own vector beside its state, so that the GRU adds to a bag of words.
+    word_residual keeps each word's own vector next to its state, so that the GRU adds to a bag of words.
     """
 
     def __init__(self, config: ModelConfig) -> None:
