@@ -113,8 +113,6 @@ def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("away")
     venv.create(folder / "env", with_pip=False, symlinks=os.name != "nt")
     scheme = sysconfig.get_paths("venv", vars={"base": str(folder / "env"), "platbase": str(folder / "env")})
-    # What is installed here is found there too, after its own: this environment's own links are not followed.
-    Path(scheme["purelib"], "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     python = next(Path(scheme["scripts"]).glob("python[.e]*"), Path(scheme["scripts"], "python"))
     command = [
         sys.executable,
@@ -127,7 +125,11 @@ def installed(wheel, tmp_path_factory):
         "--no-deps",
         "--no-index",
     ]
-    subprocess.run([*command, str(wheel)], check=True)
+    # Not where pip sees the clone: it would take userlib.egg-info there for an installation of the same version.
+    away = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*command, str(wheel)], cwd=folder, env=away, check=True)
+    # What is installed here is found there too, after its own; this environment's own links are not followed.
+    Path(scheme["purelib"], "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(OFFLINE), "USERLIB_CACHE": str(folder / "cache")}
 
     def call(*words: str) -> str:
