@@ -16,7 +16,7 @@ from userlib.data.extractors import make_extractor
 from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.user import DualEncoder, save_model
-from userlib.search import Index, checkpoint_encoder, open_clip_encoder
+from userlib.search import CheckpointEncoder, Index, OpenClipEncoder
 from userlib.search.encoders import difference
 
 TEXTS = ["a red dog", "two cats on a long beach"]
@@ -76,7 +76,7 @@ def plain(tmp_path_factory):
 
 
 def test_open_clip_encoder_is_the_model_itself(clip_folder):
-    encoder = open_clip_encoder(f"open_clip:local-dir:{clip_folder}")
+    encoder = OpenClipEncoder(f"open_clip:local-dir:{clip_folder}")
     model, preprocess = load_clip(f"local-dir:{clip_folder}")
     words = tokenizer_of(f"local-dir:{clip_folder}")(TEXTS)
     with torch.no_grad():
@@ -85,13 +85,13 @@ def test_open_clip_encoder_is_the_model_itself(clip_folder):
         image = torch.nn.functional.normalize(model.encode_image(seen), dim=1)
     assert encoder.encode_text(TEXTS) == pytest.approx(text.numpy(), abs=1e-5)
     assert encoder.encode_image(pictures()) == pytest.approx(image.numpy(), abs=1e-5)
-    assert encoder.cache_key() == open_clip_encoder(f"local-dir:{clip_folder}").cache_key()
+    assert encoder.cache_key() == OpenClipEncoder(f"local-dir:{clip_folder}").cache_key()
     assert encoder.unknown("xyzzy") == []
     assert encoder.warning is None
 
 
 def test_checkpoint_encoder_is_the_model_with_its_tokens_guide_and_words(checkpoint):
-    encoder = checkpoint_encoder(checkpoint())
+    encoder = CheckpointEncoder(checkpoint())
     loaded = encoder.loaded
     tokens, _ = encoder.tokens(pictures())
     assert encoder.guide is not None
@@ -108,7 +108,7 @@ def test_checkpoint_encoder_is_the_model_with_its_tokens_guide_and_words(checkpo
 
 
 def test_an_index_knows_the_model_that_made_it(checkpoint, tmp_path):
-    first, second = checkpoint_encoder(checkpoint()), checkpoint_encoder(checkpoint())
+    first, second = CheckpointEncoder(checkpoint()), CheckpointEncoder(checkpoint())
     for i, picture in enumerate(pictures()):
         picture.save(tmp_path / f"{i}.png")
     index = Index.build(tmp_path, first, progress=False)
@@ -120,7 +120,7 @@ def test_an_index_knows_the_model_that_made_it(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("limit", "warned"), [(0.0, True), (9.0, False)])
 def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(checkpoint, limit, warned):
-    encoder = checkpoint_encoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=limit))
+    encoder = CheckpointEncoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=limit))
     vectors, distances = encoder.measured(pictures())
     assert vectors.tolist() == encoder.encode_image(pictures()).tolist()
     assert ((distances > 1) == warned).all()
@@ -132,16 +132,16 @@ def test_images_far_from_the_mean_guide_of_the_training_images_are_warned_of(che
 
 
 def test_the_distance_is_that_from_the_mean_guide_in_units_of_the_limit(checkpoint):
-    encoder = checkpoint_encoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=2.0))
+    encoder = CheckpointEncoder(checkpoint(data="photos", guide_mean=[0.0] * 12, guide_limit=2.0))
     assert encoder.measured(pictures())[1] == pytest.approx(np.full(3, 1 / 2.2), abs=1e-4)  # guides of norm 1
-    drawn = checkpoint_encoder(checkpoint(data="scenes", guide_mean=[0.0] * 12, guide_limit=0.001))
+    drawn = CheckpointEncoder(checkpoint(data="scenes", guide_mean=[0.0] * 12, guide_limit=0.001))
     far = drawn.measured([Image.new("RGB", (40, 40), "red")])[1]
     assert "trained on drawings alone" in drawn.warn(far, drawn=False)
     assert drawn.warn(far, drawn=True) is None
 
 
 def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint):
-    first, second = (checkpoint_encoder(checkpoint()) for _ in range(2))
+    first, second = (CheckpointEncoder(checkpoint()) for _ in range(2))
     second.loaded.model.load_state_dict(first.loaded.model.state_dict())
     assert difference(first.cache_key(), second.cache_key()) == ""
     other = WordTokenizer(second.loaded.tokenizer.words[::-1])
@@ -151,12 +151,12 @@ def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint
 
 def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
     folder = checkpoint()
-    stored = Path(checkpoint_encoder(folder).loaded.config.data.token_weights)
+    stored = Path(CheckpointEncoder(folder).loaded.config.data.token_weights)
     for file in (stored, stored.with_suffix(".json")):
         shutil.copy(file, tmp_path / file.name)
-    moved = checkpoint_encoder(folder, token_weights=tmp_path / stored.name)
+    moved = CheckpointEncoder(folder, token_weights=tmp_path / stored.name)
     assert moved.tokens.weights == tmp_path / stored.name
-    assert difference(checkpoint_encoder(folder).cache_key(), moved.cache_key()) == ""
+    assert difference(CheckpointEncoder(folder).cache_key(), moved.cache_key()) == ""
 
 
 def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
@@ -172,17 +172,17 @@ def test_a_model_on_precomputed_features_cannot_search_new_pictures(tmp_path):
     config = Config(data=DataConfig(data="flickr", tokens="precomputed"), model=model)
     save_model(tmp_path / "model", DualEncoder(model), tokenizer, config, {})
     with pytest.raises(UserError, match="precomputed features"):
-        checkpoint_encoder(tmp_path / "model")
+        CheckpointEncoder(tmp_path / "model")
 
 
 def test_without_a_guide_the_mean_token_tells_images_unlike_those_of_the_training(plain):
-    encoder = checkpoint_encoder(plain(data="photos"))
+    encoder = CheckpointEncoder(plain(data="photos"))
     assert np.isnan(encoder.measured(pictures())[1]).all()  # an older checkpoint says nothing
     tokens = encoder.tokens(pictures())[0].float().mean(1)
     unit = torch.nn.functional.normalize(tokens, dim=1)
     mean = unit.mean(0)
     limit = float((unit - mean).norm(dim=1).max())
-    encoder = checkpoint_encoder(plain(data="photos", token_mean=mean.tolist(), token_limit=limit))
+    encoder = CheckpointEncoder(plain(data="photos", token_mean=mean.tolist(), token_limit=limit))
     away = encoder.measured([*pictures(), Image.new("RGB", (64, 64), "white")])[1]
     assert away[:3] == pytest.approx((unit - mean).norm(dim=1) / limit, abs=1e-3)
     assert away[3] > 1
@@ -190,11 +190,11 @@ def test_without_a_guide_the_mean_token_tells_images_unlike_those_of_the_trainin
 
 
 def test_a_query_that_is_not_read_to_its_end_is_told(clip_folder, checkpoint):
-    encoder = open_clip_encoder(f"local-dir:{clip_folder}")
+    encoder = OpenClipEncoder(f"local-dir:{clip_folder}")
     longest = tokenizer_of(f"local-dir:{clip_folder}")("").shape[1]
     index = Index.empty(encoder)
     assert not any("not read" in note for note in index.notes("a dog"))
     (told,) = [note for note in index.notes("dog " * longest) if "not read" in note]
     assert f"more than the {longest} tokens" in told
-    words_alone = Index.empty(checkpoint_encoder(checkpoint()))  # a GRU reads all
+    words_alone = Index.empty(CheckpointEncoder(checkpoint()))  # a GRU reads all
     assert not any("not read" in note for note in words_alone.notes("dog " * 500))

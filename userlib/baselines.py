@@ -142,9 +142,8 @@ def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *,
     from scipy import linalg, sparse
 
     m = np.float32(len(caption_to_image))
-    count = np.bincount(caption_to_image, minlength=len(pictures)).astype(
-        np.float32
-    )  # captions of each image
+    # (N,) captions of each image
+    count = np.bincount(caption_to_image, minlength=len(pictures)).astype(np.float32)
     picture_mean = (count @ pictures / m).astype(np.float32)
     text_mean = np.asarray(texts.mean(0), np.float32).ravel()
     x = (pictures - picture_mean).astype(np.float32)

@@ -158,9 +158,7 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            lock.lock_counter == 1
-        ):  # the last to leave takes the lock, and a folder in which nothing was written
+        if lock.lock_counter == 1:  # the last to leave: takes the lock, and a folder without files
             (run / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 run.rmdir()

@@ -264,7 +264,7 @@ def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, 
 
 
 def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
-    from userlib.search import open_clip_encoder
+    from userlib.search.encoders import OpenClipEncoder, encode_all
 
     if split.pictures is None:
         raise UserError(f"the split {split.name!r} has no images, only features; {name} needs the images.")
@@ -272,20 +272,9 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
         raise UserError(
             f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
         )
-    encoder, size, pictures = open_clip_encoder(name, device=choose_device(device)), 64, split.pictures
-    images = np.concatenate(
-        [
-            encoder.encode_image([pictures[i] for i in range(start, min(start + size, len(split)))])
-            for start in range(0, len(split), size)
-        ]
-    )
-    captions = np.concatenate(
-        [
-            encoder.encode_text(list(split.captions[start : start + 256]))
-            for start in range(0, len(split.captions), 256)
-        ]
-    )
-    return ranks(images, captions, split.caption_to_image)
+    encoder = OpenClipEncoder(name, device=choose_device(device))
+    images = encode_all(encoder.encode_image, split.pictures)
+    return ranks(images, encode_all(encoder.encode_text, split.captions, size=256), split.caption_to_image)
 
 
 def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:

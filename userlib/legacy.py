@@ -3,73 +3,55 @@
 Nothing else in the packages knows an old name.
 """
 
-import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from userlib.errors import UserError
 
-DOCUMENTS: Mapping[str, str] = types.MappingProxyType(
-    {"facts": "metadata"}
-)  # of a checkpoint: NAME.json each
-FILES: Mapping[str, str] = types.MappingProxyType(
-    {f"{old}.json": f"{new}.json" for old, new in DOCUMENTS.items()}
-)
-
-SETTINGS: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
-    {
-        "data": {"mirrored": "hflip", "select": "val_split", "report": "test_split"},
-        "model": {
-            "strength": "residual_scale",
-            "sharpness": "inverse_temperature",
-            "token_width": "region_dim",
-            "guide_width": "guide_dim",
-            "embed": "embed_dim",
-            "region_dropout": "region_channel_dropout",
-            "word_skip": "word_residual",
-            "word_vectors": "init",
-        },
-        "objective": {"live": "leaky_positive"},
-        "training": {
-            "batch": "batch_size",
-            "clip": "max_grad_norm",
-            "text_lr": "text_lr_scale",
-            "word_drop": "caption_augment_prob",
-            "region_drop": "region_mask_prob",
-            "averaged": "use_ema",
-        },
-    }
-)  # of a configuration, by its parts
-VALUES: Mapping[str, Mapping[str, str]] = types.MappingProxyType(
-    {"word_vectors": {"grounded": "cca"}}
-)  # of a setting, by its old name
-FLAGS: Mapping[str, str] = types.MappingProxyType(
-    {"--select": "--val-split", "--report": "--test-split", "--batch": "--batch-size"}
-)  # of the command line
-WEIGHTS: Mapping[str, str] = types.MappingProxyType(
-    {
-        "scaled": "region_norm",
-        "self_strength": "self_scale",
-        "clip_strength": "clip_scale",
-        "sigma": "log_scale",
-        "origin": "init_log_scale",
-        "image_keys": "image_momentum_encoder",
-        "text_keys": "text_momentum_encoder",
-        "born": "enqueued_at",
-        "written": "num_enqueued",
-        "clock": "step",
-    }
-)  # of a tensor's name, the parts between its dots
-
-
-ROWS: Mapping[str, str] = types.MappingProxyType({"cell": "variant"})  # of a stored run of a study: ROW.json
-
-GROUPS: Mapping[str, str] = types.MappingProxyType(
-    {"seen": "in-distribution", "new pairs": "novel compositions"}
-)  # halves of the drawn test images
-SCENE: Mapping[str, str] = types.MappingProxyType(
-    {"look": "appearance_seed"}
-)  # of a scene graph, whose hash has the old
+# DOCUMENTS of a checkpoint, NAME.json each; SETTINGS by the parts of a configuration; VALUES of a setting, by its old
+# name; FLAGS of the command line; WEIGHTS: the parts between the dots of a tensor name; ROWS: ROW.json of a stored run
+# of a study; GROUPS: halves of the drawn test images; SCENE: keys of a scene graph, whose hash has the old ones.
+DOCUMENTS: Mapping[str, str] = {"facts": "metadata"}
+FILES: Mapping[str, str] = {f"{old}.json": f"{new}.json" for old, new in DOCUMENTS.items()}
+SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "data": {"mirrored": "hflip", "select": "val_split", "report": "test_split"},
+    "model": {
+        "strength": "residual_scale",
+        "sharpness": "inverse_temperature",
+        "token_width": "region_dim",
+        "guide_width": "guide_dim",
+        "embed": "embed_dim",
+        "region_dropout": "region_channel_dropout",
+        "word_skip": "word_residual",
+        "word_vectors": "init",
+    },
+    "objective": {"live": "leaky_positive"},
+    "training": {
+        "batch": "batch_size",
+        "clip": "max_grad_norm",
+        "text_lr": "text_lr_scale",
+        "word_drop": "caption_augment_prob",
+        "region_drop": "region_mask_prob",
+        "averaged": "use_ema",
+    },
+}
+VALUES: Mapping[str, Mapping[str, str]] = {"word_vectors": {"grounded": "cca"}}
+FLAGS: Mapping[str, str] = {"--select": "--val-split", "--report": "--test-split", "--batch": "--batch-size"}
+WEIGHTS: Mapping[str, str] = {
+    "scaled": "region_norm",
+    "self_strength": "self_scale",
+    "clip_strength": "clip_scale",
+    "sigma": "log_scale",
+    "origin": "init_log_scale",
+    "image_keys": "image_momentum_encoder",
+    "text_keys": "text_momentum_encoder",
+    "born": "enqueued_at",
+    "written": "num_enqueued",
+    "clock": "step",
+}
+ROWS: Mapping[str, str] = {"cell": "variant"}
+GROUPS: Mapping[str, str] = {"seen": "in-distribution", "new pairs": "novel compositions"}
+SCENE: Mapping[str, str] = {"look": "appearance_seed"}
 
 
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,12 +50,8 @@ def trained(folder: str, arguments: argparse.Namespace) -> Trained:
     device = choose_device(arguments.device, loaded.metadata.get("device"))
     loaded.model.to(device)
     config = with_flags(loaded.config, arguments)
-    now = made_by(
-        config.data.tokens,
-        token_weights=Path(config.data.token_weights) if config.data.token_weights else None,
-        guide=config.data.guide,
-        device=device,
-    )
+    data = config.data
+    now = made_by(data.tokens, token_weights=data.token_weights, guide=data.guide, device=device)
     notes = check_made_by(loaded.metadata.get("made_by", {}), now, where=folder)
     return Trained(folder, loaded, config, device, tuple(notes))
 

@@ -145,9 +145,9 @@ compare("start_first", measured["t2i_r1"])
 
 # %%
 from usercourse import snapshot
-from userlib.search import Index, checkpoint_encoder
+from userlib.search import CheckpointEncoder, Index
 
-index = Index.build(test, checkpoint_encoder(folder))
+index = Index.build(test, CheckpointEncoder(folder))
 place = {name: i for i, name in enumerate(test.ids)}
 
 

@@ -48,9 +48,9 @@ GUIDE = "clip-mini"
 # Its last layer gives one [token](GLOSSARY.md#token) a patch, and one vector of the picture in the space that captions share.
 
 # %%
-from userlib.search import open_clip_encoder
+from userlib.search import OpenClipEncoder
 
-clip = open_clip_encoder(GUIDE)
+clip = OpenClipEncoder(GUIDE)
 world = make_world("test", 4)
 pictures, captions = [world.picture(i) for i in range(4)], [world.captions(i)[0].text for i in range(4)]
 with torch.inference_mode():

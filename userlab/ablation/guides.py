@@ -112,11 +112,9 @@ def _given(pairs: CaptionDataset, guide: Array) -> CaptionDataset:
 
 def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
     """CLIP's own images (N, G) and captions (M, G) of a split, unit norm; the images are its guide."""
-    from userlib.search import open_clip_encoder
+    from userlib.search.encoders import OpenClipEncoder, encode_all
 
-    encoder, captions = open_clip_encoder(name), pairs.split.captions
-    texts = [encoder.encode_text(list(captions[i : i + 256])) for i in range(0, len(captions), 256)]
-    return _guide(pairs), np.concatenate(texts)
+    return _guide(pairs), encode_all(OpenClipEncoder(name).encode_text, pairs.split.captions, size=256)
 
 
 class Added(NamedTuple):

@@ -35,10 +35,10 @@ def distinct_captions(count: int) -> list[str]:
 
 def caption_vectors(size: int, queries: int, *, progress: bool = True) -> CaptionVectors:
     """A gallery of `size` captions, and queries drawn evenly from among all of them, taken out."""
-    from userlib.search import open_clip_encoder
+    from userlib.search import OpenClipEncoder
 
     captions = distinct_captions(size + queries)
-    encoder = open_clip_encoder("clip-mini")
+    encoder = OpenClipEncoder("clip-mini")
     key = sha256_bytes(str(encoder.cache_key()["weights"]), *captions)[:32]
     file = cache_dir() / "bench" / f"{key}.npy"
     if not file.is_file():

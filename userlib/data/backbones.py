@@ -105,14 +105,14 @@ def _tokens(network: Any, inputs: Tensor) -> Tensor:
     return features[:, getattr(network, "num_prefix_tokens", 0) :]
 
 
-def make_timm(spec: str, *, weights: Path | None, device: str) -> TimmExtractor:
+def make_timm(spec: str, *, weights: str | Path | None, device: str) -> TimmExtractor:
     """`timm:NAME`."""
     if not spec.partition(":")[2]:
         raise unknown(spec)
     return TimmExtractor(spec, weights=None if weights is None else Path(weights), device=device)
 
 
-def make_region_mini(spec: str, *, weights: Path | None, device: str) -> TimmExtractor:
+def make_region_mini(spec: str, *, weights: str | Path | None, device: str) -> TimmExtractor:
     """`region-mini`, the project's own network."""
     refuse_weights(spec, weights)
     if spec != "region-mini":
@@ -193,9 +193,7 @@ def load_exactly(network: nn.Module, weights: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights} is no whole .safetensors file: {error}. Fetch it again.") from error
     own = network.state_dict()
-    counters = {
-        key for key in own if key.endswith("num_batches_tracked")
-    }  # frozen BatchNorm never reads them
+    counters = {key for key in own if key.endswith("num_batches_tracked")}  # not read by frozen BatchNorm
     missing, extra = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())
     misshapen = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if missing or extra or misshapen:

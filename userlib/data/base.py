@@ -53,7 +53,7 @@ class Extractor(ABC):
         return self.forward(torch.stack([self.prepare(picture) for picture in pictures]))
 
 
-def refuse_weights(spec: str, weights: Path | None) -> None:
+def refuse_weights(spec: str, weights: str | Path | None) -> None:
     """Raises UserError for weights given to a backbone that takes none."""
     if weights is not None:
         raise UserError(

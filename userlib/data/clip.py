@@ -242,7 +242,7 @@ class ClipExtractor(Extractor):
         return tokens.float(), nn.functional.normalize(guide.float(), dim=-1)
 
 
-def make_clip(spec: str, *, weights: Path | None, device: str) -> ClipExtractor:
+def make_clip(spec: str, *, weights: str | Path | None, device: str) -> ClipExtractor:
     """`open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER` or `clip-mini`, the project's own network."""
     refuse_weights(spec, weights)
     if spec != "clip-mini" and not spec.startswith("open_clip:"):

@@ -42,11 +42,8 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         wanted.setdefault(guide, []).append("guide")
     memory = 0.0
     for spec, arrays in wanted.items():
-        extractor = make_extractor(
-            spec,
-            weights=Path(data.token_weights) if spec == tokens and data.token_weights else None,
-            device=device,
-        )
+        weights = data.token_weights if spec == tokens else None
+        extractor = make_extractor(spec, weights=weights, device=device)
         flops, size = _costs(extractor)
         if not extractor.local:
             parts["download_bytes"][f"weights of {spec}"] = size

@@ -45,7 +45,7 @@ def _is_here(name: str) -> bool:
 
 
 def made_by(
-    tokens: str, *, token_weights: Path | None = None, guide: str | None = None, device: str = "cpu"
+    tokens: str, *, token_weights: str | Path | None = None, guide: str | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
     """What tokens and guide are made by, as JSON: all that changes a number, the weights by their checksum."""
     about: dict[str, Any] = {"tokens": {"kind": "precomputed"}, "guide": None}
@@ -90,7 +90,7 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
     return notes
 
 
-def make_extractor(spec: str, *, weights: Path | None = None, device: str = "cpu") -> Extractor:
+def make_extractor(spec: str, *, weights: str | Path | None = None, device: str = "cpu") -> Extractor:
     """The extractor called `spec` (see the top of this file), from the backbone registered under what stands before its
     colon.
     """

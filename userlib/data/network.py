@@ -10,12 +10,7 @@ from contextlib import contextmanager
 
 from userlib.errors import UserError
 
-CLIENTS = {
-    "httpx",
-    "httpx2",
-    "requests",
-    "urllib3",
-}  # what the hub's library speaks by, now or in other versions
+CLIENTS = {"httpx", "httpx2", "requests", "urllib3"}  # what versions of the hub's library speak by
 
 
 def hub_address() -> str:

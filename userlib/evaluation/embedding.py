@@ -45,13 +45,9 @@ def embed(
             for tokens, *extra in pairs.image_batches(batch_size):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
-            for numbers, input_ids, attention_mask in pairs.caption_batches(
-                batch_size
-            ):  # sorted by length, hence the numbers
+            for numbers, input_ids, there in pairs.caption_batches(batch_size):  # by length, hence numbers
                 rows.append(np.asarray(numbers))
-                captions.append(
-                    model.encode_text(input_ids.to(place), attention_mask.to(place)).float().cpu()
-                )
+                captions.append(model.encode_text(input_ids.to(place), there.to(place)).float().cpu())
     finally:
         model.train(training)
     if not images or not captions:

@@ -185,16 +185,12 @@ class _Draw:
         self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.images))
         place = np.zeros(len(first.i2t), np.int64)
         place[self.images] = np.arange(len(self.images))
-        self.owner = place[
-            first.caption_to_image[self.rows]
-        ]  # of each chosen caption, the column of its image
+        self.owner = place[first.caption_to_image[self.rows]]  # the column of each chosen caption's image
         self.rng = np.random.default_rng(seed)
         self.n, self.medians = len(self.images), medians
         drawn = self.rng.integers(self.n, size=(resamples, self.n)) + self.n * np.arange(resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=resamples * self.n)
-        self.weights = counts.reshape(resamples, self.n).astype(
-            np.float64
-        )  # converted once, not at each product
+        self.weights = counts.reshape(resamples, self.n).astype(np.float64)  # once, not at each product
 
     def value(self, runs: Sequence[Ranks]) -> Floats:
         """The metrics without resampling, mean over runs -> (metrics,)."""

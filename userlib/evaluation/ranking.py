@@ -23,9 +23,7 @@ from userlib.errors import UserError
 from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 
-STEP = (
-    64  # every tile is padded to a multiple, so that equal vectors meet the same kernel and score bit-equal
-)
+STEP = 64  # tiles are padded to a multiple: equal vectors meet the same kernel and score bit-equal
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,7 @@
 """Search: an index of images that is searched with words or with an image."""
 
 from userlib.search.ann import Report
-from userlib.search.encoders import (
-    CheckpointEncoder,
-    Encoder,
-    OpenClipEncoder,
-    checkpoint_encoder,
-    open_clip_encoder,
-)
+from userlib.search.encoders import CheckpointEncoder, Encoder, OpenClipEncoder
 from userlib.search.exact import top_k
 from userlib.search.index import Hit, Index, Reranker
 from userlib.search.rerank import cross_attention
@@ -15,5 +9,5 @@ from userlib.search.upkeep import Changes
 
 __all__ = [
     "Changes", "CheckpointEncoder", "Encoder", "Hit", "Index", "OpenClipEncoder", "Report", "Reranker",
-    "checkpoint_encoder", "cross_attention", "open_clip_encoder", "top_k",
+    "cross_attention", "top_k",
 ]  # fmt: skip

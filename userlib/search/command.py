@@ -98,9 +98,8 @@ def bring_in_line(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is left out is reported below
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
-    messages = [
-        shown(str(one.message)) for one in caught if one.category is UserWarning
-    ]  # what the folder also holds
+    # what the folder also holds
+    messages = [shown(str(one.message)) for one in caught if one.category is UserWarning]
     messages += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
         messages.append(

@@ -6,22 +6,30 @@ trained on.
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from userlib.config import to_json
+from userlib.data.base import Extractor
+from userlib.data.clip import CONFIG, LOCAL, WEIGHTS, load_clip, split_name, tokenizer_of
+from userlib.data.extractors import check_made_by, choose_device, made_by, make_extractor
+from userlib.data.splits import Pictures
+from userlib.data.tokenizers import ClipTokenizer, words_of
 from userlib.errors import UserError
+from userlib.files import sha256_bytes, sha256_known
+from userlib.model.user import DualEncoder, load_model
 from userlib.precision import full_float32
-
-if TYPE_CHECKING:
-    from userlib.data.base import Extractor
-    from userlib.model.user import DualEncoder
+from userlib.search import drawings
+from userlib.search.reading import BATCH
+from userlib.search.weak import USUAL, cut_query, far_images
+from userlib.shipped import ASSETS
 
 Array = NDArray[np.float32]
 PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k."
@@ -57,6 +65,14 @@ class Encoder(Protocol):
         people and is not compared.
         """
         ...
+
+
+def encode_all(
+    encode: Callable[[Any], Array], items: "Sequence[Any] | Pictures", *, size: int = BATCH
+) -> Array:
+    """n texts or images, read when their turn comes, through an encoder's function, so many at a time -> (n, E)."""
+    parts = (range(i, min(i + size, len(items))) for i in range(0, len(items), size))
+    return np.concatenate([encode([items[i] for i in part]) for part in parts])
 
 
 def measured(encoder: Encoder, images: Sequence[Image.Image]) -> tuple[Array, Array]:
@@ -111,15 +127,14 @@ class OpenClipEncoder:
     warning: str | None = None
 
     def __init__(self, name: str, *, device: str = "cpu") -> None:
-        from userlib.data.clip import LOCAL, load_clip, split_name, tokenizer_of
-
         self.name = name.removeprefix("open_clip:")
         self.model_name, self.weights = split_name(self.name)
         self.model, self.preprocess = load_clip(self.name, device=device)
         self.tokenizer = tokenizer_of(self.name)
         self.device = device
-        folder = Path(self.model_name.removeprefix(LOCAL)) if self.weights is None else None
-        self.drawings = folder is not None and _is_clip_mini(folder)
+        self.folder = Path(self.model_name.removeprefix(LOCAL)) if self.weights is None else None
+        clip_mini = (ASSETS / "clip-mini").resolve()
+        self.drawings = self.folder is not None and self.folder.resolve() == clip_mini
 
     @torch.inference_mode()
     @full_float32()
@@ -136,28 +151,19 @@ class OpenClipEncoder:
 
     def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
         """Vectors, and how far each image is from drawings where the model has seen nothing else."""
-        from userlib.search.drawings import distances
-
-        far = distances(images) if self.drawings else np.full(len(images), np.nan, np.float32)
+        far = drawings.distances(images) if self.drawings else np.full(len(images), np.nan, np.float32)
         return self.encode_image(images), far
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
         """A note where the model was trained on drawings alone and these are none."""
-        from userlib.search.weak import far_images
-
         return far_images(distances, "drawings", PHOTOS) if self.drawings and not drawn else None
 
     def cut_note(self, text: str) -> str | None:
         """A note where the text tower does not read all of a query."""
-        from userlib.data.tokenizers import ClipTokenizer
-        from userlib.search.weak import cut_query
-
         return cut_query(text, ClipTokenizer(self.name))
 
     def unknown(self, text: str) -> list[str]:
         """The words that are spelled letter by letter, or byte by byte: the model knows none of their parts."""
-        from userlib.data.tokenizers import words_of
-
         return [word for word in words_of(text) if _is_spelled(word, self._pieces(word))]
 
     def _pieces(self, word: str) -> int:
@@ -169,19 +175,12 @@ class OpenClipEncoder:
         return sum(piece not in ("▁", "Ġ", "</w>") for piece in inner.convert_ids_to_tokens(ids))
 
     def cache_key(self) -> dict[str, Any]:
-        from userlib.data.clip import LOCAL
-        from userlib.files import sha256_known
-
         about = {"kind": "open_clip", "name": self.name}
-        if self.weights is not None:
+        if self.folder is None:
             return {**about, "model": self.model_name, "weights": self.weights}
-        folder = Path(self.model_name.removeprefix(LOCAL))
-        files = [folder / "open_clip_config.json", *sorted(folder.glob("tokenizer*.json"))]
-        return {
-            **about,
-            "weights": sha256_known(folder / "open_clip_model.safetensors"),
-            **{file.name: sha256_known(file) for file in files if file.is_file()},
-        }
+        files = [self.folder / CONFIG, *sorted(self.folder.glob("tokenizer*.json"))]
+        sums = {file.name: sha256_known(file) for file in files if file.is_file()}
+        return {**about, "weights": sha256_known(self.folder / WEIGHTS), **sums}
 
 
 def _is_spelled(word: str, pieces: int) -> bool:
@@ -191,12 +190,6 @@ def _is_spelled(word: str, pieces: int) -> bool:
     if all(unicodedata.category(c) == "Lo" for c in word):
         return pieces > len(word)
     return pieces >= max(2, len(word))
-
-
-def _is_clip_mini(folder: Path) -> bool:
-    from userlib.shipped import ASSETS
-
-    return folder.resolve() == (ASSETS / "clip-mini").resolve()
 
 
 class CheckpointEncoder:
@@ -212,16 +205,13 @@ class CheckpointEncoder:
 
     def __init__(
         self,
-        model: "str | Path | DualEncoder",
+        model: str | Path | DualEncoder,
         *,
         device: str | None = None,
         token_weights: str | Path | None = None,
         tokens: str | None = None,
         guide: str | None = None,
     ) -> None:
-        from userlib.data.extractors import check_made_by, choose_device, made_by, make_extractor
-        from userlib.model.user import load_model
-
         if isinstance(model, (str, Path)):
             self.loaded, folder = load_model(model), str(model)
         elif model.loaded is None:
@@ -232,22 +222,16 @@ class CheckpointEncoder:
         self.device = device = choose_device(device, metadata.get("device"))
         self.loaded.model.to(device)
         kept = self.loaded.config.data
-        stored = token_weights or kept.token_weights
-        data = replace(
-            kept,
-            tokens=tokens or kept.tokens,
-            guide=guide or kept.guide,
-            token_weights=None if stored is None else str(stored),
-        )
+        given = {"tokens": tokens, "guide": guide, "token_weights": token_weights and str(token_weights)}
+        data = replace(kept, **{name: value for name, value in given.items() if value})
         if data.tokens == "precomputed":
             raise UserError(
                 f"the model in {folder} was trained on precomputed features, which new images do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME"
             )
-        weights = None if data.token_weights is None else Path(data.token_weights)
-        now = made_by(data.tokens, token_weights=weights, guide=data.guide, device=device)
+        now = made_by(data.tokens, token_weights=data.token_weights, guide=data.guide, device=device)
         self.notes = check_made_by(metadata.get("made_by", {}), now, where=str(folder))
-        self.tokens = make_extractor(data.tokens, weights=weights, device=device)
+        self.tokens = make_extractor(data.tokens, weights=data.token_weights, device=device)
         self.guide: Extractor | None = None
         if data.guide is not None:
             same = data.guide == data.tokens
@@ -270,8 +254,6 @@ class CheckpointEncoder:
 
     def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
         """Vectors, and how far each image is from those that the model was trained on."""
-        from userlib.search import drawings
-
         vectors, guide, token = self._encode(images)
         metadata = self.loaded.metadata
         if self.drawings:
@@ -296,8 +278,6 @@ class CheckpointEncoder:
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
         """A note where some of the images lie beyond the limit; none on the world that it was trained on."""
-        from userlib.search.weak import USUAL, far_images
-
         if self.drawings:
             return None if drawn else far_images(distances, "drawings", PHOTOS)
         known = f"images such as those of {self.loaded.metadata.get('data')}"
@@ -308,17 +288,12 @@ class CheckpointEncoder:
 
     def cut_note(self, text: str) -> str | None:
         """A note where the text tower does not read all of a query."""
-        from userlib.search.weak import cut_query
-
         return cut_query(text, self.loaded.tokenizer)
 
     def unknown(self, text: str) -> list[str]:
         return self.loaded.tokenizer.unknown(text)
 
     def cache_key(self) -> dict[str, Any]:
-        from userlib.config import to_json
-        from userlib.files import sha256_bytes
-
         state = self.loaded.model.state_dict()
         names = sorted(name for name in state if name.startswith(("image_encoder.", "text_encoder.")))
         parts = [data for name in names for data in (name, state[name].cpu().numpy().tobytes())]
@@ -333,22 +308,3 @@ class CheckpointEncoder:
             "tokens": self.tokens.cache_key(),
             "guide": None if self.guide is None else self.guide.cache_key(),
         }
-
-
-def open_clip_encoder(name: str, *, device: str = "cpu") -> OpenClipEncoder:
-    """NAME, NAME/WEIGHTS or local-dir:FOLDER, with or without "open_clip:" before it."""
-    return OpenClipEncoder(name, device=device)
-
-
-def checkpoint_encoder(
-    folder: str | Path,
-    *,
-    device: str | None = None,
-    token_weights: str | Path | None = None,
-    tokens: str | None = None,
-    guide: str | None = None,
-) -> CheckpointEncoder:
-    """The folder of a run, or of one of its checkpoints. token_weights, tokens, guide: where the extractors are now;
-    UserError where they are not those of the training.
-    """
-    return CheckpointEncoder(folder, device=device, token_weights=token_weights, tokens=tokens, guide=guide)

@@ -1,7 +1,7 @@
 """An index of images: built from a folder or a split, brought in line when these change, searched with words or
 with an image, kept on disk.
 
-encoder = open_clip_encoder("ViT-B-32/laion2b_s34b_b79k")
+encoder = OpenClipEncoder("ViT-B-32/laion2b_s34b_b79k")
 index = Index.build("my/photos", encoder)
 index.save("my/index")
 for hit in index.search("two dogs on a beach", 5):
@@ -25,11 +25,10 @@ from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.search.ann import Hnsw, Report, hnsw
-from userlib.search.contents import Contents
-from userlib.search.encoders import CheckpointEncoder, Encoder, difference, warning_of
+from userlib.search.encoders import CheckpointEncoder, Encoder, difference, encode_all, warning_of
 from userlib.search.exact import Array, Ints, top_k
-from userlib.search.reading import BATCH, Print, is_drawn, only_split
-from userlib.search.upkeep import Changes, Seen, bring_in_line, finite
+from userlib.search.reading import Print, is_drawn, only_split
+from userlib.search.upkeep import Changes, Contents, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
 from userlib.verify import MANIFEST
 
@@ -106,15 +105,8 @@ class Index(Contents):
 
     def _kept(self) -> list[Any]:
         """All that an update may change, to be compared."""
-        return [
-            self.ids,
-            self.prints,
-            self.texts,
-            self.text_of.tolist(),
-            self.skipped,
-            self.warning,
-            self.source,
-        ]
+        texts = [self.texts, self.text_of.tolist()]
+        return [self.ids, self.prints, *texts, self.skipped, self.warning, self.source]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,8 +114,7 @@ class Index(Contents):
     def search(
         self, text: str, k: int = 10, *, rerank: Reranker | None = None, candidates: int = 100
     ) -> list[Hit]:
-        """The k images nearest to a query; with `rerank`, the best of that many candidates by its
-        scores."""
+        """The k images nearest to a query; with `rerank`, the best of that many candidates by its scores."""
         query = self.encode_text([text])
         scores, rows = self._images(query, max(k, candidates) if rerank else k)
         ids = [self.ids[row] for row in rows[0]]
@@ -147,10 +138,8 @@ class Index(Contents):
         """The k images nearest to an image; one given by its id is not among them."""
         own = isinstance(image, str)
         scores, rows = self._images(self._vector_of(image), k + own)
-        kept = [
-            (row, score) for row, score in zip(rows[0], scores[0], strict=True) if self.ids[row] != image
-        ][:k]
-        return _hits([self.ids[row] for row, _ in kept], [score for _, score in kept])
+        others = [i for i, row in enumerate(rows[0]) if self.ids[row] != image][:k]
+        return _hits([self.ids[rows[0][i]] for i in others], scores[0][others])
 
     def unknown(self, text: str) -> list[str]:
         """The words of a query that are unknown to the model."""
@@ -160,17 +149,10 @@ class Index(Contents):
         """What to report with the hits of a query: what is wrong with the images, that the query's end is not read,
         unknown words, and that hits are arbitrary where the model knows no word.
         """
-        part = (
-            f"The index is incomplete: {self.missing:,} images and captions are still to be encoded; update it.",
-        )
-        more = (self.warning,) if self.warning else ()
-        cut = (self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None,)
-        return (
-            *(part if self.missing else ()),
-            *more,
-            *filter(None, cut),
-            *notes_on(text, self.encoder.unknown),
-        )
+        part = f"The index is incomplete: {self.missing:,} images and captions are still to be encoded; update it."
+        cut = self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None
+        told = (part if self.missing else None, self.warning, cut)
+        return (*filter(None, told), *notes_on(text, self.encoder.unknown))
 
     def encode_text(self, texts: Sequence[str]) -> Array:
         """Queries -> (n, E), after a look at them."""
@@ -312,9 +294,7 @@ def _encode_texts(texts: Sequence[str], encoder: Encoder) -> Array:
     """Captions -> (n, E)."""
     if not texts:
         raise UserError("there are no captions to encode; give some")
-    return finite(
-        np.concatenate([encoder.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
-    )
+    return finite(encode_all(encoder.encode_text, texts))
 
 
 def _hits(

@@ -7,7 +7,8 @@ An update that is stopped keeps the images encoded until then, none of them stal
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,14 +16,46 @@ from PIL import Image
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.progress import Progress
-from userlib.search.contents import Contents
+from userlib.search.ann import Hnsw, Report
 from userlib.search.encoders import Encoder, measured
-from userlib.search.exact import Array
+from userlib.search.exact import Array, Ints
 from userlib.search.reading import BATCH, Print, print_of, read
 
 Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many
 KEEP_EVERY_S = 60.0  # how often a long update is saved
 Known = tuple[Array, float]  # an image's vector (E,), and how far it lies from the training images
+
+
+@dataclass
+class Contents:
+    """What an index holds: N images sorted by id, and where the source has them M captions.
+
+    vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's image; skipped: what could not be
+    read; warning: what a user should know about the encoder and these images; prints: what identifies each image by
+    its content; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
+    and NaN unknown; missing: images and captions still to be encoded after an interrupted update; source: where
+    the images are from.
+    """
+
+    ids: tuple[str, ...]
+    vectors: Array
+    encoder: Encoder
+    texts: tuple[str, ...] = ()
+    text_vectors: Array | None = None
+    text_of: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    skipped: tuple[str, ...] = ()
+    warning: str | None = None
+    nearest: Hnsw | None = None
+    report: Report | None = None
+    prints: tuple[Print, ...] = ()
+    distances: Array = field(default_factory=lambda: np.empty(0, np.float32))
+    missing: int = 0
+    source: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved
+
+    def __post_init__(self) -> None:
+        if not len(self.distances):
+            self.distances = np.full(len(self.ids), np.nan, np.float32)
 
 
 @dataclass(frozen=True)
@@ -74,7 +107,7 @@ def bring_in_line(
     Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
     """
     order = sorted(range(len(split.ids)), key=split.ids.__getitem__)
-    before = index.prints_by_id()
+    before = dict(zip(index.ids, index.prints, strict=False))  # none in an index of an older version
     prints: dict[int, Print] = {}  # by row of the split
     skipped: dict[int, str] = {}
     with Progress(len(order), "images compared", show=progress, delay=2.0) as bar:

@@ -34,7 +34,7 @@ from userlib.config import preset
 from userlib.errors import UserError
 from userlib.files import sha256_file
 from userlib.model.user import load_model, save_model
-from userlib.search import checkpoint_encoder
+from userlib.search import CheckpointEncoder
 from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone
 
@@ -83,7 +83,7 @@ def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MOD
         there = ", ".join(available_models(model_dir).values()) or "none"
         raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(model_dir)}")
     gallery = gallery or world_gallery(model_dir)
-    encoder = checkpoint_encoder(model_dir / name)
+    encoder = CheckpointEncoder(model_dir / name)
     extras = _extras(name, model_dir)
     if extras is not None and len(extras["vectors"]) == len(gallery):
         vectors = extras["vectors"].float().numpy()
@@ -194,7 +194,7 @@ def write_extras(name: str, model_dir: Path) -> None:
     from userlib.evaluation import embed
 
     gallery = world_gallery(model_dir)
-    encoder = checkpoint_encoder(model_dir / name)
+    encoder = CheckpointEncoder(model_dir / name)
     loaded = encoder.loaded
     features = extract(gallery.as_split(), tokens=loaded.config.data.tokens, guide=loaded.config.data.guide)
     images, _ = embed(loaded.model, CaptionDataset(gallery.as_split(), features, loaded.tokenizer))

@@ -17,7 +17,7 @@ from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import Pictures
 from userlib.errors import UserError
 from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
-from userlib.search import Encoder, Index, open_clip_encoder
+from userlib.search import Encoder, Index, OpenClipEncoder
 from userlib.search.encoders import identity
 from userlib.search.reading import only_split
 
@@ -130,7 +130,7 @@ def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
     wanted = name.strip() or weights_at_hand()
     if wanted is None:
         return fallback, "a model of drawings", DRAWINGS
-    encoder = open_clip_encoder(wanted)
+    encoder = OpenClipEncoder(wanted)
     drawn = DRAWINGS if "clip-mini" in wanted else ""
     return encoder, wanted, drawn
 

@@ -12,7 +12,7 @@ from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.data.clip import load_clip
 from userlib.errors import UserError
 from userlib.evaluation import ranks, ranks_from_scores, recalls
-from userlib.search import open_clip_encoder
+from userlib.search import OpenClipEncoder
 from userlib.training import prepare
 
 
@@ -69,7 +69,7 @@ def test_clip_embeddings_are_the_encoders_own(prepared):
     name = prepared.config.data.guide
     pairs = prepared.val
     images, captions = clip_embeddings(name, pairs)
-    encoder = open_clip_encoder(name)
+    encoder = OpenClipEncoder(name)
     assert np.allclose(images, encoder.encode_image([pairs.split.pictures[i] for i in range(6)]), atol=1e-5)
     assert np.allclose(captions[7], encoder.encode_text([pairs.split.captions[7]])[0], atol=1e-5)
 
