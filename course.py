@@ -47,7 +47,7 @@ DEMO_SERVER = "notebooks/usercourse/demo/server"  # its settings: kernels end wi
 LAB_KERNELS = ("cull_alone_timeout=3600", "cull_idle_timeout=3600", "cull_interval=60")
 SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
 STAMP = "userlib-installed.json"
-IDENTITY = "userlib.server.TokenIdentity"
+IDENTITY = "usercourse.server.TokenIdentity"
 
 
 class CourseError(Exception):
@@ -510,7 +510,7 @@ def lab_command(port: int) -> list[str]:
         "certfile": "",
         "keyfile": "",
         "sock": "",
-        "kernel_manager_class": "userlib.kernels.PageKernels",
+        "kernel_manager_class": "usercourse.kernels.PageKernels",
     }
     command = ["-m", "jupyterlab", *(f"--ServerApp.{name}={value}" for name, value in server.items())]
     command += [f"--PageKernels.{name}" for name in LAB_KERNELS]

@@ -8,8 +8,8 @@ import pytest
 from jupyter_server._tz import utcnow
 
 import course
-from userlib import kernels
-from userlib.kernels import PageKernels, let_pages_sign_off
+from usercourse import kernels
+from usercourse.kernels import PageKernels, let_pages_sign_off
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_page_gets_the_cookie_that_lets_it_sign_off():
 
 def test_both_servers_have_these_kernels():
     lab, demo = course.lab_command(1), course.demo_command(1)
-    assert "--ServerApp.kernel_manager_class=userlib.kernels.PageKernels" in lab
+    assert "--ServerApp.kernel_manager_class=usercourse.kernels.PageKernels" in lab
     assert {f"--PageKernels.{one}" for one in course.LAB_KERNELS} <= set(lab)
     folder = next(part for part in demo if part.startswith("--Voila.config_file_paths=")).partition("=")[2]
     from traitlets.config.loader import PyFileConfigLoader

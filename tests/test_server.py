@@ -3,7 +3,7 @@
 import pytest
 from traitlets.config import Config
 
-from userlib.server import TokenIdentity
+from usercourse.server import TokenIdentity
 
 SETTINGS = {
     "none": {},

@@ -72,8 +72,6 @@ COUNTS_ON = {
     "notebooks/conftest.py": None,
     "tests": None,
 }
-# Read by the server that course.py starts, and by nothing of the library.
-SERVERS = {"userlib/server.py", "userlib/kernels.py"}
 # Done without where they are absent: a display only in a notebook; and one that is asked for by name.
 DONE_WITHOUT = {("userlib", "IPython"), ("userlib", "eccv_caption")}
 # Called by course.py, by pytest or by pip, and imported nowhere.
@@ -85,8 +83,6 @@ def imported(place: str) -> set[str]:
     path = ROOT / place
     names: set[str] = set()
     for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-        if file.relative_to(ROOT).as_posix() in SERVERS:
-            continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}

@@ -1,6 +1,6 @@
 """Settings of the server of the demo's page; `course.demo_command` names this folder, and no other is read."""
 
-from userlib.kernels import PageKernels, let_pages_sign_off
+from usercourse.kernels import PageKernels, let_pages_sign_off
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
