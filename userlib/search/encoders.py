@@ -222,8 +222,8 @@ class CheckpointEncoder:
         self.device = device = choose_device(device, metadata.get("device"))
         self.loaded.model.to(device)
         kept = self.loaded.config.data
-        given = {"tokens": tokens, "guide": guide, "token_weights": token_weights and str(token_weights)}
-        data = replace(kept, **{name: value for name, value in given.items() if value})
+        weights = str(token_weights) if token_weights else kept.token_weights
+        data = replace(kept, tokens=tokens or kept.tokens, guide=guide or kept.guide, token_weights=weights)
         if data.tokens == "precomputed":
             raise UserError(
                 f"the model in {folder} was trained on precomputed features, which new images do not have; "
