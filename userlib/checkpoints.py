@@ -7,7 +7,7 @@ alone, for search and evaluation) and `run.json`, which names the two that count
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,14 @@ from userlib.files import (
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
 TENSORS = "tensors.safetensors"
+CARD = "README.md"
 
 
-def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any], *, card: str | None = None
+) -> None:
     """Writes the checkpoint under a temporary name and renames it to `folder`; an older one there is
-    replaced.
+    replaced. card: the text of a README.md for people, which is not read again.
 
     Raises UserError where there is no space left; what was there before is still good then.
     """
@@ -49,6 +52,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], documents: Map
         )
         for name, document in documents.items():
             write_json(part / f"{name}.json", document)
+        if card is not None:
+            (part / CARD).write_text(card, encoding="utf-8", newline="\n")
         write_manifest(part)
 
     atomic_write_folder(folder, write)
@@ -67,15 +72,22 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{folder} is no checkpoint: it has no {MANIFEST}. Give the folder of a run or of one of its "
             "checkpoints."
         )
-    remedy = f"Delete {folder} and resume from an older checkpoint, or train again."
+    fetched = folder.parent.name == "snapshots"  # in the hub's cache, whose files are links to ../../blobs
+    remedy = f"Delete {folder} and " + (
+        "what its links name, and fetch it again."
+        if fetched
+        else "resume from an older checkpoint, or train again."
+    )
     _, sums = read_manifest(folder, remedy)
+    check_names(folder, sums, remedy)
     tensors: dict[str, Tensor] = {}
     documents: dict[str, Any] = {}
     for name, expected in sums.items():
         path = folder / name
-        if path.suffix not in (".json", ".safetensors"):
-            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no file of a checkpoint. {remedy}")
-        if path.is_symlink() or not path.is_file():
+        if name == CARD:
+            continue
+        linked = path.is_symlink() and not (fetched and path.resolve().parent == _blobs(folder))
+        if linked or not path.is_file():
             raise UserError(f"{path} is missing. {remedy}")
         content = path.read_bytes()
         if fault := sum_fault(path, expected, content):
@@ -88,6 +100,18 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         else:
             documents[name.removesuffix(".json")] = read_json(path)
     return tensors, legacy.documents(documents)
+
+
+def check_names(folder: Path, names: Iterable[str], remedy: str) -> None:
+    """Raises UserError where a manifest names another kind of file than those of a checkpoint."""
+    for name in names:
+        if name != CARD and Path(name).suffix not in (".json", ".safetensors"):
+            raise UserError(f"{folder / MANIFEST} names {name!r}, which is no file of a checkpoint. {remedy}")
+
+
+def _blobs(folder: Path) -> Path:
+    """Where the hub's cache keeps what a snapshot's links name."""
+    return folder.parent.parent.resolve() / "blobs"
 
 
 def checkpoint_path(run: Path, which: str) -> Path:

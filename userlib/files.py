@@ -26,6 +26,7 @@ FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
 FORMAT = 2  # of checksummed files; 1 had no checksum
 MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
+BESIDE = (MANIFEST, "README.md")  # what every stored folder may have, and its next save write again
 LOCK = ".lock"  # in a folder that one process at a time may write to
 LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `atomic_write` and its like leave when killed
 
@@ -154,7 +155,7 @@ def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bo
                 f"is not its own. {what}"
             )
         listed = {legacy.FILES.get(name, name) for name in _listed(path)}
-        if names is not None and any(path.iterdir()) and not (listed and listed <= {*names, MANIFEST}):
+        if names is not None and any(path.iterdir()) and not (listed and listed <= {*names, *BESIDE}):
             holds = ", ".join(sorted(child.name for child in path.iterdir())[:4])
             raise UserError(f"{path} holds a save of another kind ({holds}), which would be lost. {what}")
 

@@ -6,14 +6,20 @@
 Sources: USER (Zhang et al., IEEE TIP 2024); the queues are those of MoCo (He et al., CVPR 2020).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
+from userlib.config import ObjectiveConfig, from_json, to_json
 from userlib.errors import UserError
+from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.objective import ContrastiveLoss, UTOLoss
 from userlib.model.queue import EMPTY, DualQueue
@@ -69,7 +75,7 @@ def gather(rows: Tensor) -> Tensor:
     return _Gather.apply(rows)  # type: ignore[no-any-return]
 
 
-class MomentumContrast(nn.Module):
+class MomentumContrast(Shared, nn.Module):
     """Two query encoders, their momentum copies, the queues and an objective.
 
     image_encoder and text_encoder map a batch to vectors (B, dim), which are L2-normalised here (normalize False: they
@@ -105,6 +111,58 @@ class MomentumContrast(nn.Module):
             self.queue = DualQueue(queue_size, dim)
             self.image_momentum_encoder = MomentumEncoder(image_encoder)
             self.text_momentum_encoder = MomentumEncoder(text_encoder)
+
+    def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None:
+        """Everything that a further step needs: both encoders, their momentum copies and the queues."""
+        from userlib.model.card import card_of
+
+        header = dict(card)
+        title = header.pop("title", folder.name)
+        about = {
+            "dim": self.dim,
+            "queue_size": None if self.queue is None else self.queue.size,
+            "momentum": self.momentum,
+            "normalize": self.normalize,
+            "loss": to_json(self.loss.config),
+        }
+        text = (
+            "Two encoders trained by momentum contrast (`userlib.MomentumContrast`), with their momentum copies and "
+            "queues. Give `from_pretrained` encoders of the same shapes:\n\n```python\nmodel = "
+            f'MomentumContrast.from_pretrained("{title}", images, texts)\n```\n\n`images` is a '
+            f"`{type(self.image_encoder).__name__}`, `texts` a `{type(self.text_encoder).__name__}`. Nothing is "
+            f"known of the data that they were trained on. Settings: `{about}`."
+        )
+        write_checkpoint(
+            folder,
+            {name: value.clone() for name, value in self.state_dict().items()},
+            {"contrast": about},
+            card=card_of(title, text, {"library_name": "userlib", **header}),
+        )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path, image_encoder: nn.Module, text_encoder: nn.Module, **fetching: Any
+    ) -> "MomentumContrast":
+        """What `save_pretrained` wrote into a folder or onto the hub, with encoders of the same shapes, whose weights
+        are replaced. fetching: revision and so on, as `userlib.model.hub.resolve` takes them.
+
+        Raises UserError where it is damaged, of another kind, or does not fit these encoders.
+        """
+        folder = resolve(name, **fetching)
+        tensors, documents = read_checkpoint(folder)
+        about = documents.get("contrast")
+        if not isinstance(about, dict) or set(about) != {
+            "dim",
+            "queue_size",
+            "momentum",
+            "normalize",
+            "loss",
+        }:
+            raise UserError(f"{folder} holds no MomentumContrast; give what its save_pretrained wrote.")
+        loss = ContrastiveLoss(from_json(ObjectiveConfig, about.pop("loss"), where="objective"))
+        model = MomentumContrast(image_encoder, text_encoder, loss=loss, **about)
+        load_state_strict(model, tensors, where=str(folder))
+        return model
 
     def init_momentum_encoders(self) -> None:
         """The momentum encoders become copies of the query encoders."""

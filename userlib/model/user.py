@@ -13,14 +13,16 @@ from userlib.config import Config, ModelConfig, ObjectiveConfig, from_json, to_j
 from userlib.data.captions import Batch
 from userlib.data.tokenizers import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
+from userlib.files import read_checksummed
 from userlib.model.contrast import MomentumContrast, Output
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.enhancement import ResidualScale
+from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.objective import ContrastiveLoss
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(Shared, nn.Module):
     """An image and a text encoder into one space: all that search and evaluation need."""
 
     def __init__(
@@ -51,19 +53,29 @@ class DualEncoder(nn.Module):
         return self.image_encoder.attention(tokens, mask, guide)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> "DualEncoder":
-        """The best model of a run's folder, or of one checkpoint, in evaluation mode; UserError as `load_model`."""
-        return load_model(folder, device=device).model
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path, *, device: str = "cpu", **fetching: Any
+    ) -> "DualEncoder":
+        """The best model of a run's folder, or of one checkpoint, in evaluation mode, or the hub's `owner/name`.
 
-    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        fetching: revision, token, cache_dir, force_download, local_files_only, as `userlib.model.hub.resolve` takes
+        them. UserError as `load_model`.
+        """
+        return load_model(resolve(name, **fetching), device=device).model
+
+    def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:  # type: ignore[override]
         """The encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in fp16.
 
         Raises UserError where it has no tokenizer: `fit` and `from_pretrained` give it one.
         """
+        from userlib.model.card import model_card
+
         if self.loaded is None:
             raise UserError("the model has no tokenizer to save with it; train it by fit, or use save_model.")
         known = self.loaded
-        save_model(Path(folder), self, known.tokenizer, known.config, known.metadata, half=half)
+        header = dict(card)
+        text = model_card(header.pop("title", folder.name), known.config, known.metadata, header)
+        save_model(folder, self, known.tokenizer, known.config, known.metadata, half=half, card=text)
 
 
 class USER(MomentumContrast, DualEncoder):
@@ -87,6 +99,9 @@ class USER(MomentumContrast, DualEncoder):
         )
         self.config = model
         self.loaded = None
+
+    # its encoders, tokenizer and settings; a queue is of its run alone
+    _save = DualEncoder._save  # type: ignore[assignment]
 
     @property
     def objective(self) -> ObjectiveConfig:
@@ -140,15 +155,17 @@ class USER(MomentumContrast, DualEncoder):
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu") -> "USER":
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path, *, device: str = "cpu", **fetching: Any
+    ) -> "USER":
         """As `DualEncoder.from_pretrained`, with empty queues and momentum encoders that are copies: it can be trained
         further.
         """
-        loaded = load_model(folder, device=device)
+        loaded = load_model(resolve(name, **fetching), device=device)
         with torch.random.fork_rng(devices=[]):
             model = cls(loaded.config.model, loaded.config.objective).to(device).eval()
-        for name in ("image_encoder", "text_encoder"):
-            getattr(model, name).load_state_dict(getattr(loaded.model, name).state_dict())
+        for part in ("image_encoder", "text_encoder"):
+            getattr(model, part).load_state_dict(getattr(loaded.model, part).state_dict())
         model.init_momentum_encoders()
         model.loaded = replace(loaded, model=model)
         return model
@@ -172,9 +189,10 @@ def save_model(
     metadata: Mapping[str, Any],
     *,
     half: bool = False,
+    card: str | None = None,
 ) -> None:
     """An inference checkpoint: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
-    fp16.
+    fp16. card: its README.md.
     """
     weights = {
         **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
@@ -186,21 +204,20 @@ def save_model(
         folder,
         weights,
         {"config": to_json(config), "tokenizer": tokenizer.to_json(), "metadata": dict(metadata)},
+        card=card,
     )
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
-    """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode.
+    """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode; where there is no
+    such folder, the hub's `owner/name` or `owner/name@revision`.
 
     Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its
     configuration.
     """
-    path = Path(folder)
-    if not path.exists():
-        raise UserError(
-            f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out)."
-        )
+    path, report = resolve(folder), {}
     if (path / "run.json").is_file():
+        report = _report_of(path)
         path = checkpoint_path(path, "best")
     tensors, documents = read_checkpoint(path)
     if not {"config", "tokenizer", "metadata"} <= set(documents):
@@ -211,5 +228,13 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
         model = DualEncoder(config.model).to(device).eval()
     load_state_strict(model, tensors, where=str(path))
     tokenizer = tokenizer_from_json(documents["tokenizer"])
-    model.loaded = loaded = Loaded(model, tokenizer, config, documents["metadata"])
+    model.loaded = loaded = Loaded(model, tokenizer, config, {**documents["metadata"], **report})
     return loaded
+
+
+def _report_of(run: Path) -> dict[str, Any]:
+    """{"report": the metrics with their intervals} where a run's folder has its result and a split was reported on."""
+    if not (run / "result.json").is_file():
+        return {}
+    report = read_checksummed(run / "result.json", "Delete it, and evaluate the run again.").get("report")
+    return {"report": {key: report[key] for key in ("split", "metrics")}} if report else {}

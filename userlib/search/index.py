@@ -11,7 +11,7 @@ print(index.update("my/photos"))  # 12 added, 3 removed, 1 renamed, 984 kept
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from PIL import Image
 from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
+from userlib.model.hub import Shared, resolve
 from userlib.search.ann import Hnsw, Report, hnsw
 from userlib.search.encoders import CheckpointEncoder, Encoder, difference, encode_all, warning_of
 from userlib.search.exact import Array, Ints, top_k
@@ -49,7 +50,7 @@ class Hit:
 
 
 @dataclass
-class Index(Contents):
+class Index(Contents, Shared):
     """Images, and where the source has them captions, by their vectors: built, updated, searched and kept on disk.
     Equal scores stand in the order of ids.
     """
@@ -165,8 +166,20 @@ class Index(Contents):
         self.nearest, self.report = hnsw(self.vectors, _encode_texts(queries, self.encoder), k, **settings)
         return self.report
 
-    def save(self, folder: str | Path) -> None:
-        """A folder of safetensors and JSON with checksums, written atomically."""
+    def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None:
+        from userlib.search.card import index_card
+
+        self.save(folder, card=index_card(self, folder.name, card))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, encoder: Encoder, **fetching: Any) -> "Index":  # type: ignore[override]
+        """`load`, of a folder or of the hub's `owner/name`; fetching: revision and so on, as
+        `userlib.model.hub.resolve` takes them.
+        """
+        return cls.load(resolve(name, **fetching), encoder)
+
+    def save(self, folder: str | Path, *, card: str | None = None) -> None:
+        """A folder of safetensors and JSON with checksums, written atomically. card: its README.md."""
         tensors = {
             "vectors": torch.from_numpy(self.vectors),
             "text_of": torch.from_numpy(self.text_of),
@@ -188,7 +201,7 @@ class Index(Contents):
             "encoder": self.encoder.cache_key(),
             "report": None if self.report is None else asdict(self.report),
         }
-        write_checkpoint(Path(folder), tensors, {"contents": contents})
+        write_checkpoint(Path(folder), tensors, {"contents": contents}, card=card)
         self.folder = Path(folder)
 
     @classmethod
