@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="none|K",
         help="keys a queue; 0: momentum positives only; none: no queue",
     )
-    train.add_argument("--enhancement", help="none | sge | cge | sge+cge")
+    train.add_argument("--enhancement", help="none | sge | cge | sge+cge | graph | route | concepts")
     train.add_argument(
         "--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out"
     )

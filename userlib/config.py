@@ -17,8 +17,9 @@ from typing import Any
 from userlib import legacy
 from userlib.errors import UserError
 
-ENHANCEMENTS = ("none", "sge", "cge", "sge+cge")
-POOLINGS = ("mean", "max", "gpo")
+ENHANCEMENTS = ("none", "sge", "cge", "sge+cge", "graph", "route", "concepts")
+TEXT_ENHANCEMENTS = ("none", "sge", "graph", "route", "concepts")
+POOLINGS = ("mean", "max", "gpo", "esa", "views")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
 TEXTS = ("bag", "gru", "bert", "clip")
 NORMS = ("layer", "batch")
@@ -55,7 +56,8 @@ class ModelConfig:
     region_dim: int | None = None  # D
     guide_dim: int | None = None  # G
     embed_dim: int = 1024  # E
-    enhancement: str = "none"  # none | sge | cge | sge+cge
+    enhancement: str = "none"  # none | sge | cge | sge+cge | graph | route | concepts
+    num_concepts: int = 128  # of the train captions, for concepts
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
     weight_init: str = "torch"
@@ -65,7 +67,7 @@ class ModelConfig:
     guide_dropout: float = 0.4  # in SGE's two branches
     region_channel_dropout: float = 0.0  # of channels of V, in all regions of an image alike
     add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
-    pooling: str = "gpo"  # mean | max | gpo, of regions
+    pooling: str = "gpo"  # mean | max | gpo | esa | views, of regions
     text: str = "gru"  # bag | gru | bert | clip
     text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
     text_width: int = 1024  # hidden width of the text network
@@ -78,7 +80,7 @@ class ModelConfig:
     init: str = "random"
     word_dropout: float = 0.0  # of dimensions of the word vectors, bag and gru
     text_dropout: float = 0.0  # of dimensions of the word states, before their projection
-    text_enhancement: str = "none"  # none | sge, on words
+    text_enhancement: str = "none"  # none | sge | graph | route | concepts, on words
     text_pooling: str = "gpo"
     embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
     vocab_size: int | None = None
@@ -103,6 +105,7 @@ class ObjectiveConfig:
     temperature: float = 0.05  # infonce
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
     mask_same_image: bool = True  # other captions of the matching image are no negatives
+    diversity_weight: float = 0.1  # of the penalty that keeps the views of pooling "views" apart
 
     def __post_init__(self) -> None:
         check_objective(self)
@@ -196,7 +199,7 @@ def check_model(model: ModelConfig) -> None:
     one_of("text", model.text, TEXTS)
     one_of("region_scaling", model.region_scaling, SCALINGS)
     one_of("init", model.init, INITS)
-    one_of("text_enhancement", model.text_enhancement, ("none", "sge"))
+    one_of("text_enhancement", model.text_enhancement, TEXT_ENHANCEMENTS)
     if isinstance(model.residual_scale, str):
         one_of("residual_scale", model.residual_scale, ("learned",))
     else:
@@ -211,7 +214,7 @@ def check_model(model: ModelConfig) -> None:
         _between("momentum", model.momentum, 0.0, 1.0)
     for name in ("embed_dim", "text_width", "word_width"):
         _at_least(name, getattr(model, name), 2)
-    for name in ("text_layers", "text_heads"):
+    for name in ("text_layers", "text_heads", "num_concepts"):
         _at_least(name, getattr(model, name), 1)
     for name in ("regions", "region_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
@@ -263,7 +266,7 @@ def check_objective(objective: ObjectiveConfig) -> None:
     one_of("objective", objective.name, OBJECTIVES)
     for name in ("mu", "temperature"):
         _positive(name, getattr(objective, name))
-    for name in ("margin", "loss_weight"):
+    for name in ("margin", "loss_weight", "diversity_weight"):
         not_negative(name, getattr(objective, name))
     if not math.isfinite(objective.gamma):
         raise UserError(f"gamma is {objective.gamma}; it must be a number.")

@@ -146,7 +146,11 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
 
 
 # Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
-ADDED: dict[str, Any] = {"model.weight_init": "torch"}
+ADDED: dict[str, Any] = {
+    "model.weight_init": "torch",
+    "model.num_concepts": 128,
+    "objective.diversity_weight": 0.1,
+}
 
 
 def config_of(row: Mapping[str, Any]) -> Config:

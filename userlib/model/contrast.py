@@ -21,6 +21,7 @@ from userlib.config import ObjectiveConfig, from_json, to_json
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
+from userlib.model.neighbours.views import take_penalties
 from userlib.model.objective import ContrastiveLoss, UTOLoss
 from userlib.model.queue import EMPTY, DualQueue
 from userlib.precision import autocast_disabled, to_fp32
@@ -213,6 +214,7 @@ class MomentumContrast(Shared, nn.Module):
             all_v, all_t, all_ids = gather(v), gather(t), gather(image_ids)
             loss_b = self.loss(all_v @ all_t.t(), all_ids)
         loss = self.loss.config.loss_weight * loss_b
+        loss = loss + self.loss.config.diversity_weight * sum(take_penalties(self))
         if self.queue is None:
             return Output(loss, loss_b.detach(), None, v.detach(), t.detach(), 0)
         if self.training:

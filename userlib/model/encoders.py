@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from userlib.config import ModelConfig
 from userlib.errors import UserError
+from userlib.model.choice import make_enhancement
 from userlib.model.enhancement import Enhancement
 from userlib.model.layers import Dropout, Projection, RegionNorm, refuse_missing
 from userlib.model.pooling import make_pooling
@@ -31,21 +32,11 @@ class ImageEncoder(nn.Module):
         self.region_norm = RegionNorm(config.region_scaling, width)
         self.regions = config.regions if config.norm == "batch" else None
         self.dropout = Dropout(config.region_channel_dropout)
-        self.enhancement = Enhancement(
-            config.enhancement,
-            width,
-            guide_dim=config.guide_dim,
-            regions=config.regions,
-            norm=config.norm,
-            dropout=config.guide_dropout,
-            residual_scale=config.residual_scale,
-            inverse_temperature=config.inverse_temperature,
-            weight_init=config.weight_init,
-        )
+        self.enhancement = make_enhancement(config.enhancement, config, width)
         self.projection = Projection(
             width, config.embed_dim, norm=config.norm, weight_init=config.weight_init
         )
-        self.pooling = make_pooling(config.pooling)
+        self.pooling = make_pooling(config.pooling, config.embed_dim)
         self.guide_projection = (
             nn.Linear(config.guide_dim or 0, config.embed_dim) if config.add_guide else None
         )
@@ -79,6 +70,7 @@ class ImageEncoder(nn.Module):
         pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
         if self.guide_projection is not None:
             pooled = pooled + self.guide_projection(guide)
+        pooled = self.enhancement.on_vector(pooled)
         return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 
     @torch.no_grad()
@@ -88,7 +80,7 @@ class ImageEncoder(nn.Module):
         """Where each guide looks: {"self", "clip"} -> a (B,R), and "self weights" -> SGE's w (B,R)."""
         regions = self.to_regions(tokens)
         weights = {name: a for name, (_, a) in self.enhancement.guides(regions, mask, guide).items()}
-        if "self" in weights:
+        if isinstance(self.enhancement, Enhancement) and "self" in weights:
             weights["self weights"] = self.enhancement.self_guide(regions, mask)[1]
         return weights
 
@@ -106,15 +98,8 @@ class TextEncoder(nn.Module):
             self.states.requires_grad_(False)
         self.dropout = Dropout(config.text_dropout)
         self.linear = nn.Linear(self.states.width, config.embed_dim)
-        self.enhancement = Enhancement(
-            config.text_enhancement,
-            config.embed_dim,
-            dropout=config.guide_dropout,
-            residual_scale=config.residual_scale,
-            inverse_temperature=config.inverse_temperature,
-            weight_init=config.weight_init,
-        )
-        self.pooling = make_pooling(config.text_pooling)
+        self.enhancement = make_enhancement(config.text_enhancement, config, config.embed_dim, on_words=True)
+        self.pooling = make_pooling(config.text_pooling, config.embed_dim)
         self.embed_dropout = Dropout(config.embed_dropout)
 
     def vectors_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -135,7 +120,8 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit norm."""
         vectors = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
-        return F.normalize(to_fp32(self.embed_dropout(self.pooling(vectors, attention_mask))), dim=-1)
+        pooled = self.enhancement.on_vector(self.pooling(vectors, attention_mask))
+        return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 
     def load_text(self, name: str) -> None:
         """Weights to start from, for BERT and CLIP; the others start from none."""

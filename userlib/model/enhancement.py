@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.config import ENHANCEMENTS, NORMS, WEIGHT_INITS, not_negative, one_of
+from userlib.config import NORMS, WEIGHT_INITS, not_negative, one_of
 from userlib.errors import UserError
-from userlib.model.layers import Dropout, Norm, init_weights, refuse_missing
+from userlib.model.layers import Dropout, Norm, RegionEnhancement, init_weights, refuse_missing
 from userlib.model.pooling import mean_pool
 from userlib.precision import autocast_disabled, to_fp32
+
+GUIDED = ("none", "sge", "cge", "sge+cge")
 
 
 def region_attention(
@@ -163,7 +165,7 @@ class ResidualScale(nn.Module):
         ).exp()
 
 
-class Enhancement(nn.Module):
+class Enhancement(RegionEnhancement):
     """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V.
 
     Raises UserError for another kind, norm, residual scale or weight_init, and for a width that the kind needs.
@@ -183,7 +185,7 @@ class Enhancement(nn.Module):
         weight_init: str = "torch",
     ) -> None:
         super().__init__()
-        one_of("enhancement", kind, ENHANCEMENTS)
+        one_of("enhancement", kind, GUIDED)
         one_of("norm", norm, NORMS)
         one_of("weight_init", weight_init, WEIGHT_INITS)
         not_negative("inverse_temperature", inverse_temperature)

@@ -1,5 +1,8 @@
 """Small layers that the encoders share: normalisation, dropout, initialisation, the projection."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +57,24 @@ def init_weights(how: str, *layers: nn.Linear) -> None:
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+
+class RegionEnhancement(nn.Module):
+    """What the encoders ask of an enhancement; one that lacks a part has nothing to say."""
+
+    def residual_scales(self) -> Mapping[str, Any]:
+        """The residual scales in use, by guide."""
+        return {}
+
+    def guides(
+        self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each guide in use its g (B,D) and its attention a (B,R)."""
+        return {}
+
+    def on_vector(self, vectors: Tensor) -> Tensor:
+        """What is done to the pooled vectors (B,E) -> (B,E)."""
+        return vectors
 
 
 class RegionNorm(nn.Module):

@@ -1,15 +1,18 @@
-"""From a set of vectors to one: mean, max, and the generalised pooling operator (GPO).
+"""From a set of vectors to one: mean, max, the generalised pooling operator (GPO), and others by name.
 
 GPO: Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
+from userlib.model.neighbours.esa import ESAPool
+from userlib.model.neighbours.views import ViewPool
 from userlib.model.sorting import descending
 from userlib.precision import autocast_disabled, fp32_type
 
@@ -105,9 +108,17 @@ class GPO(nn.Module):
             return torch.einsum("ben,bn->be", ordered, weights[which])
 
 
-def make_pooling(name: str) -> nn.Module:
-    """mean | max | gpo. Raises UserError for another name."""
-    kinds = {"mean": MeanPool, "max": MaxPool, "gpo": GPO}
-    if name not in kinds:
-        raise UserError(f"pooling is {name!r}; it must be one of {', '.join(kinds)}.")
-    return kinds[name]()
+KINDS: Mapping[str, Callable[[int], nn.Module]] = {
+    "mean": lambda width: MeanPool(),
+    "max": lambda width: MaxPool(),
+    "gpo": lambda width: GPO(),
+    "esa": ESAPool,
+    "views": ViewPool,
+}
+
+
+def make_pooling(name: str, width: int = 0) -> nn.Module:
+    """mean | max | gpo | esa | views; the last two need the vectors' width. Raises UserError for another name."""
+    if name not in KINDS:
+        raise UserError(f"pooling is {name!r}; it must be one of {', '.join(KINDS)}.")
+    return KINDS[name](width)

@@ -37,6 +37,7 @@ from userlib.model.contrast import Output
 from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
 from userlib.progress import Progress
 from userlib.training.cca_init import init_from_cca
+from userlib.training.concept_init import init_concepts
 from userlib.training.preparing import Prepared, metadata_of, prepare, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
@@ -166,6 +167,7 @@ class Trainer:
             model.init_from_data(self.sample_tokens)
             if self.config.model.init == "cca":
                 init_from_cca(model, self.prepared.train)
+            init_concepts(model, self.prepared.train)
             model.init_from_captions(*(part.cpu() for part in self.sample_captions))
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

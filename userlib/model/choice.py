@@ -1,0 +1,52 @@
+"""An enhancement by its name: USER's own, and those of related work."""
+
+from collections.abc import Callable, Mapping
+
+from userlib.config import ENHANCEMENTS, ModelConfig, one_of
+from userlib.model.enhancement import GUIDED, Enhancement
+from userlib.model.layers import RegionEnhancement
+from userlib.model.neighbours.concepts import Concepts
+from userlib.model.neighbours.graph import RegionGraph
+from userlib.model.neighbours.route import Route
+
+
+def _guided(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
+    return Enhancement(
+        kind,
+        width,
+        guide_dim=None if on_words else config.guide_dim,
+        regions=None if on_words else config.regions,
+        norm="layer" if on_words else config.norm,
+        dropout=config.guide_dropout,
+        residual_scale=config.residual_scale,
+        inverse_temperature=config.inverse_temperature,
+        weight_init=config.weight_init,
+    )
+
+
+def _graph(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
+    return RegionGraph(width, norm="layer" if on_words else config.norm)
+
+
+def _route(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
+    return Route(width)
+
+
+def _concepts(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
+    return Concepts(config.embed_dim, count=config.num_concepts)
+
+
+MAKERS: Mapping[str, Callable[[str, ModelConfig, int, bool], RegionEnhancement]] = {
+    **dict.fromkeys(GUIDED, _guided),
+    "graph": _graph,
+    "route": _route,
+    "concepts": _concepts,
+}
+
+
+def make_enhancement(
+    kind: str, config: ModelConfig, width: int, *, on_words: bool = False
+) -> RegionEnhancement:
+    """The enhancement `kind` of vectors of that width, regions or words. Raises UserError for another name."""
+    one_of("enhancement", kind, ENHANCEMENTS)
+    return MAKERS[kind](kind, config, width, on_words)
