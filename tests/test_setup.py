@@ -21,6 +21,10 @@ UPPER = {"nbmake": "==1.5.5", "open_clip_torch": "<5,>=3"}
 DECLARED = [Requirement(line) for line in sum(EXTRAS.values(), PROJECT["dependencies"])]
 
 
+# Extras that nothing of the course needs: a format that it has no file of, and tools around the library.
+OPTIONAL = {"photos", "tensorboard", "trackio", "wandb"}
+
+
 def pip_entries() -> list[str]:
     """What environment.yml hands to pip."""
     listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
@@ -35,9 +39,9 @@ def test_conda_brings_python_and_pip_and_nothing_else():
 
 
 def test_conda_installs_this_package_with_every_extra():
-    """But photos: a format that the course has no file of."""
+    """But those of tools around the library, which its tests do without by name."""
     assert pip_entries() == ["-e .[ann,app,course,dev]"]
-    assert sorted(EXTRAS) == ["ann", "app", "course", "dev", "photos"]
+    assert set(EXTRAS) == {"ann", "app", "course", "dev", *OPTIONAL}
 
 
 def test_course_py_installs_what_conda_installs():
@@ -75,7 +79,19 @@ COUNTS_ON = {
 # Done without where they are absent: a display only in a notebook; and one that is asked for by name.
 DONE_WITHOUT = {("userlib", "IPython"), ("userlib", "eccv_caption")}
 # Called by course.py, by pytest or by pip, and imported nowhere.
-CALLED = {"jupyterlab", "voila", "pytest-xdist", "ruff", "import-linter", "mypy", "setuptools"}
+# Trackers are imported by accelerate.
+CALLED = {
+    "tensorboard",
+    "trackio",
+    "wandb",
+    "jupyterlab",
+    "voila",
+    "pytest-xdist",
+    "ruff",
+    "import-linter",
+    "mypy",
+    "setuptools",
+}
 
 
 def imported(place: str) -> set[str]:

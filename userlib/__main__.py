@@ -60,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
         dest="settings",
         help="any other setting, such as objective.name=infonce or training.lr=0.001",
     )
+    train.add_argument(
+        "--track",
+        metavar="TRACKER",
+        help="also show the run by tensorboard | wandb | trackio and others of accelerate; several with commas",
+    )
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing"

@@ -22,6 +22,7 @@ from userlib.files import check_file, read_json, write_checksummed
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
 from userlib.training import fit, pairs_of, prepare, val_split_name
+from userlib.training.tracking import check_trackers
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -30,6 +31,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
         return dry_run(arguments, config)
     out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")
     check_run(out, resume=arguments.resume)
+    check_trackers(_trackers(arguments))
     with writing(out) if _main_process() else nullcontext():
         return _train(arguments, config, out)
 
@@ -62,7 +64,9 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
             f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are "
             "of the epoch before, and images stand in it twice.",
         )
-    run = fit(prepared, out=out, resume=arguments.resume, progress=not arguments.json)
+    run = fit(
+        prepared, out=out, resume=arguments.resume, progress=not arguments.json, track=_trackers(arguments)
+    )
     if not _main_process():
         return 0
     result: dict[str, Any] = {
@@ -108,6 +112,11 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
     return 0
+
+
+def _trackers(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The names in --track."""
+    return tuple(filter(None, (arguments.track or "").split(",")))
 
 
 def _names_report(arguments: argparse.Namespace) -> bool:

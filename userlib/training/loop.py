@@ -9,6 +9,7 @@ run.history            # a DataFrame, one row per evaluation
 import copy
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ from userlib.training.schedule import (
     step_seed,
 )
 from userlib.training.stopping import GracefulInterrupt
+from userlib.training.tracking import Tracking, check_trackers
 from userlib.training.watching import (
     check_collapse,
     check_loss,
@@ -104,20 +106,23 @@ def fit(
     resume: bool = False,
     stop_at: int | None = None,
     progress: bool = True,
+    track: Sequence[str] = (),
 ) -> Run:
     """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`. A configuration
     is prepared first.
 
     stop_at ends after that many steps, and Ctrl-C after the step it falls in: a checkpoint is written and
     `resume=True` goes on from there, bit-equal to a run that was never stopped. A second Ctrl-C ends at once,
-    and the last checkpoint is kept. Raises UserError where `out` holds a run already and resume is False, for
+    and the last checkpoint is kept. track: trackers that the history also goes to, such as ("tensorboard",); see
+    tracking.py. Raises UserError where `out` holds a run already and resume is False, for
     another setting or other data on resuming, or when the loss is no longer finite, and CollapseError where the
     embeddings have collapsed.
     """
+    check_trackers(track)
     if isinstance(prepared, Config):
         prepared = prepare(prepared, progress=progress)
     try:
-        return Trainer(prepared, None if out is None else Path(out)).run(
+        return Trainer(prepared, None if out is None else Path(out), track).run(
             resume=resume, stop_at=stop_at, progress=progress
         )
     finally:
@@ -127,10 +132,10 @@ def fit(
 class Trainer:
     """The parts of `fit`: its state, one step, one evaluation, saving and resuming."""
 
-    def __init__(self, prepared: Prepared, out: Path | None) -> None:
+    def __init__(self, prepared: Prepared, out: Path | None, track: Sequence[str] = ()) -> None:
         self.prepared, self.out, self.config = prepared, out, prepared.config
         self.training = self.config.training
-        self.accelerator = make_accelerator(self.config)
+        self.accelerator, self.track = make_accelerator(self.config), track
         self.device = self.accelerator.device
         prepared.train.cache_on_device(self.device)
         self.total = total_steps(self.training, len(prepared.train))
@@ -177,6 +182,7 @@ class Trainer:
             self.restore(*saved)
         self.wrapped = self.accelerator.prepare_model(self.model)
         last = min(self.total, self.total if stop_at is None else stop_at)
+        self.tracking = Tracking(self.track, self.accelerator, self.out, self.config)
         state, main = self.state, self.accelerator.is_main_process
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         with (
@@ -192,6 +198,14 @@ class Trainer:
                 if broken:  # in one process is enough: the others would wait for it
                     check_loss(output, state.step, elsewhere=True)
                 shown.step()
+                self.tracking.step(
+                    state.step,
+                    {
+                        "loss": output.loss.detach(),
+                        "grad_norm": self.grad_norm,
+                        "lr": self.optimizer.param_groups[0]["lr"],
+                    },
+                )
                 if state.step % self.every == 0 or state.step == self.total:
                     shown.say(f"{self.prepared.val.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
                     self.save()
@@ -203,6 +217,7 @@ class Trainer:
                     break
             if self.kept != state.step:  # stopped between two evaluations
                 self.save()
+        self.tracking.end()
         self.accelerator.wait_for_everyone()
         return self.finish()
 
@@ -254,6 +269,7 @@ class Trainer:
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}
         state.rows.append(row)
+        self.tracking.row(row, encoders, self.prepared.val, str(self.device))
         if row["rsum"] > state.best_rsum:
             state.best_rsum, state.best_step = row["rsum"], state.step
             if self.out is None:
