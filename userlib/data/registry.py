@@ -64,6 +64,7 @@ BACKBONES = Registry(
     **{
         "timm": "userlib.data.backbones:make_timm",
         "region-mini": "userlib.data.backbones:make_region_mini",
+        "efficientnet-lite2": "userlib.data.efficientnet:make_efficientnet_lite2",
         "open_clip": "userlib.data.clip:make_clip",
         "clip-mini": "userlib.data.clip:make_clip",
     },

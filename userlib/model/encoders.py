@@ -29,7 +29,8 @@ class ImageEncoder(nn.Module):
             from_data("regions", config.regions)
         if "cge" in config.enhancement or config.add_guide:
             from_data("guide_dim", config.guide_dim)
-        self.region_norm = RegionNorm(config.region_scaling, width)
+        self.region_norm = RegionNorm(config.region_scaling, width, config.principal_dim)
+        width = self.region_norm.width
         self.regions = config.regions if config.norm == "batch" else None
         self.dropout = Dropout(config.region_channel_dropout)
         self.enhancement = make_enhancement(config.enhancement, config, width)
@@ -96,15 +97,21 @@ class TextEncoder(nn.Module):
         self.frozen = config.freeze_text
         if self.frozen:
             self.states.requires_grad_(False)
+        # a pretrained network's states, and each word's own vector next to them; a GRU does that by itself
+        beside = config.word_residual and not isinstance(self.states, BagOfWords)
+        self.words = BagOfWords(config) if beside else None
         self.dropout = Dropout(config.text_dropout)
-        self.linear = nn.Linear(self.states.width, config.embed_dim)
+        self.linear = nn.Linear(self.states.width + (config.word_width if beside else 0), config.embed_dim)
         self.enhancement = make_enhancement(config.text_enhancement, config, config.embed_dim, on_words=True)
         self.pooling = make_pooling(config.text_pooling, config.embed_dim)
         self.embed_dropout = Dropout(config.embed_dropout)
 
     def vectors_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """V: the words as the enhancement reads them; input_ids (B,W) long, attention_mask (B,W) -> (B,W,E)."""
-        vectors: Tensor = self.linear(self.dropout(self.states(input_ids, attention_mask)))
+        states = self.states(input_ids, attention_mask)
+        if self.words is not None:
+            states = torch.cat([states, self.words(input_ids, attention_mask)], dim=-1)
+        vectors: Tensor = self.linear(self.dropout(states))
         return vectors
 
     @torch.no_grad()

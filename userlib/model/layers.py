@@ -79,48 +79,70 @@ class RegionEnhancement(nn.Module):
 
 class RegionNorm(nn.Module):
     """Tokens -> regions V. raw: as they came (the paper). unit: each region of unit norm. standard: each channel
-    minus its mean and over its standard deviation, both measured once on training images.
+    minus its mean and over its standard deviation. principal: the first `principal` principal components, over the
+    root of their mean variance. Mean, deviation and components are measured once on training images.
 
     Features behind a ReLU are non-negative and share a large mean, which makes all images look alike at the
-    start; standard takes that mean away. Raises UserError for another scaling.
+    start; standard and principal take that mean away. Raises UserError for another scaling.
     """
 
-    def __init__(self, scaling: str, width: int) -> None:
+    def __init__(self, scaling: str, width: int, principal: int | None = None) -> None:
         super().__init__()
         one_of("region_scaling", scaling, SCALINGS)
         self.scaling = scaling
-        if scaling == "standard":
+        self.width = width  # of V
+        if scaling == "principal":
+            self.width = principal or width
+            if self.width > width:
+                raise UserError(
+                    f"principal_dim is {self.width} and a token has {width} channels; give fewer."
+                )
+            self.register_buffer("components", torch.eye(self.width, width))
+        if scaling in ("standard", "principal"):
             self.register_buffer("center", torch.zeros(width))
-            self.register_buffer("spread", torch.ones(width))
+            self.register_buffer("spread", torch.ones(width if scaling == "standard" else 1))
         self.center: Tensor
         self.spread: Tensor
+        self.components: Tensor
 
     @torch.no_grad()
     def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
-        """Measures mean and standard deviation of each channel over tokens (B,R,D) of training images."""
-        if self.scaling != "standard":
+        """Measures mean and spread, and the principal components, over tokens (B,R,D) of training images."""
+        if self.scaling not in ("standard", "principal"):
             return
-        there = tokens.flatten(0, 1) if mask is None else tokens[mask]  # (n, D)
-        self.center.copy_(there.float().mean(0))
-        self.spread.copy_(there.float().std(0).clamp(min=1e-3))
+        there = (tokens.flatten(0, 1) if mask is None else tokens[mask]).float()  # (n, D)
+        self.center.copy_(there.mean(0))
+        if self.scaling == "standard":
+            self.spread.copy_(there.std(0).clamp(min=1e-3))
+            return
+        away = (there - there.mean(0)).double()
+        values, vectors = torch.linalg.eigh(away.T @ away / len(away))  # ascending
+        signs = vectors.sum(0).sign()  # an eigenvector's sign is arbitrary
+        self.components.copy_((vectors * signs).flip(1).T[: self.width])
+        self.spread.fill_(float(values.flip(0)[: self.width].mean().sqrt().clamp(min=1e-3)))
 
     def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A linear map of tokens, weight (E,D) and bias (E,), as the map of V that gives the same.
+        """A linear map of tokens, weight (E,D) and bias (E,), as the map of V that gives the same; of principal
+        components, as far as they go.
 
         Raises UserError for unit, which is not linear.
         """
         if self.scaling == "unit":
             raise UserError("regions of unit norm are no linear function of the tokens; use raw or standard.")
-        if self.scaling == "standard":
-            return weight * self.spread, bias + weight @ self.center
-        return weight, bias
+        if self.scaling == "raw":
+            return weight, bias
+        across = weight if self.scaling == "standard" else weight @ self.components.T
+        return across * self.spread, bias + weight @ self.center
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens (B,R,D) -> V (B,R,D)."""
+        """tokens (B,R,D) -> V (B,R,D), or (B,R,principal)."""
         if self.scaling == "unit":
             return F.normalize(to_fp32(tokens), dim=-1)
         if self.scaling == "standard":
             return (tokens - self.center) / self.spread
+        if self.scaling == "principal":
+            bias = -(self.components @ self.center) / self.spread
+            return F.linear(tokens, self.components / self.spread, bias)
         return tokens
 
 

@@ -12,6 +12,7 @@ makes rare words count at all among the frequent ones. Validation and test image
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from userlib.model.user import USER
 Array = NDArray[np.float32]
 RIDGE = 2.0  # of the mean variance of each side
 IDF_POWER = 1.5
+STATES = 1.0  # the spread of a pretrained network's states, of that of the words
+BATCH = 256  # captions
 WAKING = 0.001  # of the usual initialisation, where the closed form says nothing: no cosine moves by 0.001
 WORDS = 20_000  # their covariance takes 1.6 GB
 
@@ -34,18 +37,20 @@ WORDS = 20_000  # their covariance takes 1.6 GB
 class CCAInit:
     """Word vectors and a map of tokens into one space of d directions, the most correlated first.
 
-    A caption is mean(words[ids]) + text_bias, an image token_map @ mean token + token_bias; both have norm
-    1 on average over train.
+    A caption is mean(words[ids] + state_map @ states) + text_bias, an image token_map @ mean token + token_bias; both
+    have norm 1 on average over train.
     """
 
     words: Array  # (V, d); zero for words that are not in train, and for the special ones
+    state_map: Array  # (d, H) of a pretrained network's states; H is 0 without one
     text_bias: Array  # (d,)
     token_map: Array  # (d, D)
     token_bias: Array  # (d,)
 
 
-def cca_init(train: CaptionDataset, width: int) -> CCAInit:
-    """The closed form of a train split, d = width directions.
+def cca_init(train: CaptionDataset, width: int, states: Array | None = None) -> CCAInit:
+    """The closed form of a train split, d = width directions; with states (M, H), the mean of a pretrained network's
+    states over each caption, of both together.
 
     Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
     channels.
@@ -55,11 +60,6 @@ def cca_init(train: CaptionDataset, width: int) -> CCAInit:
     from userlib.baselines import fit_cca, mean_tokens
 
     size, count = train.tokenizer.vocab_size, len(train)
-    if size > WORDS:
-        raise UserError(
-            f"init is 'cca' and the vocabulary has {size:,} words; its covariance takes at most {WORDS:,}. Give a "
-            "larger --set data.min_count."
-        )
     if width > train.features.tokens.shape[2]:
         raise UserError(
             f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; with init 'cca' "
@@ -73,35 +73,76 @@ def cca_init(train: CaptionDataset, width: int) -> CCAInit:
     weight = (np.log(count / np.maximum(found_in, 1)) + 1) ** IDF_POWER  # (V,)
     weight[found_in == 0] = 0
     weight[sorted(train.tokenizer.special_ids)] = 0
-    texts = bags.multiply(weight.astype(np.float32)[None]).tocsr().astype(np.float32)
+    # (v,): of a pretrained vocabulary, which is larger than what train says, the words that train says
+    there = np.arange(size) if states is None else np.flatnonzero(weight)
+    if len(there) > WORDS:
+        raise UserError(
+            f"init is 'cca' and the train captions have {len(there):,} words; their covariance takes at most "
+            f"{WORDS:,}. Give a larger --set data.min_count."
+        )
+    texts = bags[:, there].multiply(weight[there].astype(np.float32)[None]).tocsr().astype(np.float32)
+    scale = 0.0
+    if states is not None:
+        scale = STATES * float(np.sqrt(_variance(texts) / _variance(states)))
+        texts = sparse.hstack([texts, sparse.csr_matrix(states * np.float32(scale))]).tocsr()
     pictures = mean_tokens(train.features)  # (N, D)
     if train.features.hflip is not None:
         flipped = mean_tokens(Features(tokens=train.features.hflip))
         pictures = (pictures + flipped) / np.float32(2)
     cca = fit_cca(pictures, texts, train.caption_to_image, ridge=RIDGE)
-    to_text = cca.texts[:, :width] * cca.correlations[:width]  # (V, d)
+    to_text = cca.texts[:, :width] * cca.correlations[:width]  # (v + H, d)
     to_picture = cca.pictures[:, :width] * cca.correlations[:width]  # (D, d)
     text_length = np.linalg.norm(texts @ to_text - cca.text_mean @ to_text, axis=1).mean()
     picture_length = np.linalg.norm((pictures - cca.picture_mean) @ to_picture, axis=1).mean()
+    words = np.zeros((size, width), np.float32)
+    words[there] = to_text[: len(there)] * weight[there, None] / text_length
     return CCAInit(
-        words=(to_text * weight[:, None] / text_length).astype(np.float32),
+        words=words,
+        state_map=(to_text[len(there) :] * scale / text_length).T.astype(np.float32),
         text_bias=-(cca.text_mean @ to_text) / text_length,
         token_map=to_picture.T / picture_length,
         token_bias=-(cca.picture_mean @ to_picture) / picture_length,
     )
 
 
+def _variance(rows: Any) -> float:
+    """The variance of the rows (M, n), summed over the columns."""
+    mean = np.asarray(rows.mean(0)).ravel()
+    squares = rows.power(2).sum() if hasattr(rows, "power") else np.square(rows).sum()
+    return float(squares / rows.shape[0] - mean @ mean)
+
+
+@torch.inference_mode()
+def mean_states(model: USER, train: CaptionDataset) -> Array:
+    """(M, H): the mean of a pretrained text network's states over each caption, on the device of the model."""
+    network, device = model.text_encoder.states, next(model.parameters()).device
+    means = np.empty((len(train), network.width), np.float32)
+    mode = network.training
+    network.eval()
+    for rows, input_ids, mask in train.caption_batches(BATCH):
+        states = network(input_ids.to(device), mask.to(device)).float()
+        there = mask.to(device)[..., None]
+        means[rows] = ((states * there).sum(1) / there.sum(1)).cpu().numpy()
+    network.train(mode)
+    return means
+
+
 @torch.no_grad()
 def init_from_cca(model: USER, train: CaptionDataset) -> None:
     """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
     image, text = model.image_encoder, model.text_encoder
-    if not isinstance(text.states, BagOfWords):
-        raise UserError("only a bag or a gru has word vectors that can start from a CCA.")
-    width = text.states.embedding.embedding_dim
-    cca = cca_init(train, width)
-    text.states.embedding.weight.copy_(torch.from_numpy(cca.words))
+    own = isinstance(text.states, BagOfWords)
+    words = text.states if own else text.words
+    if not isinstance(words, BagOfWords):
+        raise UserError(
+            "only a text encoder with word vectors can start from a CCA. Set model.word_residual true."
+        )
+    width = words.embedding.embedding_dim
+    cca = cca_init(train, width, None if own else mean_states(model, train))
+    words.embedding.weight.copy_(torch.from_numpy(cca.words))
     text.linear.weight.zero_()
-    text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the GRU's states
+    text.linear.weight[:width, : cca.state_map.shape[1]] = torch.from_numpy(cca.state_map)
+    text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the states
     text.linear.bias.zero_()
     text.linear.bias[:width] = torch.from_numpy(cca.text_bias)
     projection = image.projection

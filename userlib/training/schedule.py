@@ -52,6 +52,7 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
             rng=np.random.default_rng([training.seed, 2, step, rank]),
             caption_augment_prob=training.caption_augment_prob,
             region_mask_prob=training.region_mask_prob,
+            region_sample=training.region_sample,
         )
 
     with ThreadPoolExecutor(1) as pool:
