@@ -374,7 +374,7 @@ def test_every_command_refuses_its_place_before_any_work(name, place, tmp_path, 
         "userlib.scoring.load_data",
     ):
         monkeypatch.setattr(what, work)
-    monkeypatch.setattr("userlib.search.OpenClipEncoder", work)
+    monkeypatch.setattr("userlib.search.encoders.load_clip", work)
     monkeypatch.setattr("userlab.bench.settings._apart", work)
     monkeypatch.setattr("userlab.pretraining.regions.drawn", work)
     monkeypatch.setattr("userlab.pretraining.clip.drawn", work)

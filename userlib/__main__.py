@@ -26,33 +26,26 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m userlib train --data scenes --epochs 5 --out runs/first",
     )
     _common(train)
-    train.add_argument("--data", help="scenes, a folder, or a hub name such as owner/name")
-    train.add_argument(
-        "--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations"
-    )
-    train.add_argument(
-        "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
-    )
-    train.add_argument(
-        "--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it"
-    )
-    train.add_argument("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
-    train.add_argument("--steps", type=int, help="length of the run in steps (overrides --epochs)")
-    train.add_argument("--epochs", type=int, help="length of the run in epochs")
-    train.add_argument("--batch-size", type=int, help="pairs per step, over all processes")
-    train.add_argument(
+    add = train.add_argument
+    add("--data", help="scenes, a folder, or a hub name such as owner/name")
+    add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
+    add("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
+    add("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it")
+    add("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
+    add("--steps", type=int, help="length of the run in steps (overrides --epochs)")
+    add("--epochs", type=int, help="length of the run in epochs")
+    add("--batch-size", type=int, help="pairs per step, over all processes")
+    add(
         "--queue-size",
         type=_queue_size,
         default=argparse.SUPPRESS,
         metavar="none|K",
         help="keys a queue; 0: momentum positives only; none: no queue",
     )
-    train.add_argument("--enhancement", help="none | sge | cge | sge+cge | graph | route | concepts")
-    train.add_argument(
-        "--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out"
-    )
-    train.add_argument("--test-split", help="the split that is scored once, at the end; none: no report")
-    train.add_argument(
+    add("--enhancement", help="none | sge | cge | sge+cge | graph | route | concepts")
+    add("--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out")
+    add("--test-split", help="the split that is scored once, at the end; none: no report")
+    add(
         "--set",
         action="append",
         default=[],
@@ -60,13 +53,13 @@ def parser() -> argparse.ArgumentParser:
         dest="settings",
         help="any other setting, such as objective.name=infonce or training.lr=0.001",
     )
-    train.add_argument(
+    add(
         "--track",
         metavar="TRACKER",
         help="also show the run by tensorboard | wandb | trackio and others of accelerate; several with commas",
     )
-    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    train.add_argument(
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add(
         "--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing"
     )
 
@@ -77,47 +70,38 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m userlib evaluate --checkpoint runs/first --split test --baseline cca",
     )
     _common(evaluate)
-    evaluate.add_argument(
+    add = evaluate.add_argument
+    add(
         "--checkpoint",
         nargs="+",
         default=[],
         metavar="DIR",
         help="folders of runs; several are seeds of one model",
     )
-    evaluate.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    evaluate.add_argument(
-        "--data", help="the data, where they are not those that the checkpoint was trained on"
-    )
-    evaluate.add_argument("--split", help="the split to score; default: the one named for the report")
-    evaluate.add_argument(
-        "--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations"
-    )
+    add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
+    add("--data", help="the data, where they are not those that the checkpoint was trained on")
+    add("--split", help="the split to score; default: the one named for the report")
+    add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
     _tokens(evaluate, "; without a checkpoint, those of the baseline")
-    evaluate.add_argument(
-        "--val-split", help="the split on which the baseline is tuned: a name, or train:500"
-    )
-    evaluate.add_argument(
+    add("--val-split", help="the split on which the baseline is tuned: a name, or train:500")
+    add(
         "--folds",
         type=int,
         metavar="SIZE",
         help="also the mean over consecutive folds of so many images; 1000 gives COCO's 1K numbers",
     )
-    evaluate.add_argument(
+    add(
         "--eccv",
         action="store_true",
         help="also ECCV Caption and CxC: COCO's test split, with the package eccv_caption installed",
     )
-    evaluate.add_argument(
-        "--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens"
-    )
-    evaluate.add_argument(
+    add("--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens")
+    add(
         "--attention",
         action="store_true",
         help="also say how much of SGE's and CGE's attention lies on what captions name (drawn scenes only)",
     )
-    evaluate.add_argument(
-        "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair"
-    )
+    add("--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair")
 
     search = commands.add_parser(
         "search",
@@ -125,50 +109,44 @@ def parser() -> argparse.ArgumentParser:
         description="Index a folder of images (or a data set) and find the images for a text query.",
         epilog='example: python -m userlib search --checkpoint runs/first --query "two dogs on a beach"',
     )
-    search.add_argument("--json", action="store_true", help="print JSON for machines")
-    search.add_argument("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
-    search.add_argument("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    search.add_argument(
-        "--data", help="a folder of images or a data set; default: the data that it was trained on"
-    )
+    add = search.add_argument
+    add("--json", action="store_true", help="print JSON for machines")
+    add("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
+    add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
+    add("--data", help="a folder of images or a data set; default: the data that it was trained on")
     _tokens(search, "")
-    search.add_argument("--split", help="which images of a data set (default: test, or the first there is)")
-    search.add_argument("--query", required=True, help="the text query")
-    search.add_argument("--top", type=int, default=5, help="how many images (default: 5)")
-    search.add_argument(
-        "--index", metavar="DIR", help="where the index is kept; it follows the images from run to run"
-    )
+    add("--split", help="which images of a data set (default: test, or the first there is)")
+    add("--query", required=True, help="the text query")
+    add("--top", type=int, default=5, help="how many images (default: 5)")
+    add("--index", metavar="DIR", help="where the index is kept; it follows the images from run to run")
 
     doctor = commands.add_parser(
         "doctor",
         help="what a bug report needs, and what is wrong here",
         description="Check this machine, the packages and what is on disk.",
     )
-    doctor.add_argument(
-        "--verify", action="store_true", help="also check every checkpoint, cache and index on disk"
-    )
-    doctor.add_argument("--json", action="store_true", help="as JSON")
+    add = doctor.add_argument
+    add("--verify", action="store_true", help="also check every checkpoint, cache and index on disk")
+    add("--json", action="store_true", help="as JSON")
     return whole
 
 
 def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
-    command.add_argument("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
-    command.add_argument("--seed", type=int, help="the seed of all random draws, of intervals too")
-    command.add_argument("--out", metavar="DIR", help="where results are written")
-    command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")
+    add = command.add_argument
+    add("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
+    add("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
+    add("--seed", type=int, help="the seed of all random draws, of intervals too")
+    add("--out", metavar="DIR", help="where results are written")
+    add("--json", action="store_true", help="print JSON for machines in place of tables")
 
 
 def _tokens(command: argparse.ArgumentParser, more: str) -> None:
     """Where a trained model's extractors are now. Others than those that it was trained with are refused."""
-    command.add_argument("--tokens", help=f"the tokens' network, where it has another name now{more}")
-    command.add_argument(
-        "--token-weights", metavar="FILE", help="their weights, where the file has been moved"
-    )
-    command.add_argument("--guide", help="the guide's network, where it has another name now")
-    command.add_argument(
-        "--device", help="cpu | cuda | cuda:N (default: that of the run where it is here, else the best)"
-    )
+    add = command.add_argument
+    add("--tokens", help=f"the tokens' network, where it has another name now{more}")
+    add("--token-weights", metavar="FILE", help="their weights, where the file has been moved")
+    add("--guide", help="the guide's network, where it has another name now")
+    add("--device", help="cpu | cuda | cuda:N (default: that of the run where it is here, else the best)")
 
 
 def _queue_size(text: str) -> int | None:

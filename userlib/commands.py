@@ -5,24 +5,36 @@ import json
 import os
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
 
 from userlib import legacy
+from userlib.baselines import cca, mean_tokens
 from userlib.checkpoints import check_run, writing
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.splits import RetrievalData, Split
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
+from userlib.evaluation.attention import attention_of
+from userlib.evaluation.eccv import eccv_caption
 from userlib.files import check_file, read_json, write_checksummed
+from userlib.model.user import DualEncoder
 from userlib.provenance import peak_memory_mb, provenance
 from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
+from userlib.search.command import run as search
+from userlib.search.encoders import OpenClipEncoder, encode_all
 from userlib.training import fit, pairs_of, prepare, val_split_name
+from userlib.training.cost import run_cost, summary
 from userlib.training.tracking import check_trackers
+
+__all__ = ["evaluate", "search", "train"]  # the commands, by their names
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -38,31 +50,25 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
 
 def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     """`train` in a folder that is its own."""
-    prepared = prepare(
-        config,
-        progress=not arguments.json,
-        report_if_there=not _names_report(arguments),
-        say=lambda words: _say(arguments, words),
-    )
+    say = partial(_say, arguments)
+    report_if_there = not _names_report(arguments)
+    prepared = prepare(config, progress=not arguments.json, report_if_there=report_if_there, say=say)
     resolved = prepared.config
     if config.data.test_split is not None and resolved.data.test_split is None:
-        _say(
-            arguments,
+        say(
             f"The data have no split {config.data.test_split!r}, so that none is scored at the end; --test-split names "
-            "one.",
+            "one."
         )
     if not resolved.objective.leaky_positive:
-        _say(
-            arguments,
+        say(
             "The positive term is the paper's exact one, which has no gradient at or below zero similarity; "
-            "--set objective.leaky_positive=true has.",
+            "--set objective.leaky_positive=true has."
         )
     size = resolved.model.queue_size
     if size is not None and size > len(prepared.train):
-        _say(
-            arguments,
+        say(
             f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are "
-            "of the epoch before, and images stand in it twice.",
+            "of the epoch before, and images stand in it twice."
         )
     run = fit(
         prepared, out=out, resume=arguments.resume, progress=not arguments.json, track=_trackers(arguments)
@@ -80,34 +86,24 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         "provenance": provenance(),
     }
     if not run.finished:
-        _say(arguments, f"Interrupted; the same command with --resume goes on from {out}.")
+        say(f"Interrupted; the same command with --resume goes on from {out}.")
         return 130
-    _say(
-        arguments,
+    say(
         f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
-        f"{prepared.val.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}.",
+        f"{prepared.val.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}."
     )
     if prepared.test is not None:
         seed = resolved.training.seed
-        images, captions = embed(run.encoders, prepared.test)
-        test_ranks = ranks(images, captions, prepared.test.caption_to_image)
-        split = prepared.test.split
-        result["report"] = {"split": split.name, "metrics": bootstrap(test_ranks, seed=seed)}
-        result["ranks"] = {
-            "i2t": test_ranks.i2t.tolist(),
-            "t2i": test_ranks.t2i.tolist(),
-            "caption_to_image": test_ranks.caption_to_image.tolist(),
-        }
+        test_ranks, split = _ranks_of(run.encoders, prepared.test), prepared.test.split
+        report: dict[str, Any] = {"split": split.name, "metrics": bootstrap(test_ranks, seed=seed)}
         if split.groups is not None:
             labels = np.asarray(split.groups)
-            result["report"]["groups"] = {
+            report["groups"] = {
                 g: bootstrap(test_ranks, images=labels == g, seed=seed) for g in dict.fromkeys(split.groups)
             }
-        _show(
-            arguments,
-            f"{split.name}, 95 % intervals over images",
-            {"model": result["report"]["metrics"], **result["report"].get("groups", {})},
-        )
+        result |= {"report": report, "ranks": {k: v.tolist() for k, v in vars(test_ranks).items()}}
+        tables = {"model": report["metrics"], **report.get("groups", {})}
+        _show(arguments, f"{split.name}, 95 % intervals over images", tables)
     write_checksummed(out / "result.json", result, like=("history",))
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
@@ -129,8 +125,6 @@ def _names_report(arguments: argparse.Namespace) -> bool:
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:
     """Says what a run would download, store and compute, and how long it should take; touches no network."""
-    from userlib.training.cost import run_cost, summary
-
     cost = run_cost(config)
     print(json.dumps(cost) if arguments.json else summary(cost))
     return 0
@@ -148,10 +142,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         )
     if (arguments.folds is not None or arguments.eccv) and not arguments.checkpoint:
         raise UserError("--folds and --eccv need the embeddings of a model; give --checkpoint DIR.")
-    models: dict[str, list[Trained]] = {}
-    for key in ("checkpoint", "against"):
-        if given := getattr(arguments, key):
-            models["model" if key == "checkpoint" else key] = [trained(one, arguments) for one in given]
+    given = {"model": arguments.checkpoint, "against": arguments.against}
+    models = {key: [trained(one, arguments) for one in folders] for key, folders in given.items() if folders}
     for group in models.values():
         check_seeds(group)
     main = next((group[0] for group in models.values()), None)
@@ -173,23 +165,20 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
-        scored[key] = [_ranks_of(one, pairs_for(one, parts[key], notes)) for one in group]
+        scored[key] = [_ranks_of(one.loaded.model, pairs_for(one, parts[key], notes)) for one in group]
         told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
         notes += [note for note in told if note]
     if arguments.model:
         scored[arguments.model] = [_zero_shot(arguments.model, own.split(name), arguments.device)]
     facts: dict[str, Any] = {}
     if arguments.folds is not None or arguments.eccv:
-        facts |= _coco_facts(
-            arguments, models["model"][0], pairs_for(models["model"][0], parts["model"], notes)
-        )
+        one = models["model"][0]
+        facts |= _coco_facts(arguments, one, pairs_for(one, parts["model"], notes))
     if arguments.baseline:
         cca_ranks, facts["cca"] = _cca(config, own, name)
         scored["cca"] = [cca_ranks]
     seed = arguments.seed or 0
-    tables: dict[str, dict[str, Interval]] = {
-        key: bootstrap(value, seed=seed) for key, value in scored.items()
-    }
+    tables = {key: bootstrap(value, seed=seed) for key, value in scored.items()}
     first, *others = scored
     for key in others:
         tables[f"{first} - {key}"] = dict(paired_bootstrap(scored[first], scored[key], seed=seed))
@@ -215,12 +204,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         print(json.dumps(result))
     else:
         seeds = len(next(iter(models.values()), []))
-        _show(
-            arguments,
-            f"{name} of {config.data.data}, 95 % intervals over images"
-            + (f" and {seeds} seeds" if seeds > 1 else ""),
-            tables,
-        )
+        over = f"images and {seeds} seeds" if seeds > 1 else "images"
+        _show(arguments, f"{name} of {config.data.data}, 95 % intervals over {over}", tables)
         for key, value in facts.items():
             print(f"{key}: {value}")
         for note in notes:
@@ -228,17 +213,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def search(arguments: argparse.Namespace, config: Config) -> int:
-    """Finds the images for a query."""
-    from userlib.search.command import run
-
-    return run(arguments, config)
-
-
 def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDataset) -> dict[str, Any]:
     """What COCO's tables show in addition to the whole split, for the first checkpoint."""
-    from userlib.evaluation.eccv import eccv_caption
-
     images, captions = embed(model.loaded.model, pairs)
     metrics: dict[str, Any] = {}
     if arguments.folds is not None:
@@ -251,15 +227,13 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDat
     return metrics
 
 
-def _ranks_of(model: Trained, pairs: CaptionDataset) -> Ranks:
-    images, captions = embed(model.loaded.model, pairs)
+def _ranks_of(model: DualEncoder, pairs: CaptionDataset) -> Ranks:
+    images, captions = embed(model, pairs)
     return ranks(images, captions, pairs.caption_to_image)
 
 
 def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, float]]:
     """How much of each guide's attention lies on what captions name, and how much of uninformed attention."""
-    from userlib.evaluation.attention import attention_of
-
     attention = attention_of(model.loaded.model, pairs)
     if attention is None:
         raise UserError(
@@ -273,8 +247,6 @@ def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, 
 
 
 def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
-    from userlib.search.encoders import OpenClipEncoder, encode_all
-
     if split.pictures is None:
         raise UserError(f"the split {split.name!r} has no images, only features; {name} needs the images.")
     if not split.captions:
@@ -288,9 +260,6 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
 
 def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:
     """The baseline on the same tokens, tuned on the selection split."""
-    from userlib.baselines import cca, mean_tokens
-    from userlib.data.tokenizers import WordTokenizer
-
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
     parts = {
         name: pairs_of(config, data.split(where), words)
@@ -305,8 +274,6 @@ def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[s
 
 
 def _main_process() -> bool:
-    import torch.distributed as dist
-
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank() == 0
     return int(os.environ.get("RANK", "0")) == 0  # a launcher's, before the processes have found each other

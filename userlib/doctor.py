@@ -53,18 +53,13 @@ class Check:
 
 def chromium() -> str | None:
     """The Chromium-like browser of this machine, which the browser tests drive; None where there is none."""
-    for name in BROWSERS:
-        if program := shutil.which(name):
-            return program
-    return next((path for path in BROWSER_PATHS if Path(path).exists()), None)
+    paths = (*map(shutil.which, BROWSERS), *(path for path in BROWSER_PATHS if Path(path).exists()))
+    return next(filter(None, paths), None)
 
 
 def check_python() -> Check:
     """Version and environment of the interpreter."""
-    detail = f"{platform.python_version()} in {sys.prefix}"
-    if sys.version_info < (3, 11):  # noqa: UP036  (a package may be run without having been installed)
-        return Check("Python", "fail", detail, "install Python 3.11 or newer and start course.py with it")
-    return Check("Python", "ok", detail)
+    return Check("Python", "ok", f"{platform.python_version()} in {sys.prefix}")
 
 
 def check_machine() -> Check:
@@ -78,14 +73,8 @@ def check_machine() -> Check:
         flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
     extras = [name for flag, name in (("avx512_bf16", "bf16"), ("amx_bf16", "AMX")) if flag in flags]
     able = torch.backends.cpu.get_cpu_capability()
-    words = [
-        platform.platform(),
-        f"{os.cpu_count()} cores",
-        f"{torch.get_num_threads()} threads",
-        able,
-        *extras,
-    ]
-    return Check("machine", "ok", ", ".join(words))
+    counts = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return Check("machine", "ok", ", ".join([platform.platform(), counts, able, *extras]))
 
 
 def check_memory() -> Check:
@@ -101,6 +90,7 @@ def check_memory() -> Check:
 
 def check_cache() -> Check:
     """The cache folder can be written, and its disk has room."""
+    full = "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk"
     try:
         folder = cache_dir()
     except UserError as error:
@@ -112,14 +102,10 @@ def check_cache() -> Check:
             stream.flush()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        remedy = "make it writable, or set USERLIB_CACHE to a folder that is"
-        if error.errno in FULL:
-            remedy = "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk"
+        remedy = full if error.errno in FULL else "make it writable, or set USERLIB_CACHE to a folder that is"
         return Check("cache", "fail", f"{folder} cannot be written ({error.strerror})", remedy)
     detail = f"{folder}, {free / GIB:.1f} GB free"
-    if free < 2 * GIB:
-        return Check("cache", "fail", detail, "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk")
-    return Check("cache", "ok", detail)
+    return Check("cache", "fail", detail, full) if free < 2 * GIB else Check("cache", "ok", detail)
 
 
 def check_torch() -> Check:
@@ -166,9 +152,8 @@ def declared() -> dict[str, list[str]] | None:
     if not distributions:
         return None
     here = distributions[0]
-    groups: dict[str, list[str]] = {"": []} | {
-        extra: [] for extra in here.metadata.get_all("Provides-Extra") or ()
-    }
+    extras = here.metadata.get_all("Provides-Extra") or ()
+    groups: dict[str, list[str]] = {extra: [] for extra in ("", *extras)}
     for requirement in map(Requirement, here.requires or ()):
         marker = requirement.marker
         belongs = [extra for extra in groups if marker is None or marker.evaluate({"extra": extra})]
@@ -255,23 +240,19 @@ def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
             if left := stored.unfinished(folder):
                 yield Check(str(folder), "skip", *left)
                 continue
-            bad = stored.damage(folder)
-            good += not bad
-            if bad:
+            if bad := stored.damage(folder):
                 again = (
                     "a cache is made again when needed; resume a run from an older checkpoint, or train again"
                 )
                 yield Check(str(folder), "fail", "; ".join(bad), f"delete {folder}: {again}")
+            good += not bad
         files = list(stored.lone_files(root))
         faulty = {path: bad for path in files if (bad := stored.lone_damage(path))}
         for path, bad in faulty.items():
             remedy = stored.RUN_REMEDY if path.name == "run.json" else f"delete {path} and make it again"
             yield Check(str(path), "fail", "; ".join(bad), remedy)
-        yield Check(
-            f"stored in {root}",
-            "ok",
-            f"{good} folders and {len(files) - len(faulty)} files are as they were written",
-        )
+        detail = f"{good} folders and {len(files) - len(faulty)} files are as they were written"
+        yield Check(f"stored in {root}", "ok", detail)
 
 
 def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:

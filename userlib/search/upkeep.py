@@ -6,7 +6,7 @@ An update that is stopped keeps the images encoded until then, none of them stal
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -106,170 +106,165 @@ def bring_in_line(
 
     Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
     """
-    order = sorted(range(len(split.ids)), key=split.ids.__getitem__)
-    before = dict(zip(index.ids, index.prints, strict=False))  # none in an index of an older version
-    prints: dict[int, Print] = {}  # by row of the split
-    skipped: dict[int, str] = {}
-    with Progress(len(order), "images compared", show=progress, delay=2.0) as bar:
-        for row in range(len(order)):  # as they lie there
-            try:
-                prints[row] = print_of(split, row, before.get(split.ids[row]))
-            except UserError as error:
-                skipped[row] = str(error)
-            bar.step()
-    known: dict[str, Known] = {
-        one.sha256: (vector, float(far))
-        for one, vector, far in zip(index.prints, index.vectors, index.distances, strict=bool(index.prints))
-    }
-    text_vectors = dict(
-        zip(index.texts, () if index.text_vectors is None else index.text_vectors, strict=False)
-    )
-    firsts: dict[str, int] = {}  # equal images are encoded once
-    for row in order:
-        if row in prints and prints[row].sha256 not in known:
-            firsts.setdefault(prints[row].sha256, row)
-    wanted = list(firsts.values())
-    old = index.ids
-    encoded: list[str] = []
-    kept_at = time.monotonic()
-
-    def settle() -> Changes:
-        rows = [r for r in order if r in prints and r not in skipped and prints[r].sha256 in known]
-        changes = _compare(old, before, split, rows, prints)
-        return _settle(index, split, rows, changes, prints, known, text_vectors, encoded, skipped)
-
+    update = _Update(index, split, progress)
     try:
-        with Progress(len(wanted), "images", show=progress and bool(wanted)) as bar:
-            for start in range(0, len(wanted), BATCH):
-                batch: list[tuple[int, Image.Image]] = []
-                for row in wanted[start : start + BATCH]:
-                    try:
-                        image, prints[row] = read(split, row)
-                        batch.append((row, image))
-                    except UserError:
-                        digest = prints[row].sha256
-                        skipped |= {r: _fault(split, r) for r in prints if prints[r].sha256 == digest}
-                if batch:
-                    vectors, far = measured(index.encoder, [image for _, image in batch])
-                    for (row, _), vector, one in zip(batch, finite(vectors), far, strict=True):
-                        known[prints[row].sha256] = vector, float(one)
-                    for row, image in batch:
-                        encoded.append(split.ids[row])
-                        if seen is not None:
-                            seen(prints[row].sha256, image, len(encoded), len(wanted))
-                bar.step(len(wanted[start : start + BATCH]))
-                if keep is not None and time.monotonic() - kept_at > KEEP_EVERY_S:
-                    settle()
-                    keep()
-                    kept_at = time.monotonic()
-        there = {row for row in prints if prints[row].sha256 in known}
-        if not there:
-            first = skipped[min(skipped, key=order.index)]
+        update.encode_images(keep, seen)
+        if not update.rows():
             raise UserError(
-                f"none of the {len(order)} images of {split.name!r} can be read; the first: {first}"
+                f"none of the {len(split)} images of {split.name!r} can be read; the first: {update.faults()[0]}"
             )
-        texts = [split.captions[j] for j, i in enumerate(split.caption_to_image) if int(i) in there]
-        _encode_texts_into(text_vectors, texts, index.encoder, progress)
+        update.encode_captions()
     except BaseException:
-        if any(row in prints and prints[row].sha256 in known for row in order):
-            changes = settle()
-            if keep is not None and (changes or encoded):
+        if update.rows():
+            changes = update.settle()
+            if keep is not None and (changes or update.encoded):
                 keep()
         raise
-    changes = settle()
-    if skipped:
-        first = skipped[min(skipped, key=order.index)]
+    changes = update.settle()
+    if changes.skipped:
         warnings.warn(
-            f"{len(skipped)} of {len(order)} images were left out; the first: {first}", stacklevel=3
+            f"{len(changes.skipped)} of {len(split)} images were left out; the first: {changes.skipped[0]}",
+            stacklevel=3,
         )
     return changes
 
 
-def _settle(
-    index: Contents,
-    split: Split,
-    rows: Sequence[int],
-    changes: Changes,
-    prints: Mapping[int, Print],
-    known: Mapping[str, Known],
-    text_vectors: Mapping[str, Array],
-    encoded: Sequence[str],
-    skipped: Mapping[int, str],
-) -> Changes:
-    """Put into the index the images at these rows, sorted by id, and of their captions those that have vectors."""
-    place = np.full(len(split.ids), -1)
-    place[rows] = np.arange(len(rows))
-    theirs = np.flatnonzero(place[split.caption_to_image] >= 0)
-    captions = [int(j) for j in theirs if split.captions[j] in text_vectors]
-    images_missing = len(split.ids) - len(rows) - len(skipped)
-    index.missing = images_missing + len(theirs) - len(captions)
-    index.vectors = np.stack([known[prints[row].sha256][0] for row in rows])
-    index.distances = np.array([known[prints[row].sha256][1] for row in rows], np.float32)
-    index.ids, index.prints = tuple(split.ids[row] for row in rows), tuple(prints[row] for row in rows)
-    index.texts = tuple(split.captions[j] for j in captions)
-    index.text_of = place[split.caption_to_image[captions]].astype(np.int64)
-    index.text_vectors = np.stack([text_vectors[text] for text in index.texts]) if captions else None
-    index.skipped = tuple(skipped[row] for row in sorted(skipped, key=split.ids.__getitem__))
-    unlinked = index.nearest is not None and bool(changes)
-    if unlinked:
-        index.nearest = index.report = None
-    return replace(
-        changes, encoded=tuple(encoded), skipped=index.skipped, missing=images_missing, unlinked=unlinked
-    )
+class _Update:
+    """An update on its way: prints and faults by row of the split, and the vectors known by content and by text."""
 
+    def __init__(self, index: Contents, split: Split, progress: bool) -> None:
+        self.index, self.split, self.progress = index, split, progress
+        self.order = sorted(range(len(split)), key=split.ids.__getitem__)
+        self.old = index.ids
+        self.before = dict(zip(index.ids, index.prints, strict=False))  # an older version had none
+        self.prints: dict[int, Print] = {}
+        self.skipped: dict[int, str] = {}
+        self.encoded: list[str] = []
+        with Progress(len(split), "images compared", show=progress, delay=2.0) as bar:
+            for row in range(len(split)):  # as they lie there
+                try:
+                    self.prints[row] = print_of(split, row, self.before.get(split.ids[row]))
+                except UserError as error:
+                    self.skipped[row] = str(error)
+                bar.step()
+        vectors = zip(index.prints, index.vectors, index.distances, strict=bool(index.prints))
+        self.known: dict[str, Known] = {one.sha256: (vector, float(far)) for one, vector, far in vectors}
+        texts = () if index.text_vectors is None else index.text_vectors
+        self.text_vectors = dict(zip(index.texts, texts, strict=False))
 
-def _compare(
-    old: Sequence[str],
-    before: Mapping[str, Print],
-    split: Split,
-    rows: Sequence[int],
-    prints: Mapping[int, Print],
-) -> Changes:
-    """What became of the ids `old`, whose prints were `before`, now that these rows of the split are indexed."""
-    new = {split.ids[row]: prints[row].sha256 for row in rows}
-    there, here = set(old), set(split.ids)
-    gone: dict[str, list[str]] = {}  # content -> the names under which it is no more
-    for name in sorted(there - here, reverse=True):
-        if name in before:
-            gone.setdefault(before[name].sha256, []).append(name)
-    added, changed, renamed = [], [], []
-    for name, digest in new.items():
-        if name in there:
-            if name not in before or before[name].sha256 != digest:
-                changed.append(name)
-        elif gone.get(digest):
-            renamed.append((gone[digest].pop(), name))
-        else:
-            added.append(name)
-    moved = {name for name, _ in renamed}
-    return Changes(
-        added=tuple(added),
-        changed=tuple(changed),
-        renamed=tuple(renamed),
-        removed=tuple(name for name in old if name not in new and name not in moved),
-        kept=len(there & set(new)) - len(changed),
-    )
+    def rows(self) -> list[int]:
+        """The images that have vectors, by id."""
+        return [row for row in self.order if row in self.prints and self.prints[row].sha256 in self.known]
 
+    def faults(self) -> list[str]:
+        """What is wrong with those that could not be read, by id."""
+        return [self.skipped[row] for row in self.order if row in self.skipped]
 
-def _fault(split: Split, row: int) -> str:
-    """What is wrong with an image."""
-    try:
-        read(split, row)
-    except UserError as error:
-        return str(error)
-    return f"the image {split.ids[row]} was being written; update again"
+    def encode_images(self, keep: Callable[[], object] | None, seen: Seen | None) -> None:
+        """Gives each content that has no vector one; equal images are encoded once."""
+        firsts: dict[str, int] = {}
+        for row in self.order:
+            if row in self.prints and self.prints[row].sha256 not in self.known:
+                firsts.setdefault(self.prints[row].sha256, row)
+        wanted, kept_at = list(firsts.values()), time.monotonic()
+        with Progress(len(wanted), "images", show=self.progress and bool(wanted)) as bar:
+            for start in range(0, len(wanted), BATCH):
+                batch = [one for row in wanted[start : start + BATCH] if (one := self._read(row))]
+                if batch:
+                    vectors, distances = measured(self.index.encoder, [image for _, image in batch])
+                    for (row, _), vector, far in zip(batch, finite(vectors), distances, strict=True):
+                        self.known[self.prints[row].sha256] = vector, float(far)
+                for row, image in batch:
+                    self.encoded.append(self.split.ids[row])
+                    if seen is not None:
+                        seen(self.prints[row].sha256, image, len(self.encoded), len(wanted))
+                bar.step(len(wanted[start : start + BATCH]))
+                if keep is not None and time.monotonic() - kept_at > KEEP_EVERY_S:
+                    self.settle()
+                    keep()
+                    kept_at = time.monotonic()
 
+    def _read(self, row: int) -> tuple[int, Image.Image] | None:
+        """An image; None where it cannot be read, and then all of its content are left out."""
+        try:
+            image, self.prints[row] = read(self.split, row)
+            return row, image
+        except UserError:
+            digest = self.prints[row].sha256
+            self.skipped |= {r: self._fault(r) for r in self.prints if self.prints[r].sha256 == digest}
+            return None
 
-def _encode_texts_into(
-    vectors: dict[str, Array], texts: Sequence[str], encoder: Encoder, progress: bool
-) -> None:
-    """Adds the vectors of the captions that have none yet, each text once."""
-    new = [text for text in dict.fromkeys(texts) if text not in vectors]
-    with Progress(len(new), "captions", show=progress and bool(new)) as bar:
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
-            vectors.update(zip(batch, finite(encoder.encode_text(batch)), strict=True))
-            bar.step(len(batch))
+    def _fault(self, row: int) -> str:
+        """What is wrong with an image."""
+        try:
+            read(self.split, row)
+        except UserError as error:
+            return str(error)
+        return f"the image {self.split.ids[row]} was being written; update again"
+
+    def encode_captions(self) -> None:
+        """Adds the vectors of the captions that have none yet, each text once."""
+        there, split = set(self.rows()), self.split
+        texts = [split.captions[j] for j, i in enumerate(split.caption_to_image) if int(i) in there]
+        new = [text for text in dict.fromkeys(texts) if text not in self.text_vectors]
+        with Progress(len(new), "captions", show=self.progress and bool(new)) as bar:
+            for start in range(0, len(new), BATCH):
+                batch = new[start : start + BATCH]
+                vectors = finite(self.index.encoder.encode_text(batch))
+                self.text_vectors.update(zip(batch, vectors, strict=True))
+                bar.step(len(batch))
+
+    def settle(self) -> Changes:
+        """Put into the index the images that have vectors, sorted by id, and of their captions those that have some."""
+        index, split, prints = self.index, self.split, self.prints
+        rows = [row for row in self.rows() if row not in self.skipped]
+        changes = self._changes(rows)
+        place = np.full(len(split), -1)
+        place[rows] = np.arange(len(rows))
+        theirs = np.flatnonzero(place[split.caption_to_image] >= 0)
+        captions = [int(j) for j in theirs if split.captions[j] in self.text_vectors]
+        images_missing = len(split) - len(rows) - len(self.skipped)
+        index.missing = images_missing + len(theirs) - len(captions)
+        index.vectors = np.stack([self.known[prints[row].sha256][0] for row in rows])
+        index.distances = np.array([self.known[prints[row].sha256][1] for row in rows], np.float32)
+        index.ids, index.prints = tuple(split.ids[row] for row in rows), tuple(prints[row] for row in rows)
+        index.texts = tuple(split.captions[j] for j in captions)
+        index.text_of = place[split.caption_to_image[captions]].astype(np.int64)
+        index.text_vectors = np.stack([self.text_vectors[text] for text in index.texts]) if captions else None
+        index.skipped = tuple(self.faults())
+        unlinked = index.nearest is not None and bool(changes)
+        if unlinked:
+            index.nearest = index.report = None
+        encoded = tuple(self.encoded)
+        return replace(
+            changes, encoded=encoded, skipped=index.skipped, missing=images_missing, unlinked=unlinked
+        )
+
+    def _changes(self, rows: Sequence[int]) -> Changes:
+        """What became of the ids that there were, now that these rows of the split are indexed."""
+        before, new = self.before, {self.split.ids[row]: self.prints[row].sha256 for row in rows}
+        there, here = set(self.old), set(self.split.ids)
+        gone: dict[str, list[str]] = {}  # content -> the names under which it is no more
+        for name in sorted(there - here, reverse=True):
+            if name in before:
+                gone.setdefault(before[name].sha256, []).append(name)
+        added, changed, renamed = [], [], []
+        for name, digest in new.items():
+            if name in there:
+                if name not in before or before[name].sha256 != digest:
+                    changed.append(name)
+            elif gone.get(digest):
+                renamed.append((gone[digest].pop(), name))
+            else:
+                added.append(name)
+        moved = {name for name, _ in renamed}
+        return Changes(
+            added=tuple(added),
+            changed=tuple(changed),
+            renamed=tuple(renamed),
+            removed=tuple(name for name in self.old if name not in new and name not in moved),
+            kept=len(there & set(new)) - len(changed),
+        )
 
 
 def finite(vectors: Array) -> Array:
