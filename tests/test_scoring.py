@@ -147,7 +147,9 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
     monkeypatch.setattr(commands, "prepare", lambda *_, **__: prepared)
     monkeypatch.setattr(commands, "fit", lambda *_, **__: done)
     monkeypatch.setattr(commands, "embed", lambda *_: vectors)
-    asked = argparse.Namespace(json=True, test_split="test", config=None, settings=[], resume=False)
+    asked = argparse.Namespace(
+        json=True, test_split="test", config=None, settings=[], resume=False, track=None
+    )
     assert commands._train(asked, made, tmp_path) == 0
     report = read_json(tmp_path / "result.json")["report"]
     ranked = ranks(*vectors, owner)

@@ -27,7 +27,15 @@ from userlib.evaluation.eccv import eccv_caption
 from userlib.files import check_file, read_json, write_checksummed
 from userlib.model.user import DualEncoder
 from userlib.provenance import peak_memory_mb, provenance
-from userlib.scoring import Trained, check_seeds, data_of, pairs_for, seen_in_training, trained
+from userlib.scoring import (
+    Trained,
+    check_captions,
+    check_seeds,
+    data_of,
+    pairs_for,
+    seen_in_training,
+    trained,
+)
 from userlib.search.command import run as search
 from userlib.search.encoders import OpenClipEncoder, encode_all
 from userlib.training import fit, pairs_of, prepare, val_split_name
@@ -249,10 +257,7 @@ def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, 
 def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     if split.pictures is None:
         raise UserError(f"the split {split.name!r} has no images, only features; {name} needs the images.")
-    if not split.captions:
-        raise UserError(
-            f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
-        )
+    check_captions(split)
     encoder = OpenClipEncoder(name, device=choose_device(device))
     images = encode_all(encoder.encode_image, split.pictures)
     return ranks(images, encode_all(encoder.encode_text, split.captions, size=256), split.caption_to_image)

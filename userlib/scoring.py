@@ -128,12 +128,17 @@ def data_of(
     return load_data(config.data.data, pictures=Path(config.data.pictures) if config.data.pictures else None)
 
 
-def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
-    """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
+def check_captions(split: Split) -> None:
+    """Raises UserError for a split without captions."""
     if not split.captions:
         raise UserError(
             f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
         )
+
+
+def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
+    """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
+    check_captions(split)
     notes += model.notes
     pairs = pairs_of(model.config, split, model.loaded.tokenizer, device=model.device)
     settings, features = model.loaded.config.model, pairs.features

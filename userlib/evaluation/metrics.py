@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array, Ints, check_caption_to_image
@@ -127,20 +127,9 @@ def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
 
 
 def _metrics(i2t: Ints, t2i: Ints) -> Metrics:
-    hits = [_hit_rate(ranks, k) for ranks in (i2t, t2i) for k in KS]
-    middle, mean = ([float(of(ranks)) for ranks in (i2t, t2i)] for of in (np.median, np.mean))
-    values = [
-        *hits[:3],
-        middle[0],
-        mean[0],
-        *hits[3:],
-        middle[1],
-        mean[1],
-        sum(hits),
-        (hits[0] + hits[3]) / 2,
-    ]
-    return Metrics(**dict(zip(METRICS, values, strict=True)))
-
-
-def _hit_rate(ranks: NDArray[np.int64], k: int) -> float:
-    return 100.0 * float((ranks <= k).mean())
+    values: dict[str, float] = {}
+    for way, ranked in (("i2t", i2t), ("t2i", t2i)):
+        values |= {f"{way}_r{k}": 100.0 * float((ranked <= k).mean()) for k in KS}
+        values |= {f"{way}_median": float(np.median(ranked)), f"{way}_mean": float(ranked.mean())}
+    rsum = sum(values[f"{way}_r{k}"] for way in ("i2t", "t2i") for k in KS)
+    return Metrics(**values, rsum=rsum, r1=(values["i2t_r1"] + values["t2i_r1"]) / 2)

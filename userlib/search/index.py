@@ -163,7 +163,10 @@ class Index(Contents, Shared):
 
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
         """Search by HNSW from here on; its recall against exact search on these queries is in the report."""
-        self.nearest, self.report = hnsw(self.vectors, _encode_texts(queries, self.encoder), k, **settings)
+        if not queries:
+            raise UserError("there are no captions to encode; give some")
+        vectors = finite(encode_all(self.encoder.encode_text, queries))
+        self.nearest, self.report = hnsw(self.vectors, vectors, k, **settings)
         return self.report
 
     def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None:
@@ -301,13 +304,6 @@ def check_query(text: str) -> None:
         raise UserError(f"the query has {len(text):,} characters; write at most {LONGEST:,}")
     if not any(c.isalnum() or unicodedata.category(c) == "So" for c in text):  # So: emoji and the like
         raise UserError(f"the query {text.strip()[:40]!r} holds no word; write what the image should show")
-
-
-def _encode_texts(texts: Sequence[str], encoder: Encoder) -> Array:
-    """Captions -> (n, E)."""
-    if not texts:
-        raise UserError("there are no captions to encode; give some")
-    return finite(encode_all(encoder.encode_text, texts))
 
 
 def _hits(
