@@ -111,7 +111,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
             }
         result |= {"report": report, "ranks": {k: v.tolist() for k, v in vars(test_ranks).items()}}
         tables = {"model": report["metrics"], **report.get("groups", {})}
-        _show(arguments, f"{split.name}, 95 % intervals over images", tables)
+        _show(arguments, f"{split.name}, 95 % confidence intervals over images", tables)
     write_checksummed(out / "result.json", result, like=("history",))
     if arguments.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("ranks", "history")}))
@@ -213,7 +213,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     else:
         seeds = len(next(iter(models.values()), []))
         over = f"images and {seeds} seeds" if seeds > 1 else "images"
-        _show(arguments, f"{name} of {config.data.data}, 95 % intervals over {over}", tables)
+        _show(arguments, f"{name} of {config.data.data}, 95 % confidence intervals over {over}", tables)
         for key, value in facts.items():
             print(f"{key}: {value}")
         for note in notes:

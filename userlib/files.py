@@ -32,7 +32,7 @@ LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `atomic_write` 
 
 
 def cache_dir() -> Path:
-    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib. UserError where nobody
+    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib. UserError where no one
     says what the home is.
     """
     named = os.environ.get("USERLIB_CACHE")

@@ -4,8 +4,8 @@
 # You will be able to
 #
 # - say whether the course runs on your machine;
-# - name the five steps that lead from pictures and sentences to a search;
-# - search 500 pictures with a model that you have trained yourself a minute before.
+# - name the five steps that lead from images and captions to a search;
+# - search 500 images with a model that you trained yourself a minute earlier.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
@@ -22,8 +22,8 @@ profile = start()
 # ## Does it work here?
 #
 # The doctor looks at the machine, the packages and the files. A line begins with `[ok]`, with `[skip]` where only a
-# part of the course needs the thing, or with `[fail]` and what to do. `python -m userlib doctor` in a terminal says
-# more; put that into a bug report.
+# part of the course needs it, or with `[fail]` and what to do. `python -m userlib doctor` in a terminal prints
+# more; include that output in a bug report.
 
 # %%
 import platform
@@ -39,39 +39,40 @@ for line in all_checks():
 # %% [markdown]
 # ## What is image-text retrieval?
 #
-# Two networks turn a picture and a sentence into two vectors of the same length. Where both speak of the same thing,
-# the vectors should point the same way. Search is then a comparison of directions: the cosine of the angle between
-# them, which for vectors of length 1 is their dot product.
+# Two networks turn an image and a caption into two vectors with the same number of dimensions. Where the two match,
+# the vectors should point in the same direction. Search then compares directions: it takes the cosine of the angle
+# between two vectors, which for vectors of unit norm is their dot product.
 #
-# Three pictures and one sentence by hand, with vectors of two numbers: how much red, how much round.
+# Here are three images and one query by hand, with vectors of two dimensions: how red, and how round.
 #
-# Think: which picture does *a red car* find?
+# **Think:** which image does the query *a red car* retrieve?
 
 # %%
-pictures_by_hand = {"cat": (0.0, 1.0), "fire engine": (0.8, 0.6), "tomato": (0.6, 0.8)}
+images_by_hand = {"cat": (0.0, 1.0), "fire engine": (0.8, 0.6), "tomato": (0.6, 0.8)}
 a_red_car = (1.0, 0.0)
 
-for name, picture in pictures_by_hand.items():
-    score = sum(v * t for v, t in zip(picture, a_red_car, strict=True))
+for name, image in images_by_hand.items():
+    score = sum(v * t for v, t in zip(image, a_red_car, strict=True))
     print(f"{name:12} {score:.1f}")
 
 # %% [markdown]
-# The fire engine: of the three it points most nearly where the sentence points. The whole course, and the paper that
-# it teaches, is about making such vectors *good*. The steps, and the part of the library that each of them is:
+# The fire engine: of the three, its direction is closest to that of the query. The whole course, and the paper that
+# it teaches, is about learning *good* vectors. These are the steps, and where each of them is in the library:
 #
 # | step | what happens | library |
 # |---|---|---|
-# | 1 | a frozen network turns each picture into a set of region tokens | `userlib.data` |
-# | 2 | the picture encoder enhances the tokens and pools them into one vector | `userlib.model` |
-# | 3 | the text encoder makes one vector of a sentence | `userlib.model` |
-# | 4 | training pulls true pairs together and pushes all others apart | `userlib.training` |
-# | 5 | search sorts pictures by their dot product with the sentence | `userlib.search` |
+# | 1 | a frozen network turns each image into a set of region tokens | `userlib.data` |
+# | 2 | the image encoder enhances the tokens and pools them into one vector | `userlib.model` |
+# | 3 | the text encoder turns a caption into one vector | `userlib.model` |
+# | 4 | training raises the scores of matching pairs and lowers those of all others | `userlib.training` |
+# | 5 | search ranks images by their dot product with the query | `userlib.search` |
 
 # %% [markdown]
-# ## Pictures and sentences
+# ## Images and captions
 #
-# The course brings its own world: pictures drawn by code, five sentences to each, and the truth about what they show.
-# We take 1,000 pictures for training, 200 that choose the best moment of it, and 500 that are kept for the end.
+# The course comes with its own world: images drawn by code, five captions for each, and the ground truth about what
+# they show. We take 1,000 images for training, 200 for validation, which decide when the model was best, and 500 that
+# are kept for the test at the end.
 
 # %%
 from usercourse.plots import pictures
@@ -81,10 +82,10 @@ sizes = {"train": 1000, "val": 200, "test": 500}
 test = load_data("scenes", sizes=sizes).split("test")
 
 figure = pictures([test.pictures[i] for i in range(20)], [""] * 20, columns=10, size=0.95)
-show(figure, "The first 20 of 500 test pictures: people, animals, vehicles and things, indoors and out.")
+show(figure, "The first 20 of 500 test images: people, animals, vehicles and objects, indoors and outdoors.")
 
 # %% [markdown]
-# What five writers say about the first of them:
+# These five captions belong to the first of them:
 
 # %%
 for text, owner in zip(test.captions, test.caption_to_image, strict=True):
@@ -94,16 +95,16 @@ for text, owner in zip(test.captions, test.caption_to_image, strict=True):
 # %% [markdown]
 # ## Train
 #
-# One call makes the tokens, and keeps them so that the next run finds them; one call trains. All of the method is in
-# these two lines: self-guided enhancement, momentum encoders, two queues, the unified objective. The course takes them
-# apart one by one.
+# One call computes the tokens and stores them, so that the next run can reuse them; one call trains. The whole method
+# is in these two lines: self-guided enhancement, momentum encoders, two queues, the unified objective. The course
+# takes them apart one by one.
 #
-# Before you run it: by luck alone, a sentence finds its picture first among 500 once in 500 times, .2 %.
+# Before you run it: by chance, a caption ranks its image first among 500 in one case out of 500, that is 0.2 %.
 
 # %%
 predict(
     "start_first",
-    "How often, after this short training, does a sentence find its picture first of 500?",
+    "After this short training, how often does a caption rank its image first among 500?",
     unit="%",
 )
 
@@ -120,13 +121,20 @@ expect_trained(run)
 run.history[["step", "loss", "t2i_r1", "t2i_r10", "rsum"]].round(2)
 
 # %% [markdown]
-# A row is one look at the 200 validation pictures. The loss falls; *t2i_r10*, the share of sentences that find their
-# picture among the first ten, rises.
+# Each row is one evaluation on the 200 validation images. The loss falls, while *t2i_r10*, the share of captions that
+# rank their image among the first ten, rises.
+#
+# Do not be surprised that the loss is **negative**. The unified objective has a positive term $-\log(1 + s^+)$, which
+# falls below 0 as soon as the matching pair's score $s^+$ is above 0, and a negative term that is never below 0. A
+# model that scores every matching pair 1 and every other pair low would reach $-\log 2 \approx -0.69$ per query
+# ([notebook 06](06_unified_objective.ipynb)). The loss in the table adds both directions, and the batch's part to the
+# queue's, so only its trend matters here: lower is better.
 #
 # ## How good is it?
 #
-# **R@K** is the share of queries whose right answer is among the first K: *t2i* asks with a sentence for its picture,
-# *i2t* with a picture for one of its five sentences. The test pictures are scored once, now.
+# **R@K** is the share of queries with a relevant item among the first K. In *t2i* (text to image) the query is a
+# caption and its image is to be found; in *i2t* (image to text) the query is an image, and one of its five captions is
+# to be found. The test images are scored once, now.
 
 # %%
 from userlib.evaluation import bootstrap, embed, ranks, table
@@ -137,11 +145,12 @@ print(table({"a first USER": measured}))
 compare("start_first", measured["t2i_r1"])
 
 # %% [markdown]
-# In brackets stand 95 % intervals: what other samples of 500 pictures might well have given.
+# The brackets are 95 % confidence intervals: they show how much the values would vary with the choice of the 500 test
+# images ([notebook 01](01_recall.ipynb) computes one).
 #
 # ## Search
 #
-# An index holds one vector for every test picture. A query is encoded once and compared with them all.
+# An index contains one vector for every test image. A query is encoded once and compared with all of them.
 
 # %%
 from usercourse import snapshot
@@ -152,12 +161,12 @@ place = {name: i for i, name in enumerate(test.ids)}
 
 
 def search(query, k):
-    """The k best of the 500 pictures for a sentence, as a figure and a sentence about them."""
+    """The k best of the 500 images for a text query, as a figure and a sentence about them."""
     hits = index.search(query, k)
     best, scores = [test.pictures[place[hit.id]] for hit in hits], [f"{hit.score:.2f}" for hit in hits]
     strange = index.unknown(query)
-    never = f" It has never read: {', '.join(strange)}." if strange else ""
-    sentence = f'The {k} best pictures for "{query}", the best first, with their scores.{never}'
+    never = f" Words that the model does not know: {', '.join(strange)}." if strange else ""
+    sentence = f'The {k} best images for "{query}", the best first, with their scores.{never}'
     return pictures(best, scores, columns=8, size=1.05), sentence
 
 
@@ -166,24 +175,24 @@ snapshot(search, query="a red car on a street", k=8)
 # %% [markdown]
 # ## Your turn
 #
-# Choose a sentence, and how many pictures you want to see. To ask in your own words, change the first line of the
-# cell.
+# Choose a query, and how many images you want to see. To search with a query of your own, change the first line of
+# the cell.
 
 # %%
 from usercourse import Demo, choice, slider
 
-my_words = "two dogs on a beach"
-asked = [
-    my_words,
+my_query = "two dogs on a beach"
+queries = [
+    my_query,
     "a red car on a street",
     "a boat under the moon",
     "a cat sleeps on a sofa",
     "a zebra in a library",
 ]
-Demo(search, query=choice("sentence", asked), k=slider("pictures", 1, 16, value=8, step=1))
+Demo(search, query=choice("query", queries), k=slider("images", 1, 16, value=8, step=1))
 
 # %% [markdown]
-# The same standing still, for a page on which no widget lives:
+# A static snapshot of the widget, for readers without a kernel:
 
 # %%
 snapshot(search, query="a zebra in a library", k=8)
@@ -191,14 +200,16 @@ snapshot(search, query="a zebra in a library", k=8)
 # %% [markdown]
 # ## Verdict
 #
-# **Shown.** A model that was trained for a moment finds the right one of 500 unseen pictures far more often than luck.
+# **Shown.** A model that was trained for less than a minute finds the right one of 500 test images far more often than
+# chance does.
 #
-# **Not shown.** Which of its parts helps: for that each has to be taken out and put back, over several seeds. Anything
-# about photos: this model has seen drawings only, and [data](../docs/data.md) says how to train on your own photos.
+# **Not shown.** Which of its parts help: to find out, each has to be removed in turn, over several seeds. Nor anything
+# about photos: this model was trained on drawings only, and [data](../docs/data.md) explains how to train on your own
+# photos.
 #
-# **What to try next.** Ask for something that the world lacks: what does the model do with a word that it has never
-# read? Swap two words, *a dog left of a cat*: does the order matter to it? Train it for 400 steps in place of 80: what
-# does R@1 gain?
+# **What to try next.** Search for something that the world lacks: what does the model do with a word that it does not
+# know? Swap two words, *a dog left of a cat*: does word order matter to it? Train for 400 steps instead of 80: how much
+# higher is R@1?
 #
 # **Reference.** Y. Zhang, Z. Ji, D. Wang, Y. Pang, X. Li:
 # [USER: Unified Semantic Enhancement With Momentum Contrast for Image-Text Retrieval](https://doi.org/10.1109/TIP.2023.3348297),

@@ -1,15 +1,15 @@
 # %% [markdown]
-# # 01 Recall: what it means to find something
+# # 01 Recall: how retrieval is measured
 #
 # You will be able to
 #
-# - say what image-text retrieval is, and score pictures against captions with one matrix product;
-# - build R@K, the number that every paper of the field reports, from a loop, and know its traps;
-# - say how sure such a number is, and whether one model beats another.
+# - say what image-text retrieval is, and score images against captions with one matrix product;
+# - build R@K, the metric that every paper of the field reports, from a loop, and know its traps;
+# - say how certain such a value is, and whether one model beats another.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | nothing before it; school vectors and a little Python | 15 s in the fast profile, 20 s in the full | 0.8 GB |
+# | no earlier notebook; vectors at school level and a little Python | 15 s in the fast profile, 20 s in the full | 0.8 GB |
 
 # %%
 import numpy as np
@@ -24,31 +24,32 @@ profile = start()
 # ## The claim
 #
 # The abstract of the USER paper ([Zhang and others, 2024](https://doi.org/10.1109/TIP.2023.3348297)) says that on the
-# 5,000 test pictures of MSCOCO the method finds captions 5 % better and pictures 2.4 % better, in
-# [R@1](GLOSSARY.md#recall-at-k), than the best method before it, and that it searches more than 60 times faster.
+# 5,000 test images of MSCOCO the method improves [R@1](GLOSSARY.md#recall-at-k) over the best earlier method by 5 % for
+# captions and by 2.4 % for images, and that its search is more than 60 times faster.
 #
-# Before we build any of it: what is R@1, and is a gain of 2.4 much?
+# Before we build any of it: what is R@1, and is a gain of 2.4 large?
 #
 # [Image-text retrieval](GLOSSARY.md#retrieval) has two directions. **t2i**: a caption is the
-# [query](GLOSSARY.md#query), and the right picture is to be found in a [gallery](GLOSSARY.md#gallery) of pictures.
-# **i2t**: a picture is the query, and one of its captions is to be found among all captions.
+# [query](GLOSSARY.md#query), and its image, the *ground-truth image*, is to be found in a
+# [gallery](GLOSSARY.md#gallery) of images. **i2t**: an image is the query, and one of its captions is to be found among
+# all captions.
 
 # %% [markdown]
-# ## A hand example: three pictures
+# ## A hand example: three images
 #
-# A model turns every picture $i$ into a vector $v_i$ and every caption $j$ into a vector $t_j$, all of length 1: their
+# A model turns every image $i$ into a vector $v_i$ and every caption $j$ into a vector $t_j$, all of unit norm: their
 # [embeddings](GLOSSARY.md#embedding). The score of a pair is the [cosine](GLOSSARY.md#cosine) of the angle between
-# them, which for vectors of length 1 is the dot product:
+# them, which for vectors of unit norm is the dot product:
 #
 # $$ s_{ij} = v_i \cdot t_j $$
 #
-# Real embeddings have hundreds of numbers. Ours have two, so that you can follow with a pencil: how much dog, how much
-# sofa. Each picture has two captions.
+# Real embeddings have hundreds of dimensions. Ours have two, so that you can follow with a pencil: how much dog, and
+# how much sofa. Each image has two captions.
 
 # %%
-names = ["picture 0: a dog on a beach", "picture 1: an empty sofa", "picture 2: a dog on a sofa"]
+names = ["image 0: a dog on a beach", "image 1: an empty sofa", "image 2: a dog on a sofa"]
 v = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])  # (N, E)
-said = {
+written = {
     "a dog": ([1.0, 0.0], 0),
     "a dog that feels at home": ([0.6, 0.8], 0),
     "a sofa": ([0.0, 1.0], 1),
@@ -56,15 +57,17 @@ said = {
     "a dog and cushions": ([0.8, 0.6], 2),
     "a dog about to leave": ([0.8, -0.6], 2),
 }
-t = np.array([vector for vector, _ in said.values()])  # (M, E)
-caption_to_image = np.array([owner for _, owner in said.values()])  # (M,): the picture i(j) of each caption j
+t = np.array([vector for vector, _ in written.values()])  # (M, E)
+caption_to_image = np.array(
+    [owner for _, owner in written.values()]
+)  # (M,): the image i(j) of each caption j
 N, M = len(v), len(t)
 
 show(*draw.unit_circle(v, t, caption_to_image, names))
 
 # %% [markdown]
-# All scores at once are one matrix product, $S = V T^\top$ with $N$ rows and $M$ columns. We will look at many tables of
-# numbers as shades, so here is the drawing first on a table whose picture we know: the identity.
+# All scores at once are one matrix product, $S = V T^\top$ with $N$ rows and $M$ columns. We will often
+# look at matrices as shaded cells, so here is the drawing first for a matrix that we know: the identity.
 
 # %%
 show(*heat_map(np.eye(4), rows=list("abcd"), columns=list("abcd")))
@@ -73,19 +76,19 @@ show(*heat_map(np.eye(4), rows=list("abcd"), columns=list("abcd")))
 s = v @ t.T
 assert s.shape == (N, M)
 
-own = caption_to_image == np.arange(N)[:, None]  # (N, M): True for the right pairs
+own = caption_to_image == np.arange(N)[:, None]  # (N, M): True for the matching pairs
 columns = [f"t{j}" for j in range(M)]
 show(*heat_map(s, rows=["v0", "v1", "v2"], columns=columns, own=own))
 
 # %% [markdown]
 # ## Rank, then R@K
 #
-# Read column t1, "a dog that feels at home". Its own picture 0 scores .60, pictures 1 and 2 score more. So the right
-# answer stands third: its [rank](GLOSSARY.md#rank) is 3. In general, for the caption $j$ with its picture $i(j)$,
+# Read column t1, "a dog that feels at home". Its ground-truth image 0 scores 0.60; images 1 and 2 score higher. So the
+# ground-truth image comes third: its [rank](GLOSSARY.md#rank) is 3. In general, for caption $j$ with its image $i(j)$,
 #
 # $$ r_j = 1 + \#\{\, i \ne i(j) : s_{ij} \ge s_{i(j)j} \,\} $$
 #
-# and R@K is the share of captions whose picture is among the first K, in percent:
+# and R@K is the share of captions whose image is among the first K, in percent:
 #
 # $$ \mathrm{R@K} = \frac{100}{M}\, \#\{\, j : r_j \le K \,\} $$
 #
@@ -94,7 +97,7 @@ show(*heat_map(s, rows=["v0", "v1", "v2"], columns=columns, own=own))
 
 # %%
 def caption_ranks_loop(s, caption_to_image):
-    """s (N, M), caption_to_image (M,) -> r (M,): where each caption's picture stands, 1 is first."""
+    """s (N, M), caption_to_image (M,) -> r (M,): the rank of each caption's image; 1 is first."""
     N, M = s.shape
     r = []
     for j in range(M):
@@ -108,23 +111,23 @@ def caption_ranks_loop(s, caption_to_image):
 
 r = caption_ranks_loop(s, caption_to_image)
 assert r.shape == (M,)
-for j, text in enumerate(said):
+for j, text in enumerate(written):
     print(f"t{j}  rank {r[j]}  {text}")
 print(f"t2i R@1 = {100 * (r <= 1).mean():.1f} %, R@2 = {100 * (r <= 2).mean():.1f} %")
 
 # %% [markdown]
-# Four of six captions find their picture first: 66.7 %. The name *recall* is a habit of the field. What is counted is a
-# [hit rate](GLOSSARY.md#hit-rate): was there a right answer among the first K, yes or no.
+# Four of six captions rank their image first: 66.7 %. The name *recall* is customary. What is counted is a
+# [hit rate](GLOSSARY.md#hit-rate): was there a relevant item among the first K, yes or no?
 #
-# The other way round a picture has several right captions. The **best placed** of them counts, and a picture's own
-# captions do not stand in each other's way:
+# In the other direction an image has several relevant captions. The **best-ranked** of them counts, and an image's own
+# captions do not compete with each other:
 #
 # $$ r_i = 1 + \#\{\, j : i(j) \ne i,\; s_{ij} \ge \max_{j' : i(j') = i} s_{ij'} \,\} $$
 
 
 # %%
 def image_ranks_loop(s, caption_to_image):
-    """s (N, M), caption_to_image (M,) -> r (N,): where the best own caption of each picture stands."""
+    """s (N, M), caption_to_image (M,) -> r (N,): the rank of each image's best own caption."""
     N, M = s.shape
     r = []
     for i in range(N):
@@ -135,27 +138,27 @@ def image_ranks_loop(s, caption_to_image):
 
 r = image_ranks_loop(s, caption_to_image)
 assert r.shape == (N,)
-print("ranks of the pictures:", r)
+print("ranks of the images:", r)
 
 # %% [markdown]
-# Picture 2 has rank 2: "a dog that feels at home" was written for picture 0 and fits picture 2 better than either of
-# its own captions. That is counted as a mistake of the model. Was it one? Keep the question; we come back to it.
+# Image 2 has rank 2: "a dog that feels at home" was written for image 0, but scores higher with image 2 than either of
+# the captions written for image 2. This counts as an error of the model. Is it one? Keep the question; we come back to it.
 #
 # ### From the loop to the product
 #
-# The loop visits every pair in Python. On 5,000 pictures and 25,000 captions that takes minutes; numpy counts whole
+# The loop visits every pair in Python. For 5,000 images and 25,000 captions that takes minutes; numpy counts whole
 # columns at once.
 
 
 # %%
 def caption_ranks(s, caption_to_image):
     """The loop above, without a loop."""
-    right = s[caption_to_image, np.arange(len(caption_to_image))]  # (M,): the score of each right pair
-    return (s >= right).sum(0)  # the right picture reaches its own score: that is the 1
+    right = s[caption_to_image, np.arange(len(caption_to_image))]  # (M,): the score of each matching pair
+    return (s >= right).sum(0)  # the ground-truth image itself supplies the 1
 
 
 def image_ranks_counted(s, caption_to_image):
-    """The same from the picture's side."""
+    """The same with images as queries."""
     own = caption_to_image == np.arange(len(s))[:, None]  # (N, M)
     best = np.where(own, s, -np.inf).max(1, keepdims=True)  # (N, 1)
     return 1 + ((s >= best) & ~own).sum(1)
@@ -168,8 +171,8 @@ assert (image_ranks_counted(trial, owners) == image_ranks_loop(trial, owners)).a
 print("loop and product agree, ties included")
 
 # %% [markdown]
-# And the library, which we trust from here on because it agrees with what we can read. It takes embeddings, works in
-# tiles so that memory stays small, and gives both directions at once.
+# The library should agree too; from here on we use it, since we can read what it agrees with. It takes embeddings, works
+# in tiles so that memory stays small, and returns both directions at once.
 
 # %%
 from userlib.evaluation import (
@@ -189,15 +192,16 @@ for metric, value in recalls(library).as_dict().items():
     print(f"{metric:11} {value:6.1f}")
 
 # %% [markdown]
-# Twelve numbers. The field quotes seven: R@1, R@5 and R@10 each way, and their sum [rSum](GLOSSARY.md#rsum), at most 600.
+# Twelve values. Papers usually quote seven: R@1, R@5 and R@10 in both directions, and their sum
+# [rSum](GLOSSARY.md#rsum), at most 600.
 #
 # ## The trap of ties
 #
-# A model has [collapsed](GLOSSARY.md#collapse): it gives every picture and every caption the same vector, so all scores
-# are equal. Somebody counts ranks with `>` where we wrote `>=`.
+# A model has [collapsed](GLOSSARY.md#collapse): it maps every image and every caption to the same vector, so all scores
+# are equal. Suppose that ranks are counted with `>` where we wrote `>=`.
 
 # %%
-predict("recall_collapsed", "Which R@1 does the collapsed model get, counted with > ?", unit="%")
+predict("recall_collapsed", "What R@1 does the collapsed model get, counted with > ?", unit="%")
 
 # %%
 flat, flat_of = np.ones((100, 500)), np.repeat(np.arange(100), 5)
@@ -208,19 +212,19 @@ print(f"with > : R@1 = {100 * (strict <= 1).mean():.1f} %")
 compare("recall_collapsed", 100 * float((strict <= 1).mean()), unit="%")
 
 # %% [markdown]
-# A tie must count against the query, or a model that has learned nothing scores as a perfect one. The same care
-# explains why scores are computed in [float32](GLOSSARY.md#half-precision): in half precision many scores round to the same number, and ties decide
-# the result.
+# A tie must count against the query; otherwise a model that has learned nothing gets a perfect score. For the same
+# reason scores are computed in [float32](GLOSSARY.md#half-precision): in half precision many scores round to the same
+# value, and ties decide the result.
 #
 # ### Exercise 1. R@K (difficulty 1 of 3, about 5 minutes)
 #
-# Put the two formulas together for captions that look for pictures: scores and owners in, one number in percent out.
-# The check knows four ways to be almost right.
+# Combine the two formulas for captions as queries: scores and owners in, one percentage out. The check knows four ways
+# to be almost right.
 
 
 # %%
 def recall_at_k(scores, caption_to_image, K):
-    """scores (N, M), caption_to_image (M,) -> R@K in percent, caption to picture."""
+    """scores (N, M), caption_to_image (M,) -> R@K in percent, caption to image."""
     ...
 
 
@@ -229,13 +233,13 @@ check("recall_at_k", recall_at_k)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First the score of each caption with its own picture, then how many of its column reach it.
+# First take the score of each caption with its own image, then count how many scores in its column reach it.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `scores[caption_to_image, np.arange(len(caption_to_image))]` is the score of every right pair. Summing `scores >= that` down the
-# columns gives ranks; the mean of `ranks <= K` is the share.
+# `scores[caption_to_image, np.arange(len(caption_to_image))]` is the score of every matching
+# pair. Summing `scores >= that` down the columns gives ranks; the mean of `ranks <= K` is the share.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -252,12 +256,12 @@ check("recall_at_k", recall_at_k)
 #
 # ### Exercise 2. The best of five (difficulty 2 of 3, about 10 minutes)
 #
-# The other direction, as a loop or without one: the rank of every picture. Captions may come in any order.
+# Now the other direction, with or without a loop: the rank of every image. Captions may come in any order.
 
 
 # %%
 def image_ranks(scores, caption_to_image):
-    """scores (N, M), caption_to_image (M,) -> (N,): the rank of the best own caption of each picture."""
+    """scores (N, M), caption_to_image (M,) -> (N,): the rank of the best own caption of each image."""
     ...
 
 
@@ -266,7 +270,7 @@ check("image_ranks", image_ranks)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For one picture: split its row of scores into its own captions and all others. Which of its own counts?
+# For one image: split its row of scores into its own captions and all others. Which of its own counts?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -291,16 +295,16 @@ check("image_ranks", image_ranks)
 #
 # ## Try it: a retriever of known quality
 #
-# No model yet, so we make one up. Every picture is a random direction; each of its captions is that direction plus
-# noise. Noise 0 is perfect, large noise is guessing. The curve shows R@K for every K.
+# We have no model yet, so we make one up. Every image is a random direction; each of its captions is that direction
+# plus noise. Noise 0 is perfect, large noise is guessing. The curve shows R@K for every K.
 #
-# **Think** before you move anything: which curve lies higher, and what does a larger gallery do to R@1?
+# **Think** before you move anything: which curve is higher, and what does a larger gallery do to R@1?
 
 # %%
 Demo(
     draw.toy_demo,
-    pictures=slider("pictures N", 100, 1000, value=500, step=100),
-    captions=slider("captions a picture", 1, 10, value=5, step=1),
+    pictures=slider("images N", 100, 1000, value=500, step=100),
+    captions=slider("captions per image", 1, 10, value=5, step=1),
     noise=slider("noise", 0.0, 6.0, value=2.0, step=0.25),
 )
 
@@ -310,26 +314,28 @@ snapshot(draw.toy_demo, pictures=500, captions=5, noise=2.0)
 # %% [markdown]
 # <details><summary>What you may have seen</summary>
 #
-# Picture to caption lies higher, because the best of five tries counts; with one caption a picture the curves meet.
-# A larger gallery holds more rivals, so R@1 falls with N although the model is the same. R@K of galleries of different
-# size cannot be compared.
+# Image to caption is higher, because the best of five captions counts; with one caption per image the two curves
+# coincide. A larger gallery contains more competitors, so R@1 falls with N although the model is the same. Values of R@K
+# from galleries of different sizes cannot be compared.
 #
 # </details>
 #
-# **Why five captions?** One person mentions the dog, another the beach. Five writers give five independent questions
-# about each picture, and a search must bear with all of them.
+# **Why five captions?** One writer mentions the dog, another the beach. Five writers give five independent queries for
+# each image, and a search has to cope with all of them.
 #
-# ## How sure is a number
+# ## How certain is a value?
 #
-# Had the test pictures been others, R@1 would have come out differently. The [bootstrap](GLOSSARY.md#bootstrap) asks how differently: draw N pictures
-# *with replacement* from the N we have, take their captions along, compute R@1, repeat, and read off where the middle
-# 95 % of the values lie: the [interval](GLOSSARY.md#interval). Pictures are drawn, not captions, because five captions
-# of one picture succeed and fail together.
+# With other test images R@1 would have come out differently. The [bootstrap](GLOSSARY.md#bootstrap) estimates how
+# differently: draw N images *with replacement* from the N that we have, together with their captions, compute R@1, repeat
+# this many times, and take the central 95 % of the values. That range is (an approximation of) the **95 % confidence
+# interval** ([interval](GLOSSARY.md#interval)). What the 95 % refer to is the procedure: if we drew new test sets over and
+# over and computed an interval from each, about 95 % of these intervals would contain the model's true R@1. Images are
+# drawn, not captions, because the five captions of one image tend to succeed and fail together.
 
 # %%
 predict(
     "recall_width",
-    "A toy retriever on 1,000 pictures, t2i R@1 near 50 %. How wide is its 95 % interval, from end to end?",
+    "A toy retriever on 1,000 images, t2i R@1 near 50 %. How wide is its 95 % confidence interval?",
     low=0, high=20, step=0.5, unit="points",
 )  # fmt: skip
 
@@ -341,22 +347,23 @@ sure = bootstrap(ranked)
 rows = {}
 for n in (100, 300, 1000):
     few = draw.toy_embeddings(n, noise=1.6)
-    rows[f"{n:,} pictures"] = bootstrap(ranks(*few))["t2i_r1"]
+    rows[f"{n:,} images"] = bootstrap(ranks(*few))["t2i_r1"]
 show(*intervals(rows, x_label="t2i R@1 in percent, the same retriever on galleries of three sizes"))
 
 value, low, high = sure["t2i_r1"]
-print(f"1,000 pictures: t2i R@1 = {value:.1f} [{low:.1f}, {high:.1f}]")
+print(f"1,000 images: t2i R@1 = {value:.1f} [{low:.1f}, {high:.1f}]")
 compare("recall_width", high - low, unit="points")
 
 # %% [markdown]
-# Ten times the pictures give an interval about three times narrower, $\sqrt{10}$. (R@1 itself falls, as you saw: more rivals.)
-# So on 1,000 test pictures a difference of one or two points between two papers may be luck.
+# Ten times as many images make the interval about three times narrower: $\sqrt{10}$. (R@1 itself falls, as you saw,
+# because there are more competitors.) So on 1,000 test images a difference of one or two points between two papers may be
+# due to chance.
 #
-# Unless both models are tried on the **same pictures**. What is hard for one is mostly hard for the other, and in the
-# difference that cancels.
+# Comparing both models on the **same images** changes that. What is hard for one is mostly hard for the other, and in
+# the difference this cancels.
 
 # %%
-moved = captions + 0.007 * images[owner]  # the same captions, each a hair nearer to its picture
+moved = captions + 0.007 * images[owner]  # the same captions, each slightly nearer to its image
 moved /= np.linalg.norm(moved, axis=1, keepdims=True)
 second = ranks(images, moved, owner)
 show_table({"first": bootstrap(ranked), "second": bootstrap(second)})
@@ -365,16 +372,16 @@ same = paired_bootstrap(second, ranked)["t2i_r1"]
 halves = [(one["t2i_r1"].high - one["t2i_r1"].low) / 2 for one in (bootstrap(ranked), bootstrap(second))]
 wide = np.hypot(*halves)  # two independent errors add as the sides of a right angle
 apart = {
-    "same pictures": same,
-    "other pictures": Interval(same.value, same.value - wide, same.value + wide),
+    "same images": same,
+    "other images": Interval(same.value, same.value - wide, same.value + wide),
 }
-show(*intervals(apart, x_label="second less first: difference in t2i R@1, in points", differences=True))
+show(*intervals(apart, x_label="second - first: difference in t2i R@1, in points", differences=True))
 
 # %% [markdown]
-# ### Exercise 3. An interval of your own (difficulty 3 of 3, about 15 minutes)
+# ### Exercise 3. A confidence interval of your own (difficulty 3 of 3, about 15 minutes)
 #
-# Given the rank of every caption, its picture, and `draws` of shape (S, N), each row of which holds N numbers of
-# pictures drawn with replacement: the ends of the 95 % interval of R@1 in percent.
+# You are given the rank of every caption, its image, and `draws` of shape (S, N), each row of which contains N indices of
+# images drawn with replacement. Return the bounds of the 95 % confidence interval of R@1 in percent.
 
 
 # %%
@@ -388,14 +395,14 @@ check("interval", interval)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For one row of `draws`, collect the hits of all captions of every drawn picture; a picture that was drawn twice brings
-# its captions twice.
+# For one row of `draws`, collect the hits of all captions of every drawn image; an image that was drawn twice
+# contributes its captions twice.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `np.concatenate([hits[caption_to_image == i] for i in draw])` collects them. Their means over all rows are S values; their
-# quantiles .025 and .975 are the ends.
+# `np.concatenate([hits[caption_to_image == i] for i in draw])` collects them. Their
+# means over all rows are S values; the quantiles 0.025 and 0.975 of these are the bounds.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -412,12 +419,13 @@ check("interval", interval)
 #
 # ## The experiment: retrieval without learning
 #
-# The course brings a world of drawn pictures, five captions each, in which the truth about every picture is known.
-# How far do we get without any model? Let the **first caption stand in for the picture**, and let the other four look
-# for it by the words they share, rare words counting more. Whatever we train later must beat this.
+# The course comes with a world of drawn images, five captions each, in which the truth about every image is known.
+# How far do we get without any model? Let the **first caption represent the image**, and let the other four be queries
+# that search for it by the words they share, where rare words count more. Whatever we train later must beat this.
 #
-# Half of the test pictures are drawn like the training pictures (*seen*), half hold known words in pairs that training
-# lacks (*new pairs*), such as a colour on a thing that never had it. Every table of the course tells the two apart.
+# Half of the test images are drawn like the training images (*in-distribution*); the other half combine known words in
+# ways that do not occur in training (*novel compositions*), such as an object in a colour that it never had. Every table
+# of the course reports the two separately.
 
 # %%
 import re
@@ -427,27 +435,27 @@ from userscenes import TruthTable, closed_facts, make_world
 
 N = profile.sizes["test"]
 world = make_world("test", N)
-written = []
+captions_of = []
 with Progress(N, "writing captions") as bar:
     for i in range(N):
-        written.append(world.captions(i))
+        captions_of.append(world.captions(i))
         bar.step()
-stand_ins = [five[0].text for five in written]
-queries = [caption for five in written for caption in five[1:]]  # (M,), M = 4 N
+stand_ins = [five[0].text for five in captions_of]
+queries = [caption for five in captions_of for caption in five[1:]]  # (M,), M = 4 N
 query_of = np.repeat(np.arange(N), 4)
 
 words = [re.findall(r"[a-z'-]+", text.lower()) for text in stand_ins]
-number = {word: k for k, word in enumerate(sorted({word for text in words for word in text}))}
-pictures_with = np.bincount([number[word] for text in words for word in set(text)])
-rare = np.log(N / pictures_with)
+index = {word: k for k, word in enumerate(sorted({word for text in words for word in text}))}
+images_with = np.bincount([index[word] for text in words for word in set(text)])
+rare = np.log(N / images_with)
 
 
 def bag(text):
-    """A caption as a unit vector: one place a word, filled with how rare the word is."""
-    vector = np.zeros(len(number), np.float32)
+    """A caption as a unit vector: one dimension per word, weighted by how rare the word is."""
+    vector = np.zeros(len(index), np.float32)
     for word in re.findall(r"[a-z'-]+", text.lower()):
-        if word in number:
-            vector[number[word]] += rare[number[word]]
+        if word in index:
+            vector[index[word]] += rare[index[word]]
     return vector / max(np.linalg.norm(vector), 1e-9)
 
 
@@ -465,27 +473,27 @@ rows |= {f"words, {half}": bootstrap(by_words, images=mask) for half, mask in ha
 show_table(rows)
 
 # %% [markdown]
-# ## Was it a mistake? Many right answers
+# ## Was it an error? Many relevant images
 #
-# Back to the dog that feels at home. R@K counts one picture as right for a caption and every other as wrong, although a
-# caption may be true of several. In photo collections nobody knows of how many. Here it is known, because every
-# caption compiles to facts and every picture to the facts that hold in it.
+# Back to the dog that feels at home. R@K counts one image as relevant for a caption and every other as not relevant,
+# although a caption may be true of several. In photo collections it is unknown of how many. Here it is known, because
+# every caption translates into facts, and every image into the facts that are true of it.
 
 # %%
 truth = TruthTable([one.facts for one in queries], [closed_facts(world[i]) for i in range(N)]).true_matrix()
 assert truth.shape == (4 * N, N)
 true_of = truth.sum(1)
 share = 100 * float((true_of > 1).mean())
-print(f"{share:.1f} % of the captions are true of more than one picture; the most general of {true_of.max()}")
+print(f"{share:.1f} % of the captions are true of more than one image; the most general of {true_of.max()}")
 
 order = np.argsort(-(captions @ images.T), axis=1)
 wrong_but_true = [j for j in range(4 * N) if order[j, 0] != query_of[j] and truth[j, order[j, 0]]]
 chosen = wrong_but_true[:3]
 seen = [picture for j in chosen for picture in (world.picture(query_of[j]), world.picture(order[j, 0]))]
-titles = [title for _ in chosen for title in ("written for", "found first")]
+titles = [title for _ in chosen for title in ("written for", "ranked first")]
 show(
     pictures(seen, titles, columns=6, size=1.4),
-    "Pairs of pictures: the one a caption was written for, and another that was found first. The captions, in order: "
+    "Pairs of images: the one a caption was written for, and another that was ranked first. The captions, in order: "
     + "; ".join(f'"{queries[j].text}"' for j in chosen)
     + " Each is true of both.",
 )
@@ -493,12 +501,12 @@ show(
 # %%
 every = multi_positive_recalls(images, captions, query_of, truth)
 gain = paired_bootstrap(every.ranks, by_words)
-show_table({"one right": bootstrap(by_words), "all true": bootstrap(every.ranks)})
+show_table({"one relevant": bootstrap(by_words), "all true": bootstrap(every.ranks)})
 show_table({"gain": gain})
 show(
     *intervals(
         {"i2t R@1": gain["i2t_r1"], "t2i R@1": gain["t2i_r1"], "t2i R@10": gain["t2i_r10"]},
-        x_label="gain when every true answer counts, in points",
+        x_label="gain when every true image or caption counts, in points",
         differences=True,
     )
 )
@@ -506,23 +514,24 @@ show(
 # %% [markdown]
 # ## Verdict
 #
-# **Shown.** R@K is a count, and two lines of numpy make it. A tie must count against the query. On 1,000 pictures an
-# interval of R@1 is three to five points wide, so a gain of 2.4 means something only in a paired comparison or on a
-# larger test set. Counting one right answer alone understates a retriever a little in this world.
+# **Shown.** R@K is a count that takes two lines of numpy. A tie must count against the query. On 1,000 images a 95 %
+# confidence interval of R@1 is three to five points wide, so a gain of 2.4 is meaningful only in a paired comparison or
+# on a larger test set. Counting a single relevant item understates a retriever in this world.
 #
-# **Not shown.** How much R@K understates on photos, where captions are vaguer: human judges have found many more true
-# pairs there (ECCV Caption). And nothing has been learned yet; the baseline reads captions on both sides, which a search
-# over pictures cannot do.
+# **Not shown.** By how much R@K understates on photos, where captions are vaguer: human judges have found many more
+# matching pairs there (ECCV Caption). And nothing has been learned yet: the baseline reads captions on both sides, which
+# a search over images cannot do.
 #
 # ## What to try next
 #
-# - In the demo, find the noise at which 1,000 pictures give the R@1 that 100 pictures give at noise 3.
-# - Let two captions stand in for each picture. Do the other three find it more often, and by how much, with an interval?
+# - In the demo, find the noise at which 1,000 images give the R@1 that 100 images give at noise 3.
+# - Let two captions represent each image. Do the other three find it more often, and by how much, with a 95 % confidence
+#   interval?
 # - Go on to the first retriever that learns: notebook 02.
 #
 # ## References
 #
-# - H. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
-# - F. Faghri and others, *VSE++*, BMVC 2018: the protocol of five captions and R@K.
-# - S. Chun and others, *ECCV Caption*, ECCV 2022: many right answers on MSCOCO.
+# - Y. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
+# - F. Faghri and others, *VSE++*, BMVC 2018: the protocol with five captions and R@K.
+# - S. Chun and others, *ECCV Caption*, ECCV 2022: many matching pairs on MSCOCO.
 # - B. Efron, *Bootstrap methods*, Annals of Statistics 7, 1979.

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 04 CLIP-guided enhancement: what a teacher from elsewhere hands over
+# # 04 CLIP-guided enhancement: what transfers from an external teacher
 #
 # You will be able to
 #
-# - take from CLIP what USER takes: patch tokens, or one guide vector a picture;
+# - take from CLIP what USER takes: patch tokens, or one guide vector per image;
 # - build CGE from the authors' description, and say how much it adds to a region and where;
-# - test a claim of transfer against the controls that it must beat, and read the verdict off the intervals.
+# - test a claim of transfer against the controls that it must beat, and read the verdict off the confidence intervals.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
@@ -30,22 +30,24 @@ GUIDE = "clip-mini"
 # %% [markdown]
 # ## The claim
 #
-# [CLIP](GLOSSARY.md#clip) has read hundreds of millions of pictures with captions from the web, and knows things that
-# the 29,000 training photos of Flickr30K do not show. USER's second form of [enhancement](GLOSSARY.md#enhancement), **CGE**, lets CLIP's vector of
-# the whole picture take the place of the [guide](GLOSSARY.md#guide) that [SGE](03_self_guided_enhancement.ipynb) makes
-# from the regions themselves. CLIP is frozen; one small network brings its vector to the width of the regions.
+# [CLIP](GLOSSARY.md#clip) was trained on hundreds of millions of images with captions from the web, and has learned much that
+# the 29,000 training photos of Flickr30K do not show. In USER's second form of [enhancement](GLOSSARY.md#enhancement),
+# **CGE**, CLIP's vector of the whole image replaces the [guide](GLOSSARY.md#guide) that
+# [SGE](03_self_guided_enhancement.ipynb) computes from the regions themselves. CLIP is frozen; one small network projects
+# its vector to the dimension of the regions.
 #
 # The authors' release does not contain CGE. What follows is built from their answers to users, and choices that they
-# leave open are named. Two things to keep in mind. Zero-shot CLIP alone already passes most methods trained on Flickr30K
-# alone, so *CGE beats a model without CLIP* is a low bar. And a better number does not say which knowledge moved.
+# leave open are named. Keep two points in mind. Zero-shot CLIP alone already outperforms most methods trained on Flickr30K
+# alone, so *CGE beats a model without CLIP* is a low bar. And a higher score does not say what knowledge was transferred.
 #
 # The drawn world has a small CLIP of its own, so that all of this can be measured here: **clip-mini** was trained on 80,000
-# pictures of a wider world with more kinds, colours and settings, and captions in another, terser style. It has met the
-# pairs of words that our training pictures lack, such as a colour on a thing; `region-mini`, our detector, has not.
+# images of a wider world with more categories, colours and settings, and with captions in a different, terser style. Its
+# training data contain the compositions that our training images lack, such as an object in a certain colour; those of
+# `region-mini`, our detector, do not.
 #
-# ## Two things to take from CLIP
+# ## Two kinds of output from CLIP
 #
-# Its last layer gives one [token](GLOSSARY.md#token) a patch, and one vector of the picture in the space that captions share.
+# Its last layer gives one [token](GLOSSARY.md#token) per patch, and one vector of the image in the space shared with captions.
 
 # %%
 from userlib.search import OpenClipEncoder
@@ -54,40 +56,41 @@ clip = OpenClipEncoder(GUIDE)
 world = make_world("test", 4)
 pictures, captions = [world.picture(i) for i in range(4)], [world.captions(i)[0].text for i in range(4)]
 with torch.inference_mode():
-    seen = clip.model.forward_intermediates(
+    outputs = clip.model.forward_intermediates(
         image=torch.stack([clip.preprocess(picture) for picture in pictures]),
         image_indices=1, normalize_intermediates=True, image_output_fmt="NLC",
     )  # fmt: skip
-    patches = seen["image_intermediates"][-1]  # (4, R, D)
-    nearness = F.normalize(patches @ clip.model.visual.proj, dim=-1)  # into the joint space
+    patches = outputs["image_intermediates"][-1]  # (4, R, D)
+    similarity = F.normalize(patches @ clip.model.visual.proj, dim=-1)  # into the joint space
 texts = clip.encode_text(captions)  # (4, G)
 vectors = clip.encode_image(pictures)  # (4, G)
 assert patches.shape[:2] == (4, 64) and texts.shape == vectors.shape
-print(f"Patch tokens {tuple(patches.shape)}, picture vectors {vectors.shape}, caption vectors {texts.shape}")
+print(f"Patch tokens {tuple(patches.shape)}, image vectors {vectors.shape}, caption vectors {texts.shape}")
 
-near = torch.einsum("nre,ne->nr", nearness, torch.from_numpy(texts)).numpy()  # (4, R)
-things = [np.any(world.masks(i), axis=0) for i in range(4)]
-show(*draw.patch_maps(pictures, near, (8, 8), things, captions))
+near = torch.einsum("nre,ne->nr", similarity, torch.from_numpy(texts)).numpy()  # (4, R)
+objects = [np.any(world.masks(i), axis=0) for i in range(4)]
+show(*draw.patch_maps(pictures, near, (8, 8), objects, captions))
 show(
     *heat_map(
         vectors @ texts.T,
-        rows=[f"picture {i}" for i in range(4)],
+        rows=[f"image {i}" for i in range(4)],
         columns=[f"t{i}" for i in range(4)],
         own=np.eye(4),
     )
 )
 
 # %% [markdown]
-# Patch tokens could stand in for the detector's regions (`--tokens clip-mini` does that). CGE takes the other road: it keeps
+# Patch tokens could replace the detector's regions (`--tokens clip-mini` does that). CGE takes the other route: it keeps
 # the regions and uses the vector.
 #
 # ## The teacher alone
 #
-# Before anything is trained: how well does clip-mini find our test pictures by our captions, *zero-shot*? Half of the test
-# pictures are drawn as the training pictures (*seen*), half hold pairs of words that training lacks (*new pairs*).
+# Before anything is trained: how well does clip-mini retrieve our test images for our captions, *zero-shot*? Half of the
+# test images are drawn like the training images (*in-distribution*), half combine known words in ways that do not occur in
+# training (*novel compositions*).
 
 # %%
-predict("guided_zero", "clip-mini zero-shot, all test pictures: t2i R@10?", unit="%")
+predict("guided_zero", "clip-mini zero-shot, all test images: t2i R@10?", unit="%")
 
 # %%
 from userlib.evaluation import bootstrap, paired_bootstrap, ranks, ranks_from_scores, recalls
@@ -98,9 +101,9 @@ prepared = prepare(course_config(enhancement="cge", guide=GUIDE, queue_size=None
 
 
 def clip_vectors(pairs):
-    """Picture vectors (N, G) and caption vectors (M, G) of a split by CLIP."""
+    """Image vectors (N, G) and caption vectors (M, G) of a split by CLIP."""
     texts, vectors = pairs.split.captions, []
-    with Progress(len(texts), f"clip-mini reads the captions of {pairs.split.name}") as bar:
+    with Progress(len(texts), f"clip-mini encodes the captions of {pairs.split.name}") as bar:
         for first in range(0, len(texts), 250):
             vectors.append(clip.encode_text(texts[first : first + 250]))
             bar.step(len(vectors[-1]))
@@ -110,12 +113,12 @@ def clip_vectors(pairs):
 val, test = prepared.val, prepared.test
 val_clip, test_clip = clip_vectors(val), clip_vectors(test)
 zero = ranks(*test_clip, test.caption_to_image)
-seen_half = np.array([one == "in-distribution" for one in test.split.groups])
+known_half = np.array([one == "in-distribution" for one in test.split.groups])
 show_table(
     {
         "zero-shot": bootstrap(zero),
-        "zero-shot, seen": bootstrap(zero, images=seen_half),
-        "zero-shot, new": bootstrap(zero, images=~seen_half),
+        "zero-shot, in-distribution": bootstrap(zero, images=known_half),
+        "zero-shot, novel": bootstrap(zero, images=~known_half),
     }
 )
 compare("guided_zero", bootstrap(zero)["t2i_r10"], unit="%")
@@ -123,25 +126,26 @@ compare("guided_zero", bootstrap(zero)["t2i_r10"], unit="%")
 # %% [markdown]
 # ## CGE, by hand
 #
-# Three regions of two numbers, and a guide of length 1. As in notebook 03, but for where $g$ comes from:
+# Three regions of two dimensions, and a guide of unit norm. Only the origin of $g$ differs from notebook 03:
 #
 # $$ a = \mathrm{l2norm}\big(\mathrm{softmax}_r(\lambda\, g \cdot V_r)\big), \qquad V'_r = V_r + s\, a_r\, g $$
 #
 # $V$ = (2, 0), (0, 2), (1.2, 1.6) and $g$ = (0.6, 0.8) give $g \cdot V_r$ = 1.2, 1.6, 2.0; the
-# [softmax](GLOSSARY.md#softmax) with $\lambda = 1$ is .212, .316, .472; to length 1 it is $a$ = .350, .522, .778. The region that
-# points where the guide points is moved most.
+# [softmax](GLOSSARY.md#softmax) with $\lambda = 1$ is 0.212, 0.316, 0.472; scaled to unit norm it is $a$ = 0.350, 0.522, 0.778.
+# The region that points in the guide's direction is moved most.
 #
-# $g$ is CLIP's vector $G$ after two matrices. As the authors describe it, with the activation that they say must be added:
+# $g$ is CLIP's vector $G$ after two linear layers. As the authors describe it, with the activation that they say must be
+# added:
 #
 # $$ h = \mathrm{ReLU}\big(\mathrm{norm}(W_1\, \mathrm{norm}(G) + b_1)\big), \qquad g = \mathrm{l2norm}(W_2\, h + b_2) $$
 #
-# Theirs is [BatchNorm](GLOSSARY.md#normalisation); the course's presets take LayerNorm, which sees one picture at a time, so that a single
-# query and a batch agree. CLIP's weights get no gradient; $W_1, W_2$ do.
+# Theirs is [BatchNorm](GLOSSARY.md#normalisation); the course's presets use LayerNorm, which normalises one image at a
+# time, so that a single query and a batch give the same result. CLIP's weights get no gradient; $W_1, W_2$ do.
 
 
 # %%
 def norm_loop(x):
-    """LayerNorm of a list of numbers, without weights of its own."""
+    """LayerNorm of a list of floats, without weights of its own."""
     mean = sum(x) / len(x)
     spread = math.sqrt(sum((one - mean) ** 2 for one in x) / len(x) + 1e-5)
     return [(one - mean) / spread for one in x]
@@ -153,20 +157,20 @@ def linear_loop(W, x, b):
 
 
 def guide_loop(G, W1, b1, W2, b2):
-    """CLIP's vector of one picture -> g, of length 1."""
+    """CLIP's vector of one image -> g, of unit norm."""
     hidden = [max(one, 0.0) for one in norm_loop(linear_loop(W1, norm_loop(G), b1))]
     g = linear_loop(W2, hidden, b2)
-    length = math.sqrt(sum(one * one for one in g))
-    return [one / length for one in g]
+    norm = math.sqrt(sum(one * one for one in g))
+    return [one / norm for one in g]
 
 
 def enhance_loop(V, g, s, inverse_temperature=1.0):
-    """V: R regions of D numbers, g of length 1 -> a (R,), V' (R, D)."""
+    """V: R regions of D dimensions, g of unit norm -> a (R,), V' (R, D)."""
     weights = [
         math.exp(inverse_temperature * sum(x * y for x, y in zip(g, region, strict=True))) for region in V
     ]
-    length = math.sqrt(sum(w * w for w in weights))  # the softmax's denominator cancels
-    a = [w / length for w in weights]
+    norm = math.sqrt(sum(w * w for w in weights))  # the softmax's denominator cancels
+    a = [w / norm for w in weights]
     return a, [
         [x + s * a_r * y for x, y in zip(region, g, strict=True)] for a_r, region in zip(a, V, strict=True)
     ]
@@ -177,7 +181,7 @@ print("a  =", [f"{one:.3f}" for one in a])
 print("V' =", [[f"{one:.2f}" for one in region] for region in moved])
 
 # %% [markdown]
-# The library has it once, in `userlib/model/enhancement.py`. Loop and library, on random numbers:
+# The library implements it in `userlib/model/enhancement.py`. Loop and library, on random values:
 
 # %%
 from userlib.model.enhancement import Enhancement
@@ -201,7 +205,7 @@ print("Loop and library agree.")
 
 # %%
 def guide_from_clip(G, W1, b1, W2, b2):
-    """G (B, G), W1 (D, G), b1 (D,), W2 (D, D), b2 (D,) -> g (B, D) of length 1."""
+    """G (B, G), W1 (D, G), b1 (D,), W2 (D, D), b2 (D,) -> g (B, D) of unit norm."""
     ...
 
 
@@ -210,7 +214,8 @@ check("guide_from_clip", guide_from_clip)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Five things happen after the first norm, in the order of the formula. Which of them makes two matrices more than one?
+# Five operations follow the first norm, in the order of the formula. Which of them keeps the two matrices from collapsing
+# into one?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -232,13 +237,13 @@ check("guide_from_clip", guide_from_clip)
 #
 # ## How much is added
 #
-# $a$ and $g$ have length 1, so all that is added to a picture has size $s$, however many regions there are and whatever
-# $\lambda$ is. The regions' size is what the detector made it. In the paper $s = 1$.
+# $a$ and $g$ have unit norm, so all that is added to an image has norm $s$, however many regions there are and whatever
+# $\lambda$ is. The norm of the regions depends on the detector. In the paper $s = 1$.
 
 # %%
 predict(
     "guided_residual",
-    "64 regions of region-mini, scaled to spread 1 in each of 192 channels. What is added at s = 1, in percent of V?",
+    "64 regions of region-mini, standardised in each of 192 channels. What is added at s = 1, in percent of the norm of V?",
     high=20,
     step=0.05,
     unit="%",
@@ -251,23 +256,23 @@ sample = torch.from_numpy(np.array(prepared.train.features.tokens[:256], dtype=n
 fresh = USER(prepared.config.model, prepared.config.objective).eval()
 fresh.init_from_data(sample)
 V = fresh.image_encoder.to_regions(sample)
-size = V.flatten(1).norm(dim=1).median().item()  # of a picture: the root of the sum of all squares
+size = V.flatten(1).norm(dim=1).median().item()  # Frobenius norm, median over images
 s0 = fresh.image_encoder.enhancement.residual_scales()["clip"]().item()
 show(*draw.residuals(size, learned=s0))
 compare("guided_residual", round(100 / size, 2), unit="%")
 
 # %% [markdown]
-# At s = 1 CGE all but vanishes beside such regions, so outside the paper's presets the library learns $s$. It starts where an
-# even share of what is added, $s / \sqrt{R}$, is a tenth of the median region's norm.
+# At s = 1 CGE is almost negligible compared with such regions, so outside the paper's presets the library learns $s$. It
+# starts where an even share of the residual, $s / \sqrt{R}$, is a tenth of the median region's norm.
 #
 # ### Exercise 2. The residual (difficulty 1 of 3, about 5 minutes)
 #
-# For one picture: the size (Frobenius norm, the root of the sum of all squares) of what is added, beside that of $V$.
+# For one image: the Frobenius norm (the square root of the sum of all squares) of what is added, divided by that of $V$.
 
 
 # %%
 def residual_ratio(V, a, g, s):
-    """V (R, D), a (R,), g (D,) -> ||s a g|| / ||V||, a number."""
+    """V (R, D), a (R,), g (D,) -> ||s a g|| / ||V||, a scalar."""
     ...
 
 
@@ -276,12 +281,12 @@ check("residual_ratio", residual_ratio)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# What is added to region r is $s\, a_r\, g$: a table of R rows and D columns.
+# What is added to region r is $s\, a_r\, g$: a matrix with R rows and D columns.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `s * a[:, None] * g[None, :]` is the table; `.norm()` of a table is its Frobenius norm.
+# `s * a[:, None] * g[None, :]` is the matrix; `.norm()` of a matrix is its Frobenius norm.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -296,25 +301,25 @@ check("residual_ratio", residual_ratio)
 #
 # ## The controls
 #
-# A model with CGE has seen CLIP's vector of every picture. Suppose that it beats one without. That may have four reasons,
-# and each needs its control:
+# A model with CGE receives CLIP's vector of every image. Suppose that it beats one without. There are four possible
+# reasons, and each needs its control:
 #
-# | the reason may be | so set beside it |
+# | possible reason | control |
 # |---|---|
 # | CLIP alone is better than our model | clip-mini zero-shot |
-# | two models know more than one, in whatever way they are joined | the plain model, with clip-mini's scores added, the weight chosen on val |
-# | more parameters, or the jolt that any vector gives | CGE with the guide of **another picture** |
-# | what CGE is for: the guide leads the regions | what is left |
+# | two models know more than one, however they are combined | late score fusion of the plain model and clip-mini, its weight chosen on val |
+# | more parameters, or the effect that any added vector has | CGE with the guide of **another image** |
+# | what CGE is meant to do: the guide selects regions | what remains |
 #
-# ### Exercise 3. Scores added (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 3. Late score fusion (difficulty 2 of 3, about 10 minutes)
 #
-# $s_{ij} = v_i \cdot t_j + w\, v^{\mathrm{clip}}_i \cdot t^{\mathrm{clip}}_j$. Which $w$? The one that is best on **val**; on test it is
-# used once. `value` is a function that says how good a table of scores is.
+# $s_{ij} = v_i \cdot t_j + w\, v^{\mathrm{clip}}_i \cdot t^{\mathrm{clip}}_j$. Which $w$? The one that is best on **val**; on
+# test it is used once. `value` is a function that returns how good a score matrix is.
 
 
 # %%
 def choose_weight(own, guide, value, weights):
-    """own, guide (N, M) scores; value(scores) -> a number, higher is better; weights: a list -> one of them."""
+    """own, guide (N, M) scores; value(scores) -> a float, higher is better; weights: a list -> one of them."""
     ...
 
 
@@ -343,14 +348,14 @@ check("choose_weight", choose_weight)
 #
 # ## The experiment
 #
-# The same data, steps, batch and seeds: the plain model, CGE, and CGE with the guides of other pictures, in training and
-# in the test alike. No queue and no SGE, so that nothing else can help.
+# The same data, steps, batch and seeds: the plain model, CGE, and CGE with the guides of other images, in training and
+# in the test. No queue and no SGE, so that nothing else can help.
 
 # %%
 predict(
     "guided_best",
-    "Which has the highest rSum on the test pictures?",
-    options=["zero-shot", "plain", "plain + scores", "CGE", "CGE, other's", "these data cannot tell"],
+    "Which has the highest rSum on the test images?",
+    options=["zero-shot", "plain", "plain + scores", "CGE", "CGE, other's", "inconclusive"],
 )
 
 # %%
@@ -359,19 +364,19 @@ from userlib.evaluation import embed
 from userlib.training import fit
 
 elsewhere = draw.guides_of_others(prepared)
-sides = {
+variants = {
     "plain": (prepared, {"enhancement": "none"}),
     "CGE": (prepared, {}),
     "CGE, other's": (elsewhere, {}),
 }
-print(f"{len(sides) * profile.seeds} trainings of {steps} steps of {B} pairs")
+print(f"{len(variants) * profile.seeds} runs of {steps} steps of {B} pairs")
 ranks_of, weights, trained = (
-    {"zero-shot": [zero], **{name: [] for name in [*sides, "plain + scores"]}},
+    {"zero-shot": [zero], **{name: [] for name in [*variants, "plain + scores"]}},
     [],
     [],
 )
 grid = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
-for name, (data, changes) in sides.items():
+for name, (data, changes) in variants.items():
     for seed in range(profile.seeds):
         run = fit(variant(data, seed=seed, **changes))
         expect_trained(run)
@@ -394,53 +399,52 @@ from usercourse.verdicts import describe
 
 ranks_of = {name: ranks_of[name] for name in ("zero-shot", "plain", "plain + scores", "CGE, other's", "CGE")}
 show_table({name: bootstrap(runs) for name, runs in ranks_of.items()})
-print(f"Weights of clip-mini's scores, chosen on val: {', '.join(f'{w:g}' for w in weights)}.")
+print(f"Fusion weights of clip-mini's scores, chosen on val: {', '.join(f'{w:g}' for w in weights)}.")
 last = trained[0].rows[-1]
 print(
-    f"The learned strength went from {s0:.1f} to {last['scale_clip']:.1f}; "
-    f"what CGE adds is {100 * last['residual_clip']:.1f} % of V."
+    f"The learned residual scale went from {s0:.1f} to {last['scale_clip']:.1f}; "
+    f"what CGE adds has {100 * last['residual_clip']:.1f} % of the norm of V."
 )
 
 totals = {name: bootstrap(runs)["rsum"].value for name, runs in ranks_of.items()}
 first, second = sorted(totals, key=totals.get, reverse=True)[:2]
 clear = paired_bootstrap(ranks_of[first], ranks_of[second])["rsum"].low > 0
-compare("guided_best", first if clear else "these data cannot tell")
+compare("guided_best", first if clear else "inconclusive")
 
 # %% [markdown]
-# ## What moved over
+# ## What was transferred
 #
-# Three differences, on both halves of the test pictures. *CGE - plain* says whether it helps; *CGE - other's* whether it is
-# the guide's knowledge of this picture; *CGE - scores* whether leading the regions is better than asking both models.
-# Knowledge that training could not have given must show on the **new pairs**. (An interval over one seed, as in the fast
-# profile, speaks of other pictures, not of other seeds.)
+# Three differences, on both halves of the test images. *CGE - plain* says whether CGE helps; *CGE - other's*, whether that is
+# due to the guide's knowledge of this image; *CGE - scores*, whether guiding the regions is better than combining the scores
+# of both models. Knowledge that our training data could not have supplied must show on the **novel compositions**. (A
+# confidence interval from one seed, as in the fast profile, covers other images, not other seeds.)
 
 # %%
-pairs_of_sides = {"plain": "plain", "other's": "CGE, other's", "scores": "plain + scores"}
+bases = {"plain": "plain", "other's": "CGE, other's", "scores": "plain + scores"}
 apart = {}
-for short, base in pairs_of_sides.items():
-    for half, mask in (("seen", seen_half), ("new", ~seen_half)):
+for short, base in bases.items():
+    for half, mask in (("in-distribution", known_half), ("novel", ~known_half)):
         apart[f"CGE - {short}, {half}"] = paired_bootstrap(ranks_of["CGE"], ranks_of[base], images=mask)[
             "rsum"
         ]
-show(*intervals(apart, x_label="difference in rSum on one half of the test pictures", differences=True))
+show(*intervals(apart, x_label="difference in rSum on one half of the test images", differences=True))
 overall = {
-    base: paired_bootstrap(ranks_of["CGE"], ranks_of[base])["rsum"]
-    for base in [*pairs_of_sides.values(), "zero-shot"]
+    base: paired_bootstrap(ranks_of["CGE"], ranks_of[base])["rsum"] for base in [*bases.values(), "zero-shot"]
 }
 names = [
     "the plain model",
-    "CGE with other pictures' guides",
-    "the plain model with scores added",
+    "CGE with other images' guides",
+    "late score fusion",
     "clip-mini alone",
 ]
 for name, difference in zip(names, overall.values(), strict=True):
     print(describe("CGE", name, difference))
 
 # %% [markdown]
-# ## Where does it look?
+# ## Where does it attend?
 #
-# The attention $a$ of the trained model, on test pictures, with the things outlined. Choose whose guide it follows, how
-# sharply ($\lambda$, which only sharpens $a$) and how strongly ($s$, which only scales what is added).
+# The attention $a$ of the trained model, on test images, with the objects outlined. Choose whose guide it uses, the inverse
+# temperature ($\lambda$, which only sharpens $a$) and the residual scale ($s$, which only scales what is added).
 
 # %%
 from usercourse import Demo, choice, slider, snapshot
@@ -453,14 +457,14 @@ guides = torch.from_numpy(np.asarray(test.features.guide[np.arange(count)]))  # 
 V, g, s = draw.regions_and_guides(encoders, tokens, guides)
 generator = torch.Generator().manual_seed(0)
 choices = {
-    "its own picture": g,
-    "another picture": g[draw.others(count)],
-    "nobody, a random direction": F.normalize(torch.randn(g.shape, generator=generator), dim=1),
+    "its own image": g,
+    "another image": g[draw.others(count)],
+    "no image: a random direction": F.normalize(torch.randn(g.shape, generator=generator), dim=1),
 }
 
 
 def view(picture, whose, residual_scale, inverse_temperature):
-    """CGE on a test picture, with a guide, a residual scale in multiples of the learned one, and an inverse temperature."""
+    """CGE on a test image, with a guide, a residual scale in multiples of the learned one, and an inverse temperature."""
     truth = np.any(tested.masks(picture), axis=0)
     return draw.guided_view(
         tested.picture(picture), V[picture], choices[whose][picture], residual_scale=residual_scale * s, inverse_temperature=inverse_temperature,
@@ -470,26 +474,24 @@ def view(picture, whose, residual_scale, inverse_temperature):
 
 Demo(
     view,
-    picture=slider("test picture", 0, count - 1, value=1, step=1),
+    picture=slider("test image", 0, count - 1, value=1, step=1),
     whose=choice("the guide of", list(choices)),
     residual_scale=slider("s, times the learned s", 0.0, 4.0, value=1.0, step=0.1),
-    inverse_temperature=slider("sharpness λ", 0.0, 4.0, value=1.0, step=0.1),
+    inverse_temperature=slider("inverse temperature λ", 0.0, 4.0, value=1.0, step=0.1),
 )
 
 # %%
-snapshot(view, picture=1, whose="its own picture", residual_scale=1.0, inverse_temperature=1.0)
+snapshot(view, picture=1, whose="its own image", residual_scale=1.0, inverse_temperature=1.0)
 for picture in (0, 1):
     truth = np.any(tested.masks(picture), axis=0)
-    strengths = {f"s = {one:.3g}": one for one in (1.0, s, 3 * s)}
+    scales = {f"s = {one:.3g}": one for one in (1.0, s, 3 * s)}
     show(
-        *draw.shift_panels(
-            tested.picture(picture), V[picture], g[picture], strengths, test.features.grid, truth
-        )
+        *draw.shift_panels(tested.picture(picture), V[picture], g[picture], scales, test.features.grid, truth)
     )
 
 # %% [markdown]
-# A few pictures prove nothing. So, over all 60 that the demo offers: the share of the attention on the things, beside attention that
-# knows nothing. Uniform attention has the share of the picture that the things cover.
+# A few images prove nothing. So we compute, over all 60 images of the demo, the share of the attention on the objects and
+# compare it with attention that ignores the image. Uniform attention gets the share of the image that the objects cover.
 
 # %%
 from userlib.evaluation import means
@@ -500,58 +502,57 @@ inside = np.stack(
     [mask_coverage(np.any(tested.masks(i), axis=0), test.features.grid) for i in range(count)]
 )  # (60, R)
 before, g0, _ = draw.regions_and_guides(fresh, tokens, guides)
-lie = {
+maps = {
     "CGE, own guide": region_attention(V, g),
-    "CGE, other guide": region_attention(V, choices["another picture"]),
-    "random direction": region_attention(V, choices["nobody, a random direction"]),
+    "CGE, other guide": region_attention(V, choices["another image"]),
+    "random direction": region_attention(V, choices["no image: a random direction"]),
     "before training": region_attention(before, g0),
     "centre": centre(count, test.features.grid),
     "uniform": uniform(count, test.features.grid),
 }
-shares = {name: [100 * attention_mass(np.asarray(a, np.float64), inside)] for name, a in lie.items()}
+shares = {name: [100 * attention_mass(np.asarray(a, np.float64), inside)] for name, a in maps.items()}
 values, differences = means(shares, [("CGE, own guide", base) for base in ("uniform", "CGE, other guide")])
-show(*intervals(values, x_label="percent of the attention on the things, mean over 60 test pictures"))
-for name, difference in zip(
-    ("uniform attention", "other pictures' guides"), differences.values(), strict=True
-):
-    print(describe("attention by the own guide", name, difference, what="percent on things"))
+show(*intervals(values, x_label="share of the attention on the objects, %, mean over 60 test images"))
+for name, difference in zip(("uniform attention", "other images' guides"), differences.values(), strict=True):
+    print(describe("attention with the own guide", name, difference, what="the share on objects"))
 
 # %% [markdown]
-# **Think**: attention that misses the things need not be useless. What else could the guide do by moving regions that lie on
-# sky or grass?
+# **Think**: attention that misses the objects need not be useless. What else could the guide do by moving regions of sky or
+# grass?
 #
 # <details><summary>One answer</summary>
 #
-# $V' = V + s\,a\,g$ writes CLIP's opinion of the whole picture into some regions; pooling reads it from wherever it was written. As a
-# way to hand CLIP's vector to the embedding, any region will do. That is also why the added scores are the fair rival.
+# $V' = V + s\,a\,g$ writes CLIP's representation of the whole image into some regions, and pooling reads it from wherever it
+# was written. For passing CLIP's vector on to the embedding, any region will do. That is also why late score fusion is the
+# fair control.
 #
 # </details>
 #
 # ## Verdict
 #
-# The sentences below are put together from this notebook's own intervals.
+# The sentences below are generated from this notebook's own confidence intervals.
 
 # %%
 print(draw.verdict(overall, apart))
 
 # %% [markdown]
-# **Shown** in any case: CGE is a norm, a matrix, a norm, a ReLU, a matrix and a unit length, and then SGE's step; at $s = 1$ it adds
-# next to nothing to regions of this size; and a claim of transfer needs each of its controls, or it can be true for
-# the wrong reason.
+# **Shown** in any case: CGE is a norm, a matrix, a norm, a ReLU, a matrix and an L2 normalisation, followed by the same step
+# as in SGE; at $s = 1$ it adds next to nothing to regions of this norm; and a claim of transfer needs all of its controls, or
+# it can be true for the wrong reason.
 #
-# **Not shown.** How CGE fares on photos with the real CLIP: the teacher here is small and has seen drawings only. The paper's own
-# ablation of CGE was not at hand, and no public code for it is known to us. The trainings are short, the seeds few, and a
-# teacher's vector could be joined in better ways than any of these.
+# **Not shown.** How CGE performs on photos with the real CLIP: the teacher here is small and was trained on drawings only. The
+# paper's own ablation of CGE was not available to us, and we know of no public code for it. The runs are short, the seeds
+# few, and a teacher's vector could be integrated in better ways than any of these.
 #
 # ## What to try next
 #
-# - `variant(prepared, enhancement="none", add_guide=True)` adds a projection of CLIP's vector to the pooled picture. Does CGE beat that?
-# - `enhancement="sge+cge"` has both guides, each with its own strength. Which strength grows?
-# - Take clip-mini's patches for regions: `course_config(tokens="clip-mini", guide="clip-mini", enhancement="cge")`.
+# - `variant(prepared, enhancement="none", add_guide=True)` adds a projection of CLIP's vector to the pooled image. Does CGE beat that?
+# - `enhancement="sge+cge"` has both guides, each with its own residual scale. Which scale grows?
+# - Use clip-mini's patches as regions: `course_config(tokens="clip-mini", guide="clip-mini", enhancement="cge")`.
 # - Go on to the queue and its momentum: notebook 05.
 #
 # ## References
 #
-# - H. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
+# - Y. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
 # - A. Radford and others, *Learning transferable visual models from natural language supervision* (CLIP), ICML 2021.
 # - G. Hinton and others, *Distilling the knowledge in a neural network*, 2015: another way to learn from a teacher.

@@ -3,9 +3,9 @@
 #
 # You will be able to
 #
-# - build a first-in first-out queue of keys that takes any batch, and the momentum copy that makes the keys;
-# - say what momentum trades: keys that agree with each other against keys that are up to date;
-# - count the right answers that sit among the negatives, and see a model collapse for want of negatives.
+# - build a first-in first-out queue of keys that accepts any batch size, and the momentum encoder that produces the keys;
+# - explain the trade-off of momentum: keys that are consistent with each other against keys that are up to date;
+# - count the relevant items among the negatives, and see a model collapse without negatives.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
@@ -35,13 +35,13 @@ profile = start()
 #
 # A [query](GLOSSARY.md#query) learns from its [negatives](GLOSSARY.md#negative), and in plain training these are the
 # other pairs of the [mini-batch](GLOSSARY.md#mini-batch): 127 of them in a batch of 128, out of a gallery of thousands.
-# USER's second idea, taken over from MoCo, is to keep the embeddings of earlier batches as further negatives: 2,048 of
-# each kind on Flickr30K, 4,096 on MSCOCO. Kept embeddings are called [keys](GLOSSARY.md#key), the list that holds them is
-# the [queue](GLOSSARY.md#queue), and a slowly moving copy of the encoders, the
-# [momentum encoder](GLOSSARY.md#momentum-encoder), makes them.
+# USER's second idea, adopted from MoCo, is to keep the embeddings of earlier batches as additional negatives: 2,048 per
+# modality on Flickr30K, 4,096 on MSCOCO. The stored embeddings are called [keys](GLOSSARY.md#key), the list of them is the
+# [queue](GLOSSARY.md#queue), and they are computed by a slowly moving copy of the encoders, the
+# [momentum encoder](GLOSSARY.md#momentum-encoder).
 #
-# Why not a larger batch? Because of what the backward pass needs: everything that the encoders computed on the way.
-# Here is the course's model without enhancement, and a batch of 128 pictures and captions.
+# Why not use a larger batch? Because the backward pass needs everything that the encoders computed in the forward pass.
+# Here is the course's model without enhancement, and a batch of 128 images and captions.
 
 # %%
 predict(
@@ -59,7 +59,7 @@ model = USER(prepared.config.model, prepared.config.objective)
 parameters = list(model.parameters())
 kept = {}
 for size in (16, 32, 64, 128):
-    batch = prepared.train.batch(np.arange(0, 5 * size, 5))  # one caption a picture
+    batch = prepared.train.batch(np.arange(0, 5 * size, 5))  # one caption per image
     kept[size] = draw.kept_bytes(model, batch, known=parameters) / draw.MB
 
 copies = sum(4 * one.numel() for one in parameters) / draw.MB
@@ -72,13 +72,14 @@ show(
 compare("queues_memory", round(kept[128]))
 
 # %% [markdown]
-# One line rises steeply with the negatives, the other slowly, because a key is 256 numbers and nothing else. No gradient
-# flows into it, so nothing else is needed. (With BERT and 36 regions of 2,048 numbers the first line is steeper by far.)
+# One line rises steeply with the number of negatives, the other slowly, because a key is 256 floats and nothing else. No
+# gradient flows into it, so nothing else is needed. (With BERT and 36 regions of 2,048 dimensions the first line is far
+# steeper.)
 #
 # ## The queue, by hand
 #
-# Five slots, batches of two. A pointer says where the next key goes; after the last slot it starts over, and the
-# newcomer takes the place of the oldest.
+# Five slots, batches of two. A pointer marks where the next key goes; after the last slot it starts over, and each new key
+# replaces the oldest.
 
 
 # %%
@@ -98,14 +99,15 @@ print(slots, "next slot:", pointer)
 show(*draw.ring(5, [[1, 2], [3, 4], [5, 6], [7, 8]]))
 
 # %% [markdown]
-# Three rules, each of them broken in some public code. The queue must take **any batch**, not only one that divides it.
-# Slots start **empty** and must count as nothing; in the authors' release they start as random vectors that push until
-# they are overwritten. And keys go in **after the loss**, or each query would find itself among its negatives.
+# Three rules, each of them violated in some public implementation. The queue must accept **any batch size**, not only
+# divisors of K. Slots start **empty** and must not count; in the authors' release they start as random vectors that act as
+# negatives until they are overwritten. And keys are enqueued **after the loss**, or each query would meet its own key
+# among the negatives.
 #
 # ### Exercise 1. Where the keys go (difficulty 2 of 3, about 10 minutes)
 #
 # Without a loop: the slots of a batch of n keys, and the new pointer. Where the batch is larger than the queue, the
-# last K keys stay, each in the slot to which the loop would have brought it.
+# last K keys stay, each in the slot where the loop would have put it.
 
 
 # %%
@@ -119,12 +121,12 @@ check("slots_of", slots_of)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Number the keys 0, 1, ..., n - 1. Key i goes to a slot that depends on the pointer and on i, and starts over at K.
+# Number the keys 0, 1, ..., n - 1. The slot of key i depends on the pointer and on i, and wraps around at K.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `(pointer + i) % K`, for the i from `max(0, n - K)` on. The pointer moves as if all n had been written.
+# `(pointer + i) % K`, for `i` from `max(0, n - K)` on. The pointer moves as if all n had been written.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -145,8 +147,8 @@ check("slots_of", slots_of)
 #
 # $$ \theta_k \leftarrow m\, \theta_k + (1 - m)\, \theta_q $$
 #
-# once a step, with $m = 0.999$ in the release. By hand, one weight: the copy is at 0, the trained one at 0.5, $m = 0.9$.
-# Then 0.05, 0.095, 0.1355: each step goes a tenth of the way that is left.
+# once per step, with $m = 0.999$ in the release. By hand, for one weight: the copy is at 0, the trained one at 0.5,
+# $m = 0.9$. Then the copy is at 0.05, 0.095, 0.1355: each step covers a tenth of the remaining distance.
 
 
 # %%
@@ -165,7 +167,7 @@ show(*draw.follow_curves([0.0, 0.5, 0.9, 0.99, 0.999], 60))
 # %% [markdown]
 # ### Exercise 2. Half-life (difficulty 1 of 3, about 5 minutes)
 #
-# After n steps, a share $m^n$ of the copy is what it was. After how many steps is that share one half?
+# After n steps, the initial weights still make up a share $m^n$ of the copy. After how many steps is that share one half?
 
 
 # %%
@@ -199,12 +201,12 @@ check("half_life", half_life)
 #
 # </details>
 #
-# So $m$ belongs to a **run length**. At 0.999 half of the copy is older than 693 steps: a small part of a run of 20,000,
-# and more than all of a run of 500. The course takes $m = 1 - 20 / \text{steps}$ and never more than 0.999.
+# So $m$ has to fit the **length of the run**. At 0.999 half of the copy is older than 693 steps: a small part of a run of
+# 20,000 steps, and more than the whole of a run of 500. The course uses $m = 1 - 20 / \text{steps}$, at most 0.999.
 #
-# There is a trap. $1 - m$ is small, and a copy kept in [half precision](GLOSSARY.md#half-precision) cannot take small
-# steps. A weight follows a constant 0.5 from 0 for 3,000 steps at m = 0.999. **Think**: in exact numbers it reaches 0.475.
-# Where does a bfloat16 weight get to?
+# There is a trap. $1 - m$ is small, and a copy stored in [half precision](GLOSSARY.md#half-precision) cannot make small
+# steps. A weight follows a constant 0.5, from 0, for 3,000 steps at m = 0.999. **Think**: in exact arithmetic it reaches
+# 0.475. How far does a bfloat16 weight get?
 
 # %%
 for dtype in (torch.float32, torch.float16, torch.bfloat16):
@@ -214,16 +216,16 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{str(dtype):15}  {weight.item():.3f}")
 
 # %% [markdown]
-# In half precision it stops where a step becomes smaller than half of the last digit, and stays there for ever. The library keeps the
-# copies in float32, whatever the model computes in.
+# In half precision it stops where a step becomes smaller than half of the last digit, and it stays there. The library
+# stores the copies in float32, whatever precision the model computes in.
 #
 # ## The queue's part of the loss
 #
-# A picture is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys
-# of the queue; a caption with the key of its picture and the picture keys. $\ell$ is
-# [UTO](GLOSSARY.md#uto) for one query: a push on negatives that score near $\gamma$ or above, a pull on the positive;
-# [notebook 06](06_unified_objective.ipynb) takes it apart. $\tilde v_i, \tilde t_i$ are the momentum keys of pair $i$, $V_k, T_k$ those in
-# the queue:
+# An image is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys in
+# the queue; a caption with the key of its image and with the image keys. $\ell$ is [UTO](GLOSSARY.md#uto) for one query: a
+# positive term that falls as the positive's score rises, and a negative term that grows as negatives score near $\gamma$ or
+# above; [notebook 06](06_unified_objective.ipynb) takes it apart. $\tilde v_i, \tilde t_i$ are the momentum keys of pair
+# $i$, and $V_k, T_k$ those in the queue:
 #
 # $$ L_q = \frac{1}{B} \sum_i \Big[\, \ell\big(v_i \cdot \tilde t_i, \{v_i \cdot T_k\}\big)
 #    + \ell\big(t_i \cdot \tilde v_i, \{t_i \cdot V_k\}\big) \Big], \qquad L = L_b + L_q $$
@@ -231,14 +233,13 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
 
 # %%
 def queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, mu, gamma):
-    """v, t, v_keys, t_keys (B, E); V, T (K, E); ids (B,); held (K,) the pictures of the keys, -1: empty."""
+    """v, t, v_keys, t_keys (B, E); V, T (K, E); ids (B,); held (K,) the images of the keys, -1: empty."""
     total = 0.0
     for i in range(len(v)):
         use = [k for k in range(len(V)) if held[k] != -1 and held[k] != ids[i]]
         for query, positive, keys in ((v[i], t_keys[i], T), (t[i], v_keys[i], V)):
-            pushed = 1.0 + sum(float(torch.exp(mu * (query @ keys[k] - gamma))) for k in use)
-            pulled = 1.0 + max(float(query @ positive), 0.0)
-            total += np.log(pushed) / mu - np.log(pulled)
+            negative = 1.0 + sum(float(torch.exp(mu * (query @ keys[k] - gamma))) for k in use)
+            total += np.log(negative) / mu - np.log(1.0 + max(float(query @ positive), 0.0))
     return total / len(v)
 
 
@@ -247,17 +248,17 @@ unit = [nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=1) f
 v, t, v_keys, t_keys, V, T = unit
 ids, held = torch.tensor([4, 7, 4]), torch.tensor([1, 4, 9, 7, -1, -1])
 ignore_mask = (held == -1)[None, :] | (held[None, :] == ids[:, None])  # (B, K)
-exact = ObjectiveConfig(mu=30.0, gamma=0.3, leaky_positive=False)
-ours = queue_loss(exact, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, ignore_mask)
+original = ObjectiveConfig(mu=30.0, gamma=0.3, leaky_positive=False)
+ours = queue_loss(original, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, ignore_mask)
 assert abs(float(ours) - queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, 30.0, 0.3)) < 1e-5
 print("Loop and library agree.")
 
 # %% [markdown]
 # ## The smallest retriever that has a queue
 #
-# To look inside, we train something small enough to train again at every move of a slider: two matrices. A picture is the
-# mean of its [regions](GLOSSARY.md#region), a caption its counted words; each matrix brings its side to 32 numbers.
-# The first 1,000 training pictures, batches of 32, a queue of 512. Everything else is the library's.
+# To look inside, we train something small enough to be retrained at every move of a slider: two matrices. An image is the
+# mean of its [regions](GLOSSARY.md#region), a caption its word counts; each matrix maps its modality to 32 dimensions. We
+# use the first 1,000 training images, batches of 32 and a queue of 512. Everything else is the library's.
 
 
 # %%
@@ -277,7 +278,7 @@ class Small(nn.Module):
 
 
 def small_inputs(pairs, pictures):
-    """Mean regions (N, D), word counts of unit length (M, words), and the picture of each caption (M,)."""
+    """Mean regions (N, D), word counts of unit norm (M, words), and the image of each caption (M,)."""
     rows = np.flatnonzero(pairs.caption_to_image < pictures)
     x = torch.from_numpy(np.asarray(pairs.features.tokens[np.arange(pictures)], np.float32).mean(1))
     y = torch.zeros(len(rows), pairs.tokenizer.vocab_size)
@@ -293,11 +294,11 @@ x, x_val = (x - x.mean(0)) / x.std(0), (x_val - x.mean(0)) / x.std(0)
 
 @torch.no_grad()
 def observe(step, model, keys, queue, loss):
-    """What the figures need to know of this moment."""
+    """The state of the run at this step, for the figures."""
     there = queue.ids >= 0
     same, of = torch.zeros(queue.size), queue.ids.clamp(min=0)
-    today = keys(x[of], y[:1])[0] if queue.size else queue.images  # what the key encoder makes of them now
-    same[there] = (queue.images * today).sum(1)[there]
+    current = keys(x[of], y[:1])[0] if queue.size else queue.images  # the key encoder's present embeddings
+    same[there] = (queue.images * current).sum(1)[there]
     v, t = model(x_val, y_val)
     lag = (v * keys(x_val, y_val)[0]).sum(1).mean()
     ages = torch.where(there, queue.step - queue.enqueued_at, 0)
@@ -310,7 +311,7 @@ def observe(step, model, keys, queue, loss):
 
 @cache
 def train_small(m, K=512, steps=120, B=32, negatives=True):
-    """A moment every four steps of a training with momentum m and K keys."""
+    """The state every four steps of a run with momentum m and K keys."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # such small matrices are faster on one core
     torch.manual_seed(0)
@@ -352,15 +353,16 @@ with waiting("training"):
 print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by chance 5 %.")
 
 # %% [markdown]
-# ## The queue as a picture
+# ## The queue, seen from inside
 #
-# In the drawn world we know which pictures a caption is true of. So we can mark, for one caption, the keys that are
-# **right answers**: those of its own picture, and those of other pictures that it happens to be true of. The latter are
-# [false negatives](GLOSSARY.md#false-negative): training pushes them away.
+# In the drawn world we know which images a caption is true of. So we can mark, for one caption, the keys that are
+# **relevant**: those of its own image, and those of other images that it happens to be true of. The latter are
+# [false negatives](GLOSSARY.md#false-negative): training lowers their scores.
 #
-# On the right: how well keys of each age agree with what the key encoder makes of the same pictures today (are they
-# [stale](GLOSSARY.md#stale-key)?), and how well the key encoder agrees with the query encoder (does it lag?). Move the
-# step first and watch the queue fill; then the momentum. Each new momentum is a new training of some seconds.
+# On the right: the cosine of keys of each age with the key encoder's present embeddings of the same images (are the keys
+# [stale](GLOSSARY.md#stale-key)?), and the cosine of the key encoder's embeddings with the query encoder's (does it lag?).
+# Move the step first and watch the queue fill; then the momentum. Each new value of the momentum starts a new run of a few
+# seconds.
 
 # %%
 from usercourse import Demo, choice, slider, snapshot
@@ -370,14 +372,14 @@ world = make_world("train", 1000)
 facts = [closed_facts(scene) for scene in world]
 some = [(i, caption) for i in range(0, 1000, 5) for caption in world.captions(i)[:1]]
 true = TruthTable([caption.facts for _, caption in some], facts).true_matrix()  # (200, 1000)
-held = train_small(0.9)[9].ids  # at step 40; captions whose own picture is there show most
+held = train_small(0.9)[9].ids  # at step 40; captions whose own image is in the queue
 few = [j for j in np.argsort(-true.sum(1), kind="stable") if some[j][0] in held]
 chosen = {some[j][1].text.rstrip("."): (some[j][0], true[j]) for j in (few[0], few[3], few[9], few[-1])}
 
 
 def queue_demo(step, m, caption):
-    """The queue at a step of a training with momentum m, for one caption."""
-    return draw.queue_picture(train_small(m)[step // 4 - 1], *chosen[caption])
+    """The queue at a step of a run with momentum m, for one caption."""
+    return draw.queue_state(train_small(m)[step // 4 - 1], *chosen[caption])
 
 
 Demo(
@@ -393,42 +395,42 @@ snapshot(queue_demo, step=12, m=0.9, caption=general)
 snapshot(queue_demo, step=40, m=0.9, caption=general)
 
 # %% [markdown]
-# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never moves. What does each line on the right do
-# between the two?
+# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. What does each line on the right do in
+# between?
 #
 # <details><summary>One answer</summary>
 #
-# With m = 0 nothing lags, but keys go stale as fast as the encoder learns: fast at first, hardly at all later. With m = 1
-# no key is ever stale, and all of them are those of an untrained encoder. Momentum sits between: it buys agreement among
-# the keys and pays with lag. Here are both at an early step.
+# With m = 0 nothing lags, but keys become stale as fast as the encoder learns: fast at first, hardly at all later. With
+# m = 1 no key is ever stale, but all of them come from an untrained encoder. Values in between trade the two: more
+# consistent keys, more lag. Here are both at an early step.
 #
 # </details>
 
 # %%
 momenta = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
-with waiting("a training for each m"):
+with waiting("one run per m"):
     at = {m: train_small(m)[3] for m in momenta}  # step 16, when the queue has just filled
-show(*draw.two_pulls(at))
+show(*draw.consistency_and_lag(at))
 print(
     "Val t2i R@10 after 120 steps: "
     + ", ".join(f"{train_small(m)[-1].r10:.0f} % (m = {m:g})" for m in momenta)
 )
 
 # %% [markdown]
-# Look at the R@10 too before believing that some m is the right one: this retriever learns so fast, and its queue is so
-# short (16 steps), that m matters little until it is nearly 1. Long queues and deep encoders are where keys go stale.
+# Look at R@10 as well before concluding that some m is the best: this retriever learns so fast, and its queue is so short
+# (16 steps), that m matters little until it is nearly 1. Keys become stale in long queues and with deep encoders.
 #
-# ## Right answers among the negatives
+# ## Relevant items among the negatives
 #
-# The queue of $K$ keys is filled from an epoch of $N$ pictures with $c$ captions each. Keys of the query's own picture
-# are masked by its number. Nothing masks the others.
+# The queue of $K$ keys is filled from an epoch of $N$ images with $c$ captions each. Keys of the query's own image are
+# masked by the image's id. The other relevant keys are not masked.
 #
 # ### Exercise 3. The mask (difficulty 2 of 3, about 5 minutes)
 
 
 # %%
 def no_negatives(ids, held):
-    """ids (B,) of the queries' pictures, held (K,) of the keys', -1: empty -> (B, K), True: no negative."""
+    """ids (B,) of the queries' images, held (K,) of the keys', -1: empty -> (B, K), True: not a negative."""
     ...
 
 
@@ -437,12 +439,12 @@ check("no_negatives", no_negatives)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two reasons why a key is no negative for a query. One of them is the same for all queries.
+# There are two reasons why a key is not a negative for a query. One of them is the same for all queries.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Compare a column with a row: `held[None, :] == ids[:, None]` is (B, K). Join the two tables with `|`.
+# Compare a column with a row: `held[None, :] == ids[:, None]` is (B, K). Combine the two masks with `|`.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -457,13 +459,13 @@ check("no_negatives", no_negatives)
 #
 # ### Exercise 4. How often is the mask needed? (difficulty 2 of 3, about 5 minutes)
 #
-# All $cN$ captions come once an epoch, in random order, and $K < cN$. How many of the K keys belong to the query's own
-# picture, on the mean?
+# All $cN$ captions come once per epoch, in random order, and $K < cN$. How many of the K keys belong to the query's own
+# image, on average?
 
 
 # %%
 def own_keys(K, N, c):
-    """K keys, N pictures with c captions each -> a number."""
+    """K keys, N images with c captions each -> the expected number."""
     ...
 
 
@@ -472,7 +474,7 @@ check("own_keys", own_keys)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Which captions of the picture can be in the queue, when this one is only coming in now?
+# Which captions of the image can be in the queue when this one has not been enqueued yet?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -493,7 +495,7 @@ check("own_keys", own_keys)
 # %%
 predict(
     "queues_true",
-    "2,048 keys of all training pictures: how many more of other pictures is a caption true of, on the mean?",
+    "2,048 keys of all training images: of how many keys of other images is a caption true, on average?",
     high=20,
     step=0.1,
 )
@@ -503,58 +505,59 @@ N = len(prepared.train.split)
 world = make_world("train", N)
 facts = [closed_facts(scene) for scene in world]
 rng = np.random.default_rng(0)
-asked = [
+queries_of = [
     (int(i), world.captions(int(i))[int(j)])
     for i, j in zip(*rng.integers([[N], [5]], size=(2, 600)), strict=True)
 ]
-with waiting("600 captions held against all pictures"):
-    true = TruthTable([caption.facts for _, caption in asked], facts).true_matrix()  # (600, N)
+with waiting("600 captions compared with all images"):
+    true = TruthTable([caption.facts for _, caption in queries_of], facts).true_matrix()  # (600, N)
 true_of = true.sum(1)
-show(*draw.right_keys(true_of, N, [size for size in (128, 512, 2048, 8192) if size < 5 * N]))
+show(*draw.relevant_keys(true_of, N, [size for size in (128, 512, 2048, 8192) if size < 5 * N]))
 compare("queues_true", round(2048 * float((true_of - 1).mean()) / N, 1))
 
 # %% [markdown]
-# The mean hides how unequal they are: a caption such as "A person" is true of hundreds of pictures, most captions of
-# their own alone. In photo collections nobody can count this, and captions are vaguer there. The other direction, a
-# picture among caption keys, has the same mean, since it counts the same pairs.
+# The mean hides how unequal captions are: one such as "A person" is true of hundreds of images, most of them only of their
+# own. In photo collections this cannot be counted, and captions are vaguer there. The other direction, an image query among
+# caption keys, has the same mean, since it counts the same pairs.
 #
 # ## Collapse
 #
-# A momentum positive needs no negatives to make a loss: set K = 0, leave out the batch part, and
-# $L_q = -\log(1 + v \cdot \tilde t) - \log(1 + t \cdot \tilde v)$. Each part is least, $-\log 2$, when the two vectors are one.
+# A momentum positive defines a loss even without negatives: set K = 0, leave out the batch part, and
+# $L_q = -\log(1 + v \cdot \tilde t) - \log(1 + t \cdot \tilde v)$. Each term has its minimum, $-\log 2$, when the two vectors
+# are equal.
 
 # %%
 predict(
     "queues_collapse",
-    "Trained so for 480 steps: which mean cosine do pictures have with captions of other pictures?",
+    "After 480 steps of this: what is the mean cosine of images with captions of other images?",
     low=-1,
     high=1,
     step=0.05,
 )
 
 # %%
-with waiting("two trainings"):
-    alone, beside = train_small(0.9, K=0, steps=480, negatives=False), train_small(0.9, steps=480)
-show(*draw.collapse_curves({"positives only": alone, "with negatives": beside}))
+with waiting("two runs"):
+    alone, negatives = train_small(0.9, K=0, steps=480, negatives=False), train_small(0.9, steps=480)
+show(*draw.collapse_curves({"positives only": alone, "with negatives": negatives}))
 compare("queues_collapse", round(alone[-1].unpaired, 2))
 
 # %% [markdown]
-# The loss without negatives is the lower one: its least value is $-2 \log 2 = -1.386$, reached by a model that gives
-# everything the same vector. That is [collapse](GLOSSARY.md#collapse), and why a loss alone says nothing. Two matrices
-# keep some order among nearly equal vectors; deep encoders lose that too. So training watches the unpaired cosine and
-# the [effective rank](GLOSSARY.md#effective-rank) and stops with advice, and the queue's part counts only after
-# warm-up: while the copies hardly move, their positives draw everything to one place.
+# The loss without negatives is the lower one: its minimum is $-2 \log 2 = -1.386$, reached by a model that maps everything
+# to the same vector. That is [collapse](GLOSSARY.md#collapse), and the reason why the loss alone is not a measure of
+# quality. Two matrices keep some order among nearly equal vectors; deep encoders lose that too. Training therefore monitors
+# the unpaired cosine and the [effective rank](GLOSSARY.md#effective-rank), and stops with advice. And the queue's part
+# counts only after warm-up: while the copies hardly move, their positives move all vectors towards one point.
 #
 # ## The experiment: a queue for a small batch
 #
-# The course's model with a batch of 32: without a queue (the baseline), with 1,024 keys of each kind and the momentum
-# that belongs to the run's length, and with the same keys at m = 0. Same data, steps and seeds.
+# The course's model with a batch of 32: without a queue (the baseline), with 1,024 keys per modality and the momentum that
+# fits the length of the run, and with as many keys at m = 0. Same data, steps and seeds.
 
 # %%
 predict(
     "queues_helps",
-    "Does the queue raise rSum over a batch of 32 alone?",
-    options=["higher", "lower", "these data cannot tell"],
+    "Is rSum higher with the queue than with a batch of 32 alone?",
+    options=["higher", "lower", "inconclusive"],
 )
 
 # %%
@@ -566,14 +569,14 @@ from userlib.model.momentum import momentum_for
 from userlib.training import fit
 
 m = momentum_for(steps)
-sides = {
+variants = {
     "batch alone": {"queue_size": None},
     f"queue, m = {m:.2f}": {"queue_size": K, "momentum": m},
     "queue, m = 0": {"queue_size": K, "momentum": 0.0},
 }
-print(f"{len(sides) * profile.seeds} trainings of {steps} steps of {B} pairs")
-ranks_of, queued = {name: [] for name in sides}, None
-for name, changes in sides.items():
+print(f"{len(variants) * profile.seeds} runs of {steps} steps of {B} pairs")
+ranks_of, queued = {name: [] for name in variants}, None
+for name, changes in variants.items():
     for seed in range(profile.seeds):
         run = fit(variant(prepared, seed=seed, **changes))
         expect_trained(run)
@@ -586,7 +589,7 @@ apart = {
     f"{slow} - batch": paired_bootstrap(ranks_of[slow], ranks_of[base])["rsum"],
     f"{slow} - m = 0": paired_bootstrap(ranks_of[slow], ranks_of[fast])["rsum"],
 }
-show(*intervals(apart, x_label="difference in rSum on the test pictures", differences=True))
+show(*intervals(apart, x_label="difference in rSum on the test images", differences=True))
 help_, slowness = apart.values()
 print(describe("The queue", "the batch alone", help_))
 print(describe(f"m = {m:.2f}", "m = 0", slowness))
@@ -597,57 +600,56 @@ compare("queues_helps", outcome(help_))
 #
 # <details><summary>A likely answer, not tested here</summary>
 #
-# $L_q$ brings a second pull for each pair, towards the keys, beside the push of its negatives. UTO's push is felt only from
-# scores near $\gamma$ on, and early in a run few negatives score so high; the second pull is felt at once, and draws all vectors
-# closer before the push sorts them. At m = 0 its target is the query encoder itself. What it costs early it must win back
-# later, and a short run may end before that. The other reason is in the next picture.
+# $L_q$ adds a second positive term for each pair, towards the keys, next to the term of its negatives. UTO's negative term
+# has a gradient only from scores near $\gamma$ on, and early in a run few negatives score that high; the second positive term
+# acts at once, and moves all vectors closer together before the negative term separates them. At m = 0 its target is the
+# query encoder itself. What this costs early has to be regained later, and a short run may end before that. The other
+# reason is in the next figure.
 #
 # </details>
 #
-# One more look, at the trained model with its queue. UTO's push divides among the keys as a
-# [softmax](GLOSSARY.md#softmax), the hardest first. Who are the hardest?
+# One more look, at the trained model with its queue. The gradient of UTO's negative term is distributed over the keys by a
+# [softmax](GLOSSARY.md#softmax), most of it to the hardest. Which keys are the hardest?
 
 # %%
-rows = np.array(
-    [i * 5 for i, _ in asked]
-)  # the first caption of each asked picture stands for its row of truth
-firsts = TruthTable([world.captions(i)[0].facts for i, _ in asked], facts).true_matrix()
+rows = np.array([i * 5 for i, _ in queries_of])  # the first caption of each sampled image
+firsts = TruthTable([world.captions(i)[0].facts for i, _ in queries_of], facts).true_matrix()
 with torch.no_grad():
     batch = prepared.train.batch(rows)
     queries = queued.model.encode_text(batch.input_ids, batch.attention_mask)  # (600, E)
-pictures_of = queued.model.queue.ids
-own = pictures_of[None, :] == batch.image_ids[:, None]  # (600, K)
-right = torch.from_numpy(firsts[:, pictures_of])
+images_of = queued.model.queue.ids
+own = images_of[None, :] == batch.image_ids[:, None]  # (600, K)
+right = torch.from_numpy(firsts[:, images_of])
 scores, objective = queries @ queued.model.queue.images.T, queued.config.objective
-shares = draw.push_shares(scores, own, right, mu=objective.mu, gamma=objective.gamma)
+shares = draw.gradient_shares(scores, own, right, mu=objective.mu, gamma=objective.gamma)
 keys = {"own": own, "other": right & ~own, "wrong": ~right & ~own}
-show(*draw.push_bars(shares, {name: 100 * mask.float().mean().item() for name, mask in keys.items()}))
+show(*draw.gradient_bars(shares, {name: 100 * mask.float().mean().item() for name, mask in keys.items()}))
 
 # %% [markdown]
-# Compare the first bar with the second. Where right answers take more of the push than of the keys, the model is right to
-# think them near, and is pushed off it; the better the model, the more so. That is what the mask is for, and what it cannot do:
-# it knows the own picture alone.
+# Compare the first bar with the second. Where relevant keys get a larger share of the gradient than of the keys, the model
+# scores them high for good reason, and is trained to score them lower; the better the model, the more so. That is what the
+# mask is for, and also its limit: it knows only the query's own image.
 #
 # ## Verdict
 #
-# **Shown.** A key costs its own numbers and no more. A queue is a pointer, a modulo and a mask, and keys go in after the
-# loss. Momentum trades agreement among the keys against lag, and its m belongs to a run length. Captions have other right
-# answers among the keys, and without negatives the loss is lowest for a model that has collapsed.
+# **Shown.** A key costs only its own memory. A queue is a pointer, a modulo and a mask, and keys are enqueued after the
+# loss. Momentum trades consistency of the keys against lag, and m has to fit the length of the run. There are further
+# relevant items among the keys, and without negatives the loss is lowest for a model that has collapsed.
 #
-# **Not shown.** More than the printed differences say: one size of batch, one K, short runs, a small model. Whether
-# m = 0.999 and K = 2,048 are right for Flickr30K is the paper's business; its ablations were not at hand. Queue size and
-# momentum at several seeds are in notebook 08.
+# **Not shown.** More than the printed differences say: one batch size, one K, short runs, a small model. Whether m = 0.999
+# and K = 2,048 are right for Flickr30K is not answered here; the paper's ablations were not available to us. Queue size
+# and momentum over several seeds are in notebook 08.
 #
 # ## What to try next
 #
 # - Train through `variant(prepared, queue_size=K, mask_same_image=False)`. Does rSum move?
 # - `prepare(course_config(enhancement="none", queue_size=None, batch_size=128, steps=steps // 4))` sees as many pairs with four times the
-#   memory. Where does it stand beside the queue?
-# - In `train_small`, call `queue.enqueue` before the loss, and switch the mask off. What happens to the loss, and why?
+#   memory. How does it compare with the queue?
+# - In `train_small`, call `queue.enqueue` before the loss, and switch off the mask. What happens to the loss, and why?
 # - Set `steps=60` and `K=2048` in `train_small`: at which m is R@10 highest now?
 #
 # ## References
 #
-# - H. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
+# - Y. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
 # - K. He and others, *Momentum contrast for unsupervised visual representation learning* (MoCo), CVPR 2020.
-# - J. Li and others, *Align before fuse* (ALBEF), NeurIPS 2021: queues for pictures and texts, with many positives.
+# - J. Li and others, *Align before fuse* (ALBEF), NeurIPS 2021: queues for images and texts, with several positives.

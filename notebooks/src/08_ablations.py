@@ -1,15 +1,15 @@
 # %% [markdown]
-# # 08 Ablations: does each part of USER help, and how would one know?
+# # 08 Ablations: does each part of USER help, and how can we know?
 #
 # You will be able to
 #
-# - put an interval on a gain that counts both kinds of luck, that of the pictures and that of the seed;
-# - read a study: models that differ in one thing, their runs, their differences from a reference;
-# - keep a ledger of claims, each with a verdict that follows from its interval and from nobody's hope.
+# - compute a confidence interval of a gain that includes sampling variance (of images) and seed variance;
+# - read a study: models that differ in one factor, their runs, their differences from a reference;
+# - keep a ledger of claims, each with a verdict that follows from its confidence interval alone.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two trainings |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
 
 # %%
 import math
@@ -28,26 +28,26 @@ profile = start()
 # %% [markdown]
 # ## The claim
 #
-# The abstract says that USER stands on three legs: an [enhancement](GLOSSARY.md#enhancement) of the regions in two forms, SGE and
-# CGE; [negatives](GLOSSARY.md#negative) from a [queue](GLOSSARY.md#queue) in place of the mini-batch alone; and
+# According to the abstract, USER has three components: an [enhancement](GLOSSARY.md#enhancement) of the regions in two forms,
+# SGE and CGE; [negatives](GLOSSARY.md#negative) from a [queue](GLOSSARY.md#queue) in addition to the mini-batch; and
 # [UTO](GLOSSARY.md#uto) to train on both. Together they are said to gain 5 and 2.4 points of [R@1](GLOSSARY.md#recall-at-k)
-# over the best method before. The way to test a leg is to take it away, or to add it alone: an
-# [ablation](GLOSSARY.md#ablation). The tables in which the paper does so were not at hand, so nothing here copies them.
+# over the best earlier method. To test a component, one removes it, or adds it alone: an [ablation](GLOSSARY.md#ablation).
+# The paper's ablation tables were not available to us, so nothing here copies them.
 #
-# A table of ablations prints differences of one or two points, often from one training each. Two kinds of luck are in
-# such a number: which pictures were in the test, and which [seed](GLOSSARY.md#seed) the training had. This notebook measures both.
+# Ablation tables often show differences of one or two points, from one run each. Such a difference has two sources of
+# chance: which images were in the test set, and which [seed](GLOSSARY.md#seed) the run had. This notebook measures both.
 #
-# ## By hand: two models, five pictures, three seeds
+# ## By hand: two models, five images, three seeds
 
 # %%
-A = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]])  # (seeds, pictures): found or not
+A = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]])  # (seeds, images): hit or not
 B = np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
 show(*draw.hits_by_hand(A, B))
 
 # %% [markdown]
-# Both find picture 1, neither finds picture 5: some pictures are easy and some hard, for everyone. Forget the seeds for a
-# moment and take each picture's mean, in percent. Five pictures can be drawn with replacement in $5^5 = 3{,}125$ ways; we
-# take all of them, so that nothing is random in this [bootstrap](GLOSSARY.md#bootstrap).
+# Both models retrieve image 1, and neither retrieves image 5: some images are easy and some hard, for every model. Ignore the
+# seeds for a moment and take the mean per image, in percent. Five images can be drawn with replacement in
+# $5^5 = 3{,}125$ ways; we take all of them, so that nothing is random in this [bootstrap](GLOSSARY.md#bootstrap).
 
 # %%
 a, b = 100 * A.mean(0), 100 * B.mean(0)  # (5,) each
@@ -56,18 +56,18 @@ means_a, means_b = a[draws].mean(1), b[draws].mean(1)
 assert means_a.shape == (3125,)
 
 
-def ends(value, sample):
-    """The value with the middle 95 % of its sample."""
+def bounds(value, sample):
+    """The value with the central 95 % of its bootstrap sample."""
     return Interval(float(value), *map(float, np.quantile(sample, [0.025, 0.975])))
 
 
-alone = {"A": ends(a.mean(), means_a), "B": ends(b.mean(), means_b)}
-show(*intervals(alone, x_label="R@1 in percent, all 3,125 draws of five pictures"))
+alone = {"A": bounds(a.mean(), means_a), "B": bounds(b.mean(), means_b)}
+show(*intervals(alone, x_label="R@1 in percent, all 3,125 draws of five images"))
 
 # %%
 predict(
     "ablations_paired",
-    "How wide is the interval of A less B, when both are scored on the same draws?",
+    "How wide is the 95 % confidence interval of A - B when both are scored on the same draws?",
     high=150,
     unit="points",
 )
@@ -77,27 +77,27 @@ own = np.subtract.outer(means_a, means_b[::5]).ravel()  # every draw for A with 
 same = means_a - means_b
 gain = a.mean() - b.mean()
 by_hand = {
-    "pictures of their own": Difference(*ends(gain, own)),
-    "the same pictures": Difference(*ends(gain, same)),
+    "separate draws": Difference(*bounds(gain, own)),
+    "the same draws": Difference(*bounds(gain, same)),
 }
-show(*intervals(by_hand, x_label="A less B, in points", differences=True))
-paired_by_hand = by_hand["the same pictures"]
+show(*intervals(by_hand, x_label="A - B, in points", differences=True))
+paired_by_hand = by_hand["the same draws"]
 compare("ablations_paired", round(paired_by_hand.high - paired_by_hand.low))
 
 # %% [markdown]
-# The two intervals of A and B overlap widely, and still the gain may be clear. A draw full of easy pictures lifts both models,
-# and in the difference that cancels. What is left is how much the *gain* varies from picture to picture. This is the
-# [paired difference](GLOSSARY.md#paired-difference).
+# The intervals of A and B overlap widely, and still the interval of the gain may exclude 0. A draw with many easy images
+# raises the scores of both models, and in the difference this cancels. What remains is how much the *gain* varies from image
+# to image. This is the [paired difference](GLOSSARY.md#paired-difference).
 #
 # ### Exercise 1. The paired gain (difficulty 1 of 3, about 5 minutes)
 #
-# `a` and `b` hold a number for each picture, each row of `draws` the numbers of the pictures of one draw. Give the two ends of
-# the 95 % interval of the mean gain of a over b.
+# `a` and `b` contain one value per image, each row of `draws` the indices of the images of one draw. Return the bounds of the
+# 95 % confidence interval of the mean gain of a over b.
 
 
 # %%
 def paired_gain(a, b, draws):
-    """a (N,), b (N,), draws (S, N) of pictures -> (low, high)."""
+    """a (N,), b (N,), draws (S, N) of images -> (low, high)."""
     ...
 
 
@@ -106,13 +106,13 @@ check("paired_gain", paired_gain)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Each draw gives one gain. What are the ends of the middle 95 % of the gains?
+# Each draw gives one gain. What are the bounds of the central 95 % of the gains?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `a[draws]` has shape (S, N). Take its mean over the pictures, take off the same of b, and ask `np.quantile` for .025 and
-# .975.
+# `a[draws]` has shape (S, N). Take its mean over the images, subtract the same for b, and use `np.quantile` with 0.025
+# and 0.975.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -129,15 +129,15 @@ check("paired_gain", paired_gain)
 #
 # ## Now the seeds
 #
-# A model is not one training but all trainings that it could have had; a seed is drawn from them as a picture is drawn from all
-# pictures. So both are drawn. Let $a_{ri}$ be the percent of hits of run $r$ on picture $i$, with $n$ runs and $N$ pictures. One
-# resample draws pictures $i_1 \dots i_N$, the same for all runs of both models, and runs $r_1 \dots r_n$ of each model:
+# A model is not one run but the population of all its possible runs; a seed is a sample from these, just as a test image is a
+# sample from all images. So both are resampled. Let $a_{ri}$ be the percent of hits of run $r$ on image $i$, with $n$ runs and $N$ images. One
+# resample draws images $i_1 \dots i_N$, the same for all runs of both models, and runs $r_1 \dots r_n$ of each model:
 #
 # $$ m_r = \frac1N \sum_{j=1}^{N} a_{r i_j}, \qquad \bar m = \frac1n \sum_{r=1}^{n} m_r, \qquad
 #    m^* = \bar m + \sqrt{\frac{n}{n-1}} \Big( \frac1n \sum_{k=1}^{n} m_{r_k} - \bar m \Big) $$
 #
-# The root is there because $n$ draws from only $n$ runs vary by $(n-1)/n$ of what they should, two thirds at $n = 3$. The
-# gain of one resample is $m^*$ of A less $m^*$ of B; 2,000 resamples make the interval.
+# The square root is needed because the variance of resamples from only $n$ runs is too small by the factor $(n-1)/n$, two
+# thirds at $n = 3$. The gain of one resample is $m^*$ of A minus $m^*$ of B; 2,000 resamples give the interval.
 
 
 # %%
@@ -145,7 +145,7 @@ from userlib.evaluation import Ranks, paired_bootstrap
 
 
 def means_loop(a, pictures, rng):
-    """a (n, N) percent of hits, pictures (S, N) drawn -> (S,): the mean of each resample, seeds drawn too."""
+    """a (n, N) percent of hits, images (S, N) drawn -> (S,): the mean of each resample, seeds drawn too."""
     n, S = len(a), len(pictures)
     runs = rng.integers(n, size=(n, S)) if n > 1 else np.zeros((1, S), int)
     values = []
@@ -168,7 +168,7 @@ def paired_loop(a, b, S=2000, seed=0):
 
 
 def as_ranks(hits):
-    """hits (N,) of 0 and 1, one caption a picture -> ranks for the library."""
+    """hits (N,) of 0 and 1, one caption per image -> ranks for the library."""
     return Ranks(i2t=2 - hits, t2i=2 - hits, caption_to_image=np.arange(len(hits)))
 
 
@@ -177,14 +177,15 @@ library = paired_bootstrap([as_ranks(run) for run in A], [as_ranks(run) for run 
 assert np.allclose(with_seeds, library, atol=1e-3)
 print("loop and library agree: {:+.1f} [{:+.1f}, {:+.1f}]".format(*with_seeds))
 print(
-    f"pictures alone:         {paired_by_hand.value:+.1f} [{paired_by_hand.low:+.1f}, {paired_by_hand.high:+.1f}]"
+    f"images alone:         {paired_by_hand.value:+.1f} [{paired_by_hand.low:+.1f}, {paired_by_hand.high:+.1f}]"
 )
 
 # %% [markdown]
-# By the pictures alone A is better; with the luck of three seeds counted, these data cannot tell. Seeds belong in the interval.
+# If only images are resampled, A is better; with the seed variance of three seeds included, the result is inconclusive. Seed
+# variance belongs in the interval.
 #
-# Read off the interval, a claim "A is better" has one of three [verdicts](GLOSSARY.md#verdict): it *holds* where all of the interval lies above
-# zero, it is *contradicted* where all lies below, and it is *inconclusive* otherwise.
+# From the interval, a claim "A is better" gets one of three [verdicts](GLOSSARY.md#verdict): it *holds* if the whole interval
+# is above 0, it is *contradicted* if the whole interval is below 0, and it is *inconclusive* if the interval contains 0.
 #
 # ### Exercise 2. The verdict (difficulty 1 of 3, about 5 minutes)
 
@@ -200,12 +201,12 @@ check("claim_verdict", claim_verdict)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three cases, and the middle of the interval is in none of them.
+# There are three cases, and the centre of the interval plays no part in them.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Ask for `low > 0` first, then for `high < 0`; what remains is the third.
+# Check `low > 0` first, then `high < 0`; what remains is the third case.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -222,19 +223,19 @@ check("claim_verdict", claim_verdict)
 #
 # ## The studies
 #
-# A *study* trains models that differ in one thing, several seeds each, and scores every run once on the 1,000 test
-# pictures of [Scenes](GLOSSARY.md#scenes). Half of these show *new pairs*, known words in combinations that training never had. Studies take hours, so their
-# runs are stored with the repository. Each row keeps the rank of every picture and caption, which is why all that follows can be computed
-# anew; each names the command that makes it again.
+# A *study* trains models that differ in one factor, with several seeds each, and scores every run once on the 1,000 test
+# images of [Scenes](GLOSSARY.md#scenes). Half of these are *novel compositions*: known words in combinations that training
+# lacks. Studies take hours, so their runs are stored with the repository. Each row contains the rank of every image and
+# caption, so that everything below can be recomputed, and names the command that reproduces it.
 
 # %%
 results = draw.stored()
 print(draw.summary(results))
 
 # %% [markdown]
-# On the left each model with its interval; the small strokes are its runs. On the right its difference from the reference, on the
-# same draws. Choose a study, a part of the pictures, and a metric. **Think**: on which part do you expect parts that bring
-# knowledge from outside to show?
+# On the left is each model with its 95 % confidence interval; the small strokes are its runs. On the right is its difference
+# from the reference, on the same draws. Choose a study, a subset of the images, and a metric. **Think**: on which subset do
+# you expect an effect of components that bring in knowledge from outside?
 
 # %%
 explore = draw.explorer(results, resamples=1000 if profile.name == "fast" else 2000)
@@ -244,7 +245,7 @@ first = "world" if "world" in results else names[0]
 Demo(
     explore,
     study=choice("study", names, value=first),
-    part=choice("part of the pictures", ["all", "in-distribution", "novel compositions"]),
+    part=choice("subset of the images", ["all", "in-distribution", "novel compositions"]),
     metric=choice("metric", list(draw.METRICS)),
 )
 
@@ -255,13 +256,13 @@ snapshot(explore, study=first, part="novel compositions", metric="mean R@1")
 # %% [markdown]
 # <details><summary>One answer</summary>
 #
-# On the new pairs. Training has not shown them, and the guide comes from a wider world in which they occur. What only helps to learn the
-# training pictures better shows on the half that was drawn like them.
+# On the novel compositions. They do not occur in training, while the guide comes from a wider world in which they do. A
+# component that only helps to fit the training images better has its effect on the half that was drawn like them.
 #
 # </details>
 #
-# Are the runs long enough to be compared? A difference between two models that are still climbing is a difference in speed. Here
-# are the curves, scored on val while training.
+# Are the runs long enough to be compared? A difference between two models that are still improving is a difference in speed.
+# Here are the curves, scored on val during training.
 
 # %%
 from userlab.ablation.studies import STUDIES
@@ -280,46 +281,52 @@ snapshot(curves_demo, study=first)
 # %% [markdown]
 # ## The control that was missing
 #
-# The paper multiplies the loss of the batch by 20 on Flickr30K and adds a queue. Against no queue at weight 1 that is a gain. **Think**:
-# two things were changed at once; which model is missing from the comparison? The study `queue` has it.
+# The paper multiplies the loss of the batch by 20 on Flickr30K and adds a queue. Compared with no queue at weight 1 that is a
+# gain. **Think**: two factors were changed at once; which model is missing from the comparison? The study `queue` has it.
 
 # %%
 if "queue" in results:
     queues = draw.measure(STUDIES["queue"], results["queue"], "all", resamples=1000)
     chosen = ("2048", "2048-weight-20", "absent-weight-20", "absent-clip")
     shown = {STUDIES["queue"].variant(name).label: queues.apart[name]["r1"] for name in chosen}
-    show(*intervals(shown, x_label="less no queue at weight 1, points of mean R@1", differences=True))
+    show(
+        *intervals(
+            shown, x_label="difference from no queue at weight 1, points of mean R@1", differences=True
+        )
+    )
 else:
     show(*draw.nothing())
 
 # %% [markdown]
-# The weight alone, with no queue at all, brings what queue and weight bring together. And why should a factor before a loss help, when
-# Adam divides by the size of the gradient anyway? Because gradients are clipped before Adam sees them, and of a loss 20 times as large
-# they are clipped 20 times lower. The last line leaves the weight at 1 and clips at a 20th, and does as well. A gain that looked like the
-# queue's was one of the optimizer. It took one more line in the table to see it.
+# The weight alone, without any queue, gains as much as queue and weight together. But why should a factor before the loss
+# help when Adam divides by the magnitude of the gradient anyway? Because gradients are clipped before Adam sees them: with a
+# loss that is 20 times as large, the clipping acts as if its threshold were 20 times lower. The last row leaves the weight at
+# 1, clips at a twentieth, and does as well. What looked like a gain of the queue was an effect of the optimizer. It took one
+# more row in the table to see it.
 #
 # ## How many seeds?
 #
-# With one seed a side the interval knows the pictures alone: it is narrow because it leaves something out. With two it has to
-# guess the spread of seeds from two of them. Only then do further seeds narrow it.
+# With one seed per model the interval includes only the sampling variance of the images: it is narrow because it leaves seed
+# variance out. With two seeds it has to estimate the seed variance from two runs. Only then do further seeds narrow it.
 
 # %%
-known = results.get("world", {})
-show(*draw.seed_widths(draw.ranks_of(known, "sge"), draw.ranks_of(known, "baseline")))
+stored = results.get("world", {})
+show(*draw.seed_widths(draw.ranks_of(stored, "sge"), draw.ranks_of(stored, "baseline")))
 for name, rows in results.items():
     if (sigma := draw.spread(rows)) > 0:
-        print(f"{name:12} seeds of one model differ by {sigma:.2f} points of mean R@1 (standard deviation)")
+        print(f"{name:12} standard deviation between seeds of one model: {sigma:.2f} points of mean R@1")
 
 # %% [markdown]
 # ### Exercise 3. Seeds needed (difficulty 2 of 3, about 10 minutes)
 #
-# Seeds of one model differ by a standard deviation $\sigma$ in R@1. Two models have $n$ seeds each. The seeds' part of the 95 %
-# interval reaches 1.96 standard errors to either side of the difference. How large must $n$ be for it to reach at most $w$?
+# R@1 has a standard deviation of $\sigma$ between seeds of one model. Two models have $n$ seeds each. The part of the 95 %
+# confidence interval that is due to seeds extends 1.96 standard errors to either side of the difference. How large must $n$
+# be for it to extend at most $w$?
 
 
 # %%
 def seeds_needed(spread, wanted):
-    """spread: sigma, wanted: w, both in points -> the least whole number of seeds."""
+    """spread: sigma, wanted: w, both in points -> the smallest sufficient number of seeds."""
     ...
 
 
@@ -348,14 +355,14 @@ check("seeds_needed", seeds_needed)
 #
 # ## Add your own runs
 #
-# Two models of the study `world`, a part and the model without it, trained here with a seed that no stored run has. Change
-# `pair` to any two of `study.variants`. They run in processes of their own, as `python -m userlab ablate` does it.
+# Two models of the study `world`, with and without one component, are trained here with a seed that no stored run has. Change
+# `pair` to any two of `study.variants`. They run in separate processes, as with `python -m userlab ablate`.
 
 # %%
 predict(
     "ablations_mine",
-    "One run of the plain model with UTO, one with the hinge: what will the difference in mean R@1 say?",
-    options=["higher", "lower", "these data cannot tell"],
+    "One run of the plain model with UTO, one with the hinge: what will be the verdict on UTO - hinge in mean R@1?",
+    options=["higher", "lower", "inconclusive"],
 )
 
 # %%
@@ -370,14 +377,14 @@ from userlab.ablation.variants import variant_config
 study = study_named("world")
 pair = ("uto", "baseline")  # a variant, and its baseline
 steps = min(profile.steps, study.steps or profile.steps)
-seed = 1 + max((row.seed for of in known.values() for row in of), default=-1)
+seed = 1 + max((row.seed for of in stored.values() for row in of), default=-1)
 base, out = course_config(steps=steps), tempfile.mkdtemp()
 jobs = [
     Job(study=study.name, variant=name, config=variant_config(study, name, base, seed=seed), out=out)
     for name in pair
 ]
-print(f"Two trainings of {steps} steps side by side, seed {seed}: {0.3 * steps:.0f} s or more on two cores.")
-with waiting("two trainings, each in a process of its own"):
+print(f"Two runs of {steps} steps in parallel, seed {seed}: {0.3 * steps:.0f} s or more on two cores.")
+with waiting("two runs in separate processes"):
     done = run_jobs(jobs, processes=2, title="your runs", progress=False)
 print(f"{done.made} rows made", *done.failed.values())
 
@@ -385,30 +392,31 @@ print(f"{done.made} rows made", *done.failed.values())
 mine = load_study(study, out)
 draw.expect_learned([row for of in mine.values() for row in of], steps)
 yours = draw.gain(*(draw.ranks_of(mine, name) for name in pair))
-beside = {f"yours: {len(mine[pair[0]])} seed, {steps} steps": yours}
-both = [draw.ranks_of(known, name) for name in pair]
+gains = {f"yours: {len(mine[pair[0]])} seed, {steps} steps": yours}
+both = [draw.ranks_of(stored, name) for name in pair]
 if all(both):
-    beside[f"stored: {min(map(len, both))} seeds, {study.steps} steps"] = draw.gain(*both)
-    if draw.same_pictures(known, mine):
+    gains[f"stored: {min(map(len, both))} seeds, {study.steps} steps"] = draw.gain(*both)
+    if draw.same_pictures(stored, mine):
         joined = [old + draw.ranks_of(mine, name) for old, name in zip(both, pair, strict=True)]
-        beside["together"] = draw.gain(*joined)
-show(*intervals(beside, x_label=f"{pair[0]} less {pair[1]}, points of mean R@1", differences=True))
+        gains["together"] = draw.gain(*joined)
+show(*intervals(gains, x_label=f"{pair[0]} - {pair[1]}, points of mean R@1", differences=True))
 print(describe(pair[0], pair[1], yours, what="mean R@1"))
 compare("ablations_mine", outcome(yours))
 
 # %% [markdown]
-# In the full profile your run is one more seed of the same study, scored on the same pictures, and may be joined to the others. In
-# the fast one it had a smaller world and a tenth of the steps, so it only stands beside them. Look at the two signs. Where they differ, no
-# interval is wrong: each is sure of its own question. A short run asks which model starts quicker, a long one which gets further. That
-# is why each figure here says how many steps it is about.
+# In the full profile your run is one more seed of the same study, scored on the same images, and can be pooled with the
+# others. In the fast profile it has a smaller world and a tenth of the steps, so it is only shown next to them. Compare the
+# two signs. Where they differ, neither interval is wrong: they answer different questions. A short run tells which model
+# learns faster at the start, a long one which ends up better. That is why each figure here states the number of steps.
 #
 # To keep runs, give the command a folder: `python -m userlab ablate --study world --variant uto baseline --out runs/studies`.
 #
 # ## The ledger
 #
-# Now all claims at once. The [ledger](GLOSSARY.md#ledger) is a list of claims as data: a sentence, its source, a study, a cell less another. What is
-# printed below is computed from the stored rows, and so is the verdict. Claims whose source is a *control* are ours: what a claim must beat to
-# mean what it says. That CGE helps, for one, could mean that any second opinion helps.
+# Now all claims at once. The [ledger](GLOSSARY.md#ledger) is a list of claims as data: a statement, its source, a study, and
+# the two variants whose difference decides. The values printed below are computed from the stored rows, and so are the
+# verdicts. Claims whose source is a *control* are ours: what a claim must beat to mean what it says. That CGE helps, for
+# example, could mean that any second model helps.
 
 # %%
 from userlab.ablation.ledger import in_metric, ledger, markdown
@@ -433,9 +441,9 @@ compare("ablations_holds", sum(entry.verdict == "holds" for entry in entries), u
 # %% [markdown]
 # Three habits make such a table worth reading.
 #
-# *A claim that fails stays in.* A table that lists what worked is an advertisement.
+# *A claim that fails stays in.* A table that lists only what worked is an advertisement.
 #
-# *The measure is chosen before looking*, here mean R@1. Would another one have said the same?
+# *The metric is fixed before looking*, here mean R@1. Would another one have given the same verdicts?
 
 # %%
 other = in_metric(entries, "rsum")
@@ -444,41 +452,42 @@ changed = [
     for one, two in zip(entries, other, strict=True)
     if one.verdict != two.verdict
 ]
-print("\n".join([f"{len(changed)} of {measured} verdicts are others in rSum.", *changed]))
+print("\n".join([f"{len(changed)} of {measured} verdicts differ in rSum.", *changed]))
 
 # %% [markdown]
-# *Luck is counted.* Who looks at many intervals will see some that miss zero though nothing is there.
+# *Multiple comparisons are accounted for.* Among many confidence intervals, some will exclude 0 even though there is no
+# effect.
 #
-# ### Exercise 4. Luck among many (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 4. Chance findings among many claims (difficulty 2 of 3, about 5 minutes)
 #
-# Suppose that no part helps or harms at all. What is the probability that at least one of n independent intervals of a level (such as .95)
-# misses zero?
+# Suppose that no component has any effect. What is the probability that at least one of n independent confidence intervals of
+# a level (such as 0.95) excludes 0?
 
 
 # %%
-def lucky_claims(n, level):
+def chance_findings(n, level):
     """-> a probability between 0 and 1."""
     ...
 
 
-check("lucky_claims", lucky_claims)
+check("chance_findings", chance_findings)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Ask for the opposite first: that none misses zero.
+# First find the probability of the complement: that none excludes 0.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# One interval holds zero with probability `level`, n independent ones with `level ** n`.
+# One interval contains 0 with probability `level`, n independent ones all do with `level ** n`.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
-# <!-- solution: lucky_claims -->
+# <!-- solution: chance_findings -->
 # ```python
-# def lucky_claims(n, level):
+# def chance_findings(n, level):
 #     return 1 - level**n
 # ```
 #
@@ -486,37 +495,40 @@ check("lucky_claims", lucky_claims)
 #
 # Some of the ledger's claims share a model, so they are not independent, and the true probability is smaller than yours.
 #
-# **Think**: "SGE helps the plain model" and "SGE helps beside queue and UTO" are two claims in the ledger. How can one hold without
-# the other?
+# **Think**: "SGE helps the plain model" and "SGE helps in addition to queue and UTO" are two claims in the ledger. How can one
+# hold without the other?
 #
 # <details><summary>One answer</summary>
 #
-# A part can bring what another part brings too. SGE gives the pooled vector more of the regions that matter; GPO, which the second model has, learns a
-# weighting of its own. Added to a plain model, each part shows what it can do; taken from the full one, what nothing else does. Papers
-# report one of the two, and readers take it for both.
+# Two components can have overlapping effects. SGE gives relevant regions more influence on the pooled vector; GPO, which the
+# second model has, learns a weighting of its own. Adding a component to a plain model shows what it can do; removing it from
+# the full model shows what no other component does. Papers report one of the two, and readers take it for both.
 #
 # </details>
 #
 # ## Verdict
 #
-# **Shown.** On the same pictures a gain has a narrower interval than two intervals suggest; seeds belong in it; a verdict can be
-# read off by a rule that was fixed before. What holds on Scenes, and what does not, is in the ledger above, with its numbers.
+# **Shown.** On the same images a gain has a narrower confidence interval than two separate intervals suggest; seed variance
+# belongs in it; a verdict follows from a rule that was fixed beforehand. What holds on Scenes, and what does not, is in the
+# ledger above, with its values.
 #
-# **Not shown.** That what holds on drawn pictures holds on Flickr30K: the photos column is the nearest that this course comes, with few
-# seeds and another tokenizer of pictures, and CGE is absent from it. That a short run's order is a long run's order. That embeddings are 60 times
-# faster than cross-attention, which is the business of [notebook 10](10_speed_and_scale.ipynb).
+# **Not shown.** That what holds on drawn images holds on Flickr30K: the photos column comes closest, but with few seeds and
+# other region tokens, and without CGE. That the ranking after a short run is the ranking after a long one. That embeddings
+# are 60 times faster than cross-attention, which is the subject of [notebook 10](10_speed_and_scale.ipynb).
 #
 # ## What to try next
 #
-# - An interval can be put to the test: compare the first two seeds of a stored model with its next two, through `paired_bootstrap`. How often does it miss zero, where it
-#   must not?
+# - A confidence interval can be tested: compare the first two seeds of a stored model with its next two, with
+#   `paired_bootstrap`. How often does it exclude 0, where there is no difference?
 # - Set `pair = ("queue", "baseline")`. The curves say that a queue starts slowly: run it for twice the steps.
-# - Write a `Claim` of your own and pass it to `ledger(draw.STORED, claims=[...])`. Decide on its study, its cells and the part that
-#   it is judged on before you look.
-# - `python -m userlab ablate --repeat assets/results/world/sge-0.json` makes a stored run again and says whether it is the same bit by bit.
+# - Write a `Claim` of your own and pass it to `ledger(draw.STORED, claims=[...])`. Fix its study, its two variants and the subset
+#   that decides before you look.
+# - `python -m userlab ablate --repeat assets/results/world/sge-0.json` repeats a stored run and says whether the result is
+#   bit-identical.
 #
 # ## References
 #
-# - H. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
+# - Y. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
 # - B. Efron and R. Tibshirani, *An introduction to the bootstrap*, 1993.
-# - X. Bouthillier and others, *Accounting for variance in machine learning benchmarks*, MLSys 2021: seeds are one of many sources of luck.
+# - X. Bouthillier and others, *Accounting for variance in machine learning benchmarks*, MLSys 2021: seeds are one of many
+#   sources of variance.

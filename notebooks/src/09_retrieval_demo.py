@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 09 The retrieval demo: ask, and see why
+# # 09 The retrieval demo: search, and see why
 #
 # You will be able to
 #
-# - search in both directions, and read off the picture why a hit was found;
-# - set two models side by side and say where their ranks differ;
-# - tell a failure of the model from a failure of the label, with the scene graph as judge.
+# - search in both directions, and see in the image why a hit was retrieved;
+# - compare two models and say where their ranks differ;
+# - tell a failure of the model from a failure of the label, by means of the scene graph.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
@@ -25,10 +25,10 @@ profile = start()
 # %% [markdown]
 # ## The claim
 #
-# The paper's figures show USER's [enhancement](GLOSSARY.md#enhancement) looking at the right
-# [regions](GLOSSARY.md#region), and its search finding the right pictures. Figures are chosen by their authors. Here
-# you choose: small models, trained on the drawn world and kept in the repository, answer over 1,000 test pictures
-# that none of them has seen.
+# The paper's figures show that USER's [enhancement](GLOSSARY.md#enhancement) attends to the relevant
+# [regions](GLOSSARY.md#region), and that its search retrieves matching images. Figures are selected by their authors. Here
+# you choose: small models, trained on the drawn world and stored in the repository, search 1,000 test images that none of
+# them was trained on.
 
 # %%
 with waiting("the gallery and its models"):
@@ -36,16 +36,16 @@ with waiting("the gallery and its models"):
     engines = {title: open_engine(name, gallery) for title, name in available_models().items()}
 for title, engine in engines.items():
     test = engine.encoder.loaded.metadata["test"]
-    print(f"{title:16} text to picture R@1 {test['t2i_r1']:5.1f} %   R@10 {test['t2i_r10']:5.1f} %")
+    print(f"{title:16} text to image R@1 {test['t2i_r1']:5.1f} %   R@10 {test['t2i_r10']:5.1f} %")
 
 # %% [markdown]
 # ## A hand example
 #
-# A [query](GLOSSARY.md#query) has words, a picture has regions, and before pooling both are vectors of one space. Which
-# word answers to which region? Two words and three regions, with vectors of two numbers. The cosine of word $w$ and
-# region $r$ is $w \cdot r$ over both lengths.
+# A [query](GLOSSARY.md#query) has words, an image has regions, and before pooling both are vectors of one space. Which
+# word is similar to which region? Take two words and three regions, with vectors of two dimensions. The cosine of word $w$
+# and region $r$ is $w \cdot r$ divided by both norms.
 #
-# Think: the third region is five times as long as the first. Which of them does *red* answer to?
+# **Think:** the third region has five times the norm of the first. Which of them is more similar to *red*?
 
 # %%
 hand_words = {"red": (1.0, 0.0), "ball": (0.6, 0.8)}
@@ -55,25 +55,25 @@ for word, w in hand_words.items():
     print(word, [round(float(c), 2) for c in cosines])
 
 # %% [markdown]
-# To the first, with a cosine of 1: length does not count. *Ball* answers to the third.
+# The first, with a cosine of 1: the norm does not matter. *Ball* is most similar to the third.
 #
 # ### Exercise 1. Words against regions (difficulty 1 of 3, about 5 minutes)
 #
-# words $(W, E)$ and regions $(R, E)$ to all cosines at once, $(W, R)$.
+# Compute all cosines at once: words $(W, E)$, regions $(R, E)$ -> $(W, R)$.
 
 
 # %%
-def word_heat(words, regions):
+def word_region_similarity(words, regions):
     """words (W, E), regions (R, E) -> (W, R)."""
     ...
 
 
-check("word_heat", word_heat)
+check("word_region_similarity", word_region_similarity)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A dot product of two vectors of length 1 is their cosine.
+# A dot product of two vectors of unit norm is their cosine.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -83,9 +83,9 @@ check("word_heat", word_heat)
 # </details>
 # <details><summary>Solution</summary>
 #
-# <!-- solution: word_heat -->
+# <!-- solution: word_region_similarity -->
 # ```python
-# def word_heat(words, regions):
+# def word_region_similarity(words, regions):
 #     words = words / words.norm(dim=-1, keepdim=True)
 #     regions = regions / regions.norm(dim=-1, keepdim=True)
 #     return words @ regions.T
@@ -96,20 +96,20 @@ check("word_heat", word_heat)
 # %% [markdown]
 # ## The same in the model
 #
-# `look` takes a picture's [tokens](GLOSSARY.md#token), a grid of 8 x 8, and gives the attention $a$ of each
-# [guide](GLOSSARY.md#guide), scaled to a sum of 1, and the heat of the words.
+# `explain` takes an image's [tokens](GLOSSARY.md#token), a grid of 8 x 8, and returns the attention $a$ of each
+# [guide](GLOSSARY.md#guide), scaled to a sum of 1, and the word-region similarity.
 
 # %%
 best = engines[next(title for title in engines if title.startswith("full"))]
 answer = best.search("A penguin rides a scooter in a classroom.", 12)
-seen = best.explain(answer.hits[0].id, "A penguin rides a scooter in a classroom.")
-R = seen.grid[0] * seen.grid[1]
-assert seen.similarity.shape == (len(seen.words), R)
-assert all(a.shape == (R,) and abs(a.sum() - 1) < 1e-4 for a in seen.attention.values())
+explanation = best.explain(answer.hits[0].id, "A penguin rides a scooter in a classroom.")
+R = explanation.grid[0] * explanation.grid[1]
+assert explanation.similarity.shape == (len(explanation.words), R)
+assert all(a.shape == (R,) and abs(a.sum() - 1) < 1e-4 for a in explanation.attention.values())
 print(
-    seen.grid,
-    seen.words,
-    {name: f"largest {a.max():.3f}, mean {1 / R:.3f}" for name, a in seen.attention.items()},
+    explanation.grid,
+    explanation.words,
+    {name: f"largest {a.max():.3f}, mean {1 / R:.3f}" for name, a in explanation.attention.items()},
 )
 
 
@@ -124,10 +124,10 @@ snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom."
 # %% [markdown]
 # ## The demo
 #
-# Type a sentence and press Enter, or bring a picture of your own. Choose a hit to see where the model looks and which
-# word answers to which region; choose a second model to see both answers with their differences in rank. The other
-# panels hold the map of the joint space, the failures, and a folder of your photos. Everything works from the keyboard:
-# Tab, arrow keys, Enter.
+# Type a query and press Enter, or upload an image of your own. Choose a hit to see where the model attends and which word is
+# similar to which region; choose a second model to see both results with their differences in rank. The other panels show
+# the map of the joint space, the failures, and a folder of your photos. Everything works from the keyboard: Tab, arrow
+# keys, Enter.
 #
 # As a page of its own: `make demo`, or `python course.py demo`.
 
@@ -135,12 +135,12 @@ snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom."
 App()
 
 # %% [markdown]
-# The same standing still, for a page on which no widget lives:
+# Static snapshots of the widget, for readers without a kernel:
 
 
 # %%
 def hits(model, query, k):
-    """The k best pictures, as a figure and a sentence."""
+    """The k best images, as a figure and a sentence."""
     return hits_figure(engines[model], query, k)
 
 
@@ -150,13 +150,13 @@ for title in (next(iter(engines)), best.name):
 # %% [markdown]
 # ### Exercise 2. Side by side (difficulty 2 of 3, about 10 minutes)
 #
-# Two models return lists of picture ids, the best first. For each picture of the first list: by how many places does
-# the first model place it higher than the second? None where the second list lacks it.
+# Two models return lists of image ids, best first. For each image of the first list: by how many ranks is it better placed
+# by the first model than by the second? None where the second list lacks it.
 
 
 # %%
 def rank_changes(first, second):
-    """Two lists of ids -> {id of the first list: places gained, or None}."""
+    """Two lists of ids -> {id of the first list: ranks gained, or None}."""
     ...
 
 
@@ -165,12 +165,12 @@ check("rank_changes", rank_changes)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# A rank is a place in a list; higher means a smaller number.
+# A rank is a position in a list; a better rank is a smaller number.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Note the place of each id of the second list in a dictionary; then the gain is the place there less the place here.
+# Store the rank of each id of the second list in a dictionary; the gain is the rank there minus the rank here.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -178,9 +178,9 @@ check("rank_changes", rank_changes)
 # <!-- solution: rank_changes -->
 # ```python
 # def rank_changes(first, second):
-#     place = {name: rank for rank, name in enumerate(second)}
+#     other = {name: rank for rank, name in enumerate(second)}
 #     return {
-#         name: place[name] - rank if name in place else None for rank, name in enumerate(first)
+#         name: other[name] - rank if name in other else None for rank, name in enumerate(first)
 #     }
 # ```
 #
@@ -189,17 +189,17 @@ check("rank_changes", rank_changes)
 # %% [markdown]
 # ## When is a failure a failure?
 #
-# [R@K](GLOSSARY.md#recall-at-k) knows one right picture for a caption: its own. But *a boy in the park* may be true of
-# twenty pictures, and a model that finds another of them first is called wrong. In photos nobody knows how often. Here
-# the scene graph knows: a caption is a set of facts, a picture is a larger set, and the caption is true where its set
-# lies within the picture's.
+# [R@K](GLOSSARY.md#recall-at-k) counts one image as relevant for a caption: its ground-truth image. But *a boy in the park*
+# may be true of twenty images, and a model that ranks another of them first counts as wrong. In photo collections it is
+# unknown how often that happens. Here the scene graph tells: a caption is a set of facts, an image is a larger set, and the
+# caption is true if its set is contained in the image's.
 #
 # ### Exercise 3. What a caption is true of (difficulty 1 of 3, about 5 minutes)
 
 
 # %%
 def true_of(caption, pictures):
-    """caption: a set of facts; pictures: a list of such sets -> the numbers of those that it is true of."""
+    """caption: a set of facts; images: a list of such sets -> the indices of those that it is true of."""
     ...
 
 
@@ -208,20 +208,20 @@ check("true_of", true_of)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Nothing of what the caption says may be missing in the picture; the picture may hold more.
+# No fact of the caption may be missing in the image; the image may contain more.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Python compares sets: `<=` asks whether one lies within the other.
+# Python compares sets: `<=` tests whether one is a subset of the other.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # <!-- solution: true_of -->
 # ```python
-# def true_of(caption, pictures):
-#     return [i for i, picture in enumerate(pictures) if caption <= picture]
+# def true_of(caption, images):
+#     return [i for i, image in enumerate(images) if caption <= image]
 # ```
 #
 # </details>
@@ -229,7 +229,7 @@ check("true_of", true_of)
 # %%
 predict(
     "demo_also_true",
-    "Of the captions whose own picture is not the first hit: of how many is the first hit true all the same?",
+    "Of the captions whose ground-truth image is not the first hit: how many are true of the first hit all the same?",
     low=0,
     high=100,
     unit="%",
@@ -238,44 +238,44 @@ predict(
 # %% [markdown]
 # ## The experiment
 #
-# All 5,000 captions are asked. The baseline is luck: how often a caption is true of a picture drawn at random. The
-# [interval](GLOSSARY.md#interval) draws pictures, with all their captions, as in notebook 01.
+# All 5,000 captions are used as queries. The baseline is chance: how often a caption is true of an image drawn at random. The
+# [confidence interval](GLOSSARY.md#interval) resamples images, with all their captions, as in notebook 01.
 
 # %%
 from userlib.evaluation import Interval
 
 rng = np.random.default_rng(0)
 draws = rng.integers(len(gallery), size=(1000, len(gallery)))
-by_luck = 100 * len(gallery.pairs) / (len(gallery.captions) * len(gallery))
+by_chance = 100 * len(gallery.pairs) / (len(gallery.captions) * len(gallery))
 
 
 def also_true(engine):
-    """The share of failures that the scene graph calls right, in percent, with its 95 % interval."""
+    """The share of failures that are true by the scene graph, in percent, with its 95 % confidence interval."""
     ranks, first, _ = engine.caption_ranks()
     failed = ranks > 1
     fine = np.array([int(first[j]) in gallery.true_pictures.get(j, ()) for j in range(len(first))]) & failed
     count = len(gallery)
-    per_picture = [
+    per_image = [
         np.bincount(gallery.caption_to_image, weights=which, minlength=count) for which in (fine, failed)
     ]
-    values = 100 * per_picture[0][draws].sum(1) / per_picture[1][draws].sum(1)
+    values = 100 * per_image[0][draws].sum(1) / per_image[1][draws].sum(1)
     return Interval(100 * fine.sum() / failed.sum(), *np.quantile(values, [0.025, 0.975]))
 
 
-with waiting("5,000 captions asked of each model"):
+with waiting("5,000 queries to each model"):
     measured = {title: also_true(engine) for title, engine in engines.items()}
 for title, (value, low, high) in measured.items():
-    print(f"{title:16} {value:5.1f} % [{low:.1f}, {high:.1f}]   by luck {by_luck:.2f} %")
+    print(f"{title:16} {value:5.1f} % [{low:.1f}, {high:.1f}]   by chance {by_chance:.2f} %")
 compare("demo_also_true", measured[best.name], unit="%")
 
 # %% [markdown]
 # ## The map
 #
-# Pictures and captions on one plane, by UMAP: what lies together in the joint space lies together there. Two clouds
-# appear. Training asks a caption to be nearer to its own picture than to *other pictures*; it never asks it to be nearer
-# to a picture than to other captions. So the two kinds keep apart, as they do in CLIP, where it is called the modality
-# gap. Ranks do not mind, since a query is only compared with things of the other kind. What the map is good for is the
-# neighbourhoods within the cloud of pictures.
+# Images and captions on one plane, by UMAP: what is close in the joint space is close on the map. Two clouds appear. Training
+# makes a caption more similar to its own image than to *other images*; it does not make it more similar to an image than to
+# other captions. So the two modalities stay apart, as they do in CLIP, where this is called the modality gap. It does not
+# affect ranks, since a query is only compared with items of the other modality. What the map is good for is the
+# neighbourhoods within the cloud of images.
 
 # %%
 name = available_models()[best.name]
@@ -284,22 +284,22 @@ show(*map_figure(stored_map(name), len(gallery), best.name))
 # %% [markdown]
 # ## Your own photos
 #
-# The last panel indexes a folder: each picture is encoded once, the index is kept and found again. These models
-# have only seen drawings, and the page says so. An open_clip model has seen the web; give its name, such as
-# `ViT-B-32/laion2b_s34b_b79k`, and its weights are fetched once.
+# The last panel indexes a folder: each image is encoded once, and the index is stored and reused. These models were trained
+# on drawings only, and the page says so. An open_clip model was trained on images from the web; give its name, such as
+# `ViT-B-32/laion2b_s34b_b79k`, and its weights are downloaded once.
 #
 # ## Verdict
 #
-# **Shown.** Some of what R@K counts as failures, a few in a hundred here, are right answers that the label does not know;
-# their share lies far above luck. The scene graph tells them from the others, and names for each other failure the fact
-# that the first hit lacks. Attention can be laid over the picture and read.
+# **Shown.** Some of what R@K counts as failures, a few percent here, are relevant images that the label does not name; their
+# share is far above chance. The scene graph tells them from the others, and names for every other failure the fact that the
+# first hit lacks. Attention can be displayed over the image and read.
 #
-# **Not shown.** That attention *causes* the better hits: a map over a picture is a description. Anything about photos.
-# Which of the models is better, beyond these test pictures and one seed each: that is the question of notebook 08.
+# **Not shown.** That attention *causes* the better hits: a map over an image is a description. Anything about photos. Which of
+# the models is better, beyond these test images and one seed each: that is the question of notebook 08.
 #
-# **What to try next.** Ask for *a red ball and a blue car*, then swap the colours: does the order of the hits change?
-# Open the failures of *mean pooling* and of the full model: which causes become rarer? Cover the thing that you asked for
-# in a picture of your own, upload it again, and see what attention does.
+# **What to try next.** Search for *a red ball and a blue car*, then swap the colours: does the order of the hits change?
+# Open the failures of *mean pooling* and of the full model: which causes become rarer? Cover the object that you searched for
+# in an image of your own, upload it again, and see what happens to the attention.
 #
 # **References.** Y. Zhang, Z. Ji, D. Wang, Y. Pang, X. Li:
 # [USER: Unified Semantic Enhancement With Momentum Contrast for Image-Text Retrieval](https://doi.org/10.1109/TIP.2023.3348297),

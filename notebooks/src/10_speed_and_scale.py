@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 10 Speed and scale: what a pair costs, and what a thousand cost
+# # 10 Speed and scale: what a pair costs, and what a million cost
 #
 # You will be able to
 #
-# - count what a search costs before running it, and check the count against a clock;
+# - estimate what a search costs before running it, and check the estimate against the clock;
 # - write cross-attention without its slow loop, and say why embeddings are faster still;
-# - say when approximate search pays, and what 10 or 100 GPUs change in a training step.
+# - say when approximate search is worthwhile, and what 10 or 100 GPUs change in a training step.
 #
 # | needs | time on two CPU cores |
 # |---|---|
@@ -32,23 +32,23 @@ quick = profile.name == "fast"
 #
 # The paper says that USER searches over 60 times faster than NAAF, which is a
 # [cross-attention](GLOSSARY.md#cross-attention) method. A cross-attention model compares every word of a caption with every
-# [region](GLOSSARY.md#region) of a picture, for every pair. USER makes one [embedding](GLOSSARY.md#embedding) of each, so a
-# pair is one dot product. Is 60 much? Against what?
+# [region](GLOSSARY.md#region) of an image, for every pair. USER computes one [embedding](GLOSSARY.md#embedding) of
+# each, so a pair costs one dot product. Is a factor of 60 large? Compared with what?
 #
 # ## A hand example
 #
-# Let a picture have $R = 36$ regions, a caption $W = 13$ words, all of $d = 1024$ numbers. All dot products of words and
-# regions take $2RWd$ multiplications and additions. Then each word sums the regions by its weights, a *context*: another
-# $2RWd$. The embedding takes $2d$.
+# Let an image have $R = 36$ regions and a caption $W = 13$ words, all of $d = 1024$ dimensions. All dot products of words
+# and regions take $2RWd$ multiplications and additions. Then each word sums the regions with its weights, which gives a
+# *context*: another $2RWd$. The embeddings take $2d$.
 #
 # $$ \frac{4RWd}{2d} \;=\; 2RW \;=\; 2 \cdot 36 \cdot 13 \;=\; 936 $$
 #
-# The width $d$ is gone. By this count the gap is near a thousand, not sixty.
+# The dimension $d$ cancels. By this count the factor is nearly a thousand, not sixty.
 
 # %%
 predict(
     "speed_ratio",
-    "Searching 1,000 pictures for 5,000 captions: how many times faster are embeddings than well-written cross-attention?",
+    "Searching 1,000 images for 5,000 captions: how many times faster are embeddings than well-written cross-attention?",
     low=1,
     high=3000,
     unit="times",
@@ -57,9 +57,9 @@ predict(
 # %% [markdown]
 # ## From the formula to code, twice
 #
-# Word $w$ looks at regions $v_r$ with weights $p_r$ and sees the context $c = \sum_r p_r v_r$; the pair's score is made of
-# $\cos(w, c)$ (Lee et al., SCAN). The field's code goes through the captions one by one and builds every context, a vector
-# of $d$ numbers for each word and picture.
+# Word $w$ attends to regions $v_r$ with weights $p_r$, which gives the context $c = \sum_r p_r v_r$; the pair's score is
+# computed from $\cos(w, c)$ (Lee et al., SCAN). The reference implementation goes through the captions one by one and builds
+# every context, a vector of $d$ dimensions for each word and image.
 
 
 # %%
@@ -80,13 +80,13 @@ assert slow.shape == (N, M)
 print(f"{N} x {M} scores, from {float(slow.min()):.3f} to {float(slow.max()):.3f}")
 
 # %% [markdown]
-# The context is only needed for its cosine with $w$, and that needs two numbers:
+# The context is only needed for its cosine with $w$, and that needs two scalars:
 #
 # $$ w \cdot c = \sum_r p_r \,(w \cdot v_r), \qquad |c|^2 = \sum_r \sum_q p_r\, p_q \,(v_r \cdot v_q) = p^\top G\, p $$
 #
-# The dot products $w \cdot v_r$ are there already. $G = V V^\top$ is the picture's own table of $R \times R$ dot products,
-# the *Gram matrix*: made once a picture, whatever the number of captions. So no context is ever built, the price of
-# $p^\top G p$ is $R^2$ a word in place of $Rd$, and all captions go through one large product.
+# The dot products $w \cdot v_r$ are already there. $G = V V^\top$ is the image's own matrix of $R \times R$ dot products, the
+# *Gram matrix*: computed once per image, whatever the number of captions. So no context is ever built, the cost of
+# $p^\top G p$ is $R^2$ per word instead of $Rd$, and all captions go through one large product.
 
 # %%
 w, V = words[0, 0], regions[0]
@@ -103,10 +103,10 @@ print(f"library and loop differ by at most {float((fast - slow).abs().max()):.1e
 # %% [markdown]
 # ## Against the clock
 #
-# A clock on a busy computer lies, so the three sides run in turn, after a warm-up, and the middle of several runs counts.
-# Beside the clock on the wall runs a second one, the time that the processor spent here. With one thread we use that one,
-# as other programs do not enter it; with more the wall's, because a thread that waits for another spins and is counted.
-# Cross-attention walks through captions, so a few of them are timed and multiplied.
+# Timings on a busy computer are unreliable, so the three methods run in turn, after a warm-up, and the median of several runs
+# counts. Besides the wall clock we read the processor time of this process. With one thread we use the processor time, which
+# other programs do not affect; with more threads the wall clock, because a thread that waits for another keeps the processor
+# busy. Cross-attention goes through the captions one by one, so a few of them are timed and the time is scaled up.
 
 # %%
 pictures, captions, d = (200, 1000, 256) if quick else (1000, 5000, 1024)
@@ -133,24 +133,25 @@ show(*draw.bars(seconds, x_label=f"{unit} for {pictures:,} x {captions:,}"))
 compare("speed_ratio", seconds["vectorised"] / seconds["embeddings"], unit="times")
 
 # %% [markdown]
-# Two gaps, not one. Between the loop and the vectorised form lies *programming*; between that and the embeddings lies the
-# *method*. A paper that times its own method against another's loop shows the product of both.
+# There are two gaps, not one. The gap between the loop and the vectorised form is due to the *implementation*; that between
+# the vectorised form and the embeddings is due to the *method*. A paper that times its own method against a loop of another
+# reports the product of both.
 #
-# <details><summary>Think: the count said 936. Why is the measured gap another?</summary>
+# <details><summary>Think: the estimate was 936. Why is the measured factor different?</summary>
 #
-# The Gram matrix takes away most of the second product, which would halve it. Softmax, exponentials and normalisation of
-# every word with every region are not in the count, and they are slow beside a matrix product. And a search by embeddings
-# also has to find the ten best of each row, which is not in its $2d$.
+# The Gram matrix removes most of the second product, which would halve the factor. Softmax, exponentials and normalisation of
+# every word with every region are not counted, and they are slow compared with a matrix product. And a search by embeddings
+# also has to find the ten best of each row, which is not part of its $2d$.
 #
 # </details>
 #
-# Cross-attention need not look at everything. Let embeddings find 100 candidates, and cross-attention order these: on
-# 1,000,000 pictures that is a ten-thousandth of the pairs. `Index.search(..., rerank=...)` does it.
+# Cross-attention need not score everything. Let embeddings retrieve 100 candidates, and let cross-attention re-rank these:
+# with 1,000,000 images that is a ten-thousandth of the pairs. `Index.search(..., rerank=...)` does it.
 #
 # ### Exercise 1. The price of a pair (difficulty 1 of 3, about 5 minutes)
 #
-# How many times more multiplications and additions does cross-attention take for a pair than the dot product of two
-# embeddings, contexts built as in the loop? $R$ regions, $W$ words, $d$ numbers.
+# How many times as many multiplications and additions does cross-attention take per pair as the dot product of two
+# embeddings, with contexts built as in the loop? $R$ regions, $W$ words, $d$ dimensions.
 
 
 # %%
@@ -182,10 +183,10 @@ check("pair_cost", pair_cost)
 #
 # </details>
 #
-# ### Exercise 2. A length without a vector (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 2. A norm without a vector (difficulty 2 of 3, about 10 minutes)
 #
-# One word and one picture: similarities $s_r = w \cdot v_r$, weights $p$, Gram matrix $G$. The cosine of the word, which has
-# length 1, with its context, without building the context.
+# One word and one image: similarities $s_r = w \cdot v_r$, weights $p$, Gram matrix $G$. Compute the cosine of the word, which
+# has unit norm, with its context, without building the context.
 
 
 # %%
@@ -199,12 +200,12 @@ check("context_cosine", context_cosine)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $w \cdot c$ over $|c|$. Both are sums that hold $p$.
+# $w \cdot c$ divided by $|c|$. Both are sums with the weights $p$.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Above the line the weighted sum of `s`; below it the root of `p`, `G` and `p` multiplied.
+# The numerator is the weighted sum of `s`; the denominator is the square root of the product of `p`, `G` and `p`.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -219,7 +220,8 @@ check("context_cosine", context_cosine)
 #
 # ## How fast could it be?
 #
-# "Fast" needs a limit. This machine copies so many bytes and does so many multiplications a second; no program beats that.
+# "Fast" needs a reference. This machine can copy a certain number of bytes and do a certain number of multiplications per
+# second; no program can exceed that.
 
 # %%
 from userlab.bench.roofline import measure
@@ -235,8 +237,8 @@ print(
 )
 
 # %% [markdown]
-# The same question for a training step: it cannot take less than its matrix products. `gemms_of` notes them while a step
-# runs, and `alone` does the same products again with nothing between them.
+# The same question for a training step: it cannot take less time than its matrix products. `gemms_of` records them while a
+# step runs, and `alone` repeats the same products with nothing in between.
 
 # %%
 from dataclasses import replace
@@ -263,9 +265,9 @@ print(f"{flops(noted) / 1e9:.1f} billion operations in {sum(noted.seen.values())
 show(*draw.bars(middle, x_label=unit))
 
 # %% [markdown]
-# What lies between the two bars is the price of all that is no product: sorting in [pooling](GLOSSARY.md#pooling), norms,
-# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile says which of them; look at it before you
-# make anything faster. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
+# The difference between the two bars is the cost of everything else: sorting in [pooling](GLOSSARY.md#pooling), norms,
+# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile shows the share of each; look at it before you
+# optimise anything. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
 
 # %%
 from userlab.bench.op_profile import op_profile
@@ -273,19 +275,20 @@ from userlab.bench.op_profile import op_profile
 show(*draw.shares(op_profile(step)))
 
 # %% [markdown]
-# No single one stands out, and so nothing is left that would bring much at once. At the course's small shapes all of
-# them together weigh more than at the paper's, where the products are a hundred times larger; [speed](../docs/speed.md) has both.
+# No single one stands out, so there is no single optimisation left that would gain much. At the course's small shapes all of
+# them together weigh more than at the paper's, where the products are a hundred times larger; [speed](../docs/speed.md) has
+# both.
 #
 # ## What a queue costs
 #
-# Keys of the [queue](GLOSSARY.md#queue) are not encoded again. A step pays one product with them, $4BKE$ operations both
-# ways round, and copies them. But somebody has to make keys: the [momentum encoders](GLOSSARY.md#momentum-encoder) look at
-# every batch a second time, and that is the larger bill.
+# Keys of the [queue](GLOSSARY.md#queue) are not encoded again. A step computes one product with them, $4BKE$ operations in
+# both directions, and copies them. But the keys have to be computed in the first place: the
+# [momentum encoders](GLOSSARY.md#momentum-encoder) encode every batch a second time, and that is the larger cost.
 
 # %%
 predict(
     "speed_queue",
-    "By how many percent does a queue of 4,096 keys lengthen a step that has the momentum encoders, but no keys?",
+    "By how many percent does a queue of 4,096 keys lengthen a step that has momentum encoders, but no keys?",
     low=0,
     high=200,
     unit="%",
@@ -296,18 +299,19 @@ sizes = {"no queue": None, "momentum encoders, no keys": 0, "4,096 keys": 4096, 
 steps = {name: step_with(size) for name, size in sizes.items()}
 times = interleaved(steps, runs=3 if quick else 10)
 middle = {name: statistics.median(one.of(clock)) for name, one in times.items()}
-show(*draw.bars(middle, x_label=f"{unit} a step"))
+show(*draw.bars(middle, x_label=f"{unit} per step"))
 compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, no keys"] - 1), unit="%")
 
 # %% [markdown]
-# ## A gallery too large to look at
+# ## A gallery too large for exact search
 #
-# Exact search looks at every item. A graph (HNSW, Malkov and Yashunin) links each item with its neighbours and walks along
-# the links; it looks at a few hundred of a million, and misses some. How many, only exact search can tell, so the two are
-# always measured together. Our gallery: sentences of the wide drawn world, as vectors of clip-mini's text side.
+# Exact search compares the query with every item. A graph index (HNSW, Malkov and Yashunin) links each item with its nearest
+# neighbours and follows these links; it visits a few hundred of a million items, and misses some hits. How many can only be
+# determined by exact search, so the two are always measured together. Our gallery: captions of the wide drawn world, encoded
+# by the text encoder of clip-mini.
 #
-# Many sentences mean nearly the same and score nearly equal. So a hit counts by its *score*: it is right when it scores at
-# least as high as the exact tenth.
+# Many captions mean nearly the same and have nearly equal scores. So a hit is judged by its *score*: it counts if it scores at
+# least as high as the tenth exact hit.
 
 # %%
 from usercourse.running import waiting
@@ -317,7 +321,7 @@ from userlib.errors import UserError
 from userlib.search.ann import hnsw
 
 size, queries = (1500, 100) if quick else (20_000, 500)
-with waiting("sentences written and encoded"):
+with waiting("captions written and encoded"):
     vectors = caption_vectors(size, queries, progress=False)
 try:
     with waiting("the graph built, and compared with exact search"):
@@ -333,29 +337,27 @@ if index is not None:
     widths, recalls, ms = [10, 20, 40, 80, 160], [], []
     for width in widths:
         index.graph.hnsw.efSearch = width
-        one = interleaved({"walk": lambda: index.search(vectors.queries, 10)}, runs=3)["walk"]
+        one = interleaved({"graph": lambda: index.search(vectors.queries, 10)}, runs=3)["graph"]
         recalls.append(100 * float((index.search(vectors.queries, 10)[0] >= exact[:, -1:] - 1e-6).mean()))
         ms.append(1e3 * statistics.median(one.of(clock)) / queries)
     one = interleaved({"exact": lambda: top_k(vectors.queries, vectors.gallery, 10)}, runs=3)["exact"]
     show(*draw.trade(widths, recalls, ms, exact_ms=1e3 * statistics.median(one.of(clock)) / queries))
-print(
-    f"memory with E = 1024: a million pictures {gigabytes(1e6):.1f} GB, a thousand million {gigabytes(1e9):,.0f} GB"
-)
+print(f"memory with E = 1024: a million images {gigabytes(1e6):.1f} GB, a billion {gigabytes(1e9):,.0f} GB")
 
 # %% [markdown]
-# <details><summary>Think: at which gallery does the graph begin to pay?</summary>
+# <details><summary>Think: at which gallery size does the graph begin to pay off?</summary>
 #
-# Exact search grows in line with the gallery, the walk hardly at all. Building costs as much as many thousand searches, and
-# a changed gallery wants building again. Below some hundred thousand items, exact search is fast enough to leave the
-# question alone. A thousand million pictures do not fit one machine in float32: there vectors are shortened to codes, which
-# is another loss to be measured.
+# The time of exact search grows linearly with the gallery, that of the graph hardly at all. Building the graph costs as much as
+# many thousand searches, and a changed gallery needs an updated graph. Below a few hundred thousand items, exact search is
+# fast enough. A billion images do not fit on one machine in float32: there vectors are compressed to codes, which costs
+# accuracy that has to be measured, too.
 #
 # </details>
 #
 # ### Exercise 3. Recall by score (difficulty 2 of 3, about 10 minutes)
 #
-# `scores` and `exact` hold the scores of the ten hits of each query, best first. Which share of the found hits score at least
-# as high as the exact last one, less $10^{-6}$ for rounding?
+# `scores` and `exact` contain the scores of the ten hits of each query, best first. What share of the approximate hits score
+# at least as high as the last exact one, minus $10^{-6}$ for rounding?
 
 
 # %%
@@ -369,12 +371,12 @@ check("score_recall", score_recall)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The bar is one number a query.
+# The threshold is one value per query.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Keep the last column of `exact` as a column, compare all of `scores` with it, and take the mean.
+# Keep the last column of `exact` as a column vector, compare all of `scores` with it, and take the mean.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -387,26 +389,26 @@ check("score_recall", score_recall)
 #
 # </details>
 #
-# ## One GPU to many
+# ## From one GPU to many
 #
 # ```
 # torchrun --nproc_per_node 4 -m userlib train --preset clip-patches --out runs/f30k
 # accelerate launch --num_processes 4 -m userlib train --preset clip-patches --out runs/f30k
 # ```
 #
-# Each of $n$ GPUs encodes its share $b$ of the batch. Then all of them exchange embeddings, so that every query meets all
-# $nb - 1$ other pairs, and the keys, so that every queue is the same. What a GPU receives in a step:
+# Each of $n$ GPUs encodes its share $b$ of the batch. Then they exchange embeddings, so that every query is compared with all
+# $nb - 1$ other pairs, and keys, so that all queues are identical. In each step a GPU receives
 #
 # - embeddings and keys: $(n-1)\,b \cdot (4E \cdot 4 + 8)$ bytes, which grows with $n$;
-# - gradients, averaged in a ring: $2\,\frac{n-1}{n} \cdot 4$ bytes a parameter, which does not.
+# - gradients, averaged in a ring: $2\,\frac{n-1}{n} \cdot 4$ bytes per parameter, which does not.
 #
-# A queue of $K$ keys is $K / nb$ steps old at its far end.
+# The oldest keys of a queue of $K$ keys are $K / nb$ steps old.
 
 # %%
 for gpus in (1, 10, 100):
     one = draw.many(gpus=gpus, share=128, embed_dim=1024, keys=2048, pairs=145_000, parameters=122_000_000)
     print(f"{gpus:4d} GPUs: batch {one.joint:6,}, negatives {one.negatives:6,}, oldest key {one.key_age:5.2f} steps, "
-          f"{one.steps:5,} steps an epoch,\n          received a step: {one.embedding_bytes / 1e6:6.1f} MB of "
+          f"{one.steps:5,} steps per epoch,\n          received per step: {one.embedding_bytes / 1e6:6.1f} MB of "
           f"embeddings, {one.gradient_bytes / 1e6:4.0f} MB of gradients")  # fmt: skip
 
 # %%
@@ -418,25 +420,25 @@ snapshot(draw.traffic, gpus=10, K=2048)
 # %% [markdown]
 # <details><summary>Think: is a queue of 2,048 keys of any use on 100 GPUs?</summary>
 #
-# Hardly. The batch alone holds 12,799 fresh negatives a query, and 2,048 keys are less than one batch: all of them come from
-# the step before. The queue is the answer of those who have one GPU. And an epoch of Flickr30K has 11 steps then, too few
-# for the learning rate that suited 1,132.
+# Hardly. The batch alone contains 12,799 fresh negatives per query, and 2,048 keys are less than one batch: all of them come
+# from the previous step. The queue is useful with one GPU. Besides, an epoch of Flickr30K then has 11 steps, too few for a
+# learning rate that was tuned for 1,132.
 #
 # </details>
 #
 # ## Verdict
 #
-# **Shown.** On this machine, search by embeddings beats well-written cross-attention by the ratio in the first figure, and
-# the loop by far more; most of what a comparison with a loop shows is programming. Cost can be counted beforehand to within
-# a factor of a few. The momentum encoders cost more than the keys that they make.
+# **Shown.** On this machine, search by embeddings is faster than well-written cross-attention by the ratio in the first
+# figure, and faster than the loop by far more; most of what a comparison with a loop shows is due to the implementation. Cost
+# can be estimated beforehand to within a small factor. The momentum encoders cost more than the keys that they produce.
 #
-# **Not shown.** That the ratio of 60 in the paper's abstract holds: NAAF is not built here, and its timing table was not at
-# hand. Nothing about GPUs was measured in this notebook; the last part is arithmetic.
+# **Not shown.** That the factor of 60 in the paper's abstract holds: NAAF is not implemented here, and its timing table was not
+# available to us. Nothing about GPUs was measured in this notebook; the last part is arithmetic.
 #
 # ## What to try next
 #
 # - `python -m userlab bench` measures every part of the library like this, at the paper's shapes.
-# - Give the timing `d = 64`. Which of the two gaps changes, and why?
+# - Run the timing with `d = 64`. Which of the two gaps changes, and why?
 # - Re-rank: build an `Index` (notebook 09) and pass `rerank=cross_attention(...)`. How many candidates are worth it?
 #
 # ## References

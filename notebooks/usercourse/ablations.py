@@ -29,7 +29,7 @@ NO_BREAK = "\u00a0"
 METRICS = {
     "mean R@1": "r1", "i2t R@1": "i2t_r1", "t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "rSum": "rsum",
 }  # fmt: skip
-CHANCE = 3.0  # a run that learned has more than this many times the R@10 of luck
+CHANCE = 3.0  # a run that learned has more than this many times the R@10 of chance
 VERDICTS = {HOLDS: ("green", "o"), INCONCLUSIVE: ("black", "s"), CONTRADICTED: ("vermillion", "D")}
 Rows = dict[str, list[Row]]
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ def stored(folder: Path = STORED) -> dict[str, Rows]:
 
 
 def summary(studies: Mapping[str, Rows]) -> str:
-    """What is stored, in one line a study."""
+    """What is stored, in one line per study."""
     if not studies:
         return "No study is stored. The notebook goes on with your own runs alone."
     lines = []
@@ -56,7 +56,7 @@ def summary(studies: Mapping[str, Rows]) -> str:
 
 
 def hits_by_hand(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("A", "B")) -> Shown:
-    """a, b (seeds, pictures) of 0 and 1: who found which picture with which seed."""
+    """a, b (seeds, images) of 0 and 1: who found which image with which seed."""
     tables = [np.asarray(one) for one in (a, b)]
     runs, pictures = sum(len(one) for one in tables), tables[0].shape[1]
     figure, axes = new_figure(4.6, 0.9 + 0.34 * runs)
@@ -72,7 +72,7 @@ def hits_by_hand(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("A", "B")
         y += 0.4
     axis.set_yticks([place for place, _ in labels], [label for _, label in labels], fontsize=9)
     axis.set_xticks(range(1, pictures + 1))
-    axis.set_xlabel("picture", fontsize=9)
+    axis.set_xlabel("image", fontsize=9)
     axis.set_ylim(y - 0.7, -0.7)
     axis.set_xlim(0.4, pictures + 0.6)
     alike = sum(
@@ -80,8 +80,8 @@ def hits_by_hand(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("A", "B")
     )
     means = [100 * one.mean() for one in tables]
     return figure, (
-        f"Filled: the picture was found. R@1 over all seeds is {means[0]:.0f} % for {names[0]} and {means[1]:.0f} % "
-        f"for {names[1]}; on {alike} of {pictures} pictures most seeds of both say the same."
+        f"Filled: the image was found. R@1 over all seeds is {means[0]:.0f} % for {names[0]} and {means[1]:.0f} % "
+        f"for {names[1]}; on {alike} of {pictures} images the two models agree in most of their seeds."
     )
 
 
@@ -110,7 +110,7 @@ def explorer(studies: Mapping[str, Rows], *, resamples: int = 2000) -> Callable[
 
 @dataclass(frozen=True)
 class Measured:
-    """A study on one part of its pictures: every metric of every line, of each run alone, and less the reference."""
+    """A study on one part of its images: every metric of every line, of each run alone, and minus the reference."""
 
     values: Mapping[str, Mapping[str, Interval]]
     apart: Mapping[str, Mapping[str, Difference]]
@@ -118,7 +118,7 @@ class Measured:
 
 
 def measure(study: Study, rows: Rows, part: str, *, resamples: int = 2000) -> Measured:
-    """`compare` on a part of the pictures, with the study's reference."""
+    """`compare` on a part of the images, with the study's reference."""
     from userlib.evaluation import recalls
 
     chosen = None if part == ALL else next(iter(rows.values()))[0].groups()[part]
@@ -133,7 +133,7 @@ def measure(study: Study, rows: Rows, part: str, *, resamples: int = 2000) -> Me
 
 
 def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric: str) -> Shown:
-    """Left: each model with its interval and its runs as dots. Right: its difference from the reference."""
+    """Left: each model with its confidence interval and its runs as dots. Right: its difference from the reference."""
     key = METRICS[metric]
     names = list(rows)
     labels = {name: label_of(study, name, rows[name]) for name in names}
@@ -184,7 +184,7 @@ def _study_sentence(study: Study, rows: Rows, measured: Measured, part: str, met
     groups: dict[str, list[str]] = {
         "above": [],
         "below": [],
-        "not told apart from": [],
+        "inconclusive against": [],
     }
     for name, apart in measured.apart.items():
         difference = apart[key]
@@ -218,7 +218,7 @@ def label_of(study: Study, name: str, rows: Sequence[Row]) -> str:
 
 
 def _pictures(part: str) -> str:
-    return "all test pictures" if part == ALL else f"the half '{part}'"
+    return "all test images" if part == ALL else f"the half '{part}'"
 
 
 def nothing(words: str = "No study is stored yet.") -> Shown:
@@ -286,13 +286,13 @@ def expect_learned(rows: Sequence[Row], steps: int) -> None:
 
 
 def same_pictures(one: Rows, other: Rows) -> bool:
-    """Whether two sets of runs were scored on the same pictures, so that they can be put together."""
+    """Whether two sets of runs were scored on the same images, so that they can be put together."""
     hashes = {row.metadata["report"]["hash"] for rows in (one, other) for of in rows.values() for row in of}
     return len(hashes) == 1
 
 
 def gain(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> Difference:
-    """a less b in one metric, as `paired_bootstrap` gives it, without the medians that take most of its time."""
+    """a - b in one metric, as `paired_bootstrap` gives it, without the medians that take most of its time."""
     return compare({"a": a, "b": b}, [("a", "b")])[1]["a", "b"][key]
 
 
@@ -302,7 +302,7 @@ def ranks_of(rows: Rows, name: str) -> list[Ranks]:
 
 
 def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> Shown:
-    """How wide the interval of a less b is with the first 1, 2, ... runs of each."""
+    """How wide the 95 % confidence interval of a - b is with the first 1, 2, ... runs of each."""
     counts = range(1, min(len(a), len(b)) + 1)
     if len(counts) < 2:
         return nothing("Fewer than two seeds of these two are stored.")
@@ -318,7 +318,7 @@ def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> S
     axis.set_ylabel("difference in mean R@1", fontsize=9)
     widths = [one.high - one.low for one in gains]
     return figure, (
-        f"One seed a side: {widths[0]:.1f} points wide, and luck of the seed is not in it. Then "
+        f"With one seed per model the interval is {widths[0]:.1f} points wide and leaves seed variance out. Then "
         + ", ".join(f"{width:.1f} with {n}" for n, width in zip(counts[1:], widths[1:], strict=True))
         + f". The differences themselves go from {min(one.value for one in gains):+.1f} to "
         f"{max(one.value for one in gains):+.1f}."
@@ -332,7 +332,7 @@ def spread(rows: Rows, *, key: str = "r1") -> float:
 
 
 def ledger_figure(entries: Sequence[Entry]) -> Shown:
-    """The measured claims as differences: what decides large, new pairs small beneath, photos as a triangle."""
+    """The measured claims as differences: what decides large, novel compositions small below, photos as triangles."""
     shown = [e for e in entries if e.verdict != UNMEASURED or e.photos is not None]
     if not shown:
         return nothing("No claim is measured yet.")
@@ -355,7 +355,10 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
     _legend(axis)
     by = {word: [e.claim.text for e in shown if e.verdict == word] for word in VERDICTS}
     parts = [f"{word.capitalize()}: {'; '.join(of)}" for word, of in by.items() if of]
-    return figure, f"Claims beside zero, by verdict. {'. '.join(parts) or 'Photos alone are measured'}."
+    return (
+        figure,
+        f"Claims as differences from 0, by verdict. {'. '.join(parts) or 'Photos alone are measured'}.",
+    )
 
 
 def _legend(axis: Axes) -> None:

@@ -1,4 +1,4 @@
-"""What notebook 02 draws: what a region resembles, and what a retriever gets wrong, told from the scene graph."""
+"""What notebook 02 draws: what a region resembles, and what a retriever gets wrong, read off the scene graph."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,17 +15,17 @@ from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
 
 GROUPS = ("kind", "colour", "count", "relation", "action", "setting")
-ALIKE = 6  # regions of other pictures beside the chosen one
+ALIKE = 6  # regions of other images next to the chosen one
 Rates = Mapping[str, Interval]
 Bools = NDArray[np.bool_]
 
 
 def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
-    """The facts that a caption says against those that hold in a picture -> group: whether it is wrong there.
+    """The facts that a caption states against those that hold in an image -> group: whether it is wrong there.
 
-    A group is judged only where it can be: a colour (or pattern) where the kind is in the picture; a count, a
-    relation, an action (or size, or side) where the things as described are. "setting" is place, time and
-    weather. The caption is true of the picture exactly where nothing is wrong.
+    A group is judged only where it can be: a colour (or pattern) where the kind is in the image; a count, a
+    relation, an action (or size, or side) where the objects as described are. "setting" is place, time and
+    weather. The caption is true of the image exactly where nothing is wrong.
     """
     wrong: dict[str, bool] = {}
 
@@ -57,8 +57,8 @@ def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Judged:
-    """Pairs of a caption and a picture, judged: for each group (P,) whether it could be, and whether it was
-    wrong. captions and pictures (P,) are their numbers.
+    """Pairs of a caption and an image, judged: for each group (P,) whether it could be, and whether it was
+    wrong. captions and images (P,) are their indices.
     """
 
     captions: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Judged:
 
     @property
     def false(self) -> Bools:
-        """(P,) where the caption is not true of the picture."""
+        """(P,) where the caption is not true of the image."""
         return np.asarray(np.any([self.wrong[group] for group in GROUPS], axis=0))
 
     def alone(self, group: str) -> Bools:
@@ -80,7 +80,7 @@ class Judged:
 def judge_pairs(
     said: Sequence[Iterable[Fact]], holds: Sequence[frozenset[Fact]], captions: ArrayLike, pictures: ArrayLike
 ) -> Judged:
-    """Facts of all captions and of all pictures, and the numbers (P,) of the pairs to judge."""
+    """Facts of all captions and of all images, and the indices (P,) of the pairs to judge."""
     rows, columns = np.asarray(captions, np.int64), np.asarray(pictures, np.int64)
     judged = [judge(said[j], holds[i]) for j, i in zip(rows, columns, strict=True)]
     could = {group: np.array([group in one for one in judged], bool) for group in GROUPS}
@@ -91,9 +91,9 @@ def judge_pairs(
 def error_rates(
     judged: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Rates:
-    """For each group the share wrong of what could be judged, in percent, with its 95 % interval.
+    """For each group the share wrong of what could be judged, in percent, with its 95 % confidence interval.
 
-    Pictures are drawn with replacement, those that the captions were written for, caption_to_image (M,); a group that
+    Images are drawn with replacement, those that the captions were written for, caption_to_image (M,); a group that
     could never be judged is left out.
     """
     draw = _Draw(caption_to_image, resamples, seed)
@@ -107,7 +107,7 @@ def error_rates(
 def rate_differences(
     a: Judged, b: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Mapping[str, Difference]:
-    """The error rates of a less those of b, in points, on the same draws of pictures."""
+    """The error rates of a - those of b, in points, on the same draws of images."""
     draw = _Draw(caption_to_image, resamples, seed)
     differences = {}
     for group in GROUPS:
@@ -118,7 +118,7 @@ def rate_differences(
 
 
 class _Draw:
-    """Weights (S, N): how often each of S resamples holds each picture."""
+    """Weights (S, N): how often each of S resamples contains each image."""
 
     def __init__(self, caption_to_image: ArrayLike, resamples: int, seed: int) -> None:
         self.owner = np.asarray(caption_to_image)
@@ -164,12 +164,15 @@ def rates_figure(rates: Mapping[str, Rates]) -> Shown:
         + ", ".join(f"{one[group].value:.0f} ({name})" for name, one in rates.items() if group in one)
         for group in groups
     ]
-    return figure, f"Percent wrong, where it can be judged: {'; '.join(told)}. Bars are 95 % intervals."
+    return (
+        figure,
+        f"Percent wrong, where it can be judged: {'; '.join(told)}. Bars are 95 % confidence intervals.",
+    )
 
 
 def worst_first(judged: Judged, ranks: ArrayLike, group: str) -> NDArray[np.int64]:
-    """The pairs (numbers into judged) in which this group alone is wrong, the worst first: by how far down
-    the picture stood that the caption was written for, ranks (M,).
+    """The pairs (indices into judged) in which this group alone is wrong, the worst first: by how far down
+    the image stood that the caption was written for, ranks (M,).
     """
     chosen = np.flatnonzero(judged.alone(group))
     far = np.asarray(ranks)[judged.captions[chosen]]
@@ -189,7 +192,7 @@ def worst(
     groups: Sequence[str] = ("colour", "count", "relation", "kind"),
     each: int = 2,
 ) -> Shown:
-    """The worst failures, a row for each group that alone was wrong: beside one another the picture that the
+    """The worst failures, a row for each group that alone was wrong: side by side the image that the
     caption was written for and the one that was found first.
     """
     far, owner = np.asarray(ranks), np.asarray(caption_to_image)
@@ -204,7 +207,7 @@ def worst(
             box.suptitle(textwrap.fill(f"{group}: {texts[j]}", 46), fontsize=8, x=0.02, ha="left")
             left, right = box.subplots(1, 2)
             shown = (
-                (left, int(owner[j]), f"written for, stands {ordinal(int(far[j]))}"),
+                (left, int(owner[j]), f"written for this one, which ranks {ordinal(int(far[j]))}"),
                 (right, i, f"found first; not: {missing}"),
             )
             for axis, picture, title in shown:
@@ -216,14 +219,15 @@ def worst(
             j, i = int(judged.captions[chosen[0]]), int(judged.pictures[chosen[0]])
             first.append(f"{texts[j].rstrip('.')} (not there: {', '.join(absent(said[j], holds[i], group))})")
     return figure, (
-        f"Of {int(judged.false.sum()):,} captions whose first picture is not what they say, one thing alone is wrong: "
-        f"{', '.join(counts)}. Shown of each are the worst, by how far down the right picture stood; on the left, row "
-        f"by row: {'; '.join(first)}."
+        f"Of {int(judged.false.sum()):,} captions whose first hit contradicts them, these have a single kind of error: "
+        f"{', '.join(counts)}. The worst of each are shown, those with the largest rank of the ground-truth "
+        f"image; on the "
+        f"left, row by row: {'; '.join(first)}."
     )
 
 
 def absent(said: Iterable[Fact], holds: frozenset[Fact], group: str) -> list[str]:
-    """What the caption says of a group and the picture does not hold, in words; of kinds the bare words, of
+    """What the caption states of a group and the image lacks, in words; of kinds the bare words, of
     another group the shortest phrase.
     """
     lacking = set(said) - holds
@@ -234,12 +238,12 @@ def absent(said: Iterable[Fact], holds: frozenset[Fact], group: str) -> list[str
 
 
 def reading(name: str, rates: Rates, base: Rates, gaps: Mapping[str, Difference]) -> list[str]:
-    """A line a group: its error rate beside that of a random picture, and whether the two can be told apart."""
+    """A line per group: its error rate, that of a random image, and whether the difference excludes 0."""
     told = []
     for group, (value, low, high) in gaps.items():
-        open_ = " (the interval holds zero: cannot tell)" if low <= 0 <= high else ""
+        open_ = " (the interval contains 0: inconclusive)" if low <= 0 <= high else ""
         told.append(
-            f"{group}: {name} is wrong in {rates[group].value:.0f} % of cases, a random picture in "
+            f"{group}: {name} is wrong in {rates[group].value:.0f} % of cases and a random image in "
             f"{base[group].value:.0f} %; {value:+.1f} points [{low:+.1f}, {high:+.1f}]{open_}"
         )
     return told
@@ -262,8 +266,8 @@ def in_words(fact: Fact) -> str:
 
 
 def thing_at(world: Scenes, picture: int, cell: tuple[int, int], grid: tuple[int, int]) -> int | None:
-    """The thing that covers most of a cell (row, column) of the grid, or None where less than a quarter of
-    the cell shows any one thing.
+    """The object that covers most of a cell (row, column) of the grid, or None where less than a quarter of
+    the cell shows any one object.
     """
     parts = [part(mask, cell, grid).mean() for mask in world.masks(picture)]
     best = int(np.argmax(parts))
@@ -280,15 +284,15 @@ def part(picture: NDArray[np.generic], cell: tuple[int, int], grid: tuple[int, i
 def resembling(
     world: Scenes, tokens: NDArray[np.float32], grid: tuple[int, int], picture: int, cell: tuple[int, int]
 ) -> Shown:
-    """A region of a picture, what it resembles in its own picture, and the ALIKE nearest regions of others.
+    """A region of an image, what it resembles in its own image, and the ALIKE nearest regions of others.
 
-    tokens (N, R, D) of unit length, of the first N pictures of the world.
+    tokens (N, R, D) of unit norm, of the first N images of the world.
     """
     row, column = cell
     own = tokens[picture] @ tokens[picture, row * grid[1] + column]  # (R,)
     others = tokens @ tokens[picture, row * grid[1] + column]  # (N, R)
     others[picture] = -2.0
-    near = np.argsort(-others.max(1))[:ALIKE]  # at most one region of a picture
+    near = np.argsort(-others.max(1))[:ALIKE]  # at most one region of an image
     cells = [divmod(int(others[i].argmax()), grid[1]) for i in near]
     figure = _empty(7.6, 2.9)
     left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1.0), squeeze=False)[0]
@@ -305,7 +309,7 @@ def resembling(
             )
         )
     attention(image, np.maximum(own, 0.0), grid, title="cosine with it, where above 0", axis=second)
-    right.suptitle("the most alike regions of other pictures", fontsize=9)
+    right.suptitle("the most similar regions of other images", fontsize=9)
     for axis, i, at in zip(right.subplots(2, ALIKE // 2).flat, near, cells, strict=True):
         axis.imshow(_around(np.asarray(world.picture(int(i))), at, grid))
         axis.axis("off")
@@ -314,8 +318,8 @@ def resembling(
     same_kind = sum(kind == mine for kind, _ in kinds)
     same_all = sum(name == named for _, name in kinds)
     return figure, (
-        f"The region shows {named}. Of the {ALIKE} most alike regions of other pictures {same_kind} show the same "
-        f"kind ({mine}), and {same_all} of them in the same colour."
+        f"The region shows {named}. Of the {ALIKE} most similar regions of other images, {same_kind} show the same "
+        f"category ({mine}), {same_all} of them in the same colour."
     )
 
 
@@ -329,7 +333,7 @@ def _name(world: Scenes, picture: int, cell: tuple[int, int], grid: tuple[int, i
 
 
 def _around(picture: NDArray[np.uint8], cell: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """A square of three by three cells around one, cut at the picture's edge."""
+    """A square of three by three cells around one, cut at the image's edge."""
     height, width = picture.shape[0] // grid[0], picture.shape[1] // grid[1]
     top, left = max(cell[0] - 1, 0) * height, max(cell[1] - 1, 0) * width
     return picture[top : (cell[0] + 2) * height, left : (cell[1] + 2) * width]

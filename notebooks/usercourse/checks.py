@@ -1,6 +1,6 @@
 """Checks of exercises that name the idea an answer misses, and never stop a notebook.
 
-An exercise has a right answer, cases to try, and the typical wrong answers, each with the idea it misses. An
+An exercise has a correct answer, cases to try, and the typical wrong answers, each with the idea it misses. An
 answer is run on every case, each time on a copy, since it may edit what it is given. Where it is wrong, and gives
 on every case that it fails what one of the typical wrong answers gives, that idea is the message; otherwise the
 first failing case is shown with both values.
@@ -32,7 +32,7 @@ MARKS: Mapping[State, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found. `message` is empty for an answer that was not attempted."""
+    """The outcome of a check. `message` is empty for an answer that was not attempted."""
 
     name: str
     state: State
@@ -59,7 +59,7 @@ class Exercise:
     """right and the values of mistakes are answers; mistakes: idea -> the wrong answer that misses it.
 
     cases: the arguments of each trial. probe(answer, *case) makes the value that is compared; by default it
-    calls the answer. praise is said beside "correct".
+    calls the answer. praise is shown after "correct".
     """
 
     name: str
@@ -140,7 +140,7 @@ def exercises() -> dict[str, Exercise]:
 
 def own(value: Any) -> Any:
     """A copy that shares nothing that can be edited: tensors (also within a graph, which is left behind), arrays,
-    modules, generators, and what holds them. What refuses to be copied (a lock, an open file) stays what it is.
+    modules, generators, and what contains them. What refuses to be copied (a lock, an open file) stays what it is.
     """
     if isinstance(value, Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
@@ -200,7 +200,7 @@ def same(got: Any, wanted: Any, tolerance: float) -> bool:
 def numbers(value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """A number, array, tensor or list of numbers as float64; TypeError or ValueError for anything else."""
     if value is None:
-        raise TypeError("None is no number")
+        raise TypeError("None is not a number")
     plain = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value
     return np.asarray(plain).astype(np.float64)
 

@@ -1,5 +1,5 @@
 """What notebook 03 draws: where self-guided enhancement looks, how far it moves the regions, and what that
-does to a picture's vector.
+does to an image's vector.
 """
 
 import copy
@@ -21,7 +21,7 @@ from userscenes import Scenes
 Floats = NDArray[np.float64]
 
 
-def with_strength(
+def with_scale(
     encoder: ImageEncoder, residual_scale: float, *, inverse_temperature: float = 1.0
 ) -> ImageEncoder:
     """A copy of an encoder with SGE, in evaluation mode, whose s and lambda are these."""
@@ -32,9 +32,9 @@ def with_strength(
 
 
 @torch.no_grad()
-def say(encoder: ImageEncoder, tokens: Tensor) -> Floats:
-    """tokens (R, D) of a picture -> (R,): how far its vector turns when a region is left out, as 1 less the
-    cosine. What a region has to say in the end, after enhancement, projection and pooling.
+def leave_one_out(encoder: ImageEncoder, tokens: Tensor) -> Floats:
+    """tokens (R, D) of an image -> (R,): how far its vector turns when a region is left out, as 1 - the
+    cosine: its leave-one-out importance, after enhancement, projection and pooling.
     """
     count = len(tokens)
     whole = encoder(tokens.unsqueeze(0))  # (1, E)
@@ -45,28 +45,28 @@ def say(encoder: ImageEncoder, tokens: Tensor) -> Floats:
 
 @torch.no_grad()
 def turned(encoder: ImageEncoder, tokens: Tensor) -> float:
-    """tokens (R, D): the angle in degrees between the picture's vector and what it would be without SGE."""
-    pair = torch.cat([one(tokens.unsqueeze(0)) for one in (encoder, with_strength(encoder, 0.0))])  # (2, E)
+    """tokens (R, D): the angle in degrees between the image's vector and what it would be without SGE."""
+    pair = torch.cat([one(tokens.unsqueeze(0)) for one in (encoder, with_scale(encoder, 0.0))])  # (2, E)
     return float(torch.rad2deg(torch.arccos((pair[0] @ pair[1]).clamp(-1.0, 1.0))))
 
 
 @torch.no_grad()
 def parts(encoder: ImageEncoder, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """tokens (R, D) -> the regions V (R, D), the guide g (D,) and the agreement a (R,)."""
+    """tokens (R, D) -> the regions V (R, D), the guide g (D,) and the attention weights a (R,)."""
     regions = encoder.to_regions(tokens.unsqueeze(0))
     g, a = encoder.enhancement.guides(regions)["self"]
     return regions[0], g[0], a[0]
 
 
 def named(world: Scenes, picture: int) -> NDArray[np.bool_]:
-    """(H, W): the pixels of the things that any of the picture's captions names."""
+    """(H, W): the pixels of the objects that any of the image's captions names."""
     spoken = {thing for caption in world.captions(picture) for _, _, thing in caption.spans}
     masks = world.masks(picture)
     return np.asarray(np.any([masks[i] for i in sorted(spoken)], axis=0))
 
 
 def plane(regions: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-    """Two orthogonal directions (D,) of length 1: the guide, and across it the one along which the regions
+    """Two orthogonal directions (D,) of unit norm: the guide, and across it the one along which the regions
     (R, D) spread most.
     """
     across = regions - regions.mean(0)
@@ -76,14 +76,14 @@ def plane(regions: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> None:
-    """The regions before the enhancement in the plane of `plane`, those of which a named thing covers a quarter
+    """The regions before the enhancement in the plane of `plane`, those of which a named object covers a quarter
     (inside (R,), share covered) as diamonds, and arrows for those that move by a tenth of the longest move.
     """
     regions, g, a = parts(encoder, tokens)
     x, y = (regions @ direction for direction in plane(regions, g))
     s = float(encoder.enhancement.self_scale().detach())
     things = torch.from_numpy(inside >= 0.25)
-    drawn = ((~things, "blue", "o", "background"), (things, "vermillion", "D", "on a thing"))
+    drawn = ((~things, "blue", "o", "background"), (things, "vermillion", "D", "on an object"))
     for chosen, colour, mark, name in drawn:
         axis.plot(
             x[chosen], y[chosen], mark, color=COLOURS[colour], ms=3.5, alpha=0.75, ls="", label=name, zorder=3
@@ -114,59 +114,60 @@ def attention_view(
     residual_scale: float,
     inverse_temperature: float = 1.0,
 ) -> Shown:
-    """The demo of notebook 03: one picture at one strength s and sharpness lambda; tokens (N, R, D) of the
-    world's first pictures.
+    """The demo of notebook 03: one image at one residual scale s and inverse temperature lambda; tokens
+    (N, R, D) of the world's first images.
     """
-    changed = with_strength(encoder, residual_scale, inverse_temperature=inverse_temperature)
+    changed = with_scale(encoder, residual_scale, inverse_temperature=inverse_temperature)
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
     inside = mask_coverage(truth, grid)
     regions, _, a = parts(changed, own)
     figure, axes = new_figure(8.4, 3.1, columns=3)
-    attention(image, a.numpy(), grid, truth=truth, title="agreement a", axis=axes[0, 0])
-    loud = say(changed, own)
-    attention(image, loud, grid, truth=truth, title="a region's say", axis=axes[0, 1])
+    attention(image, a.numpy(), grid, truth=truth, title="attention weights a", axis=axes[0, 0])
+    importance = leave_one_out(changed, own)
+    attention(image, importance, grid, truth=truth, title="leave-one-out importance", axis=axes[0, 1])
     moves(changed, own, inside, axes[0, 2])
-    shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), loud)]
+    shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), importance)]
     length = 100 * residual_scale / float(regions.norm())
     return figure, (
-        f"The outlined things cover {100 * inside.mean():.0f} % of the picture. On them lie {shares[0]:.0f} % of the "
-        f"agreement and {shares[1]:.0f} % of the say. What SGE adds is {length:.3g} % of the regions' length and "
-        f"turns the picture's vector by {turned(changed, own):.1f} degrees."
+        f"The outlined objects cover {100 * inside.mean():.0f} % of the image and get {shares[0]:.0f} % of "
+        f"the attention "
+        f"and {shares[1]:.0f} % of the leave-one-out importance. What SGE adds has {length:.3g} % of the regions' "
+        f"norm and turns the image's vector by {turned(changed, own):.1f} degrees."
     )
 
 
-def at_strengths(
+def at_scales(
     encoder: ImageEncoder,
     world: Scenes,
     tokens: Tensor,
     grid: tuple[int, int],
     *,
     pictures: Sequence[int],
-    strengths: Sequence[float],
+    scales: Sequence[float],
 ) -> Shown:
-    """A row a picture: SGE's agreement, then what each region has to say at each strength; the named things
-    are outlined.
+    """A row per image: SGE's attention weights, then each region's leave-one-out importance at each residual scale;
+    the named objects are outlined.
     """
     figure, axes = new_figure(
-        1.62 * (1 + len(strengths)), 1.75 * len(pictures), rows=len(pictures), columns=1 + len(strengths)
+        1.62 * (1 + len(scales)), 1.75 * len(pictures), rows=len(pictures), columns=1 + len(scales)
     )
-    on_things = np.zeros((len(pictures), 1 + len(strengths)))
+    on_things = np.zeros((len(pictures), 1 + len(scales)))
     area = []
     for row, picture, shares in zip(axes, pictures, on_things, strict=True):
         truth, image, own = named(world, picture), world.picture(picture), tokens[picture]
         inside = mask_coverage(truth, grid)
         area.append(100 * inside.mean())
         shown = [parts(encoder, own)[2].double().numpy()]
-        shown += [say(with_strength(encoder, s), own) for s in strengths]
-        titles = ["agreement a", *(f"say at s = {s:.3g}" for s in strengths)]
+        shown += [leave_one_out(with_scale(encoder, s), own) for s in scales]
+        titles = ["attention weights a", *(f"importance, s = {s:.3g}" for s in scales)]
         for k, (axis, weights, title) in enumerate(zip(row, shown, titles, strict=True)):
             attention(
                 image, weights, grid, truth=truth, title=title if picture == pictures[0] else "", axis=axis
             )
             shares[k] = 100 * float(attention_mass(weights[None], inside[None])[0])
     mean = on_things.mean(0)
-    told = ", ".join(f"{share:.0f} % at s = {s:.3g}" for share, s in zip(mean[1:], strengths, strict=True))
+    told = ", ".join(f"{share:.0f} % at s = {s:.3g}" for share, s in zip(mean[1:], scales, strict=True))
     return figure, (
-        f"The outlined things cover {np.mean(area):.0f} % of these pictures. On them lie {mean[0]:.0f} % of the "
-        f"agreement, which does not depend on s, and of what the regions have to say {told}."
+        f"The outlined objects cover {np.mean(area):.0f} % of these images. They get {mean[0]:.0f} % of the attention, "
+        f"which does not depend on s, and of the leave-one-out importance {told}."
     )

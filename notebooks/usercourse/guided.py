@@ -1,5 +1,5 @@
-"""What notebook 04 draws and needs: patches beside a caption, CGE's attention and its shift at several strengths,
-guides of other pictures, and scores of two models added.
+"""What notebook 04 draws and needs: patches compared with a caption, CGE's attention and its shift at several
+residual scales, guides of other images, and late score fusion.
 """
 
 import copy
@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 
 def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """(count,) for each picture another one, each used once: a ring through all pictures in random order."""
+    """(count,) for each image another one, each used once: a ring through all images in random order."""
     order = np.random.default_rng(seed).permutation(count)
     other = np.empty(count, np.int64)
     other[order] = np.roll(order, -1)
@@ -34,8 +34,8 @@ def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
 
 
 def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
-    """The same data, but every picture has the guide of another picture of its split: as many numbers, of the
-    same kind, that say nothing about it.
+    """The same data, but every image has the guide of another image of its split: a vector of
+    the same kind that knows nothing about it.
     """
 
     def swapped(pairs: CaptionDataset) -> CaptionDataset:
@@ -63,8 +63,8 @@ def choose_weight(
 def regions_and_guides(encoders: DualEncoder, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
     """tokens (N,R,D), guide (N,G) -> V (N,R,D), g (N,D) and s of an encoder with CGE."""
     image = encoders.image_encoder
-    strength = image.enhancement.residual_scales()["clip"]
-    return image.to_regions(tokens), image.enhancement.clip_guide(guide), float(strength())
+    scale = image.enhancement.residual_scales()["clip"]
+    return image.to_regions(tokens), image.enhancement.clip_guide(guide), float(scale())
 
 
 def shift(V: Tensor, g: Tensor, residual_scale: float, inverse_temperature: float = 1.0) -> Floats:
@@ -81,8 +81,8 @@ def patch_maps(
     truths: Sequence[Bools],
     captions: Sequence[str],
 ) -> Shown:
-    """nearness (n, R): cosine of each patch with the caption of its picture, drawn over the picture from the
-    least to the largest; truths outline the things.
+    """nearness (n, R): cosine of each patch with the caption of its image, drawn over the image from the
+    least to the largest; truths outline the objects.
     """
     figure, axes = new_figure(2.1 * len(pictures), 2.5, columns=len(pictures))
     shares, areas = [], []
@@ -93,13 +93,13 @@ def patch_maps(
         shares.append(100 * float((weights * inside).sum() / weights.sum()))
         areas.append(100 * float(truth.mean()))
     return figure, (
-        "Brighter patches lie nearer to the caption, things are outlined. Of the brightness "
-        f"{_listed(shares)} % lies on them; they cover {_listed(areas)} % of their pictures."
+        "Brighter patches are more similar to the caption; objects are outlined. They get "
+        f"{_listed(shares)} % of the brightness and cover {_listed(areas)} % of their images."
     )
 
 
 def residuals(size: float, *, learned: float) -> Shown:
-    """The residual's size beside the picture's, ||s a g|| / ||V|| = s / size, over s; marks at the paper's s = 1
+    """The residual's norm relative to the regions', ||s a g|| / ||V|| = s / size, over s; marks at the paper's s = 1
     and where a learned s starts.
     """
     s = np.logspace(-1, 3, 200)
@@ -115,11 +115,11 @@ def residuals(size: float, *, learned: float) -> Shown:
     axis.set_yscale("log")
     ticks = [t for t in (0.1, 1.0, 10.0, 100.0) if 10 / size <= t <= 1e5 / size]
     axis.set_yticks(ticks, [f"{t:g} %" for t in ticks])
-    axis.set_xlabel("strength s", fontsize=9)
-    axis.set_ylabel("what is added, beside V", fontsize=9)
+    axis.set_xlabel("residual scale s", fontsize=9)
+    axis.set_ylabel("norm added, relative to V", fontsize=9)
     axis.legend(fontsize=9, frameon=False)
     return figure, (
-        f"Beside a picture of size ||V|| = {size:.0f} the paper's s = 1 adds {100 / size:.2f} %, and s = "
+        f"For an image with ||V|| = {size:.0f} the paper's s = 1 adds {100 / size:.2f} %, and s = "
         f"{learned:.1f} adds {100 * learned / size:.1f} %."
     )
 
@@ -128,14 +128,14 @@ def shift_panels(
     picture: Image.Image,
     V: Tensor,
     g: Tensor,
-    strengths: Mapping[str, float],
+    scales: Mapping[str, float],
     grid: tuple[int, int],
     truth: Bools,
 ) -> Shown:
-    """How far CGE moves each region at several strengths, on one scale; V (R,D), g (D,); truth outlines the
-    things.
+    """How far CGE moves each region at several residual scales, on one colour scale; V (R,D), g (D,); truth
+    outlines the objects.
     """
-    moved = {name: shift(V, g, s).reshape(grid) for name, s in strengths.items()}
+    moved = {name: shift(V, g, s).reshape(grid) for name, s in scales.items()}
     top = max(float(values.max()) for values in moved.values())
     figure, axes = new_figure(2.15 * len(moved) + 0.8, 2.5, columns=len(moved))
     width, height = picture.size
@@ -154,8 +154,8 @@ def shift_panels(
     share = 100 * float((first * inside).sum() / max(first.sum(), 1e-12))
     ends = ", ".join(f"{100 * float(values.max()):.1f} % at {name}" for name, values in moved.items())
     return figure, (
-        f"The region that is moved most is moved by {ends} of its norm. Whatever the strength, {share:.0f} % of "
-        f"the shift lies on the outlined things, which cover {100 * truth.mean():.0f} % of the picture."
+        f"The region that is moved most is moved by {ends} of its norm. Whatever s is, {share:.0f} % of "
+        f"the shift lies on the outlined objects, which cover {100 * truth.mean():.0f} % of the image."
     )
 
 
@@ -170,8 +170,8 @@ def guided_view(
     truth: Bools,
     whose: str,
 ) -> Shown:
-    """A picture, CGE's attention a on it, and the shift s a / ||V||, for one guide g (D,), strength and
-    sharpness.
+    """An image, CGE's attention a on it, and the shift s a / ||V||, for one guide g (D,), residual scale
+    and inverse temperature.
     """
     a = (
         region_attention(V.unsqueeze(0), g.unsqueeze(0), inverse_temperature=inverse_temperature)[0]
@@ -184,7 +184,7 @@ def guided_view(
     left.imshow(np.asarray(picture))
     left.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
     left.axis("off")
-    left.set_title("things outlined", fontsize=9)
+    left.set_title("objects outlined", fontsize=9)
     _, said = attention(
         picture, a, grid, truth=truth, title=f"attention a, λ = {inverse_temperature:g}", axis=middle
     )
@@ -215,35 +215,38 @@ def _listed(values: Sequence[float]) -> str:
 VERDICTS = {
     ("plain", "higher"): "CGE is better than the same model without it.",
     ("plain", "lower"): "CGE is worse than the same model without it.",
-    ("plain", TELL): "CGE cannot be told from the same model without it.",
-    ("CGE, other's", "higher"): "What it has over other pictures' guides is knowledge of the picture itself.",
-    ("CGE, other's", "lower"): "With the guides of other pictures it is better still, so the guide misleads.",
-    ("CGE, other's", TELL): "The guides of other pictures serve as well, so no knowledge of the picture is shown.",
-    ("plain + scores", "higher"): "It beats the plain model with clip-mini's scores added, so by the rule of this "
+    ("plain", TELL): "CGE against the same model without it: inconclusive.",
+    ("CGE, other's", "higher"): "It beats the guides of other images, so knowledge of the image itself helps.",
+    ("CGE, other's", "lower"): "With the guides of other images it is better still, so the guide misleads.",
+    ("CGE, other's", TELL): "Against the guides of other images: inconclusive, so no use of knowledge of the "
+    "image is shown.",
+    ("plain + scores", "higher"): "It beats late score fusion of the plain model and clip-mini, so by the rule of this "
     "notebook it counts as helping.",
-    ("plain + scores", "lower"): "The plain model with clip-mini's scores added beats it, so by the rule of this "
-    "notebook it does not count as helping: asking both models is better.",
-    ("plain + scores", TELL): "It cannot be told from the plain model with clip-mini's scores added, so by the rule "
-    "of this notebook it does not count as helping.",
+    ("plain + scores", "lower"): "Late score fusion of the plain model and clip-mini beats it, so by the rule of this "
+    "notebook it does not count as helping: using both models is better.",
+    ("plain + scores", TELL): "Against late score fusion of the plain model and clip-mini: inconclusive, so by the "
+    "rule of this notebook it does not count as helping.",
     ("zero-shot", "higher"): "It is better than clip-mini alone.",
-    ("zero-shot", "lower"): "By itself clip-mini, which never saw our training pictures, is better than it.",
-    ("zero-shot", TELL): "It cannot be told from clip-mini alone.",
+    ("zero-shot", "lower"): "It is worse than clip-mini alone, which never saw our training images.",
+    ("zero-shot", TELL): "Against clip-mini alone: inconclusive.",
 }  # fmt: skip
-ON_NEW = {
-    "higher": "On pairs of words that training lacks it is better than the plain model",
-    "lower": "On pairs of words that training lacks it is worse than the plain model",
-    TELL: "On pairs of words that training lacks it cannot be told from the plain model",
+ON_NOVEL = {
+    "higher": "On novel compositions it is better than the plain model",
+    "lower": "On novel compositions it is worse than the plain model",
+    TELL: "On novel compositions, against the plain model: inconclusive",
 }
 
 
 def verdict(overall: Mapping[str, Interval], halves: Mapping[str, Interval]) -> str:
     """The verdict on CGE from its differences in rSum: overall by what it is compared with (the keys of VERDICTS),
-    halves with "CGE - plain, new" and "CGE - plain, seen" among them.
+    halves with "CGE - plain, novel" and "CGE - plain, in-distribution" among them.
     """
     told = [
         VERDICTS[base, outcome(overall[base])]
         for base in ("plain", "CGE, other's", "plain + scores", "zero-shot")
     ]
-    new, seen = halves["CGE - plain, new"], halves["CGE - plain, seen"]
-    told.append(f"{ON_NEW[outcome(new)]} ({new.value:+.1f} in rSum there, {seen.value:+.1f} on seen ones).")
+    novel, known = halves["CGE - plain, novel"], halves["CGE - plain, in-distribution"]
+    told.append(
+        f"{ON_NOVEL[outcome(novel)]} ({novel.value:+.1f} in rSum there, {known.value:+.1f} in-distribution)."
+    )
     return "\n".join(told)

@@ -1,4 +1,6 @@
-"""What notebook 06 draws: UTO beside the hinge and InfoNCE, its overflow, and its dead start."""
+"""What notebook 06 draws: UTO next to the hinge and InfoNCE, its overflow, and its vanishing gradient at
+initialisation.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -53,11 +55,11 @@ def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
         axis.axvline(gamma, color="0.6", lw=1, ls=":")
         axis.annotate("γ", (gamma, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
     right.get_legend().remove()
-    band = float(np.log(9.0)) / mu  # from 10 % to 90 % of the slope is twice this
+    band = float(np.log(9.0)) / mu  # from 10 % to 90 % of the gradient is twice this
     return figure, (
-        f"UTO begins to push at γ = {gamma:g}, whatever the positive scores, and turns from 10 % to 90 % of "
-        f"its gradient within {2 * band:.2f}; the hinge begins at s+ less the margin, {positive - 0.2:.2f}, "
-        f"and InfoNCE is half way at s+ = {positive:g}."
+        f"UTO's gradient sets in at γ = {gamma:g}, whatever the positive scores, and rises from 10 % to 90 % "
+        f"of its maximum within {2 * band:.2f}; the hinge's sets in at s+ minus the margin, {positive - 0.2:.2f}, "
+        f"and InfoNCE's is half way at s+ = {positive:g}."
     )
 
 
@@ -68,9 +70,9 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
     said = []
     for axis, (name, label) in zip(axes[0], NAMES.items(), strict=True):
         config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
-        _, slope = value_and_gradient(lambda x, c=config: query_loss(c, plus, x, None), row)  # type: ignore[misc]
-        whole = float(slope.sum())
-        share = (slope[0] / whole if whole > 0 else slope[0]).numpy()
+        _, gradient = value_and_gradient(lambda x, c=config: query_loss(c, plus, x, None), row)  # type: ignore[misc]
+        whole = float(gradient.sum())
+        share = (gradient[0] / whole if whole > 0 else gradient[0]).numpy()
         axis.bar(range(len(negatives)), share, color=COLOURS["blue"])
         axis.set_xticks(range(len(negatives)), [f"{value:g}" for value in negatives], fontsize=8)
         axis.set_title(label, fontsize=10, loc="left")
@@ -86,7 +88,7 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
 
 
 def overflow(gamma: float = 0.5) -> Shown:
-    """The exponent mu (s - gamma) at s = 1 over mu, beside what two number formats can hold."""
+    """The exponent mu (s - gamma) at s = 1 over mu, against what two number formats can represent."""
     mu = np.linspace(1, 250, 250)
     figure, axes = new_figure(7.0, 3.0)
     axis = axes[0, 0]
@@ -111,8 +113,8 @@ def overflow(gamma: float = 0.5) -> Shown:
     )
 
 
-def pull_curves() -> Shown:
-    """UTO's positive part and its gradient over s+, exact and live."""
+def positive_curves() -> Shown:
+    """UTO's positive part and its gradient over s+, original and leaky."""
     s = torch.linspace(-1, 1, 401)
     parts = {"original": False, "leaky": True}
     both = {
@@ -121,10 +123,10 @@ def pull_curves() -> Shown:
     }
     figure, axes = new_figure(8.4, 3.0, columns=2)
     names = list(parts)
-    lines(s, {n: both[n][0] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
-          title="the pull", axis=axes[0, 0])  # fmt: skip
-    lines(s, {n: -both[n][1] for n in names[::-1]}, x_label="score s+ of the right pair", y_label="",
-          title="strength of the pull, its slope", axis=axes[0, 1])  # fmt: skip
+    lines(s, {n: both[n][0] for n in names[::-1]}, x_label="score s+ of the matching pair", y_label="",
+          title="positive term", axis=axes[0, 0])  # fmt: skip
+    lines(s, {n: -both[n][1] for n in names[::-1]}, x_label="score s+ of the matching pair", y_label="",
+          title="minus its gradient", axis=axes[0, 1])  # fmt: skip
     axes[0, 1].set_ylim(-0.08, 1.15)
     original, leaky = (abs(float(both[name][1][(s + 0.5).abs().argmin()])) for name in parts)
     return figure, (
@@ -134,7 +136,7 @@ def pull_curves() -> Shown:
 
 
 def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
-    """R@1 (seeds, steps) under the exact and the live form; a run that ends below `alive` percent is drawn
+    """R@1 (seeds, steps) under the original and the leaky form; a run that ends below `alive` percent is drawn
     dashed.
     """
     figure, axes = new_figure(8.4, 3.2, columns=len(curves))
@@ -145,16 +147,16 @@ def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
             lost = run[-1] < alive
             colour = COLOURS["vermillion" if lost else "blue"]
             axis.plot(run, color=colour, ls="--" if lost else "-", lw=1.6, alpha=0.85)
-        axis.set_title(f"{name} form: {len(dead)} of {len(runs)} never start", fontsize=10, loc="left")
+        axis.set_title(f"{name} form: {len(dead)} of {len(runs)} never learn", fontsize=10, loc="left")
         axis.set_xlabel("step", fontsize=9)
         axis.set_ylim(-3, 103)
         said.append(f"{len(dead)} of {len(runs)} with the {name} form")
-    axes[0, 0].set_ylabel("R@1 on the training pairs, percent", fontsize=9)
+    axes[0, 0].set_ylabel("R@1 on the training pairs, %", fontsize=9)
     return figure, (
-        f"One line a seed; dashed lines end below {alive:g} % and have learned nothing: {' and '.join(said)}."
+        f"One line per seed; dashed lines end below {alive:g} % and have learned nothing: {' and '.join(said)}."
     )
 
 
 def mask_effect(mu: float = 90.0, gamma: float = 0.5) -> float:
-    """The push of one other right caption that scores .9, taken for a negative."""
+    """The negative term of one other matching caption that scores 0.9, taken for a negative."""
     return float(uto_negative(torch.tensor([[0.9]]), None, mu=mu, gamma=gamma))

@@ -1,7 +1,7 @@
 """Figures as pure functions: values -> (Figure, sentence). White ground, colours of Okabe and Ito.
 
-`show(*heat_map(...))` displays the picture and, beneath it, the sentence that says what is seen; the sentence
-is the picture's alternative text too. matplotlib's Figure is used by itself, without pyplot and its global
+`show(*heat_map(...))` displays the figure and, beneath it, the sentence that says what is seen; the sentence
+is the figure's alternative text too. matplotlib's Figure is used by itself, without pyplot and its global
 state.
 """
 
@@ -68,7 +68,7 @@ def show(figure: Figure, sentence: str) -> None:
 
 
 def show_table(rows: Mapping[str, Mapping[str, Interval]]) -> None:
-    """Display results of `bootstrap` or `paired_bootstrap`, one a row, as a table that fits a narrow page."""
+    """Display results of `bootstrap` or `paired_bootstrap`, one per row, as a table that fits a narrow page."""
     from IPython.display import display
 
     display({"text/markdown": table(rows, markdown=True), "text/plain": table(rows)}, raw=True)
@@ -82,7 +82,7 @@ def heat_map(
     own: ArrayLike | None = None,
     title: str = "",
 ) -> Shown:
-    """values (N, M) as a table of shades with the numbers in it where they fit; own (N, M) bool outlines
+    """values (N, M) as shaded cells with the values in them where they fit; own (N, M) bool outlines
     cells.
     """
     table = np.asarray(values, dtype=float)
@@ -114,7 +114,7 @@ def heat_map(
     place = f"row {rows[i] if rows else i + 1}, column {columns[j] if columns else j + 1}"
     ties = int((table == high).sum()) - 1
     also = f" and in {ties} other cell{'s' if ties > 1 else ''}" if ties else ""
-    outlined = "" if own is None else " Outlined cells are the right pairs."
+    outlined = "" if own is None else " Outlined cells are the matching pairs."
     return figure, (
         f"Darker is larger; the largest of {n} x {m} values, {high:.2f}, is in {place}{also}.{outlined}"
     )
@@ -146,7 +146,7 @@ def lines(
 
 
 def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool = False) -> Shown:
-    """Values with their 95 % intervals, one a line; differences are drawn around zero."""
+    """Values with their 95 % confidence intervals, one per line; differences are drawn around 0."""
     figure, axes = new_figure(7.0, 0.9 + 0.42 * len(rows))
     axis = axes[0, 0]
     for i, ((_, (value, low, high)), colour) in enumerate(zip(rows.items(), _repeat(CYCLE), strict=False)):
@@ -162,13 +162,22 @@ def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool =
     if differences:
         open_ = [name for name, (_, low, high) in rows.items() if low <= 0 <= high]
         clear = [name for name in rows if name not in open_]
-        parts = [f"{_and(clear)} {_is(clear)} clear of zero" if clear else "no interval is clear of zero"]
-        parts += [f"the interval of {_and(open_)} holds zero, so these data cannot tell"] if open_ else []
-        return figure, f"Points are differences, bars their 95 % intervals: {'; '.join(parts)}."
+        one = len(clear) == 1
+        parts = [
+            f"{'that' if one else 'those'} of {_and(clear)} {'excludes' if one else 'exclude'} 0"
+            if clear
+            else "none excludes 0"
+        ]
+        if open_:
+            contain = "contains" if len(open_) == 1 else "contain"
+            parts.append(
+                f"{'that' if len(open_) == 1 else 'those'} of {_and(open_)} {contain} 0, which is inconclusive"
+            )
+        return figure, f"Dots are differences, bars their 95 % confidence intervals: {'; '.join(parts)}."
     best = max(rows, key=lambda name: rows[name].value)
     value, low, high = rows[best]
     return figure, (
-        f"Points are values, bars their 95 % intervals; the highest is {best} at {value:.1f} "
+        f"Dots are values, bars their 95 % confidence intervals; the highest is {best} at {value:.1f} "
         f"[{low:.1f}, {high:.1f}]."
     )
 
@@ -176,7 +185,7 @@ def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool =
 def pictures(
     images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.7
 ) -> Figure:
-    """Pictures side by side, each under its title; the caller says what is to be seen in them."""
+    """Images side by side, each under its title; the caller says what is to be seen in them."""
     across = min(columns, len(images))
     down = -(-len(images) // across)
     lines_ = max(title.count("\n") + 1 for title in titles)
@@ -198,9 +207,9 @@ def attention(
     title: str = "",
     axis: Axes | None = None,
 ) -> Shown:
-    """Attention weights (R,) >= 0 on a grid (h, w), h * w = R, over a picture; truth (H, W) bool is outlined.
+    """Attention weights (R,) >= 0 on a grid (h, w), h * w = R, over an image; truth (H, W) bool is outlined.
 
-    The sentence gives the share of the attention on the truth, beside the share of the picture it covers.
+    The sentence gives the share of the attention on the truth, and the share of the image that it covers.
     """
     a = np.asarray(weights, dtype=float).reshape(grid)
     a = a / a.sum()
@@ -219,8 +228,8 @@ def attention(
     fine = np.kron(a, np.ones((-(-height // grid[0]), -(-width // grid[1]))))[:height, :width]
     share = float(fine[mask].sum() / fine.sum())
     return figure, (
-        f"{100 * share:.0f} % of the attention lies on the outlined things, which cover "
-        f"{100 * mask.mean():.0f} % of the picture."
+        f"{100 * share:.0f} % of the attention lies on the outlined objects, which cover "
+        f"{100 * mask.mean():.0f} % of the image."
     )
 
 
@@ -239,7 +248,3 @@ def _repeat(values: Sequence[Any]) -> Any:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _is(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"

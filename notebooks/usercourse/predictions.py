@@ -1,4 +1,4 @@
-"""Predict before a run, and set the prediction beside what was measured.
+"""Predict before a run, and compare the prediction with what was measured.
 
     guess = predict("collapsed_r1", "R@1 of a collapsed model, counted with >", low=0, high=100, unit="%")
     guess                                # a slider and a Lock button, which records; so does guess.value = 40
@@ -6,7 +6,7 @@
     compare("collapsed_r1", 100.0)       # one sentence
 
 Nothing counts before it is locked: a slider stands somewhere from the start, and a notebook that is run as a whole
-waits for nobody. Then compare shows the measured value alone, and says what it waits for. Locked predictions are
+does not wait. Then compare shows the measured value alone, and says what it waits for. Locked predictions are
 kept in one small JSON file in the cache folder, so that a restarted kernel still knows them.
 """
 
@@ -33,7 +33,7 @@ def store() -> Path:
 
 
 def kept() -> dict[str, Any]:
-    """All predictions so far, by name: value and unit. A missing or damaged file holds none."""
+    """All predictions so far, by name: value and unit. A missing or damaged file has none."""
     with suppress(UserError):
         stored = read_json(store(), limit=2**20)
         if isinstance(stored, dict):
@@ -43,7 +43,7 @@ def kept() -> dict[str, Any]:
 
 class Prediction(W.VBox):  # type: ignore[misc]
     """A question with a slider or a list to choose from. `value` is None until an answer was locked, by the button
-    or by setting it; None takes it back. UserError where it is no answer to the question.
+    or by setting it; None takes it back. UserError where it does not answer the question.
     """
 
     def __init__(self, name: str, question: str, control: Any, unit: str) -> None:
@@ -57,7 +57,7 @@ class Prediction(W.VBox):  # type: ignore[misc]
         if self._locked is not None:
             control.value = before
         elif hasattr(control, "readout"):
-            control.readout = False  # where the slider stands at the start is nobody's answer
+            control.readout = False  # where the slider starts is not an answer
         self._say()
         control.observe(self._moved, "value")
         self.lock.on_click(lambda _: self._keep(control.value))
@@ -72,7 +72,9 @@ class Prediction(W.VBox):  # type: ignore[misc]
             self._keep(None)
             return
         if not self._allowed(guess):
-            raise UserError(f"{guess!r} is no answer to the prediction {self.name!r}; {self._answers()}")
+            raise UserError(
+                f"{guess!r} is not a valid answer to the prediction {self.name!r}; {self._answers()}"
+            )
         self.control.value = guess
         self._keep(self.control.value)
 
@@ -99,7 +101,7 @@ class Prediction(W.VBox):  # type: ignore[misc]
         self._say()
 
     def _keep(self, guess: Any) -> None:
-        """Lock what the control shows, or forget; "choose" is no answer."""
+        """Lock what the control shows, or forget; "choose" is not an answer."""
         if guess is not None and not self._allowed(guess):
             return
         self._locked = guess
@@ -142,7 +144,7 @@ def predict(
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prediction beside the measured value; predicted is None where none was locked."""
+    """A prediction and the measured value; predicted is None where none was locked."""
 
     name: str
     predicted: Any
@@ -154,7 +156,7 @@ class Comparison:
         return self.sentence
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
-        """The metadata is for notebooks/build.py: nobody's prediction, nor the lack of one, is stored."""
+        """The metadata is for notebooks/build.py: no prediction, nor the lack of one, is stored."""
         return bundle(self.sentence), {"measured": self.alone}
 
 
@@ -164,7 +166,7 @@ def bundle(sentence: str) -> dict[str, str]:
 
 
 def compare(name: str, measured: Any, *, unit: str = "") -> Comparison:
-    """The prediction of that name beside what was measured: a number, a text, or an interval (value, low,
+    """The prediction of that name compared with what was measured: a number, a text, or an interval (value, low,
     high).
     """
     one = kept().get(name, {})
@@ -208,9 +210,9 @@ def _sentence(guess: Any, measured: Any, unit: str) -> str:
     value, low, high = measured if isinstance(measured, tuple) else (measured, None, None)
     start = f"You predicted {said(guess, unit)}; measured: {_found(measured, unit)}."
     if isinstance(value, str) or isinstance(guess, str):
-        return f"{start} {'As you said.' if str(guess) == str(value) else 'Otherwise than you said.'}"
+        return f"{start} {'As you predicted.' if str(guess) == str(value) else 'Not as you predicted.'}"
     gap = float(guess) - float(value)
     if (low is not None and low <= guess <= high) or said(guess, "") == said(value, ""):
-        return f"{start} Right" + ("." if low is None else ": inside the interval.")
+        return f"{start} Right" + ("." if low is None else ": inside the 95 % confidence interval.")
     apart = said(abs(gap), "percentage points" if unit == "%" else unit)
     return f"{start} Your prediction was {apart} too {'high' if gap > 0 else 'low'}."

@@ -1,6 +1,6 @@
 """How large the runs of the notebooks are: USERLIB_PROFILE is fast, full (the default) or study.
 
-A profile is settings, never other code: sizes of the drawn world, a limit on the steps of a training, and how
+A profile is settings, never other code: sizes of the drawn world, a limit on the steps of a run, and how
 many seeds a comparison repeats.
 """
 
@@ -23,7 +23,7 @@ WHOLE = MappingProxyType({"train": 4_000, "val": 500, "test": 1_000})
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """sizes: pictures a split. steps: the most that one training takes. seconds: what that may last on two
+    """sizes: images per split. steps: the most that one run takes. seconds: what that may last on two
     cores. seeds: how often a comparison repeats each of its sides.
     """
 
@@ -36,7 +36,7 @@ class Profile:
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {split}" for split, count in self.sizes.items())
         return (
-            f"profile {self.name}: {counts} pictures; training at most {self.steps:,} steps, {self.seconds} s"
+            f"profile {self.name}: {counts} images; training at most {self.steps:,} steps, {self.seconds} s"
         )
 
 
@@ -91,7 +91,7 @@ def course_config(**changes: Any) -> Config:
 def variant(prepared: "Prepared", **changes: Any) -> "Prepared":
     """The same data, ready as it is, for a run with other settings of model, objective or seed.
 
-    Raises UserError for a setting that would need the data, the tokens or the number of steps anew.
+    Raises UserError for a setting that would need the data, the tokens or the number of steps again.
     """
     config = _changed(prepared.config, changes)
     if config.data != prepared.config.data or {"steps", "epochs", "batch_size"} & set(changes):
@@ -122,12 +122,12 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
 def expect_trained(run: "Run") -> None:
     """Raises UserError unless the run took all its steps and beats chance twice over on its selection split.
 
-    A notebook calls it after each training, so that a run that did nothing cannot pass for one.
+    A notebook calls it after each run, so that a run that did nothing cannot pass for one.
     """
     steps = run.config.training.steps or 0
     done = int(run.rows[-1]["step"]) if run.rows else 0
     if done < max(steps, 1):
-        raise UserError(f"the training took {done} of {steps} steps; run its cell again.")
+        raise UserError(f"the run took {done} of {steps} steps; run its cell again.")
     pictures = dict(run.config.data.sizes or {}).get(run.config.data.val_split, 0)
     best = max(row["t2i_r10"] for row in run.rows)
     if pictures and best <= 2 * 1000 / pictures:

@@ -1,4 +1,4 @@
-"""What notebook 05 draws: what a negative costs, the queue as a ring and as a picture, momentum, and right
+"""What notebook 05 draws: what a negative costs, the queue as a ring and in a diagram, momentum, and relevant
 answers among the keys.
 """
 
@@ -21,15 +21,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """The queue at one step of a training, for the picture keys of its K slots."""
+    """The queue at one step of a run, for the image keys of its K slots."""
 
     step: int
-    ids: Ints  # (K,) the picture of each key, -1 where the slot is empty
+    ids: Ints  # (K,) the image of each key, -1 where the slot is empty
     ages: Ints  # (K,) how many batches ago the key was made; 0 where empty
-    same: Floats  # (K,) cosine of the key with what the key encoder makes of its picture now; 0 where empty
-    lag: float  # mean cosine of what key encoder and query encoder make of one picture now
+    same: Floats  # (K,) cosine of the key with what the key encoder makes of its image now; 0 where empty
+    lag: float  # mean cosine of what key encoder and query encoder make of one image now
     loss: float
-    unpaired: float  # mean cosine of a picture and other pictures' captions
+    unpaired: float  # mean cosine of an image and other images' captions
     r10: float  # t2i R@10 on val, in percent
 
     @property
@@ -64,7 +64,7 @@ def kept_bytes(work: Callable[..., object], *inputs: object, known: Iterable[Ten
 
 
 def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes: Sequence[int]) -> Shown:
-    """MB kept by a batch of B pairs, {B: MB}, beside the smallest of these batches with a queue of each of
+    """MB kept by a batch of B pairs, {B: MB}, next to the smallest of these batches with a queue of each of
     `sizes` keys; copies: MB of the momentum encoders.
     """
     small, large = min(batches), max(batches)
@@ -81,7 +81,7 @@ def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes
     axis.minorticks_off()
     axis.set_ylim(0, 1.1 * max(*batches.values(), *queues.values()))
     axis.set_xlabel("negatives a query has, on a logarithmic scale", fontsize=9)
-    axis.set_ylabel("MB kept", fontsize=9)
+    axis.set_ylabel("MB kept for the backward pass", fontsize=9)
     axis.legend(fontsize=9, frameon=False)
     K = max(sizes)
     return figure, (
@@ -93,7 +93,7 @@ def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes
 
 
 def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
-    """A queue of `size` slots after each of the batches of picture numbers, by the library's queue; shade is
+    """A queue of `size` slots after each of the batches of image ids, by the library's queue; shade is
     age.
     """
     queue = DualQueue(size, 1)
@@ -120,9 +120,9 @@ def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
     axis.spines[["left", "bottom"]].set_visible(False)
     gone = sorted({one for batch in batches for one in batch} - set(ids[-1]))
     return figure, (
-        f"Each row is the queue after one more batch; numbers are pictures, darker keys are newer. In the end "
-        f"the next key goes to slot {int(queue.pointer)}, and of all that came in, "
-        f"{', '.join(map(str, gone)) or 'none'} {'is' if len(gone) == 1 else 'are'} gone."
+        f"Each row is the queue after one more batch; numbers are images, darker keys are newer. At the end "
+        f"the next key goes to slot {int(queue.pointer)}; of all keys that were enqueued, "
+        f"{', '.join(map(str, gone)) or 'none'} {'has' if len(gone) == 1 else 'have'} been overwritten."
     )
 
 
@@ -130,14 +130,14 @@ def follow_curves(momenta: Sequence[float], steps: int) -> Shown:
     """How a weight of the copy follows one that jumped from 0 to 1 and stays there: 1 - m^step."""
     across = np.arange(steps + 1)
     curves = {f"m = {m:g}": 1 - np.power(m, across) for m in momenta}
-    figure, _ = lines(across, curves, x_label="steps since the jump", y_label="share of the way gone")
+    figure, _ = lines(across, curves, x_label="steps since the jump", y_label="share of the jump")
     gone = ", ".join(f"{100 * curve[-1]:.0f} % with {name}" for name, curve in curves.items())
-    return figure, f"After {steps} steps the copy has gone {gone}."
+    return figure, f"After {steps} steps the copy has covered {gone}."
 
 
-def queue_picture(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> Shown:
-    """The slots as cells with their ages, and for one caption which keys are right answers: own is its
-    picture, true (N,) which pictures it is true of. Beside it what age and momentum do to the keys.
+def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> Shown:
+    """The slots as cells with their ages, and for one caption which keys are relevant: own is its
+    image, true (N,) which images it is true of. On the right what age and momentum do to the keys.
     """
     K = len(moment.ids)
     rows = -(-K // columns)
@@ -154,9 +154,9 @@ def queue_picture(moment: Moment, own: int, true: Bools, *, columns: int = 32) -
     empty = places[~moment.filled]
     left.plot(empty % columns, empty // columns, ".", color="0.75", ms=2, label="empty")
     for name, chosen, style in (
-        ("its own picture: masked", mine, {"marker": "s", "color": "black", "mfc": "white"}),
+        ("its own image: masked", mine, {"marker": "s", "color": "black", "mfc": "white"}),
         (
-            "true of it, yet a negative",
+            "relevant, yet a negative",
             wrong,
             {"marker": "o", "color": COLOURS["vermillion"], "mfc": "white"},
         ),
@@ -171,33 +171,33 @@ def queue_picture(moment: Moment, own: int, true: Bools, *, columns: int = 32) -
     ages = np.unique(moment.ages[moment.filled])
     means = [moment.same[moment.filled & (moment.ages == age)].mean() for age in ages]
     right.plot(
-        ages, means, "o-", color=COLOURS["blue"], ms=4, lw=1.5, label="a key and its picture's key today"
+        ages, means, "o-", color=COLOURS["blue"], ms=4, lw=1.5, label="old key and current key of its image"
     )
     right.axhline(
-        moment.lag, color=COLOURS["vermillion"], ls="--", lw=1.5, label="key and query encoder today"
+        moment.lag, color=COLOURS["vermillion"], ls="--", lw=1.5, label="key and query encoder, current"
     )
     right.set_ylim(min(0.0, moment.lag, *means) - 0.05, 1.05)
     right.set_xlabel("age of the key, in steps", fontsize=9)
     right.set_ylabel("mean cosine", fontsize=9)
     right.legend(fontsize=8, frameon=False, loc="lower left")
     return figure, (
-        f"After step {moment.step}, {int(moment.filled.sum())} of {K} slots hold a key; the oldest is "
-        f"{int(ages.max())} steps old. Right answers for this caption: of its own picture {int(mine.sum())}, "
-        f"masked; of other pictures that it is true of {int(wrong.sum())}, counted as wrong. The oldest keys "
-        f"agree with today's keys of the same pictures by {moment.oldest:.2f}, and today's key encoder with "
-        f"today's query encoder by {moment.lag:.2f}."
+        f"After step {moment.step}, {int(moment.filled.sum())} of {K} slots contain a key; the oldest is "
+        f"{int(ages.max())} steps old. Relevant keys for this caption: {int(mine.sum())} of its own image, masked, "
+        f"and {int(wrong.sum())} of other images that it is true of, which count as negatives. The mean cosine of "
+        f"the oldest keys with current keys of the same images is {moment.oldest:.2f}, that of the key encoder with "
+        f"the query encoder {moment.lag:.2f}."
     )
 
 
-def two_pulls(moments: Mapping[float, Moment]) -> Shown:
+def consistency_and_lag(moments: Mapping[float, Moment]) -> Shown:
     """Over m: how alike the keys in the queue are made, and how far behind the query encoder they are."""
     momenta = list(moments)
     figure, axes = new_figure(7.0, 3.2)
     axis = axes[0, 0]
     across = range(len(momenta))
     series = {
-        "oldest keys and today's keys": [moments[m].oldest for m in momenta],
-        "key and query encoder today": [moments[m].lag for m in momenta],
+        "oldest keys and current keys": [moments[m].oldest for m in momenta],
+        "key and query encoder, current": [moments[m].lag for m in momenta],
     }
     for (name, values), colour, dash in zip(series.items(), CYCLE, DASHES, strict=False):
         axis.plot(across, values, "o", color=colour, ls=dash, lw=2, label=name)
@@ -209,15 +209,15 @@ def two_pulls(moments: Mapping[float, Moment]) -> Shown:
     first, last = momenta[0], momenta[-1]
     step = moments[first].step
     return figure, (
-        f"At step {step}: from m = {first:g} to m = {last:g} the oldest keys' agreement with today's goes from "
-        f"{moments[first].oldest:.2f} to {moments[last].oldest:.2f}, and the key encoder's with the query encoder "
+        f"At step {step}: from m = {first:g} to m = {last:g} the cosine of the oldest keys with current ones goes "
+        f"from {moments[first].oldest:.2f} to {moments[last].oldest:.2f}, and that of key and query encoder "
         f"from {moments[first].lag:.2f} to {moments[last].lag:.2f}."
     )
 
 
-def right_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, captions: int = 5) -> Shown:
-    """Expected right answers among K keys: true_of (Q,) counts the pictures that each caption is true of, its
-    own included, of `pictures` in all; every caption once an epoch.
+def relevant_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, captions: int = 5) -> Shown:
+    """Expected relevant keys among K: true_of (Q,) counts the images that each caption is true of, its
+    own included, of `pictures` in all; every caption once per epoch.
     """
     K = np.asarray(sizes, float)
     own = expected_own(K, pictures, captions)
@@ -225,8 +225,8 @@ def right_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, captions: 
     figure, axes = new_figure(7.0, 3.2)
     axis = axes[0, 0]
     for name, values, colour, dash, mark in (
-        ("other pictures it is true of", others, COLOURS["vermillion"], "-", "o"),
-        ("its own picture", own, COLOURS["black"], "--", "s"),
+        ("other images it is true of", others, COLOURS["vermillion"], "-", "o"),
+        ("its own image", own, COLOURS["black"], "--", "s"),
     ):
         axis.plot(K, values, mark, color=colour, ls=dash, lw=2, label=name)
     axis.set_xscale("log")
@@ -235,26 +235,28 @@ def right_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, captions: 
     axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.set_xlabel("keys in the queue, K", fontsize=9)
-    axis.set_ylabel("right answers a caption", fontsize=9)
+    axis.set_ylabel("relevant keys per caption", fontsize=9)
     axis.legend(fontsize=9, frameon=False)
     share = 100 * float((true_of > 1).mean())
     return figure, (
-        f"{pictures:,} pictures: among {int(K[-1]):,} keys a caption finds {own[-1]:.2f} of its own picture on "
-        f"the mean, which the mask takes out, and {others[-1]:.2f} of other pictures that it is true of, which "
-        f"it leaves in. They are shared unevenly: {share:.0f} % of the captions are true of another picture."
+        f"{pictures:,} images: among {int(K[-1]):,} keys a caption meets on average {own[-1]:.2f} of its own "
+        f"image, which the mask removes, and {others[-1]:.2f} of other images that it is true of, which the mask "
+        f"leaves in. They are unevenly distributed: {share:.0f} % of the captions are true of another image."
     )
 
 
 def expected_own(K: NDArray[np.float64], pictures: int, captions: int) -> NDArray[np.float64]:
-    """K (captions - 1) / (captions * pictures): the caption itself comes once an epoch, its sisters fill the
-    rest.
+    """K (captions - 1) / (captions * images): the caption itself comes once per epoch, the other captions of
+    its image fill the rest.
     """
     return K * (captions - 1) / (captions * pictures)
 
 
-def push_shares(scores: Tensor, own: Tensor, true: Tensor, *, mu: float, gamma: float) -> dict[str, float]:
+def gradient_shares(
+    scores: Tensor, own: Tensor, true: Tensor, *, mu: float, gamma: float
+) -> dict[str, float]:
     """How UTO's gradient on the keys divides, in percent, where nothing is masked: scores (Q,K) of captions
-    with picture keys, own and true (Q,K) bool. Keys of the own picture count as own alone.
+    with image keys, own and true (Q,K) bool. Keys of the own image count as own alone.
     """
     x = mu * (scores - gamma)
     weights = torch.softmax(torch.cat([x, torch.zeros(len(x), 1)], 1), 1)[:, :-1]  # (Q, K), rows below 1
@@ -263,17 +265,17 @@ def push_shares(scores: Tensor, own: Tensor, true: Tensor, *, mu: float, gamma: 
     return {name: 100 * float((weights * mask).sum()) / max(whole, 1e-30) for name, mask in parts.items()}
 
 
-def push_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> Shown:
-    """Right answers' shares of the push, without and with the mask of own pictures, beside their shares of the
-    keys; both as `push_shares` gives them, in percent.
+def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> Shown:
+    """Shares of the negative term's gradient that fall on relevant keys, without and with the same-image mask, and
+    their shares of the keys; both as `gradient_shares` gives them, in percent.
     """
     rest = max(100 - unmasked["own"], 1e-9)
     masked = {name: 0.0 if name == "own" else 100 * unmasked[name] / rest for name in unmasked}
     figure, axes = new_figure(7.4, 2.5)
     axis = axes[0, 0]
-    names = {"own": "of its own picture", "other": "of other pictures that it is true of"}
+    names = {"own": "of its own image", "other": "of other images that it is true of"}
     colours = {"own": COLOURS["black"], "other": COLOURS["vermillion"]}
-    rows = {"of the keys": count, "of the push, no mask": unmasked, "of the push, own masked": masked}
+    rows = {"of the keys": count, "of the gradient, no mask": unmasked, "of the gradient, masked": masked}
     for i, row in enumerate(rows.values()):
         start = 0.0
         for name in names:
@@ -285,17 +287,18 @@ def push_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> Show
     axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
     axis.invert_yaxis()
     axis.set_xlim(0, 1.15 * max(max(row["own"] + row["other"] for row in rows.values()), 1e-6))
-    axis.set_xlabel("right answers, percent", fontsize=9)
+    axis.set_xlabel("relevant keys, %", fontsize=9)
     axis.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
     right = count["own"] + count["other"]
     return figure, (
-        f"Right answers are {right:.2f} % of the keys. Without the mask {unmasked['own'] + unmasked['other']:.2f} "
-        f"% of the push falls on them; with the own picture masked it is {masked['other']:.2f} %."
+        f"Relevant keys are {right:.2f} % of all keys. Without the mask they get "
+        f"{unmasked['own'] + unmasked['other']:.2f} "
+        f"% of the negative term's gradient; with the same-image mask it is {masked['other']:.2f} %."
     )
 
 
 def collapse_curves(runs: Mapping[str, Sequence[Moment]]) -> Shown:
-    """Loss, unpaired cosine and R@10 over the steps of some trainings of the same length."""
+    """Loss, unpaired cosine and R@10 over the steps of some runs of the same length."""
     figure, axes = new_figure(8.6, 2.9, columns=3)
     parts = (("loss", "loss"), ("unpaired", "mean unpaired cosine"), ("r10", "t2i R@10 on val, percent"))
     for axis, (part, title) in zip(axes[0], parts, strict=True):

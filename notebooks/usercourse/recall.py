@@ -1,4 +1,4 @@
-"""What notebook 01 draws: a toy retriever of known quality, R@K over all K, and how intervals shrink."""
+"""What notebook 01 draws: a toy retriever of known quality, R@K over all K, and how confidence intervals shrink."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 def toy_embeddings(
     pictures: int, *, noise: float, captions: int = 5, width: int = 32, seed: int = 0
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """images (N, E) at random and captions (N * captions, E) near their picture, all of unit length, and
+    """images (N, E) at random and captions (N * captions, E) near their image, all of unit norm, and
     caption_to_image (M,). noise 0: a perfect retriever; large: chance.
     """
     rng = np.random.default_rng(seed)
@@ -27,8 +27,8 @@ def toy_embeddings(
 def unit_circle(
     images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, names: Sequence[str]
 ) -> Shown:
-    """Unit vectors in the plane, E = 2: pictures as arrows, captions as dots in the colour of their
-    picture.
+    """Unit vectors in the plane, E = 2: images as arrows, captions as dots in the colour of their
+    image.
     """
     v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(caption_to_image)
     figure, axes = new_figure(6.6, 4.2)
@@ -51,7 +51,7 @@ def unit_circle(
     axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     stray = [f"t{j}" for j in range(len(t)) if np.argmax(v @ t[j]) != owner[j]]
     return figure, (
-        "Arrows are pictures, marks are captions in the colour and shape of their picture. Nearer to "
+        "Arrows are images, marks are captions in the colour and shape of their image. Nearer to "
         f"another arrow than to their own: {', '.join(stray)}."
     )
 
@@ -63,14 +63,14 @@ def hit_curve(ranks: NDArray[np.int64], size: int) -> NDArray[np.float64]:
 
 
 def recall_curves(ranks: Ranks) -> Shown:
-    """R@K for every K, both ways, beside chance."""
+    """R@K for every K, in both directions, and by chance."""
     size = len(ranks.i2t)
     across = np.arange(1, size + 1)
     figure, axes = new_figure(7.0, 3.4)
     axis = axes[0, 0]
     for name, one, colour, dash in (
-        ("i2t: picture to caption", ranks.i2t, COLOURS["blue"], "-"),
-        ("t2i: caption to picture", ranks.t2i, COLOURS["vermillion"], "--"),
+        ("i2t: image to caption", ranks.i2t, COLOURS["blue"], "-"),
+        ("t2i: caption to image", ranks.t2i, COLOURS["vermillion"], "--"),
     ):
         curve = hit_curve(one, size)
         axis.plot(across, curve, color=colour, ls=dash, lw=2, label=name)
@@ -87,9 +87,9 @@ def recall_curves(ranks: Ranks) -> Shown:
     axis.legend(fontsize=9, frameon=False, loc="lower right")
     m = recalls(ranks)
     return figure, (
-        f"{size:,} pictures, {len(ranks.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from picture to caption "
-        f"and {m.t2i_r1:.1f} % from caption to picture, the median ranks are {m.i2t_median:.0f} and "
-        f"{m.t2i_median:.0f}. By chance a caption would find its picture first in {100 / size:.1f} % of "
+        f"{size:,} images, {len(ranks.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from image to caption "
+        f"and {m.t2i_r1:.1f} % from caption to image, the median ranks are {m.i2t_median:.0f} and "
+        f"{m.t2i_median:.0f}. By chance a caption would rank its image first in {100 / size:.1f} % of "
         "cases."
     )
 

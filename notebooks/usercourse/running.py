@@ -1,7 +1,7 @@
-"""What notebook 07 needs beside the trainer: one setting for three kinds of data, signs of life, interruptions,
+"""What notebook 07 needs besides the trainer: one configuration for three kinds of data, progress, interruptions,
 bits compared, folds.
 
-Raises UserError where a folder has no training pictures, or a run has no checkpoint.
+Raises UserError where a folder has no training images, or a run has no checkpoint.
 """
 
 import _thread
@@ -40,8 +40,8 @@ TICK_S = 0.5
 def settings(data: str, *, steps: int | None = None, tokens: str | None = None) -> Config:
     """The full model on `data`: "scenes", a folder, or a name on the hub.
 
-    Scenes are as large as the profile says. A folder with weights (.safetensors) beside its pictures has the
-    preset `photos` and those weights; without, the small models of the course, which have seen drawings alone.
+    Scenes are as large as the profile says. A folder with weights (.safetensors) next to its images has the
+    preset `photos` and those weights; without, the small models of the course, which were trained on drawings only.
     A hub name has the preset `clip-patches`, made for one GPU. steps shortens the run.
     """
     if data == "scenes":
@@ -55,8 +55,8 @@ def settings(data: str, *, steps: int | None = None, tokens: str | None = None) 
 
 
 def of_folder(folder: Path, tokens: str | None = None) -> Config:
-    """The settings for a folder of pictures with captions, by what lies in it. Prints what was chosen where that is
-    not to be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
+    """The settings for a folder of images with captions, by what lies in it. Prints what was chosen where that
+    cannot be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
     """
     from usercourse.demo.photos import weights_at_hand
 
@@ -83,7 +83,7 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
         return replace(preset("scenes"), model=model, data=data)
     if tokens is None:
         print(
-            "Tokens by region-mini, a network that has seen drawings alone. For photos give others: "
+            "Tokens by region-mini, a network that was trained on drawings only. For photos choose another: "
             'running.settings(DATA, tokens="open_clip:ViT-B-32/laion2b_s34b_b79k"), fetched once, 600 MB; or put a '
             "network's weights (.safetensors) into the folder."
         )
@@ -190,14 +190,14 @@ def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) ->
 
 @dataclass(frozen=True)
 class Bits:
-    """Two checkpoints compared: how many tensors and numbers they hold, and the names of tensors that differ."""
+    """Two checkpoints compared: how many tensors and values they have, and the names of tensors that differ."""
 
     tensors: int
     numbers: int
     differing: tuple[str, ...]
 
     def __str__(self) -> str:
-        held = f"{self.tensors} tensors with {self.numbers:,} numbers"
+        held = f"{self.tensors} tensors with {self.numbers:,} values"
         if not self.differing:
             return f"{held}: every bit is the same."
         return f"{held}: {len(self.differing)} tensors differ, the first is {self.differing[0]}."
@@ -245,20 +245,20 @@ def timeline(sessions: Sequence[Session], total: int) -> Shown:
         f"{one.name} from step {one.first} to {one.last}{', and what it did after that is lost' if one.lost else ''}"
         for one in sessions
     ]
-    return figure, f"Who did which steps of {total}: {'; '.join(told)}."
+    return figure, f"Which process took which of the {total} steps: {'; '.join(told)}."
 
 
 def fold_metrics(
     images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, size: int
 ) -> list[Metrics]:
-    """The metrics of each consecutive fold of `size` pictures; what is left over at the end is left out."""
+    """The metrics of each consecutive fold of `size` images; what is left over at the end is left out."""
     v, t = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     starts = range(0, len(v) - size + 1, size)
     return [recalls(ranks(*subset(v, t, caption_to_image, range(start, start + size)))) for start in starts]
 
 
 def fold_sizes(pictures: int) -> list[int]:
-    """Sizes of folds that divide the pictures without a rest, from 20 parts to the whole."""
+    """Sizes of folds that divide the images without a rest, from 20 parts to the whole."""
     return [pictures // parts for parts in (20, 10, 5, 4, 2, 1) if pictures % parts == 0]
 
 
@@ -275,17 +275,17 @@ def folds_figure(
     axis.plot(np.arange(1, len(values) + 1), values, "o", color=COLOURS["blue"], ms=7, label="each fold")
     axis.axhline(mean, color=COLOURS["blue"], ls="--", lw=2, label=f"their mean, {mean:.1f}")
     axis.axhline(
-        whole, color=COLOURS["vermillion"], lw=2, label=f"all {len(v):,} pictures at once, {whole:.1f}"
+        whole, color=COLOURS["vermillion"], lw=2, label=f"all {len(v):,} images at once, {whole:.1f}"
     )
     axis.set_xticks(np.arange(1, len(values) + 1))
     axis.set_ylim(0, min(100.0, 1.15 * max(*values, whole, 1.0)))
-    axis.set_xlabel(f"fold of {size:,} pictures", fontsize=9)
+    axis.set_xlabel(f"fold of {size:,} images", fontsize=9)
     axis.set_ylabel(f"{in_words(metric)} in percent", fontsize=9)
     axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     many = "s" if len(values) > 1 else ""
     return figure, (
-        f"{in_words(metric)} over {len(values)} fold{many} of {size:,} pictures: {mean:.1f} on the mean, "
-        f"from {min(values):.1f} to {max(values):.1f}; over all {len(v):,} pictures at once {whole:.1f}."
+        f"{in_words(metric)} over {len(values)} fold{many} of {size:,} images: {mean:.1f} on average, "
+        f"from {min(values):.1f} to {max(values):.1f}; over all {len(v):,} images at once {whole:.1f}."
     )
 
 
@@ -296,7 +296,7 @@ def in_words(metric: str) -> str:
 
 
 def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:
-    """Writes splits as Flickr30K has them on the hub: one Parquet file, a row a picture, with its bytes, its
+    """Writes splits as Flickr30K has them on the hub: one Parquet file, a row per image, with its bytes, its
     captions and the name of its split. -> the file.
     """
     import pyarrow as pa
@@ -305,7 +305,7 @@ def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     written = 0
-    with Progress(sum(map(len, splits.values())), "writing pictures") as bar:
+    with Progress(sum(map(len, splits.values())), "writing images") as bar:
         for name, split in splits.items():
             pictures = split.pictures
             if pictures is None:

@@ -16,7 +16,7 @@ def _token() -> str:
 
 
 class TokenIdentity(PasswordIdentityProvider):
-    """Lets in who shows $JUPYTER_TOKEN. Where that is not set nobody knows the token, and nobody is let in."""
+    """Lets in who shows $JUPYTER_TOKEN. Where that is not set the token is unknown, and no one is let in."""
 
     # Declared again without config=True: what a settings file says of them is not read.
     token = Unicode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from usercourse.plots import COLOURS, CYCLE, Shown, new_figure
 
 FLOAT = 4  # bytes
-NUMBER = 8  # bytes of a picture's number
+NUMBER = 8  # bytes of an image's number
 
 
 def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
@@ -70,7 +70,7 @@ def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], 
         if good
         else "no width reaches 95 %"
     )
-    return figure, f"Numbers at the points are the search width; {said} for exact search."
+    return figure, f"Labels at the dots are the search width ef_search; {said} for exact search."
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""Sentences about differences that hold whatever sign came out: more, less, or cannot tell."""
+"""Sentences about differences that stay right whatever sign came out: higher, lower, or inconclusive."""
 
 import re
 
 from userlib.evaluation import Interval
 
-TELL = "these data cannot tell"
+TELL = "inconclusive"
 
 
 def describe(name: str, base: str, difference: Interval, *, what: str = "rSum") -> str:
-    """One sentence on `difference` = name less base in `what`, with its interval; an interval that holds zero
+    """One sentence on `difference` = name - base in `what`, with its 95 % confidence interval; one that contains 0
     decides nothing. A name of several words gets a capital; m = 0 stays as it is.
     """
     value, low, high = difference
@@ -16,11 +16,13 @@ def describe(name: str, base: str, difference: Interval, *, what: str = "rSum") 
         name = name[0].upper() + name[1:]
     if low <= 0 <= high:
         return (
-            f"{name} less {base}: {value:+.1f} [{low:+.1f}, {high:+.1f}] in {what}; the interval holds zero, "
-            f"so {TELL}."
+            f"{name} - {base}: {value:+.1f} [{low:+.1f}, {high:+.1f}] in {what}; the 95 % confidence interval "
+            f"contains 0, so this is {TELL}."
         )
-    more = "more" if value > 0 else "less"
-    return f"{name} has {abs(value):.1f} {more} {what} than {base} [{low:+.1f}, {high:+.1f}], clear of zero."
+    return (
+        f"{name} - {base}: {what} is {abs(value):.1f} {outcome(difference)} [{low:+.1f}, {high:+.1f}]; "
+        "the 95 % confidence interval excludes 0."
+    )
 
 
 def outcome(difference: Interval) -> str:

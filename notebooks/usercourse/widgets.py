@@ -1,7 +1,7 @@
-"""Live demos of core widgets: one pure render function, one picture, one sentence; errors shown and raised.
+"""Live demos of core widgets: one pure render function, one figure, one sentence; errors shown and raised.
 
 `render(**values) -> (Figure, sentence)` is plain Python, so it is tested without a browser, and `snapshot` shows
-it once standing still, for a page on which no widget lives. No Output widget and no interact: they keep
+it once, as a static snapshot of the widget. No Output widget and no interact: they keep
 errors to themselves.
 """
 
@@ -86,12 +86,12 @@ class Demo(W.VBox):  # type: ignore[misc]
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
-        """Tells the seconds under the picture, twice a second, while a new one is computed."""
+        """Shows the seconds under the figure, twice a second, while a new one is computed."""
         began, over = time.monotonic(), threading.Event()
 
         def tick() -> None:
             while not over.wait(TICK_S):
-                self.caption.value = f"Computing the next picture, {time.monotonic() - began:.0f} s so far."
+                self.caption.value = f"Computing the next figure, {time.monotonic() - began:.0f} s so far."
 
         clock = threading.Thread(target=tick, daemon=True)
         clock.start()
@@ -103,7 +103,7 @@ class Demo(W.VBox):  # type: ignore[misc]
 
 
 def snapshot(render: Render, **values: Any) -> None:
-    """The demo standing still at these values, for readers without a kernel."""
+    """A static snapshot of the demo at these values, for readers without a kernel."""
     figure, sentence = render(**values)
     settings = ", ".join(f"{name} = {value}" for name, value in values.items())
     show(figure, f"The demo at {settings}. {sentence}")

@@ -5,7 +5,7 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import SLOW
 
-QUERY = "input[placeholder='what the picture should show']"
+QUERY = "input[placeholder='what the image should show']"
 
 
 def field(page: Page):
@@ -13,9 +13,9 @@ def field(page: Page):
 
 
 def hits(page: Page) -> list[str]:
-    """The ids of the pictures found, best first."""
+    """The ids of the images found, best first."""
     return page.eval_on_selector_all(
-        "[aria-label='pictures found'] button[data-key]", "all => all.map((one) => one.dataset.key)"
+        "[aria-label='images found'] button[data-key]", "all => all.map((one) => one.dataset.key)"
     )
 
 
@@ -26,10 +26,10 @@ def ask(page: Page, text: str) -> None:
 
 
 def wait_for_hits(page: Page, expected: list[str]) -> None:
-    """Until the pictures found are these, in this order."""
+    """Until the images found are these, in this order."""
     page.wait_for_function(
         """(expected) => {
-            const all = document.querySelectorAll("[aria-label='pictures found'] button[data-key]");
+            const all = document.querySelectorAll("[aria-label='images found'] button[data-key]");
             return JSON.stringify([...all].map((one) => one.dataset.key)) === JSON.stringify(expected);
         }""",
         arg=expected,
@@ -58,22 +58,22 @@ def see(page: Page, text: str) -> None:
 
 
 def latencies(page: Page, queries: list[str]) -> np.ndarray:
-    """Milliseconds from Enter until other pictures stand there, decoded, for each query."""
+    """Milliseconds from Enter until other images stand there, decoded, for each query."""
     result = []
     for text in queries:
         field(page).fill(text)
         page.evaluate(
             """() => {
-                const root = document.querySelector("[aria-label='pictures found']").parentElement;
+                const root = document.querySelector("[aria-label='images found']").parentElement;
                 window.took = null;
-                const field = document.querySelector("input[placeholder='what the picture should show']");
+                const field = document.querySelector("input[placeholder='what the image should show']");
                 field.addEventListener("keydown", () => { window.began = performance.now(); }, {once: true});
                 const before = root.dataset.drawn;
                 const watch = new MutationObserver(async () => {
                     if (root.dataset.drawn === before) return;
                     watch.disconnect();
-                    const pictures = [...root.querySelectorAll("img")];
-                    await Promise.all(pictures.map((one) => one.decode().catch(() => null)));
+                    const images = [...root.querySelectorAll("img")];
+                    await Promise.all(images.map((one) => one.decode().catch(() => null)));
                     requestAnimationFrame(() => { window.took = performance.now() - window.began; });
                 });
                 watch.observe(root, {attributes: true, childList: true, subtree: true});

@@ -4,7 +4,7 @@
 
 Each notebook runs from top to bottom in the fast profile. Nothing may fail, nothing may be written to stderr, and a
 busy cell must show something new at least every few seconds; the longest silence is printed with its cell. With
-USERLIB_SHOTS the pages are kept as pictures, in the light and in the dark theme, to be looked at.
+USERLIB_SHOTS the pages are kept as images, in the light and in the dark theme, to be looked at.
 """
 
 import os

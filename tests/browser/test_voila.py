@@ -91,13 +91,13 @@ def test_a_query_brings_the_right_pictures(page, engine):
     for text in ("a dog in the park", *(engine.gallery.captions[j] for j in numbers)):
         ask(page, text)
         wait_for_hits(page, expected_hits(engine, text))
-    see(page, "Its own picture has rank")
+    see(page, "Its ground-truth image has rank")
 
 
 def test_a_hit_shows_its_attention_and_its_words(page):
     ask(page, "a red car on a street")
-    see(page, "Asked: a red car on a street")
-    page.locator("[aria-label='pictures found'] button").nth(1).click()
+    see(page, "Query: a red car on a street")
+    page.locator("[aria-label='images found'] button").nth(1).click()
     for name in ("SGE", "CGE", "red", "car", "street"):
         expect(page.locator(".ud-map", has_text=name).first).to_be_visible(timeout=SLOW)
     see(page, "of its attention lies on the things")
@@ -110,7 +110,7 @@ def test_a_hit_shows_its_attention_and_its_words(page):
 
 
 def test_a_caption_of_a_picture_is_asked_with(page, engine):
-    caption = page.locator("[aria-label='captions written for this picture'] button").first
+    caption = page.locator("[aria-label='captions written for this image'] button").first
     text = caption.get_attribute("data-key")
     assert text in engine.gallery.captions
     caption.click()
@@ -126,14 +126,14 @@ def test_the_model_is_switched_and_two_stand_side_by_side(page, engine):
     mean = open_engine("mean", engine.gallery)
     choose_model(page, "Model", mean.name)
     wait_for_hits(page, expected_hits(mean, "two cats on a sofa"))
-    choose_model(page, "Beside it", engine.name)
-    other = page.locator(f"[aria-label='pictures found by {engine.name}'] button[data-key]")
+    choose_model(page, "Compare with", engine.name)
+    other = page.locator(f"[aria-label='images found by {engine.name}'] button[data-key]")
     expect(other).to_have_count(12, timeout=SLOW)
     assert [one.get_attribute("data-key") for one in other.all()] == expected_hits(
         engine, "two cats on a sofa"
     )
     assert page.locator(".ud-change").count() == 24
-    choose_model(page, "Beside it", "no other")
+    choose_model(page, "Compare with", "no other")
     expect(other.first).to_be_hidden(timeout=SLOW)
     choose_model(page, "Model", engine.name)
     wait_for_hits(page, expected_hits(engine, "two cats on a sofa"))
@@ -143,7 +143,7 @@ def test_an_upload_brings_captions(page, engine):
     picture = engine.gallery.pictures[12]
     upload(page, "<b>mine</b>.png", file_of(picture))
     wait_for_hits(page, expected_hits(engine, picture))
-    see(page, "Asked with <b>mine</b>.png")
+    see(page, "Query: <b>mine</b>.png")
     texts = page.locator("[aria-label='captions found'] button")
     expect(texts).to_have_count(6, timeout=SLOW)
     result = [hit.text for hit in engine.captions(picture, 6).hits]
@@ -163,7 +163,7 @@ def test_unusual_pictures_are_taken(page, engine, kind):
         "6 MB": lambda: file_of(picture) + b"\0" * (LIMIT - len(file_of(picture))),
     }[kind]()
     upload(page, f"{kind}.png", data)
-    see(page, f"Asked with {kind}.png")
+    see(page, f"Query: {kind}.png")
 
 
 def sideways():
@@ -238,7 +238,7 @@ def test_the_map_is_chosen_from_and_the_list_follows(page, engine):
         gap = np.linalg.norm(points[row] - points[engine.gallery.row[first]])
         assert gap < 0.01  # it, or one that lies on top of it
     picked.first.click()
-    see(page, f"Asked with {first}")
+    see(page, f"Query: {first}")
     wait_for_hits(page, expected_hits(engine, engine.gallery.pictures[engine.gallery.row[first]]))
 
 
@@ -247,8 +247,10 @@ def test_failures_are_listed_with_their_cause(page, engine):
 
     examples, counts, captions = stored_failures("full")
     turn_to(page, "Failures")
-    see(page, f"Of {captions:,} captions, {sum(counts.values()):,} do not find their own picture first")
-    rows = page.locator("[aria-label='failures; each asks its caption again'] button")
+    see(
+        page, f"Of {captions:,} captions, {sum(counts.values()):,} do not rank their ground-truth image first"
+    )
+    rows = page.locator("[aria-label='failures; each searches with its caption again'] button")
     expect(rows).to_have_count(len(examples), timeout=SLOW)
     rows.first.click()
     wait_for_hits(page, expected_hits(engine, engine.gallery.captions[examples[0].caption]))
@@ -271,7 +273,7 @@ def test_a_folder_of_photos(page, engine, tmp_path):
     see(page, "trained on drawings alone")
     ask(page, "a dog")
     page.wait_for_function(
-        "() => document.querySelectorAll(\"[aria-label='pictures found'] button\").length === 6", timeout=SLOW
+        "() => document.querySelectorAll(\"[aria-label='images found'] button\").length === 6", timeout=SLOW
     )
     choose_model(page, "Model", engine.name)
     ask(page, "a horse")
@@ -285,7 +287,7 @@ def test_everything_by_keyboard(page, engine):
     page.keyboard.type("a king in front of a castle")
     page.keyboard.press("Enter")
     wait_for_hits(page, expected_hits(engine, "a king in front of a castle"))
-    tab_to(page, "[aria-label='pictures found'] button")
+    tab_to(page, "[aria-label='images found'] button")
     first = focused(page)
     page.keyboard.press("ArrowRight")
     assert focused(page) == hits(page)[1] != first
@@ -294,9 +296,7 @@ def test_everything_by_keyboard(page, engine):
     assert focused(page) == first
     page.keyboard.press("Enter")
     page.locator(".ud-stage").wait_for(timeout=SLOW)
-    expect(page.locator("[aria-label='pictures found'] button").first).to_have_attribute(
-        "aria-pressed", "true"
-    )
+    expect(page.locator("[aria-label='images found'] button").first).to_have_attribute("aria-pressed", "true")
     tab_to(page, ".ud-cell")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("() => document.activeElement.getAttribute('aria-label')").startswith(
@@ -316,7 +316,7 @@ def test_everything_by_keyboard(page, engine):
     tab_to(page, "[aria-label='chosen on the map'] button")
     key = focused(page)
     page.keyboard.press("Enter")
-    see(page, f"Asked with {key}")
+    see(page, f"Query: {key}")
 
 
 def focused(page) -> str:
@@ -342,7 +342,7 @@ def test_it_fits_a_narrow_and_a_wide_page(page, engine, tmp_path):
     turn_to(page, "Search")
     ask(page, FIRST)
     wait_for_hits(page, expected_hits(engine, FIRST))
-    page.locator("[aria-label='pictures found'] button").first.click()
+    page.locator("[aria-label='images found'] button").first.click()
     page.locator(".ud-stage").wait_for(timeout=SLOW)
     for width in (800, WIDTH):
         page.set_viewport_size({"width": width, "height": HEIGHT})
@@ -359,7 +359,7 @@ def test_it_fits_a_narrow_and_a_wide_page(page, engine, tmp_path):
 
 @pytest.mark.parametrize("count, limit", [(1_000, 300), (10_000, 500)])
 def test_new_pictures_come_soon(page, engine, browser, jupyter_folders, tmp_path_factory, count, limit):
-    """From Enter to new, decoded pictures; the limit is for two free cores, and a busy machine gets more."""
+    """From Enter to new, decoded images; the limit is for two free cores, and a busy machine gets more."""
     queries = [engine.gallery.captions[j] for j in range(40, 5_000, 331)]
     if count == 1_000:
         result = latencies(page, queries)
@@ -378,7 +378,7 @@ def test_new_pictures_come_soon(page, engine, browser, jupyter_folders, tmp_path
         result = latencies(own, queries)
         own.close()
         servers.close()
-    print(f"{count:,} pictures: median {np.median(result):.0f} ms, slowest {result.max():.0f} ms")
+    print(f"{count:,} images: median {np.median(result):.0f} ms, slowest {result.max():.0f} ms")
     assert np.median(result) <= limit * busy()
 
 
@@ -397,7 +397,7 @@ def busy() -> float:
 
 
 def large_notebook() -> dict:
-    """The demo over 10,000 pictures: the thousand ten times, with vectors of their own."""
+    """The demo over 10,000 images: the thousand ten times, with vectors of their own."""
     source = (
         "import numpy as np\n"
         "from usercourse.demo import App, open_engine\n"
@@ -412,7 +412,7 @@ def large_notebook() -> dict:
         "ids = tuple(f'{i:05d}' for i in range(10_000))\n"
         "large = Gallery('large', ids, g.pictures, thumbs=g.thumbs * 10)\n"
         "app = App(gallery=g, warm=False)\n"
-        "app.add_engine('10,000 pictures', Engine('10,000 pictures', small.encoder, large, vectors))\n"
+        "app.add_engine('10,000 images', Engine('10,000 images', small.encoder, large, vectors))\n"
         "app"
     )
     cell = {

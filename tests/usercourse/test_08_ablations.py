@@ -1,4 +1,4 @@
-"""What the learner of notebook 08 writes: the bootstrap over pictures and seeds as loops equals the library's."""
+"""What the learner of notebook 08 writes: the bootstrap over images and seeds as loops equals the library's."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ def test_the_loop_is_the_library_s_bootstrap(lift, seed, n_a, n_b, N):
     ]  # fmt: skip
     a, b = (
         np.array([100.0 * (run.t2i <= 1).reshape(N, 5).mean(1) for run in of]) for of in runs
-    )  # (n, N): the share of a picture's captions that found it
+    )  # (n, N): the share of an image's captions that found it
     difference = paired_bootstrap(*runs, resamples=40, seed=seed)["t2i_r1"]
-    assume(np.ptp(a.mean(0) - b.mean(0)) > 0)  # where no picture differs the library has a width of its own
+    assume(np.ptp(a.mean(0) - b.mean(0)) > 0)  # where no image differs the library has a width of its own
     by_hand = lift(NAME).paired_loop(a, b, S=40, seed=seed)
     assert by_hand == pytest.approx(tuple(difference), abs=1e-3)
 

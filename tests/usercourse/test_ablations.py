@@ -66,7 +66,7 @@ def test_the_explorer_says_what_compare_says(studies):
     wanted = np.mean([recalls(row.ranks(), images=chosen).rsum for row in rows["gpo"]])
     assert f"the highest is GPO pooling with {wanted:.1f} [" in said
     assert "Above mean pooling: GPO pooling (+" in said
-    assert "Not told apart from mean pooling: max pooling (+0.0)." in said
+    assert "Inconclusive against mean pooling: max pooling (+0.0)." in said
     assert "3 models have fewer than five seeds" in said
     assert len(figure.axes) == 2
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()][
@@ -128,7 +128,7 @@ def test_seeds_and_widths(studies):
     a, b = (draw.ranks_of(studies["pooling"], name) for name in ("gpo", "mean"))
     _, said = draw.seed_widths(a, b)
     one = paired_bootstrap(a[:1], b[:1])["r1"]
-    assert said.startswith(f"One seed a side: {one.high - one.low:.1f} points wide")
+    assert said.startswith(f"With one seed per model the interval is {one.high - one.low:.1f} points wide")
     assert " with 2, " in said and " with 3." in said
     assert "Fewer than two seeds" in draw.seed_widths(a[:1], b)[1]
     values = [[row.metadata["report"]["metrics"]["r1"] for row in of] for of in studies["pooling"].values()]
@@ -156,7 +156,7 @@ CLAIM = Claim(
 def test_the_ledger_s_figure_names_each_verdict(folder):
     entries = ledger(folder, claims=[CLAIM], resamples=50)
     figure, said = draw.ledger_figure(entries)
-    assert said == "Claims beside zero, by verdict. Holds: GPO is better."
+    assert said == "Claims as differences from 0, by verdict. Holds: GPO is better."
     assert png(figure)
     photos = Entry(claim=CLAIM, photo_differences={"r1": Difference(1, 0, 2)}, photo_seeds=1)
     assert draw.ledger_figure([photos])[1].endswith("Photos alone are measured.")

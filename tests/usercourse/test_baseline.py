@@ -75,7 +75,7 @@ def test_nothing_is_wrong_exactly_where_the_caption_is_true(world, facts):
     captions = [caption for i in range(N) for caption in world.captions(i)]
     rng = np.random.default_rng(0)
     rows, columns = rng.integers(len(said), size=400), rng.integers(N, size=400)
-    rows[:150], columns[:150] = np.arange(150), np.repeat(np.arange(N), 5)  # each with its own picture too
+    rows[:150], columns[:150] = np.arange(150), np.repeat(np.arange(N), 5)  # each with its own image too
     judged = draw.judge_pairs(said, holds, rows, columns)
     expected = [not true(captions[j], world[i]) for j, i in zip(rows, columns, strict=True)]
     assert judged.false.tolist() == expected
@@ -118,9 +118,9 @@ def test_a_model_does_not_differ_from_itself_and_differs_from_its_opposite():
     assert 0 < low < 50 < high
     rates, base = {"kind": Interval(75, 60, 90)}, {"kind": Interval(25, 10, 40)}
     clear = draw.reading("b", rates, base, {"kind": Difference(50, low, high)})
-    assert clear[0].startswith("kind: b is wrong in 75 % of cases, a random picture in 25 %; +50.0 points")
+    assert clear[0].startswith("kind: b is wrong in 75 % of cases and a random image in 25 %; +50.0 points")
     assert "cannot tell" not in clear[0]
-    assert "cannot tell" in draw.reading("b", rates, base, {"kind": Difference(0, -1, 1)})[0]
+    assert "inconclusive" in draw.reading("b", rates, base, {"kind": Difference(0, -1, 1)})[0]
 
 
 def test_the_rates_stand_at_their_values():
@@ -149,7 +149,7 @@ def test_the_worst_come_first_and_have_one_fault(world, facts):
     assert f"kind {len(order)}" in sentence
     assert f"Of {judged.false.sum()} captions" in sentence
     titles = " ".join(axis.get_title() for axis in figure.axes).replace("\n", " ")
-    assert f"written for, stands {draw.ordinal(ranks[order[0]])}" in titles
+    assert f"written for this one, which ranks {draw.ordinal(ranks[order[0]])}" in titles
 
 
 def test_facts_in_words():
@@ -182,12 +182,12 @@ def test_the_region_demo_finds_the_same_region_elsewhere(world):
     rng = np.random.default_rng(0)
     tokens = rng.normal(size=(10, 64, 16))
     tokens /= np.linalg.norm(tokens, axis=2, keepdims=True)
-    tokens[1:7, 5] = tokens[0, 9]  # six pictures hold the region of row 1, column 1 in row 0, column 5
+    tokens[1:7, 5] = tokens[0, 9]  # six images hold the region of row 1, column 1 in row 0, column 5
     figure, sentence = draw.resembling(world, tokens.astype(np.float32), (8, 8), 0, (1, 1))
     kinds = [draw.thing_at(world, i, (0, 5), (8, 8)) for i in range(1, 7)]
     mine = draw.thing_at(world, 0, (1, 1), (8, 8))
     if mine is None:
-        assert f"{sum(kind is None for kind in kinds)} show the same kind (background)" in sentence
+        assert f"{sum(kind is None for kind in kinds)} show the same category (background)" in sentence
     shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[2:]]
     expected = [np.asarray(world.picture(i))[:32, 64:112] for i in range(1, 7)]
     assert sorted(one.tobytes() for one in shown) == sorted(one.tobytes() for one in expected)

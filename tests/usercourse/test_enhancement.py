@@ -36,22 +36,22 @@ def tokens():
 
 
 def test_a_strength_is_set_in_a_copy(encoder, tokens):
-    changed = draw.with_strength(encoder, 0.0, inverse_temperature=0.5)
+    changed = draw.with_scale(encoder, 0.0, inverse_temperature=0.5)
     assert float(encoder.enhancement.self_scale()) == 2.0
     assert encoder.enhancement.inverse_temperature == 1.0
     V = changed.to_regions(tokens)
     assert torch.equal(changed.enhancement(V), V)  # at strength 0 nothing is added
-    again = draw.with_strength(encoder, 2.0)
+    again = draw.with_scale(encoder, 2.0)
     assert torch.allclose(again(tokens), encoder(tokens))
 
 
-def test_a_region_that_is_like_all_others_has_nothing_to_say(encoder, tokens):
+def test_a_region_that_is_like_all_others_has_no_importance(encoder, tokens):
     alike = tokens[0, :1].expand(64, -1).clone()
-    assert (draw.say(encoder, alike) < 1e-5).all()
+    assert (draw.leave_one_out(encoder, alike) < 1e-5).all()
     alike[7] = -5 * alike[7]
-    say = draw.say(encoder, alike)
-    assert say.argmax() == 7
-    assert say.shape == (64,)
+    importance = draw.leave_one_out(encoder, alike)
+    assert importance.argmax() == 7
+    assert importance.shape == (64,)
 
 
 def test_say_is_what_leaving_out_does(encoder, tokens):
@@ -59,11 +59,11 @@ def test_say_is_what_leaving_out_does(encoder, tokens):
     mask[0, 3] = False
     with torch.no_grad():
         expected = 1 - (encoder(tokens[:1]) @ encoder(tokens[:1], mask).T).item()
-    assert np.isclose(draw.say(encoder, tokens[0])[3], expected, atol=1e-6)
+    assert np.isclose(draw.leave_one_out(encoder, tokens[0])[3], expected, atol=1e-6)
 
 
 def test_the_turn_is_none_at_strength_zero_and_grows(encoder, tokens):
-    angles = [draw.turned(draw.with_strength(encoder, s), tokens[0]) for s in (0.0, 1.0, 8.0)]
+    angles = [draw.turned(draw.with_scale(encoder, s), tokens[0]) for s in (0.0, 1.0, 8.0)]
     assert angles[0] < 0.1
     assert angles[0] < angles[1] < angles[2]
 
@@ -113,27 +113,27 @@ def test_arrows_lead_from_the_regions_to_where_they_move(encoder, tokens, world)
 def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
     figure, sentence = draw.attention_view(encoder, world, tokens, GRID, picture=1, residual_scale=0.0)
     area = 100 * mask_coverage(draw.named(world, 1), GRID).mean()
-    assert f"cover {area:.0f} % of the picture" in sentence
-    assert "adds is 0 % of the regions' length" in sentence
+    assert f"cover {area:.0f} % of the image" in sentence
+    assert "adds has 0 % of the regions' norm" in sentence
     assert "by 0.0 degrees" in sentence
     _, strong = draw.attention_view(encoder, world, tokens, GRID, picture=1, residual_scale=50.0)
     share = 100 * 50 / float(tokens[1].norm())
-    assert f"adds is {share:.3g} % of" in strong
+    assert f"adds has {share:.3g} % of" in strong
     _, blunt = draw.attention_view(
         encoder, world, tokens, GRID, picture=1, residual_scale=1.0, inverse_temperature=0.0
     )
-    assert f"lie {area:.0f} % of the agreement" in blunt  # every region agrees alike
+    assert f"get {area:.0f} % of the attention" in blunt  # uniform attention
     assert len(figure.axes) == 3
 
 
 def test_a_row_a_picture_and_a_column_a_strength(encoder, tokens, world):
-    figure, sentence = draw.at_strengths(encoder, world, tokens, GRID, pictures=[0, 2], strengths=[0.0, 3.0])
+    figure, sentence = draw.at_scales(encoder, world, tokens, GRID, pictures=[0, 2], scales=[0.0, 3.0])
     assert [axis.get_title() for axis in figure.axes] == [
-        "agreement a", "say at s = 0", "say at s = 3", "", "", "",
+        "attention weights a", "importance, s = 0", "importance, s = 3", "", "", "",
     ]  # fmt: skip
     assert "at s = 0," in sentence
     shown = np.asarray(figure.axes[5].images[1].get_array())
-    expected = draw.say(draw.with_strength(encoder, 3.0), tokens[2])
+    expected = draw.leave_one_out(draw.with_scale(encoder, 3.0), tokens[2])
     assert np.allclose(shown.ravel(), expected / expected.sum())
 
 

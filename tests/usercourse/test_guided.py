@@ -1,4 +1,4 @@
-"""Figures of notebook 04 and what its learner builds: guides of other pictures, weights, shifts, verdicts."""
+"""Figures of notebook 04 and what its learner builds: guides of other images, weights, shifts, verdicts."""
 
 import itertools
 from types import SimpleNamespace
@@ -123,7 +123,7 @@ def test_the_view_of_a_guide_gives_the_share_of_its_attention(scene):
     figure, sentence = guided.guided_view(
         picture, V, g, residual_scale=2.0, inverse_temperature=0.0, grid=(2, 2), truth=truth, whose="another"
     )
-    assert sentence.startswith("25 % of the attention")  # sharpness 0 is uniform
+    assert sentence.startswith("25 % of the attention")  # inverse temperature 0 is uniform
     assert "guide of another" in sentence
     a = region_attention(V[None], g[None], inverse_temperature=3.0)[0].numpy()
     _, sentence = guided.guided_view(
@@ -137,7 +137,7 @@ def test_patches_are_bright_where_they_are_near():
     truth[:4, :4] = True
     near = np.array([[0.5, -0.5, -0.5, 0.5]], np.float32)
     _, sentence = guided.patch_maps([Image.new("RGB", (8, 8))], near, (2, 2), [truth], ["a caption"])
-    assert "50 % lies on them; they cover 25 %" in sentence
+    assert "They get 50 % of the brightness and cover 25 %" in sentence
 
 
 def test_residuals_mark_the_paper_s_strength():
@@ -151,11 +151,11 @@ def test_residuals_mark_the_paper_s_strength():
 def test_the_verdict_holds_for_every_sign(signs):
     plain, other, scores = signs
     overall = {"plain": plain, "CGE, other's": other, "plain + scores": scores, "zero-shot": OPEN}
-    text = guided.verdict(overall, {"CGE - plain, new": plain, "CGE - plain, seen": other})
+    text = guided.verdict(overall, {"CGE - plain, novel": plain, "CGE - plain, in-distribution": other})
     assert ("CGE is better than the same model" in text) == (plain is UP)
     assert ("CGE is worse than the same model" in text) == (plain is DOWN)
-    assert ("is knowledge of the picture itself" in text) == (other is UP)
+    assert ("knowledge of the image itself helps" in text) == (other is UP)
     assert (" it counts as helping" in text) == (scores is UP)
     assert ("does not count as helping" in text) == (scores is not UP)
-    assert f"({plain.value:+.1f} in rSum there, {other.value:+.1f} on seen ones)" in text
+    assert f"({plain.value:+.1f} in rSum there, {other.value:+.1f} in-distribution)" in text
     assert TELL not in text

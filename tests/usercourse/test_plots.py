@@ -49,10 +49,10 @@ def test_figures_leave_pyplot_alone():
 def test_differences_that_hold_zero_are_said_to_decide_nothing():
     rows = {"a": Interval(2.0, 1.0, 3.0), "b": Interval(0.5, -1.0, 2.0)}
     _, sentence = plots.intervals(rows, x_label="points", differences=True)
-    assert "a is clear of zero" in sentence
-    assert "the interval of b holds zero" in sentence
+    assert "that of a excludes 0" in sentence
+    assert "that of b contains 0" in sentence
     _, sentence = plots.intervals({"b": rows["b"]}, x_label="points", differences=True)
-    assert "no interval is clear of zero" in sentence
+    assert "none excludes 0" in sentence
     _, sentence = plots.intervals(rows, x_label="points")
     assert "highest is a at 2.0 [1.0, 3.0]" in sentence
 
@@ -63,7 +63,7 @@ def test_attention_counts_what_lies_on_the_truth():
     truth[:4, :4] = True  # the first cell of a grid of 2 x 2
     _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2), truth=truth)
     assert sentence.startswith("75 % of the attention")
-    assert "cover 25 % of the picture" in sentence
+    assert "cover 25 % of the image" in sentence
     _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2))
     assert "3.0 times the mean" in sentence
 
@@ -115,8 +115,8 @@ def test_gradient_shares_sum_to_one_and_the_hardest_hinge_hears_one():
     assert "hinge, sum 2" in sentence
 
 
-def test_the_two_pulls_differ_below_zero_alone():
-    figure, sentence = objective.pull_curves()
+def test_the_two_positive_terms_differ_below_zero_alone():
+    figure, sentence = objective.positive_curves()
     live, exact = (line.get_ydata() for line in figure.axes[0].lines)
     s = figure.axes[0].lines[0].get_xdata()
     assert np.allclose(live[s > 0], exact[s > 0])
@@ -136,10 +136,10 @@ def test_overflow_happens_where_it_is_drawn():
 
 def test_dead_runs_are_counted():
     runs = np.array([[0.0, 50.0], [0.0, 2.0]])
-    figure, sentence = objective.starts({"exact": runs, "live": runs[:1]}, alive=7)
-    assert "1 of 2 with the exact form and 0 of 1 with the live form" in sentence
+    figure, sentence = objective.starts({"original": runs, "leaky": runs[:1]}, alive=7)
+    assert "1 of 2 with the original form and 0 of 1 with the leaky form" in sentence
     assert [line.get_linestyle() for line in figure.axes[0].lines] == ["-", "--"]
 
 
-def test_one_right_caption_among_the_negatives_pushes_by_its_distance_to_gamma():
+def test_one_matching_caption_among_the_negatives_adds_by_its_distance_to_gamma():
     assert np.isclose(objective.mask_effect(), 0.4, atol=1e-4)

@@ -90,7 +90,7 @@ def test_the_ring_shows_what_the_queue_holds():
     assert cells[:5] == ["1", "2", "empty", "empty", "empty"]
     assert cells[-5:] == ["6", "7", "8", "4", "5"]
     assert "slot 3" in sentence
-    assert "1, 2, 3 are gone" in sentence
+    assert "1, 2, 3 have been overwritten" in sentence
 
 
 def test_a_copy_that_follows_at_once_or_never():
@@ -116,8 +116,8 @@ def moment(**changes):
 
 
 def test_the_queue_s_picture_marks_right_answers():
-    true = np.array([False, True, False, True])  # of pictures 1 and 3
-    figure, sentence = queues.queue_picture(moment(), 3, true, columns=2)
+    true = np.array([False, True, False, True])  # of images 1 and 3
+    figure, sentence = queues.queue_state(moment(), 3, true, columns=2)
     empty, own, false = (
         list(zip(*line.get_data(), strict=True)) for line in figure.axes[0].lines
     )  # (column, row)
@@ -128,20 +128,20 @@ def test_the_queue_s_picture_marks_right_answers():
     assert curve.get_xdata().tolist() == [0, 1]
     assert np.allclose(curve.get_ydata(), [1.0, 0.6])
     assert "3 of 4 slots" in sentence
-    assert "of its own picture 1, masked" in sentence
-    assert "that it is true of 1, counted as wrong" in sentence
-    assert "by 0.60" in sentence
+    assert "1 of its own image, masked" in sentence
+    assert "1 of other images that it is true of, which count as negatives" in sentence
+    assert "current keys of the same images is 0.60" in sentence
 
 
 def test_an_empty_slot_is_no_right_answer():
-    _, sentence = queues.queue_picture(moment(ids=np.array([0, -1, -1, -1])), 5, np.ones(6, bool), columns=2)
+    _, sentence = queues.queue_state(moment(ids=np.array([0, -1, -1, -1])), 5, np.ones(6, bool), columns=2)
     assert "1 of 4 slots" in sentence
-    assert "that it is true of 1, counted" in sentence
+    assert "1 of other images that it is true of" in sentence
 
 
 def test_two_pulls_reads_each_momentum():
     result = {0.0: moment(), 1.0: moment(same=np.array([0.9, 0.9, 1.0, 0.0], np.float32), lag=0.2)}
-    _, sentence = queues.two_pulls(result)
+    _, sentence = queues.consistency_and_lag(result)
     assert "from 0.60 to 0.90" in sentence
     assert "from 0.90 to 0.20" in sentence
 
@@ -150,7 +150,7 @@ def test_right_keys_are_counted_as_they_come():
     """Against a queue that was filled with random captions of an epoch, many times over."""
     N, c, K = 40, 5, 60
     true_of = np.full(10, 3)
-    figure, _ = queues.right_keys(true_of, N, [K], captions=c)
+    figure, _ = queues.relevant_keys(true_of, N, [K], captions=c)
     others, own = (float(line.get_ydata()[0]) for line in figure.axes[0].lines)
     rng = np.random.default_rng(0)
     met = []
@@ -172,19 +172,19 @@ def test_push_shares_follow_the_gradient_of_the_loss():
     own[:, 0] = True
     true = own.clone()
     true[:, 1] = True
-    shares = queues.push_shares(scores.detach(), own, true, mu=10.0, gamma=0.2)
+    shares = queues.gradient_shares(scores.detach(), own, true, mu=10.0, gamma=0.2)
     for part, columns in (("own", slice(0, 1)), ("other", slice(1, 2)), ("wrong", slice(2, 6))):
         assert np.isclose(shares[part], 100 * float(gradient[:, columns].sum() / gradient.sum()), atol=1e-3)
 
 
 def test_masking_the_own_picture_leaves_the_rest_to_share():
-    figure, sentence = queues.push_bars(
+    figure, sentence = queues.gradient_bars(
         {"own": 50.0, "other": 10.0, "wrong": 40.0}, {"own": 0.1, "other": 0.4, "wrong": 99.5}
     )
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([0.1, 0.4, 50, 10, 0, 20])
-    assert "0.50 % of the keys" in sentence
-    assert "60.00 % of the push" in sentence
+    assert "0.50 % of all keys" in sentence
+    assert "60.00 % of the negative term's gradient" in sentence
     assert "it is 20.00 %" in sentence
 
 

@@ -53,7 +53,7 @@ def test_the_notebook_s_batches_are_the_trainer_s(notebooks, captions, batch):
 
 
 def vectors(pictures=12, each=3, seed=0):
-    """Unit vectors of pictures and of captions near them."""
+    """Unit vectors of images and of captions near them."""
     rng = np.random.default_rng(seed)
     v = rng.normal(size=(pictures, 8)).astype(np.float32)
     owner = np.repeat(np.arange(pictures), each)
@@ -87,13 +87,13 @@ def test_the_sentence_on_folds_has_their_numbers():
     values = [one.t2i_r5 for one in running.fold_metrics(v, t, owner, 4)]
     whole = running.fold_metrics(v, t, owner, 12)[0].t2i_r5
     assert sentence == (
-        f"t2i R@5 over 3 folds of 4 pictures: {np.mean(values):.1f} on the mean, from {min(values):.1f} to "
-        f"{max(values):.1f}; over all 12 pictures at once {whole:.1f}."
+        f"t2i R@5 over 3 folds of 4 images: {np.mean(values):.1f} on average, from {min(values):.1f} to "
+        f"{max(values):.1f}; over all 12 images at once {whole:.1f}."
     )
 
 
 def test_one_fold_is_called_one():
-    assert "over 1 fold of 12 pictures" in running.folds_figure(*vectors(), 12)[1]
+    assert "over 1 fold of 12 images" in running.folds_figure(*vectors(), 12)[1]
 
 
 def test_scenes_are_the_full_model_with_four_looks(monkeypatch):
@@ -116,7 +116,7 @@ def test_a_hub_name_has_the_preset_made_for_a_gpu():
 
 
 class Drawn:
-    """Small pictures, each of its own colour."""
+    """Small images, each of its own colour."""
 
     def __init__(self, colours):
         self.colours = colours
@@ -205,7 +205,7 @@ def test_equal_bits_are_called_equal_and_others_are_named(tmp_path):
     hair = checkpoint(tmp_path / "hair", 3, a=[1.0, float(np.nextafter(np.float32(2), 3))], b=[3])
     less = checkpoint(tmp_path / "less", 3, a=[1.0, 2.0])
     assert running.bits(one, same) == running.Bits(2, 3, ())
-    assert str(running.bits(one, same)) == "2 tensors with 3 numbers: every bit is the same."
+    assert str(running.bits(one, same)) == "2 tensors with 3 values: every bit is the same."
     assert running.bits(one, hair).differing == ("a",)
     assert running.bits(one, less).differing == running.bits(less, one).differing == ("b",)
     assert str(running.bits(one, hair)).endswith("1 tensors differ, the first is a.")
@@ -317,7 +317,7 @@ def test_the_timeline_says_who_did_what():
 
 
 def own_folder(folder, count):
-    """Photos as people have them: drawn pictures beside a captions.csv without a split column."""
+    """Photos as people have them: drawn images beside a captions.csv without a split column."""
     lines = ["filename,caption"]
     for i, picture in enumerate(
         load_data("scenes", sizes={"train": count, "val": 1, "test": 1}).splits["train"].pictures
@@ -335,7 +335,7 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
     count = 60
     config = running.settings(str(own_folder(tmp_path, count)), steps=2)
     told = capsys.readouterr().out
-    assert "region-mini" in told and "seen drawings alone" in told and "tokens=" in told
+    assert "region-mini" in told and "trained on drawings only" in told and "tokens=" in told
     prepared = prepare(config, progress=False)
     told = capsys.readouterr().out
     assert "has no splits" in told and f"of its {count} images" in told

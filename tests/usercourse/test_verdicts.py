@@ -9,10 +9,18 @@ from userlib.evaluation import Interval
 @pytest.mark.parametrize(
     "interval, said, word",
     [
-        (Interval(3.0, 1.0, 5.0), "A has 3.0 more rSum than B [+1.0, +5.0], clear of zero.", "higher"),
-        (Interval(-3.0, -5.0, -1.0), "A has 3.0 less rSum than B [-5.0, -1.0], clear of zero.", "lower"),
-        (Interval(1.0, -1.0, 3.0), "so these data cannot tell.", "these data cannot tell"),
-        (Interval(0.0, 0.0, 0.0), "so these data cannot tell.", "these data cannot tell"),
+        (
+            Interval(3.0, 1.0, 5.0),
+            "A - B: rSum is 3.0 higher [+1.0, +5.0]; the 95 % confidence interval excludes 0.",
+            "higher",
+        ),
+        (
+            Interval(-3.0, -5.0, -1.0),
+            "A - B: rSum is 3.0 lower [-5.0, -1.0]; the 95 % confidence interval excludes 0.",
+            "lower",
+        ),
+        (Interval(1.0, -1.0, 3.0), "contains 0, so this is inconclusive.", "inconclusive"),
+        (Interval(0.0, 0.0, 0.0), "contains 0, so this is inconclusive.", "inconclusive"),
     ],
 )
 def test_verdicts_hold_for_every_sign(interval, said, word):

@@ -64,7 +64,7 @@ def test_a_slow_demo_tells_that_it_works_and_then_what_it_found(monkeypatch):
     demo = Demo(slow, a=slider("a", 1, 5, value=1, step=1))
     demo.caption.observe(lambda change: told.append(change["new"]), "value")
     demo.controls["a"].value = 2
-    assert "Computing the next picture" in told[0]
+    assert "Computing the next figure" in told[0]
     assert "a is 2" in demo.caption.value and "Computing" not in demo.caption.value
 
 
@@ -115,7 +115,7 @@ def test_a_prediction_is_kept_and_set_beside_the_measurement(cache):
     assert compare("width", 3.0).sentence == (
         "You predicted 5 points; measured: 3 points. Your prediction was 2 points too high."
     )
-    assert "inside the interval" in compare("width", Interval(4.0, 3.0, 6.0)).sentence
+    assert "inside the 95 % confidence interval" in compare("width", Interval(4.0, 3.0, 6.0)).sentence
     assert compare("width", 5.0).sentence.endswith("Right.")
     again = predict("width", "How wide?", low=0, high=20, unit="points")
     assert again.value == again.control.value == 5
@@ -186,8 +186,8 @@ def test_a_prediction_among_options(cache):
     guess.control.value = "hinge"
     assert guess.value is None
     guess.lock.click()
-    assert compare("best", "hinge").sentence.endswith("As you said.")
-    assert compare("best", "UTO").sentence.endswith("Otherwise than you said.")
+    assert compare("best", "hinge").sentence.endswith("As you predicted.")
+    assert compare("best", "UTO").sentence.endswith("Not as you predicted.")
     guess.control.value = "choose"
     assert guess.value == "hinge"
     guess.value = "choose"
@@ -220,7 +220,7 @@ def test_profiles_follow_the_environment(monkeypatch, capsys):
     monkeypatch.setenv("USERLIB_PROFILE", "fast")
     assert start() is PROFILES["fast"]
     told = capsys.readouterr().out
-    assert "Profile fast: 1,000 train, 200 val, 500 test pictures" in told
+    assert "Profile fast: 1,000 train, 200 val, 500 test images" in told
     assert "training at most 60 steps, 20 s" in told
     monkeypatch.setenv("USERLIB_PROFILE", "quick")
     with pytest.raises(UserError, match="'quick'; it must be one of fast, full, study"):

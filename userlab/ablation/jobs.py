@@ -22,7 +22,7 @@ POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One process: one training and one row, or two where `scores` names a second (CLIP's scores added).
+    """One process: one training and one row, or two where `scores` names a second (late fusion with CLIP's scores).
 
     out: the folder of all results. threads: of the process; another number may round differently. keys: of its
     rows, where they are known already.

@@ -137,7 +137,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
 
 
 def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
-    """The rows of a job by variant: the model's own (or CLIP's, where none was trained), and with scores added."""
+    """The rows of a job by variant: the model's own (or CLIP's, where none was trained), and of late fusion."""
     splits = [pairs for pairs in (prepared.val, prepared.test) if pairs is not None]
     clip: list[Embedded] = []
     if job.kind == "zero-shot" or job.scores is not None:

@@ -28,7 +28,7 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
     noted = gemms_of(ours)
     yield Case(
         group="encode",
-        name="pictures and captions",
+        name="images and captions",
         shapes=f"{num_images} images, {CAPTIONS * num_images:,} captions, {config.regions} x {config.region_dim}",
         ours=ours,
         reference=theirs,

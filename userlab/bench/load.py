@@ -81,7 +81,7 @@ def _waiting(prepared: Prepared, step: Step, *, steps: int) -> dict[str, Any]:
     for number in range(steps):
         began = time.perf_counter()
         step.batch = next(source).to(step.batch.tokens.device)
-        if number == 0:  # the first is read while nobody works
+        if number == 0:  # the first is read while nothing else runs
             begun = time.perf_counter()
         else:
             waited += time.perf_counter() - began

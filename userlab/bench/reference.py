@@ -134,7 +134,7 @@ class PlainGuide(nn.Module):
         self.weigh = nn.Linear(width, 1)
 
     def forward(self, regions: Tensor) -> Tensor:
-        """V (B, R, D) -> V' (B, R, D), strength 1."""
+        """V (B, R, D) -> V' (B, R, D), residual scale 1."""
         local = self.dropout(torch.tanh(self.local_norm["norm"](self.local_linear(regions))))
         whole = self.dropout(torch.tanh(self.global_norm["norm"](self.global_linear(regions.mean(1)))))
         weights = torch.softmax(self.weigh(local * whole.unsqueeze(1)), dim=1)  # (B, R, 1)

@@ -69,7 +69,7 @@ def optimise(
 ) -> Log:
     """Minimises loss_at(step) and calls `judge` that many times, evenly, the last time at the end.
 
-    The state is kept in the folder `state` every minute and at the end, and taken up from there when it
+    The state is kept in the folder `state` every minute and at the end, and resumed from there when it
     exists. Raises UserError when the loss is no longer finite.
     """
     optimizer = torch.optim.AdamW(

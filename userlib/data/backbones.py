@@ -65,7 +65,7 @@ class TimmExtractor(Extractor):
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"timm cannot build {self.settings['model']!r} with {self.settings['kwargs']}: {error}. Correct the "
-                "JSON beside the weights, or the name."
+                "JSON next to the weights, or the name."
             ) from error
 
     @cached_property
@@ -200,6 +200,6 @@ def load_exactly(network: nn.Module, weights: Path) -> None:
         raise UserError(
             f"{weights} does not fit the network: {len(missing)} weights are missing ({', '.join(missing[:3])}), "
             f"{len(extra)} left over ({', '.join(extra[:3])}), {len(misshapen)} of another shape "
-            f"({', '.join(misshapen[:3])}). Check the model name and kwargs in the JSON beside it."
+            f"({', '.join(misshapen[:3])}). Check the model name and kwargs in the JSON next to it."
         )
     network.load_state_dict(state, strict=False)

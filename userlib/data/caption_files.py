@@ -105,7 +105,7 @@ def _checked(source: Path, entry: Entry) -> Entry:
     for what, value in (("filename", file), ("caption", caption)):
         if ODD.search(value):
             raise UserError(
-                f"{where} has a {what} with a character that no text has: {value!a}. Write it anew."
+                f"{where} has a {what} with a character that no text has: {value!a}. Write it again."
             )
         if not any(letter.isprintable() and not letter.isspace() for letter in value):
             raise UserError(f"{where} has an empty {what}. Fill it in, or remove the line.")

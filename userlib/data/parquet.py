@@ -227,7 +227,7 @@ def _image_sums(file: Path) -> np.ndarray:
 
     image = _plain(_opened(file).schema_arrow.field("image").type)
     if not any(re.search(r"binary|list<", kind) for kind in _parts(image, ("bytes",))):
-        return count()  # the images are files beside it, which may have changed
+        return count()  # the images are files next to it, which may have changed
     return cached_array(
         cache_dir() / "images" / f"{sha256_bytes('images 1', sha256_known(file))[:32]}.npy", count
     )

@@ -59,7 +59,7 @@ def _lines(file: Path) -> list[str]:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{file} cannot be read: {error.strerror}. The features need it beside them."
+            f"{file} cannot be read: {error.strerror}. The features need it next to them."
         ) from error
     lines = []
     for number, line in enumerate(data.splitlines(), start=1):

@@ -32,7 +32,7 @@ def load_data(
       names what else is read)
     - `owner/name`: a data set on the hub
 
-    sizes keeps the first n images of a split, e.g. {"train": 1000}. pictures is the folder of the images
+    sizes keeps the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images
     themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
     """
     for split, size in (sizes or {}).items():
@@ -42,7 +42,7 @@ def load_data(
         return DATASETS[name](name, sizes or {}, progress=progress)  # type: ignore[no-any-return]
     try:
         path = Path(name).expanduser()
-    except RuntimeError:  # ~ of a user whom nobody knows
+    except RuntimeError:  # ~ of an unknown user
         path = Path(name)
     if name.strip() and os.path.exists(path):
         data = _load_local(path, pictures)

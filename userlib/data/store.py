@@ -1,4 +1,4 @@
-"""One array on the disk: filled beside in a `.partial` folder that can be continued, checksummed, renamed when
+"""One array on the disk: filled in a `.partial` folder next to it that can be continued, checksummed, renamed when
 complete.
 
 folder/array.npy, folder/manifest.json (what it is made of, shape, dtype, size, sha256). Rows are appended
@@ -155,7 +155,7 @@ class ArrayWriter:
             bad = int(np.flatnonzero(~np.isfinite(kept).reshape(len(kept), -1).all(1))[0])
             raise UserError(
                 f"The features of image {self.done + bad} are not finite in {self.dtype} (NaN, infinite or beyond "
-                "its range). Check the weights and the JSON beside them: mean, std and range above all."
+                "its range). Check the weights and the JSON next to them: mean, std and range above all."
             )
         data = memoryview(kept.reshape(-1).view(np.uint8).data)
         left = data

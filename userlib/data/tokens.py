@@ -1,8 +1,8 @@
 """Tokens and guides of a split: made once, cached on the disk, mapped into memory.
 
 The cache is one folder for each array, named after a hash of the images and of all that changes a token. It is filled
-beside in a `.partial` folder that a later call continues, and renamed when it is complete; a lock keeps two writers
-apart.
+in a `.partial` folder next to it, which a later call continues, and renamed when it is complete; a lock keeps two
+writers apart.
 """
 
 import json
@@ -93,7 +93,7 @@ def extract(
 ) -> Features:
     """Tokens, and optionally a guide and tokens of the flipped images, from the cache or made now.
 
-    A split that was held out of another shares its tokens. workers threads decode images beside the network.
+    A split that was held out of another shares its tokens. workers threads decode images while the network runs.
     """
     root = (cache or cache_dir()) / "tokens"
     whole = split.parent or split

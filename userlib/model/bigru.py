@@ -82,7 +82,7 @@ class _Direction(torch.autograd.Function):
         active, starts, steps, half = ctx.walk
         width = w_h.shape[1]
         square = w_h if half is None else w_h.to(half)
-        inner = torch.empty_like(gates)  # (P, 3H): slopes of W_h h + b_h
+        inner = torch.empty_like(gates)  # (P, 3H): gradients of W_h h + b_h
         candidate = torch.empty_like(kept)  # (P, H): that of the candidate's input part
         carried = slope.new_zeros(active[0], width)
         for t in reversed(steps):
@@ -101,7 +101,7 @@ class _Direction(torch.autograd.Function):
             else:
                 carry += (inner[here].to(half) @ square).float()
         w_h_slope, b_h_slope = _product(inner.t(), before, half), inner.sum(0)
-        inner[:, 2 * width :] = candidate  # from here on the slopes of W_i x + b_i
+        inner[:, 2 * width :] = candidate  # from here on the gradients of W_i x + b_i
         words_slope = _product(inner, w_i, half) if ctx.needs_input_grad[0] else None
         b_i_slope = torch.cat([b_h_slope[: 2 * width], candidate.sum(0)])
         slopes = words_slope, _product(inner.t(), words, half), w_h_slope, b_i_slope, b_h_slope

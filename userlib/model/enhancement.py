@@ -219,7 +219,7 @@ class Enhancement(RegionEnhancement):
     def guides(
         self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each guide in use its g (B,D) and its agreement a (B,R)."""
+        """For each guide in use its g (B,D) and its attention weights a (B,R)."""
         guides: dict[str, tuple[Tensor, Tensor]] = {}
         if "sge" in self.kind:
             g, _ = self.self_guide(regions, mask)

@@ -18,8 +18,8 @@ from userlib.precision import to_fp32
 def uto_positive(positive: Tensor, *, leaky_positive: bool = True) -> Tensor:
     """UTO's positive part, -log(1 + relu(s+)): positive (B,) -> (B,).
 
-    It has no gradient at s+ <= 0, so a start with all positives below zero is dead. The live form continues
-    it below zero as a straight line of the same slope, -s+.
+    It has no gradient at s+ <= 0, so a model that starts with all positives there learns nothing. The
+    leaky form continues it below 0 as a straight line of the same derivative, -s+.
     """
     if not leaky_positive:
         return -torch.log1p(positive.relu())
@@ -31,7 +31,7 @@ def uto_negative(
 ) -> Tensor:
     """UTO's negative part, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
 
-    ignore_mask (B,K) is True where a score is no negative. It is applied last, after the scaling: a row with
+    ignore_mask (B,K) is True where a score is not a negative. It is applied last, after the scaling: a row with
     nothing left is exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of
     exponentials does at mu = 200.
     """

@@ -1,10 +1,10 @@
-"""The demo as a page: ask in words or with a picture, see why, compare two models, look at the map.
+"""The demo as a page: search with a text or an image, see why, compare two models, look at the map.
 
     from usercourse.demo import App
     App()
 
 Core widgets and one custom one, each event handled by a method that is plain Python. What a person did wrong
-becomes a sentence in the page; what the program did wrong is shown and raised.
+becomes a message in the page; what the program did wrong is shown and raised.
 """
 
 import html
@@ -33,7 +33,7 @@ from usercourse.demo.view_models import (
 from userlib.errors import UserError
 from userlib.files import shown
 
-K = 12  # pictures shown
+K = 12  # images shown
 DEEP = 100  # hits looked through when two models are compared
 NOTHING = "no other"
 PANELS = ("Search", "Map", "Failures", "Your photos")
@@ -41,8 +41,8 @@ FIRST = "A penguin rides a scooter in a classroom."
 
 
 class App(W.VBox):  # type: ignore[misc]
-    """model_dir: the folder of the demo's models. query: what is asked at the start. warm: load the networks that
-    see pictures in the background, so that the first look at a hit need not wait for them.
+    """model_dir: the folder of the demo's models. query: the first text query. warm: load the networks that
+    read images in the background, so that the first look at a hit need not wait for them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.asked: str | Image.Image = query
         self.asked_name = ""
         self.quiet = False  # True while the field is emptied by the page itself
-        self.explained = ""  # the id of the picture that is explained
+        self.explained = ""  # the id of the image that is explained
         self._widgets(list(names), query)
         parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
         super().__init__(parts, layout=wide())
@@ -77,7 +77,7 @@ class App(W.VBox):  # type: ignore[misc]
     def _widgets(self, models: list[str], query: str) -> None:
         style = {"description_width": "5.5em"}
         self.query = W.Text(
-            value=query, placeholder="what the picture should show", description="Find", style=style,
+            value=query, placeholder="what the image should show", description="Find", style=style,
             continuous_update=False, layout=W.Layout(flex="1 1 22em", width="auto"),
         )  # fmt: skip
         self.go = W.Button(description="Search", button_style="primary", layout=W.Layout(width="7em"))
@@ -87,10 +87,10 @@ class App(W.VBox):  # type: ignore[misc]
             options=models, value=best, description="Model", style=style, layout=W.Layout(**narrow)
         )
         self.beside = W.Dropdown(
-            options=[NOTHING, *models], description="Beside it", style=style, layout=W.Layout(**narrow)
+            options=[NOTHING, *models], description="Compare with", style=style, layout=W.Layout(**narrow)
         )
         self.upload = Clickable(
-            "upload", self.on_upload, limit=MAX_BYTES, label="or a picture of yours (drop it here)"
+            "upload", self.on_upload, limit=MAX_BYTES, label="or an image of yours (drop it here)"
         )
         row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
         self.top = W.VBox(
@@ -111,7 +111,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.caption_hits_title = W.HTML()
         self.regions = Clickable("regions")
         self.own = Clickable("cards", self.on_caption)
-        self.ask_with = W.Button(description="Ask with this picture", layout=W.Layout(width="14em"))
+        self.ask_with = W.Button(description="Search with this image", layout=W.Layout(width="14em"))
         self.detail = W.VBox([self.why, self.regions, self.ask_with, self.own], layout=W.Layout(width="100%"))
         columns = W.HBox([self.left_box, self.right_box], layout=wide())
         search = W.VBox(
@@ -128,7 +128,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.turn()
 
     def act(self, does: Callable[..., None], *arguments: Any) -> None:
-        """Do it; what a person can mend becomes a sentence, anything else is shown and raised."""
+        """Do it; what a person can mend becomes a message, anything else is shown and raised."""
         try:
             self.message.value = ""
             does(*arguments)
@@ -139,7 +139,7 @@ class App(W.VBox):  # type: ignore[misc]
             raise
 
     def say(self, text: str, *, alert: bool = False) -> None:
-        """A sentence above the panels."""
+        """A message above the panels."""
         self.message.value = paragraph(html.escape(whole(text)), alert=alert)
 
     def turn(self) -> None:
@@ -154,11 +154,11 @@ class App(W.VBox):  # type: ignore[misc]
 
     @property
     def engine(self) -> Engine:
-        """The model that is chosen, over its pictures."""
+        """The model that is chosen, over its images."""
         return self.engine_of(self.model.value)
 
     def engine_of(self, name: str) -> Engine:
-        """A model by its title, opened when first asked."""
+        """A model by its title, opened when first used."""
         if name not in self.engines:
             self.engines[name] = open_engine(self.names[name], self.gallery, self.model_dir)
         return self.engines[name]
@@ -187,7 +187,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.act(self.run)
 
     def on_caption(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """A caption was chosen: ask with it."""
+        """A caption was chosen: search with it."""
         self.ask_text(str(content["key"]))
 
     def ask_text(self, text: str) -> None:
@@ -206,11 +206,11 @@ class App(W.VBox):  # type: ignore[misc]
         self.ask_with_picture(open_upload(data, name), name[:80])
 
     def ask_picture(self, key: str) -> None:
-        """Ask with a picture of the gallery."""
+        """Search with an image of the gallery."""
         self.ask_with_picture(self.engine.picture(key), key)
 
     def ask_with_picture(self, picture: Image.Image, name: str) -> None:
-        """Ask with a picture; the field is emptied, so that the sentence before can be asked again."""
+        """Search with an image; the field is emptied, so that the text before can be entered again."""
         self.asked, self.asked_name = picture, name
         self.quiet = True
         self.query.value = ""
@@ -219,19 +219,19 @@ class App(W.VBox):  # type: ignore[misc]
         self.run()
 
     def on_choose(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """A picture on the left was chosen."""
+        """An image on the left was chosen."""
         self.right.chosen = ""
         self.act(self.explain, self.left, self.engine, str(content["key"]))
 
     def on_choose_right(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """A picture on the right was chosen."""
+        """An image on the right was chosen."""
         self.left.chosen = ""
         self.act(self.explain, self.right, self.engine_of(self.beside.value), str(content["key"]))
 
     # --- answers -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Answer what is asked with the models as they are chosen."""
+        """Answer the query with the models as they are chosen."""
         engine = self.engine
         world = engine.gallery is self.gallery
         pair = self.beside.value if world and self.beside.value not in (NOTHING, self.model.value) else None
@@ -240,13 +240,13 @@ class App(W.VBox):  # type: ignore[misc]
         self.left_title.value = title(f"{engine.name}: {_what(self.asked)}") if pair else ""
         ranks = [{hit.id: hit.rank for hit in answer.hits} for answer in answers]
         left = hit_cards(engine, answers[0].hits[:K], answers[0], ranks[1] if pair else None)
-        self.left.show(items=left, label="pictures found", empty="No picture was found.")
+        self.left.show(items=left, label="images found", empty="No image was retrieved.")
         self.right_box.layout.display = "flex" if pair else "none"
         if pair:
             other = self.engine_of(pair)
             self.right_title.value = title(f"{other.name}: {_what(self.asked)}")
             right = hit_cards(other, answers[1].hits[:K], answers[1], ranks[0])
-            self.right.show(items=right, label=f"pictures found by {other.name}")
+            self.right.show(items=right, label=f"images found by {other.name}")
         self.map.show_hits({hit.id: str(hit.rank) for hit in answers[0].hits[:K]})
         self.tell(engine, answers[0])
         if self.tabs.value == "Map":
@@ -259,7 +259,7 @@ class App(W.VBox):  # type: ignore[misc]
         return engine.similar(self.asked, DEEP)
 
     def tell(self, engine: Engine, answer: Answer) -> None:
-        """The words around the pictures, and no picture chosen yet."""
+        """The words around the images, and no image chosen yet."""
         said = []
         self.caption_hits.layout.display = "none"
         self.caption_hits_title.value = ""
@@ -273,9 +273,7 @@ class App(W.VBox):  # type: ignore[misc]
                 ]
         else:
             thumb, name = as_url(thumbnail(self.asked, 96)), html.escape(self.asked_name)
-            said.append(
-                f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Asked with {name}'
-            )
+            said.append(f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Query: {name}')
         weak = [note for note in (engine.warning, answer.note) if note]
         said += [html.escape(note) for note in weak]
         self.heading.value = paragraph(
@@ -285,7 +283,7 @@ class App(W.VBox):  # type: ignore[misc]
             self._captions(engine, self.asked)
 
     def _captions(self, engine: Engine, picture: Image.Image) -> None:
-        """Captions for a picture that is asked with, and at once what the model looks at."""
+        """Captions for an image query, and at once what the model attends to."""
         key = self.asked_name if self.asked_name in engine.gallery.row else None
         if engine.gallery.captions:
             answer = engine.captions(picture, 6)
@@ -301,13 +299,13 @@ class App(W.VBox):  # type: ignore[misc]
             self.regions.layout.display = ""
 
     def forget(self) -> None:
-        """No picture is chosen."""
-        self.why.value = '<p style="opacity:.75">Choose a picture to see why it was found.</p>'
+        """No image is chosen."""
+        self.why.value = '<p style="opacity:.75">Choose an image to see why it was retrieved.</p>'
         for part in (self.regions, self.own, self.ask_with):
             part.layout.display = "none"
 
     def explain(self, side: Clickable, engine: Engine, key: str) -> None:
-        """Why this picture: attention, words against regions, right or wrong, its own captions."""
+        """Why this image: attention, words against regions, relevant or not, its own captions."""
         side.chosen = self.explained = key
         gallery, row = engine.gallery, engine.gallery.row[key]
         text = self.asked if isinstance(self.asked, str) else ""
@@ -322,11 +320,11 @@ class App(W.VBox):  # type: ignore[misc]
             said.append(f"{engine.name} has no attention to show: it weighs all regions alike.")
         if explanation is None:
             said.append("This model shows no attention; it answers all the same.")
-        self.why.value = title(f"Why this picture? {engine.name}") + "".join(
+        self.why.value = title(f"Why this image? {engine.name}") + "".join(
             f'<div style="max-width:54em">{html.escape(one)}</div>' for one in said if one
         )
         self.own.show(
-            items=own_caption_cards(engine, key), wide=True, label="captions written for this picture"
+            items=own_caption_cards(engine, key), wide=True, label="captions written for this image"
         )
         for part in (self.regions, self.own, self.ask_with):
             part.layout.display = ""
@@ -343,4 +341,4 @@ def whole(text: str) -> str:
 
 
 def _what(asked: str | Image.Image) -> str:
-    return "pictures found" if isinstance(asked, str) else "pictures like it"
+    return "images found" if isinstance(asked, str) else "images like it"

@@ -1,4 +1,4 @@
-// What can be clicked in the demo, in four forms: cards, a map, a picture with its words, and an upload; and a sign
+// What can be clicked in the demo, in four forms: cards, a map, an image with its words, and an upload; and a sign
 // that nothing can be clicked any more.
 // Everything is a real button or follows the arrow keys. Texts go in as text, never as HTML.
 
@@ -46,7 +46,7 @@ function rove(group) {
   });
 }
 
-// --- cards: pictures or sentences in rows ------------------------------------------------------------------
+// --- cards: images or captions in rows ------------------------------------------------------------------
 
 function cards(model, root) {
   const { items = [], label = "", empty = "", wide = false } = model.get("data");
@@ -82,7 +82,7 @@ function cards(model, root) {
   if (items.length) rove(list);
 }
 
-// --- regions: a picture under a grid, attention and words beside it ----------------------------------------
+// --- regions: an image under a grid, attention and words next to it ----------------------------------------
 
 function regions(model, root) {
   const { src, grid = [1, 1], maps = [], label = "" } = model.get("data");
@@ -172,7 +172,7 @@ function regions(model, root) {
     region = r >= 0 ? r : -1;
     paint();
   });
-  const heading = make("p", { class: "ud-title ud-heat-title" }, "Words (rows) against regions (columns, row by row of the picture)");
+  const heading = make("p", { class: "ud-title ud-heat-title" }, "Words (rows) against regions (columns, row by row of the imagure)");
   root.append(make("div", { class: "ud-why" }, stage, lists), said);
   if (words.length) root.append(heading, heat);
   paint();
@@ -180,7 +180,7 @@ function regions(model, root) {
   rove(lists);
 }
 
-// --- map: pictures and captions on a plane -----------------------------------------------------------------
+// --- map: images and captions on a plane -----------------------------------------------------------------
 
 function map(model, root) {
   const { xy = [], keys = [], labels = [], sheet = "", columns = 1, tile = 32, pictures = 0, label = "" } = model.get("data");
@@ -282,7 +282,7 @@ function map(model, root) {
   const button = (name, says, does) => make("button", { type: "button", class: "ud-plain", "aria-label": says, onclick: does }, name);
   root.append(
     make("div", { class: "ud-tools" }, button("+", "zoom in", () => enlarge(1.6)), button("−", "zoom out", () => enlarge(1 / 1.6)), button("whole map", "show the whole map", () => enlarge(0)),
-      make("span", { class: "ud-hint" }, "Pictures as pictures, captions as blue dots; orange: hits of the search.")),
+      make("span", { class: "ud-hint" }, "Thumbnails: images; blue dots: captions; orange: hits of the search.")),
     make("div", { class: "ud-split" }, plane, make("div", { class: "ud-beside" }, said, list)));
   new ResizeObserver(paint).observe(plane);
   requestAnimationFrame(paint);

@@ -1,4 +1,4 @@
-"""The one custom widget: cards, a picture with its regions and words, a map, an upload, and the sign that shows once
+"""The one custom widget: cards, an image with its regions and words, a map, an upload, and the sign that shows once
 the kernel or its server is gone; see clickable.js.
 
 What it shows is in `data`; what a person does comes back as a message, {"event": "choose" | "open" | "file",

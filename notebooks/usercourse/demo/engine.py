@@ -4,7 +4,7 @@
     answer = engine.search("a truck on a playground", 12)
     answer.hits[0].id, answer.right, answer.runner_up
 
-Raises `UserError` for an empty query, one that is too long, and a picture that cannot be read.
+Raises `UserError` for an empty query, one that is too long, and an image that cannot be read.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Picture = str | Image.Image  # the id of one in the gallery, or one brought alon
 
 @dataclass(frozen=True)
 class Right:
-    """A right answer: the caption's own picture, or another that it is true of as well."""
+    """A relevant image: the caption's ground-truth image, or another that it is true of as well."""
 
     id: str
     rank: int
@@ -41,7 +41,7 @@ class Right:
 
 @dataclass(frozen=True)
 class Answer:
-    """hits, best first; pieces: the query's words and whether the model knows each; right: the right answers
+    """hits, best first; pieces: the query's words and whether the model knows each; right: the relevant images
     where the query is a caption of the gallery, by rank; runner_up: what the second hit differs in.
     """
 
@@ -62,7 +62,7 @@ def _known(words: list[str], unknown: set[str]) -> bool:
 
 
 class Engine:
-    """A model, named for people, and the pictures it answers with."""
+    """A model, named for people, and the images that it searches."""
 
     def __init__(
         self, name: str, encoder: Encoder, gallery: Gallery, vectors: Array, *, warning: str | None = None
@@ -81,7 +81,7 @@ class Engine:
         )
 
     def search(self, text: str, k: int = 12) -> Answer:
-        """The k best pictures for a sentence; where it is a caption of the gallery, with its right answers."""
+        """The k best images for a text query; where it is a caption of the gallery, with its relevant images."""
         number = self.gallery.caption_numbers.get(text.strip())
         every = self.index.search(text, k if number is None else len(self.gallery))
         return Answer(
@@ -92,9 +92,9 @@ class Engine:
         )
 
     def captions(self, picture: Picture, k: int = 10) -> Answer:
-        """The k captions nearest to a picture. UserError where the gallery has no captions."""
+        """The k captions nearest to an image. UserError where the gallery has no captions."""
         if not self.gallery.captions:
-            raise UserError("These pictures have no captions, so none can be found for a picture.")
+            raise UserError("These images have no captions, so none can be retrieved for an image.")
         self.index.text_vectors = self.text_vectors
         return Answer(tuple(self.index.captions_for(picture, k)))
 
@@ -107,28 +107,28 @@ class Engine:
         return Answer(hits, note=warning_of(self.encoder, distances, drawn=False) or "")
 
     def explain(self, picture: Picture, text: str = "") -> Explanation | None:
-        """Attention and word-region heat of a picture; None for models that have none to show."""
+        """Attention and word-region similarity of an image; None for models that have none to show."""
         if not isinstance(self.encoder, CheckpointEncoder):
             return None
         return explain(self.encoder, self.picture(picture), text)
 
     def warm(self) -> None:
-        """Load the networks that see pictures, and encode the captions, now rather than when first asked."""
+        """Load the networks that read images, and encode the captions, now rather than at the first query."""
         if self.gallery.captions:
             _ = self.text_vectors
         if isinstance(self.encoder, CheckpointEncoder):
             for extractor in (self.encoder.tokens, self.encoder.guide):
                 if extractor is not None:
-                    with suppress(UserError):  # told where they are used
+                    with suppress(UserError):  # reported where they are used
                         extractor.load()
 
     def picture(self, picture: Picture) -> Image.Image:
-        """The picture itself. UserError where it is gone."""
+        """The image itself. UserError where it is gone."""
         return self.gallery.pictures[self.gallery.row[picture]] if isinstance(picture, str) else picture
 
     @cached_property
     def text_vectors(self) -> Array:
-        """The captions' vectors (M, E), made when the first picture asks for captions."""
+        """The captions' vectors (M, E), made at the first image query."""
         texts = self.gallery.captions
         parts = [self.encoder.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
         return np.concatenate(parts)
@@ -150,7 +150,7 @@ class Engine:
         return ranks(vectors, self.text_vectors, owners).t2i, rows[:, 0], best[:, 0] - own
 
     def _right(self, number: int, every: Sequence[Hit]) -> tuple[Right, ...]:
-        """The right answers of a caption among all hits, by rank."""
+        """The relevant images of a caption among all hits, by rank."""
         own = int(self.gallery.caption_to_image[number])
         rows = self.gallery.true_pictures.get(number, frozenset()) | {own}
         wanted = {self.gallery.ids[row]: row == own for row in rows}
@@ -165,13 +165,13 @@ class Engine:
         if world is None or len(two) < 2:
             return ""
         first, second = (self.gallery.row[hit.id] for hit in two)
-        gap = f"The runner-up scores {two[0].score - two[1].score:.2f} less"
+        gap = f"The runner-up scores {two[0].score - two[1].score:.2f} lower"
         if number is not None:
             return f"{gap}. {self.verdict(number, second, 'It')}"
-        return f"{gap}. Beside the first hit, {difference(world[first], world[second])}."
+        return f"{gap}. Compared with the first hit, {difference(world[first], world[second])}."
 
-    def verdict(self, number: int, row: int, subject: str = "This picture") -> str:
-        """Whether a caption is true of a picture of the drawn world, and if not, what is wrong."""
+    def verdict(self, number: int, row: int, subject: str = "This image") -> str:
+        """Whether a caption is true of an image of the drawn world, and if not, what is wrong."""
         from userscenes import closed_facts
 
         written, world = self.gallery.written(number), self.gallery.world
@@ -179,5 +179,5 @@ class Engine:
             return ""
         misses = missing(written.facts, closed_facts(world[row]))
         if not misses:
-            return f"{subject} is a right answer: every word of the query is true of it."
-        return f"{subject} is a wrong answer: {'; '.join(miss.sentence for miss in misses)}."
+            return f"{subject} is relevant: the whole query is true of it."
+        return f"{subject} is not relevant: {'; '.join(miss.sentence for miss in misses)}."

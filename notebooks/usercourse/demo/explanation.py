@@ -1,6 +1,6 @@
-"""Why this picture: attention of SGE and CGE over its regions, and each word of the query against each region.
+"""Why this image: attention of SGE and CGE over its regions, and each word of the query against each region.
 
-Words and regions are compared where they lie in one space: after enhancement and projection, before pooling.
+Words and regions are compared where they share one space: after enhancement and projection, before pooling.
 """
 
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ class Explanation:
 
 @torch.inference_mode()
 def explain(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Explanation | None:
-    """What the model looks at in a picture, and how each word of `text` answers to each region.
+    """What the model attends to in an image, and the similarity of each word of `text` with each region.
 
-    None where the tokens form no grid that could be laid over the picture.
+    None where the tokens form no grid that could be laid over the image.
     """
     grid = encoder.tokens.grid
     if grid is None:
@@ -70,7 +70,7 @@ def word_vectors(model: "DualEncoder", input_ids: Tensor, mask: Tensor) -> Tenso
 
 
 def region_vectors(model: "DualEncoder", tokens: Tensor, guide: Tensor | None) -> Tensor:
-    """tokens (B, R, D), guide (B, G) -> (B, R, E), as the picture encoder has them before it pools."""
+    """tokens (B, R, D), guide (B, G) -> (B, R, E), as the image encoder has them before it pools."""
     image = model.image_encoder
     vectors: Tensor = image.projection(image.enhancement(image.to_regions(tokens), None, guide))
     return vectors
@@ -82,7 +82,7 @@ def cosines(words: Tensor, regions: Tensor) -> Tensor:
 
 
 def share_on(weights: Array, grid: tuple[int, int], mask: NDArray[np.bool_]) -> float:
-    """The share of attention weights (R,) on a mask (H, W) of the picture, each region spread evenly."""
+    """The share of attention weights (R,) on a mask (H, W) of the image, each region spread evenly."""
     height, width = mask.shape
     rows = np.arange(height) * grid[0] // height
     columns = np.arange(width) * grid[1] // width

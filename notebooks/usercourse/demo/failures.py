@@ -1,6 +1,6 @@
-"""Failures found automatically: captions whose own picture is not the first hit, each with its likely cause.
+"""Failures found automatically: captions whose ground-truth image is not the first hit, each with its likely cause.
 
-The cause is read off the scene graphs: which fact of the caption the wrong picture lacks, the gravest first.
+The cause is read off the scene graphs: which fact of the caption the wrong image lacks, the gravest first.
 """
 
 from collections import Counter
@@ -16,26 +16,27 @@ from userlib.errors import UserError
 BOTH = "also true"
 UNKNOWN = "unknown word"
 EXPLAINED: Mapping[str, str] = {
-    BOTH: "no failure of the model: the caption is true of the first hit as well, and the label knows only one",
-    UNKNOWN: "the caption has a word that no training caption held",
-    "thing": "a thing that the caption names is missing",
-    "binding": "the words are all there, but of the wrong things",
+    BOTH: "not a failure of the model: the caption is true of the first hit as well, but the label names "
+    "only one image",
+    UNKNOWN: "the caption has a word that no training caption has",
+    "thing": "an object that the caption names is missing",
+    "binding": "every attribute is there, but of another object",
     "colour": "a colour is wrong",
     "pattern": "a pattern is wrong",
-    "number": "it is not the number that was asked for",
-    "relation": "the things are there, but not in this relation",
-    "action": "the thing does something else",
+    "number": "the count is wrong",
+    "relation": "the objects are there, but not in this relation",
+    "action": "the object does something else",
     "size": "the size is wrong",
-    "side": "the thing is in another part of the picture",
-    "setting": "the place is another",
-    "time": "the hour is another",
-    "weather": "the weather is another",
+    "side": "the object is in another part of the image",
+    "setting": "the place is wrong",
+    "time": "the time of day is wrong",
+    "weather": "the weather is wrong",
 }
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A caption, by its number; ids of its own picture and of the first hit; rank of its own."""
+    """A caption, by its index; ids of its ground-truth image and of the first hit; rank of the former."""
 
     caption: int
     own: str
@@ -47,7 +48,7 @@ class Failure:
 
 def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict[str, int], int]:
     """The surest failures of each cause (by the margin of the wrong hit), how many there are of every cause,
-    and of how many captions. UserError where the truth about the pictures is not known.
+    and of how many captions. UserError where the truth about the images is not known.
     """
     from userscenes import closed_facts
 

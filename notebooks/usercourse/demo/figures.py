@@ -1,4 +1,4 @@
-"""The demo standing still: figures with a sentence each, for pages on which no widget lives."""
+"""Static snapshots of the demo: figures with a sentence each."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from userlib.search.exact import Array
 
 
 def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
-    """The k best pictures for a sentence, with rank and score."""
+    """The k best images for a text query, with rank and score."""
     answer = engine.search(query, k)
     figure = pictures(
         [engine.picture(hit.id) for hit in answer.hits],
@@ -20,12 +20,12 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
     strange = [piece for piece, known in answer.pieces if not known]
     never = f" The model has never read: {', '.join(strange)}." if strange else ""
     own = [one.rank for one in answer.right if one.own]
-    right = f" Its own picture has rank {own[0]} of {len(engine.gallery):,}." if own else ""
-    return figure, f'{engine.name}, asked for "{query}": rank and score of the {k} best.{right}{never}'
+    right = f" Its ground-truth image has rank {own[0]} of {len(engine.gallery):,}." if own else ""
+    return figure, f'{engine.name}, query "{query}": rank and score of the {k} best.{right}{never}'
 
 
 def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
-    """One hit: the picture, where each guide looks, and each word of the query against the regions."""
+    """One hit: the image, where each guide looks, and each word of the query against the regions."""
     hit = engine.search(query, rank).hits[rank - 1]
     picture, explanation = engine.picture(hit.id), engine.explain(hit.id, query)
     if explanation is None:
@@ -48,22 +48,20 @@ def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
         default=None,
     )
     said = (
-        ""
-        if best is None
-        else f' The strongest answer of all words is that of "{best[0]}", {best[1].max():.2f}.'
+        "" if best is None else f' The word with the highest similarity is "{best[0]}", {best[1].max():.2f}.'
     )
     looked = " and ".join(explanation.attention) or "no attention, since mean pooling has none"
     return figure, (
         f'Hit {rank} of {engine.name} for "{query}": {looked}, then each word against the regions; brighter is '
-        f"more.{said}"
+        f"higher.{said}"
     )
 
 
 def map_figure(points: Array, count: int, name: str) -> Shown:
-    """points (2 N, 2): N pictures, then a caption of each, on the plane."""
+    """points (2 N, 2): N images, then a caption of each, on the plane."""
     figure, axes = new_figure(5.2, 4.4)
     axis = axes[0, 0]
-    axis.plot(*points[:count].T, "s", ms=3, color=COLOURS["orange"], label="pictures")
+    axis.plot(*points[:count].T, "s", ms=3, color=COLOURS["orange"], label="images")
     axis.plot(*points[count:].T, "o", ms=2.5, color=COLOURS["blue"], label="their first captions")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -71,6 +69,6 @@ def map_figure(points: Array, count: int, name: str) -> Shown:
     gaps = np.linalg.norm(points[:count, None] - points[None, count:], axis=-1)  # (N, N)
     own = np.median((gaps < np.diag(gaps)[:, None]).sum(1) + 1)
     return figure, (
-        f"The joint space of {name} on a plane: for half of the {count:,} pictures, their own caption is "
+        f"The joint space of {name} on a plane: for half of the {count:,} images, their first caption is "
         f"among the {own:.0f} captions nearest to them on the map."
     )

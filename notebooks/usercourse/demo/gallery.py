@@ -1,7 +1,7 @@
-"""What is searched: pictures by number, their captions, and for the drawn world the truth about them.
+"""What is searched: images by index, their captions, and for the drawn world the truth about them.
 
-`world_gallery` is the test pictures of the embedded world. Their captions and the table of truth come from a
-file, since drawing up a thousand scenes takes seconds; the pictures themselves are drawn when first looked
+`world_gallery` is the test images of the embedded world. Their captions and the truth matrix come from a
+file, since drawing up a thousand scenes takes seconds; the images themselves are drawn when first looked
 at.
 """
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 MODEL_DIR = ASSETS / "demo"
-THUMB = 160  # longest side in pixels of a picture in a list
-KEPT = 4_096  # small pictures kept in memory, some 6 KB each
+THUMB = 160  # longest side in pixels of an image in a list
+KEPT = 4_096  # small images kept in memory, some 6 KB each
 WORLD_SPLIT, WORLD_SIZE = "test", 1_000
 SAMPLE = 8  # scenes compared with the file before it is believed
 
 
 @dataclass(eq=False)
 class Gallery:
-    """N pictures with ids, M captions, caption_to_image (M,) the picture of each.
+    """N images with ids, M captions, caption_to_image (M,) the image of each.
 
-    world: the scenes behind the pictures, where they are drawn. pairs (P, 2): caption and picture of each
-    true pair, or None where nobody knows the truth. thumbs: small copies of the pictures, as `thumbnail`
+    world: the scenes behind the images, where they are drawn. pairs (P, 2): caption and image of each
+    true pair, or None where the truth is unknown. thumbs: small copies of the images, as `thumbnail`
     makes them; without, each is made when first shown.
     """
 
@@ -62,7 +62,7 @@ class Gallery:
 
     @cached_property
     def captions_by_picture(self) -> dict[int, list[int]]:
-        """Row of a picture -> the numbers of its captions."""
+        """Row of an image -> the indices of its captions."""
         numbers: dict[int, list[int]] = {}
         for j, i in enumerate(self.caption_to_image):
             numbers.setdefault(int(i), []).append(j)
@@ -70,19 +70,19 @@ class Gallery:
 
     @cached_property
     def caption_numbers(self) -> dict[str, int]:
-        """A caption's text -> its number; of equal ones the first."""
+        """A caption's text -> its index; of equal ones the first."""
         return {text: j for j, text in reversed(list(enumerate(self.captions)))}
 
     @cached_property
     def true_pictures(self) -> dict[int, frozenset[int]]:
-        """Number of a caption -> the rows of all pictures that it is true of."""
+        """Index of a caption -> the rows of all images that it is true of."""
         rows_of: dict[int, set[int]] = {}
         for j, i in () if self.pairs is None else self.pairs.tolist():
             rows_of.setdefault(j, set()).add(i)
         return {j: frozenset(rows) for j, rows in rows_of.items()}
 
     def caption_of(self, row: int) -> str:
-        """What the picture is called aloud: its first caption, or its id."""
+        """What the image is called aloud: its first caption, or its id."""
         own = self.captions_by_picture.get(row)
         return self.captions[own[0]] if own else self.ids[row]
 
@@ -94,7 +94,7 @@ class Gallery:
         return self.world.captions(row)[self.captions_by_picture[row].index(number)]
 
     def _thumb(self, row: int) -> str:
-        """A small copy of the picture as a data URL; "" where it can no longer be read."""
+        """A small copy of the image as a data URL; "" where it can no longer be read."""
         try:
             return as_url(self.thumbs[row] if self.thumbs else thumbnail(self.pictures[row]))
         except UserError:
@@ -113,7 +113,7 @@ class Gallery:
             return None
 
     def as_split(self) -> Split:
-        """Pictures and captions as the library's own type."""
+        """Images and captions as the library's own type."""
         return Split(
             name=self.name,
             ids=self.ids,
@@ -125,7 +125,7 @@ class Gallery:
 
 
 def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
-    """The picture as WebP, scaled down to `longest` pixels a side where it is larger."""
+    """The image as WebP, scaled down to `longest` pixels a side where it is larger."""
     small = picture
     if max(picture.size) > longest:
         small = picture.copy()
@@ -136,7 +136,7 @@ def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
 
 
 def as_url(data: bytes, kind: str = "webp") -> str:
-    """The bytes of a picture as a URL that holds them."""
+    """The bytes of an image as a URL that contains them."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -153,7 +153,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> tuple[bytes, ...]:
 
 
 def world_gallery(model_dir: Path = MODEL_DIR) -> Gallery:
-    """The test pictures of the embedded world, by way of the file where it still tells of this world."""
+    """The test images of the embedded world, by way of the file where it still describes this world."""
     from userscenes import make_world
     from userscenes.dataset import DrawnPictures
 

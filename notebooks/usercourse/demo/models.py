@@ -3,8 +3,8 @@
     python -m usercourse.demo.models                     all of them, into assets/demo
     python -m usercourse.demo.models --only mean sge     some of them
 
-Each is a small model trained on the embedded world, kept for inference alone in half precision. Beside it lie
-the vectors of the test pictures, their map and the failures found, so that the page opens at once.
+Each is a small model trained on the embedded world, kept for inference alone in half precision. Next to it are
+the vectors of the test images, their map and the failures found, so that the page opens at once.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from userlib.shipped import CLONE, RESTORE, is_clone
 
 STEPS = 1_200
 SMALL = {"embed_dim": 128, "text_width": 128, "word_width": 96}
-COLUMNS = 32  # of the sheet of small pictures
+COLUMNS = 32  # of the sheet of small images
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def remedy_of(model_dir: Path) -> str:
 
 
 def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MODEL_DIR) -> Engine:
-    """A model of the demo over the test pictures. UserError that lists those there are."""
+    """A model of the demo over the test images. UserError that lists those there are."""
     if name not in available_models(model_dir).values():
         there = ", ".join(available_models(model_dir).values()) or "none"
         raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(model_dir)}")
@@ -88,7 +88,7 @@ def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MOD
     if extras is not None and len(extras["vectors"]) == len(gallery):
         vectors = extras["vectors"].float().numpy()
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    else:  # the file is missing or of another model: encode the pictures now
+    else:  # the file is missing or of another model: encode the images now
         pictures = [gallery.pictures[i] for i in range(len(gallery))]
         parts = [encoder.encode_image(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
         vectors = np.concatenate(parts)
@@ -96,7 +96,7 @@ def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MOD
 
 
 def stored_map(name: str, model_dir: Path = MODEL_DIR) -> Array | None:
-    """(2 N, 2): the pictures on the map, then their first captions; None where it must be made."""
+    """(2 N, 2): the images on the map, then their first captions; None where it must be made."""
     extras = _extras(name, model_dir)
     return None if extras is None else extras["map"].float().numpy()
 
@@ -104,7 +104,7 @@ def stored_map(name: str, model_dir: Path = MODEL_DIR) -> Array | None:
 def stored_failures(
     name: str, model_dir: Path = MODEL_DIR
 ) -> tuple[list[Failure], dict[str, int], int] | None:
-    """What `find_failures` gave when the model was made; None where it must be asked again."""
+    """What `find_failures` gave when the model was made; None where it must be found again."""
     if _extras(name, model_dir) is None:
         return None
     failures = read_checkpoint(model_dir / f"{name}-gallery")[1]["failures"]
@@ -112,7 +112,7 @@ def stored_failures(
 
 
 def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:
-    """The test pictures side by side at a small size, COLUMNS in a row, as a JPEG."""
+    """The test images side by side at a small size, COLUMNS in a row, as a JPEG."""
     try:
         return bytes(read_checkpoint(model_dir / "gallery")[0]["sheet"].numpy())
     except UserError:
@@ -120,7 +120,7 @@ def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:
 
 
 def _extras(name: str, model_dir: Path) -> dict[str, torch.Tensor] | None:
-    """What lies beside a model, where it was made with these very weights."""
+    """What is stored next to a model, where it was made with these very weights."""
     try:
         tensors, documents = read_checkpoint(model_dir / f"{name}-gallery")
     except UserError:
@@ -129,7 +129,7 @@ def _extras(name: str, model_dir: Path) -> dict[str, torch.Tensor] | None:
 
 
 def joint_map(engine: Engine) -> Array:
-    """Pictures, then the first caption of each, on one plane: (2 N, 2); (N, 2) where there are no captions."""
+    """Images, then the first caption of each, on one plane: (2 N, 2); (N, 2) where there are no captions."""
     gallery = engine.gallery
     vectors = engine.index.vectors
     if gallery.captions:
@@ -142,7 +142,7 @@ def joint_map(engine: Engine) -> Array:
 
 
 def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, float]:
-    """Trains one model and keeps it, with what it was made by and its R@K on the test pictures."""
+    """Trains one model and keeps it, with what it was made by and its R@K on the test images."""
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
     from userlib.training.preparing import metadata_of
@@ -161,7 +161,7 @@ def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, flo
     metadata = {**metadata_of(prepared, best), "command": command, "seconds": round(run.seconds)}
     save_model(model_dir / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
     if prepared.test is None:
-        raise UserError("the demo's models are reported on the test pictures; leave data.test_split as it is")
+        raise UserError("the demo's models are reported on the test images; leave data.test_split as it is")
     kept = load_model(model_dir / name).model  # the weights as they are stored
     images, captions = embed(kept, prepared.test)
     measured = bootstrap(ranks(images, captions, prepared.test.caption_to_image))
@@ -171,7 +171,7 @@ def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, flo
 
 
 def write_gallery(model_dir: Path) -> None:
-    """The captions, the truth, small copies and the sheet of the test pictures."""
+    """The captions, the truth, small copies and the sheet of the test images."""
     from userscenes import make_world
 
     world = make_world("test", WORLD_SIZE)
@@ -188,7 +188,7 @@ def write_gallery(model_dir: Path) -> None:
 
 
 def write_extras(name: str, model_dir: Path) -> None:
-    """Vectors, map and failures of a model over the test pictures."""
+    """Vectors, map and failures of a model over the test images."""
     from userlib.data.captions import CaptionDataset
     from userlib.data.tokens import extract
     from userlib.evaluation import embed
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="some of the models"
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each training (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each run (default %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
         if not (chosen.out / "gallery").exists():

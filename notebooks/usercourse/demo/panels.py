@@ -1,4 +1,4 @@
-"""The panels beside the search: the map of the joint space, the failures, one's own photos."""
+"""The panels next to the search: the map of the joint space, the failures, one's own photos."""
 
 import html
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from usercourse.demo.view_models import failure_cards
 
 
 class Page(Protocol):
-    """What the panels need of the page that holds them."""
+    """What the panels need of the page that contains them."""
 
     model_dir: Path  # the folder of the demo's models
     gallery: Gallery
@@ -49,7 +49,7 @@ def wide() -> W.Layout:
 
 
 class MapPanel(W.VBox):  # type: ignore[misc]
-    """Pictures and captions on a plane; what the search found is ringed, what is chosen is listed."""
+    """Images and captions on a plane; what the search found is ringed, what is chosen is listed."""
 
     def __init__(self, app: Page) -> None:
         self.app = app
@@ -68,7 +68,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
         name = self.app.names.get(self.app.model.value, "")
         points = stored_map(name, self.app.model_dir) if world else None
         if points is None:
-            self.app.say("Laying out the map, once for these pictures: up to a minute.")
+            self.app.say("Laying out the map, once for these images: up to a minute.")
             points = joint_map(engine)
             self.app.message.value = ""
         tiles = stored_sheet(self.app.model_dir) if world else None
@@ -82,12 +82,12 @@ class MapPanel(W.VBox):  # type: ignore[misc]
             columns=COLUMNS,
             tile=TILE,
             pictures=count,
-            label=f"Map of {count} pictures",
+            label=f"Map of {count} images",
         )
         captions = " and the first caption of each" if gallery.captions else ""
         self.words.value = paragraph(
-            f"{html.escape(engine.name)}: {count:,} pictures{captions}, laid out by UMAP so that what the model "
-            "finds alike lies together. Click on the map, or use the arrow keys, to list a neighbourhood."
+            f"{html.escape(engine.name)}: {count:,} images{captions}, laid out by UMAP so that what the model "
+            "finds similar is close together. Click on the map, or use the arrow keys, to list a neighbourhood."
         )
         self.filled = engine
 
@@ -96,7 +96,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
         self.map.hits = dict(hits)
 
     def on_event(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """A neighbourhood was chosen, or one of its pictures opened."""
+        """A neighbourhood was chosen, or one of its images opened."""
         if content.get("event") == "open":
             self.app.act(self.app.ask_picture, str(content["key"]))
 
@@ -123,7 +123,9 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
         failures, counts, captions = known or find_failures(engine)
         self.words.value = paragraph(f"{html.escape(engine.name)}. {causes(counts, captions)}")
         self.list.show(
-            items=failure_cards(engine, failures), wide=True, label="failures; each asks its caption again"
+            items=failure_cards(engine, failures),
+            wide=True,
+            label="failures; each searches with its caption again",
         )
         self.filled = engine
 
@@ -151,7 +153,7 @@ class PhotosPanel(W.VBox):  # type: ignore[misc]
         self.bar.layout.display = "none"
         self.button.on_click(lambda _: app.act(self.index))
         hint = paragraph(
-            "The pictures of a folder and those below it, each encoded once. The index is kept in the cache and "
+            "The images of a folder and those below it, each encoded once. The index is kept in the cache and "
             "found again while neither the files nor the model change. Nothing leaves this machine."
         )
         super().__init__(

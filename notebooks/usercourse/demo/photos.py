@@ -57,12 +57,12 @@ def index_photos(
         step(done, total)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is left out is told in the sentence
+        warnings.simplefilter("ignore")  # what is left out is named in the sentence
         changes = index.update(split, keep_in=kept, progress=False, seen=seen)
     row = {name_: i for i, name_ in enumerate(split.ids)}
     here = split.select([row[name_] for name_ in index.ids], split.name)
     if here.pictures is None:
-        raise UserError(f"{folder} holds features and no images, which could be shown.")
+        raise UserError(f"{folder} has features but no images that could be shown.")
     for i, one in enumerate(index.prints):
         if one.sha256 not in thumbs:  # of an update that was stopped
             thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
@@ -84,7 +84,7 @@ def index_photos(
     count = f"{len(index):,} images" if len(index) != 1 else "1 image"
     how = f"indexed and kept: {changes}." if changes or changes.encoded else "found again in the cache."
     said = [f"{count} of {gallery.name}, {how}"]
-    left = (str(warning.message) for warning in told)  # what the folder holds beside its photos
+    left = (str(warning.message) for warning in told)  # what the folder contains next to its photos
     said += [words.removeprefix(f"{place}: ") for words in left if words.startswith(f"{place}: ")]
     if index.skipped:
         said.append(f"{len(index.skipped)} cannot be read; the first: {index.skipped[0]}")
@@ -136,7 +136,7 @@ def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
 
 
 def weights_at_hand() -> str | None:
-    """The first of the usual open_clip models whose weights were fetched before; asks nothing of the net."""
+    """The first of the usual open_clip models whose weights were fetched before; uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
     from userlib.data.clip import USUAL

@@ -1,7 +1,7 @@
-"""The map of the joint space: pictures and captions on a plane by UMAP, neighbours near one another.
+"""The map of the joint space: images and captions on a plane by UMAP, neighbours near one another.
 
 Source: McInnes, Healy and Melville, "UMAP", 2018. A map is made once for a set of vectors and kept in the
-cache. Distances across a map mean little; what lies together does.
+cache. Distances across a map mean little; what is close together does.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from userlib.files import cache_dir, sha256_bytes
 from userlib.search.exact import Array
 
 FEW = 6  # fewer points are laid out by their first two principal axes
-TILE = 32  # pixels a side of a picture on the sheet
+TILE = 32  # pixels a side of an image on the sheet
 
 
 def plane(vectors: Array, *, cache: Path | None = None) -> Array:
@@ -48,7 +48,7 @@ def _umap(vectors: Array) -> Array:
 
 
 def numba_cache() -> None:
-    """Numba keeps what it compiles beside its source, or in the home; where neither can be written umap cannot even be
+    """Numba keeps what it compiles next to its source, or in the home; where neither can be written umap cannot even be
     imported. Then it is kept in our cache.
     """
     spec = importlib.util.find_spec("umap")
@@ -73,7 +73,7 @@ def _unit(points: Array) -> Array:
 
 
 def sheet(pictures: Sequence[Image.Image | None], columns: int) -> bytes:
-    """Pictures at TILE pixels side by side, as a JPEG; grey where there is None."""
+    """Images at TILE pixels side by side, as a JPEG; grey where there is None."""
     whole = Image.new("RGB", (columns * TILE, -(-len(pictures) // columns) * TILE), (160, 160, 160))
     for i, picture in enumerate(pictures):
         if picture is not None:

@@ -1,4 +1,4 @@
-"""Facts of the drawn world in words: what a caption says that a picture lacks, and how two scenes differ."""
+"""Facts of the drawn world in words: what a caption states and an image lacks, and how two scenes differ."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from userscenes import Fact, Scene, Thing
 
-# What can be wrong, the gravest first: where a thing is missing, its colour is no longer the point.
+# What can be wrong, the gravest first: where an object is missing, its colour is no longer the point.
 CAUSES = (
     "thing", "binding", "colour", "pattern", "number", "relation", "action", "size", "side", "setting",
     "time", "weather",
@@ -17,7 +17,7 @@ NUMBERS = ("no", "one", "two", "three", "four")
 
 @dataclass(frozen=True)
 class Miss:
-    """A fact of a caption that does not hold of a picture: which kind of error, and the sentence."""
+    """A fact of a caption that does not hold of an image: which kind of error, and the sentence."""
 
     cause: str
     sentence: str
@@ -34,7 +34,7 @@ def a(words: str) -> str:
 
 
 def missing(caption: "frozenset[Fact]", picture: "frozenset[Fact]") -> list[Miss]:
-    """The facts of a caption that are not among the closed facts of a picture, the gravest first."""
+    """The facts of a caption that are not among the closed facts of an image, the gravest first."""
     misses = [_miss(fact, picture) for fact in caption - picture]
     return sorted(set(misses), key=lambda miss: (CAUSES.index(miss.cause), miss.sentence))
 
@@ -63,7 +63,7 @@ def _miss(fact: "Fact", picture: "frozenset[Fact]") -> Miss:
 
 
 def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
-    """Which word about a thing is wrong. Where the picture has that word of another thing, the words are
+    """Which word about an object is wrong. Where the image has that word of another object, the words are
     there and their binding is not.
     """
     said = dict(zip(SLOTS, rest, strict=True))
@@ -72,8 +72,10 @@ def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
         return Miss("thing", f"no {level}")
     given = {name: value for name, value in said.items() if value}
     wrong = [name for name in given if not _holds(picture, level=level, **{name: given[name]})]
-    if not wrong:  # each word is right of some such thing, all of them of none
-        return Miss("binding", f"{a(level)} is there for each word, but none that is {_and(_all(given))}")
+    if not wrong:  # each word is true of some such object, all of them of none
+        return Miss(
+            "binding", f"{a(level)} is there for each attribute, but none that is {_and(_all(given))}"
+        )
     name = min(wrong, key=CAUSES.index)
     value = _said(name, given[name])
     if name in ("colour", "pattern") and any(f[0] == "thing" and f[SLOTS.index(name) + 1] == given[name]
@@ -83,7 +85,7 @@ def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
 
 
 def _holds(picture: "frozenset[Fact]", **said: str) -> bool:
-    """Whether there is a thing of which all of this holds."""
+    """Whether there is an object of which all of this is true."""
     return ("thing", *(said.get(slot, "") for slot in SLOTS)) in picture
 
 
@@ -102,7 +104,7 @@ def _number(text: str) -> str:
 
 
 def describe(thing: "Thing") -> str:
-    """A thing of a scene: "two striped red cars", "a red car running"."""
+    """An object of a scene: "two striped red cars", "a red car running"."""
     from userscenes.catalog import KINDS
 
     singular, plural = KINDS[thing.kind].nouns[0]
@@ -113,7 +115,7 @@ def describe(thing: "Thing") -> str:
 
 
 def scene_words(scene: "Scene") -> str:
-    """A scene in one line: its things, its setting, its hour and weather."""
+    """A scene in one line: its objects, its setting, its time of day and weather."""
     things = ", ".join(describe(thing) for thing in scene.things)
     around = ", ".join(word for word in (scene.setting, scene.time, scene.weather) if word)
     return f"{things}; {around}"
@@ -132,7 +134,7 @@ def difference(first: "Scene", second: "Scene") -> str:
         if here != there:  # indoors there is no weather
             instead = f", not {here}" if here else ""
             parts.append(f"the {name} is {there}{instead}" if there else f"its {name} is not shown")
-    return "; ".join(parts) or "its things are the same, in other places"
+    return "; ".join(parts) or "its objects are the same, in other places"
 
 
 def _and(words: list[str]) -> str:

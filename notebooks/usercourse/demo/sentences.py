@@ -1,4 +1,4 @@
-"""What the page says, as HTML made of escaped text: queries, right answers, warnings, errors."""
+"""What the page says, as HTML made of escaped text: queries, relevant images, warnings, errors."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -32,26 +32,28 @@ def read_as(answer: Answer) -> str:
     )
     more = " …" if len(answer.pieces) > len(shown) else ""
     if answer.nothing_known:
-        return f"The model has read none of these words, so the pictures mean nothing: {words}{more}"
+        return (
+            f"The model knows none of these words, so the order of the images is meaningless: {words}{more}"
+        )
     if not all(known for _, known in answer.pieces):
-        return f"Asked: {words}{more} (struck through: words that the model has never read)"
-    return f"Asked: {words}{more}"
+        return f"Query: {words}{more} (struck through: words that the model does not know)"
+    return f"Query: {words}{more}"
 
 
 def right_answers(right: Sequence[Right], total: int) -> str:
-    """Rank and score of the right answers of a caption, or that nobody knows them."""
+    """Rank and score of the relevant images of a caption, or that they are unknown."""
     if not right:
         return (
-            "This sentence is no caption of these pictures, so nobody has said which of them are right. Ask "
-            "with a caption (choose a picture, then one of its captions) to see the ranks of the right answers."
+            "This query is not a caption of these images, so it is unknown which of them are relevant. Search "
+            "with a caption (choose an image, then one of its captions) to see the ranks of the relevant images."
         )
     own = next(one for one in right if one.own)
-    said = f"Its own picture has rank {own.rank:,} of {total:,} (score {own.score:.2f})."
+    said = f"Its ground-truth image has rank {own.rank:,} of {total:,} (score {own.score:.2f})."
     others = [one for one in right if not one.own]
     if others:
         ranks = ", ".join(f"{one.rank:,}" for one in others[:8])
         more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        said += f" The sentence is true of {len(others)} other{'s' if len(others) > 1 else ''}: rank {ranks}{more}."
+        said += f" The caption is true of {len(others)} other{'s' if len(others) > 1 else ''}: rank {ranks}{more}."
     return said
 
 
@@ -64,6 +66,6 @@ def causes(counts: Mapping[str, int], captions: int) -> str:
         for cause, count in sorted(counts.items(), key=lambda item: -item[1])
     )
     return (
-        f"Of {captions:,} captions, {failed:,} do not find their own picture first. The likely causes, read off "
+        f"Of {captions:,} captions, {failed:,} do not rank their ground-truth image first. The likely causes, read off "
         f'the scene graph of the first hit:<table style="line-height:1.35">{rows}</table>'
     )

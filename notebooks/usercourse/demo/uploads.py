@@ -1,4 +1,4 @@
-"""A picture that somebody brings: how large it may be."""
+"""An image that a user uploads: how large it may be."""
 
 import re
 
@@ -12,16 +12,16 @@ LONGEST = 1_024  # pixels a side that are kept; the models look at far fewer
 
 
 def open_upload(data: bytes, name: str) -> Image.Image:
-    """The picture in an upload: RGB, upright, its first frame, at most LONGEST pixels a side.
+    """The image in an upload: RGB, upright, its first frame, at most LONGEST pixels a side.
 
-    `name` is told in errors, shortened. Raises UserError where the data are too many, no picture, cut short,
+    `name` is given in errors, shortened. Raises UserError where the file is too large, not an image, truncated,
     or would unpack to too many pixels.
     """
     called = re.sub(r"\s+", " ", name)[:80] or "without a name"
     if len(data) > MAX_BYTES:
         raise UserError(
             f"The file {called} has {len(data) / 2**20:.1f} MB; at most {MAX_BYTES // 2**20} MB can be sent. "
-            "Scale the picture down."
+            "Scale the image down."
         )
     picture = open_picture(data, called)
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)

@@ -13,14 +13,14 @@ from usercourse.demo.gallery import as_url, thumbnail
 from userlib.search import Hit
 
 Card = dict[str, Any]
-LARGE = 384  # longest side of the picture under the regions
+LARGE = 384  # longest side of the image under the regions
 WORDS = 24  # of a query, each with a map of its own
 
 
 def hit_cards(
     engine: Engine, hits: Sequence[Hit], answer: Answer, other: Mapping[str, int] | None = None
 ) -> list[Card]:
-    """Cards of pictures. other: id -> rank with the other model, where two are compared."""
+    """Cards of images. other: id -> rank with the other model, where two are compared."""
     own = {one.id: one.own for one in answer.right}
     cards = []
     for hit in hits:
@@ -65,7 +65,7 @@ def _change(rank: int, other: int | None) -> tuple[str, str, str]:
 
 
 def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[Card]:
-    """Rows of captions for a picture; its own are marked, and those that are true of it as well."""
+    """Rows of captions for an image; its own are marked, and those that are true of it as well."""
     gallery = engine.gallery
     row = None if picture is None else gallery.row[picture]
     own = set(gallery.captions_by_picture.get(-1 if row is None else row, ()))
@@ -79,32 +79,32 @@ def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[C
         mark, badge = ("own", "✓ its own") if ours else ("also", "also true") if true else ("", "")
         cards.append(
             {"key": text, "rank": str(hit.rank), "score": two(hit.score), "text": text, "mark": mark,
-             "badge": badge, "title": "Ask with this caption", "label": f"Caption {hit.rank}, {badge}: {text}"}
+             "badge": badge, "title": "Search with this caption", "label": f"Caption {hit.rank}, {badge}: {text}"}
         )  # fmt: skip
     return cards
 
 
 def own_caption_cards(engine: Engine, picture: str) -> list[Card]:
-    """The captions that were written for a picture, to ask with."""
+    """The captions that were written for an image, to search with."""
     numbers = engine.gallery.captions_by_picture.get(engine.gallery.row[picture], [])
     texts = [engine.gallery.captions[j] for j in numbers]
     return [
-        {"key": text, "text": text, "title": "Ask with this caption", "label": f"Ask: {text}"}
+        {"key": text, "text": text, "title": "Search with this caption", "label": f"Search: {text}"}
         for text in texts
     ]
 
 
 def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
-    """Rows of failures: the first hit, the caption's own picture, and what was wrong."""
+    """Rows of failures: the first hit, the caption's ground-truth image, and what was wrong."""
     gallery = engine.gallery
     cards = []
     for failure in failures:
         text = gallery.captions[failure.caption]
-        said = f"“{text}” First hit: {failure.sentence}. Its own picture (right) has rank {failure.rank:,}."
+        said = f"“{text}” First hit: {failure.sentence}. Its ground-truth image (right) has rank {failure.rank:,}."
         cards.append(
             {"key": text, "src": gallery.thumb(gallery.row[failure.first]),
              "second": gallery.thumb(gallery.row[failure.own]), "badge": failure.cause, "text": said,
-             "title": "Ask this caption", "label": f"{failure.cause}: {said}"}
+             "title": "Search with this caption", "label": f"{failure.cause}: {said}"}
         )  # fmt: skip
     return cards
 
@@ -112,7 +112,7 @@ def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
 def explanation_data(
     explanation: Explanation | None, picture: Image.Image, label: str, things: Any = None
 ) -> dict[str, Any]:
-    """A picture with its maps. things: mask (H, W) of the things that count, or None where nobody knows."""
+    """An image with its maps. things: mask (H, W) of the objects that count, or None where they are unknown."""
     if explanation is None:
         return {"src": as_url(thumbnail(picture, LARGE)), "label": label, "grid": [1, 1], "maps": []}
     maps = [
@@ -143,7 +143,7 @@ def explanation_data(
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    """The picture at equal sides, as the networks see it."""
+    """The image as a square, as the networks see it."""
     side = min(max(picture.size), LARGE)
     return picture.resize((max(side, LARGE // 2),) * 2, Image.Resampling.BICUBIC)
 
@@ -154,7 +154,7 @@ def _attended(name: str, weights: Any, grid: tuple[int, int], things: Any) -> st
         return f"{name}: the brightest region gets {top:.1f} times the mean."
     share = share_on(weights, grid, things)
     return (
-        f"{name}: {100 * share:.0f} % of its attention lies on the things of the picture, which cover "
+        f"{name}: {100 * share:.0f} % of its attention lies on the objects of the image, which cover "
         f"{100 * things.mean():.0f} % of it; the brightest region gets {top:.1f} times the mean."
     )
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: a paired interval, a verdict, luck among many claims, how many seeds."""
+"""Exercises of notebook 08: a paired interval, a verdict, chance findings among many claims, how many seeds."""
 
 import math
 from typing import Any
@@ -68,7 +68,7 @@ def _never_false(low: float, high: float) -> str:
     return "holds" if low > 0 else "inconclusive"
 
 
-def lucky_claims(n: int, level: float) -> float:
+def chance_findings(n: int, level: float) -> float:
     return float(1 - level**n)
 
 
@@ -122,14 +122,15 @@ EXERCISES = [
         right=paired_gain,
         cases=[_case(0, 40), _case(1, 25)],
         mistakes={
-            "Each model has pictures of its own in yours. Draw once and score both on the same pictures: only "
+            "Each model has images of its own in yours. Draw once and score both on the same images: only "
             "then does what is hard for both cancel.": _other_draws,
-            "The ends of two intervals do not subtract to the ends of the difference: a low draw for a need "
+            "The bounds of two intervals do not subtract to the bounds of the difference: a low draw for a need "
             "not be a low draw for b. Subtract first, draw by draw, then take the quantiles.": _ends_subtracted,
             "Worst against best is far too wide: both happen on different draws. Subtract draw by draw, then take "
             "the quantiles.": _worst_and_best,
-            "Between the quantiles .05 and .95 lie 90 %; an interval of 95 % leaves .025 on either side.": _ninety,
-            "The gain is a less b; yours is b less a.": _turned,
+            "Between the quantiles 0.05 and 0.95 lie 90 %; a 95 % confidence interval leaves 0.025 on either "
+            "side.": _ninety,
+            "The gain is a - b; yours is b - a.": _turned,
         },
         praise="The library does this for all metrics at once.",
     ),
@@ -138,39 +139,43 @@ EXERCISES = [
         right=claim_verdict,
         cases=[(0.3, 2.1), (-1.0, 2.0), (-2.5, -0.4), (-2.0, 1.0)],
         mistakes={
-            "The sign of the middle decides nothing where the interval holds zero: other pictures or seeds could turn "
+            "The sign of the estimate decides nothing where the interval contains 0: other images or seeds "
+            "could reverse "
             "it.": _by_sign,
-            "Not shown is not the same as false: an interval that holds zero allows a gain too.": _unshown_is_false,
-            "That some of the interval is above zero makes a gain possible. It holds where all of it "
+            "Inconclusive is not the same as contradicted: an interval that contains 0 allows a gain "
+            "too.": _unshown_is_false,
+            "That part of the interval is above 0 makes a gain possible. The claim holds where all of it "
             "is.": _possible_is_true,
-            "Where all of the interval lies below zero, these data say more than nothing: the claim does not "
-            "hold.": _never_false,
+            "Where the whole interval lies below 0 the claim is not inconclusive: it is "
+            "contradicted.": _never_false,
         },
         praise="Three verdicts, and none of them needs an opinion.",
     ),
     Exercise(
-        name="lucky_claims",
-        right=lucky_claims,
+        name="chance_findings",
+        right=chance_findings,
         cases=[(1, 0.95), (8, 0.95), (20, 0.95), (5, 0.9)],
         mistakes={
-            "n (1 - level) is how many lucky claims to expect; it can exceed 1, so it is no probability. Ask first for "
-            "the probability that none is.": _number,
-            "That is the probability that no claim is lucky; you want the opposite.": _none,
-            "That is the probability that all are lucky; one is enough.": _all,
-            "That is one claim's luck. With more claims there are more chances.": _one,
+            "n (1 - level) is the expected number of chance findings; it can exceed 1, so it is not a "
+            "probability. First find "
+            "the probability that there is none.": _number,
+            "That is the probability of no chance finding; you want its complement.": _none,
+            "That is the probability that all are chance findings; one is enough.": _all,
+            "That is the probability for one claim. With more claims there are more chances.": _one,
         },
-        praise="With 20 claims and nothing behind them, two readers of three would find something.",
+        praise="With 20 claims and nothing behind them, two readers in three would find something.",
     ),
     Exercise(
         name="seeds_needed",
         right=seeds_needed,
         cases=[(1.0, 1.0), (0.8, 1.0), (1.0, 0.5), (2.0, 1.5)],
         mistakes={
-            "The other model has seeds too, and its luck adds to the first one's: the variance of the difference is 2 "
+            "The other model has seeds too, and its seed variance adds to the first one's: the variance of "
+            "the difference is 2 "
             "s^2 / n.": _one_side,
-            "The spread of a mean falls with the root of n, so n grows with the square.": _no_square,
-            "One seed less than needed is too few: round up.": _rounded_down,
-            "An interval of 95 % reaches 1.96 standard errors to either side, not one.": _standard_error,
+            "The standard error of a mean falls with the square root of n, so n grows with the square.": _no_square,
+            "One seed fewer than needed is too few: round up.": _rounded_down,
+            "A 95 % confidence interval reaches 1.96 standard errors to either side, not one.": _standard_error,
         },
         praise="Half the width takes four times the seeds.",
     ),

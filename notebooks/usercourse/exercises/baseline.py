@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: words as numbers, a mean that skips what is absent, what a mean forgets, the hinge of
+"""Exercises of notebook 02: words as ids, a mean that skips padding, what a mean forgets, the hinge of
 a batch.
 """
 
@@ -25,7 +25,7 @@ REGIONS = {  # dog, ball, grass
 }
 
 
-def word_numbers(text: str, ids: dict[str, int]) -> Any:
+def word_ids(text: str, ids: dict[str, int]) -> Any:
     return [3, *(ids.get(word, 1) for word in words_of(text)), 4]
 
 
@@ -38,7 +38,7 @@ def _keeps_capitals(text: str, ids: dict[str, int]) -> Any:
 
 
 def _without_ends(text: str, ids: dict[str, int]) -> Any:
-    return word_numbers(text, ids)[1:-1]
+    return word_ids(text, ids)[1:-1]
 
 
 def _new_numbers(text: str, ids: dict[str, int]) -> Any:
@@ -108,7 +108,7 @@ def _unclipped(s: Any, margin: float) -> Any:
 
 
 def _compared(answer: Any) -> Any:
-    """Whether the means are equal, and whether the numbers of dogs are; an error where a word is no region."""
+    """Whether the means are equal, and whether the counts of dogs are; an error where a word is not a region."""
     first, second = ([REGIONS[word] for word in picture] for picture in answer)
     means = [np.mean(picture, axis=0) for picture in (first, second)]
     dogs = [sum(region[0] for region in picture) for picture in (first, second)]
@@ -117,15 +117,15 @@ def _compared(answer: Any) -> Any:
 
 EXERCISES = [
     Exercise(
-        name="word_numbers",
-        right=word_numbers,
+        name="word_ids",
+        right=word_ids,
         cases=[("A red dog.", IDS), ("The cat", IDS), ("A purple dog", IDS)],
         mistakes={
-            "A word that training never had still stands there: it gets the number 1, for unknown. Left out, the "
+            "A word that training never saw keeps its place: it gets the id 1, for unknown. Without it the "
             "caption would say something else.": _drops_unknown,
-            "The vocabulary holds small letters: 'A' is not 'a' before it is lower-cased.": _keeps_capitals,
-            "A caption begins with the number 3 and ends with the number 4.": _without_ends,
-            "A word that training never had gets no number of its own now: the model has no vector for "
+            "The vocabulary is lower-case: 'A' is not 'a' until it is lower-cased.": _keeps_capitals,
+            "A caption begins with the id 3 and ends with the id 4.": _without_ends,
+            "A word that training never saw cannot get an id of its own now: the model has no vector for "
             "it.": _new_numbers,
         },
         praise="Every caption of the course goes through these lines.",
@@ -135,10 +135,11 @@ EXERCISES = [
         right=masked_mean,
         cases=[(VECTORS, THERE), (VECTORS, ALL_THERE)],
         mistakes={
-            "What is absent is taken out of the sum but still counted: divide by the number of vectors that are "
-            "there, not by all places.": _divided_by_all,
-            "The mask is not used: padding pulls the mean.": _mask_ignored,
-            "That is the sum: a caption of ten words would be ten times as long as one of one word.": _summed,
+            "Padding is taken out of the sum but still counted: divide by the number of real vectors, "
+            "not by all positions.": _divided_by_all,
+            "The mask is not used: padding shifts the mean.": _mask_ignored,
+            "That is the sum: the vector of ten words would have up to ten times the norm of that of one "
+            "word.": _summed,
             "Each row has a count of its own; yours divides every row by the mean count of the "
             "batch.": _one_count_for_all,
         },
@@ -149,28 +150,28 @@ EXERCISES = [
         right=(["dog", "grass"], ["dog", "dog", "grass", "grass"]),
         probe=lambda answer: _compared(answer),
         mistakes={
-            "The means are equal, but so are the numbers of dogs. What may you do to all regions of a picture alike "
+            "The means are equal, but so are the counts of dogs. What can you do to all regions of an image "
             "without moving their mean?": (["dog", "grass"], ["grass", "dog"]),
-            "The numbers of dogs differ, but so do the means: the share of dogs among the regions must stay the "
+            "The counts of dogs differ, but so do the means: the share of dogs among the regions must stay the "
             "same.": (["dog", "grass"], ["dog", "dog", "grass"]),
         },
-        praise="A mean knows shares, not numbers: one dog close by and two far off may look alike to it.",
+        praise="A mean knows proportions, not counts: one dog close by and two far off may look alike to it.",
     ),
     Exercise(
         name="batch_hinge",
         right=batch_hinge,
         cases=[(SCORES, 0.2), (CLOSE, 0.2), (CLOSE, 0.05)],
         mistakes={
-            "The diagonal is still in it: a pair is no negative of itself, and would always cost the "
+            "The diagonal is still in it: a pair is not a negative of itself, and would always cost the "
             "margin.": _own_left_in,
-            "That is one direction. A picture looks for its caption along the row, a caption for its picture along "
+            "That is one direction. An image finds its caption along the row, a caption its image along "
             "the column; both are added.": _one_way,
-            "The rows are counted twice. In the columns the right score is that of the column's own "
+            "The rows are counted twice. In the columns the positive score is that of the column's own "
             "pair.": _rows_twice,
             "That is the hardest negative alone. Here all negatives within the margin cost.": _hardest,
             "Sum over the negatives, and take the mean over the B pairs alone, not over all B x B "
             "scores.": _mean_of_all,
-            "A negative that is further away than the margin costs nothing, not less than nothing: clip at "
+            "A negative that is further away than the margin costs 0, not less than 0: clip at "
             "zero.": _unclipped,
         },
         praise="The loss of VSE++ in its first form.",

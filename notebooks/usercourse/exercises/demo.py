@@ -14,7 +14,7 @@ MORE = torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
 FIELD = torch.randn(6, 7, generator=torch.Generator().manual_seed(2))
 
 
-def word_heat(words: Any, regions: Any) -> Any:
+def word_region_similarity(words: Any, regions: Any) -> Any:
     return F.normalize(words, dim=-1) @ F.normalize(regions, dim=-1).T
 
 
@@ -24,7 +24,7 @@ def rank_changes(first: Any, second: Any) -> Any:
 
 
 def _as_numbers(answer: Any, first: Any, second: Any) -> Any:
-    """The ids in order as a text, and their gains as numbers, NaN for None."""
+    """The ids in order as a text, and their gains as floats, NaN for None."""
     ranks = answer(first, second)
     ids = sorted(ranks)
     return " ".join(ids), [math.nan if ranks[name] is None else ranks[name] for name in ids]
@@ -57,18 +57,18 @@ PICTURES = [
 
 EXERCISES = [
     Exercise(
-        name="word_heat",
-        right=word_heat,
+        name="word_region_similarity",
+        right=word_region_similarity,
         cases=[(WORDS, REGIONS), (MORE, FIELD)],
         mistakes={
-            "A cosine needs both sides at length 1: long regions win every word here.": lambda w, r: (
+            "A cosine needs both sides L2-normalised: regions of large norm win every word here.": lambda w, r: (
                 F.normalize(w, dim=-1) @ r.T
             ),
-            "Neither side has length 1: these are dot products, not cosines.": lambda w, r: w @ r.T,
-            "A row for each word and a column for each region: this is the transposed table.": lambda w, r: (
-                word_heat(w, r).T
+            "Neither side has unit norm: these are dot products, not cosines.": lambda w, r: w @ r.T,
+            "A row for each word and a column for each region: this is the transpose.": lambda w, r: (
+                word_region_similarity(w, r).T
             ),
-            "Each vector has to have length 1 along its own numbers: normalise over the last axis, not over "
+            "Each vector has to have unit norm over its own dimensions: normalise over the last axis, not over "
             "the words.": lambda w, r: F.normalize(w, dim=0) @ F.normalize(r, dim=0).T,
         },
         praise="Rows are words, columns are regions, and every entry lies between -1 and 1.",
@@ -83,11 +83,11 @@ EXERCISES = [
             (["p", "q", "r", "s"], ["s", "p", "q", "t"]),
         ],
         mistakes={
-            "A gain is positive when the first model places the picture higher, that is at a smaller rank: the "
-            "sign is turned.": _turned,
-            "The answer is about the pictures of the first list, each of them once; these are those of the "
+            "A gain is positive when the first model ranks the image better, that is at a smaller rank: the "
+            "sign is reversed.": _turned,
+            "The answer is about the images of the first list, each of them once; these are those of the "
             "second.": _by_second,
-            "A picture that the second list lacks has no known rank there: that is None, while 0 says that "
+            "An image that the second list lacks has no known rank there: that is None, while 0 says that "
             "both ranks are equal.": _absent_is_zero,
         },
         praise="Gains are positive, and what is not in both lists has none.",
@@ -104,12 +104,12 @@ EXERCISES = [
             "One fact in common is not enough: every fact of the caption must hold.": lambda c, p: (
                 [i for i, one in enumerate(p) if c & one]
             ),
-            "The subset goes the other way: a picture may show more than the caption says, not "
+            "The subset goes the other way: an image may show more than the caption says, not "
             "less.": lambda c, p: [i for i, one in enumerate(p) if one <= c],
             "They need not be equal: a caption leaves things unsaid and stays true.": lambda c, p: (
                 [i for i, one in enumerate(p) if one == c]
             ),
         },
-        praise="A caption is true where all that it says holds, whatever else there is.",
+        praise="A caption is true where all its facts hold, whatever else there is.",
     ),
 ]

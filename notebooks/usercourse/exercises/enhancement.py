@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the agreement, the enhancement, the strength that a residual needs, attention on a mask."""
+"""Exercises of notebook 03: attention weights, the enhancement, the scale of a residual, attention on a mask."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def _alike_everywhere(V: Any, g: Any, a: Any, s: float) -> Any:
     return V + s * g[None, :]
 
 
-def strength_for(V: Any, share: float) -> Any:
+def scale_for(V: Any, share: float) -> Any:
     return share * V.norm()
 
 
@@ -121,17 +121,18 @@ EXERCISES = [
         right=region_attention,
         cases=[(HAND, EAST, 1.0), (HAND, EAST, 3.0), (V, G, 0.5), (V, G, 2.0)],
         mistakes={
-            "These weights sum to 1. In the paper the vector a has *length* 1: l2norm after the "
+            "These weights sum to 1. In the paper the vector a has unit *norm*: l2norm after the "
             "softmax.": _sums_to_one,
-            "lambda stands inside the softmax, where it sharpens; outside it would only lengthen "
+            "lambda belongs inside the softmax, where it sharpens; outside it would only scale "
             "a.": _lambda_outside,
             "lambda is not used.": _lambda_lost,
-            "The regions go in as they are, not brought to length 1: a long region agrees more than a short one of the "
-            "same direction.": _cosines,
-            "The softmax is missing: agreement is never negative, and the regions compete for "
-            "it.": _no_softmax,
+            "The regions go in as they are, not L2-normalised: a region of large norm gets more attention "
+            "than one of small "
+            "norm in the same direction.": _cosines,
+            "The softmax is missing: attention weights are never negative, and the regions compete for "
+            "them.": _no_softmax,
         },
-        praise="One number a region, never negative, of length 1 all together.",
+        praise="One weight per region, never negative, and the vector of all has unit norm.",
     ),
     Exercise(
         name="enhance",
@@ -140,8 +141,8 @@ EXERCISES = [
         mistakes={
             "That multiplies the regions by their weights, as attention usually does. The enhancement *adds* the "
             "guide to them.": _reweighed,
-            "The strength s is not used.": _without_strength,
-            "The regions themselves are gone: what is added stands beside V, it does not replace "
+            "The residual scale s is not used.": _without_strength,
+            "The regions themselves are gone: the residual is added to V, it does not replace "
             "it.": _without_regions,
             "Every region is moved towards the guide g, not further along its own direction.": _own_direction,
             "Every region moves alike; a says how far each of them goes.": _alike_everywhere,
@@ -149,31 +150,32 @@ EXERCISES = [
         praise="That is the whole enhancement.",
     ),
     Exercise(
-        name="strength_for",
-        right=strength_for,
+        name="scale_for",
+        right=scale_for,
         cases=[(HAND, 0.1), (V, 0.5), (2 * V, 0.1)],
         mistakes={
-            "That is right for one region. The residual of *all* regions together has length s, so it is compared with "
-            "the length of all regions together.": _mean_length,
-            "Lengths, not their squares.": _squared,
-            "That would make the residual as long as the regions; the share is missing.": _length_alone,
-            "The other way round: the longer the regions, the larger s must be.": _upside_down,
+            "That is right for one region. The residual of *all* regions together has norm s, so it is compared with "
+            "the norm of all regions together.": _mean_length,
+            "Norms, not their squares.": _squared,
+            "That would give the residual the norm of the regions; the share is missing.": _length_alone,
+            "The other way round: the larger the norm of the regions, the larger s must be.": _upside_down,
         },
-        praise="Twice as long regions need twice the strength; the paper's s = 1 does not know that.",
+        praise="Regions of twice the norm need twice the scale; the paper's s = 1 does not know that.",
     ),
     Exercise(
         name="share_on_mask",
         right=share_on_mask,
         cases=[(SHARES, MASK), (SHARES, HALF), (3 * SHARES, MASK), (SHARES.T, MASK.T)],
         mistakes={
-            "The weights need not sum to 1 (a has length 1): divide by their sum.": _not_normalised,
+            "The weights need not sum to 1 (a has unit norm): divide by their sum.": _not_normalised,
             "A cell of which the mask covers a corner counts by that corner alone, not as a "
             "whole.": _counted_whole,
-            "That asks how bright the mask is on average. Asked is which share of all attention lies on "
+            "That is the mean attention on the mask. The question is which share of all attention lies on "
             "it.": _of_the_mask,
-            "That is the pointing game, which looks at the brightest cell alone. Asked is the share of all "
+            "That is the pointing game, which looks at the brightest cell alone. The question is the share of all "
             "attention.": _brightest,
         },
-        praise="Beside it belongs what a blind attention gets: the share of the picture that the mask covers.",
+        praise="Report it together with its baseline, what uniform attention gets: the share of the image "
+        "that the mask covers.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: CGE's guide from CLIP's vector, the size of what is added, the weight of added scores."""
+"""Exercises of notebook 04: CGE's guide from CLIP's vector, the norm of the residual, the weight of late fusion."""
 
 from typing import Any
 
@@ -111,14 +111,14 @@ EXERCISES = [
         cases=[_weights(4, 3, 0), _weights(6, 5, 1), _weights(2, 8, 2)],
         mistakes={
             "The activation is missing. Without the ReLU the two matrices are one, and the guide can only be a "
-            "turned and stretched CLIP vector.": _no_relu,
-            "The guide must have unit length, as SGE's has, so that s alone says how much is "
+            "rotated and scaled CLIP vector.": _no_relu,
+            "The guide must have unit norm, as SGE's has, so that s alone determines how much is "
             "added.": _no_unit,
-            "CLIP's vector is normalised before the first matrix too: its numbers have a scale of their "
+            "CLIP's vector is normalised before the first matrix too: its values have a scale of their "
             "own.": _no_first_norm,
             "There is a second norm, between the first matrix and the ReLU.": _no_second_norm,
-            "The ReLU stands between the matrices. After the last one it would leave the guide no negative "
-            "numbers, and regions have them.": _relu_last,
+            "The ReLU stands between the matrices. After the last one it would leave the guide without negative "
+            "values, and regions have them.": _relu_last,
         },
         praise="That is ClipGuide, weights given.",
     ),
@@ -127,13 +127,13 @@ EXERCISES = [
         right=residual_ratio,
         cases=[_ratio_of(3, 0, 1.0), _ratio_of(5, 1, 8.0), _ratio_of(64, 2, 0.5)],
         mistakes={
-            "The strength s multiplies what is added; it is missing.": _without_s,
-            "One number for the picture, of all regions together: the root of the sum of all squares, not a "
+            "The residual scale s multiplies what is added; it is missing.": _without_s,
+            "One ratio for the image, over all regions together: the root of the sum of all squares, not a "
             "mean over regions.": _mean_of_ratios,
             "That is the ratio of the squares; take the root.": _squared,
-            "Beside V as it was, not beside V'.": _beside_the_sum,
+            "Relative to V, not to V'.": _beside_the_sum,
         },
-        praise="As a and g have unit length it is s / ||V||, whatever lambda is.",
+        praise="As a and g have unit norm it is s / ||V||, whatever lambda is.",
     ),
     Exercise(
         name="choose_weight",
@@ -144,12 +144,12 @@ EXERCISES = [
             (OWN, GUIDE, _near(2.3), WEIGHTS),
         ],
         mistakes={
-            "The model's own scores keep weight 1: own + w guide. With (1 - w) own the two scales are mixed in "
+            "The model's own scores keep weight 1: own + w guide. With (1 - w) own the two scores are mixed in "
             "another way, and w means something else.": _mixed,
             "w belongs to the guide's scores, so that w = 0 is the model alone.": _on_the_wrong_one,
-            "That is the best value; the weight that reaches it is asked for.": _the_value,
+            "That is the best value; the weight that reaches it is wanted.": _the_value,
             "The value is to be highest, not lowest.": _least,
-            "That is the place of the best weight in the list, not the weight.": _place,
+            "That is the index of the best weight in the list, not the weight.": _place,
         },
         praise="Chosen on val, then used once on test.",
     ),

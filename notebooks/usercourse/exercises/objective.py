@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: the gradient on negatives, a push that cannot overflow, masks, a live pull."""
+"""Exercises of notebook 06: the gradient on negatives, a stable negative term, masks, a leaky positive term."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def negative_gradient(s: Any, mu: float, gamma: float) -> Any:
     return weight / (1 + weight.sum())
 
 
-def stable_push(s: Any, mu: float, gamma: float) -> Any:
+def stable_negative(s: Any, mu: float, gamma: float) -> Any:
     return F.softplus(torch.logsumexp(mu * (s - gamma), 0)) / mu
 
 
@@ -38,7 +38,7 @@ def _shifted_wrongly(s: Any, mu: float, gamma: float) -> Any:
     return (x.max() + torch.log(1 + torch.exp(x - x.max()).sum())) / mu
 
 
-def masked_push(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
+def masked_negative(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
     return uto_negative(s, ignore_mask, mu=mu, gamma=gamma)
 
 
@@ -49,7 +49,7 @@ def _masked_first(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
     return F.softplus(top[:, 0] + torch.log(torch.exp(x - top).sum(1))) / mu
 
 
-def live_pull(s: Any) -> Any:
+def leaky_positive(s: Any) -> Any:
     return uto_positive(s, leaky_positive=True)
 
 
@@ -83,7 +83,7 @@ def _push_without_one(s: Any, mu: float, gamma: float) -> Any:
 
 
 def _push_without_mu(s: Any, mu: float, gamma: float) -> Any:
-    return mu * stable_push(s, mu, gamma)
+    return mu * stable_negative(s, mu, gamma)
 
 
 def _masked_to(value: float) -> Any:
@@ -117,7 +117,7 @@ EXERCISES = [
         cases=[(HAND, 10.0, 0.5), (FEW, 5.0, 0.4), (LOW, 20.0, 0.2)],
         mistakes={
             "The 1 of log(1 + ...) stays in the denominator. Without it the weights always sum to 1, and "
-            "UTO would push even where no negative is near gamma.": _no_one,
+            "UTO would have a gradient even where no negative is near gamma.": _no_one,
             "The factor mu of the exponent and the 1/mu in front cancel: no mu is left outside the "
             "exponentials.": _with_mu,
             "The negatives share one denominator: the sum runs over all of them, so a hard one takes from "
@@ -125,11 +125,11 @@ EXERCISES = [
             "The exponentials are of mu (s - gamma), not of mu s: gamma is where a negative starts to "
             "count.": _no_gamma,
         },
-        praise="A softmax with one more place, for nobody, whose score is gamma.",
+        praise="A softmax with one more class, the null class, whose score is gamma.",
     ),
     Exercise(
-        name="stable_push",
-        right=stable_push,
+        name="stable_negative",
+        right=stable_negative,
         cases=[(HAND, 10.0, 0.5), (STEEP, 200.0, 0.5), (LOW, 90.0, 0.5), (HAND.half(), 90.0, 0.5)],
         probe=_in_single,
         tolerance=2e-3,
@@ -137,8 +137,8 @@ EXERCISES = [
             "It overflows: at mu = 200 the exponential exceeds what single precision can hold, and in half "
             "precision sooner. Take the logarithm of the sum without making the sum: "
             "logsumexp.": _naive_push,
-            "The 1 in log(1 + ...) is missing. Where no negative comes near gamma the push must be zero, and "
-            "yours is negative.": _push_without_one,
+            "The 1 in log(1 + ...) is missing. Where no negative comes near gamma the negative term must be 0, and "
+            "yours is below 0.": _push_without_one,
             "The 1/mu in front is missing.": _push_without_mu,
             "When the largest exponent m is taken out, the 1 becomes exp(-m); it does not stay "
             "1.": _shifted_wrongly,
@@ -146,8 +146,8 @@ EXERCISES = [
         praise="Finite at every mu, and zero where nothing is near.",
     ),
     Exercise(
-        name="masked_push",
-        right=masked_push,
+        name="masked_negative",
+        right=masked_negative,
         cases=[(ROWS, LEFT_OUT, 20.0, 0.5), (ROWS, LEFT_OUT, 2.0, 0.1), (ROWS, ALL_OUT, 90.0, 0.5)],
         probe=_both,
         mistakes={
@@ -157,25 +157,25 @@ EXERCISES = [
             "needs an exponent of minus infinity.": _masked_to(-1.0),
             "That leaves out what should stay and keeps what should go: ignore_mask is True where a score is "
             "no negative.": _mask_upside_down,
-            "A row with everything masked gives NaN: minus infinity less minus infinity. torch.logsumexp "
+            "A row with everything masked gives NaN: minus infinity - minus infinity. torch.logsumexp "
             "takes care of such a row.": _masked_first,
         },
         praise="Even a row with nothing left has loss 0 and gradient 0.",
     ),
     Exercise(
-        name="live_pull",
-        right=live_pull,
+        name="leaky_positive",
+        right=leaky_positive,
         cases=[(BELOW,), (torch.tensor([-0.9999, 0.9999]),)],
         probe=_both,
         mistakes={
-            "That is the exact form: below zero relu is flat, so the gradient is 0 and a dead start stays "
-            "dead.": _exact_pull,
-            "-log(1 + s) without relu is alive, but its slope grows without end towards s = -1; the live "
-            "form is a straight line below zero.": _bare_logarithm,
+            "That is the original form: below 0 relu is flat, so the gradient is 0, and a pair that starts "
+            "there never learns.": _exact_pull,
+            "-log(1 + s) without relu has a gradient below 0, but one that grows without bound towards s = -1; the "
+            "leaky form is a straight line below 0.": _bare_logarithm,
             "The value is right; the gradient at exactly 0 is not, because relu has none there on either "
             "side: write the two sides with torch.where.": _two_relus,
-            "The sign: a higher score of the right pair must lower the loss, below zero too.": _wrong_sign,
+            "The sign: a higher score of the matching pair must lower the loss, below 0 too.": _wrong_sign,
         },
-        praise="The same as the paper's above zero, and a slope of 1 wherever a pair starts.",
+        praise="The same as the paper's above 0, and a gradient of size 1 below it, so every pair can start.",
     ),
 ]

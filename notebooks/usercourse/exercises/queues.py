@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: slots of the queue, half-life, keys that are no negatives, expected right answers."""
+"""Exercises of notebook 05: slots of the queue, half-life, keys that are not negatives, expected relevant keys."""
 
 import math
 from typing import Any
@@ -105,13 +105,13 @@ EXERCISES = [
         right=slots_of,
         cases=[(0, 2, 5), (4, 2, 5), (3, 5, 5), (1, 7, 5), (2, 12, 4)],
         mistakes={
-            "After the last slot comes slot 0 again: the slot's number is taken modulo K. Without it the "
-            "queue must be a multiple of the batch, as in several public codes.": _no_return_to_the_start,
+            "After the last slot comes slot 0 again: the slot's index is taken modulo K. Without it the "
+            "queue must be a multiple of the batch, as in several public implementations.": _no_return_to_the_start,
             "Keys that run over the end go back to slot 0, where the oldest keys are; yours all write "
             "over the last slot.": _at_the_end,
             "Where a batch is larger than the queue, the newest keys must stay: skip the first n - K, not "
             "the last.": _first_of_many,
-            "The new pointer must be a slot's number too: modulo K.": _pointer_runs_off,
+            "The new pointer must be the index of a slot too: modulo K.": _pointer_runs_off,
             "The pointer has to move on by n, or the next batch writes over this one.": _pointer_stays,
         },
         praise="Any batch fits any queue, and the newest keys stay.",
@@ -121,25 +121,26 @@ EXERCISES = [
         right=half_life,
         cases=[(0.5,), (0.9,), (0.99,), (0.999,)],
         mistakes={
-            "1 / (1 - m) is the mean age of what the copy holds. The half-life is the n at which m^n is one "
+            "1 / (1 - m) is the mean age of the weights that the copy averages. The half-life is the n at "
+            "which m^n is one "
             "half.": _mean_age,
-            "That is when m^n has fallen to 1/e, about .37, not to one half.": _to_a_third,
+            "That is when m^n has fallen to 1/e, about 0.37, not to one half.": _to_a_third,
             "The share falls as m^n, a curve; yours follows the straight line of the first step.": _linear,
             "Solve m^n = 1/2 for n: the logarithm of one half goes on top.": _upside_down,
         },
-        praise="At m = .999 half of the copy is older than 693 steps.",
+        praise="At m = 0.999 half of the copy is older than 693 steps.",
     ),
     Exercise(
         name="no_negatives",
         right=no_negatives,
         cases=[(QUERIES, HELD), (QUERIES, FULL), (QUERIES[:2], NONE)],
         mistakes={
-            "Empty slots have to be left out too. Whatever numbers lie in them are no keys; in the authors' "
-            "release they push for as long as the queue fills.": _own_alone,
-            "A key of the query's own picture is a right answer, so it has to be left out as "
-            "well.": _empty_alone,
-            "That is True for the negatives; the table asks which keys are none.": _the_negatives,
-            "Each query has its own row: a key of picture 7 is a right answer for the query of picture 7 and "
+            "Empty slots have to be left out too. Whatever values are in them are not keys; in the authors' "
+            "release they count as negatives for as long as the queue fills.": _own_alone,
+            "A key of the query's own image is relevant, so it has to be left out as well.": _empty_alone,
+            "That is True for the negatives; the mask has to be True for the keys that are not "
+            "negatives.": _the_negatives,
+            "Each query has its own row: a key of image 7 is relevant for the query of image 7 and "
             "a negative for all others.": _of_the_batch,
             "Queries are the rows and keys the columns, as in the scores: (B, K).": _turned,
         },
@@ -150,12 +151,11 @@ EXERCISES = [
         right=own_keys,
         cases=[(2048, 29_000, 5), (512, 1_000, 5), (100, 50, 2)],
         mistakes={
-            "The query itself is no key yet: its caption comes once an epoch, and now it is here. c - 1 of "
-            "the picture's c captions are left.": _itself_too,
-            "A key is one of all c N captions, not of N.": _of_pictures,
-            "Each of the c - 1 other captions of the picture may be in the queue, not one of "
-            "them.": _one_each,
+            "The query itself is not a key yet: its caption comes once per epoch, and now it is here. c - 1 of "
+            "the image's c captions are left.": _itself_too,
+            "A key is one of all c N captions, not one of N.": _of_pictures,
+            "Each of the c - 1 other captions of the image may be in the queue, not one of them.": _one_each,
         },
-        praise="On Flickr30K with K = 2,048 that is one query in eighteen; with K = 65,536 nearly two keys a query.",
+        praise="On Flickr30K with K = 2,048 that is one query in eighteen; with K = 65,536 nearly two keys per query.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: R@K, the best of five captions, an interval over pictures."""
+"""Exercises of notebook 01: R@K, the best of five captions, a confidence interval over images."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from usercourse.checks import Exercise
 
-# Three pictures, two captions each. Picture 1 and caption 4 are tied with a rival.
+# Three images, two captions each. Image 1 and caption 4 are tied with a rival.
 SCORES = np.array(
     [[0.9, 0.2, 0.1, 0.6, 0.4, 0.3], [0.5, 0.7, 0.5, 0.4, 0.2, 0.1], [0.1, 0.8, 0.0, 0.3, 0.4, 0.6]]
 )
@@ -115,42 +115,44 @@ EXERCISES = [
             "R@K is in percent here: the share of the captions times 100.": lambda s, o, K: (
                 recall_at_k(s, o, K) / 100
             ),
-            "The first K places include place K: a rank of K is a hit, so compare with <=.": _one_short,
-            "A caption's rivals are the other pictures: look down its column of scores, not along a "
-            "picture's row.": _by_picture,
+            "The first K include rank K: a rank of K is a hit, so compare with <=.": _one_short,
+            "A caption's competitors are the other images: look down its column of scores, not along a "
+            "image's row.": _by_picture,
         },
-        praise="Ties, the place K itself and the direction are all as they should be.",
+        praise="Ties, rank K itself and the direction are all as they should be.",
     ),
     Exercise(
         name="image_ranks",
         right=image_ranks,
         cases=[(SCORES, IMAGE_OF), (RANDOM, OWNERS), (FLAT, FLAT_OF)],
         mistakes={
-            "A picture has several right captions, and the best placed of them counts, not the first in the "
+            "An image has several ground-truth captions, and the best-ranked of them counts, not the first in the "
             "list.": _first_caption,
-            "The best placed right caption counts, not the worst: one good answer among the first K is a "
+            "The best-ranked ground-truth caption counts, not the worst: one relevant item among the first K is a "
             "hit.": _worst_caption,
-            "A tie counts against the query: a wrong caption with the same score stands before the right "
+            "A tie counts against the query: a wrong caption with the same score is ranked before the ground-truth "
             "one.": _strict_images,
-            "A picture's own captions are no rivals: count the wrong captions that reach its best right one, "
+            "An image's own captions do not compete: count the wrong captions that reach the score of its "
+            "best own one, "
             "and add 1.": _own_are_rivals,
         },
-        praise="One best caption a picture, and only wrong captions count as rivals.",
+        praise="One best caption per image, and only wrong captions compete with it.",
     ),
     Exercise(
         name="interval",
         right=interval,
         cases=[(RANKS, RANK_OF, _draws(20, 200)), (RANKS[::-1].copy(), RANK_OF, _draws(20, 50))],
         mistakes={
-            "Pictures are drawn, and all captions of a drawn picture come along: a draw holds numbers of "
-            "pictures, not of captions.": _captions_drawn,
-            "A 95 % interval leaves out 2.5 % at each end; the smallest and largest value only grow with the "
-            "number of draws.": _extremes,
-            "That is a 90 % interval: it leaves out 5 % at each end. For 95 %, take the quantiles .025 and "
-            ".975.": _ninety,
-            "A picture that was drawn twice counts twice; asking only whether it was drawn loses "
+            "Images are drawn, and all captions of a drawn image come along: a draw contains indices of "
+            "images, not of captions.": _captions_drawn,
+            "A 95 % confidence interval leaves out 2.5 % at each end; the range from the smallest to the "
+            "largest value only "
+            "grows with the number of draws.": _extremes,
+            "That is a 90 % confidence interval: it leaves out 5 % at each end. For 95 %, take the quantiles 0.025 and "
+            "0.975.": _ninety,
+            "An image that was drawn twice counts twice; checking only whether it was drawn loses "
             "that.": _each_once,
         },
-        praise="Captions follow their pictures, as often as these were drawn.",
+        praise="Captions follow their images, as often as these were drawn.",
     ),
 ]

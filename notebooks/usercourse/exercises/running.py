@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: the batch of a step, the number to report, R@1 over folds."""
+"""Exercises of notebook 07: the batch of a step, the value to report, R@1 over folds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -108,27 +108,28 @@ EXERCISES = [
         right=rows_of,
         cases=[(0, 10, 3, 0), (2, 10, 3, 0), (3, 10, 3, 0), (7, 10, 3, 1), (5, 12, 4, 2)],
         mistakes={
-            "Every epoch has the same order here, so each batch meets the same neighbours for ever. The epoch belongs "
-            "into the seed.": _same_order,
+            "Every epoch has the same order here, so each batch has the same members for ever. The epoch belongs "
+            "in the seed.": _same_order,
             "The last, incomplete batch is dropped: an epoch has captions // batch steps, rounded "
             "down.": _rest_kept,
             "A new order at every step forgets what was shown: some captions come twice in an epoch, others never. "
-            "The order is drawn once an epoch.": _shuffled_each_step,
-            "The window moves on by one caption a step. It has to move on by a whole batch.": _one_row_on,
-            "Epoch and place are swapped: the quotient counts epochs, the rest is the place in "
+            "The order is drawn once per epoch.": _shuffled_each_step,
+            "The window moves on by one caption per step. It has to move on by a whole batch.": _one_row_on,
+            "Epoch and position are swapped: the quotient counts epochs, the remainder is the position in "
             "one.": _swapped,
         },
-        praise="No generator has to be saved: the step's number says it all.",
+        praise="No generator has to be saved: the index of the step determines it all.",
     ),
     Exercise(
         name="to_report",
         right=to_report,
         cases=[([3, 5, 4], [2, 4, 6]), ([1, 9, 5, 2], [7, 3, 8, 1]), ([4, 4, 1], [5, 7, 9])],
         mistakes={
-            "That is the best test value. Picking it by the test pictures makes it a number that was selected for; it "
-            "will not hold on other pictures.": _best_of_test,
-            "That is the last evaluation. The best one on val was kept, wherever it stood.": _last,
-            "That is the value on val, which was used to choose and so is too good. Report the test value of the same "
+            "That is the best test value. Picking it on the test images selects for them; it "
+            "will not hold on other images.": _best_of_test,
+            "That is the last evaluation. The best one on val was kept, whenever it came.": _last,
+            "That is the value on val, which was used for the selection and so is too high. Report the test "
+            "value of the same "
             "evaluation.": _val_itself,
             "Two evaluations tie on val, and you took the later one. The first is kept; looking at test to break the "
             "tie is selection, too.": _later_tie,
@@ -140,14 +141,15 @@ EXERCISES = [
         right=fold_r1,
         cases=[(SCORES, OWNER, 2), (SCORES, OWNER, 3), (SCORES, OWNER, 6)],
         mistakes={
-            "The captions are cut into folds, and the gallery is still whole. A fold's captions look among the fold's "
-            "pictures alone.": _gallery_whole,
+            "The captions are cut into folds, and the gallery is still whole. A fold's captions are ranked "
+            "over the fold's "
+            "images alone.": _gallery_whole,
             "In the second fold the images are numbered from 0 again, and caption_to_image still has the old "
-            "numbers. Take the fold's start off.": _old_numbers,
-            "Those are every n-th picture. The field's folds are consecutive, and published numbers depend on "
+            "indices. Subtract the fold's start.": _old_numbers,
+            "Those are every n-th image. The standard folds are consecutive, and published results depend on "
             "it.": _every_nth,
-            "That is the first fold alone. The number is the mean over all folds.": _first_fold,
+            "That is the first fold alone. The result is the mean over all folds.": _first_fold,
         },
-        praise="The 1K numbers of COCO are this, with folds of 1,000 of 5,000.",
+        praise="The 1K results of COCO are this, with folds of 1,000 of 5,000.",
     ),
 ]

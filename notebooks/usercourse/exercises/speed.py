@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: the price of a pair, the length of a context, recall counted by score."""
+"""Exercises of notebook 10: the price of a pair, the norm of a context, recall counted by score."""
 
 from typing import Any
 
@@ -34,10 +34,9 @@ EXERCISES = [
         name="pair_cost",
         right=pair_cost,
         mistakes={
-            "The contexts are a second product as large as the similarities: each word sums R regions of d numbers.": (
-                lambda R, W, d: R * W
-            ),
-            "Every word looks at every region: R and W multiply.": lambda R, W, d: 2 * (R + W),
+            "The contexts are a second product as large as the similarities: each word sums R regions of d "
+            "dimensions.": (lambda R, W, d: R * W),
+            "Every word attends to every region: R and W multiply.": lambda R, W, d: 2 * (R + W),
         },
         cases=[(36, 13, 1024), (5, 2, 8), (49, 20, 512)],
     ),
@@ -45,10 +44,10 @@ EXERCISES = [
         name="context_cosine",
         right=context_cosine,
         mistakes={
-            "p^T G p is the squared length of the context; the cosine divides by the length.": (
+            "p^T G p is the squared norm of the context; the cosine divides by the norm.": (
                 lambda s, p, G: (p @ s) / (p @ G @ p)
             ),
-            "The length of the context is not that of the weights: regions that are alike add up.": (
+            "The norm of the context is not that of the weights: similar regions add up.": (
                 lambda s, p, G: (p @ s) / p.norm()
             ),
         },
@@ -58,10 +57,10 @@ EXERCISES = [
         name="score_recall",
         right=score_recall,
         mistakes={
-            "A hit may stand at another rank: compare every found score with the exact k-th, not with its neighbour.": (
+            "A hit may be at another rank: compare every returned score with the exact k-th, not with its neighbour.": (
                 lambda scores, exact: float((scores >= exact - 1e-6).float().mean())
             ),
-            "The bar is the k-th exact score, not the best one.": (
+            "The threshold is the k-th exact score, not the best one.": (
                 lambda scores, exact: float((scores >= exact[:, :1] - 1e-6).float().mean())
             ),
         },

@@ -43,7 +43,7 @@ def test_a_query_changes_the_pictures(app):
     app.query.value = app.gallery.captions[3]
     expected = app.engine.search(app.gallery.captions[3], 12)
     assert keys(app.left) == [hit.id for hit in expected.hits]
-    assert "Its own picture has rank" in app.heading.value
+    assert "Its ground-truth image has rank" in app.heading.value
     own = [item for item in app.left.data["items"] if item.get("mark") == "own"]
     right = next(one for one in expected.right if one.own)
     assert [item["rank"] for item in own] == ([str(right.rank)] if right.rank <= 12 else [])
@@ -55,7 +55,7 @@ def test_a_hit_is_explained(app):
     maps = app.regions.data["maps"]
     assert [m["name"] for m in maps] == ["SGE", "SGE's guide", "a", "red", "ball"]
     assert all(len(m["weights"]) == 64 for m in maps)
-    assert "of its attention lies on the things" in maps[0]["sentence"]
+    assert "of its attention lies on the objects" in maps[0]["sentence"]
     assert app.regions.layout.display == ""
     assert len(app.own.data["items"]) == 5
     choose(app.own, keys(app.own)[2])
@@ -109,7 +109,7 @@ def test_an_upload_finds_captions(app):
     assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
     assert keys(app.left)[0] == app.gallery.ids[4]
     assert app.regions.layout.display == ""
-    assert app.query.value == ""  # so that the sentence before can be asked again
+    assert app.query.value == ""  # so that the text before can be entered again
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_sentence_about_a_query_stands_on_the_panel_that_is_shown(app, panel):
     assert "the query is empty" in app.message.value
     assert app.tabs.value == ("Map" if panel == "Map" else "Search")
     app.query.value = "a red ball"
-    assert app.message.value == "" and "Asked: a red ball" in app.heading.value
+    assert app.message.value == "" and "Query: a red ball" in app.heading.value
     app.tabs.value = "Search"
 
 
@@ -199,10 +199,10 @@ def test_a_picture_unlike_those_the_model_has_seen_is_told_until_the_next_query(
 @pytest.mark.parametrize("query", ["zwei Hunde am Strand", "deux chiens", "\u4e24\u53ea\u72d7", "\U0001f600"])
 def test_a_query_in_an_unknown_language_is_told_until_the_next_query(app, query):
     app.query.value = query
-    assert 'role="alert"' in app.heading.value and "mean nothing" in app.heading.value
-    assert "runner-up" not in app.heading.value  # of hits that mean nothing
+    assert 'role="alert"' in app.heading.value and "is meaningless" in app.heading.value
+    assert "runner-up" not in app.heading.value  # of hits that is meaningless
     app.query.value = "a red ball"
-    assert 'role="status"' in app.heading.value and "mean nothing" not in app.heading.value
+    assert 'role="status"' in app.heading.value and "is meaningless" not in app.heading.value
 
 
 def sent(app):
@@ -223,7 +223,7 @@ def sent(app):
 def test_half_characters_in_a_query_or_a_name_do_not_stop_the_page(app, text):
     app.query.value = text
     assert sent(app) and len(keys(app.left)) == 12
-    app.upload.receive({"event": "file", "name": f"{text}.png"}, [b"no picture"])
+    app.upload.receive({"event": "file", "name": f"{text}.png"}, [b"not an image"])
     assert sent(app) and "cannot be read" in app.message.value
     app.upload.receive({"event": "file", "name": f"{text}.png"}, [png(app.gallery.pictures[4])])
     assert sent(app) and app.message.value == ""
@@ -242,7 +242,7 @@ def test_photos_whose_names_are_not_utf_8_are_shown_escaped(app, gallery, tmp_pa
         with open(os.path.join(folder, name), "wb") as file:
             gallery.pictures[i].save(file, "PNG")
     with open(os.path.join(folder, b"\xff.png"), "wb") as file:
-        file.write(b"no picture")
+        file.write(b"not an image")
     app.photos.folder.value = str(tmp_path)
     app.photos.button.click()
     assert app.message.value == "" and sent(app)
@@ -271,7 +271,7 @@ def test_the_map_rings_the_hits_and_opens_a_picture(app):
 
 def test_failures_are_listed_and_asked_again(app):
     app.tabs.value = "Failures"
-    assert "do not find their own picture first" in app.failures.words.value
+    assert "do not rank their ground-truth image first" in app.failures.words.value
     item = app.failures.list.data["items"][0]
     assert item["badge"] in app.failures.words.value
     choose(app.failures.list, item["key"])
@@ -281,7 +281,7 @@ def test_failures_are_listed_and_asked_again(app):
 def test_a_folder_of_photos(app, gallery, tmp_path):
     for i in range(5):
         gallery.pictures[i].save(tmp_path / f"{'<b>' if i == 0 else ''}{i}.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     app.photos.folder.value = str(tmp_path)
     app.photos.button.click()
     assert app.message.value == ""

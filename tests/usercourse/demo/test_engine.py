@@ -90,8 +90,8 @@ def test_the_verdict_is_that_of_the_scene_graph(engine):
     gallery = engine.gallery
     number = next(j for j in range(200) if len(gallery.true_pictures[j]) == 1)
     own = int(gallery.caption_to_image[number])
-    assert "is a right answer" in engine.verdict(number, own)
-    assert "is a wrong answer: " in engine.verdict(number, (own + 1) % len(gallery))
+    assert "is relevant: " in engine.verdict(number, own)
+    assert "is not relevant: " in engine.verdict(number, (own + 1) % len(gallery))
 
 
 def test_a_picture_finds_captions_and_its_like(engine):
@@ -102,7 +102,7 @@ def test_a_picture_finds_captions_and_its_like(engine):
     np.testing.assert_allclose([hit.score for hit in result.hits], best, atol=1e-5)
     assert name not in [hit.id for hit in engine.similar(name, 39).hits]
     assert len(engine.similar(FLAT, 4).hits) == 4
-    assert engine.similar(engine.picture(name), 1).hits[0].id == name  # the same picture brought along
+    assert engine.similar(engine.picture(name), 1).hits[0].id == name  # the same image brought along
 
 
 def test_without_captions_a_sentence_says_so(engine):
@@ -246,7 +246,7 @@ def test_names_that_are_no_utf8_are_shown_escaped_and_found(engine, photos, gall
 def test_an_empty_folder_and_a_damaged_cache(engine, photos, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, said in (
-        (tmp_path / "empty", "no picture|no image"),
+        (tmp_path / "empty", "no image|no image"),
         ("", "Name a folder"),
         ("/nowhere", "no folder"),
     ):

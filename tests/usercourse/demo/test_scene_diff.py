@@ -1,4 +1,4 @@
-"""What a caption says that a picture lacks: the right cause and a sentence, for each kind of fact."""
+"""What a caption says that an image lacks: the right cause and a sentence, for each kind of fact."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ def thing(level, colour="", pattern="", size="", action="", side=""):
     return ("thing", level, colour, pattern, size, action, side)
 
 
-# A picture of a small red car that stands, and of a blue dog that runs, on the street by day.
+# An image of a small red car that stands, and of a blue dog that runs, on the street by day.
 PICTURE = frozenset(
     {
         *(thing("car", c, "", s, "", side) for c in ("", "red") for s in ("", "small") for side in ("", "left")),
@@ -75,7 +75,7 @@ def test_misses_agree_with_the_truth_on_drawn_scenes():
 
 def test_scenes_differ_in_words():
     world = make_world("val", 2)
-    assert difference(world[0], world[0]) == "its things are the same, in other places"
+    assert difference(world[0], world[0]) == "its objects are the same, in other places"
     said = difference(world[0], world[1])
     assert "it lacks" in said
     assert "it has" in said

@@ -1,4 +1,4 @@
-"""Pictures that people bring: what is taken, and the sentence where it is not."""
+"""Images that people bring: what is taken, and the sentence where it is not."""
 
 import io
 

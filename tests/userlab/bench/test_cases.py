@@ -38,7 +38,7 @@ def test_each_case_equals_its_reference(document):
     assert set(compared) == {
         "GPO forward",
         "training step, fp32",
-        "pictures and captions",
+        "images and captions",
         "ranks, Flickr30K 1K",
         "scores, t2i",
         "scores, i2t",
