@@ -25,7 +25,8 @@ BANNED = {
     r"(of )?(unit length|length 1)": "unit norm",
     r"slopes?": "gradient, derivative",
     r"the field's (way|code|order|folds|own)": "the reference implementation, the standard protocol",
-    r"(?<!lfs )(?<!autoupdate )pull(s|ed)?|push(es|ed)?": "positive term, negative term",
+    r"(the|a|no|one) (push|pull)(es|s)?|push(es|ed)? (away|off|down|on|negatives)|begins? to push|pulls": "positive "
+    "term, negative term",
     r"dead (start|run)s?|live (form|pull|UTO)|exact (form|pull|UTO)": "vanishing gradient at initialisation; leaky and "
     "original positive term",
     r"agreement": "attention weights",
@@ -76,7 +77,7 @@ def named(path: Path) -> str:
 
 def prose_of_code(text: str) -> Iterator[tuple[int, str]]:
     """Line and text of each comment and string; an f-string without what is in braces, and no string that is one
-    name, such as a key.
+    name, such as a key, or a type.
     """
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
@@ -84,7 +85,7 @@ def prose_of_code(text: str) -> Iterator[tuple[int, str]]:
         elif token.type == tokenize.STRING:
             prefix = re.match(r"[A-Za-z]*", token.string)[0].lower()
             inside = token.string[len(prefix) :].strip("\"'")
-            if not re.fullmatch(r"\S*", inside):
+            if not re.fullmatch(r"\S*|[\w.\[\], |]+\[[\w.\[\], |]+", inside):  # a name, or a type
                 yield token.start[0], re.sub(r"\{[^{}]*\}", "{}", inside) if "f" in prefix else inside
 
 

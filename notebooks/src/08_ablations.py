@@ -495,7 +495,7 @@ check("chance_findings", chance_findings)
 #
 # Some of the ledger's claims share a model, so they are not independent, and the true probability is smaller than yours.
 #
-# **Think**: "SGE helps the plain model" and "SGE helps in addition to queue and UTO" are two claims in the ledger. How can one
+# **Think**: "SGE helps the plain model" and "SGE helps with queue and UTO" are two claims in the ledger. How can one
 # hold without the other?
 #
 # <details><summary>One answer</summary>

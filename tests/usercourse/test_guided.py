@@ -158,4 +158,4 @@ def test_the_verdict_holds_for_every_sign(signs):
     assert (" it counts as helping" in text) == (scores is UP)
     assert ("does not count as helping" in text) == (scores is not UP)
     assert f"({plain.value:+.1f} in rSum there, {other.value:+.1f} in-distribution)" in text
-    assert TELL not in text
+    assert text.count(TELL) == 1 + 2 * (plain is OPEN) + (other is OPEN) + (scores is OPEN)
