@@ -18,7 +18,7 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
         size=1.05,
     )
     strange = [piece for piece, known in answer.pieces if not known]
-    never = f" The model has never read: {', '.join(strange)}." if strange else ""
+    never = f" Words that the model does not know: {', '.join(strange)}." if strange else ""
     own = [one.rank for one in answer.right if one.own]
     right = f" Its ground-truth image has rank {own[0]} of {len(engine.gallery):,}." if own else ""
     return figure, f'{engine.name}, query "{query}": rank and score of the {k} best.{right}{never}'
