@@ -26,6 +26,8 @@ NORMS = ("layer", "batch")
 SCALINGS = ("raw", "unit", "standard", "principal")
 WEIGHT_INITS = ("torch", "xavier")
 INITS = ("random", "cca")
+SCORERS = ("dot", "chan", "scan-t2i", "scan-i2t", "naaf")
+SCORER_LOSSES = ("hinge-hardest", "infonce", "hinge-hardest+infonce")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class ModelConfig:
     text_enhancement: str = "none"  # none | sge | graph | route | concepts, on words
     text_pooling: str = "gpo"
     embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
+    # dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings
+    scorer: str = "dot"
     vocab_size: int | None = None
     queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
     momentum: float | None = None  # m; None: from the run's length, max(0, min(0.999, 1 - 20 / steps))
@@ -103,10 +107,15 @@ class ObjectiveConfig:
         True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
     )
     margin: float = 0.2  # hinge
-    temperature: float = 0.05  # infonce
+    temperature: float = 0.05  # infonce, and soft targets
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
     mask_same_image: bool = True  # other captions of the matching image are no negatives
     diversity_weight: float = 0.1  # of the penalty that keeps the views of pooling "views" apart
+    relation_weight: float = 0.0  # of the relation graph's losses, in training alone; 0: there is none
+    soft_weight: float = 0.0  # of soft targets from the guide's network, at `temperature`; 0: there are none
+    scorer_weight: float = 1.0  # of the scorer's loss, where there is a scorer
+    scorer_loss: str = "hinge-hardest+infonce"  # hinge-hardest | infonce | hinge-hardest+infonce
+    scorer_negatives: int = 0  # of each query, the hardest by the embeddings; 0: all of the batch
 
     def __post_init__(self) -> None:
         check_objective(self)
@@ -203,6 +212,7 @@ def check_model(model: ModelConfig) -> None:
     one_of("text", model.text, TEXTS)
     one_of("region_scaling", model.region_scaling, SCALINGS)
     one_of("init", model.init, INITS)
+    one_of("scorer", model.scorer, SCORERS)
     one_of("text_enhancement", model.text_enhancement, TEXT_ENHANCEMENTS)
     if isinstance(model.residual_scale, str):
         one_of("residual_scale", model.residual_scale, ("learned",))
@@ -275,7 +285,10 @@ def check_objective(objective: ObjectiveConfig) -> None:
     one_of("objective", objective.name, OBJECTIVES)
     for name in ("mu", "temperature"):
         _positive(name, getattr(objective, name))
-    for name in ("margin", "loss_weight", "diversity_weight"):
+    one_of("scorer_loss", objective.scorer_loss, SCORER_LOSSES)
+    _at_least("scorer_negatives", objective.scorer_negatives, 0)
+    weights = ("loss_weight", "diversity_weight", "relation_weight", "soft_weight", "scorer_weight")
+    for name in ("margin", *weights):
         not_negative(name, getattr(objective, name))
     if not math.isfinite(objective.gamma):
         raise UserError(f"gamma is {objective.gamma}; it must be a number.")
@@ -326,6 +339,16 @@ def check(config: Config) -> None:
         raise UserError(
             f"norm is 'batch' and region_mask_prob {training.region_mask_prob}; regions that are left out would enter "
             "BatchNorm's statistics. Use region_mask_prob 0, or norm layer."
+        )
+    if objective.scorer_negatives and model.scorer == "dot":
+        raise UserError(
+            f"scorer_negatives is {objective.scorer_negatives} and scorer 'dot'; only a scorer has pairs to choose. "
+            "Use --scorer chan, or scorer_negatives 0."
+        )
+    if objective.soft_weight > 0 and config.data.guide is None:
+        raise UserError(
+            f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; "
+            "give --guide, such as clip-mini."
         )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
