@@ -256,9 +256,56 @@ def _photos() -> Study:
     )
 
 
+def _neighbours() -> Study:
+    """Every variant is the plain model with one thing changed, under one loss: InfoNCE over the batch."""
+
+    def variant(label: str, *, guide: bool = False, **changes: dict[str, Any]) -> Variant:
+        return Variant(label=label, changes=changes, seeds=3, needs_guide=guide)
+
+    def scorer(label: str, kind: str, **objective: Any) -> Variant:
+        return variant(label, model={"scorer": kind}, objective=objective)
+
+    variants = {"mean": variant("mean pooling")}
+    for name, label in (("gpo", "GPO"), ("esa", "ESA"), ("views", "multi-view")):
+        variants[name] = variant(f"{label} pooling", model={"pooling": name, "text_pooling": name})
+    for name, label in (("sge", "SGE"), ("graph", "region graph (VSRN)"), ("route", "routed cells (DIME)")):
+        variants[name] = variant(label, model={"enhancement": name})
+    variants["concepts"] = variant(
+        "concepts (CVSE)", model={"enhancement": "concepts", "text_enhancement": "concepts"}
+    )
+    variants["relation"] = variant("relation graph in training (HREM)", objective={"relation_weight": 1.0})
+    variants["soft"] = variant("soft targets of clip-mini (CUSA)", guide=True, objective={"soft_weight": 0.1})
+    for name, label in (
+        ("chan", "CHAN"),
+        ("scan-t2i", "SCAN t2i"),
+        ("scan-i2t", "SCAN i2t"),
+        ("naaf", "NAAF"),
+    ):
+        variants[name] = scorer(f"{label}, all pairs", name)
+    variants["chan-mined"] = scorer("CHAN, trained on mined negatives", "chan", scorer_negatives=8)
+    return Study(
+        name="neighbours",
+        question="What else could stand where SGE, GPO and the dot product stand, and at which cost?",
+        variants=variants,
+        reference="mean",
+        pairs=(("gpo", "esa"), ("sge", "graph"), ("chan", "gpo"), ("chan-mined", "chan")),
+        base={
+            "model": {
+                "enhancement": "none", "pooling": "mean", "text_pooling": "mean", "queue_size": None, "init": "random",
+            },
+            "objective": {"name": "infonce", "scorer_loss": "infonce"},
+            "training": {"use_ema": False},
+        },
+        steps=1500,
+        lr_grid=(5e-4, 1e-3, 2e-3),
+        clip_grid=(0.5, 2.0, 8.0),
+        costs=True,
+    )  # fmt: skip
+
+
 def _all() -> dict[str, Study]:
     makers = (
-        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
+        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos, _neighbours,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

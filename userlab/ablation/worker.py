@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from userlab.ablation.costs import costs_of
 from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlab.ablation.jobs import POSITIONS, Job, job_from_json
 from userlab.ablation.rows import pack, write_row
@@ -30,9 +31,11 @@ from userlib.evaluation import (
     multi_positive_recalls,
     multi_positive_recalls_from_scores,
     ranks,
+    ranks_from_scores,
     recalls,
 )
 from userlib.evaluation.attention import attention_of
+from userlib.evaluation.cross_scores import cross_scores
 from userlib.files import remove_folder
 from userlib.model.user import DualEncoder
 from userlib.provenance import code_version, peak_memory_mb, provenance
@@ -84,6 +87,8 @@ def _run(job: Job, scratch: Path) -> int:
         if config.model.queue_size and (share := true_elsewhere_in(prepared.train.split)) is not None:
             metadata["true_elsewhere"] = share
     scored = _score(job, prepared, encoders)
+    if job.costs and encoders is not None:
+        metadata["costs"] = costs_of(prepared, encoders, prepared.test or prepared.val)
     for name, scores in scored.items():
         row = {
             "study": job.study,
@@ -103,6 +108,7 @@ def _run(job: Job, scratch: Path) -> int:
             "provenance": provenance(),
             **metadata,
             **scores.metadata,
+            **({} if job.tuned is None else {"tuned": dict(job.tuned)}),
             "select": {"split": prepared.val.split.name, "metrics": _rounded(scores.select)},
             **_reported(prepared, scores),
         }
@@ -144,11 +150,22 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
         clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
     own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
+    tables: list[torch.Tensor] = []
+    if encoders is not None and encoders.scorer is not None:  # the model's answer is the scorer's
+        tables = [cross_scores(encoders, pairs) for pairs in splits]
+        both = [
+            ranks_from_scores(table, pairs.caption_to_image)
+            for table, pairs in zip(tables, splits, strict=True)
+        ]
     report = prepared.test
     truth = None if report is None else truth_of(report.split)
     scored = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
-        scored.many = multi_positive_recalls(*own[1], report.caption_to_image, truth)
+        scored.many = (
+            multi_positive_recalls_from_scores(tables[1], report.caption_to_image, truth)
+            if tables
+            else multi_positive_recalls(*own[1], report.caption_to_image, truth)
+        )
     if report is not None and encoders is not None:
         for name, numbers in (attention_of(encoders, report) or {}).items():
             for what, values in numbers.items():
