@@ -216,8 +216,18 @@ def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, ca
     tables = json.loads(capsys.readouterr().out)["tables"]
     assert {"model", "model, chan", "model, first 3 by chan"} <= set(tables)
     assert tables["model, chan"]["rsum"][0] == pytest.approx(row["rsum"], abs=0.01)
-    words = ["search", "--checkpoint", folder, "--query", "a dog", "--top", "2", "--json"]
-    assert main([*words, "--rerank", "6"]) == 0
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for place, picture in enumerate(list(pairs.split.pictures)[:6]):
+        picture.save(photos / f"{place}.png")
+    words = ["search", "--checkpoint", folder, "--data", str(photos), "--query", "a dog", "--json"]
+    assert main([*words, "--rerank", "6", "--top", "2"]) == 0
     hits = json.loads(capsys.readouterr().out)
-    assert len(hits) == 2 and hits[0]["score"] >= hits[1]["score"]
+    with torch.no_grad():
+        features = torch.from_numpy(np.asarray(pairs.features.tokens[:6], np.float32))
+        ids = torch.as_tensor(prepared.tokenizer.encode("a dog")).unsqueeze(0)
+        t, w = model.encode_words(ids, torch.ones_like(ids, dtype=torch.bool))
+        wanted = model.scorer(model.encode_regions(features)[0], t, None, w)[:, 0]
+    assert [hit["id"] for hit in hits] == [f"{i}.png" for i in wanted.argsort(descending=True)[:2].tolist()]
+    assert hits[0]["score"] == pytest.approx(float(wanted.max()), abs=1e-4)
     assert main([*words, "--rerank", "0"]) == 2 and "--rerank 0" in capsys.readouterr().err

@@ -63,12 +63,12 @@ def jobs_of(
             variant = study.variant(name)
             wanted = 1 if variant.kind == "zero-shot" else seeds or variant.seeds
             if seed < wanted:
-                chosen: Any = {"lr": (lrs or {}).get(name)}
+                settings: Any = {"lr": (lrs or {}).get(name)}
                 told = None
                 if tuned is not None and name in tuned.values:
-                    chosen = tuned.values[name]
-                    told = {**chosen, "at_an_end": list(tuned.at_an_end.get(name, ()))}
-                config = variant_config(study, name, base, seed=seed, **chosen)
+                    settings = tuned.values[name]
+                    told = {**settings, "at_an_end": list(tuned.at_an_end.get(name, ()))}
+                config = variant_config(study, name, base, seed=seed, **settings)
                 jobs.append(
                     Job(
                         study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,

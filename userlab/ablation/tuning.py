@@ -51,8 +51,10 @@ def rsum_of(job: Job) -> float | None:
 def beyond(tried: Mapping[float, float]) -> float | None:
     """The next value beyond the end of a grid at which its best lies; None where the best lies inside."""
     grid = sorted(tried)
+    if len(grid) < 2:
+        return None
     best = max(grid, key=lambda value: tried[value])
-    if len(grid) < 2 or best not in (grid[0], grid[-1]):
+    if best not in (grid[0], grid[-1]):
         return None
     return grid[0] ** 2 / grid[1] if best == grid[0] else grid[-1] ** 2 / grid[-2]
 
@@ -88,7 +90,7 @@ def tune(
                 if (rsum := rsum_of(job)) is not None:
                     tried[name][value] = rsum
             if extension < FURTHER:
-                todo = {name: [value] for name in todo if (value := beyond(tried[name])) is not None}
+                todo = {name: [end] for name in todo if (end := beyond(tried[name])) is not None}
         for name, values in tried.items():
             if not values:
                 raise UserError(f"no {setting} of {name!r} led to a finished run; see what its runs said.")

@@ -89,7 +89,8 @@ class Sets:
         there = self.word_mask[caption]
         words = self.words[caption : caption + 1, : int(there.sum())]
         mask = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
-        return self.scorer(self.regions[images], words, self.masks_of(images), mask)[:, 0]
+        scores: Tensor = self.scorer(self.regions[images], words, self.masks_of(images), mask)[:, 0]
+        return scores
 
     @torch.inference_mode()
     @full_float32()
@@ -99,7 +100,8 @@ class Sets:
         there = self.word_mask[captions]
         width = int(there.sum(1).max())
         words = self.words[captions, :width]
-        return self.scorer(self.regions[one], words, self.masks_of(one), there[:, :width])[0]
+        scores: Tensor = self.scorer(self.regions[one], words, self.masks_of(one), there[:, :width])[0]
+        return scores
 
 
 def cross_scores(model: "DualEncoder", pairs: "CaptionDataset") -> Tensor:
