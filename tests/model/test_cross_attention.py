@@ -214,8 +214,8 @@ def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, ca
     folder = str(tmp_path / "run")
     assert main(["evaluate", "--checkpoint", folder, "--split", "val", "--rerank", "3", "--json"]) == 0
     tables = json.loads(capsys.readouterr().out)["tables"]
-    assert {"model", "model, chan", "model, first 3 by chan"} <= set(tables)
-    assert tables["model, chan"]["rsum"][0] == pytest.approx(row["rsum"], abs=0.01)
+    assert {"model", "model, embeddings alone", "model, first 3 by chan"} <= set(tables)
+    assert tables["model"]["rsum"][0] == pytest.approx(row["rsum"], abs=0.01)
     photos = tmp_path / "photos"
     photos.mkdir()
     for place, picture in enumerate(list(pairs.split.pictures)[:6]):
