@@ -1,4 +1,4 @@
-"""What a model costs beside what it scores: parameters, time per training step and time per query.
+"""What a model costs, next to what it scores: parameters, time per training step and time per query.
 
 Measured after a run, in its process and with its threads, so that variants compare on one machine; a median, since
 other work may share the cores. A query is one caption against every image of the split: encoding it, then scores. A

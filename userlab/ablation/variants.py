@@ -49,7 +49,7 @@ class Study:
     changes that all variants share. steps: a run's length where the command line gives none; None leaves the
     preset's epochs. lr_grid: learning rates of which each variant gets its own, chosen on the selection split with
     one seed. clip_grid: the same of the gradient's largest norm, at the best learning rate; both grids then grow until
-    the best lies inside (`tuning.tune`). costs: parameters and times are measured beside the scores.
+    the best lies inside (`tuning.tune`). costs: parameters and times are measured in addition to the scores.
     """
 
     name: str
