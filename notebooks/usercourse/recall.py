@@ -94,9 +94,10 @@ def recall_curves(ranks: Ranks) -> Shown:
     )
 
 
-def toy_demo(images: int, captions: int, noise: float) -> Shown:
+def toy_demo(pictures: int, captions: int, noise: float) -> Shown:
     """The demo of notebook 01: a toy retriever at these settings."""
-    return recall_curves(ranks(*toy_embeddings(images, noise=noise, captions=captions)))
+    images, texts, caption_to_image = toy_embeddings(pictures, noise=noise, captions=captions)
+    return recall_curves(ranks(images, texts, caption_to_image))
 
 
 def _unit(rows: NDArray[np.float64]) -> Floats:

@@ -19,7 +19,6 @@ from typing import Any
 
 from userlab.ablation.jobs import Job
 from userlab.ablation.rows import write_row
-from userlab.ablation.tuning import Tuned
 from userlab.ablation.variants import Study, variant_config
 from userlib.config import Config
 from userlib.errors import UserError
@@ -48,12 +47,10 @@ def jobs_of(
     seeds: int | None = None,
     variants: Iterable[str] | None = None,
     lrs: dict[str, float] | None = None,
-    tuned: Tuned | None = None,
 ) -> list[Job]:
     """The runs of a study, seed by seed, so that a study that is stopped early has some of every variant.
 
-    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant;
-    tuned: what `tuning.tune` chose for each.
+    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant.
     """
     chosen = list(study.variants) if variants is None else [name for name in variants if study.variant(name)]
     jobs = []
@@ -61,18 +58,13 @@ def jobs_of(
     for seed in range(most):
         for name in chosen:
             variant = study.variant(name)
-            wanted = 1 if variant.kind == "zero-shot" else seeds or variant.seeds
+            wanted = (seeds or variant.seeds) if variant.kind == "trained" else 1
             if seed < wanted:
-                settings: Any = {"lr": (lrs or {}).get(name)}
-                told = None
-                if tuned is not None and name in tuned.values:
-                    settings = tuned.values[name]
-                    told = {**settings, "at_an_end": list(tuned.at_an_end.get(name, ()))}
-                config = variant_config(study, name, base, seed=seed, **settings)
+                config = variant_config(study, name, base, seed=seed, lr=(lrs or {}).get(name))
                 jobs.append(
                     Job(
                         study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,
-                        scores=variant.scores, threads=threads, out=out, costs=study.costs, tuned=told,
+                        scores=variant.scores, threads=threads, out=out,
                     )
                 )  # fmt: skip
     return jobs
@@ -255,8 +247,6 @@ def _shared(job: Job) -> bool:
     for file in sorted(Path(job.out).glob("*/*.json")):
         metadata: Any = read_json(file)
         if not isinstance(metadata, dict) or not file.with_suffix(".npz").is_file():
-            continue
-        if job.costs and "costs" not in metadata:
             continue
         sources |= {name: file for name in wanted if job.made(metadata, name)}
     if set(sources) != set(wanted):
