@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from userlib.data import caption_files
@@ -39,46 +38,85 @@ CLOSED = "closed to you: allow reading it"
 UNNAMED = "an image without the suffix of one: add .jpg, .png or what it is"
 
 
-@dataclass
 class Folder:
-    """images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the folder in
+    """What lies below a folder. Links to folders are not followed; UserError for a link to a file outside of it.
+
+    images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the folder in
     which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
     """
 
-    images: list[str] = field(default_factory=list)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    tables: dict[str, list[Path]] = field(default_factory=dict)
-    near: list[str] = field(default_factory=list)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images: list[str] = []
+        self.left_out: dict[str, list[str]] = {}
+        self.tables: dict[str, list[Path]] = {}
+        self.near: list[str] = []
+        for place, folders, files in os.walk(root, onerror=self._closed):
+            here = Path(os.path.relpath(place, root)).as_posix()
+            for path in (PurePosixPath(here, name).as_posix() for name in folders):
+                if os.path.islink(root / path) and not _hidden(path):
+                    self._leave_out(path, LINK)
+            for name in files:
+                self._look_at(PurePosixPath(here, name).as_posix())
+        self.images.sort()
 
     def said(self) -> str:
-        """One sentence with the count of each kind, or ""."""
+        """One sentence with the count of each kind that is left out, or ""."""
         parts = []
         for reason, names in sorted(self.left_out.items()):
             label = f"{shown(sorted(names)[0])} {'is' if len(names) == 1 else 'and others are'} {reason}"
             parts.append(f"{len(names):,} ({label})")
         return f"Left out: {'; '.join(parts)}." if parts else ""
 
+    def caption_tables(self) -> Iterator[tuple[str, Path]]:
+        """The caption files to read, each with the folder in which it lies: the folder's own, else those of subfolders
+        where they cover all images, as the hub's image folders do.
+        """
+        places = self.tables
+        if "" in places:
+            yield "", _only(self.root, places[""])
+        elif all(any(image.startswith(f"{place}/") for place in places) for image in self.images):
+            for place, files in sorted(places.items()):
+                yield place, _only(self.root / place, files)
 
-def look_through(folder: Path) -> Folder:
-    """The photos below `folder`. Links to folders are not followed; `UserError` for a link to a file that leads out of
-    the folder.
-    """
-    contents = Folder()
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.left_out.setdefault(reason, []).append(name)
 
-    def closed(error: OSError) -> None:
-        name = Path(os.path.relpath(error.filename or folder, folder)).as_posix()
-        contents.left_out.setdefault(CLOSED, []).append(name)
+    def _closed(self, error: OSError) -> None:
+        name = os.path.relpath(error.filename or self.root, self.root)
+        self._leave_out(Path(name).as_posix(), CLOSED)
 
-    for place, folders, files in os.walk(folder, onerror=closed):
-        here = Path(os.path.relpath(place, folder)).as_posix()
-        for name in folders:
-            path = PurePosixPath(here, name).as_posix()
-            if os.path.islink(Path(place, name)) and not _hidden(path):
-                contents.left_out.setdefault(LINK, []).append(path)
-        for name in files:
-            _look_at(folder, PurePosixPath(here, name).as_posix(), contents)
-    contents.images.sort()
-    return contents
+    def _look_at(self, name: str) -> None:
+        path, suffix, hidden = self.root / name, PurePosixPath(name).suffix.lower(), _hidden(name)
+        if suffix in TEXT:
+            if not hidden and path.is_file():
+                self._note_table(path, PurePosixPath(name))
+            return
+        if suffix in suffixes():
+            reason = HIDDEN if hidden else _unfit(path)
+        elif suffix in HEIF_SUFFIXES or suffix == ".avif":
+            reason = HIDDEN if hidden else f"not read: {HEIF if suffix != '.avif' else AVIF}"
+        else:
+            reason = KINDS.get(suffix, "")
+            if hidden or not reason and not _is_image(path):
+                return
+            reason = reason or UNNAMED
+        if reason:
+            self._leave_out(name, reason)
+            return
+        if path.is_symlink():
+            inside(self.root, name, self.root)
+        self.images.append(name)
+
+    def _note_table(self, path: Path, name: PurePosixPath) -> None:
+        place = "" if str(name.parent) == "." else str(name.parent)
+        words = ("caption", "token", "annotation", "description")
+        if name.name.lower() in caption_files.NAMES:
+            self.tables.setdefault(place, []).append(path)
+        elif not place and (
+            name.suffix.lower() in TABLES or any(word in name.stem.lower() for word in words)
+        ):
+            self.near.append(str(name))
 
 
 def _hidden(name: str) -> bool:
@@ -89,29 +127,6 @@ def suffixes() -> frozenset[str]:
     """The suffixes of the images that are read on this machine."""
     known = SUFFIXES if "AVIF" in formats() else SUFFIXES - {".avif"}
     return known | HEIF_SUFFIXES if "HEIF" in formats() else known
-
-
-def _look_at(folder: Path, name: str, contents: Folder) -> None:
-    path, suffix, hidden = folder / name, PurePosixPath(name).suffix.lower(), _hidden(name)
-    if suffix in TEXT:
-        if not hidden and path.is_file():
-            _table(path, PurePosixPath(name), contents)
-        return
-    if suffix in suffixes():
-        reason = HIDDEN if hidden else _unfit(path)
-    elif suffix in HEIF_SUFFIXES or suffix == ".avif":
-        reason = HIDDEN if hidden else f"not read: {HEIF if suffix != '.avif' else AVIF}"
-    else:
-        reason = KINDS.get(suffix, "")
-        if hidden or not reason and not _is_image(path):
-            return
-        reason = reason or UNNAMED
-    if reason:
-        contents.left_out.setdefault(reason, []).append(name)
-        return
-    if path.is_symlink():
-        inside(folder, name, folder)
-    contents.images.append(name)
 
 
 def _unfit(path: Path) -> str:
@@ -144,27 +159,6 @@ def _is_image(path: Path) -> bool:
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"))
         or head[8:12] == b"WEBP"
     )
-
-
-def _table(path: Path, name: PurePosixPath, contents: Folder) -> None:
-    place = "" if str(name.parent) == "." else str(name.parent)
-    words = ("caption", "token", "annotation", "description")
-    if name.name.lower() in caption_files.NAMES:
-        contents.tables.setdefault(place, []).append(path)
-    elif not place and (name.suffix.lower() in TABLES or any(word in name.stem.lower() for word in words)):
-        contents.near.append(str(name))
-
-
-def caption_tables(folder: Path, contents: Folder) -> Iterator[tuple[str, Path]]:
-    """The caption files to read, each with the folder in which it lies: the folder's own, else those of subfolders
-    where they cover all images, as the hub's image folders do.
-    """
-    places = contents.tables
-    if "" in places:
-        yield "", _only(folder, places[""])
-    elif all(any(image.startswith(f"{place}/") for place in places) for image in contents.images):
-        for place, files in sorted(places.items()):
-            yield place, _only(folder / place, files)
 
 
 def _only(place: Path, files: list[Path]) -> Path:

@@ -24,8 +24,8 @@ def folded(name: str) -> str:
 class Names:
     """The images of a folder by every spelling that is known to mean them."""
 
-    def __init__(self, folder: Path, contents: Folder) -> None:
-        self.folder, self.contents = folder, contents
+    def __init__(self, contents: Folder) -> None:
+        self.contents, self.place = contents, shown(contents.root)
         self.exact = {shown(name): name for name in contents.images} | {
             name: name for name in contents.images
         }
@@ -47,7 +47,7 @@ class Names:
         )
         if outside and file not in self.exact:
             raise UserError(
-                f"{where} names the file {file!r}, which lies outside {shown(self.folder)}. Names must stay inside the "
+                f"{where} names the file {file!r}, which lies outside {self.place}. Names must stay inside the "
                 f"folder: copy the image into it, and write its path from there.{self._guess(last)}"
             )
         for spelled in dict.fromkeys((file, slashed, unquote(slashed))):
@@ -75,7 +75,7 @@ class Names:
                     "or remove the line."
                 )
         raise UserError(
-            f"{where} has a caption for {file!r}, but there is no such image in {shown(self.folder)}. Put it there, "
+            f"{where} has a caption for {file!r}, but there is no such image in {self.place}. Put it there, "
             f"or remove the line.{self._guess(last)}"
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from userlib.data.caption_files import NoCaptions, read_captions
 from userlib.data.contents import content_sums
-from userlib.data.folder import Folder, caption_tables, look_through, suffixes
+from userlib.data.folder import Folder, suffixes
 from userlib.data.names import Names
 from userlib.data.parquet import load_parquet
 from userlib.data.pictures import PictureFiles
@@ -42,7 +42,7 @@ def load_photos(folder: Path) -> RetrievalData:
     Raises UserError for a caption without its image, an image without a caption, one image in two splits, text that is
     not UTF-8, and names or links that lead out of the folder.
     """
-    contents = look_through(folder)
+    contents = Folder(folder)
     if not contents.images:
         raise UserError(
             f"{shown(folder)} holds no data set: no Parquet file, no features, no annotations, and no image "
@@ -50,7 +50,7 @@ def load_photos(folder: Path) -> RetrievalData:
         )
     sums = content_sums(folder, contents.images)
     photos = {name: Photo(name, sum_) for name, sum_ in zip(contents.images, sums, strict=True)}
-    sources = _say_captions(folder, contents, photos)
+    sources = _say_captions(contents, photos)
     notes = [contents.said()]
     if sources:
         read = " and ".join(shown(source.relative_to(folder)) for source in sources[:3])
@@ -85,10 +85,10 @@ def load_photos(folder: Path) -> RetrievalData:
     return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=whole)
 
 
-def _say_captions(folder: Path, contents: Folder, photos: dict[str, Photo]) -> list[Path]:
+def _say_captions(contents: Folder, photos: dict[str, Photo]) -> list[Path]:
     """Give each photo the captions and the split that the folder's caption files have for it; returns those files."""
-    names, sources = Names(folder, contents), []
-    for place, source in caption_tables(folder, contents):
+    names, sources = Names(contents), []
+    for place, source in contents.caption_tables():
         try:
             entries = read_captions(source)
         except NoCaptions:
