@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from userlib.search import OpenClipEncoder
-from userlib.search.drawings import FILE, distances, features, measure
+from userlib.search.drawings import FILE, distances, features
 from userlib.search.encoders import difference
 from userlib.search.weak import far_images, notes_on
 from userscenes import make_world
+from userscenes.drawings import measure
 
 
 def natural(seed, size=200):

@@ -1,4 +1,4 @@
-"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | pretrain-clip | pretrain-photos."""
+"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | pretrain-clip."""
 
 import argparse
 import sys

@@ -43,6 +43,10 @@ def parser() -> argparse.ArgumentParser:
         help="keys a queue; 0: momentum positives only; none: no queue",
     )
     add("--enhancement", help="none | sge | cge | sge+cge | graph | route | concepts")
+    add(
+        "--scorer",
+        help="dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings",
+    )
     add("--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out")
     add("--test-split", help="the split that is scored once, at the end; none: no report")
     add(
@@ -101,6 +105,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also say how much of SGE's and CGE's attention lies on what captions name (drawn scenes only)",
     )
+    add(
+        "--rerank",
+        type=int,
+        metavar="K",
+        help="also the first K by embeddings in the order of the model's scorer (a model trained with --scorer)",
+    )
     add("--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair")
 
     search = commands.add_parser(
@@ -118,6 +128,12 @@ def parser() -> argparse.ArgumentParser:
     add("--split", help="which images of a data set (default: test, or the first there is)")
     add("--query", required=True, help="the text query")
     add("--top", type=int, default=5, help="how many images (default: 5)")
+    add(
+        "--rerank",
+        type=int,
+        metavar="K",
+        help="put the first K images by embeddings in the order of the model's scorer",
+    )
     add("--index", metavar="DIR", help="where the index is kept; it follows the images from run to run")
 
     doctor = commands.add_parser(
@@ -182,7 +198,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
     flags = {
         "data": ("data", "pictures", "tokens", "token_weights", "guide", "val_split", "test_split"),
-        "model": ("enhancement",),
+        "model": ("enhancement", "scorer"),
         "training": ("steps", "epochs", "batch_size", "seed"),
     }
     for part, names in flags.items():

@@ -23,7 +23,9 @@ from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
 from userlib.evaluation.attention import attention_of
+from userlib.evaluation.cross_scores import cross_scores, reranked
 from userlib.evaluation.eccv import eccv_caption
+from userlib.evaluation.ranking import ranks_from_scores
 from userlib.files import check_file, read_json, write_checksummed
 from userlib.model.user import DualEncoder
 from userlib.provenance import peak_memory_mb, provenance
@@ -174,6 +176,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
         scored[key] = [_ranks_of(one.loaded.model, pairs_for(one, parts[key], notes)) for one in group]
+        scored |= _by_scorer(key, group, parts[key], notes, arguments.rerank)
         told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
         notes += [note for note in told if note]
     if arguments.model:
@@ -236,8 +239,35 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDat
 
 
 def _ranks_of(model: DualEncoder, pairs: CaptionDataset) -> Ranks:
+    """By the model's scorer over all pairs where it has one, else by its embeddings."""
+    if model.scorer is not None:
+        return ranks_from_scores(cross_scores(model, pairs), pairs.caption_to_image)
     images, captions = embed(model, pairs)
     return ranks(images, captions, pairs.caption_to_image)
+
+
+def _by_scorer(
+    key: str, group: list[Trained], split: Split, notes: list[str], rerank: int | None
+) -> dict[str, list[Ranks]]:
+    """Of models with a scorer: the embeddings alone, and their first `rerank` in the scorer's order."""
+    kind = group[0].config.model.scorer
+    if kind == "dot":
+        if rerank is not None:
+            raise UserError(
+                f"--rerank {rerank} needs a model with a scorer, and this one has embeddings alone; train one with "
+                "--scorer chan, scan-t2i, scan-i2t or naaf."
+            )
+        return {}
+    lines: dict[str, list[Ranks]] = {}
+    for one in group:
+        model, pairs = one.loaded.model, pairs_for(one, split, notes)
+        images, captions = embed(model, pairs)
+        alone = ranks(images, captions, pairs.caption_to_image)
+        lines.setdefault(f"{key}, embeddings alone", []).append(alone)
+        if rerank is not None:
+            again = reranked(model, pairs, images, captions, k=rerank)
+            lines.setdefault(f"{key}, first {rerank} by {kind}", []).append(again)
+    return lines
 
 
 def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, float]]:

@@ -26,6 +26,8 @@ NORMS = ("layer", "batch")
 SCALINGS = ("raw", "unit", "standard", "principal")
 WEIGHT_INITS = ("torch", "xavier")
 INITS = ("random", "cca")
+SCORERS = ("dot", "chan", "scan-t2i", "scan-i2t", "naaf")
+SCORER_LOSSES = ("hinge-hardest", "infonce", "hinge-hardest+infonce")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,6 @@ class DataConfig:
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
     guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
     min_count: int = 1  # rarer words of the train captions are unknown
-    vocabulary: int | None = (
-        None  # words in all, those that train lacks from text_model's vocabulary; bag and gru
-    )
     val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 images of train out for it
     test_split: str | None = None  # the split that is scored once, at the end
 
@@ -73,9 +72,7 @@ class ModelConfig:
     add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo | esa | views, of regions
     text: str = "gru"  # bag | gru | bert | clip
-    # weights to start from: a transformers or open_clip name, or a folder; of bag and gru, the encoder whose vectors of
-    # single words the CCA reads next to the words themselves
-    text_model: str | None = None
+    text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
     text_width: int = 1024  # hidden width of the text network
     text_layers: int = 1
     text_heads: int = 12  # bert alone
@@ -89,6 +86,8 @@ class ModelConfig:
     text_enhancement: str = "none"  # none | sge | graph | route | concepts, on words
     text_pooling: str = "gpo"
     embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
+    # dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings
+    scorer: str = "dot"
     vocab_size: int | None = None
     queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
     momentum: float | None = None  # m; None: from the run's length, max(0, min(0.999, 1 - 20 / steps))
@@ -108,10 +107,15 @@ class ObjectiveConfig:
         True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
     )
     margin: float = 0.2  # hinge
-    temperature: float = 0.05  # infonce
+    temperature: float = 0.05  # infonce, and soft targets
     loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
     mask_same_image: bool = True  # other captions of the matching image are no negatives
     diversity_weight: float = 0.1  # of the penalty that keeps the views of pooling "views" apart
+    relation_weight: float = 0.0  # of the relation graph's losses, in training alone; 0: there is none
+    soft_weight: float = 0.0  # of soft targets from the guide's network, at `temperature`; 0: there are none
+    scorer_weight: float = 1.0  # of the scorer's loss, where there is a scorer
+    scorer_loss: str = "hinge-hardest+infonce"  # hinge-hardest | infonce | hinge-hardest+infonce
+    scorer_negatives: int = 0  # of each query, the hardest by the embeddings; 0: all of the batch
 
     def __post_init__(self) -> None:
         check_objective(self)
@@ -208,6 +212,7 @@ def check_model(model: ModelConfig) -> None:
     one_of("text", model.text, TEXTS)
     one_of("region_scaling", model.region_scaling, SCALINGS)
     one_of("init", model.init, INITS)
+    one_of("scorer", model.scorer, SCORERS)
     one_of("text_enhancement", model.text_enhancement, TEXT_ENHANCEMENTS)
     if isinstance(model.residual_scale, str):
         one_of("residual_scale", model.residual_scale, ("learned",))
@@ -243,11 +248,6 @@ def check_model(model: ModelConfig) -> None:
         raise UserError(
             f"init is 'cca' and word_residual false; text {model.text!r} uses the word vectors of the CCA through "
             "word_residual alone. Set model.word_residual true."
-        )
-    if model.text_model is not None and model.text in ("bag", "gru") and model.init != "cca":
-        raise UserError(
-            f"text_model is {model.text_model!r}, text {model.text!r} and init {model.init!r}; word vectors start from "
-            "a text encoder through a CCA alone. Set model.init cca, or leave text_model out."
         )
     if model.init == "cca" and model.region_scaling == "unit":
         raise UserError(
@@ -285,7 +285,10 @@ def check_objective(objective: ObjectiveConfig) -> None:
     one_of("objective", objective.name, OBJECTIVES)
     for name in ("mu", "temperature"):
         _positive(name, getattr(objective, name))
-    for name in ("margin", "loss_weight", "diversity_weight"):
+    one_of("scorer_loss", objective.scorer_loss, SCORER_LOSSES)
+    _at_least("scorer_negatives", objective.scorer_negatives, 0)
+    weights = ("loss_weight", "diversity_weight", "relation_weight", "soft_weight", "scorer_weight")
+    for name in ("margin", *weights):
         not_negative(name, getattr(objective, name))
     if not math.isfinite(objective.gamma):
         raise UserError(f"gamma is {objective.gamma}; it must be a number.")
@@ -337,10 +340,15 @@ def check(config: Config) -> None:
             f"norm is 'batch' and region_mask_prob {training.region_mask_prob}; regions that are left out would enter "
             "BatchNorm's statistics. Use region_mask_prob 0, or norm layer."
         )
-    if config.data.vocabulary is not None and (model.text_model is None or model.text not in ("bag", "gru")):
+    if objective.scorer_negatives and model.scorer == "dot":
         raise UserError(
-            f"vocabulary is {config.data.vocabulary}, text {model.text!r} and text_model {model.text_model!r}; further "
-            "words are for a bag or a gru and come from a text encoder. Name it by --set model.text_model=NAME."
+            f"scorer_negatives is {objective.scorer_negatives} and scorer 'dot'; only a scorer has pairs to choose. "
+            "Use --scorer chan, or scorer_negatives 0."
+        )
+    if objective.soft_weight > 0 and config.data.guide is None:
+        raise UserError(
+            f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; "
+            "give --guide, such as clip-mini."
         )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
@@ -355,7 +363,6 @@ def check_data(data: DataConfig) -> None:
     """
     _check_types(data)
     _at_least("min_count", data.min_count, 1)
-    _at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
     name, colon, count = data.val_split.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
@@ -455,34 +462,6 @@ def _presets() -> dict[str, Config]:
             epochs=20, lr=5e-4, text_lr_scale=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
         ),
     )
-    photos = Config(
-        data=DataConfig(
-            data="path/to/photos",
-            tokens="efficientnet-lite2",
-            val_split="train:500",
-            min_count=2,
-        ),
-        model=ModelConfig(
-            enhancement="sge",
-            embed_dim=256,
-            region_scaling="principal",
-            principal_dim=256,
-            region_channel_dropout=0.3,
-            pooling="mean",
-            text_width=192,
-            word_width=192,
-            init="cca",
-            word_residual=True,
-            word_dropout=0.1,
-            text_dropout=0.3,
-            text_pooling="mean",
-            embed_dropout=0.1,
-        ),
-        objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
-        training=TrainingConfig(
-            epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_sample=27, use_ema=True
-        ),
-    )
     return {
         "paper-flickr30k": paper,
         "paper-coco": replace(
@@ -508,20 +487,33 @@ def _presets() -> dict[str, Config]:
             ),
             training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
         ),
-        "photos": photos,
-        "photos-text": replace(
-            photos,
-            model=replace(
-                photos.model,
-                text="bert",
-                text_model="sentence-transformers/all-MiniLM-L6-v2",
-                text_width=384,
-                text_layers=6,
-                text_heads=12,
-                word_width=256,
-                text_dropout=0.1,
+        "photos": Config(
+            data=DataConfig(
+                data="path/to/photos",
+                tokens="timm:mobilenetv1_100",
+                hflip=True,
+                val_split="train:500",
+                min_count=2,
             ),
-            training=replace(photos.training, text_lr_scale=0.3),
+            model=ModelConfig(
+                enhancement="sge",
+                embed_dim=256,
+                region_scaling="standard",
+                region_channel_dropout=0.3,
+                pooling="mean",
+                text_width=256,
+                word_width=256,
+                init="cca",
+                word_residual=True,
+                word_dropout=0.1,
+                text_dropout=0.3,
+                text_pooling="mean",
+                embed_dropout=0.1,
+            ),
+            objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
+            training=TrainingConfig(
+                epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_mask_prob=0.2, use_ema=True
+            ),
         ),
         "scenes": Config(
             data=DataConfig(data="scenes", val_split="val", test_split="test"),

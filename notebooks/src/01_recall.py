@@ -303,13 +303,13 @@ check("image_ranks", image_ranks)
 # %%
 Demo(
     draw.toy_demo,
-    pictures=slider("images N", 100, 1000, value=500, step=100),
+    images=slider("images N", 100, 1000, value=500, step=100),
     captions=slider("captions per image", 1, 10, value=5, step=1),
     noise=slider("noise", 0.0, 6.0, value=2.0, step=0.25),
 )
 
 # %%
-snapshot(draw.toy_demo, pictures=500, captions=5, noise=2.0)
+snapshot(draw.toy_demo, images=500, captions=5, noise=2.0)
 
 # %% [markdown]
 # <details><summary>What you may have seen</summary>
@@ -489,10 +489,10 @@ print(f"{share:.1f} % of the captions are true of more than one image; the most 
 order = np.argsort(-(captions @ images.T), axis=1)
 wrong_but_true = [j for j in range(4 * N) if order[j, 0] != query_of[j] and truth[j, order[j, 0]]]
 chosen = wrong_but_true[:3]
-seen = [picture for j in chosen for picture in (world.picture(query_of[j]), world.picture(order[j, 0]))]
+shown = [image for j in chosen for image in (world.picture(query_of[j]), world.picture(order[j, 0]))]
 titles = [title for _ in chosen for title in ("written for", "ranked first")]
 show(
-    pictures(seen, titles, columns=6, size=1.4),
+    pictures(shown, titles, columns=6, size=1.4),
     "Pairs of images: the one a caption was written for, and another that was ranked first. The captions, in order: "
     + "; ".join(f'"{queries[j].text}"' for j in chosen)
     + " Each is true of both.",

@@ -127,22 +127,22 @@ print(f"The regions of one image have shape {tuple(first.shape[1:])}, from a gri
 
 
 # %%
-def view(picture, row, column):
+def view(image, row, column):
     """The region in this row and column of the grid, and the regions most similar to it."""
-    return draw.resembling(world, unit, grid, picture, (row, column))
+    return draw.resembling(world, unit, grid, image, (row, column))
 
 
 box = world[0].things[0].box  # begin in the middle of an object
 row, column = (min(int(8 * (box[k] + box[k + 2]) / 2), 7) for k in (1, 0))
 Demo(
     view,
-    picture=choice("image", range(20)),
+    image=choice("image", range(20)),
     row=slider("row, from the top", 0, 7, value=row, step=1),
     column=slider("column, from the left", 0, 7, value=column, step=1),
 )
 
 # %%
-snapshot(view, picture=0, row=row, column=column)
+snapshot(view, image=0, row=row, column=column)
 
 # %% [markdown]
 # ## From caption to word ids
@@ -246,14 +246,14 @@ class CaptionEncoder(nn.Module):
 
 
 D, E, width = first.shape[2], prepared.config.model.embed_dim, prepared.config.model.word_width
-pictures, captions = ImageEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
+image_encoder, text_encoder = ImageEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
 batch = train.batch(np.arange(0, 640, 5))  # the first caption of each of 128 images
-v = pictures((batch.tokens - center) / spread)
-t = captions(batch.input_ids, batch.attention_mask)
+v = image_encoder((batch.tokens - center) / spread)
+t = text_encoder(batch.input_ids, batch.attention_mask)
 assert v.shape == t.shape == (128, E)
 assert (v @ t.T).shape == (128, 128)
-print(f"{sum(p.numel() for p in pictures.parameters()):,} parameters on the image side,",
-      f"{sum(p.numel() for p in captions.parameters()):,} on the caption side")  # fmt: skip
+print(f"{sum(p.numel() for p in image_encoder.parameters()):,} parameters on the image side,",
+      f"{sum(p.numel() for p in text_encoder.parameters()):,} on the caption side")  # fmt: skip
 
 # %% [markdown]
 # Are these the library's encoders? With the library's weights, both must give the same vectors.
@@ -264,11 +264,11 @@ from userlib.model.user import DualEncoder
 torch.manual_seed(0)
 library = DualEncoder(prepared.config.model).eval()
 library.image_encoder.region_norm.init_from_data(first)
-pictures.load_state_dict(library.image_encoder.projection.state_dict())
-captions.embedding.load_state_dict(library.text_encoder.states.embedding.state_dict())
-captions.linear.load_state_dict(library.text_encoder.linear.state_dict())
+image_encoder.load_state_dict(library.image_encoder.projection.state_dict())
+text_encoder.embedding.load_state_dict(library.text_encoder.states.embedding.state_dict())
+text_encoder.linear.load_state_dict(library.text_encoder.linear.state_dict())
 
-v, t = pictures((batch.tokens - center) / spread), captions(batch.input_ids, batch.attention_mask)
+v, t = image_encoder((batch.tokens - center) / spread), text_encoder(batch.input_ids, batch.attention_mask)
 assert torch.allclose(v, library.encode_image(batch.tokens), atol=1e-5)
 assert torch.allclose(t, library.encode_text(batch.input_ids, batch.attention_mask), atol=1e-5)
 print("The same vectors, to within 1e-5.")
@@ -398,16 +398,16 @@ check("batch_hinge", batch_hinge)
 
 
 # %%
-def train_by_hand(pictures, captions, data, *, steps, B=128, lr=1e-3):
+def train_by_hand(image_encoder, text_encoder, data, *, steps, B=128, lr=1e-3):
     """Trains both encoders on caption-image pairs -> the loss of every step."""
     rng = np.random.default_rng(0)
-    optimizer = torch.optim.AdamW([*pictures.parameters(), *captions.parameters()], lr=lr)
+    optimizer = torch.optim.AdamW([*image_encoder.parameters(), *text_encoder.parameters()], lr=lr)
     losses = []
     with Progress(steps, "training by hand") as bar:
         for _ in range(steps):
             batch = data.batch(rng.choice(len(data), B, replace=False))
-            v = pictures((batch.tokens - center) / spread)  # (B, E)
-            t = captions(batch.input_ids, batch.attention_mask)  # (B, E)
+            v = image_encoder((batch.tokens - center) / spread)  # (B, E)
+            t = text_encoder(batch.input_ids, batch.attention_mask)  # (B, E)
             loss = batch_loss(objective, v @ t.T, batch.image_ids)
             optimizer.zero_grad()
             loss.backward()
@@ -417,7 +417,7 @@ def train_by_hand(pictures, captions, data, *, steps, B=128, lr=1e-3):
     return losses
 
 
-losses = train_by_hand(pictures, captions, train, steps=40)
+losses = train_by_hand(image_encoder, text_encoder, train, steps=40)
 assert losses[-1] < losses[0]
 figure, sentence = lines(range(1, 41), {"loss": losses}, x_label="step", y_label="hinge loss of the batch")
 show(figure, sentence + " At the start every negative costs about the margin, 127 x 0.2 per direction.")

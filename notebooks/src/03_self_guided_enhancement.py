@@ -431,10 +431,10 @@ check("share_on_mask", share_on_mask)
 encoder, learned = runs["SGE, s learned"][0].encoders.image_encoder, ended[0]
 
 
-def view(picture, residual_scale, inverse_temperature):
+def view(image, residual_scale, inverse_temperature):
     """One image at a residual scale, in units of the learned one, and an inverse temperature lambda."""
     options = {
-        "picture": picture,
+        "picture": image,
         "residual_scale": residual_scale * learned,
         "inverse_temperature": inverse_temperature,
     }
@@ -443,13 +443,13 @@ def view(picture, residual_scale, inverse_temperature):
 
 Demo(
     view,
-    picture=choice("image", range(20)),
+    image=choice("image", range(20)),
     residual_scale=slider("residual scale, learned = 1", 0.0, 16.0, value=1.0, step=0.25),
     inverse_temperature=slider("inverse temperature λ", 0.0, 2.0, value=1.0, step=0.05),
 )
 
 # %%
-snapshot(view, picture=0, residual_scale=1.0, inverse_temperature=1.0)
+snapshot(view, image=0, residual_scale=1.0, inverse_temperature=1.0)
 
 # %% [markdown]
 # **Think:** at inverse temperature 0, which regions receive the guide, and what does that do to the differences between

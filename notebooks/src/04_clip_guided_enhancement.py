@@ -54,22 +54,22 @@ from userlib.search import OpenClipEncoder
 
 clip = OpenClipEncoder(GUIDE)
 world = make_world("test", 4)
-pictures, captions = [world.picture(i) for i in range(4)], [world.captions(i)[0].text for i in range(4)]
+images, captions = [world.picture(i) for i in range(4)], [world.captions(i)[0].text for i in range(4)]
 with torch.inference_mode():
     outputs = clip.model.forward_intermediates(
-        image=torch.stack([clip.preprocess(picture) for picture in pictures]),
+        image=torch.stack([clip.preprocess(image) for image in images]),
         image_indices=1, normalize_intermediates=True, image_output_fmt="NLC",
     )  # fmt: skip
     patches = outputs["image_intermediates"][-1]  # (4, R, D)
     similarity = F.normalize(patches @ clip.model.visual.proj, dim=-1)  # into the joint space
 texts = clip.encode_text(captions)  # (4, G)
-vectors = clip.encode_image(pictures)  # (4, G)
+vectors = clip.encode_image(images)  # (4, G)
 assert patches.shape[:2] == (4, 64) and texts.shape == vectors.shape
 print(f"Patch tokens {tuple(patches.shape)}, image vectors {vectors.shape}, caption vectors {texts.shape}")
 
 near = torch.einsum("nre,ne->nr", similarity, torch.from_numpy(texts)).numpy()  # (4, R)
 objects = [np.any(world.masks(i), axis=0) for i in range(4)]
-show(*draw.patch_maps(pictures, near, (8, 8), objects, captions))
+show(*draw.patch_maps(images, near, (8, 8), objects, captions))
 show(
     *heat_map(
         vectors @ texts.T,
@@ -463,31 +463,29 @@ choices = {
 }
 
 
-def view(picture, whose, residual_scale, inverse_temperature):
+def view(image, whose, residual_scale, inverse_temperature):
     """CGE on a test image, with a guide, a residual scale in multiples of the learned one, and an inverse temperature."""
-    truth = np.any(tested.masks(picture), axis=0)
+    truth = np.any(tested.masks(image), axis=0)
     return draw.guided_view(
-        tested.picture(picture), V[picture], choices[whose][picture], residual_scale=residual_scale * s, inverse_temperature=inverse_temperature,
+        tested.picture(image), V[image], choices[whose][image], residual_scale=residual_scale * s, inverse_temperature=inverse_temperature,
         grid=test.features.grid, truth=truth, whose=whose,
     )  # fmt: skip
 
 
 Demo(
     view,
-    picture=slider("test image", 0, count - 1, value=1, step=1),
+    image=slider("test image", 0, count - 1, value=1, step=1),
     whose=choice("the guide of", list(choices)),
     residual_scale=slider("s, times the learned s", 0.0, 4.0, value=1.0, step=0.1),
     inverse_temperature=slider("inverse temperature λ", 0.0, 4.0, value=1.0, step=0.1),
 )
 
 # %%
-snapshot(view, picture=1, whose="its own image", residual_scale=1.0, inverse_temperature=1.0)
-for picture in (0, 1):
-    truth = np.any(tested.masks(picture), axis=0)
+snapshot(view, image=1, whose="its own image", residual_scale=1.0, inverse_temperature=1.0)
+for i in (0, 1):
+    truth = np.any(tested.masks(i), axis=0)
     scales = {f"s = {one:.3g}": one for one in (1.0, s, 3 * s)}
-    show(
-        *draw.shift_panels(tested.picture(picture), V[picture], g[picture], scales, test.features.grid, truth)
-    )
+    show(*draw.shift_panels(tested.picture(i), V[i], g[i], scales, test.features.grid, truth))
 
 # %% [markdown]
 # A few images prove nothing. So we compute, over all 60 images of the demo, the share of the attention on the objects and

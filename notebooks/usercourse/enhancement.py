@@ -4,6 +4,7 @@ does to an image's vector.
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from usercourse.plots import COLOURS, Shown, attention, new_figure
 from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.encoders import ImageEncoder
-from userlib.model.enhancement import ResidualScale
+from userlib.model.enhancement import Enhancement, ResidualScale
 from userscenes import Scenes
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,9 @@ def with_scale(
 ) -> ImageEncoder:
     """A copy of an encoder with SGE, in evaluation mode, whose s and lambda are these."""
     changed = copy.deepcopy(encoder).eval()
-    changed.enhancement.self_scale = ResidualScale(float(residual_scale))
-    changed.enhancement.inverse_temperature = inverse_temperature
+    enhancement = cast(Enhancement, changed.enhancement)
+    enhancement.self_scale = ResidualScale(float(residual_scale))
+    enhancement.inverse_temperature = inverse_temperature
     return changed
 
 
@@ -81,7 +83,7 @@ def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> 
     """
     regions, g, a = parts(encoder, tokens)
     x, y = (regions @ direction for direction in plane(regions, g))
-    s = float(encoder.enhancement.self_scale().detach())
+    s = float(cast(Enhancement, encoder.enhancement).self_scale().detach())
     things = torch.from_numpy(inside >= 0.25)
     drawn = ((~things, "blue", "o", "background"), (things, "vermillion", "D", "on an object"))
     for chosen, colour, mark, name in drawn:

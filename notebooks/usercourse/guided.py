@@ -5,6 +5,7 @@ residual scales, guides of other images, and late score fusion.
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from usercourse.verdicts import TELL, outcome
 from userlib.data.captions import CaptionDataset
 from userlib.evaluation import Interval
 from userlib.evaluation.attention import mask_coverage
-from userlib.model.enhancement import region_attention
+from userlib.model.enhancement import Enhancement, region_attention
 from userlib.model.user import DualEncoder
 from userlib.training import Prepared
 
@@ -63,8 +64,9 @@ def choose_weight(
 def regions_and_guides(encoders: DualEncoder, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
     """tokens (N,R,D), guide (N,G) -> V (N,R,D), g (N,D) and s of an encoder with CGE."""
     image = encoders.image_encoder
-    scale = image.enhancement.residual_scales()["clip"]
-    return image.to_regions(tokens), image.enhancement.clip_guide(guide), float(scale())
+    enhancement = cast(Enhancement, image.enhancement)
+    scale = enhancement.residual_scales()["clip"]
+    return image.to_regions(tokens), enhancement.clip_guide(guide), float(scale())
 
 
 def shift(V: Tensor, g: Tensor, residual_scale: float, inverse_temperature: float = 1.0) -> Floats:

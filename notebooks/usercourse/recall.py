@@ -94,10 +94,9 @@ def recall_curves(ranks: Ranks) -> Shown:
     )
 
 
-def toy_demo(pictures: int, captions: int, noise: float) -> Shown:
+def toy_demo(images: int, captions: int, noise: float) -> Shown:
     """The demo of notebook 01: a toy retriever at these settings."""
-    images, texts, caption_to_image = toy_embeddings(pictures, noise=noise, captions=captions)
-    return recall_curves(ranks(images, texts, caption_to_image))
+    return recall_curves(ranks(*toy_embeddings(images, noise=noise, captions=captions)))
 
 
 def _unit(rows: NDArray[np.float64]) -> Floats:

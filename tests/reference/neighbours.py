@@ -219,7 +219,7 @@ def cross_attention(p, kind, regions, words):
                 continue
         else:
             leaky = [[x if x > 0 else 0.1 * x for x in row] for row in s]
-            norms = [torch.sqrt(sum(x**2 for x in row)) for row in leaky]
+            norms = [torch.sqrt(sum(x**2 for x in row)) + 1e-8 for row in leaky]
             weights = [torch.exp(steep * row[j] / n) for row, n in zip(leaky, norms, strict=True)]
         context = sum(a * x for a, x in zip(weights, v, strict=True))
         found.append((unit(context) * word).sum())

@@ -216,7 +216,7 @@ def test_the_encoders_of_notebook_02(lift):
     torch.manual_seed(0)
     pictures, captions = ImageEncoder(config).eval(), TextEncoder(config).eval()
     nb = lift("02_baseline")
-    mine, yours = nb.PictureEncoder(12, 16), nb.CaptionEncoder(20, 8, 16)
+    mine, yours = nb.ImageEncoder(12, 16), nb.CaptionEncoder(20, 8, 16)
     mine.load_state_dict(pictures.projection.state_dict())
     yours.embedding.load_state_dict(captions.states.embedding.state_dict())
     yours.linear.load_state_dict(captions.linear.state_dict())

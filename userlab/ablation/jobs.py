@@ -25,7 +25,7 @@ class Job:
     """One process: one training and one row, or two where `scores` names a second (late fusion with CLIP's scores).
 
     out: the folder of all results. threads: of the process; another number may round differently. keys: of its
-    rows, where they are known already.
+    rows, where they are known already. costs: they are measured, too. tuned: how its settings were chosen, for its row.
     """
 
     study: str
@@ -37,6 +37,8 @@ class Job:
     threads: int = 1
     out: str = "assets/results"
     keys: Mapping[str, str] = field(default_factory=dict)
+    costs: bool = False
+    tuned: Mapping[str, Any] | None = None
 
     @property
     def seed(self) -> int:
@@ -148,11 +150,14 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
 # Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
 ADDED: dict[str, Any] = {
     "model.weight_init": "torch",
-    "model.principal_dim": None,
-    "data.vocabulary": None,
-    "training.region_sample": None,
     "model.num_concepts": 128,
+    "model.scorer": "dot",
     "objective.diversity_weight": 0.1,
+    "objective.relation_weight": 0.0,
+    "objective.soft_weight": 0.0,
+    "objective.scorer_weight": 1.0,
+    "objective.scorer_loss": "hinge-hardest+infonce",
+    "objective.scorer_negatives": 0,
 }
 
 

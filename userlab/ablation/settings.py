@@ -30,7 +30,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--study",
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
-        "world (each part on its own) | photos | photo-recipes",
+        "world (each part on its own) | photos | neighbours (what related work has in their place)",
     )
     command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
     command.add_argument(
@@ -118,6 +118,7 @@ def _study(
 ) -> int:
     from userlab.ablation.studies import study_named
     from userlab.ablation.study import best_lrs, jobs_of, run_jobs, tuning_jobs
+    from userlab.ablation.tuning import tune
 
     study, base = study_named(name), base_config(arguments, config_of, name)
     threads = arguments.threads or max(1, (os.cpu_count() or 1) // max(1, arguments.processes))
@@ -129,11 +130,22 @@ def _study(
             print(f"{study.name}  {job.variant}  seed {job.seed}")
         return 0
     lrs: dict[str, float] = {}
-    if study.lr_grid:
+    tuned = None
+    if study.clip_grid:
+        title = f"{name}: learning rates and clips"
+        tuned = tune(
+            study,
+            base,
+            chosen,
+            lambda jobs: run_jobs(jobs, processes=arguments.processes, title=title, progress=progress),
+            **shared,
+        )
+        lrs = {variant: values["lr"] for variant, values in tuned.values.items()}
+    elif study.lr_grid:
         tuning = tuning_jobs(study, base, chosen, **shared)
         run_jobs(tuning, processes=arguments.processes, title=f"{name}: learning rates", progress=progress)
         lrs = best_lrs(study, tuning, chosen)
-    jobs = jobs_of(study, base, seeds=arguments.seeds, variants=chosen, lrs=lrs, **shared)
+    jobs = jobs_of(study, base, seeds=arguments.seeds, variants=chosen, lrs=lrs, tuned=tuned, **shared)
     done = run_jobs(jobs, processes=arguments.processes, title=f"study {name}", progress=progress)
     said = {
         "study": name,

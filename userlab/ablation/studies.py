@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from userlab.ablation.variants import EXPLORATORY, HEADLINE, Study, Variant
-from userlib.config import preset, to_json
 from userlib.errors import UserError
 
 
@@ -252,75 +251,61 @@ def _photos() -> Study:
             "infonce": variant("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
         },
         reference="full",
-        base={  # the preset as it was when they were made
-            "data": {"hflip": True},
-            "model": {
-                "region_scaling": "standard",
-                "principal_dim": None,
-                "text_width": 256,
-                "word_width": 256,
-            },
-            "training": {"region_mask_prob": 0.2, "region_sample": None},
-        },
         preset="photos",
         steps=300,  # a third of the preset's, so that a run next to another takes less than ten minutes
     )
 
 
-def _photo_recipes() -> Study:
-    """Both presets for photos, what each part of them brings, and what stands below them without any training."""
-    text, words = to_json(preset("photos-text")), to_json(preset("photos"))
-    apart = {
-        part: {
-            key: value
-            for key, value in words[part].items()
-            if value != text[part][key] and key != "text_model"
-        }
-        for part in ("model", "objective", "training")
-    }
+def _neighbours() -> Study:
+    """Every variant is the plain model with one thing changed, under one loss: InfoNCE over the batch."""
 
-    def of_words(label: str, **changes: Any) -> Variant:
-        changed = {part: {**settings, **changes.get(part, {})} for part, settings in apart.items()}
-        return Variant(label=label, changes=changed, seeds=3)
+    def variant(label: str, *, guide: bool = False, **changes: dict[str, Any]) -> Variant:
+        return Variant(label=label, changes=changes, seeds=3, needs_guide=guide)
 
-    def baseline(label: str, kind: str) -> Variant:
-        return Variant(label=label, kind=kind, seeds=1)
+    def scorer(label: str, kind: str, **objective: Any) -> Variant:
+        return variant(label, model={"scorer": kind}, objective=objective)
 
-    return Study(
-        name="photo-recipes",
-        question="On photos: what do both presets reach, what does each part bring, and what does CCA reach without "
-        "any training?",
-        variants={
-            "cca-words": baseline("CCA of TF-IDF", "cca-words"),
-            "cca-sentences": baseline("CCA of sentence vectors", "cca-sentences"),
-            "cca-both": baseline("CCA of both", "cca-both"),
-            "words": of_words("photos: BiGRU"),
-            "words-no-sge": of_words("photos, no enhancement", model={"enhancement": "none"}),
-            "words-no-queue": of_words(
-                "photos, no queue", model={"queue_size": None}, training={"use_ema": False}
-            ),
-            "text": Variant(label="photos-text: pretrained text encoder", seeds=3),
-            "text-frozen": Variant(
-                label="photos-text, frozen", changes={"model": {"freeze_text": True}}, seeds=3
-            ),
-        },
-        reference="cca-words",
-        pairs=(
-            ("text", "cca-both"),
-            ("text", "words"),
-            ("words-no-sge", "words"),
-            ("words-no-queue", "words"),
-            ("text-frozen", "text"),
-        ),
-        preset="photos-text",
-        steps=None,
+    variants = {"mean": variant("mean pooling")}
+    for name, label in (("gpo", "GPO"), ("esa", "ESA"), ("views", "multi-view")):
+        variants[name] = variant(f"{label} pooling", model={"pooling": name, "text_pooling": name})
+    for name, label in (("sge", "SGE"), ("graph", "region graph (VSRN)"), ("route", "routed cells (DIME)")):
+        variants[name] = variant(label, model={"enhancement": name})
+    variants["concepts"] = variant(
+        "concepts (CVSE)", model={"enhancement": "concepts", "text_enhancement": "concepts"}
     )
+    variants["relation"] = variant("relation graph in training (HREM)", objective={"relation_weight": 1.0})
+    variants["soft"] = variant("soft targets of clip-mini (CUSA)", guide=True, objective={"soft_weight": 0.1})
+    for name, label in (
+        ("chan", "CHAN"),
+        ("scan-t2i", "SCAN t2i"),
+        ("scan-i2t", "SCAN i2t"),
+        ("naaf", "NAAF"),
+    ):
+        variants[name] = scorer(f"{label}, all pairs", name)
+    variants["chan-mined"] = scorer("CHAN, trained on mined negatives", "chan", scorer_negatives=8)
+    return Study(
+        name="neighbours",
+        question="What else could stand where SGE, GPO and the dot product stand, and at which cost?",
+        variants=variants,
+        reference="mean",
+        pairs=(("gpo", "esa"), ("sge", "graph"), ("chan", "gpo"), ("chan-mined", "chan")),
+        base={
+            "model": {
+                "enhancement": "none", "pooling": "mean", "text_pooling": "mean", "queue_size": None, "init": "random",
+            },
+            "objective": {"name": "infonce", "scorer_loss": "infonce"},
+            "training": {"use_ema": False},
+        },
+        steps=1500,
+        lr_grid=(5e-4, 1e-3, 2e-3),
+        clip_grid=(0.5, 2.0, 8.0),
+        costs=True,
+    )  # fmt: skip
 
 
 def _all() -> dict[str, Study]:
     makers = (
-        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
-        _photo_recipes,
+        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos, _neighbours,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

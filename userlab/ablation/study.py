@@ -19,6 +19,7 @@ from typing import Any
 
 from userlab.ablation.jobs import Job
 from userlab.ablation.rows import write_row
+from userlab.ablation.tuning import Tuned
 from userlab.ablation.variants import Study, variant_config
 from userlib.config import Config
 from userlib.errors import UserError
@@ -47,10 +48,12 @@ def jobs_of(
     seeds: int | None = None,
     variants: Iterable[str] | None = None,
     lrs: dict[str, float] | None = None,
+    tuned: Tuned | None = None,
 ) -> list[Job]:
     """The runs of a study, seed by seed, so that a study that is stopped early has some of every variant.
 
-    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant.
+    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant;
+    tuned: what `tuning.tune` chose for each.
     """
     chosen = list(study.variants) if variants is None else [name for name in variants if study.variant(name)]
     jobs = []
@@ -58,13 +61,18 @@ def jobs_of(
     for seed in range(most):
         for name in chosen:
             variant = study.variant(name)
-            wanted = (seeds or variant.seeds) if variant.kind == "trained" else 1
+            wanted = 1 if variant.kind == "zero-shot" else seeds or variant.seeds
             if seed < wanted:
-                config = variant_config(study, name, base, seed=seed, lr=(lrs or {}).get(name))
+                settings: Any = {"lr": (lrs or {}).get(name)}
+                told = None
+                if tuned is not None and name in tuned.values:
+                    settings = tuned.values[name]
+                    told = {**settings, "at_an_end": list(tuned.at_an_end.get(name, ()))}
+                config = variant_config(study, name, base, seed=seed, **settings)
                 jobs.append(
                     Job(
                         study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,
-                        scores=variant.scores, threads=threads, out=out,
+                        scores=variant.scores, threads=threads, out=out, costs=study.costs, tuned=told,
                     )
                 )  # fmt: skip
     return jobs
@@ -247,6 +255,8 @@ def _shared(job: Job) -> bool:
     for file in sorted(Path(job.out).glob("*/*.json")):
         metadata: Any = read_json(file)
         if not isinstance(metadata, dict) or not file.with_suffix(".npz").is_file():
+            continue
+        if job.costs and "costs" not in metadata:
             continue
         sources |= {name: file for name in wanted if job.made(metadata, name)}
     if set(sources) != set(wanted):

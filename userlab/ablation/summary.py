@@ -19,6 +19,10 @@ from userlib.evaluation import Interval, Ranks, compare, means, table
 COLUMNS = {"i2t_r1": "i2t R@1", "t2i_r1": "t2i R@1", "rsum": "rSum"}
 APART = {"apart_r1": "mean R@1, difference", "apart_rsum": "rSum, difference"}
 PAIRS = {"r1": "mean R@1", "rsum": "rSum"}
+COSTS = {
+    "parameters": "parameters, thousands", "step_ms": "training step, ms", "query_ms": "text query, ms",
+}  # fmt: skip
+RERANKED = {"rsum": "rSum", "query_ms": "text query, ms"}
 MANY = {"i2t_r1": "i2t R@1", "t2i_r1": "t2i R@1", "i2t_map": "i2t mAP@R", "t2i_map": "t2i mAP@R"}
 LOOKS = {"pointing": "pointing game, %", "mass": "mass inside, %"}
 GUIDES = {
@@ -87,7 +91,12 @@ def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int 
         further |= {f"{_plain(labels[a])} - {_plain(labels[b])}; {part}": apart[a, b] for a, b in pairs}
     if further:
         made.append(Table(f"{study.name}, further differences", PAIRS, further))
-    return [*made, *_many(study, by_variant, labels, resamples), *_attention(study, by_variant, resamples)]
+    return [
+        *made,
+        *_many(study, by_variant, labels, resamples),
+        *_attention(study, by_variant, resamples),
+        *_costs(study, by_variant, labels),
+    ]
 
 
 def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
@@ -104,7 +113,9 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
             said.append(
                 f"{name}: CLIP's scores have the weight {', '.join(f'{w:g}' for w in weights)}, chosen on val."
             )
-    if study.lr_grid:
+    if study.clip_grid:
+        said += _tuned(by_variant)
+    elif study.lr_grid:
         said += _learning_rates(study, by_variant)
     codes = {row.metadata["provenance"]["code"] for rows in by_variant.values() for row in rows}
     if len(codes) > 1:
@@ -151,6 +162,51 @@ def _learning_rates(study: Study, by_variant: Mapping[str, list[Row]]) -> list[s
     if at_bound:
         said.append(f"At a bound of the grid, so that a better one may lie beyond: {', '.join(at_bound)}.")
     return said
+
+
+def _tuned(by_variant: Mapping[str, list[Row]]) -> list[str]:
+    """The learning rate and clip of each variant, and which of them lie at an end of what was tried."""
+    told = {
+        name: rows[0].metadata["tuned"] for name, rows in by_variant.items() if "tuned" in rows[0].metadata
+    }
+    listed = ", ".join(f"{name} {one['lr']:g} and {one['max_grad_norm']:g}" for name, one in told.items())
+    said = (
+        [f"Learning rates and largest gradient norms, chosen on val with one seed: {listed}."] if told else []
+    )
+    at_an_end = [f"{name} ({', '.join(one['at_an_end'])})" for name, one in told.items() if one["at_an_end"]]
+    if at_an_end:
+        said.append(f"At an end of all that was tried: {', '.join(at_an_end)}.")
+    return said
+
+
+def _costs(study: Study, by_variant: Mapping[str, list[Row]], labels: Mapping[str, str]) -> list[Table]:
+    """Parameters and times, and what re-ranking keeps, where they were measured: means and extremes over seeds."""
+    known = {name: [row.metadata["costs"] for row in rows if "costs" in row.metadata] for name, rows in
+             by_variant.items()}  # fmt: skip
+    lines: dict[str, dict[str, Interval]] = {}
+    again: dict[str, dict[str, Interval]] = {}
+    for name, costs in known.items():
+        if not costs:
+            continue
+        thousands = [cost["parameters"] / 1000 for cost in costs]
+        lines[labels[name]] = {"parameters": _over_seeds(thousands)} | {
+            column: _over_seeds([cost[column] for cost in costs]) for column in ("step_ms", "query_ms")
+        }
+        for k in costs[0].get("rerank", {}):
+            parts = [cost["rerank"][k] for cost in costs]
+            again[f"{_plain(labels[name])}, first {k}"] = {
+                column: _over_seeds([part[column] for part in parts]) for column in ("rsum", "query_ms")
+            }
+    titles = (
+        f"{study.name}, costs, means and extremes over seeds",
+        f"{study.name}, re-ranking, means and extremes",
+    )
+    made = [Table(titles[0], COSTS, lines)] if lines else []
+    return [*made, Table(titles[1], RERANKED, again)] if again else made
+
+
+def _over_seeds(values: Sequence[float]) -> Interval:
+    return Interval(float(np.mean(values)), min(values), max(values))
 
 
 def _headline(study: Study, by_variant: Mapping[str, list[Row]]) -> dict[str, Interval]:

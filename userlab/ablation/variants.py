@@ -14,8 +14,7 @@ from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 
 GUIDES = ("informed", "random", "mismatched")
-BASELINES = ("cca-words", "cca-sentences", "cca-both")  # of what stands for a caption; no network learns
-KINDS = ("trained", "zero-shot", *BASELINES)
+KINDS = ("trained", "zero-shot")
 HEADLINE, EXPLORATORY = 5, 2  # seeds
 Changes = Mapping[str, Mapping[str, Any]]
 
@@ -24,8 +23,8 @@ Changes = Mapping[str, Mapping[str, Any]]
 class Variant:
     """One line of a study's table.
 
-    label: its words in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
-    late score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
+    label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, late
+    score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
     """
 
     label: str
@@ -49,7 +48,8 @@ class Study:
     reference: the variant that the others are compared with. pairs: further differences, (variant, baseline). base:
     changes that all variants share. steps: a run's length where the command line gives none; None leaves the
     preset's epochs. lr_grid: learning rates of which each variant gets its own, chosen on the selection split with
-    one seed.
+    one seed. clip_grid: the same of the gradient's largest norm, at the best learning rate; both grids then grow until
+    the best lies inside (`tuning.tune`). costs: parameters and times are measured in addition to the scores.
     """
 
     name: str
@@ -61,6 +61,8 @@ class Study:
     preset: str = "scenes"
     steps: int | None = 170
     lr_grid: tuple[float, ...] = ()
+    clip_grid: tuple[float, ...] = ()
+    costs: bool = False
 
     def variant(self, name: str) -> Variant:
         """The variant of that name. Raises UserError that lists them."""
@@ -92,11 +94,21 @@ def changed(config: Config, changes: Changes) -> Config:
     return from_json(Config, values)  # type: ignore[no-any-return]
 
 
-def variant_config(study: Study, name: str, base: Config, *, seed: int, lr: float | None = None) -> Config:
-    """The configuration of one run of a variant; lr replaces the learning rate."""
+def variant_config(
+    study: Study,
+    name: str,
+    base: Config,
+    *,
+    seed: int,
+    lr: float | None = None,
+    max_grad_norm: float | None = None,
+) -> Config:
+    """The configuration of one run of a variant; lr and max_grad_norm replace the base's."""
     variant = study.variant(name)
     if variant.needs_guide or variant.kind == "zero-shot" or variant.scores is not None:
         base = replace(base, data=replace(base.data, guide=base.data.guide or "clip-mini"))
     config = changed(changed(base, study.base), variant.changes)
-    training = replace(config.training, seed=seed, lr=config.training.lr if lr is None else lr)
+    chosen = {"lr": lr, "max_grad_norm": max_grad_norm}
+    given: Any = {key: value for key, value in chosen.items() if value is not None}
+    training = replace(config.training, seed=seed, **given)
     return replace(config, training=training)

@@ -17,14 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from userlab.ablation.costs import costs_of
 from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlab.ablation.jobs import POSITIONS, Job, job_from_json
 from userlab.ablation.rows import pack, write_row
-from userlab.ablation.variants import BASELINES
-from userlib.baselines import cca, mean_tokens
 from userlib.config import to_json
 from userlib.data.captions import CaptionDataset
-from userlib.data.sentences import sentence_vectors
 from userlib.errors import UserError
 from userlib.evaluation import (
     MultiPositive,
@@ -33,9 +31,11 @@ from userlib.evaluation import (
     multi_positive_recalls,
     multi_positive_recalls_from_scores,
     ranks,
+    ranks_from_scores,
     recalls,
 )
 from userlib.evaluation.attention import attention_of
+from userlib.evaluation.cross_scores import cross_scores
 from userlib.files import remove_folder
 from userlib.model.user import DualEncoder
 from userlib.provenance import code_version, peak_memory_mb, provenance
@@ -86,7 +86,9 @@ def _run(job: Job, scratch: Path) -> int:
         encoders, seconds, metadata = trained
         if config.model.queue_size and (share := true_elsewhere_in(prepared.train.split)) is not None:
             metadata["true_elsewhere"] = share
-    scored = baseline_scores(job, prepared) if job.kind in BASELINES else _score(job, prepared, encoders)
+    scored = _score(job, prepared, encoders)
+    if job.costs and encoders is not None:
+        metadata["costs"] = costs_of(prepared, encoders, prepared.test or prepared.val)
     for name, scores in scored.items():
         row = {
             "study": job.study,
@@ -106,31 +108,13 @@ def _run(job: Job, scratch: Path) -> int:
             "provenance": provenance(),
             **metadata,
             **scores.metadata,
+            **({} if job.tuned is None else {"tuned": dict(job.tuned)}),
             "select": {"split": prepared.val.split.name, "metrics": _rounded(scores.select)},
             **_reported(prepared, scores),
         }
         write_row(job.row(name), row, {**pack(scores.select, "select"), **scores.arrays})
     remove_folder(scratch)
     return 0
-
-
-def baseline_scores(job: Job, prepared: Prepared) -> dict[str, Scored]:
-    """The row of a CCA, of the mean tokens with TF-IDF, with the vectors of the text_model's sentences, or both."""
-    if prepared.test is None:
-        raise UserError("a baseline is ranked on the split to report on; give --test-split.")
-    name, parts = job.config.model.text_model, (prepared.train, prepared.val, prepared.test)
-    if job.kind != "cca-words" and name is None:
-        raise UserError(
-            f"the baseline {job.kind!r} needs a sentence encoder; give --set model.text_model=NAME."
-        )
-    made = cca(
-        *((mean_tokens(pairs.features), pairs.split.captions, pairs.caption_to_image) for pairs in parts),
-        words=job.kind != "cca-sentences",
-        sentences=None
-        if job.kind == "cca-words"
-        else [sentence_vectors(str(name), pairs.split.captions) for pairs in parts],
-    )
-    return {job.variant: Scored(made.select_ranks, made.ranks, None, {"baseline": made.facts}, {})}
 
 
 def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[str, Any]] | None:
@@ -166,11 +150,22 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
         clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
     own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
+    tables: list[torch.Tensor] = []
+    if encoders is not None and encoders.scorer is not None:  # the model's answer is the scorer's
+        tables = [cross_scores(encoders, pairs) for pairs in splits]
+        both = [
+            ranks_from_scores(table, pairs.caption_to_image)
+            for table, pairs in zip(tables, splits, strict=True)
+        ]
     report = prepared.test
     truth = None if report is None else truth_of(report.split)
     scored = Scored(both[0], both[1] if report is not None else None, None, {}, {})
     if report is not None and truth is not None:
-        scored.many = multi_positive_recalls(*own[1], report.caption_to_image, truth)
+        scored.many = (
+            multi_positive_recalls_from_scores(tables[1], report.caption_to_image, truth)
+            if tables
+            else multi_positive_recalls(*own[1], report.caption_to_image, truth)
+        )
     if report is not None and encoders is not None:
         for name, numbers in (attention_of(encoders, report) or {}).items():
             for what, values in numbers.items():

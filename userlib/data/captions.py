@@ -63,6 +63,7 @@ class Batch:
     input_ids: Tensor  # (B, W) int64
     attention_mask: Tensor  # (B, W) bool: a token
     image_ids: Tensor  # (B,) int64, equal for captions of the same image
+    caption_guide: Tensor | None = None  # (B, G): the captions by the guide's network, for soft targets
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
@@ -95,6 +96,7 @@ class CaptionDataset:
             ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths[-1].sum())))
         self._ids, self.lengths = np.concatenate(ids), np.concatenate(lengths)
         self._ends = np.cumsum(self.lengths)
+        self.caption_guide: np.ndarray | None = None  # (M, G) of all captions
         self._cached: dict[str, Tensor] = {}
         self._cached_of = features  # what the cached tensors are copies of
 
@@ -160,9 +162,9 @@ class CaptionDataset:
         if rng is not None and region_mask_prob > 0:
             mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_mask_prob, rng)
         input_ids, attention_mask = self._padded(captions)
-        return Batch(
-            tokens, mask, guide, input_ids, attention_mask, torch.from_numpy(images.astype(np.int64))
-        )
+        taught = None if self.caption_guide is None else torch.from_numpy(self.caption_guide[caption_rows])
+        image_ids = torch.from_numpy(images.astype(np.int64))
+        return Batch(tokens, mask, guide, input_ids, attention_mask, image_ids, taught)
 
     def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         """Every image once, in order: tokens, mask, guide."""

@@ -6,13 +6,15 @@ before the projection; the guide is the unit image vector.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -129,6 +131,18 @@ def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
             "model again."
         ) from error
     return model.eval().requires_grad_(False), preprocess
+
+
+@torch.inference_mode()
+@full_float32()
+def caption_vectors(name: str, captions: Sequence[str], *, device: str = "cpu") -> NDArray[np.float32]:
+    """M captions by the text tower of the model called `name` -> (M, G) of unit norm."""
+    model, _ = load_clip(name, device=device)
+    tokenizer, parts = tokenizer_of(name), []
+    for first in range(0, len(captions), 256):
+        inputs = tokenizer(list(captions[first : first + 256])).to(device)
+        parts.append(model.encode_text(inputs, normalize=True).float().cpu().numpy())  # type: ignore[operator]
+    return np.concatenate(parts)
 
 
 def bare_clip(name: str) -> nn.Module:

@@ -6,7 +6,7 @@
 Sources: USER (Zhang et al., IEEE TIP 2024); the queues are those of MoCo (He et al., CVPR 2020).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from userlib.model.queue import EMPTY, DualQueue
 from userlib.precision import autocast_disabled, to_fp32
 
 Inputs = Tensor | tuple[Tensor | None, ...]
+Further = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -196,7 +197,13 @@ class MomentumContrast(Shared, nn.Module):
         return self.step(images, texts, image_ids, count_queue=count_queue).loss
 
     def step(
-        self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
+        self,
+        images: Inputs,
+        texts: Inputs,
+        image_ids: Tensor | None = None,
+        *,
+        count_queue: bool = True,
+        further: Further | None = None,
     ) -> Output:
         """One batch of pairs. images and texts: what the encoders take, a tensor or a tuple of their arguments.
         image_ids (B,): equal for captions of one image, which are no negatives of each other; None: all differ, and the
@@ -205,7 +212,8 @@ class MomentumContrast(Shared, nn.Module):
         In training mode, in this order: the momentum encoders follow, both losses are computed, then both keys are
         enqueued. In evaluation mode the losses alone. count_queue False (warm-up): keys are enqueued, L_q is
         left out of the loss: while the momentum encoders hardly move, the momentum positives alone draw everything
-        to one point.
+        to one point. further(v, t, ids) of this process's pairs gives a loss that is
+        added.
         """
         v, t = self._encode(self.image_encoder, images), self._encode(self.text_encoder, texts)
         if image_ids is None:
@@ -215,6 +223,8 @@ class MomentumContrast(Shared, nn.Module):
             loss_b = self.loss(all_v @ all_t.t(), all_ids)
         loss = self.loss.config.loss_weight * loss_b
         loss = loss + self.loss.config.diversity_weight * sum(take_penalties(self))
+        if further is not None:
+            loss = loss + further(v, t, image_ids)
         if self.queue is None:
             return Output(loss, loss_b.detach(), None, v.detach(), t.detach(), 0)
         if self.training:

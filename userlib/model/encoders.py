@@ -14,7 +14,24 @@ from userlib.model.text_networks import BagOfWords, Bert, BiGRU, ClipText, from_
 from userlib.precision import to_fp32
 
 
-class ImageEncoder(nn.Module):
+class _Keeping(nn.Module):
+    """Keeps the vectors of the last batch before pooling, in training and for a scorer alone."""
+
+    keeps: bool
+    kept: tuple[Tensor, Tensor | None] | None
+
+    def keep(self, vectors: Tensor, mask: Tensor | None) -> None:
+        self.kept = (vectors, mask) if self.keeps and self.training else None
+
+    def take(self) -> tuple[Tensor, Tensor | None]:
+        """The vectors (B,N,E) and their mask, which are then forgotten. Raises UserError where none are kept."""
+        if self.kept is None:
+            raise UserError("the encoder keeps vectors for a scorer in training alone; set scorer and train.")
+        kept, self.kept = self.kept, None
+        return kept
+
+
+class ImageEncoder(_Keeping):
     """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
 
     Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions,
@@ -42,6 +59,7 @@ class ImageEncoder(nn.Module):
             nn.Linear(config.guide_dim or 0, config.embed_dim) if config.add_guide else None
         )
         self.embed_dropout = Dropout(config.embed_dropout)
+        self.keeps, self.kept = config.scorer != "dot", None
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
     def to_regions(self, tokens: Tensor) -> Tensor:
@@ -56,8 +74,8 @@ class ImageEncoder(nn.Module):
         regions: Tensor = self.region_norm(tokens)
         return regions
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit norm."""
+    def vectors_of(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+        """The regions as they are pooled: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E)."""
         if self.uses_guide and guide is None:
             raise UserError(
                 "the model uses a guide and the batch has none; give --guide when the tokens are made."
@@ -68,7 +86,14 @@ class ImageEncoder(nn.Module):
         if self.training and self.dropout.p > 0:
             # a channel goes from all regions at once: pooling cannot average it back in
             regions = regions * self.dropout(torch.ones_like(regions[:, :1]))  # (B, 1, D)
-        pooled = self.pooling(self.projection(self.enhancement(regions, mask, guide)), mask)
+        vectors: Tensor = self.projection(self.enhancement(regions, mask, guide))
+        return vectors
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
+        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit norm."""
+        vectors = self.vectors_of(tokens, mask, guide)
+        self.keep(vectors, mask)
+        pooled = self.pooling(vectors, mask)
         if self.guide_projection is not None:
             pooled = pooled + self.guide_projection(guide)
         pooled = self.enhancement.on_vector(pooled)
@@ -86,7 +111,7 @@ class ImageEncoder(nn.Module):
         return weights
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(_Keeping):
     """Words -> bag | BiGRU | BERT | CLIP's text tower -> Linear -> pooling -> unit vector."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -105,6 +130,7 @@ class TextEncoder(nn.Module):
         self.enhancement = make_enhancement(config.text_enhancement, config, config.embed_dim, on_words=True)
         self.pooling = make_pooling(config.text_pooling, config.embed_dim)
         self.embed_dropout = Dropout(config.embed_dropout)
+        self.keeps, self.kept = config.scorer != "dot", None
 
     def vectors_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """V: the words as the enhancement reads them; input_ids (B,W) long, attention_mask (B,W) -> (B,W,E)."""
@@ -124,9 +150,15 @@ class TextEncoder(nn.Module):
         finally:
             self.train(training)
 
+    def enhanced(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The words as they are pooled: input_ids (B,W), attention_mask (B,W) -> (B,W,E)."""
+        vectors: Tensor = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
+        return vectors
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit norm."""
-        vectors = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
+        vectors = self.enhanced(input_ids, attention_mask)
+        self.keep(vectors, attention_mask)
         pooled = self.enhancement.on_vector(self.pooling(vectors, attention_mask))
         return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 

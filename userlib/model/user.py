@@ -14,11 +14,13 @@ from userlib.data.captions import Batch
 from userlib.data.tokenizers import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.files import read_checksummed
-from userlib.model.contrast import MomentumContrast, Output
+from userlib.model.contrast import Further, MomentumContrast, Output
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.enhancement import ResidualScale
 from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
+from userlib.model.neighbours.cross_attention import Scorer
+from userlib.model.neighbours.training import TrainingTerms, added, scorer_term
 from userlib.model.objective import ContrastiveLoss
 
 
@@ -31,11 +33,13 @@ class DualEncoder(Shared, nn.Module):
         *,
         image_encoder: ImageEncoder | None = None,
         text_encoder: TextEncoder | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.image_encoder = image_encoder or ImageEncoder(config)
         self.text_encoder = text_encoder or TextEncoder(config)
+        self.scorer = scorer or _scorer(config)
         self.loaded: Loaded | None = None  # with what it was trained, once it is trained or read
 
     def encode_image(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
@@ -45,6 +49,16 @@ class DualEncoder(Shared, nn.Module):
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids (B,W), attention_mask (B,W) -> (B,E) of unit norm."""
         return self.text_encoder(input_ids, attention_mask)  # type: ignore[no-any-return]
+
+    def encode_regions(
+        self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a scorer reads of images: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E), and the mask."""
+        return self.image_encoder.vectors_of(tokens, mask, guide), mask
+
+    def encode_words(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What a scorer reads of captions: input_ids (B,W), attention_mask (B,W) -> (B,W,E), and the mask."""
+        return self.text_encoder.enhanced(input_ids, attention_mask), attention_mask
 
     def attention(
         self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
@@ -98,6 +112,8 @@ class USER(MomentumContrast, DualEncoder):
             normalize=False,
         )
         self.config = model
+        self.scorer = _scorer(model)
+        self.terms = TrainingTerms(self.loss.config, model.embed_dim)
         self.loaded = None
 
     # its encoders, tokenizer and settings; a queue is of its run alone
@@ -114,6 +130,7 @@ class USER(MomentumContrast, DualEncoder):
             self.config,
             image_encoder=self.image_momentum_encoder.encoder,
             text_encoder=self.text_momentum_encoder.encoder,
+            scorer=self.scorer,
         ).eval()
 
     def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
@@ -152,7 +169,16 @@ class USER(MomentumContrast, DualEncoder):
             (batch.input_ids, batch.attention_mask),
             batch.image_ids,
             count_queue=count_queue,
+            further=self._further(batch) if self.training else None,
         )
+
+    def _further(self, batch: Batch) -> Further | None:
+        """What is added to the loss in training alone."""
+        terms = self.terms.of(batch)
+        if self.scorer is not None:
+            sides = self.image_encoder, self.text_encoder
+            terms.append(scorer_term(self.objective, self.scorer, sides))
+        return added(terms)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -164,11 +190,15 @@ class USER(MomentumContrast, DualEncoder):
         loaded = load_model(resolve(name, **fetching), device=device)
         with torch.random.fork_rng(devices=[]):
             model = cls(loaded.config.model, loaded.config.objective).to(device).eval()
-        for part in ("image_encoder", "text_encoder"):
+        for part in ("image_encoder", "text_encoder", *(["scorer"] if model.scorer is not None else [])):
             getattr(model, part).load_state_dict(getattr(loaded.model, part).state_dict())
         model.init_momentum_encoders()
         model.loaded = replace(loaded, model=model)
         return model
+
+
+def _scorer(config: ModelConfig) -> Scorer | None:
+    return None if config.scorer == "dot" else Scorer(config.scorer)
 
 
 @dataclass(frozen=True)
@@ -197,6 +227,7 @@ def save_model(
     weights = {
         **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
         **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()},
+        **{f"scorer.{k}": v for k, v in (model.scorer.state_dict() if model.scorer else {}).items()},
     }
     if half:
         weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}

@@ -4,7 +4,10 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+
+from PIL import Image
 
 from userlib.checkpoints import TENSORS
 from userlib.config import Config
@@ -13,6 +16,7 @@ from userlib.errors import UserError
 from userlib.files import check_folder, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
 from userlib.search.index import Index, check_query
+from userlib.search.rerank import scorer_reranker
 
 FILES = (TENSORS, "contents.json")  # of a stored index
 
@@ -24,8 +28,11 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.model and arguments.token_weights:
         raise UserError("--token-weights belong to the tokens of a --checkpoint; leave them out.")
     check_query(arguments.query)
-    if arguments.top < 1:
-        raise UserError(f"--top {arguments.top} is no number of images; give 1 or more.")
+    for name in ("top", "rerank"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise UserError(f"--{name} {getattr(arguments, name)} is no number of images; give 1 or more.")
+    if arguments.model and arguments.rerank:
+        raise UserError("--rerank needs a model with a scorer; give a --checkpoint trained with --scorer.")
     folder = Path(arguments.index) if arguments.index else None
     if folder is not None:
         check_folder(folder, FILES)
@@ -54,7 +61,12 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
             file=sys.stderr,
         )
         return 130
-    hits = index.search(arguments.query, arguments.top)
+    reranker = None
+    if arguments.rerank and isinstance(encoder, CheckpointEncoder):
+        reranker = scorer_reranker(encoder, images_of(index))
+    hits = index.search(
+        arguments.query, arguments.top, rerank=reranker, candidates=arguments.rerank or arguments.top
+    )
     precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
     for line in (*messages, *precision, *index.notes(arguments.query)):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
@@ -66,6 +78,17 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         mark = "  (unlike the training images)" if far.get(hit.id) else ""
         print(f"{hit.rank:3d}  {hit.score:.3f}  {shown(hit.id)}{mark}")
     return 0
+
+
+def images_of(index: Index) -> Callable[[str], Image.Image]:
+    """The images that an index was made of, by their ids."""
+    from userlib.data.sources import load_data
+
+    split = load_data(index.source["data"]).split(index.source["split"])
+    if split.pictures is None:
+        raise UserError(f"the split {split.name!r} has no images, only features; --rerank needs the images.")
+    pictures, rows = split.pictures, {name: row for row, name in enumerate(split.ids)}
+    return lambda name: pictures[rows[name]]
 
 
 def bring_in_line(

@@ -20,7 +20,6 @@ from userlib.files import read_json
 
 FILE = Path(__file__).with_name("drawings.json")
 SIDE = 64  # pixels
-MARGIN = 1.2  # times the 99th percentile of drawings
 Floats = NDArray[np.float64]
 
 
@@ -44,21 +43,6 @@ def features(image: Image.Image) -> Floats:
         scale = scale.reshape(len(scale) // 2, 2, len(scale) // 2, 2).mean((1, 3))
     rest = [light.mean(), light.std(), colour.mean(), colour.std(), *np.quantile(colour, [0.1, 0.9])]
     return np.array([*values, *(value / 50 for value in rest)])
-
-
-def measure(images: Sequence[Image.Image]) -> dict[str, object]:
-    """Mean, precision and limit of drawings, as they are stored."""
-    table = np.stack([features(image) for image in images])
-    mean = table.mean(0)
-    spread = np.cov(table.T, bias=True)
-    precision = np.linalg.inv(spread + 1e-3 * np.trace(spread) / len(spread) * np.eye(len(spread)))
-    away = np.sqrt(np.einsum("ni,ij,nj->n", table - mean, precision, table - mean))
-    return {
-        "drawings": len(table),
-        "mean": mean.round(5).tolist(),
-        "precision": precision.round(4).tolist(),
-        "limit": round(MARGIN * float(np.quantile(away, 0.99)), 4),
-    }
 
 
 @cache

@@ -270,11 +270,16 @@ class CheckpointEncoder:
     @full_float32()
     def _encode(self, images: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
         """n images -> vectors (n, E), where the model has one the guide (n, G), and the mean token (n, D)."""
+        tokens, guide = self.inputs_of(images)
+        vectors = self.loaded.model.encode_image(tokens, None, guide)
+        return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
+
+    def inputs_of(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """n images -> tokens (n, R, D), and where the model has one the guide (n, G)."""
         tokens, guide = self.tokens(images)
         if self.guide is not self.tokens:
             guide = None if self.guide is None else self.guide(images)[1]
-        vectors = self.loaded.model.encode_image(tokens, None, guide)
-        return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
+        return tokens, guide
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
         """A note where some of the images lie beyond the limit; none on the world that it was trained on."""

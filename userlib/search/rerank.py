@@ -7,10 +7,13 @@ affordable. The vectors of words and regions must lie in one space, as those of 
 from collections.abc import Callable, Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from userlib.errors import UserError
 from userlib.model.scorers import scan_t2i
+from userlib.precision import full_float32
+from userlib.search.encoders import CheckpointEncoder
 
 
 def cross_attention(
@@ -34,6 +37,33 @@ def cross_attention(
         mask = None if region_mask is None else region_mask[rows]
         there = torch.ones(words.shape[:2], dtype=torch.bool)
         scores: list[float] = scan_t2i(regions[rows], words, there, region_mask=mask)[:, 0].tolist()
+        return scores
+
+    return rerank
+
+
+def scorer_reranker(
+    encoder: CheckpointEncoder, image_of: Callable[[str], Image.Image]
+) -> Callable[[str, Sequence[str]], Sequence[float]]:
+    """A `rerank` for `Index.search` by the model's own scorer; image_of(id) gives an image, whose regions are made when
+    it is a candidate. Raises UserError for a model without a scorer.
+    """
+    model = encoder.loaded.model
+    scorer = model.scorer
+    if scorer is None:
+        raise UserError(
+            f"the model in {encoder.name} has no scorer to re-rank with; train one with --scorer chan, or leave "
+            "--rerank out."
+        )
+
+    @torch.inference_mode()
+    @full_float32()
+    def rerank(text: str, candidates: Sequence[str]) -> Sequence[float]:
+        tokens, guide = encoder.inputs_of([image_of(name) for name in candidates])
+        regions, _ = model.encode_regions(tokens, None, guide)
+        ids = torch.as_tensor(encoder.loaded.tokenizer.encode(text), device=tokens.device).unsqueeze(0)
+        words, mask = model.encode_words(ids, torch.ones_like(ids, dtype=torch.bool))
+        scores: list[float] = scorer(regions, words, None, mask)[:, 0].tolist()
         return scores
 
     return rerank

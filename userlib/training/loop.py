@@ -357,6 +357,7 @@ class Trainer:
                 self.config.model,
                 image_encoder=self.model.image_encoder,
                 text_encoder=self.model.text_encoder,
+                scorer=self.model.scorer,
             )
         )
         if self.out is not None and self.state.best_step:
@@ -383,5 +384,7 @@ class Trainer:
 
 def _encoder_state(encoders: DualEncoder) -> dict[str, Tensor]:
     return {
-        k: v for k, v in encoders.state_dict().items() if k.startswith(("image_encoder.", "text_encoder."))
+        k: v
+        for k, v in encoders.state_dict().items()
+        if k.startswith(("image_encoder.", "text_encoder.", "scorer."))
     }

@@ -10,7 +10,7 @@ import torch
 
 from userlib.config import Config, DataConfig, TrainingConfig
 from userlib.data.captions import CaptionDataset
-from userlib.data.clip import check_text_tower
+from userlib.data.clip import caption_vectors, check_text_tower
 from userlib.data.extractors import choose_device, made_by
 from userlib.data.sources import load_data
 from userlib.data.splits import RetrievalData, Split
@@ -190,11 +190,7 @@ def prepare(
     total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
-        kind,
-        train_split.captions,
-        min_count=config.data.min_count,
-        model=config.model.text_model,
-        vocabulary=config.data.vocabulary,
+        kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
     )
     if kind == "clip":
         check_text_tower(config.model.text_model or "", width=config.model.text_width)
@@ -203,6 +199,8 @@ def prepare(
     train = pairs_of(
         config, train_split, tokenizer, hflip=config.data.hflip, progress=progress, device=device
     )
+    if config.objective.soft_weight > 0:
+        train.caption_guide = caption_vectors(config.data.guide or "", train_split.captions, device=device)
     val = pairs_of(config, val_split, tokenizer, progress=progress, device=device)
     test = None
     if test_split is not None:

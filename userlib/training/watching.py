@@ -9,7 +9,8 @@ from torch import Tensor
 from userlib.config import TrainingConfig
 from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
-from userlib.evaluation import embed, ranks, recalls
+from userlib.evaluation import embed, ranks, ranks_from_scores, recalls
+from userlib.evaluation.cross_scores import cross_scores
 from userlib.model.contrast import Output
 from userlib.model.enhancement import ResidualScale
 from userlib.model.user import USER, DualEncoder
@@ -66,6 +67,9 @@ def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> d
     """
     images, texts = embed(encoders, pairs, device=device)
     metrics = recalls(ranks(images, texts, pairs.caption_to_image)).as_dict()
+    if encoders.scorer is not None:  # the model's answer is the scorer's
+        own = ranks_from_scores(cross_scores(encoders, pairs), pairs.caption_to_image)
+        metrics = {**recalls(own).as_dict(), "embedding_rsum": metrics["rsum"]}
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     first = first[:512]
     left, right = torch.from_numpy(images[pairs.caption_to_image[first]]), torch.from_numpy(texts[first])

@@ -1,0 +1,117 @@
+"""Tuning of two settings on the selection split, and what a model costs: the study of related work."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import userlab.ablation.tuning as tuning
+import userlab.ablation.worker as worker
+from tests.reference.runs import run_config, write_learnable
+from userlab.ablation.costs import RERANK
+from userlab.ablation.jobs import job_from_json
+from userlab.ablation.rows import read_row
+from userlab.ablation.studies import study_named
+from userlab.ablation.study import jobs_of, run_jobs
+from userlab.ablation.summary import load_study, notes, tables
+from userlab.ablation.tuning import Tuned, beyond, tune
+from userlab.ablation.variants import Study, Variant, variant_config
+from userlib.config import preset
+from userlib.errors import UserError
+
+STUDY = Study(
+    name="small",
+    question="?",
+    variants={
+        "mean": Variant(label="mean", changes={"model": {"pooling": "mean"}}, seeds=1),
+        "chan": Variant(label="CHAN", changes={"model": {"scorer": "chan"}}, seeds=1),
+    },
+    reference="mean",
+    base={"model": {"queue_size": None}, "objective": {"name": "infonce"}, "training": {"use_ema": False}},
+    lr_grid=(1e-3, 2e-3, 4e-3),
+    clip_grid=(1.0, 2.0),
+    costs=True,
+)
+
+
+def test_the_value_beyond_a_grid():
+    assert beyond({1.0: 5.0, 2.0: 6.0, 4.0: 3.0}) is None
+    assert beyond({1.0: 1.0, 2.0: 2.0, 4.0: 3.0}) == 8.0
+    assert beyond({1.0: 9.0, 2.0: 2.0, 4.0: 3.0}) == 0.5
+    assert beyond({1.0: 9.0}) is None
+
+
+def test_each_variant_is_tuned_until_its_best_lies_inside(monkeypatch):
+    """A best learning rate of 8e-3 for one variant, of 2e-3 for the other; a clip that is better the larger it is."""
+    asked = []
+
+    def rsum(job):
+        training, scorer = job.config.training, job.config.model.scorer
+        assert job.config.data.test_split is None and job.study == "small-tuning"
+        wanted = 8e-3 if scorer == "chan" else 2e-3
+        return -abs(training.lr - wanted) * 1e4 + training.max_grad_norm / 1e3
+
+    monkeypatch.setattr(tuning, "rsum_of", rsum)
+    tuned = tune(STUDY, preset("scenes"), STUDY.variants, lambda jobs: asked.extend(jobs), out="x")
+    assert tuned.values == {
+        "mean": {"lr": 2e-3, "max_grad_norm": 8.0},
+        "chan": {"lr": 8e-3, "max_grad_norm": 8.0},
+    }
+    assert tuned.at_an_end == {"mean": ("max_grad_norm",), "chan": ("max_grad_norm",)}
+    names = [job.variant for job in asked]
+    assert len(names) == len(set(names)) and "chan-lr-0.016" in names and "mean-lr-0.008" not in names
+    assert (
+        "chan-lr-0.008-clip-8" in names and "chan-lr-0.008-clip-16" not in names
+    )  # two further values at most
+    jobs = jobs_of(STUDY, preset("scenes"), out="x", tuned=tuned)
+    assert [job.config.training.lr for job in jobs] == [2e-3, 8e-3]
+    assert {job.config.training.max_grad_norm for job in jobs} == {8.0}
+    assert jobs[0].tuned == {"lr": 2e-3, "max_grad_norm": 8.0, "at_an_end": ["max_grad_norm"]}
+
+
+def test_a_variant_whose_runs_all_fail_is_named(monkeypatch):
+    monkeypatch.setattr(tuning, "rsum_of", lambda job: None)
+    with pytest.raises(UserError, match="no lr of 'mean'"):
+        tune(STUDY, preset("scenes"), ["mean"], lambda jobs: None, out="x")
+
+
+def test_rows_hold_what_a_model_costs_and_tables_show_it(tmp_path, cache, monkeypatch):
+    config = run_config(write_learnable(tmp_path / "data"))
+    base = replace(config, training=replace(config.training, steps=4))
+    out = str(tmp_path / "out")
+
+    def work(self, job):
+        return worker.run_job(job_from_json(json.loads(json.dumps(job.as_json())))), ""
+
+    monkeypatch.setattr("userlab.ablation.study._Running.run", work)
+    told = Tuned({"chan": {"lr": 2e-3, "max_grad_norm": 2.0}, "mean": {"lr": 1e-3, "max_grad_norm": 1.0}},
+                 {"chan": ("lr",)})  # fmt: skip
+    jobs = jobs_of(STUDY, base, out=out, tuned=told)
+    done = run_jobs(jobs, processes=1, title="test", progress=False)
+    assert (done.made, done.failed) == (2, {})
+    mean, chan = (read_row(tmp_path / "out/small" / f"{name}-0.json") for name in ("mean", "chan"))
+    for row in (mean, chan):
+        costs = row.metadata["costs"]
+        assert costs["parameters"] > 1000 and costs["step_ms"] > 0 and costs["query_ms"] > 0
+    assert "rerank" not in mean.metadata["costs"]
+    again = chan.metadata["costs"]["rerank"]
+    assert set(again) == {str(k) for k in RERANK}
+    most = max(RERANK)  # more than there are images: as the full scorer
+    assert again[str(most)]["rsum"] == pytest.approx(chan.metadata["report"]["metrics"]["rsum"], abs=1e-3)
+    by_variant = load_study(STUDY, out)
+    shown = {table.title: table for table in tables(STUDY, by_variant, resamples=20)}
+    assert any("costs" in title for title in shown) and any("re-ranking" in title for title in shown)
+    said = " ".join(notes(STUDY, by_variant))
+    assert "chan 0.002 and 2" in said and "At an end of all that was tried: chan (lr)" in said
+    assert run_jobs(jobs, processes=1, title="test", progress=False).made == 0  # nothing is run twice
+
+
+def test_the_study_of_neighbours_changes_one_thing_under_one_loss():
+    study = study_named("neighbours")
+    for name in study.variants:
+        config = variant_config(study, name, preset(study.preset), seed=0)
+        assert config.objective.name == config.objective.scorer_loss == "infonce"
+        assert config.model.queue_size is None and config.model.text == "gru"
+        assert study.variant(name).seeds == 3
+    photos = variant_config(study, "esa", preset("photos"), seed=0)  # the same on photographs
+    assert photos.model.pooling == "esa" and not photos.training.use_ema

@@ -1,0 +1,46 @@
+"""Soft targets: a frozen teacher says how alike two images or two captions are, and the model's softmax follows it.
+
+    across   KL(softmax(V V^T / T) || softmax(v t^T / T)) + KL(softmax(W W^T / T) || softmax(t v^T / T))
+    within   KL(softmax'(V V^T / T) || softmax'(v v^T / T)) + KL(softmax'(W W^T / T) || softmax'(t t^T / T))
+
+V, W: the teacher's vectors of images and captions; v, t: the model's; softmax' leaves out what is compared with
+itself. The sum is added to the loss, weighed by `ObjectiveConfig.soft_weight` (in the source 0.1, next to InfoNCE).
+Source: CUSA (Huang et al., AAAI 2024). Its teachers are one network for images and another for text; here both are
+CLIP's towers.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from userlib.errors import UserError
+from userlib.precision import to_fp32
+
+
+def divergence(target: Tensor, scores: Tensor, *, temperature: float, itself: bool = True) -> Tensor:
+    """KL(softmax(target / T) || softmax(scores / T)), two (B,B), mean over rows -> scalar. itself False leaves the
+    diagonal out; one row alone then has nothing to follow and gives 0.
+    """
+    target, scores = to_fp32(target) / temperature, to_fp32(scores) / temperature
+    if not itself:
+        diagonal = torch.eye(len(target), dtype=torch.bool, device=target.device)
+        lowest = -1e9 / temperature  # finite: 0 times infinity is nan
+        target, scores = target.masked_fill(diagonal, lowest), scores.masked_fill(diagonal, lowest)
+    return F.kl_div(scores.log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
+
+
+def soft_target_loss(
+    images: Tensor, texts: Tensor, teacher_images: Tensor, teacher_texts: Tensor, *, temperature: float
+) -> Tensor:
+    """v (B,E), t (B,E), V (B,G), W (B,H) -> scalar. Raises UserError for a temperature that is not above 0."""
+    if not 0 < temperature < math.inf:
+        raise UserError(f"the temperature is {temperature}; it must be above 0.")
+    v, t, V, W = (F.normalize(to_fp32(x), dim=-1) for x in (images, texts, teacher_images, teacher_texts))
+    like_images, like_texts = V @ V.t(), W @ W.t()
+    across = divergence(like_images, v @ t.t(), temperature=temperature)
+    across = across + divergence(like_texts, t @ v.t(), temperature=temperature)
+    within = divergence(like_images, v @ v.t(), temperature=temperature, itself=False)
+    within = within + divergence(like_texts, t @ t.t(), temperature=temperature, itself=False)
+    return across + within
