@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 
-from userlib.baselines import cca, fit_cca, mean_tokens
+from userlib.baselines import cca, fit_cca, mean_tokens, variance
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.evaluation import recalls
@@ -117,3 +117,27 @@ def test_pictures_whose_tokens_lie_far_off_still_vary():
     rows = np.repeat(np.arange(20), 3)
     texts = sparse.csr_matrix(said.astype(np.float32))
     assert fit_cca(seen.astype(np.float32), texts, rows, ridge=2.0).correlations[0] > 0
+
+
+def test_sentence_vectors_stand_for_words_or_next_to_them():
+    """Vectors that say more than the words do better alone, and next to the words no worse than these."""
+    parts = [world(200, 0), world(60, 1), world(60, 2)]
+    exact = [tokens[places] for tokens, _, places in parts]  # what the caption's image holds
+    settings = {"ridges": (0.01, 1.0), "dimensions": (4, 12)}
+    words = cca(*parts, **settings)
+    alone = cca(*parts, words=False, sentences=exact, **settings)
+    both = cca(*parts, sentences=exact, shares=(0.5, 2.0), **settings)
+    assert recalls(alone.ranks).rsum > recalls(words.ranks).rsum + 50
+    assert recalls(both.ranks).rsum > recalls(words.ranks).rsum + 50
+    assert words.share is None and alone.share is None and both.share in (0.5, 2.0)
+    assert both.facts["share"] == both.share and "share" not in words.facts
+    assert recalls(both.select_ranks).rsum == both.select_rsum
+    with pytest.raises(UserError, match="words, sentence vectors or both"):
+        cca(*parts, words=False)
+
+
+def test_variance_is_that_of_numpy_sparse_or_not():
+    rows = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32) + 3
+    expected = rows.var(0).sum()
+    assert variance(rows) == pytest.approx(expected, rel=1e-4)
+    assert variance(scipy.sparse.csr_matrix(rows)) == pytest.approx(expected, rel=1e-4)

@@ -90,6 +90,8 @@ WRONG = [
       ("embed_dim", "text_width", "word_width")),
     *(("model", {name: 0}, f"{name} is 0; it must be a whole number from 1 up") for name in
       ("text_layers", "text_heads", "regions", "region_dim", "principal_dim", "guide_dim", "vocab_size")),
+    ("data", {"vocabulary": 9}, "vocabulary is 9, text 'gru' and text_model None"),
+    ("model", {"text_model": "x"}, "text_model is 'x', text 'gru' and init 'random'"),
     ("model", {"region_scaling": "principal"}, "region_scaling is 'principal' and principal_dim None"),
     ("model", {"principal_dim": 4}, "region_scaling is 'raw' and principal_dim 4"),
     ("model", {"inverse_temperature": -1.0}, "inverse_temperature is -1.0"),
@@ -163,7 +165,7 @@ def test_the_paper_presets_are_the_papers():
 DEFAULTS = {
     "data": {
         "data": "scenes", "pictures": None, "sizes": None, "tokens": "region-mini", "token_weights": None,
-        "hflip": False, "guide": None, "min_count": 1, "val_split": "val", "test_split": None,
+        "hflip": False, "guide": None, "min_count": 1, "vocabulary": None, "val_split": "val", "test_split": None,
     },
     "model": {
         "regions": None, "region_dim": None, "guide_dim": None, "embed_dim": 1024, "enhancement": "none",
@@ -171,13 +173,13 @@ DEFAULTS = {
         "residual_scale": "learned",
         "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_channel_dropout": 0.0, "add_guide": False,
         "pooling": "gpo", "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
-        "freeze_text": False, "word_width": 300, "word_residual": False, "init": "random",
+        "freeze_text": False, "num_concepts": 128, "word_width": 300, "word_residual": False, "init": "random",
         "word_dropout": 0.0, "text_dropout": 0.0, "text_enhancement": "none", "text_pooling": "gpo",
         "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None,
     },
     "objective": {
         "name": "uto", "mu": 90.0, "gamma": 0.5, "leaky_positive": True, "margin": 0.2, "temperature": 0.05,
-        "loss_weight": 1.0, "mask_same_image": True,
+        "loss_weight": 1.0, "mask_same_image": True, "diversity_weight": 0.1,
     },
     "training": {
         "steps": None, "epochs": 10, "batch_size": 128, "lr": 0.0005, "text_lr_scale": 1.0, "weight_decay": 0.0001,
@@ -185,6 +187,16 @@ DEFAULTS = {
         "region_mask_prob": 0.0, "region_sample": None, "use_ema": False, "evaluate_every": 1.0, "precision": "auto",
         "seed": 0,
     },
+}  # fmt: skip
+PHOTOS = {
+    "data.data": "path/to/photos", "data.tokens": "efficientnet-lite2",
+    "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 256, "model.enhancement": "sge",
+    "model.region_scaling": "principal", "model.principal_dim": 256, "model.region_channel_dropout": 0.3,
+    "model.pooling": "mean", "model.text_width": 192, "model.word_width": 192, "model.word_residual": True,
+    "model.init": "cca", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
+    "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":
+    4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.caption_augment_prob":
+    0.15, "training.region_sample": 27, "training.use_ema": True,
 }  # fmt: skip
 CHANGED = {
     "paper-flickr30k": {
@@ -213,15 +225,11 @@ CHANGED = {
         "ViT-B-32/laion2b_s34b_b79k", "model.text_width": 512, "training.lr": 0.0002, "training.text_lr_scale":
         0.05,
     },
-    "photos": {
-        "data.data": "path/to/photos", "data.tokens": "timm:mobilenetv1_100", "data.hflip": True,
-        "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 256, "model.enhancement": "sge",
-        "model.region_scaling": "standard", "model.region_channel_dropout": 0.3, "model.pooling": "mean",
-        "model.text_width": 256, "model.word_width": 256, "model.word_residual": True, "model.init":
-        "cca", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
-        "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":
-        4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.caption_augment_prob":
-        0.15, "training.region_mask_prob": 0.2, "training.use_ema": True,
+    "photos": PHOTOS,
+    "photos-text": {
+        **PHOTOS, "model.text": "bert", "model.text_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "model.text_width": 384, "model.text_layers": 6, "model.word_width": 256, "model.text_dropout": 0.1,
+        "training.text_lr_scale": 0.3,
     },
     "scenes": {
         "data.test_split": "test", "model.embed_dim": 256, "model.enhancement": "sge", "model.region_scaling":

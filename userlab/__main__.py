@@ -1,4 +1,4 @@
-"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | pretrain-clip."""
+"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | -clip | -photos."""
 
 import argparse
 import sys

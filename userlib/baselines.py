@@ -1,8 +1,9 @@
 """The bar that a trained model has to clear: canonical correlation of words and mean-pooled tokens.
 
-No network learns here. Captions become TF-IDF vectors, images the mean of their tokens; regularised CCA
-finds the directions in which both agree, each weighted by its correlation; the cosine of the projections is
-the score. Ridge and dimension are chosen by rSum on a selection split, and the report split is ranked once.
+No network learns here. Captions become TF-IDF vectors, or the vectors of a pretrained sentence encoder, or both next to
+each other; images become the mean of their tokens; regularised CCA finds the directions in which both agree, each
+weighted by its correlation; the cosine of the projections is the score. Ridge and dimension are chosen by rSum on a
+selection split, and the report split is ranked once.
 
 With x the centred images and y the centred captions over all pairs, and C their covariances plus ridge: S =
 C_yy^-1 C_yx, and the eigenvectors of C_xx^-1/2 C_xy S C_xx^-1/2 give the image side W_x and the squared
@@ -28,6 +29,7 @@ Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # images (N, D), M captio
 READ = 256  # images at a time
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
+SHARES = (0.7, 1.4)  # the spread of sentence vectors next to TF-IDF, of its own
 TERMS = 20_000  # words and pairs of words kept, the most frequent: their covariance takes 1.6 GB at most
 
 
@@ -39,11 +41,14 @@ class Baseline:
     ridge: float
     dimension: int
     select_rsum: float
+    select_ranks: Ranks
+    share: float | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What is stored with the table, as JSON."""
-        return {"ridge": self.ridge, "dimension": self.dimension, "select_rsum": self.select_rsum}
+        facts = {"ridge": self.ridge, "dimension": self.dimension, "select_rsum": self.select_rsum}
+        return facts if self.share is None else {**facts, "share": self.share}
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,66 @@ def cca(
     select: Part,
     test: Part,
     *,
+    words: bool = True,
+    sentences: Sequence[Array] | None = None,
     ridges: Sequence[float] = RIDGES,
     dimensions: Sequence[int] = DIMENSIONS,
+    shares: Sequence[float] = SHARES,
 ) -> Baseline:
-    """Fit on train, choose ridge and dimension on select, rank test; each a Part of that split."""
+    """Fit on train, choose ridge and dimension on select, rank test; each a Part of that split.
+
+    words: TF-IDF. sentences: vectors (M, H) of the captions of the three splits; with words, both stand next to each
+    other, the sentences' spread a share of the words' that is chosen on select too.
+    """
+    from scipy import sparse
+
+    parts = (train, select, test)
+    texts = _tfidf(parts) if words else None
+    if sentences is None:
+        if texts is None:
+            raise UserError("the baseline needs words, sentence vectors or both, and got neither")
+        tries = [(None, texts)]
+    elif texts is None:
+        tries = [(None, [sparse.csr_matrix(vectors) for vectors in sentences])]
+    else:
+        even = float(np.sqrt(variance(texts[0]) / variance(sentences[0])))
+        tries = [
+            (
+                share,
+                [
+                    sparse.hstack([t, v * np.float32(even * share)]).tocsr()
+                    for t, v in zip(texts, sentences, strict=True)
+                ],
+            )
+            for share in shares
+        ]
+    best: tuple[Ranks, float, float, int, float | None, Projection, Any] | None = None
+    for share, (train_texts, select_texts, test_texts) in tries:
+        for ridge in ridges:
+            projection = fit_cca(train[0], train_texts, train[2], ridge=ridge)
+            for dimension in dimensions:
+                images = projection.project_pictures(select[0], dimension)
+                captions = projection.project_texts(select_texts, dimension)
+                select_ranks = ranks(images, captions, select[2])
+                rsum = recalls(select_ranks).rsum
+                if best is None or rsum > best[1]:
+                    best = select_ranks, rsum, ridge, dimension, share, projection, test_texts
+    if best is None:
+        raise UserError("the baseline needs a ridge and a dimension to try, and got none")
+    select_ranks, rsum, ridge, dimension, share, projection, test_texts = best
+    images = projection.project_pictures(test[0], dimension)
+    test_ranks = ranks(images, projection.project_texts(test_texts, dimension), test[2])
+    return Baseline(test_ranks, ridge, dimension, rsum, select_ranks, share)
+
+
+def _tfidf(parts: Sequence[Part]) -> list[Any]:
+    """Words and pairs of words of each split's captions, sparse (M, V), counted on the first split."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if not train[1]:
+    captions = parts[0][1]
+    if not captions:
         raise UserError("the baseline needs captions to fit on, and the training split has none")
-    words = TfidfVectorizer(
+    terms = TfidfVectorizer(
         sublinear_tf=True,
         min_df=3,
         ngram_range=(1, 2),
@@ -88,31 +144,20 @@ def cca(
         dtype=np.float32,
     )
     try:
-        texts = words.fit_transform(train[1])
+        terms.fit(captions)
     except ValueError as error:  # no term is left
         raise UserError(
-            f"the baseline needs words that occur in three captions, and the {len(train[1])} training "
+            f"the baseline needs words that occur in three captions, and the {len(captions)} training "
             "captions share none; train on more captions"
         ) from error
-    select_texts = words.transform(select[1])
-    best: tuple[float, float, int, Projection] | None = None
-    for ridge in ridges:
-        projection = fit_cca(train[0], texts, train[2], ridge=ridge)
-        for dimension in dimensions:
-            images = projection.project_pictures(select[0], dimension)
-            captions = projection.project_texts(select_texts, dimension)
-            rsum = recalls(ranks(images, captions, select[2])).rsum
-            if best is None or rsum > best[0]:
-                best = rsum, ridge, dimension, projection
-    if best is None:
-        raise UserError("the baseline needs a ridge and a dimension to try, and got none")
-    rsum, ridge, dimension, projection = best
-    test_ranks = ranks(
-        projection.project_pictures(test[0], dimension),
-        projection.project_texts(words.transform(test[1]), dimension),
-        test[2],
-    )
-    return Baseline(ranks=test_ranks, ridge=ridge, dimension=dimension, select_rsum=rsum)
+    return [terms.transform(part[1]) for part in parts]
+
+
+def variance(rows: Any) -> float:
+    """The variance of rows (M, n), sparse or not, summed over the columns."""
+    mean = np.asarray(rows.mean(0)).ravel()
+    squares = rows.power(2).sum() if hasattr(rows, "power") else np.square(rows).sum()
+    return float(squares / rows.shape[0] - mean @ mean)
 
 
 def mean_tokens(features: "Features") -> Array:

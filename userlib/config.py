@@ -43,6 +43,9 @@ class DataConfig:
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
     guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
     min_count: int = 1  # rarer words of the train captions are unknown
+    vocabulary: int | None = (
+        None  # words in all, those that train lacks from text_model's vocabulary; bag and gru
+    )
     val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 images of train out for it
     test_split: str | None = None  # the split that is scored once, at the end
 
@@ -72,7 +75,9 @@ class ModelConfig:
     add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
     pooling: str = "gpo"  # mean | max | gpo | esa | views, of regions
     text: str = "gru"  # bag | gru | bert | clip
-    text_model: str | None = None  # weights to start from: a transformers or open_clip name, or a folder
+    # weights to start from: a transformers or open_clip name, or a folder; of bag and gru, the encoder whose vectors of
+    # single words the CCA reads next to the words themselves
+    text_model: str | None = None
     text_width: int = 1024  # hidden width of the text network
     text_layers: int = 1
     text_heads: int = 12  # bert alone
@@ -249,6 +254,11 @@ def check_model(model: ModelConfig) -> None:
             f"init is 'cca' and word_residual false; text {model.text!r} uses the word vectors of the CCA through "
             "word_residual alone. Set model.word_residual true."
         )
+    if model.text_model is not None and model.text in ("bag", "gru") and model.init != "cca":
+        raise UserError(
+            f"text_model is {model.text_model!r}, text {model.text!r} and init {model.init!r}; word vectors start from "
+            "a text encoder through a CCA alone. Set model.init cca, or leave text_model out."
+        )
     if model.init == "cca" and model.region_scaling == "unit":
         raise UserError(
             "init is 'cca' and region_scaling 'unit'; the CCA is linear in the tokens. Use raw or standard."
@@ -350,6 +360,11 @@ def check(config: Config) -> None:
             f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; "
             "give --guide, such as clip-mini."
         )
+    if config.data.vocabulary is not None and (model.text_model is None or model.text not in ("bag", "gru")):
+        raise UserError(
+            f"vocabulary is {config.data.vocabulary}, text {model.text!r} and text_model {model.text_model!r}; further "
+            "words are for a bag or a gru and come from a text encoder. Name it by --set model.text_model=NAME."
+        )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
         raise UserError(
@@ -363,6 +378,7 @@ def check_data(data: DataConfig) -> None:
     """
     _check_types(data)
     _at_least("min_count", data.min_count, 1)
+    _at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
     name, colon, count = data.val_split.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
@@ -462,6 +478,34 @@ def _presets() -> dict[str, Config]:
             epochs=20, lr=5e-4, text_lr_scale=0.1, schedule="step", step_at=0.5, warmup=0.0, precision="fp32"
         ),
     )
+    photos = Config(
+        data=DataConfig(
+            data="path/to/photos",
+            tokens="efficientnet-lite2",
+            val_split="train:500",
+            min_count=2,
+        ),
+        model=ModelConfig(
+            enhancement="sge",
+            embed_dim=256,
+            region_scaling="principal",
+            principal_dim=256,
+            region_channel_dropout=0.3,
+            pooling="mean",
+            text_width=192,
+            word_width=192,
+            init="cca",
+            word_residual=True,
+            word_dropout=0.1,
+            text_dropout=0.3,
+            text_pooling="mean",
+            embed_dropout=0.1,
+        ),
+        objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
+        training=TrainingConfig(
+            epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_sample=27, use_ema=True
+        ),
+    )
     return {
         "paper-flickr30k": paper,
         "paper-coco": replace(
@@ -487,33 +531,20 @@ def _presets() -> dict[str, Config]:
             ),
             training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
         ),
-        "photos": Config(
-            data=DataConfig(
-                data="path/to/photos",
-                tokens="timm:mobilenetv1_100",
-                hflip=True,
-                val_split="train:500",
-                min_count=2,
-            ),
-            model=ModelConfig(
-                enhancement="sge",
-                embed_dim=256,
-                region_scaling="standard",
-                region_channel_dropout=0.3,
-                pooling="mean",
-                text_width=256,
+        "photos": photos,
+        "photos-text": replace(
+            photos,
+            model=replace(
+                photos.model,
+                text="bert",
+                text_model="sentence-transformers/all-MiniLM-L6-v2",
+                text_width=384,
+                text_layers=6,
+                text_heads=12,
                 word_width=256,
-                init="cca",
-                word_residual=True,
-                word_dropout=0.1,
-                text_dropout=0.3,
-                text_pooling="mean",
-                embed_dropout=0.1,
+                text_dropout=0.1,
             ),
-            objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
-            training=TrainingConfig(
-                epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_mask_prob=0.2, use_ema=True
-            ),
+            training=replace(photos.training, text_lr_scale=0.3),
         ),
         "scenes": Config(
             data=DataConfig(data="scenes", val_split="val", test_split="test"),

@@ -1,7 +1,5 @@
 """The closed-form start: the model is the canonical correlation before its first step, keys included."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,15 @@ from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.evaluation import ranks, recalls
 from userlib.model.user import USER
-from userlib.training.cca_init import IDF_POWER, RIDGE, STATES, cca_init, init_from_cca, mean_states
+from userlib.training.cca_init import (
+    IDF_POWER,
+    RIDGE,
+    STATES,
+    cca_init,
+    init_from_cca,
+    mean_states,
+    word_prior,
+)
 
 WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "wolf", "fox", "duck", "frog"]
 WIDTH = 6
@@ -52,11 +58,12 @@ def model_of(train: CaptionDataset, **changes) -> USER:
         "pooling": "mean",
         "text_pooling": "mean",
         "region_scaling": "standard",
+        "init": "cca",
     }
     settings |= {"word_width": WIDTH, "region_dim": 8, "vocab_size": train.tokenizer.vocab_size}
     config = small(**settings | changes)
     torch.manual_seed(0)
-    model = USER(replace(config, init="cca")).eval()
+    model = USER(config).eval()
     model.init_from_data(torch.from_numpy(np.asarray(train.features.tokens[:40])))
     return model
 
@@ -194,6 +201,60 @@ def test_a_pretrained_network_starts_as_the_canonical_correlation_of_its_states_
     cca = fit_cca(means, sparse.csr_matrix(both), train.caption_to_image, ridge=RIDGE)
     expected = cca.project_pictures(means, WIDTH)[train.caption_to_image] @ cca.project_texts(both, WIDTH).T
     assert images @ texts.T == pytest.approx(expected, abs=2e-3)
+
+
+def test_words_that_train_lacks_start_from_the_vectors_of_a_text_encoder(monkeypatch):
+    """The start is the CCA of words and mean word vectors; a word that no caption holds gets what its vector says, and
+    those that captions hold theirs with it.
+    """
+    from scipy import sparse
+
+    plain_pairs = pairs()
+    words = [*plain_pairs.tokenizer.words, "puppy"]
+    train = CaptionDataset(plain_pairs.split, plain_pairs.features, WordTokenizer(words))
+    rng = np.random.default_rng(5)
+    given = rng.standard_normal((len(words), 4)).astype(np.float32)
+    given[-1] = given[words.index("dog")]
+    asked = []
+    monkeypatch.setattr(
+        "userlib.training.cca_init.sentence_vectors",
+        lambda name, texts: asked.append((name, *texts)) or given,
+    )
+    prior = word_prior("some-encoder", train.tokenizer)
+    assert asked == [("some-encoder", *words)] and not prior[:5].any()
+    assert prior[5:] == pytest.approx(given - given.mean(0))
+    model = model_of(train, text="bag", word_residual=False, text_model="some-encoder")
+    init_from_cca(model, train)
+    cca = cca_init(train, WIDTH, prior=prior)
+    vectors = model.text_encoder.states.embedding.weight.detach().numpy()
+    assert vectors == pytest.approx(cca.words, abs=1e-6) and cca.state_map.shape == (WIDTH, 0)
+    dog, puppy = (cca.words[5 + words.index(word)] for word in ("dog", "puppy"))
+    others = [cca.words[5 + words.index(word)] for word in WORDS[1:]]
+    cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert np.linalg.norm(puppy) > 0 and cosine(dog, puppy) > max(cosine(one, puppy) for one in others)
+
+    bags, weights = np.zeros((len(train), train.tokenizer.vocab_size)), []
+    for row in range(len(train)):
+        np.add.at(bags[row], train.ids(row), 1 / len(train.ids(row)))
+    for word in range(bags.shape[1]):
+        found_in = (bags[:, word] > 0).sum()
+        special = word in train.tokenizer.special_ids
+        weights.append(0 if special or not found_in else (np.log(len(bags) / found_in) + 1) ** IDF_POWER)
+    columns, more = bags * np.array(weights), bags @ prior
+    more *= np.sqrt(columns.var(0).sum() / more.var(0).sum()) * STATES
+    both = np.concatenate([columns, more], axis=1).astype(np.float32)
+    means = np.asarray(train.features.tokens).mean(1)
+    fitted = fit_cca(means, sparse.csr_matrix(both), train.caption_to_image, ridge=RIDGE)
+    batch = train.batch(np.arange(len(train)))
+    with torch.no_grad():
+        scores = (
+            model.encode_image(batch.tokens, None)
+            @ model.encode_text(batch.input_ids, batch.attention_mask).T
+        )
+    expected = (
+        fitted.project_pictures(means, WIDTH)[train.caption_to_image] @ fitted.project_texts(both, WIDTH).T
+    )
+    assert scores.numpy() == pytest.approx(expected, abs=2e-3)
 
 
 def test_what_has_no_cca_is_refused():

@@ -150,6 +150,9 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
 # Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
 ADDED: dict[str, Any] = {
     "model.weight_init": "torch",
+    "model.principal_dim": None,
+    "data.vocabulary": None,
+    "training.region_sample": None,
     "model.num_concepts": 128,
     "model.scorer": "dot",
     "objective.diversity_weight": 0.1,

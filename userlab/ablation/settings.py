@@ -30,7 +30,8 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--study",
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
-        "world (each part on its own) | photos | neighbours (what related work has in their place)",
+        "world (each part on its own) | photos | photo-recipes | "
+        "neighbours (what related work has in their place)",
     )
     command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
     command.add_argument(

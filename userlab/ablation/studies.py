@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from userlab.ablation.variants import EXPLORATORY, HEADLINE, Study, Variant
+from userlib.config import preset, to_json
 from userlib.errors import UserError
 
 
@@ -251,6 +252,16 @@ def _photos() -> Study:
             "infonce": variant("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
         },
         reference="full",
+        base={  # the preset as it was when they were made
+            "data": {"hflip": True},
+            "model": {
+                "region_scaling": "standard",
+                "principal_dim": None,
+                "text_width": 256,
+                "word_width": 256,
+            },
+            "training": {"region_mask_prob": 0.2, "region_sample": None},
+        },
         preset="photos",
         steps=300,  # a third of the preset's, so that a run next to another takes less than ten minutes
     )
@@ -303,9 +314,60 @@ def _neighbours() -> Study:
     )  # fmt: skip
 
 
+def _photo_recipes() -> Study:
+    """Both presets for photos, what each part of them brings, and what stands below them without any training."""
+    text, words = to_json(preset("photos-text")), to_json(preset("photos"))
+    apart = {
+        part: {
+            key: value
+            for key, value in words[part].items()
+            if value != text[part][key] and key != "text_model"
+        }
+        for part in ("model", "objective", "training")
+    }
+
+    def of_words(label: str, **changes: Any) -> Variant:
+        changed = {part: {**settings, **changes.get(part, {})} for part, settings in apart.items()}
+        return Variant(label=label, changes=changed, seeds=3)
+
+    def baseline(label: str, kind: str) -> Variant:
+        return Variant(label=label, kind=kind, seeds=1)
+
+    return Study(
+        name="photo-recipes",
+        question="On photos: what do both presets reach, what does each part bring, and what does CCA reach without "
+        "any training?",
+        variants={
+            "cca-words": baseline("CCA of TF-IDF", "cca-words"),
+            "cca-sentences": baseline("CCA of sentence vectors", "cca-sentences"),
+            "cca-both": baseline("CCA of both", "cca-both"),
+            "words": of_words("photos: BiGRU"),
+            "words-no-sge": of_words("photos, no enhancement", model={"enhancement": "none"}),
+            "words-no-queue": of_words(
+                "photos, no queue", model={"queue_size": None}, training={"use_ema": False}
+            ),
+            "text": Variant(label="photos-text: pretrained text encoder", seeds=3),
+            "text-frozen": Variant(
+                label="photos-text, frozen", changes={"model": {"freeze_text": True}}, seeds=3
+            ),
+        },
+        reference="cca-words",
+        pairs=(
+            ("text", "cca-both"),
+            ("text", "words"),
+            ("words-no-sge", "words"),
+            ("words-no-queue", "words"),
+            ("text-frozen", "text"),
+        ),
+        preset="photos-text",
+        steps=None,
+    )
+
+
 def _all() -> dict[str, Study]:
     makers = (
-        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos, _neighbours,
+        _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
+        _photo_recipes, _neighbours,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

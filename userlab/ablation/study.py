@@ -61,7 +61,7 @@ def jobs_of(
     for seed in range(most):
         for name in chosen:
             variant = study.variant(name)
-            wanted = 1 if variant.kind == "zero-shot" else seeds or variant.seeds
+            wanted = (seeds or variant.seeds) if variant.kind == "trained" else 1
             if seed < wanted:
                 settings: Any = {"lr": (lrs or {}).get(name)}
                 told = None

@@ -14,7 +14,8 @@ from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 
 GUIDES = ("informed", "random", "mismatched")
-KINDS = ("trained", "zero-shot")
+BASELINES = ("cca-words", "cca-sentences", "cca-both")  # of what stands for a caption; no network learns
+KINDS = ("trained", "zero-shot", *BASELINES)
 HEADLINE, EXPLORATORY = 5, 2  # seeds
 Changes = Mapping[str, Mapping[str, Any]]
 
@@ -23,8 +24,8 @@ Changes = Mapping[str, Mapping[str, Any]]
 class Variant:
     """One line of a study's table.
 
-    label: its words in tables. kind: trained, or zero-shot (CLIP alone). scores: the name of a second line, late
-    score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
+    label: its words in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
+    late score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
     """
 
     label: str

@@ -21,8 +21,11 @@ from userlab.ablation.costs import costs_of
 from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
 from userlab.ablation.jobs import POSITIONS, Job, job_from_json
 from userlab.ablation.rows import pack, write_row
+from userlab.ablation.variants import BASELINES
+from userlib.baselines import cca, mean_tokens
 from userlib.config import to_json
 from userlib.data.captions import CaptionDataset
+from userlib.data.sentences import sentence_vectors
 from userlib.errors import UserError
 from userlib.evaluation import (
     MultiPositive,
@@ -86,7 +89,7 @@ def _run(job: Job, scratch: Path) -> int:
         encoders, seconds, metadata = trained
         if config.model.queue_size and (share := true_elsewhere_in(prepared.train.split)) is not None:
             metadata["true_elsewhere"] = share
-    scored = _score(job, prepared, encoders)
+    scored = baseline_scores(job, prepared) if job.kind in BASELINES else _score(job, prepared, encoders)
     if job.costs and encoders is not None:
         metadata["costs"] = costs_of(prepared, encoders, prepared.test or prepared.val)
     for name, scores in scored.items():
@@ -115,6 +118,25 @@ def _run(job: Job, scratch: Path) -> int:
         write_row(job.row(name), row, {**pack(scores.select, "select"), **scores.arrays})
     remove_folder(scratch)
     return 0
+
+
+def baseline_scores(job: Job, prepared: Prepared) -> dict[str, Scored]:
+    """The row of a CCA, of the mean tokens with TF-IDF, with the vectors of the text_model's sentences, or both."""
+    if prepared.test is None:
+        raise UserError("a baseline is ranked on the split to report on; give --test-split.")
+    name, parts = job.config.model.text_model, (prepared.train, prepared.val, prepared.test)
+    if job.kind != "cca-words" and name is None:
+        raise UserError(
+            f"the baseline {job.kind!r} needs a sentence encoder; give --set model.text_model=NAME."
+        )
+    made = cca(
+        *((mean_tokens(pairs.features), pairs.split.captions, pairs.caption_to_image) for pairs in parts),
+        words=job.kind != "cca-sentences",
+        sentences=None
+        if job.kind == "cca-words"
+        else [sentence_vectors(str(name), pairs.split.captions) for pairs in parts],
+    )
+    return {job.variant: Scored(made.select_ranks, made.ranks, None, {"baseline": made.facts}, {})}
 
 
 def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""The command lines of both pretrainings: each setting is a flag."""
+"""The command lines of the pretrainings: each setting is a flag."""
 
 import argparse
 import json
@@ -6,20 +6,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from userlab.pretraining.settings import ClipConfig, RegionsConfig
+from userlab.pretraining.settings import ClipConfig, PhotosConfig, RegionsConfig
 from userlib.errors import UserError
 
 
 def add_commands(commands: Any) -> None:
-    """Adds pretrain-regions and pretrain-clip to the other commands."""
+    """Adds pretrain-regions, pretrain-clip and pretrain-photos to the other commands."""
     for name, config, made in (
         ("pretrain-regions", RegionsConfig, "region-mini, which plays the detector"),
         ("pretrain-clip", ClipConfig, "clip-mini, which plays CLIP"),
+        ("pretrain-photos", PhotosConfig, "photos-mini, which searches photos"),
     ):
         command = commands.add_parser(
             name,
             help=f"make {made}",
-            description=f"Make {made}, from the drawn world. After a kill, run it again: it goes on.",
+            description=f"Make {made}. After a kill, run it again: it goes on.",
             epilog=f"example: python -m userlab {name} --out runs/{made.split(',')[0]}",
         )
         command.add_argument(
@@ -39,7 +40,9 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs one of the two commands."""
+    """Runs one of the commands."""
+    if arguments.command == "pretrain-photos":
+        return _photos(arguments)
     config = RegionsConfig if arguments.command == "pretrain-regions" else ClipConfig
     values = {one.name: getattr(arguments, one.name) for one in fields(config)}
     for name, value in {**values, "processes": arguments.processes}.items():
@@ -60,4 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
         facts = pretrain_clip(ClipConfig(**values), out, **settings)
     result = ", ".join(f"{name} {value:.3g}" for name, value in facts["result"].items())
     print(json.dumps(facts) if arguments.json else f"{out}: {result}; {facts['seconds']} s")
+    return 0
+
+
+def _photos(arguments: argparse.Namespace) -> int:
+    from userlab.pretraining.photos import pretrain_photos
+
+    settings = PhotosConfig(**{one.name: getattr(arguments, one.name) for one in fields(PhotosConfig)})
+    facts = pretrain_photos(settings, Path(arguments.out), show=not arguments.json)
+    reported = facts["result"]["rsum"]
+    print(
+        json.dumps(facts)
+        if arguments.json
+        else f"{arguments.out}: rSum {reported[0]:.1f} on {settings.test_split!r}; {facts['seconds']} s"
+    )
     return 0

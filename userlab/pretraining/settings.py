@@ -1,4 +1,4 @@
-"""Settings of the two pretraining commands. The defaults made the weights in assets."""
+"""Settings of the pretraining commands. The defaults made the weights in assets."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,22 @@ class RegionsConfig:
     batch_size: int = _setting(64, "images per step")
     lr: float = _setting(4e-3, "the highest learning rate")
     weight_decay: float = _setting(0.02, "of matrices and filters")
+    seed: int = _setting(0, "of all random draws")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotosConfig:
+    """All that changes photos-mini's weights, next to the preset `photos`."""
+
+    data: str = _setting("path/to/flickr8k", "photos with captions: a folder or a name on the hub")
+    text_model: str = _setting(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "the text encoder whose vectors of single words are distilled",
+    )
+    vocabulary: int = _setting(8000, "words that it knows in all")
+    val_split: str = _setting("train:500", "what picks the epoch")
+    test_split: str = _setting("val", "what is scored once at the end")
+    epochs: int = _setting(4, "passes over the captions")
     seed: int = _setting(0, "of all random draws")
 
 

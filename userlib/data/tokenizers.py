@@ -260,9 +260,15 @@ class ClipTokenizer(Tokenizer):
 
 
 def make_tokenizer(
-    name: str, captions: Iterable[str], *, min_count: int = 1, model: str | None = None
+    name: str,
+    captions: Iterable[str],
+    *,
+    min_count: int = 1,
+    model: str | None = None,
+    vocabulary: int | None = None,
 ) -> Tokenizer:
-    """`words` fitted to the captions, `bert` or `clip` from `model`.
+    """`words` fitted to the captions, `bert` or `clip` from `model`. vocabulary: of so many words, those that the
+    captions lack taken from the text encoder `model` (userlib.data.vocabulary).
 
     Raises UserError where more than half of the words of the captions would be unknown: such a model could tell nothing
     by them.
@@ -270,6 +276,11 @@ def make_tokenizer(
     if name == "words":
         captions = list(captions)
         words = WordTokenizer.fit(captions, min_count=min_count)
+        if vocabulary is not None and vocabulary > len(words.words):
+            from userlib.data.vocabulary import more_words
+
+            more = more_words(model or "", words.words, vocabulary - len(words.words))
+            words = WordTokenizer([*words.words, *more])
         _check_known(words, captions, f"min_count is {min_count}: give a smaller --set data.min_count")
         return words
     if name == "bert":

@@ -7,18 +7,22 @@ of both projections start there; all that is not linear (BiGRU, the MLP of the i
 with an output of zero, so that training only adds to it. Where the embedding is wider than a word vector, the
 images' further dimensions start near zero, not at it.
 
+A pretrained text encoder can stand next to the words: its states of the caption, where it is the text side itself, or
+its vectors of single words, where a bag or a GRU names one by `text_model`.
+
 A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power
 makes rare words count at all among the frequent ones. Validation and test images are never seen.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from userlib.data.captions import CaptionDataset
+from userlib.data.sentences import sentence_vectors
+from userlib.data.tokenizers import Tokenizer, WordTokenizer
 from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.model.text_networks import BagOfWords
@@ -48,16 +52,19 @@ class CCAInit:
     token_bias: Array  # (d,)
 
 
-def cca_init(train: CaptionDataset, width: int, states: Array | None = None) -> CCAInit:
-    """The closed form of a train split, d = width directions; with states (M, H), the mean of a pretrained network's
-    states over each caption, of both together.
+def cca_init(
+    train: CaptionDataset, width: int, *, states: Array | None = None, prior: Array | None = None
+) -> CCAInit:
+    """The closed form of a train split, d = width directions. With states (M, H), the mean of a pretrained network's
+    states over each caption, of both together. With prior (V, H), a vector of each word, words of like vectors share
+    what is learned of them, and those that train lacks have a vector too.
 
     Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
     channels.
     """
     from scipy import sparse
 
-    from userlib.baselines import fit_cca, mean_tokens
+    from userlib.baselines import fit_cca, mean_tokens, variance
 
     size, count = train.tokenizer.vocab_size, len(train)
     if width > train.features.tokens.shape[2]:
@@ -81,10 +88,10 @@ def cca_init(train: CaptionDataset, width: int, states: Array | None = None) -> 
             f"{WORDS:,}. Give a larger --set data.min_count."
         )
     texts = bags[:, there].multiply(weight[there].astype(np.float32)[None]).tocsr().astype(np.float32)
-    scale = 0.0
-    if states is not None:
-        scale = STATES * float(np.sqrt(_variance(texts) / _variance(states)))
-        texts = sparse.hstack([texts, sparse.csr_matrix(states * np.float32(scale))]).tocsr()
+    more, scale = states if prior is None else np.asarray(bags @ prior, np.float32), 0.0  # (M, H)
+    if more is not None:
+        scale = STATES * float(np.sqrt(variance(texts) / variance(more)))
+        texts = sparse.hstack([texts, sparse.csr_matrix(more * np.float32(scale))]).tocsr()
     pictures = mean_tokens(train.features)  # (N, D)
     if train.features.hflip is not None:
         flipped = mean_tokens(Features(tokens=train.features.hflip))
@@ -96,20 +103,25 @@ def cca_init(train: CaptionDataset, width: int, states: Array | None = None) -> 
     picture_length = np.linalg.norm((pictures - cca.picture_mean) @ to_picture, axis=1).mean()
     words = np.zeros((size, width), np.float32)
     words[there] = to_text[: len(there)] * weight[there, None] / text_length
+    state_map = (to_text[len(there) :] * scale / text_length).T.astype(np.float32)
+    if prior is not None:  # linear in the words: it becomes part of their vectors
+        words, state_map = words + prior @ state_map.T, state_map[:, :0]
     return CCAInit(
         words=words,
-        state_map=(to_text[len(there) :] * scale / text_length).T.astype(np.float32),
+        state_map=state_map,
         text_bias=-(cca.text_mean @ to_text) / text_length,
         token_map=to_picture.T / picture_length,
         token_bias=-(cca.picture_mean @ to_picture) / picture_length,
     )
 
 
-def _variance(rows: Any) -> float:
-    """The variance of the rows (M, n), summed over the columns."""
-    mean = np.asarray(rows.mean(0)).ravel()
-    squares = rows.power(2).sum() if hasattr(rows, "power") else np.square(rows).sum()
-    return float(squares / rows.shape[0] - mean @ mean)
+def word_prior(name: str, tokenizer: Tokenizer) -> Array:
+    """(V, H): a pretrained text encoder's vector of each word by itself, minus their mean; zero for special ids."""
+    if not isinstance(tokenizer, WordTokenizer):
+        raise UserError("a text encoder gives vectors of words; the vocabulary holds pieces of words.")
+    vectors = sentence_vectors(name, tokenizer.words)
+    first = tokenizer.vocab_size - len(vectors)
+    return np.concatenate([np.zeros((first, vectors.shape[1]), np.float32), vectors - vectors.mean(0)])
 
 
 @torch.inference_mode()
@@ -138,7 +150,13 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
             "only a text encoder with word vectors can start from a CCA. Set model.word_residual true."
         )
     width = words.embedding.embedding_dim
-    cca = cca_init(train, width, None if own else mean_states(model, train))
+    name = model.config.text_model
+    cca = cca_init(
+        train,
+        width,
+        states=None if own else mean_states(model, train),
+        prior=word_prior(name, train.tokenizer) if own and name is not None else None,
+    )
     words.embedding.weight.copy_(torch.from_numpy(cca.words))
     text.linear.weight.zero_()
     text.linear.weight[:width, : cca.state_map.shape[1]] = torch.from_numpy(cca.state_map)

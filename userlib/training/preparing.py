@@ -190,7 +190,11 @@ def prepare(
     total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
     kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
     tokenizer = make_tokenizer(
-        kind, train_split.captions, min_count=config.data.min_count, model=config.model.text_model
+        kind,
+        train_split.captions,
+        min_count=config.data.min_count,
+        model=config.model.text_model,
+        vocabulary=config.data.vocabulary,
     )
     if kind == "clip":
         check_text_tower(config.model.text_model or "", width=config.model.text_width)

@@ -1,0 +1,49 @@
+"""Sentence vectors of captions: the mean of a pretrained text encoder's last hidden states over all its pieces."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from userlib.data.network import hub_access
+from userlib.errors import UserError
+
+BATCH = 256  # captions
+LONGEST = 128  # pieces
+
+
+@torch.inference_mode()
+def sentence_vectors(name: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    """texts -> (M, H), by a transformers encoder: a folder or a name on the hub.
+
+    Raises UserError where it cannot be had.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with hub_access(f"the text encoder {name!r}"):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            network = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32).eval()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}); give a folder with "
+            "config.json, model.safetensors and tokenizer.json, or connect to the net once."
+        ) from error
+    vectors = np.empty((len(texts), network.config.hidden_size), np.float32)
+    order = np.argsort(
+        [len(text) for text in texts], kind="stable"
+    )  # like lengths together: little is padded
+    for first in range(0, len(order), BATCH):
+        rows = order[first : first + BATCH]
+        inputs = tokenizer(
+            [texts[row] for row in rows],
+            padding=True,
+            truncation=True,
+            max_length=LONGEST,
+            return_tensors="pt",
+        )
+        states = network(**inputs).last_hidden_state
+        there = inputs["attention_mask"][..., None]
+        vectors[rows] = ((states * there).sum(1) / there.sum(1)).numpy()
+    return vectors
