@@ -78,17 +78,19 @@ def shift(V: Tensor, g: Tensor, residual_scale: float, inverse_temperature: floa
 
 def patch_maps(
     pictures: Sequence[Image.Image],
-    nearness: NDArray[np.float32],
+    similarity: NDArray[np.float32],
     grid: tuple[int, int],
-    truths: Sequence[Bools],
+    masks: Sequence[Bools],
     captions: Sequence[str],
 ) -> Shown:
-    """nearness (n, R): cosine of each patch with the caption of its image, drawn over the image from the
-    least to the largest; truths outline the objects.
+    """similarity (n, R): cosine of each patch with the caption of its image, drawn over the image from the
+    least to the largest; masks outline the objects.
     """
     figure, axes = new_figure(2.1 * len(pictures), 2.5, columns=len(pictures))
     shares, areas = [], []
-    for axis, picture, row, truth, caption in zip(axes[0], pictures, nearness, truths, captions, strict=True):
+    for axis, picture, row, truth, caption in zip(
+        axes[0], pictures, similarity, masks, captions, strict=True
+    ):
         weights = row - row.min() + 1e-9
         attention(picture, weights, grid, truth=truth, title=_wrapped(caption), axis=axis)
         inside = mask_coverage(truth, grid)

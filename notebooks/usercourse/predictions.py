@@ -24,7 +24,7 @@ from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, write_json
 
 CHOOSE = "choose"
-BESIDE = "22em"  # leaves room for the button
+NARROW = "22em"  # leaves room for the button
 
 
 def store() -> Path:
@@ -138,7 +138,7 @@ def predict(
         control = choice("", [CHOOSE, *options])
     else:
         control = slider("", low, high, value=low, step=step)
-    control.layout = W.Layout(width=BESIDE)
+    control.layout = W.Layout(width=NARROW)
     return Prediction(name, question, control, unit)
 
 

@@ -86,7 +86,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.model = W.Dropdown(
             options=models, value=best, description="Model", style=style, layout=W.Layout(**narrow)
         )
-        self.beside = W.Dropdown(
+        self.compared = W.Dropdown(
             options=[NOTHING, *models], description="Compare with", style=style, layout=W.Layout(**narrow)
         )
         self.upload = Clickable(
@@ -96,7 +96,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.top = W.VBox(
             [
                 W.HBox([self.query, self.go], layout=W.Layout(**row)),
-                W.HBox([self.model, self.beside, self.upload], layout=W.Layout(**row)),
+                W.HBox([self.model, self.compared, self.upload], layout=W.Layout(**row)),
             ],
             layout=wide(),
         )
@@ -121,7 +121,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.panels = dict(zip(PANELS, (search, self.map, self.failures, self.photos), strict=True))
         self.query.observe(lambda _: self.typed(), "value")
         self.go.on_click(lambda _: self.on_query())
-        for control in (self.model, self.beside):
+        for control in (self.model, self.compared):
             control.observe(lambda _: self.act(self.run), "value")
         self.tabs.observe(lambda _: self.act(self.turn), "value")
         self.ask_with.on_click(lambda _: self.act(self.ask_picture, self.explained))
@@ -226,7 +226,7 @@ class App(W.VBox):  # type: ignore[misc]
     def on_choose_right(self, content: Mapping[str, Any], _: list[bytes]) -> None:
         """An image on the right was chosen."""
         self.left.chosen = ""
-        self.act(self.explain, self.right, self.engine_of(self.beside.value), str(content["key"]))
+        self.act(self.explain, self.right, self.engine_of(self.compared.value), str(content["key"]))
 
     # --- answers -----------------------------------------------------------------------------------------
 
@@ -234,8 +234,10 @@ class App(W.VBox):  # type: ignore[misc]
         """Answer the query with the models as they are chosen."""
         engine = self.engine
         world = engine.gallery is self.gallery
-        pair = self.beside.value if world and self.beside.value not in (NOTHING, self.model.value) else None
-        self.beside.disabled = not world
+        pair = (
+            self.compared.value if world and self.compared.value not in (NOTHING, self.model.value) else None
+        )
+        self.compared.disabled = not world
         answers = [self.answer(one) for one in (engine, self.engine_of(pair) if pair else None) if one]
         self.left_title.value = title(f"{engine.name}: {_what(self.asked)}") if pair else ""
         ranks = [{hit.id: hit.rank for hit in answer.hits} for answer in answers]

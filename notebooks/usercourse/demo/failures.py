@@ -34,6 +34,11 @@ EXPLAINED: Mapping[str, str] = {
 }
 
 
+def cause_name(cause: str) -> str:
+    """A cause as the page names it; stored failures call an object a thing, as the facts do."""
+    return "object" if cause == "thing" else cause
+
+
 @dataclass(frozen=True)
 class Failure:
     """A caption, by its index; ids of its ground-truth image and of the first hit; rank of the former."""

@@ -48,8 +48,8 @@ def index_photos(
         split = only_split(place)
     made_by = json.dumps(identity(encoder.cache_key()), sort_keys=True)
     kept = cache_dir() / "demo" / sha256_bytes("photos", str(place.resolve()), made_by)[:32]
-    beside = kept.with_name(f"{kept.name}-thumbs")
-    index, thumbs = _from_cache(kept, beside, encoder)
+    thumbnails = kept.with_name(f"{kept.name}-thumbs")
+    index, thumbs = _from_cache(kept, thumbnails, encoder)
     before = len(thumbs)
 
     def seen(content: str, picture: Image.Image, done: int, total: int) -> None:
@@ -68,7 +68,7 @@ def index_photos(
             thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
     thumbs = {one.sha256: thumbs[one.sha256] for one in index.prints}
     if changes or len(thumbs) != before:
-        write_checkpoint(beside, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
+        write_checkpoint(thumbnails, pack(tuple(thumbs.values())), {"contents": list(thumbs)})
     small = tuple(thumbs[one.sha256] for one in index.prints)
     gallery = Gallery(
         shown(place.name or place),
@@ -91,14 +91,14 @@ def index_photos(
     return engine, " ".join(said)
 
 
-def _from_cache(kept: Path, beside: Path, encoder: Encoder) -> tuple[Index, dict[str, bytes]]:
+def _from_cache(kept: Path, thumbnails: Path, encoder: Encoder) -> tuple[Index, dict[str, bytes]]:
     """The index of an earlier time and small copies by content; empty where there is none yet, or a damaged one."""
     try:
         index = Index.load(kept, encoder)
-        tensors, documents = read_checkpoint(beside)
+        tensors, documents = read_checkpoint(thumbnails)
         return index, dict(zip(documents["contents"], unpack(tensors), strict=True))
     except (UserError, KeyError, ValueError):
-        remove_folder(beside)
+        remove_folder(thumbnails)
     try:
         return Index.load(kept, encoder), {}
     except UserError:

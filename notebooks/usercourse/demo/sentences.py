@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from usercourse.demo.engine import Answer, Right
-from usercourse.demo.failures import EXPLAINED
+from usercourse.demo.failures import EXPLAINED, cause_name
 
 SHOWN = 60  # words of a query that are repeated
 
@@ -62,7 +62,8 @@ def causes(counts: Mapping[str, int], captions: int) -> str:
     failed = sum(counts.values())
     rows = "".join(
         f'<tr><td style="text-align:right;padding-right:1em;white-space:nowrap">{count:,}</td>'
-        f'<td style="text-align:left"><b>{html.escape(cause)}</b>: {html.escape(EXPLAINED[cause])}</td></tr>'
+        f'<td style="text-align:left"><b>{html.escape(cause_name(cause))}</b>: '
+        f"{html.escape(EXPLAINED[cause])}</td></tr>"
         for cause, count in sorted(counts.items(), key=lambda item: -item[1])
     )
     return (

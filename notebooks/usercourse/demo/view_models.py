@@ -8,7 +8,7 @@ from PIL import Image
 
 from usercourse.demo.engine import Answer, Engine
 from usercourse.demo.explanation import Explanation, share_on
-from usercourse.demo.failures import Failure
+from usercourse.demo.failures import Failure, cause_name
 from usercourse.demo.gallery import as_url, thumbnail
 from userlib.search import Hit
 
@@ -103,8 +103,8 @@ def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
         said = f"“{text}” First hit: {failure.sentence}. Its ground-truth image (right) has rank {failure.rank:,}."
         cards.append(
             {"key": text, "src": gallery.thumb(gallery.row[failure.first]),
-             "second": gallery.thumb(gallery.row[failure.own]), "badge": failure.cause, "text": said,
-             "title": "Search with this caption", "label": f"{failure.cause}: {said}"}
+             "second": gallery.thumb(gallery.row[failure.own]), "badge": cause_name(failure.cause), "text": said,
+             "title": "Search with this caption", "label": f"{cause_name(failure.cause)}: {said}"}
         )  # fmt: skip
     return cards
 

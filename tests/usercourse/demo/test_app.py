@@ -80,7 +80,7 @@ def test_the_model_is_switched(app):
 
 def test_two_models_side_by_side(app):
     app.query.value = "a boat"
-    app.beside.value = "mean pooling"
+    app.compared.value = "mean pooling"
     assert app.right_box.layout.display == "flex"
     other = [hit.id for hit in app.engine_of("mean pooling").search("a boat", 100).hits]
     for item in app.left.data["items"]:
@@ -88,7 +88,7 @@ def test_two_models_side_by_side(app):
         assert item["change"] == (f"▲{places}" if places > 0 else f"▼{-places}" if places else "=")
     choose(app.right, keys(app.right)[0])
     assert "mean pooling" in app.why.value
-    app.beside.value = "no other"
+    app.compared.value = "no other"
     assert app.right_box.layout.display == "none"
 
 
