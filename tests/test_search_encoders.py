@@ -17,7 +17,7 @@ from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.user import DualEncoder, save_model
 from userlib.search import CheckpointEncoder, Index, OpenClipEncoder
-from userlib.search.encoders import difference
+from userlib.search.protocol import difference
 
 TEXTS = ["a red dog", "two cats on a long beach"]
 

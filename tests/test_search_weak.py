@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from userlib.search import OpenClipEncoder
 from userlib.search.drawings import FILE, distances, features
-from userlib.search.encoders import difference
+from userlib.search.protocol import difference
 from userlib.search.weak import far_images, notes_on
 from userscenes import make_world
 from userscenes.drawings import measure

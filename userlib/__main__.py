@@ -1,4 +1,4 @@
-"""The command line: python -m userlib train | evaluate | search | doctor."""
+"""The command line: python -m userlib train | evaluate | search | export | doctor."""
 
 import argparse
 import io
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _common(train)
     add = train.add_argument
-    add("--data", help="scenes, a folder, or a hub name such as owner/name")
+    add("--data", help="scenes, a folder, or a hub name such as owner/name or owner/name@commit")
     add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
     add("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
     add("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it")
@@ -82,6 +82,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folders of runs; several are seeds of one model",
     )
+    add(
+        "--ensemble",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="two or more models whose scores are averaged; each is scored alone too",
+    )
     add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
     add("--data", help="the data, where they are not those that the checkpoint was trained on")
     add("--split", help="the split to score; default: the one named for the report")
@@ -126,7 +133,17 @@ def parser() -> argparse.ArgumentParser:
     add("--data", help="a folder of images or a data set; default: the data that it was trained on")
     _tokens(search, "")
     add("--split", help="which images of a data set (default: test, or the first there is)")
-    add("--query", required=True, help="the text query")
+    add("--query", help="the text query")
+    add("--image", metavar="FILE", help="an image to search with, alone or with --query")
+    add("--arithmetic", action="store_true", help='+ and - in the query count: "two dogs - beach + snow"')
+    repeated = {"action": "append", "default": []}
+    add("--minus", **repeated, metavar="TEXT", help="what hits should not look like; repeatable")
+    add("--exclude", **repeated, metavar="IDS", help="ids to leave out, such as 'old/*'; repeatable")
+    add("--min-score", type=float, metavar="S", help="leave out hits of a lower cosine")
+    add("--min-calibrated", type=float, metavar="Z", help="leave out hits fewer deviations above the median")
+    add("--alike", type=float, metavar="S", help="images of at least this cosine are one hit, such as 0.97")
+    add("--hits", metavar="TARGET", help="write the hits: NAME.csv, NAME.json, or a folder of copies")
+    add("--vectors", metavar="FILE", help="write the images' vectors: NAME.npz or NAME.parquet")
     add("--top", type=int, default=5, help="how many images (default: 5)")
     add(
         "--rerank",
@@ -135,6 +152,22 @@ def parser() -> argparse.ArgumentParser:
         help="put the first K images by embeddings in the order of the model's scorer",
     )
     add("--index", metavar="DIR", help="where the index is kept; it follows the images from run to run")
+
+    export = commands.add_parser(
+        "export",
+        help="write a trained model for other runtimes",
+        description="Write the two encoders as ONNX, compared with torch; they search without torch.",
+        epilog="example: python -m userlib export --checkpoint runs/first --out runs/first-onnx",
+    )
+    add = export.add_argument
+    add("--json", action="store_true", help="print JSON for machines")
+    add("--checkpoint", required=True, metavar="DIR", help="folder of a run")
+    add("--out", required=True, metavar="DIR", help="the folder to write")
+    add("--format", choices=["onnx"], default="onnx", help="the format (default: onnx)")
+    add("--int8", action="store_true", help="also in eight bits, and what that costs in rSum")
+    add("--split", help="the split that rSum is compared on (default: that of the report); none: none")
+    add("--latency", action="store_true", help="also time a text query and 32 images")
+    _tokens(export, "")
 
     doctor = commands.add_parser(
         "doctor",

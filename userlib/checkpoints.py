@@ -7,13 +7,12 @@ alone, for search and evaluation) and `run.json`, which names the two that count
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from userlib import legacy
 from userlib.errors import UserError
@@ -32,12 +31,16 @@ from userlib.files import (
 )
 from userlib.verify import MANIFEST, RUN_REMEDY, read_manifest, write_manifest
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 TENSORS = "tensors.safetensors"
 CARD = "README.md"
 
 
 def write_checkpoint(
-    folder: Path, tensors: Mapping[str, Tensor], documents: Mapping[str, Any], *, card: str | None = None
+    folder: Path, tensors: "Mapping[str, Tensor]", documents: Mapping[str, Any], *, card: str | None = None
 ) -> None:
     """Writes the checkpoint under a temporary name and renames it to `folder`; an older one there is
     replaced. card: the text of a README.md for people, which is not read again.
@@ -46,10 +49,26 @@ def write_checkpoint(
     """
     from safetensors.torch import save_file
 
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write(folder, lambda file: save_file(whole, file), documents, card)
+
+
+def write_arrays(
+    folder: Path, arrays: Mapping[str, NDArray[Any]], documents: Mapping[str, Any], *, card: str | None = None
+) -> None:
+    """`write_checkpoint` of numpy's arrays, without torch."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    _write(folder, lambda file: save_file(whole, file), documents, card)
+
+
+def _write(
+    folder: Path, save: Callable[[Path], object], documents: Mapping[str, Any], card: str | None
+) -> None:
     def write(part: Path) -> None:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part / TENSORS
-        )
+        save(part / TENSORS)
         for name, document in documents.items():
             write_json(part / f"{name}.json", document)
         if card is not None:
@@ -59,13 +78,25 @@ def write_checkpoint(
     atomic_write_folder(folder, write)
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """Tensors and documents of a checkpoint, each file checked against its checksum; names as of today (legacy.py).
 
     Raises UserError for a missing, changed or newer checkpoint, naming the file and the remedy.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
+
+    return _read(folder, load)
+
+
+def read_arrays(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """`read_checkpoint` with numpy's arrays, without torch."""
+    from safetensors.numpy import load
+
+    return _read(folder, load)
+
+
+def _read(folder: Path, load: Callable[[bytes], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    from safetensors import SafetensorError
 
     if not (folder / MANIFEST).is_file():
         raise UserError(
@@ -80,7 +111,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     )
     _, sums = read_manifest(folder, remedy)
     check_names(folder, sums, remedy)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Any] = {}
     documents: dict[str, Any] = {}
     for name, expected in sums.items():
         path = folder / name
@@ -129,7 +160,7 @@ def _run(run: Path) -> dict[str, Any]:
     return read_checksummed(run / "run.json", RUN_REMEDY, limit=2**16)
 
 
-def load_state_strict(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+def load_state_strict(model: "torch.nn.Module", tensors: "Mapping[str, Tensor]", *, where: str) -> None:
     """Loads the state; a missing, superfluous or differently shaped tensor is a UserError that names the
     first.
     """

@@ -20,6 +20,7 @@ from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.splits import RetrievalData, Split
 from userlib.data.tokenizers import WordTokenizer
+from userlib.ensembles import members, score_ensemble
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
 from userlib.evaluation.attention import attention_of
@@ -39,12 +40,13 @@ from userlib.scoring import (
     trained,
 )
 from userlib.search.command import run as search
-from userlib.search.encoders import OpenClipEncoder, encode_all
+from userlib.search.encoders import OpenClipEncoder
+from userlib.search.protocol import encode_all
 from userlib.training import fit, pairs_of, prepare, val_split_name
 from userlib.training.cost import run_cost, summary
 from userlib.training.tracking import check_trackers
 
-__all__ = ["evaluate", "search", "train"]  # the commands, by their names
+__all__ = ["evaluate", "export", "search", "train"]  # the commands, by their names
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -146,9 +148,9 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         check_file(Path(arguments.out), ("tables",))
     if arguments.attention and not arguments.checkpoint:
         raise UserError("--attention looks at a trained model; give --checkpoint DIR.")
-    if not (arguments.checkpoint or arguments.model or arguments.baseline):
+    if not (arguments.checkpoint or arguments.ensemble or arguments.model or arguments.baseline):
         raise UserError(
-            "nothing to evaluate: give --checkpoint DIR, --model OPEN_CLIP_NAME or --baseline cca."
+            "nothing to evaluate: give --checkpoint DIR, --ensemble DIR DIR, --model OPEN_CLIP_NAME or --baseline cca."
         )
     if (arguments.folds is not None or arguments.eccv) and not arguments.checkpoint:
         raise UserError("--folds and --eccv need the embeddings of a model; give --checkpoint DIR.")
@@ -156,6 +158,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     models = {key: [trained(one, arguments) for one in folders] for key, folders in given.items() if folders}
     for group in models.values():
         check_seeds(group)
+    if arguments.ensemble:
+        models = {"ensemble": members(arguments), **models}
     main = next((group[0] for group in models.values()), None)
     config = config if main is None else main.config
     name = arguments.split or config.data.test_split
@@ -175,8 +179,11 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
-        scored[key] = [_ranks_of(one.loaded.model, pairs_for(one, parts[key], notes)) for one in group]
-        scored |= _by_scorer(key, group, parts[key], notes, arguments.rerank)
+        if key == "ensemble":
+            scored |= score_ensemble(group, parts[key], notes, other=other)
+        else:
+            scored[key] = [_ranks_of(one.loaded.model, pairs_for(one, parts[key], notes)) for one in group]
+            scored |= _by_scorer(key, group, parts[key], notes, arguments.rerank)
         told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
         notes += [note for note in told if note]
     if arguments.model:
@@ -205,6 +212,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         "tables": tables,
         **facts,
         "checkpoints": arguments.checkpoint,
+        **({"ensemble": arguments.ensemble} if arguments.ensemble else {}),
         "against": arguments.against,
         "notes": notes,
         "provenance": provenance(),
@@ -216,12 +224,21 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     else:
         seeds = len(next(iter(models.values()), []))
         over = f"images and {seeds} seeds" if seeds > 1 else "images"
+        if arguments.ensemble:
+            over = f"images, the mean of {len(arguments.ensemble)} models' scores (an ensemble, no seeds)"
         _show(arguments, f"{name} of {config.data.data}, 95 % confidence intervals over {over}", tables)
         for key, value in facts.items():
             print(f"{key}: {value}")
         for note in notes:
             print(f"Note: {note}")
     return 0
+
+
+def export(arguments: argparse.Namespace, config: Config) -> int:
+    """Writes a trained model as ONNX."""
+    from userlib.onnx.command import run
+
+    return run(arguments, config)
 
 
 def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDataset) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from tests.data.copies import write_bert
 from userlib.data.tokenizers import (
-    ASCII_WORD,
     BertTokenizer,
     WordTokenizer,
     make_tokenizer,
     pieces_of,
     words_of,
 )
+from userlib.data.words import ASCII_WORD
 from userlib.errors import UserError
 from userscenes.dataset import load_scenes
 

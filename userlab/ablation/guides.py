@@ -112,7 +112,8 @@ def _given(pairs: CaptionDataset, guide: Array) -> CaptionDataset:
 
 def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
     """CLIP's own images (N, G) and captions (M, G) of a split, unit norm; the images are its guide."""
-    from userlib.search.encoders import OpenClipEncoder, encode_all
+    from userlib.search.encoders import OpenClipEncoder
+    from userlib.search.protocol import encode_all
 
     return _guide(pairs), encode_all(OpenClipEncoder(name).encode_text, pairs.split.captions, size=256)
 

@@ -4,134 +4,23 @@ Raises `UserError` where a vocabulary cannot be fetched, is not the one that a m
 the captions that it should be trained on.
 """
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import regex
 
 from userlib.data.clip import check_text_tower, tokenizer_of, vocab_size_of
 from userlib.data.network import hub_access
+from userlib.data.words import Tokenizer as Tokenizer
+from userlib.data.words import WordTokenizer as WordTokenizer
+from userlib.data.words import pieces_of as pieces_of
+from userlib.data.words import words_of as words_of
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
-ASCII_WORD = re.compile(r"[a-z0-9']+")
-# Scripts written without blanks between words: each character, with its marks, stands for a word.
-UNSPACED = (
-    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Javanese}\p{Balinese}"
-    r"\p{Tai_Tham}\p{Tai_Le}\p{New_Tai_Lue}\u30fc"
-)
-WORD = regex.compile(
-    rf"(?V1)[[{UNSPACED}]&&[\p{{L}}\p{{N}}]]\p{{M}}*"  # one character of an unspaced script
-    r"|\p{Regional_Indicator}{2}|[\p{So}&&[\u2300-\U0010FFFF]]"  # a flag, an emoji
-    rf"|(?:[[\p{{L}}\p{{N}}']--[{UNSPACED}]]\p{{M}}*)+"
-)
-BETWEEN_WORDS = regex.compile(r"[\u200b\u3000]")  # blanks that are not called so
-# What no reader sees: joiners and other format characters, variants of emoji, and the Arabic stretch of a line.
-UNSEEN = regex.compile(r"\p{Cf}|[\ufe00-\ufe0f\U000E0100-\U000E01EF\u20e3\u0640\U0001F3FB-\U0001F3FF]")
-PIECE = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[\S--[{UNSPACED}]]+")
-APOSTROPHE = regex.compile(r"(?<=[\p{L}\p{M}])[\u2019\u02bc\u05f3](?=\p{L})")
 SAMPLE = 2000  # captions on which it is tried whether a vocabulary knows them
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in any script: without case, and in one form of each letter (NFKC).
-
-    English keeps its apostrophes ("dog's"); a script without blanks is read by the character, and an emoji is a word.
-    """
-    if text.isascii():
-        return ASCII_WORD.findall(text.lower())
-    text = APOSTROPHE.sub("'", UNSEEN.sub("", BETWEEN_WORDS.sub(" ", text)))
-    for _ in range(2):  # folding may leave what composes, and composing what folds
-        text = unicodedata.normalize("NFKC", text).casefold()
-    text = unicodedata.normalize("NFKC", text).replace("i\u0307", "i")  # the capital dotted I of Turkish
-    words: list[str] = WORD.findall(text)
-    return words
-
-
-def pieces_of(text: str) -> list[str]:
-    """The text between blanks, as it is written; a script without blanks by the character."""
-    pieces: list[str] = PIECE.findall(text)
-    return pieces
-
-
-class Tokenizer:
-    """longest is the number of tokens that are read of a text, None where it has no end. special_ids are never masked,
-    replaced or deleted by augmentation, nor drawn at random. unknown_id stands for what the vocabulary cannot write,
-    and is None where it can write everything.
-    """
-
-    name: str
-    longest: int | None
-    vocab_size: int
-    pad_id: int
-    mask_id: int
-    special_ids: frozenset[int]
-    unknown_id: int | None
-
-    def encode(self, text: str) -> list[int]:
-        return self.encode_all([text])[0]
-
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        raise NotImplementedError
-
-    def is_cut(self, text: str) -> bool:
-        """Whether the text has more than `longest` tokens."""
-        return False
-
-    def unknown(self, text: str) -> list[str]:
-        """The words that the vocabulary cannot write."""
-        return []
-
-    def begins_word(self, ids: np.ndarray) -> np.ndarray:
-        """ids (W,) -> (W,) bool: whether each piece begins a word, as special tokens do."""
-        return np.ones(len(ids), dtype=bool)
-
-    def word_numbers(self, ids: np.ndarray) -> np.ndarray:
-        """ids (W,) -> (W,), which word each piece is of, counted from 0; the first begins one whatever it is."""
-        numbers: np.ndarray = np.maximum(np.cumsum(self.begins_word(ids)) - 1, 0)
-        return numbers
-
-    def to_json(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-class WordTokenizer(Tokenizer):
-    """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on."""
-
-    name = "words"
-    longest = None
-    pad_id, unknown_id, mask_id, start_id, end_id = range(5)
-    special_ids = frozenset({0, 2, 3, 4})  # unknown stands for a word, so it can be masked like one
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = tuple(words)
-        self.ids = {word: i for i, word in enumerate(self.words, start=5)}
-        self.vocab_size = len(self.words) + 5
-
-    @classmethod
-    def fit(cls, captions: Iterable[str], *, min_count: int = 1) -> "WordTokenizer":
-        """The words that occur at least min_count times in the captions: give it those of the train split alone."""
-        counts = Counter(word for caption in captions for word in words_of(caption))
-        kept = [word for word, count in counts.items() if count >= min_count]
-        return cls(sorted(kept, key=lambda word: (-counts[word], word)))
-
-    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = [[self.ids.get(word, self.unknown_id) for word in words_of(text)] for text in texts]
-        return [[self.start_id, *(words or [self.unknown_id]), self.end_id] for words in ids]
-
-    def unknown(self, text: str) -> list[str]:
-        """The words of the text that no train caption held; the whole text where it holds no word."""
-        words = words_of(text)
-        return [word for word in words if word not in self.ids] if words else text.split()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "words": list(self.words)}
 
 
 class BertTokenizer(Tokenizer):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from userlib.model.card import card_of, place
-from userlib.search.contents import Contents
+from userlib.search.upkeep import Contents
 
 
 def index_card(index: Contents, title: str, given: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,10 +12,13 @@ from PIL import Image
 from userlib.checkpoints import TENSORS
 from userlib.config import Config
 from userlib.data.extractors import choose_device
+from userlib.data.pictures import read_picture
 from userlib.errors import UserError
 from userlib.files import check_folder, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
-from userlib.search.index import Index, check_query
+from userlib.search.exporting import write_hits, write_vectors
+from userlib.search.index import Hit, Index, check_query
+from userlib.search.query import Found, Query, find
 from userlib.search.rerank import scorer_reranker
 
 FILES = (TENSORS, "contents.json")  # of a stored index
@@ -27,12 +30,16 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
     if arguments.model and arguments.token_weights:
         raise UserError("--token-weights belong to the tokens of a --checkpoint; leave them out.")
-    check_query(arguments.query)
+    query = query_of(arguments)
     for name in ("top", "rerank"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise UserError(f"--{name} {getattr(arguments, name)} is no number of images; give 1 or more.")
     if arguments.model and arguments.rerank:
         raise UserError("--rerank needs a model with a scorer; give a --checkpoint trained with --scorer.")
+    if arguments.rerank and query is not None:
+        raise UserError(
+            "--rerank orders the hits of a text query alone; leave it, or the query's other parts, out."
+        )
     folder = Path(arguments.index) if arguments.index else None
     if folder is not None:
         check_folder(folder, FILES)
@@ -64,20 +71,65 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     reranker = None
     if arguments.rerank and isinstance(encoder, CheckpointEncoder):
         reranker = scorer_reranker(encoder, images_of(index))
-    hits = index.search(
-        arguments.query, arguments.top, rerank=reranker, candidates=arguments.rerank or arguments.top
+    hits: Sequence[Hit | Found] = (
+        index.search(
+            arguments.query, arguments.top, rerank=reranker, candidates=arguments.rerank or arguments.top
+        )
+        if query is None
+        else find(index, query, arguments.top)
     )
+    if arguments.hits or arguments.vectors:
+        messages += written(index, hits, arguments)
     precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
-    for line in (*messages, *precision, *index.notes(arguments.query)):
+    asked = () if arguments.query is None else index.notes(arguments.query)
+    for line in (*messages, *precision, *asked):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
     if arguments.json:
-        print(json.dumps([{"id": hit.id, "score": hit.score, "rank": hit.rank} for hit in hits]))
+        more = [] if query is None else ["calibrated", "duplicates"]
+        print(
+            json.dumps(
+                [{name: getattr(hit, name) for name in ("id", "score", "rank", *more)} for hit in hits]
+            )
+        )
         return 0
     far = dict(zip(index.ids, index.distances > 1, strict=True)) if index.warning else {}
     for hit in hits:
         mark = "  (unlike the training images)" if far.get(hit.id) else ""
+        if isinstance(hit, Found) and hit.duplicates:
+            mark += f"  and {len(hit.duplicates)} nearly the same"
         print(f"{hit.rank:3d}  {hit.score:.3f}  {shown(hit.id)}{mark}")
     return 0
+
+
+def query_of(arguments: argparse.Namespace) -> Query | None:
+    """The query of several parts that the command line has; None where it is a text alone."""
+    image = None if arguments.image is None else read_picture(Path(arguments.image))
+    if arguments.query is None and image is None:
+        raise UserError("there is nothing to search for; give --query TEXT, --image FILE or both.")
+    if arguments.query is not None:
+        check_query(arguments.query)
+    if arguments.arithmetic and arguments.query is None:
+        raise UserError("--arithmetic reads the --query, and there is none; give one.")
+    query = Query(
+        text=arguments.query, image=image, arithmetic=arguments.arithmetic, minus=tuple(arguments.minus),
+        exclude=tuple(arguments.exclude), min_score=arguments.min_score, min_calibrated=arguments.min_calibrated,
+        alike=arguments.alike,
+    )  # fmt: skip
+    return None if query == Query(text=arguments.query) and arguments.hits is None else query
+
+
+def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Namespace) -> list[str]:
+    """Writes what --hits and --vectors name; what was done, in lines."""
+    from userlib.data.sources import load_data
+
+    lines = []
+    if arguments.hits:
+        split = load_data(index.source["data"]).split(index.source["split"])
+        found = [hit for hit in hits if isinstance(hit, Found)]
+        lines.append(write_hits(found, Path(arguments.hits), split))
+    if arguments.vectors:
+        lines.append(write_vectors(index, Path(arguments.vectors)))
+    return lines
 
 
 def images_of(index: Index) -> Callable[[str], Image.Image]:

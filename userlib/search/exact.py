@@ -3,12 +3,16 @@
 Up to some 10^5 items this is fast enough that approximate search is not worth its loss of recall.
 """
 
+import sys
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from userlib.errors import UserError
-from userlib.evaluation.ranking import exact_products
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -31,6 +35,34 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
         )
     if not np.isfinite(queries).all():
         raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
+    if not len(queries):
+        width = min(k, len(gallery))
+        return np.empty((0, width), np.float32), np.empty((0, width), np.int64)
+    return _by_torch(queries, gallery, k) if "torch" in sys.modules else _by_numpy(queries, gallery, k)
+
+
+def _by_numpy(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
+    """Where torch is not in use. einsum adds the products of each pair in one order, whatever stands beside them, so
+    that equal vectors have equal scores: the hits are those of torch, the scores to some 1e-7.
+    """
+    scores, rows = [], []
+    items = np.ascontiguousarray(gallery, np.float32)
+    for query in np.ascontiguousarray(queries, np.float32):
+        values = np.einsum("ne,e->n", items, query)
+        place = min(k, len(values)) - 1
+        least = np.partition(values, len(values) - 1 - place)[len(values) - 1 - place] if len(values) else 0.0
+        near = np.flatnonzero(values >= least)  # in the order of rows, which a stable sort keeps
+        best = near[np.argsort(-values[near], kind="stable")][:k]
+        scores.append(values[best])
+        rows.append(best.astype(np.int64))
+    return np.stack(scores), np.stack(rows)
+
+
+def _by_torch(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
+    import torch
+
+    from userlib.evaluation.ranking import exact_products
+
     scores, rows = [], []
     items = torch.from_numpy(np.ascontiguousarray(gallery, np.float32))
     with exact_products(torch.device("cpu")):
@@ -40,13 +72,13 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
             best, at = _best(padded, items, k)
             scores.append(best[: len(part)].numpy())
             rows.append(at[: len(part)].numpy())
-    width = min(k, len(gallery))
-    empty = (np.empty((0, width), np.float32), np.empty((0, width), np.int64))
-    return (np.concatenate(scores), np.concatenate(rows)) if scores else empty
+    return np.concatenate(scores), np.concatenate(rows)
 
 
-def _best(queries: torch.Tensor, items: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _best(queries: "torch.Tensor", items: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """queries (q, E) -> scores and rows (q, k), over all chunks of the gallery."""
+    import torch
+
     best = queries.new_empty(len(queries), 0)
     at = torch.empty(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(items), CHUNK):
@@ -57,12 +89,12 @@ def _best(queries: torch.Tensor, items: torch.Tensor, k: int) -> tuple[torch.Ten
     return best, at
 
 
-def _first(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _first(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """The k best of each row (q, n), equal ones by column; topk alone takes any of those tied for the last
     place."""
     k = min(k, scores.shape[1])
     last = scores.topk(k, dim=1).values[:, -1:]
-    tied = int(torch.count_nonzero(scores >= last, dim=1).max())
+    tied = int((scores >= last).sum(dim=1).max())
     values, columns = scores.topk(tied, dim=1) if tied > k else scores.topk(k, dim=1)
     columns, order = columns.sort(1)
     values, again = values.gather(1, order).sort(dim=1, descending=True, stable=True)

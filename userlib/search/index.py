@@ -17,17 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from userlib.checkpoints import read_checkpoint, write_checkpoint
+from userlib.checkpoints import read_arrays, write_arrays
 from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.search.ann import Hnsw, Report, hnsw
-from userlib.search.encoders import CheckpointEncoder, Encoder, difference, encode_all, warning_of
 from userlib.search.exact import Array, Ints, top_k
+from userlib.search.protocol import Encoder, difference, encode_all, warning_of
 from userlib.search.reading import Print, is_drawn, only_split
 from userlib.search.upkeep import Changes, Contents, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
@@ -58,7 +57,9 @@ class Index(Contents, Shared):
     @classmethod
     def empty(cls, encoder: "Encoder | DualEncoder") -> "Index":
         """An index of nothing, to be filled by `update`."""
-        if isinstance(encoder, torch.nn.Module):  # a model, not an encoder of search
+        if not hasattr(encoder, "cache_key"):  # a model, not an encoder of search
+            from userlib.search.encoders import CheckpointEncoder
+
             encoder = CheckpointEncoder(encoder)
         return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=encoder)
 
@@ -183,15 +184,15 @@ class Index(Contents, Shared):
 
     def save(self, folder: str | Path, *, card: str | None = None) -> None:
         """A folder of safetensors and JSON with checksums, written atomically. card: its README.md."""
-        tensors = {
-            "vectors": torch.from_numpy(self.vectors),
-            "text_of": torch.from_numpy(self.text_of),
-            "distances": torch.from_numpy(self.distances),
+        arrays: dict[str, NDArray[Any]] = {
+            "vectors": self.vectors,
+            "text_of": self.text_of,
+            "distances": self.distances,
         }
         if self.text_vectors is not None:
-            tensors["text_vectors"] = torch.from_numpy(self.text_vectors)
+            arrays["text_vectors"] = self.text_vectors
         if self.nearest is not None:
-            tensors["hnsw"] = torch.from_numpy(self.nearest.to_bytes())
+            arrays["hnsw"] = self.nearest.to_bytes()
         contents: dict[str, Any] = {
             "kind": "index",
             "source": self.source,
@@ -204,7 +205,7 @@ class Index(Contents, Shared):
             "encoder": self.encoder.cache_key(),
             "report": None if self.report is None else asdict(self.report),
         }
-        write_checkpoint(Path(folder), tensors, {"contents": contents}, card=card)
+        write_arrays(Path(folder), arrays, {"contents": contents}, card=card)
         self.folder = Path(folder)
 
     @classmethod
@@ -220,12 +221,12 @@ class Index(Contents, Shared):
                 "exist yet and build it again there."
             )
         try:
-            tensors, documents = read_checkpoint(Path(folder))
+            arrays, documents = read_arrays(Path(folder))
         except UserError as error:
             what = str(error).split(". ")[0].rstrip(".")
             raise UserError(f"the index {folder} cannot be used: {what}. {remedy}") from error
         contents = documents.get("contents")
-        if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in tensors:
+        if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in arrays:
             raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
         try:
             if differs := difference(contents["encoder"], encoder.cache_key()):
@@ -233,7 +234,7 @@ class Index(Contents, Shared):
                     f"the index {folder} was made with another model: {differs}. Use that model, name another "
                     "folder for this one, or delete that folder and build it again."
                 )
-            index = cls._of(contents, {name: tensor.numpy() for name, tensor in tensors.items()}, encoder)
+            index = cls._of(contents, arrays, encoder)
             index._check()
             index.folder = Path(folder)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -17,8 +17,8 @@ from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.progress import Progress
 from userlib.search.ann import Hnsw, Report
-from userlib.search.encoders import Encoder, measured
 from userlib.search.exact import Array, Ints
+from userlib.search.protocol import Encoder, measured
 from userlib.search.reading import BATCH, Print, print_of, read
 
 Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from userlib.data.tokenizers import Tokenizer, words_of
+from userlib.data.words import Tokenizer, words_of
 from userlib.files import shown
 from userlib.search.exact import Array
 

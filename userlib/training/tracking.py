@@ -99,12 +99,11 @@ def retrieved(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> NDAr
     """
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     batch = pairs.batch(first[:QUERIES]).to(device)
-    tokens, mask, guide = (
-        None if part is None else part.to(device) for part in next(pairs.image_batches(GALLERY))
-    )
+    tokens, *more = next(pairs.image_batches(GALLERY))
+    mask, guide = (None if part is None else part.to(device) for part in more)
     training = encoders.training
     encoders.eval()
-    images = encoders.encode_image(tokens, mask, guide)
+    images = encoders.encode_image(tokens.to(device), mask, guide)
     captions = encoders.encode_text(batch.input_ids, batch.attention_mask)
     encoders.train(training)
     scores = (captions @ images.T).float().cpu().numpy()

@@ -22,8 +22,9 @@ from userlib.data.tokenizers import pieces_of, words_of
 from userlib.errors import UserError
 from userlib.evaluation.ranking import ranks, ranks_among
 from userlib.search import Encoder, Hit, Index
-from userlib.search.encoders import CheckpointEncoder, measured, warning_of
+from userlib.search.encoders import CheckpointEncoder
 from userlib.search.exact import Array, top_k
+from userlib.search.protocol import measured, warning_of
 
 BATCH = 256  # captions encoded at a time
 Picture = str | Image.Image  # the id of one in the gallery, or one brought along

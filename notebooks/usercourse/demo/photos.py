@@ -18,7 +18,7 @@ from userlib.data.splits import Pictures
 from userlib.errors import UserError
 from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
 from userlib.search import Encoder, Index, OpenClipEncoder
-from userlib.search.encoders import identity
+from userlib.search.protocol import identity
 from userlib.search.reading import only_split
 
 Step = Callable[[int, int], None]  # done, of how many

@@ -1,0 +1,319 @@
+"""The two encoders as ONNX graphs of any batch and any length, each compared with torch before it is kept.
+
+Two parts are written in another form that gives the same numbers: GPO's weights, which depend on the size of a set
+alone, are a table of all sizes; the BiGRU is ONNX's own, told the lengths.
+"""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from userlib.data.backbones import TimmExtractor
+from userlib.data.base import Extractor
+from userlib.data.clip import ClipExtractor
+from userlib.errors import UserError
+from userlib.files import atomic_write_folder, write_json
+from userlib.model.pooling import GPO
+from userlib.model.text_networks import BiGRU
+from userlib.model.user import DualEncoder, Loaded
+from userlib.onnx.runtime import INTERPOLATIONS, resized, session
+from userlib.precision import full_float32
+from userlib.verify import write_manifest
+
+OPSET = 17
+LONGEST = 256  # tokens of a text, or regions of an image where the model does not fix them
+CLOSE = 1e-4  # the largest difference between a unit vector's dimension here and there
+
+
+class RankTable(nn.Module):
+    """GPO with the weights of every size up to `longest` in a table (longest + 1, longest)."""
+
+    def __init__(self, gpo: GPO, longest: int) -> None:
+        super().__init__()
+        with torch.no_grad():
+            weights = gpo.weights(torch.arange(1, longest + 1), longest)
+        self.register_buffer("table", torch.cat([weights.new_zeros(1, longest), weights]))
+        self.table: Tensor
+
+    def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+        """vectors (B,N,E), mask (B,N) -> (B,E)."""
+        count = vectors.shape[1]
+        there = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask
+        channels = vectors.masked_fill(~there.unsqueeze(-1), -1e30).transpose(1, 2)
+        ordered = channels.sort(dim=-1, descending=True).values
+        weights = self.table[there.sum(1)][:, :count].unsqueeze(1)  # zero behind a set's end
+        return (ordered.masked_fill(ordered < -1e29, 0.0) * weights).sum(-1)
+
+
+class PackedBiGRU(nn.Module):
+    """`BiGRU` by torch's own packed sequences, which ONNX has too."""
+
+    def __init__(self, states: BiGRU) -> None:
+        super().__init__()
+        self.embedding, self.gru, self.skip, self.width = (
+            states.embedding,
+            states.gru,
+            states.skip,
+            states.width,
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W), attention_mask (B,W) -> (B,W,width)."""
+        vectors = self.embedding(input_ids)
+        packed = pack_padded_sequence(vectors, attention_mask.sum(1), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=input_ids.shape[1]
+        )
+        forward, backward = states.chunk(2, dim=-1)
+        averaged: Tensor = (forward + backward) / 2
+        return torch.cat([averaged, vectors], dim=-1) if self.skip else averaged
+
+
+def exportable(module: nn.Module, longest: int) -> Any:
+    """A copy in evaluation mode with those parts replaced."""
+    module = copy.deepcopy(module).float().cpu().eval().requires_grad_(False)
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, GPO):
+                setattr(parent, name, RankTable(child, longest))
+            elif isinstance(child, BiGRU):
+                setattr(parent, name, PackedBiGRU(child))
+            elif hasattr(child, "config") and hasattr(child.config, "_attn_implementation"):
+                child.config._attn_implementation = "eager"
+    return module
+
+
+class FromPixels(nn.Module):
+    """Images, (B,3,H,W) uint8 as `resized` gives them -> tokens, guide -> the image encoder's vectors (B,E)."""
+
+    def __init__(self, encoder: nn.Module, tokens: Extractor, guide: Extractor | None) -> None:
+        super().__init__()
+        self.encoder, self.tokens = encoder, _Network(tokens)
+        self.guide = _Network(guide) if guide is not None and guide is not tokens else None
+        self.shares = guide is tokens
+
+    def forward(self, pixels: Tensor, guide_pixels: Tensor | None = None) -> Tensor:
+        tokens, guide = self.tokens(pixels)
+        if self.guide is not None:
+            guide = self.guide(guide_pixels)[1]
+        vectors: Tensor = self.encoder(tokens, None, guide if self.shares or self.guide is not None else None)
+        return vectors
+
+
+class _Network(nn.Module):
+    """An extractor's network from bytes. how: what `resized` must do for it."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        super().__init__()
+        if isinstance(extractor, TimmExtractor):
+            self.network = copy.deepcopy(extractor.network).to(memory_format=torch.contiguous_format)
+            settings = extractor.settings
+            scale, size = 1.0 if settings["range"] == "0-255" else 255.0, settings["input_size"][1:]
+            mean, std = ([scale * v for v in settings[key]] for key in ("mean", "std"))
+            self.how = {"mode": "squash", "interpolation": "bicubic", "size": list(size)}
+        elif isinstance(extractor, ClipExtractor):
+            self.network = copy.deepcopy(extractor.network[0])
+            visual: Any = self.network.visual
+            mean, std = ([255.0 * v for v in values] for values in (visual.image_mean, visual.image_std))
+            size = extractor.prepare(Image.new("RGB", (8, 8))).shape[1:]
+            self.how = _how(extractor, list(size), mean, std)
+        else:
+            raise UserError(
+                f"{extractor.spec} is no network of timm or open_clip, whose pixels can be exported."
+            )
+        self.kind = type(extractor)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        from userlib.data import backbones, clip
+
+        inputs = (pixels.float() - self.mean) / self.std
+        if self.kind is TimmExtractor:
+            return backbones._tokens(self.network, inputs), None
+        tokens, guide = clip._forward(self.network, inputs)
+        return tokens, nn.functional.normalize(guide, dim=-1)
+
+
+def _how(extractor: Extractor, size: list[int], mean: list[float], std: list[float]) -> dict[str, Any]:
+    """The way of `resized` that gives what the extractor's own preprocessing gives on an image of odd sizes.
+
+    Raises UserError where none does.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    wanted = extractor.prepare(image).numpy()
+    for mode in ("shortest", "squash"):
+        for interpolation in INTERPOLATIONS:
+            how = {"mode": mode, "interpolation": interpolation, "size": size}
+            values = (resized(image, how) - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+            if values.shape == wanted.shape and np.abs(values - wanted).max() < 1e-5:
+                return how
+    raise UserError(f"the preprocessing of {extractor.spec} has no form without torch; export from tokens.")
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without the exporter's warnings about lengths, which the comparison with torch settles."""
+    before, fast = logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
+    logging.disable(logging.ERROR)
+    torch.backends.mha.set_fastpath_enabled(False)  # torch's own fused attention, which ONNX has not
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def write_graph(
+    module: nn.Module, inputs: Mapping[str, Tensor], file: Path, lengths: Mapping[str, str]
+) -> None:
+    """Exports a module that maps the named inputs to (B,E). lengths: the inputs whose second axis is of any length, and
+    that length's name. Raises UserError where ONNX has no form of it.
+    """
+    axes = {name: {0: "batch", **({1: lengths[name]} if name in lengths else {})} for name in inputs}
+    try:
+        with torch.no_grad(), full_float32(), _quiet():
+            torch.onnx.export(
+                module, tuple(inputs.values()), str(file), input_names=list(inputs), output_names=["vectors"],
+                dynamic_axes={**axes, "vectors": {0: "batch"}}, opset_version=OPSET, dynamo=False,
+            )  # fmt: skip
+    except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
+        what = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"{file.name} cannot be exported: ONNX has no form of a part of it ({what})."
+        ) from error
+
+
+def compare(module: nn.Module, batches: list[dict[str, Tensor]], file: Path) -> float:
+    """The largest difference between onnxruntime's vectors and the model's own. Raises UserError beyond CLOSE."""
+    ort, largest = session(file), 0.0
+    for inputs in batches:
+        feeds: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in inputs.items()}
+        with torch.inference_mode(), full_float32():
+            wanted = module(*inputs.values()).float().numpy()
+        largest = max(largest, float(np.abs(ort.run(None, feeds)[0] - wanted).max()))
+    if not largest <= CLOSE:
+        raise UserError(
+            f"{file.name} differs from torch by {largest:.1e}, more than {CLOSE:.0e}; it was not kept."
+        )
+    return largest
+
+
+def quantize(file: Path) -> None:
+    """NAME.onnx -> NAME.int8.onnx: weights of products in eight bits, activations as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            str(file), str(file.with_name(f"{file.stem}.int8.onnx")), weight_type=QuantType.QInt8
+        )
+
+
+def export(
+    loaded: Loaded,
+    out: Path,
+    *,
+    key: Mapping[str, Any],
+    extractors: tuple[Extractor, Extractor | None] | None = None,
+    why: str = "",
+    int8: bool = False,
+) -> dict[str, float]:
+    """Writes the folder of `OnnxEncoder`, whole or not at all; the largest difference from torch of each graph.
+
+    key: what the checkpoint's encoder says of itself; extractors: of tokens and guide, where images themselves are to
+    be read; why: the sentence for whoever gives images to an export that has none.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'export needs the package {error.name}, which is not installed: pip install -e ".[onnx]"'
+        ) from error
+    model: DualEncoder = loaded.model
+    config, differences = loaded.config.model, {}
+    longest = loaded.tokenizer.longest or LONGEST
+    regions = config.regions or LONGEST
+    text = exportable(model.text_encoder, longest)
+    image = exportable(model.image_encoder, max(regions, LONGEST))
+    uses_guide = bool(model.image_encoder.uses_guide)
+    fixed = model.image_encoder.regions is not None
+
+    def words(count: int, length: int) -> dict[str, Tensor]:
+        lengths = torch.randint(1, length + 1, (count, 1))
+        lengths[0] = length
+        mask = torch.arange(length) < lengths
+        ids = torch.randint(0, loaded.tokenizer.vocab_size, (count, length))
+        return {"input_ids": ids.masked_fill(~mask, loaded.tokenizer.pad_id), "attention_mask": mask}
+
+    def tokens(count: int, size: int) -> dict[str, Tensor]:
+        mask = torch.ones(count, size, dtype=torch.bool)
+        if not fixed:
+            mask = torch.arange(size) < torch.randint(1, size + 1, (count, 1))
+        guide = {"guide": torch.randn(count, config.guide_dim or 0)} if uses_guide else {}
+        return {"tokens": torch.randn(count, size, config.region_dim or 0), "token_mask": mask, **guide}
+
+    def write(part: Path) -> None:
+        words_axes = {"input_ids": "words", "attention_mask": "words"}
+        write_graph(text, words(3, min(9, longest)), part / "text.onnx", words_axes)
+        lengths = [(3, min(9, longest)), (1, 2), (5, min(40, longest))]
+        differences["text"] = compare(
+            model.text_encoder, [words(*size) for size in lengths], part / "text.onnx"
+        )
+        regions_axes = {} if fixed else {"tokens": "regions", "token_mask": "regions"}
+        sizes = [(3, regions), (1, regions), (4, regions if fixed else 1), (2, regions if fixed else 7)]
+        write_graph(image, tokens(3, regions), part / "image.onnx", regions_axes)
+        differences["image"] = compare(
+            model.image_encoder, [tokens(*size) for size in sizes], part / "image.onnx"
+        )
+        pixels: dict[str, Any] = {}
+        if extractors is not None:
+            whole = FromPixels(image, *extractors).eval()
+            pixels["pixels"] = whole.tokens.how
+            if whole.guide is not None:
+                pixels["guide_pixels"] = whole.guide.how
+
+            def drawn(count: int) -> dict[str, Tensor]:
+                return {
+                    name: torch.randint(0, 256, (count, 3, *how["size"]), dtype=torch.uint8)
+                    for name, how in pixels.items()
+                }
+
+            write_graph(whole, drawn(2), part / "pixels.onnx", {})
+            differences["pixels"] = compare(
+                FromPixels(model.image_encoder, *extractors).eval(),
+                [drawn(1), drawn(3)],
+                part / "pixels.onnx",
+            )
+        if int8:
+            for file in sorted(part.glob("*.onnx")):
+                quantize(file)
+        about = {
+            "format": "onnx", "encoder": dict(key), "longest": longest, "guide": uses_guide, "pixels": pixels or None,
+            "why": why, "int8": int8, "opset": OPSET, "differences": differences,
+        }  # fmt: skip
+        write_json(part / "pair.json", json.loads(json.dumps(about)))
+        write_json(part / "tokenizer.json", loaded.tokenizer.to_json())
+        write_manifest(part)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        atomic_write_folder(out, write)
+    return differences

@@ -1,0 +1,99 @@
+"""What an index needs of an encoder, and how two of them are told apart. Nothing here needs torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from userlib.data.splits import Pictures
+from userlib.search.reading import BATCH
+
+Array = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """What an index needs. Vectors are float32 and of unit norm.
+
+    One that knows what it was trained on also has `measured(images) -> (vectors (n, E), distances (n,))`, where a
+    distance of 1 is the limit of the usual, and `warn(distances, drawn=...) -> str | None`, which says what that means
+    for an index. One whose text length is limited has `cut_note(text) -> str | None`, which says so of a longer text.
+    """
+
+    @property
+    def warning(self) -> str | None:
+        """What a user of its results should know, whatever the images."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Array:
+        """n captions or queries -> (n, E)."""
+        ...
+
+    def encode_image(self, images: Sequence[Image.Image]) -> Array:
+        """n images -> (n, E)."""
+        ...
+
+    def unknown(self, text: str) -> list[str]:
+        """The words of a query that are unknown to the encoder."""
+        ...
+
+    def cache_key(self) -> dict[str, Any]:
+        """What the vectors depend on, as JSON: an index opens only with an encoder that says the same. "name" is for
+        people and is not compared.
+        """
+        ...
+
+
+def encode_all(
+    encode: Callable[[Any], Array], items: "Sequence[Any] | Pictures", *, size: int = BATCH
+) -> Array:
+    """n texts or images, read when their turn comes, through an encoder's function, so many at a time -> (n, E)."""
+    parts = (range(i, min(i + size, len(items))) for i in range(0, len(items), size))
+    return np.concatenate([encode([items[i] for i in part]) for part in parts])
+
+
+def measured(encoder: Encoder, images: Sequence[Image.Image]) -> tuple[Array, Array]:
+    """n images -> vectors (n, E), and distances (n,) from the training images, NaN from an encoder that knows none."""
+    if hasattr(encoder, "measured"):
+        result: tuple[Array, Array] = encoder.measured(images)
+        return result
+    return encoder.encode_image(images), np.full(len(images), np.nan, np.float32)
+
+
+def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None:
+    """What a user of an index should know. drawn: its images are of the embedded world."""
+    if not hasattr(encoder, "warn"):
+        return encoder.warning
+    warning: str | None = encoder.warn(distances, drawn=drawn)
+    return warning
+
+
+def identity(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What `cache_key` gives, without what is for people."""
+    return {key: value for key, value in described.items() if key != "name"}
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Where two encoders differ, in words; "" where they are one."""
+    if identity(ours) == identity(theirs):
+        return ""
+    named = [
+        f"{description.get('kind')} {description.get('name', '')}".strip() for description in (ours, theirs)
+    ]
+    flat = [dict(_flat(identity(description))) for description in (ours, theirs)]
+    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)][:4]
+    parts = [f"{key} {_short(flat[0].get(key))} against {_short(flat[1].get(key))}" for key in keys]
+    return f"by {named[0]}, and the one given is {named[1]} ({'; '.join(parts)})"
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """A nested value as names like "tokens.0.precision" and plain values."""
+    if not isinstance(value, (dict, list)):
+        return [(name, value)]
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    return [pair for key, part in inner for pair in _flat(part, f"{name}.{key}".strip("."))]
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)[:60]

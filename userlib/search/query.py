@@ -1,0 +1,154 @@
+"""Queries of more than one part: arithmetic ("two dogs - beach + snow"), an image, an image and a text, what hits must
+not look like; hits below a threshold left out, near-duplicates together.
+
+    found = find(index, Query("two dogs - beach + snow", arithmetic=True, exclude=("old/*",)), 10)
+"""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from userlib.errors import UserError
+from userlib.search.index import Index, check_query
+from userlib.search.protocol import Array
+
+PENALTY = 0.5  # of the score with the nearest negative term
+TERM = re.compile(r"(?:^|(?<=\s))([+-])(?=\s|$)")
+SPREAD = 1.4826  # the median deviation of a normal distribution times this is its standard deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What to search for. text and image: each alone, or their mean. arithmetic: " + " and " - " in the text add and
+    subtract what stands between them. minus: texts that hits must not look like. exclude: ids left out, with * and ?.
+    min_score: of cosines. min_calibrated: of standard deviations above the median image of the index, which two models
+    share as a scale. alike: images with at least this cosine are one hit with duplicates; None: each is its own.
+    """
+
+    text: str | None = None
+    image: str | Image.Image | None = None  # or the id of one in the index
+    arithmetic: bool = False
+    minus: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_score: float | None = None
+    min_calibrated: float | None = None
+    alike: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hit; rank counts from 1. calibrated: standard deviations above the index's median score. duplicates: ids of
+    images that are nearly this one, best first.
+    """
+
+    id: str
+    score: float
+    rank: int
+    calibrated: float
+    duplicates: tuple[str, ...] = ()
+
+
+def terms(text: str) -> list[tuple[int, str]]:
+    """ "two dogs - beach + snow" -> [(1, "two dogs"), (-1, "beach"), (1, "snow")]. A hyphen within a word is none.
+
+    Raises UserError for a sign without a text behind it, and where nothing is added.
+    """
+    first, *rest = TERM.split(text)
+    parts = [(1, first.strip())] if first.strip() else []
+    parts += [
+        (1 if sign == "+" else -1, part.strip()) for sign, part in zip(rest[::2], rest[1::2], strict=True)
+    ]
+    if any(not part for _, part in parts):
+        raise UserError(
+            f"the query {text!r} has a sign with no text behind it; write it as: two dogs - beach + snow"
+        )
+    if not any(sign > 0 for sign, _ in parts):
+        raise UserError(f"the query {text!r} only takes away; write first what the image should show.")
+    return parts
+
+
+def vector_of(index: Index, query: Query) -> Array:
+    """The query as a unit vector (E,). Raises UserError where it has neither text nor image, or adds up to nothing."""
+    if query.text is None and query.image is None:
+        raise UserError("the query has neither a text nor an image; give one.")
+    parts: list[Array] = []
+    if query.text is not None:
+        signed = terms(query.text) if query.arithmetic else [(1, query.text)]
+        vectors = index.encode_text([part for _, part in signed])
+        parts.append(_unit(np.sum([sign * v for (sign, _), v in zip(signed, vectors, strict=True)], axis=0)))
+    if query.image is not None:
+        parts.append(_unit(index._vector_of(query.image)[0]))
+    return _unit(np.sum(parts, axis=0))
+
+
+def _unit(vector: Array) -> Array:
+    norm = float(np.linalg.norm(vector))
+    if not norm > 1e-6:
+        raise UserError("the parts of the query cancel out; nothing is left to search for.")
+    return np.asarray(vector / norm, np.float32)
+
+
+def find(index: Index, query: Query, k: int = 10) -> list[Found]:
+    """The k best images, equal scores in the order of ids; searched exactly, also where the index has a graph.
+
+    Raises UserError for k < 1, an empty index, and as `vector_of`.
+    """
+    if k < 1:
+        raise UserError(f"a search returns one hit or more, and got k={k}")
+    if not index.ids:
+        raise UserError("the index is empty; fill it by update(FOLDER)")
+    for text in query.minus:
+        check_query(text)
+    scores = np.einsum("ne,e->n", index.vectors, vector_of(index, query))
+    if query.minus:
+        against = np.einsum("ne,me->nm", index.vectors, index.encode_text(query.minus)).max(1)
+        scores = scores - np.float32(PENALTY) * np.maximum(against, 0)
+    calibrated = calibrate(scores)
+    own = query.image if isinstance(query.image, str) else None
+    order = [int(row) for row in np.argsort(-scores, kind="stable")]
+    wanted = [
+        row
+        for row in order
+        if index.ids[row] != own
+        and not any(fnmatch.fnmatchcase(index.ids[row], pattern) for pattern in query.exclude)
+        and (query.min_score is None or scores[row] >= query.min_score)
+        and (query.min_calibrated is None or calibrated[row] >= query.min_calibrated)
+    ]
+    groups = grouped(index.vectors, wanted, query.alike, k)
+    return [
+        Found(
+            index.ids[head],
+            float(scores[head]),
+            rank,
+            float(calibrated[head]),
+            tuple(index.ids[r] for r in others),
+        )
+        for rank, (head, *others) in enumerate(groups, start=1)
+    ]
+
+
+def calibrate(scores: Array) -> Array:
+    """scores (N,) -> standard deviations above their median, from the median deviation: a few good hits among many
+    images do not move it. 0 where all are equal.
+    """
+    median = np.median(scores)
+    spread = SPREAD * float(np.median(np.abs(scores - median)))
+    return np.asarray((scores - median) / spread if spread > 0 else np.zeros_like(scores), np.float32)
+
+
+def grouped(vectors: Array, rows: Sequence[int], alike: float | None, k: int) -> list[list[int]]:
+    """The first k rows, each with the later ones whose cosine with it is at least `alike`."""
+    if alike is None:
+        return [[row] for row in rows[:k]]
+    heads: list[list[int]] = []
+    for row in rows:
+        near = [i for i, (head, *_) in enumerate(heads) if float(vectors[head] @ vectors[row]) >= alike]
+        if near:
+            heads[near[0]].append(row)
+        elif len(heads) < k:
+            heads.append([row])
+    return heads
