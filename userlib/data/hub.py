@@ -5,7 +5,7 @@ on where it stopped.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,13 @@ class Gone(UserError):
 
 
 def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
-    """The data set `owner/name`, fetched at the first call. `known` replaces what HUB_SETS says of it."""
+    """The data set `owner/name`, fetched at the first call, or `owner/name@revision`, which nothing stands in for.
+    `known` replaces what HUB_SETS says of it.
+    """
+    name, at, revision = name.partition("@")
     known = known or HUB_SETS.get(name, HubSet())
+    if at:
+        known = replace(known, revision=revision, fallback=None)
     try:
         files = fetch(name, known)
     except Gone as error:

@@ -28,9 +28,10 @@ def load_data(
 
     - a registered name (userlib.data.registry), such as `scenes` and `pretrain`, drawn by userscenes
     - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
-      annotations of Karpathy (dataset_*.json), or photos with captions.csv, captions.jsonl or none (photos.py
+      annotations of Karpathy (dataset_*.json), webdataset's shards (shards.py),
+      or photos with captions.csv, captions.jsonl or none (photos.py
       names what else is read)
-    - `owner/name`: a data set on the hub
+    - `owner/name` or `owner/name@revision`: a data set on the hub, at a branch, tag or commit
 
     sizes keeps the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images
     themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
@@ -63,7 +64,10 @@ def _is_hub_name(name: str) -> bool:
     """Whether `name` reads as owner/name and not as the path of a folder that is not there."""
     from userlib.data.hub import HUB_SETS
 
+    name, at, revision = name.partition("@")
     owner, slash, _ = name.partition("/")
+    if at and not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII):
+        return False
     if name in HUB_SETS:
         return True
     if re.search(r"\.(parquet|jsonl?|csv|npy|arrow|zip|tar|gz)$", name, re.IGNORECASE):
@@ -99,6 +103,7 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     from userlib.data.parquet import load_parquet
     from userlib.data.photos import load_photos, load_saved
     from userlib.data.scan import is_scan, load_scan
+    from userlib.data.shards import load_shards, shards_in
 
     if annotations := annotations_in(path):
         return load_karpathy(annotations, pictures or annotations.parent)
@@ -113,6 +118,8 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     if is_scan(path):
         return load_scan(path, pictures=pictures)
     captioned = any(file.name.lower() in CAPTIONS for file in path.iterdir())
+    if not captioned and (shards := shards_in(path)):
+        return load_shards(path, shards)
     # none that is hidden, such as ._train.parquet, which some systems write next to a file, or .cache
     below = (file.relative_to(path) for file in path.rglob("*.parquet"))
     files = sorted(path / file for file in below if not any(part.startswith(".") for part in file.parts))

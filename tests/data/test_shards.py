@@ -1,0 +1,143 @@
+"""webdataset's shards and img2dataset's output: what is written is read, unpacked nowhere; hostile ones are refused."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from tests.data.copies import captions, jpeg
+from tests.data.test_hub import SHA, SMALL, flickr, server  # noqa: F401
+from userlib import UserError
+from userlib.data.hub import load_hub
+from userlib.data.sources import load_data
+
+
+def shard(file, members):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as tar:
+        for name, content in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return file
+
+
+def samples(first, count):
+    members = {}
+    for i in range(first, first + count):
+        members[f"{i:09d}.jpg"] = jpeg(i)
+        members[f"{i:09d}.txt"] = "\n".join(captions(i)).encode()
+        members[f"{i:09d}.json"] = json.dumps({"caption": "another", "status": "success"}).encode()
+    return members
+
+
+def test_shards_are_splits_by_their_names(tmp_path):
+    shard(tmp_path / "set" / "train-00000.tar", samples(0, 3))
+    shard(tmp_path / "set" / "train-00001.tar", samples(3, 2))
+    shard(tmp_path / "set" / "flickr_test-00000.tar", samples(5, 2))
+    shard(tmp_path / "set" / "val" / "00000.tar", samples(7, 2))
+    data = load_data(str(tmp_path / "set"))
+    assert {name: len(split) for name, split in data.splits.items()} == {"test": 2, "train": 5, "val": 2}
+    train = data.split("train")
+    assert train.captions[5:10] == tuple(captions(1)) and train.ids[3] == "train-00001/000000003"
+    assert train.pictures.content(3) == jpeg(3) and train.pictures[3].size == (48, 36)
+    again = load_data(str(tmp_path / "set"))
+    assert again.fingerprint == data.fingerprint
+    shard(tmp_path / "set" / "val" / "00000.tar", samples(9, 2))
+    assert load_data(str(tmp_path / "set")).fingerprint != data.fingerprint
+
+
+def test_img2dataset_in_tars_and_in_folders(tmp_path):
+    """A failed download leaves its text and JSON without an image; a table and statistics stand beside."""
+    members = samples(0, 3)
+    del members["000000001.jpg"]
+    shard(tmp_path / "tars" / "00000.tar", members)
+    (tmp_path / "tars" / "00000.parquet").write_bytes(b"PAR1 of img2dataset")
+    (tmp_path / "tars" / "00000_stats.json").write_text("{}")
+    for name, content in members.items():
+        place = tmp_path / "files" / "00000" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    (tmp_path / "files" / "00000_stats.json").write_text("{}")
+    (tmp_path / "files" / "00000.parquet").write_bytes(b"PAR1 of img2dataset")
+    for folder in ("tars", "files"):
+        with pytest.warns(UserWarning, match="1 of 3 samples have no image"):
+            data = load_data(str(tmp_path / folder))
+        train = data.split("train")
+        assert train.ids == ("00000/000000000", "00000/000000002") and len(train.captions) == 10
+        assert [train.pictures.content(i) for i in range(2)] == [jpeg(0), jpeg(2)]
+
+
+def test_captions_of_json_and_none_at_all(tmp_path):
+    shard(
+        tmp_path / "said" / "a.tar",
+        {
+            "1.jpg": jpeg(1),
+            "1.json": b'{"captions": ["one", "two"]}',
+            "2.png": jpeg(2),
+            "2.json": b'{"caption": "x"}',
+        },
+    )
+    assert load_data(str(tmp_path / "said")).split("train").captions == ("one", "two", "x")
+    shard(tmp_path / "bare" / "a.tar", {"1.jpg": jpeg(1), "2.jpg": jpeg(2)})
+    assert len(load_data(str(tmp_path / "bare")).split("all")) == 2
+
+
+HOSTILE = {
+    "a second image": ({"1.jpg": jpeg(1), "1.png": jpeg(2)}, "second image of one sample"),
+    "no UTF-8": ({"1.jpg": jpeg(1), "1.txt": b"\xff\xfe"}, "not UTF-8 text"),
+    "no JSON": ({"1.jpg": jpeg(1), "1.json": b"{"}, "not valid JSON"),
+    "a long text": ({"1.jpg": jpeg(1), "1.txt": b"a" * (2**20 + 5)}, "too many for captions"),
+    "no image": ({"1.txt": b"a dog"}, "no image in them"),
+    "one without a caption": ({"1.jpg": jpeg(1), "1.txt": b"a dog", "2.jpg": jpeg(2)}, "have no caption"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_shard_is_refused(tmp_path, kind):
+    members, said = HOSTILE[kind]
+    shard(tmp_path / "set" / "0.tar", members)
+    with pytest.raises(UserError, match=said):
+        load_data(str(tmp_path / "set"))
+
+
+def test_a_damaged_shard_and_an_image_in_two_splits_are_refused(tmp_path):
+    file = shard(tmp_path / "cut" / "0.tar", samples(0, 2))
+    data = load_data(str(tmp_path / "cut"))
+    file.write_bytes(file.read_bytes()[:700])
+    with pytest.raises(UserError, match="cut short"):
+        data.split("train").pictures.content(0)
+    file.write_bytes(b"\x1f\x8b" + bytes(600))
+    with pytest.raises(UserError, match="no whole tar file"):
+        load_data(str(tmp_path / "cut"))
+    shard(tmp_path / "two" / "train-0.tar", samples(0, 2))
+    shard(tmp_path / "two" / "test-0.tar", samples(1, 2))
+    with pytest.raises(UserError, match="are the same"):
+        load_data(str(tmp_path / "two"))
+
+
+def test_names_that_lead_out_and_links_are_not_followed(tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    file = tmp_path / "set" / "0.tar"
+    shard(file, {"../../secret.jpg": jpeg(1), "../../secret.txt": b"inside the tar"})
+    with tarfile.open(file, "a") as tar:
+        link = tarfile.TarInfo("2.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    train = load_data(str(tmp_path / "set")).split("train")
+    assert train.captions == ("inside the tar",) and train.pictures.content(0) == jpeg(1)
+
+
+def test_a_hub_name_with_a_revision(server, flickr):  # noqa: F811
+    server.sets[f"me/flickr@{SHA}"] = (SHA, flickr)
+    data = load_data(f"me/flickr@{SHA}")
+    assert np.array_equal(
+        data.split("test").pictures[0], load_hub(f"me/flickr@{SHA}").split("test").pictures[0]
+    )
+    with pytest.raises(UserError, match="no revision 'gone'"):
+        load_data("me/flickr@gone")
+    with pytest.raises(UserError, match="There is no data set"):
+        load_data("me/flickr@")
+    assert SMALL.revision == "main"

@@ -1,0 +1,217 @@
+"""Shards in webdataset's form, as img2dataset and CLIP_benchmark write them: tar files whose members KEY.jpg, KEY.txt
+and KEY.json are one sample; and img2dataset's `files` form, which is the same in folders. Nothing is unpacked: an image
+is read from its place in the tar.
+
+A caption is a line of KEY.txt, else `caption` or `captions` of KEY.json. The split is the shard's name without its
+number (train-00012.tar), else that of its folder; else there is one, train.
+"""
+
+import json
+import re
+import tarfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from userlib.data.pictures import SUFFIXES, open_picture
+from userlib.data.splits import RetrievalData, Split, split_name
+from userlib.errors import UserError
+from userlib.files import sha256_bytes, sha256_known, shown
+
+TEXT_LIMIT = 2**20  # bytes of a caption or JSON member
+
+
+@dataclass
+class Sample:
+    """What belongs to one key. place: file, first byte and bytes of its image."""
+
+    key: str
+    split: str
+    place: tuple[int, int, int] | None = None
+    texts: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)  # of its JSON
+
+
+class ShardPictures:
+    """Images at their places, (N, 3): number of the file, first byte, bytes."""
+
+    def __init__(self, files: Sequence[Path], places: np.ndarray, names: Sequence[str]) -> None:
+        self.files, self.places, self.names = tuple(files), places, tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> Image.Image:
+        return open_picture(self.content(i), self.names[i])
+
+    def content(self, i: int) -> bytes:
+        """The encoded image."""
+        number, first, size = (int(value) for value in self.places[i])
+        try:
+            with open(self.files[number], "rb") as file:
+                file.seek(first)
+                content = file.read(size)
+        except OSError as error:
+            raise UserError(
+                f"{shown(self.files[number])} cannot be read: {error.strerror}. Put it back."
+            ) from error
+        if len(content) != size:
+            raise UserError(
+                f"{shown(self.files[number])} is cut short within {self.names[i]}. Fetch it again."
+            )
+        return content
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The tar files below a folder, or img2dataset's folders of files, in order; none where it is another data set."""
+    tars = sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
+    if tars:
+        return tars
+    told = sorted(folder.rglob("*_stats.json"))
+    return [
+        place for path in told if (place := path.with_name(path.name.removesuffix("_stats.json"))).is_dir()
+    ]
+
+
+def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
+    """The data set in these shards. Samples without an image, as failed downloads leave them, are left out with one
+    warning.
+
+    Raises UserError for a shard that is damaged, a caption that is no UTF-8, an image without a caption among images
+    that have some, and one image in two splits.
+    """
+    files: list[Path] = []
+    samples: list[Sample] = []
+    for shard in shards:
+        samples += _of_tar(folder, shard, files) if shard.is_file() else _of_folder(folder, shard, files)
+    whole = [sample for sample in samples if sample.place is not None]
+    if not whole:
+        raise UserError(f"{shown(folder)} has {len(shards)} shards and no image in them. Fetch them again.")
+    if len(whole) < len(samples):
+        warnings.warn(
+            f"{shown(folder)}: {len(samples) - len(whole):,} of {len(samples):,} samples have no image, "
+            "and are left out",
+            stacklevel=2,
+        )
+    captions = {sample.key: sample.texts or sample.said for sample in whole}
+    captioned = any(captions.values())
+    content = sha256_bytes("shards", *(sha256_known(file) for file in files))
+    splits: dict[str, Split] = {}
+    for name in dict.fromkeys(sample.split for sample in whole):
+        own = [sample for sample in whole if sample.split == name]
+        kept = name if captioned or name else "all"
+        pictures = ShardPictures(
+            files, np.array([sample.place for sample in own], np.int64), [s.key for s in own]
+        )
+        splits[kept or "train"] = Split.of(
+            kept or "train", [sample.key for sample in own], [captions[sample.key] for sample in own], pictures,
+            sha256_bytes(content, name, *(sample.key for sample in own)),
+        )  # fmt: skip
+    _refuse_shared(splits)
+    return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=content)
+
+
+def _split_of(folder: Path, shard: Path) -> str:
+    """train, val or test, else ""."""
+    stem = re.sub(r"[-_.]?\d+$", "", shard.stem)
+    above = [part for part in shard.relative_to(folder).parts[:-1]][::-1]
+    known = [split_name(part) for part in (stem, stem.rpartition("_")[2], stem.rpartition("-")[2], *above)]
+    return next((name for name in known if name in ("train", "val", "test")), "")
+
+
+def _of_tar(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
+    number, samples = len(files), dict[str, Sample]()
+    files.append(shard)
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                if not member.isreg() or member.issparse() or PurePosixPath(member.name).name.startswith("."):
+                    continue
+                place = (number, member.offset_data, member.size)
+
+                def read(member: tarfile.TarInfo = member) -> bytes:
+                    file = tar.extractfile(member)
+                    return b"" if file is None else file.read(TEXT_LIMIT + 1)
+
+                _add(samples, folder, shard, member.name, place, read)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(
+            f"{shown(shard)} is no whole tar file ({error}). Fetch it again; a compressed one must be unpacked to .tar."
+        ) from error
+    return list(samples.values())
+
+
+def _of_folder(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
+    samples = dict[str, Sample]()
+    for path in sorted(shard.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            place = (len(files), 0, path.stat().st_size)
+            if path.suffix.lower() in SUFFIXES:
+                files.append(path)
+            _add(samples, folder, shard, path.name, place, path.read_bytes)
+    return list(samples.values())
+
+
+def _add(
+    samples: dict[str, Sample], folder: Path, shard: Path, name: str, place: tuple[int, int, int], read: Any
+) -> None:
+    """Adds a member to the sample of its key: what stands before the first dot of its name."""
+    at = PurePosixPath(name)
+    stem, _, kind = at.name.partition(".")
+    key = f"{shard.stem}/{(at.parent / stem).as_posix()}"
+    sample = samples.setdefault(key, Sample(key, _split_of(folder, shard)))
+    where = f"{shown(name)} in {shown(shard)}"
+    if f".{kind.lower().rpartition('.')[2]}" in SUFFIXES:
+        if sample.place is not None:
+            raise UserError(f"{where} is a second image of one sample. Keep one.")
+        sample.place = place
+    elif kind.lower() in ("txt", "caption"):
+        sample.texts += [line.strip() for line in _text(read(), where).splitlines() if line.strip()]
+    elif kind.lower() == "json":
+        sample.said += list(_captions(_text(read(), where), where))
+
+
+def _text(content: bytes, where: str) -> str:
+    if len(content) > TEXT_LIMIT:
+        raise UserError(
+            f"{where} has more than {TEXT_LIMIT:,} bytes, too many for captions. Is it the right file?"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where} is not UTF-8 text (byte {error.start}). Write it again as UTF-8."
+        ) from error
+
+
+def _captions(text: str, where: str) -> Iterator[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not valid JSON. Write it again.") from error
+    if not isinstance(value, dict):
+        return
+    said = value.get("captions") or value.get("caption") or []
+    for one in [said] if isinstance(said, str) else said:
+        if isinstance(one, str) and one.strip():
+            yield one.strip()
+
+
+def _refuse_shared(splits: dict[str, Split]) -> None:
+    """Raises UserError where the same image lies in two splits."""
+    seen: dict[str, str] = {}
+    for name, split in splits.items() if len(splits) > 1 else ():
+        assert isinstance(split.pictures, ShardPictures)
+        for row, key in enumerate(split.ids):
+            before = seen.setdefault(sha256_bytes(split.pictures.content(row)), f"{name}\0{key}")
+            other, _, twin = before.partition("\0")
+            if other != name:
+                raise UserError(
+                    f"The images {twin!r} in {other!r} and {key!r} in {name!r} are the same: what is trained on "
+                    "would be scored. Remove one of them."
+                )
