@@ -30,6 +30,7 @@ TEXTS = [
             "SECURITY.md",
             "notebooks/INSTRUCTOR.md",
             "notebooks/GLOSSARY.md",
+            "hosted/README.md",
         )
     ),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -45,6 +46,7 @@ STAND_INS = {
     "scenes": "scenes",
     "path/to/photos": "photos",
     "path/to/folder": "photos",
+    "path/to/photos/1.jpg": "photos/1.jpg",
     "path/to/flickr8k": "hub",
     "umaru97/flickr30k_train_val_test": "hub",
     "path/to/f30k_precomp": "precomp",
@@ -57,7 +59,16 @@ STAND_INS = {
     "train:500": "train:2",
     "1000": "2",  # --folds
 }
-WITH_VALUE = {"--data", "--tokens", "--token-weights", "--guide", "--pictures", "--val-split", "--folds"}
+WITH_VALUE = {
+    "--data",
+    "--image",
+    "--tokens",
+    "--token-weights",
+    "--guide",
+    "--pictures",
+    "--val-split",
+    "--folds",
+}
 SMALL = ["--batch-size", "4", "--steps", "1"]
 WORLD = ["--set", f"data.sizes={json.dumps(SPLITS)}"]
 PAPER = [
@@ -100,7 +111,7 @@ def small(words: list[str]) -> list[str]:
             named += ["--set", "model.guide_dim=12"]
         if "--data" not in has:
             named += ["--data", "hub"]
-    if command == "evaluate" and "--checkpoint" not in has:
+    if command == "evaluate" and not has & {"--checkpoint", "--ensemble"}:
         named += ["--checkpoint", "runs/first"]
     return named
 
@@ -202,7 +213,7 @@ RULES = {
     rf"{WITH_PHOTOS}python -m userlab (.+)": of_userlab,
     rf"{WITH_PHOTOS}python -m ((?:userscenes|usercourse|userl[a-z]+\.)\S*(?: .+)?)": of_module,
     r"python[\d.]* course\.py ?(.*)": of_course_py,
-    r"python ((?:notebooks|tests)/.+|-m tests\..+)": of_script,
+    r"python ((?:hosted|notebooks|tests)/.+|-m tests\..+)": of_script,
     r"make (.+)": of_make,
     r"pip (.+)": of_pip,
     r"(?:USERLIB_PROFILE=fast )?(?:python -m )?pytest (.+)": of_pytest,

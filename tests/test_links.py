@@ -10,6 +10,7 @@ TEXTS = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "notebooks").glob("*.md"),
+    *(ROOT / "hosted").glob("*.md"),
 ]
 LINK = re.compile(r"\]\(<?([^()\s<>]+)>?(?:\s+\"[^\"]*\")?\)")
 FENCED = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)

@@ -22,7 +22,7 @@ DECLARED = [Requirement(line) for line in sum(EXTRAS.values(), PROJECT["dependen
 
 
 # Extras that nothing of the course needs: a format that it has no file of, and tools around the library.
-OPTIONAL = {"photos", "tensorboard", "trackio", "wandb"}
+OPTIONAL = {"onnx", "photos", "site", "suites", "tensorboard", "trackio", "wandb"}
 
 
 def pip_entries() -> list[str]:
@@ -67,12 +67,13 @@ OWN = {
 
 # Which extras each package may count on, beside what is always installed; None: all of them.
 COUNTS_ON = {
-    "userlib": ["ann", "photos"],
+    "userlib": ["ann", "onnx", "photos", "suites"],
     "userscenes": [],
     "userlab": ["course"],
     "notebooks/usercourse": ["course"],
     "notebooks/src": ["course"],
     "notebooks/build.py": None,
+    "hosted": None,
     "notebooks/conftest.py": None,
     "tests": None,
 }
