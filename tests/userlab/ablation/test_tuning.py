@@ -115,3 +115,37 @@ def test_the_study_of_neighbours_changes_one_thing_under_one_loss():
         assert study.variant(name).seeds == 3
     photos = variant_config(study, "esa", preset("photos"), seed=0)  # the same on photographs
     assert photos.model.pooling == "esa" and not photos.training.use_ema
+
+
+def test_the_command_tunes_trains_and_goes_on(tmp_path, cache, monkeypatch, capsys):
+    from userlab.__main__ import main
+
+    folder = write_learnable(tmp_path / "data")
+    calls = []
+
+    def work(self, job):
+        calls.append(f"{job.study}/{job.variant}-{job.seed}")
+        return worker.run_job(job_from_json(json.loads(json.dumps(job.as_json())))), ""
+
+    monkeypatch.setattr("userlab.ablation.study._Running.run", work)
+    small = ("model.embed_dim=16", "model.text_width=16", "model.word_width=8", "training.batch_size=8")
+    words = ["ablate", "--study", "neighbours", "--variant", "mean", "chan", "--seeds", "1", "--steps", "2"]
+    words += ["--data", str(folder), "--tokens", "precomputed", "--out", str(tmp_path / "out"), "--json"]
+    words += [part for setting in small for part in ("--set", setting)]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["made"], said["reused"], said["failed"]) == (2, 0, {})
+    tuned = [call for call in calls if call.startswith("neighbours-tuning/")]
+    assert calls[-2:] == ["neighbours/mean-0", "neighbours/chan-0"] and len(tuned) == len(calls) - 2
+    budget = [sum(f"/{name}-lr" in call for call in tuned) for name in ("mean", "chan")]
+    assert all(3 + 2 <= count <= 3 + 2 + 3 + 2 for count in budget)  # grids share one run, and may grow
+    row = read_row(tmp_path / "out/neighbours/chan-0.json")
+    assert (
+        row.metadata["config"]["training"]["lr"]
+        == row.metadata["tuned"]["lr"]
+        == said["learning_rates"]["chan"]
+    )
+    (tmp_path / "out/neighbours/chan-0.json").unlink()  # as if it had been stopped before its end
+    before = len(calls)
+    assert main(words) == 0
+    assert calls[before:] == ["neighbours/chan-0"]
