@@ -31,6 +31,10 @@ MODELS = {
     "words beside the GRU": {"word_residual": True},
     "bert": {"text": "bert", "text_width": 8, "text_heads": 2},
     "clip": {"text": "clip", "text_model": "tiny", "text_width": 16},
+    "esa and views": {"pooling": "esa", "text_pooling": "views"},
+    "graph and route": {"enhancement": "graph", "text_enhancement": "route"},
+    "concepts": {"enhancement": "concepts", "text_enhancement": "concepts"},
+    **{f"scorer {kind}": {"scorer": kind} for kind in ("chan", "scan-t2i", "scan-i2t", "naaf")},
     "no queue": {"queue_size": None},
     "momentum positives": {"queue_size": 0},
     "queue smaller than a batch": {"queue_size": 3},
@@ -95,7 +99,15 @@ def torch_sort(vectors, mask):
     return descending(vectors.double(), mask).float()  # float64 goes the way of a GPU
 
 
-MASKED = ("enhancement sge+cge", "pooling mean", "pooling max", "pooling gpo")
+MASKED = (
+    "esa and views",
+    "graph and route",
+    "scorer naaf",
+    "enhancement sge+cge",
+    "pooling mean",
+    "pooling max",
+    "pooling gpo",
+)
 
 
 @pytest.mark.parametrize("name, masked", [(m, False) for m in MODELS] + [(m, True) for m in MASKED])

@@ -1,5 +1,5 @@
-"""Poolings and enhancements of related work beside their plain versions, to 1e-9 in float64, values and gradients; how
-each starts; masks; and how they train in the whole model.
+"""Poolings and enhancements of related work compared with their plain versions, to 1e-9 in float64, values and
+gradients; how each starts; masks; and how they train in the whole model.
 """
 
 import copy
@@ -181,6 +181,18 @@ def test_each_learns_with_momentum_copies_and_a_queue(settings):
     query, key = model.image_encoder.state_dict(), model.image_momentum_encoder.encoder.state_dict()
     assert any(not torch.equal(query[name], key[name]) for name in query)
     copy.deepcopy(model.eval())  # what a run keeps as its best
+
+
+@pytest.mark.parametrize("settings", [*EVERYWHERE, {"scorer": "naaf"}, {"scorer": "scan-t2i"}], ids=str)
+def test_each_trains_in_half_precision(settings):
+    config = small(**settings)
+    torch.manual_seed(0)
+    model = USER(config, ObjectiveConfig(relation_weight=1.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(make_batch(config, [0, 1, 2, 3], mask="norm" not in settings))
+    output.loss.backward()
+    assert output.loss.dtype == output.images.dtype == torch.float32 and output.loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_the_penalty_of_views_enters_the_loss_with_its_weight():

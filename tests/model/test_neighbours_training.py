@@ -1,4 +1,4 @@
-"""What related work adds in training alone: the relation graph and soft targets, beside plain versions to 1e-9."""
+"""What related work adds in training alone: relation graph and soft targets, compared with plain versions, to 1e-9."""
 
 import numpy as np
 import pytest
