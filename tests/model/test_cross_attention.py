@@ -1,4 +1,4 @@
-"""Scorers with gradient compared with their plain version, to 1e-9 in float64; masks; all pairs and single ones; mining;
+"""Scorers that train, compared with their plain version, to 1e-9 in float64; masks; all pairs and single ones; mining;
 how they enter the loss, and how whole splits are scored and re-ranked.
 """
 
