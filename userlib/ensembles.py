@@ -1,5 +1,5 @@
-"""Several trained models as one: the mean of their scores, image by caption. It costs as much as all of them, and is
-told apart from seeds, whose mean is that of their metrics.
+"""Several trained models as one: the mean of their scores, image by caption. It costs as much as all of them. Seeds of
+one model are another thing: their mean is that of their metrics.
 """
 
 import argparse

@@ -42,8 +42,8 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
 
 
 def _by_numpy(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
-    """Where torch is not in use. einsum adds the products of each pair in one order, whatever stands beside them, so
-    that equal vectors have equal scores: the hits are those of torch, the scores to some 1e-7.
+    """Where torch is not in use. einsum adds the products of each pair in one order, whatever else the gallery holds:
+    equal vectors have equal scores, and the hits are those of torch, the scores to some 1e-7.
     """
     scores, rows = [], []
     items = np.ascontiguousarray(gallery, np.float32)

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,8 @@ class Index(Contents, Shared):
         if not hasattr(encoder, "cache_key"):  # a model, not an encoder of search
             from userlib.search.encoders import CheckpointEncoder
 
-            encoder = CheckpointEncoder(encoder)
-        return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=encoder)
+            encoder = CheckpointEncoder(cast("DualEncoder", encoder))
+        return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=cast(Encoder, encoder))
 
     @classmethod
     def build(
