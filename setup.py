@@ -1,6 +1,6 @@
 """The packages and the files within them; all else is in pyproject.toml.
 
-userlib takes its two small networks along: assets in a clone, userlib/assets in an installation.
+userlib takes its three small networks along: assets in a clone, userlib/assets in an installation.
 """
 
 from setuptools import find_packages, setup
@@ -14,7 +14,7 @@ setup(
     package_dir={"usercourse": "notebooks/usercourse", "userlib.assets": "assets"},
     package_data={
         "userlib": ["py.typed", "search/drawings.json"],
-        "userlib.assets": ["region-mini/*", "clip-mini/*"],
+        "userlib.assets": ["region-mini/*", "clip-mini/*", "photos-mini/*"],
         "userscenes": ["py.typed"],
         "userlab": ["py.typed"],
         "usercourse": ["py.typed", "demo/*.css", "demo/*.js", "demo/*.ipynb"],

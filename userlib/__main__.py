@@ -124,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
         "search",
         help="search a folder of images with a text query",
         description="Index a folder of images (or a data set) and find the images for a text query.",
-        epilog='example: python -m userlib search --checkpoint runs/first --query "two dogs on a beach"',
+        epilog="example: python -m userlib search --data path/to/photos --query 'two dogs on a beach'. Without "
+        "--checkpoint and --model, photos are searched with photos-mini, a small model that comes with the project.",
     )
     add = search.add_argument
     add("--json", action="store_true", help="print JSON for machines")

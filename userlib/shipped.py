@@ -26,6 +26,14 @@ def assets(root: Path = ROOT) -> Path:
 
 
 ASSETS = assets()
+SCENES = (
+    "No model is named: this is the demo's small model of drawn scenes. Better: train one, and name it by "
+    "--checkpoint."
+)
+PHOTOS = (
+    "No model is named: this is photos-mini, a small model trained on 6,000 photos of people and animals, for "
+    "non-commercial research and teaching. Better, fetched once, 600 MB: --model ViT-B-32/laion2b_s34b_b79k."
+)
 REMEDY = RESTORE if is_clone() else REINSTALL
 
 
@@ -33,3 +41,13 @@ def check_shipped(file: Path) -> None:
     """Raises UserError where one of the project's own networks is missing."""
     if not file.is_file():
         raise UserError(f"The project's own network {file} is missing. {REMEDY}")
+
+
+def model_for(data: str | None) -> tuple[Path, str]:
+    """The project's own model to search `data` with, and a sentence on it: for drawn scenes one that was trained on
+    them, for all else photos-mini. Raises UserError where it is missing.
+    """
+    drawn = data in ("scenes", "pretrain")
+    folder = ASSETS / "demo" / "full" if drawn else ASSETS / "photos-mini"
+    check_shipped(folder / "manifest.json")
+    return folder, SCENES if drawn else PHOTOS

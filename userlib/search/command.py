@@ -20,14 +20,23 @@ from userlib.search.exporting import write_hits, write_vectors
 from userlib.search.index import Hit, Index, check_query
 from userlib.search.query import Found, Query, find
 from userlib.search.rerank import scorer_reranker
+from userlib.shipped import model_for
 
 FILES = (TENSORS, "contents.json")  # of a stored index
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Prints the hits; with --index the index is kept, also when an update is interrupted."""
-    if bool(arguments.checkpoint) == bool(arguments.model):
-        raise UserError("give one of --checkpoint DIR and --model OPEN_CLIP_NAME.")
+    if arguments.checkpoint and arguments.model:
+        raise UserError("--checkpoint and --model name a model each; give one of them.")
+    own = ""  # what is to be said of the project's own model, where none is named
+    if not (arguments.checkpoint or arguments.model):
+        if not (arguments.data or arguments.index):
+            raise UserError(
+                "nothing to search: give --data FOLDER, and a model by --checkpoint or --model, or none."
+            )
+        place, own = model_for(arguments.data)
+        arguments.checkpoint = str(place)
     if arguments.model and arguments.token_weights:
         raise UserError("--token-weights belong to the tokens of a --checkpoint; leave them out.")
     query = query_of(arguments)
@@ -82,7 +91,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         messages += written(index, hits, arguments)
     precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
     asked = () if arguments.query is None else index.notes(arguments.query)
-    for line in (*messages, *precision, *asked):
+    for line in (*([own] if own else []), *messages, *precision, *asked):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
     if arguments.json:
         more = [] if query is None else ["calibrated", "duplicates"]
