@@ -45,9 +45,13 @@ def check_shipped(file: Path) -> None:
 
 def model_for(data: str | None) -> tuple[Path, str]:
     """The project's own model to search `data` with, and a sentence on it: for drawn scenes one that was trained on
-    them, for all else photos-mini. Raises UserError where it is missing.
+    them, for all else photos-mini. Raises UserError where it is not there.
     """
     drawn = data in ("scenes", "pretrain")
     folder = ASSETS / "demo" / "full" if drawn else ASSETS / "photos-mini"
-    check_shipped(folder / "manifest.json")
+    if not (folder / "manifest.json").is_file():
+        raise UserError(
+            f"No model is named, and the project's own for this, {folder}, is not here. Give --checkpoint DIR or --model "
+            "OPEN_CLIP_NAME."
+        )
     return folder, SCENES if drawn else PHOTOS
