@@ -51,7 +51,7 @@ def model_for(data: str | None) -> tuple[Path, str]:
     folder = ASSETS / "demo" / "full" if drawn else ASSETS / "photos-mini"
     if not (folder / "manifest.json").is_file():
         raise UserError(
-            f"No model is named, and the project's own for this, {folder}, is not here. Give --checkpoint DIR or --model "
-            "OPEN_CLIP_NAME."
+            f"No model is named, and the project's own for this, {folder}, is not here. Give --checkpoint DIR or "
+            "--model OPEN_CLIP_NAME."
         )
     return folder, SCENES if drawn else PHOTOS
