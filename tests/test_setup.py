@@ -108,7 +108,7 @@ def imported(place: str) -> set[str]:
                 names.add(str(node.module).split(".")[0])
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
                 names |= {str(arg.value).split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
-    own = {*OWN, "tests", "course", "google"}  # google.colab is there on Colab alone
+    own = {*OWN, "tests", "hosted", "course", "google"}  # google.colab is there on Colab alone
     return names - set(sys.stdlib_module_names) - own
 
 
