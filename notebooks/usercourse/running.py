@@ -26,6 +26,7 @@ from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import Config, preset, to_json
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
+from userlib.errors import UserError
 from userlib.evaluation import Metrics, ranks, recalls, subset
 from userlib.files import read_json, write_json
 from userlib.progress import Progress
@@ -54,6 +55,20 @@ def settings(data: str, *, steps: int | None = None, tokens: str | None = None) 
     return config if steps is None else replace(config, training=replace(config.training, steps=steps))
 
 
+def network_of(weights: Path) -> str:
+    """The name of the tokens that a file of weights gives: the JSON next to it says its network. Raises UserError where
+    there is none, or it does not.
+    """
+    beside = weights.with_suffix(".json")
+    settings = read_json(beside, limit=2**20) if beside.is_file() else {}
+    if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
+        raise UserError(
+            f"{weights.name} lies in the folder, and no {beside.name} next to it says by 'model' which network it is. "
+            "Add it, or name tokens."
+        )
+    return f"timm:{settings['model']}"
+
+
 def of_folder(folder: Path, tokens: str | None = None) -> Config:
     """The settings for a folder of images with captions, by what lies in it. Prints what was chosen where that
     cannot be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
@@ -70,11 +85,20 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
     weights = sorted(folder.glob("*.safetensors"))
     if weights and tokens is None:
         base = preset("photos")
-        data = replace(base.data, token_weights=str(weights[0]), val_split=val_split, test_split=test_split)
+        data = replace(
+            base.data,
+            tokens=network_of(weights[0]),
+            token_weights=str(weights[0]),
+            val_split=val_split,
+            test_split=test_split,
+        )
         return replace(base, data=data)
     if tokens is None and (at_hand := weights_at_hand()):
         tokens = f"open_clip:{at_hand}"
         print(f"Tokens and guide by {tokens}, whose weights are on this machine.")
+    if tokens == "efficientnet-lite2":  # which the preset is made for
+        base = preset("photos")
+        return replace(base, data=replace(base.data, val_split=val_split, test_split=test_split))
     if tokens is not None and tokens not in DRAWN:
         base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
         guide = tokens if base.data.guide is not None else None
@@ -84,8 +108,9 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
     if tokens is None:
         print(
             "Tokens by region-mini, a network that was trained on drawings only. For photos choose another: "
-            'running.settings(DATA, tokens="open_clip:ViT-B-32/laion2b_s34b_b79k"), fetched once, 600 MB; or put a '
-            "network's weights (.safetensors) into the folder."
+            'running.settings(DATA, tokens="efficientnet-lite2"), which is installed, or '
+            'tokens="open_clip:ViT-B-32/laion2b_s34b_b79k", better and fetched once, 600 MB; or put a '
+            "network's weights (.safetensors, with its .json) into the folder."
         )
     base = preset("scenes")
     data = replace(

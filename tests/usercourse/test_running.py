@@ -180,10 +180,21 @@ def test_a_folder_chooses_and_reports_on_what_it_has(tmp_path, sizes, select, re
 def test_a_folder_with_weights_has_the_preset_for_photos(tmp_path):
     folder = folder_of(tmp_path, train=10, val=2)
     (folder / "network.safetensors").touch()
+    with pytest.raises(UserError, match="no network.json next to it"):
+        running.settings(str(folder))
+    (folder / "network.json").write_text('{"model": "mobilenetv1_100"}')
     config = running.settings(str(folder))
     assert config.data.token_weights == str(folder / "network.safetensors")
-    assert config.data.tokens == preset("photos").data.tokens
+    assert config.data.tokens == "timm:mobilenetv1_100"
     assert config.model == preset("photos").model
+
+
+def test_tokens_for_photos_have_the_preset_for_photos(tmp_path):
+    config = running.settings(str(folder_of(tmp_path, train=10, val=2)), tokens="efficientnet-lite2", steps=3)
+    base = preset("photos")
+    assert config.model == base.model and config.objective == base.objective and config.training.steps == 3
+    assert (config.data.tokens, config.data.val_split) == ("efficientnet-lite2", "train:2")
+    assert config.data.test_split == "val"
 
 
 def checkpoint(folder, step, **tensors):
