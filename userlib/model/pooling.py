@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
+from userlib.model.bigru import bigru
 from userlib.model.neighbours.esa import ESAPool
 from userlib.model.neighbours.views import ViewPool
 from userlib.model.sorting import descending
@@ -81,7 +82,9 @@ class GPO(nn.Module):
         codes = position_codes(longest, self.code_width, device=device, dtype=dtype)
         lengths = sizes.cpu()
         with autocast_disabled(device):
-            if lengths.tolist() == [longest]:  # every set full: no padding, nothing to pack
+            if device.type == "cpu":
+                states = bigru(self.gru, codes.expand(len(lengths), -1, -1), lengths)
+            elif lengths.tolist() == [longest]:  # every set full: no padding, nothing to pack
                 states, _ = self.gru(codes.unsqueeze(0))
             else:
                 packed = pack_padded_sequence(
