@@ -18,7 +18,11 @@ from userlib.progress import Progress
 
 SPREADS = (0.0, 1.0, 2.0, 4.0)  # points of R@1, one standard deviation over seeds
 SEEDS = (3, 5)
-HARD, OWN, CHANCE = 1.0, 0.3, 1.0  # standard deviations of the latent: of images, of model and image, of each run
+HARD, OWN, CHANCE = (
+    1.0,
+    0.3,
+    1.0,
+)  # standard deviations of the latent: of images, of model and image, of each run
 CAPTIONS = 5
 LEVELS = (0.0, 0.25)  # of the two models: a latent difference, so that the true one is not 0
 
@@ -45,7 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         for seeds in SEEDS:
             for spread in SPREADS:
                 covered, width = coverage(
-                    seeds, spread, images=arguments.images, replicates=arguments.replicates, seed=arguments.seed
+                    seeds,
+                    spread,
+                    images=arguments.images,
+                    replicates=arguments.replicates,
+                    seed=arguments.seed,
                 )
                 print(f"{seeds:5}  {spread:22.0f}  {100 * covered:18.1f}  {width:18.1f}", flush=True)
                 bar.step()
@@ -61,7 +69,9 @@ def coverage(
     """
     rng = np.random.default_rng(seed)
     whole = np.sqrt(HARD**2 + OWN**2 + CHANCE**2)
-    luck = spread / (100 * norm.pdf(0)) * whole  # where half the queries hit, so many points are so much latent
+    luck = (
+        spread / (100 * norm.pdf(0)) * whole
+    )  # where half the queries hit, so many points are so much latent
     true = 100 * (norm.cdf(LEVELS[1] / np.hypot(whole, luck)) - norm.cdf(LEVELS[0] / np.hypot(whole, luck)))
     owner = np.repeat(np.arange(images), CAPTIONS)
     covered, width = 0, 0.0

@@ -49,9 +49,9 @@ def seed_difference(
 ) -> dict[str, SeedDifference]:
     """Of every R@K, rSum and mean R@1, in points: a - b, by the seeds that both have; needs two or more.
 
-    a and b: a seed -> the ranks of its run; of a model that no seed changes (CLIP alone) the same ranks for each. images
-    restricts the queries as in `recalls`. Raises UserError for fewer
-    than two shared seeds, other images, and a level that is none.
+    a and b: a seed -> the ranks of its run; of a model that no seed changes (CLIP alone) the same ranks for each.
+    images restricts the queries as in `recalls`. Raises UserError for fewer than two shared seeds, other images, and a
+    level that is none.
     """
     if not 0 < level < 1:
         raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; 0.95 is usual.")
@@ -62,9 +62,13 @@ def seed_difference(
         )
     first = a[seeds[0]]
     if any(
-        not np.array_equal(run.caption_to_image, first.caption_to_image) for s in seeds for run in (a[s], b[s])
+        not np.array_equal(run.caption_to_image, first.caption_to_image)
+        for s in seeds
+        for run in (a[s], b[s])
     ):
-        raise UserError("these ranks are of different images or captions; rank both models on the same split.")
+        raise UserError(
+            "these ranks are of different images or captions; rank both models on the same split."
+        )
     chosen = chosen_images(images, len(first.i2t))
     added = np.stack([_added(a[s], chosen) - _added(b[s], chosen) for s in seeds])  # (S, n, 6)
     rsum, r1 = added.sum(2, keepdims=True), added[..., [0, len(KS)]].mean(2, keepdims=True)
