@@ -1,8 +1,9 @@
-"""The command line of the experiments: python -m userlab ablate | bench | pretrain-regions | -clip | -photos."""
+"""The command line of the experiments: python -m userlab ablate | bench | coverage | pretrain-..."""
 
 import argparse
 import sys
 
+from userlab.ablation.coverage import add_command as add_coverage
 from userlab.ablation.settings import add_command as add_ablate
 from userlab.bench.settings import add_command as add_bench
 from userlab.pretraining.commands import add_commands
@@ -15,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_ablate(commands)
     add_bench(commands)
+    add_coverage(commands)
     add_commands(commands)
     return whole
 
@@ -34,6 +36,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from userlab.bench.settings import run as bench
 
         return bench(arguments)
+    if arguments.command == "coverage":
+        from userlab.ablation.coverage import run as coverage
+
+        return coverage(arguments)
     from userlab.pretraining.commands import run as pretrain
 
     return pretrain(arguments)

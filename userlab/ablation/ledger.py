@@ -1,14 +1,15 @@
 """The ledger: what the stored runs say of each claim; no value and no verdict is typed by hand.
 
-A claim is a difference between two variants of a study, in mean R@1, which is what the paper's claims are about. With
-its 95 % confidence interval over images and seeds it holds where the interval lies above 0, is contradicted where it
-lies below, and is inconclusive where it contains 0.
+A claim is a difference between two variants of a study, in mean R@1, which is what the paper's claims are about, with
+the 95 % confidence interval of `userlib.evaluation.seeds` over seeds and images. It is supported where the interval
+lies above 0, contradicted where it lies below, inconclusive where it contains 0, and needs three seeds for any of
+these. Many claims are judged at once, so a verdict also needs p < 0.05 after Holm's adjustment over all of them.
 
     entries = ledger("assets/results")
     print(markdown(entries))
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,20 +18,25 @@ from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import study_named
 from userlab.ablation.summary import load_study
 from userlab.ablation.variants import HEADLINE
-from userlib.evaluation import Difference, compare
+from userlib.evaluation import Interval, Ranks, compare
+from userlib.evaluation.seeds import SeedDifference, holm, seed_difference
 
 PARTS = (ALL, SEEN, NEW)
 PHOTOS = "photos"  # the study of real photos
-HOLDS, CONTRADICTED, INCONCLUSIVE, UNMEASURED = "holds", "contradicted", "inconclusive", "not measured"
-ByMetric = Mapping[str, Difference]
+SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
+TOO_FEW, UNMEASURED = "too few seeds", "not measured"
+MIN_SEEDS = 3  # fewer carry no verdict
+LEVEL = 0.05  # of all claims together
+ByMetric = Mapping[str, Interval | SeedDifference]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A claim and the measured differences in every metric, by part of the drawn images, and on photos.
 
-    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. earlier: whether
-    an earlier model gave the rows.
+    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. adjusted: its p value
+    after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. earlier: whether an earlier
+    model gave the rows.
     """
 
     claim: Claim
@@ -39,43 +45,58 @@ class Entry:
     photo_differences: ByMetric = field(default_factory=dict)
     photo_seeds: int = 0
     metric: str = "r1"
+    adjusted: float | None = None
+    photo_adjusted: float | None = None
     earlier: bool = False
 
-    def part(self, name: str) -> Difference | None:
+    def part(self, name: str) -> Interval | SeedDifference | None:
         """The difference on a part of the drawn images; None where it was not measured."""
         return self.differences.get(name, {}).get(self.metric)
 
     @property
-    def photos(self) -> Difference | None:
+    def judged(self) -> Interval | SeedDifference | None:
+        """The difference that gives the verdict."""
+        return self.part(self.claim.judged)
+
+    @property
+    def photos(self) -> Interval | SeedDifference | None:
         return self.photo_differences.get(self.metric)
 
     @property
     def verdict(self) -> str:
         """On drawn images, by the subset that the claim is judged on."""
-        return verdict_of(self.part(self.claim.judged))
+        return verdict_of(self.judged, seeds=self.seeds, p=self.adjusted)
+
+    @property
+    def photo_verdict(self) -> str:
+        return verdict_of(self.photos, seeds=self.photo_seeds, p=self.photo_adjusted)
 
     def words(self) -> str:
         """The verdict for a table: of drawn images, and of photos where there are some."""
         said = self.verdict + _mark(self.seeds)
         if self.photos is not None:
-            said += f"; photos: {verdict_of(self.photos)}{_mark(self.photo_seeds)}"
+            said += f"; photos: {self.photo_verdict}{_mark(self.photo_seeds)}"
         return said
 
 
 def _mark(seeds: int) -> str:
-    return f" ({seeds} seed{'s' if seeds > 1 else ''}, exploratory)" if 0 < seeds < HEADLINE else ""
+    return f" ({seeds} seed{'s' if seeds > 1 else ''})" if 0 < seeds < HEADLINE else ""
 
 
-def verdict_of(difference: Difference | None) -> str:
-    """holds, contradicted, inconclusive, or not measured."""
+def verdict_of(
+    difference: Interval | SeedDifference | None, *, seeds: int = MIN_SEEDS, p: float | None = None
+) -> str:
+    """supported, contradicted, inconclusive, too few seeds, or not measured. p: adjusted for other claims, if so."""
     if difference is None:
         return UNMEASURED
-    if difference.low > 0:
-        return HOLDS
-    return CONTRADICTED if difference.high < 0 else INCONCLUSIVE
+    if seeds < MIN_SEEDS:
+        return TOO_FEW
+    if difference.low <= 0 <= difference.high or (p is not None and p >= LEVEL):
+        return INCONCLUSIVE
+    return SUPPORTED if difference.low > 0 else CONTRADICTED
 
 
-def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int = 2000) -> list[Entry]:
+def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
     """An entry for every claim, from the rows in `out`.
 
     Raises UserError for damaged rows, and for a claim about a study that there is not.
@@ -83,91 +104,114 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS, resamples: int 
     made = {claim: Entry(claim=claim) for claim in claims}
     for name in dict.fromkeys(claim.study for claim in claims):
         by_variant = load_study(study_named(name), out)
-        pairs = {claim: (claim.variant, claim.baseline) for claim in claims if claim.study == name}
         earlier = any(row.earlier for rows in by_variant.values() for row in rows)
-        for claim, apart, seeds in _measured(by_variant, pairs, resamples):
-            made[claim] = replace(made[claim], differences=apart, seeds=seeds, earlier=earlier)
+        for claim in claims:
+            if claim.study == name and {claim.variant, claim.baseline} <= set(by_variant):
+                apart, seeds = _difference(by_variant[claim.variant], by_variant[claim.baseline])
+                made[claim] = replace(made[claim], differences=apart, seeds=seeds, earlier=earlier)
     photos = load_study(study_named(PHOTOS), out)
-    photo_pairs = {claim: claim.photos for claim in claims if claim.photos is not None}
-    for claim, apart, seeds in _measured(photos, photo_pairs, resamples):
-        earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
-        made[claim] = replace(made[claim], photo_differences=apart[ALL], photo_seeds=seeds, earlier=earlier)
-    return list(made.values())
+    for claim in claims:
+        if claim.photos is not None and set(claim.photos) <= set(photos):
+            apart, seeds = _difference(*(photos[name] for name in claim.photos))
+            earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
+            made[claim] = replace(
+                made[claim], photo_differences=apart[ALL], photo_seeds=seeds, earlier=earlier
+            )
+    return _adjusted(list(made.values()))
 
 
 def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
     """The same entries, judged by another metric, such as "rsum"."""
-    return [replace(entry, metric=metric) for entry in entries]
+    return _adjusted([replace(entry, metric=metric) for entry in entries])
 
 
-def _measured(
-    by_variant: Mapping[str, list[Row]], pairs: Mapping[Claim, tuple[str, str]], resamples: int
-) -> Iterator[tuple[Claim, dict[str, ByMetric], int]]:
-    """Of each claim whose two variants have rows: its differences by part of the images, and how many seeds."""
-    known = {claim: pair for claim, pair in pairs.items() if set(pair) <= set(by_variant)}
-    apart = _differences(by_variant, list(dict.fromkeys(known.values())), resamples)
-    for claim, pair in known.items():
-        yield claim, apart[pair], _seeds(*(by_variant[name] for name in pair))
+def _adjusted(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with Holm's p values, over all that can have a verdict: of drawn images and of photos together."""
+    judged = {
+        (i, name): difference.p
+        for i, entry in enumerate(entries)
+        for name, difference, seeds in (
+            ("adjusted", entry.judged, entry.seeds),
+            ("photo_adjusted", entry.photos, entry.photo_seeds),
+        )
+        if isinstance(difference, SeedDifference) and seeds >= MIN_SEEDS
+    }
+    p = dict(zip(judged, holm(list(judged.values())), strict=True))
+    return [
+        replace(entry, adjusted=p.get((i, "adjusted")), photo_adjusted=p.get((i, "photo_adjusted")))
+        for i, entry in enumerate(entries)
+    ]
 
 
-def _differences(
-    by_variant: Mapping[str, list[Row]], pairs: list[tuple[str, str]], resamples: int
-) -> dict[tuple[str, str], dict[str, ByMetric]]:
-    """Of each pair, by part of the images and metric."""
-    apart: dict[tuple[str, str], dict[str, ByMetric]] = {pair: {} for pair in pairs}
-    if not pairs:
-        return apart
-    variants = {name: [row.ranks() for row in by_variant[name]] for pair in pairs for name in pair}
-    halves = by_variant[pairs[0][0]][0].groups()
+def _difference(a: Sequence[Row], b: Sequence[Row]) -> tuple[dict[str, ByMetric], int]:
+    """By part of the images and metric, and how many seeds both have; what is not trained has every seed."""
+    seeds = [{row.seed for row in rows} for rows in (a, b) if rows[0].metadata["kind"] == "trained"]
+    shared = sorted(set.intersection(*seeds)) if seeds else []
+    one, two = (_by_seed(rows, shared) for rows in (a, b))
+    halves = a[0].groups()
+    apart: dict[str, ByMetric] = {}
     for part in PARTS:
-        if part == ALL or part in halves:
-            differences = compare(variants, pairs, images=halves.get(part), resamples=resamples)[1]
-            for pair, by_metric in differences.items():
-                apart[pair][part] = by_metric
-    return apart
+        if part != ALL and part not in halves:
+            continue
+        images = halves.get(part)
+        if len(shared) > 1:
+            apart[part] = seed_difference(one, two, images=images)
+        else:  # images alone: no verdict
+            ranks = {"a": [row.ranks() for row in a], "b": [row.ranks() for row in b]}
+            apart[part] = compare(ranks, [("a", "b")], images=images)[1]["a", "b"]
+    return apart, len(shared) if seeds else HEADLINE
 
 
-def _seeds(*sides: list[Row]) -> int:
-    """Of the side with fewer; one that was not trained has none that could differ."""
-    return min((len(rows) for rows in sides if rows[0].metadata["kind"] == "trained"), default=HEADLINE)
+def _by_seed(rows: Sequence[Row], seeds: Sequence[int]) -> dict[int, Ranks]:
+    if rows[0].metadata["kind"] != "trained":
+        return dict.fromkeys(seeds, rows[0].ranks())
+    return {row.seed: row.ranks() for row in rows if row.seed in seeds}
 
 
 def markdown(entries: Sequence[Entry]) -> str:
     """The ledger as a table, and what a reader of it should know."""
-    lines = [["claim", "source", *PARTS, "photos", "verdict"], ["---", "---", *["--:"] * 4, "---"]]
+    lines = [
+        ["claim", "source", *PARTS, "photos", "verdict", "could see"],
+        ["---", "---", *["--:"] * 4, "---", "--:"],
+    ]
     for entry in entries:
         parts = [_shown(entry.part(part), bold=part == entry.claim.judged) for part in PARTS]
-        lines.append([entry.claim.text, entry.claim.source, *parts, _shown(entry.photos), entry.words()])
+        seen = f"{entry.judged.smallest:.1f}" if isinstance(entry.judged, SeedDifference) else ""
+        lines.append(
+            [entry.claim.text, entry.claim.source, *parts, _shown(entry.photos), entry.words(), seen]
+        )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *notes(entries)])
 
 
-def _shown(difference: Difference | None, *, bold: bool = False) -> str:
+def _shown(difference: Interval | SeedDifference | None, *, bold: bool = False) -> str:
     if difference is None:
         return ""
-    value, low, high = difference
+    value, low, high = difference[:3]
     text = f"**{value:+.1f}**" if bold else f"{value:+.1f}"
     return f"{text} [{low:+.1f}, {high:+.1f}]"
 
 
 def counted(entries: Sequence[Entry]) -> str:
-    """How many claims hold, as text."""
+    """How many claims are supported, as text."""
     verdicts = [entry.verdict for entry in entries if entry.verdict != UNMEASURED]
     if not verdicts:
         return f"None of {len(entries)} claims was measured on drawn images yet."
-    counts = [f"{word}: {verdicts.count(word)}" for word in (HOLDS, INCONCLUSIVE, CONTRADICTED)]
+    words = (SUPPORTED, INCONCLUSIVE, CONTRADICTED, TOO_FEW)
+    counts = [f"{word}: {verdicts.count(word)}" for word in words if word in verdicts]
     return (
-        f"Of {len(entries)} claims {len(verdicts)} were measured on drawn images; {', '.join(counts)}. Were "
-        f"none of them true, {0.05 * len(verdicts):.1f} of their intervals would exclude 0 by chance."
+        f"Of {len(entries)} claims {len(verdicts)} were measured on drawn images; {', '.join(counts)}. Were none "
+        "of the claims true, all verdicts together would hold a false one in at most 5 % of such ledgers (Holm)."
     )
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """How to read it, how many claims hold, and possible reasons for each that does not."""
+    """How to read it, how many claims are supported, and possible reasons for each that is not."""
     said = [EARLIER] if any(entry.earlier for entry in entries) else []
     said += [
-        "Differences in mean R@1, in points, on the drawn test images, with 95 % confidence intervals over images "
-        "and seeds; the bold one gives the verdict. Fewer than five seeds are exploratory. Sources: the paper's "
+        "Differences in mean R@1, in points, on the drawn test images, with 95 % confidence intervals over seeds and "
+        "images; the bold one gives the verdict, which needs three seeds and p < 0.05 after Holm's adjustment. *Could "
+        "see*: the true difference that such runs find in some 80 % of all cases. Sources: the paper's "
         "abstract; a method that it builds on; *control*, a baseline that a claim has to beat; *choice*, what this "
         "library does otherwise.",
         counted(entries),

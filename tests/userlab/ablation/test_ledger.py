@@ -9,8 +9,9 @@ from userlab.__main__ import main
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.ledger import (
     CONTRADICTED,
-    HOLDS,
     INCONCLUSIVE,
+    SUPPORTED,
+    TOO_FEW,
     UNMEASURED,
     counted,
     in_metric,
@@ -21,7 +22,8 @@ from userlab.ablation.ledger import (
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.settings import tables_as_markdown
 from userlab.ablation.studies import STUDIES
-from userlib.evaluation import Difference, Ranks, paired_bootstrap
+from userlib.evaluation import Difference, Ranks
+from userlib.evaluation.seeds import seed_difference
 
 COUNT = 40
 BETTER = Claim(
@@ -83,7 +85,7 @@ def photos(tmp_path):
 @pytest.mark.parametrize(
     "low, high, word",
     [
-        (0.1, 2, HOLDS),
+        (0.1, 2, SUPPORTED),
         (-2, -0.1, CONTRADICTED),
         (-1, 1, INCONCLUSIVE),
         (0, 1, INCONCLUSIVE),
@@ -97,15 +99,14 @@ def test_a_verdict_is_read_off_the_interval(low, high, word):
 
 def test_entries_hold_the_evaluations_numbers(stored):
     folder, runs = stored
-    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=300)
-    assert [entry.verdict for entry in entries] == [HOLDS, CONTRADICTED, INCONCLUSIVE, UNMEASURED]
+    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT])
+    assert [entry.verdict for entry in entries] == [SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNMEASURED]
     assert [entry.seeds for entry in entries] == [5, 5, 5, 0]
     halves = {ALL: None, SEEN: np.arange(COUNT) % 2 == 0, NEW: np.arange(COUNT) % 2 == 1}
     for part, chosen in halves.items():
-        wanted = paired_bootstrap(runs["sge"], runs["baseline"], images=chosen, resamples=300)["r1"]
-        assert entries[0].part(part).value == pytest.approx(wanted.value)
-        assert entries[0].part(part) == pytest.approx(wanted, abs=3)  # other draws of seeds
-        assert entries[1].part(part) == pytest.approx([-v for v in _turned(entries[0].part(part))], abs=0.01)
+        one, two = (dict(enumerate(runs[name])) for name in ("sge", "baseline"))
+        assert entries[0].part(part) == seed_difference(one, two, images=chosen)["r1"]
+        assert entries[1].part(part)[:3] == pytest.approx([-v for v in _turned(entries[0].part(part))])
     assert entries[3].part(ALL) is None
 
 
@@ -115,20 +116,21 @@ def _turned(interval):
 
 def test_a_claim_is_judged_on_its_own_part(stored):
     folder, _ = stored
-    (entry,) = ledger(folder, claims=[SAME], resamples=100)
+    (entry,) = ledger(folder, claims=[SAME])
     assert "**" in markdown([entry]).splitlines()[2].split("|")[5]
     difference = {**entry.differences, NEW: {"r1": Difference(2, 1, 3)}}
-    assert replace(entry, differences=difference).verdict == HOLDS
+    assert replace(entry, differences=difference, adjusted=None).verdict == SUPPORTED
+    assert replace(entry, differences=difference, adjusted=0.06).verdict == INCONCLUSIVE
 
 
 def test_another_metric_may_decide_otherwise(stored):
     folder, _ = stored
-    (entry,) = ledger(folder, claims=[BETTER], resamples=100)
+    (entry,) = ledger(folder, claims=[BETTER])
     photos = {"r1": Difference(0.4, -0.7, 1.4), "rsum": Difference(4, 2, 6)}
-    entry = replace(entry, photo_differences=photos, photo_seeds=1)
+    entry = replace(entry, photo_differences=photos, photo_seeds=3)
     (other,) = in_metric([entry], "rsum")
-    assert "photos: inconclusive (1 seed, exploratory)" in entry.words()
-    assert "photos: holds (1 seed, exploratory)" in other.words()
+    assert "photos: inconclusive (3 seeds)" in entry.words()
+    assert "photos: supported (3 seeds)" in other.words()
     assert other.part(ALL).value > entry.part(ALL).value
 
 
@@ -137,15 +139,20 @@ def test_few_seeds_are_exploratory_and_what_is_not_trained_has_none(stored):
     (folder / "world" / "sge-4.json").unlink()
     write(folder, "clip", 0, right=0.05, kind="zero-shot")
     against = replace(BETTER, variant="baseline", baseline="clip", photos=None)
-    few, clip = ledger(folder, claims=[replace(BETTER, photos=None), against], resamples=50)
-    assert few.words() == "holds (4 seeds, exploratory)"
-    assert clip.words() == "holds"
+    few, clip = ledger(folder, claims=[replace(BETTER, photos=None), against])
+    assert few.words() == "supported (4 seeds)"
+    assert clip.words() == "supported"
+    for seed in (2, 3):
+        (folder / "world" / f"sge-{seed}.json").unlink()
+    (two,) = ledger(folder, claims=[replace(BETTER, photos=None)])
+    assert two.verdict == TOO_FEW and two.words() == "too few seeds (2 seeds)"
 
 
 def test_photos_alone(tmp_path, photos):
     entry, other = ledger(tmp_path, claims=[BETTER, replace(BETTER, text="Other", photos=("full", "hinge"))])
-    assert entry.photos == paired_bootstrap(photos["full"], photos["none"])["r1"]
-    assert entry.words() == "not measured; photos: holds (3 seeds, exploratory)"
+    both = (dict(enumerate(photos[name])) for name in ("full", "none"))
+    assert entry.photos == seed_difference(*both)["r1"]
+    assert entry.words() == "not measured; photos: supported (3 seeds)"
     assert other.words() == UNMEASURED
     assert "300 steps" in markdown([entry]) and "300 steps" not in markdown([other])
 
@@ -154,24 +161,33 @@ def test_nothing_at_all(tmp_path):
     entries = ledger(tmp_path)
     assert {entry.words() for entry in entries} == {UNMEASURED}
     assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn images yet."
-    assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |" in markdown(entries)
+    assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |  |" in markdown(entries)
 
 
 def test_rows_without_halves_have_the_whole_alone(tmp_path):
     for variant, right in (("baseline", 0.2), ("sge", 0.8)):
         write(tmp_path, variant, 0, right=right, groups=())
-    (entry,) = ledger(tmp_path, claims=[BETTER], resamples=50)
+    (entry,) = ledger(tmp_path, claims=[BETTER])
     assert set(entry.differences) == {ALL}
 
 
 def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
     folder, _ = stored
-    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT], resamples=100)
+    entries = ledger(folder, claims=[BETTER, WORSE, SAME, ABSENT])
     text = markdown(entries)
     assert "contradicted |" in text
-    assert "holds: 1, inconclusive: 1, contradicted: 1. Were none of them true, 0.2 of" in text
+    assert "supported: 1, inconclusive: 1, contradicted: 1. Were none of the claims true" in text
     assert "- *Nothing*: Why?" in text
     assert "*SGE helps*" not in text and "*Elsewhere*" not in text
+
+
+def test_claims_are_adjusted_for_each_other(stored):
+    folder, _ = stored
+    (alone,) = ledger(folder, claims=[SAME])
+    together = ledger(folder, claims=[SAME, *(replace(SAME, text=str(i)) for i in range(3)), BETTER])
+    assert alone.adjusted == pytest.approx(alone.judged.p)
+    assert together[0].adjusted == pytest.approx(min(1, 4 * alone.judged.p))
+    assert together[-1].adjusted == pytest.approx(5 * together[-1].judged.p)
 
 
 def test_every_claim_is_about_cells_that_there_are():
