@@ -25,7 +25,7 @@ class Job:
     """One process: one training and one row, or two where `scores` names a second (late fusion with CLIP's scores).
 
     out: the folder of all results. threads: of the process; another number may round differently. keys: of its
-    rows, where they are known already. costs: they are measured, too. tuned: how its settings were chosen, for its row.
+    rows, where they are known already. costs: whether they are measured. tuning: how its settings were chosen.
     """
 
     study: str
@@ -38,7 +38,7 @@ class Job:
     out: str = "assets/results"
     keys: Mapping[str, str] = field(default_factory=dict)
     costs: bool = False
-    tuned: Mapping[str, Any] | None = None
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
 from userlab.ablation.rows import EARLIER, Row
+from userlab.ablation.rules import GROWTH, MIN_STEPS, provisional
 from userlab.ablation.studies import study_named
 from userlab.ablation.summary import load_study
 from userlab.ablation.variants import HEADLINE
@@ -35,8 +36,9 @@ class Entry:
     """A claim and the measured differences in every metric, by part of the drawn images, and on photos.
 
     seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. adjusted: its p value
-    after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. earlier: whether an earlier
-    model gave the rows.
+    after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. provisional,
+    photo_provisional: why the runs carry no final verdict (`userlab.ablation.rules`). earlier: whether an earlier model
+    gave the rows.
     """
 
     claim: Claim
@@ -47,6 +49,8 @@ class Entry:
     metric: str = "r1"
     adjusted: float | None = None
     photo_adjusted: float | None = None
+    provisional: str | None = None
+    photo_provisional: str | None = None
     earlier: bool = False
 
     def part(self, name: str) -> Interval | SeedDifference | None:
@@ -73,14 +77,16 @@ class Entry:
 
     def words(self) -> str:
         """The verdict for a table: of drawn images, and of photos where there are some."""
-        said = self.verdict + _mark(self.seeds)
+        said = self.verdict + _mark(self.seeds, self.provisional)
         if self.photos is not None:
-            said += f"; photos: {self.photo_verdict}{_mark(self.photo_seeds)}"
+            said += f"; photos: {self.photo_verdict}{_mark(self.photo_seeds, self.photo_provisional)}"
         return said
 
 
-def _mark(seeds: int) -> str:
-    return f" ({seeds} seed{'s' if seeds > 1 else ''})" if 0 < seeds < HEADLINE else ""
+def _mark(seeds: int, provisional: str | None) -> str:
+    few = f"{seeds} seed{'s' if seeds > 1 else ''}" if 0 < seeds < HEADLINE else ""
+    marks = ", ".join(filter(None, [few, provisional and f"provisional: {provisional}"]))
+    return f" ({marks})" if marks else ""
 
 
 def verdict_of(
@@ -107,16 +113,25 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
         earlier = any(row.earlier for rows in by_variant.values() for row in rows)
         for claim in claims:
             if claim.study == name and {claim.variant, claim.baseline} <= set(by_variant):
-                apart, seeds = _difference(by_variant[claim.variant], by_variant[claim.baseline])
-                made[claim] = replace(made[claim], differences=apart, seeds=seeds, earlier=earlier)
+                rows = by_variant[claim.variant], by_variant[claim.baseline]
+                apart, seeds = _difference(*rows)
+                made[claim] = replace(
+                    made[claim],
+                    differences=apart,
+                    seeds=seeds,
+                    provisional=_provisional(*rows),
+                    earlier=earlier,
+                )
     photos = load_study(study_named(PHOTOS), out)
     for claim in claims:
         if claim.photos is not None and set(claim.photos) <= set(photos):
-            apart, seeds = _difference(*(photos[name] for name in claim.photos))
+            sides = [photos[name] for name in claim.photos]
+            apart, seeds = _difference(*sides)
             earlier = made[claim].earlier or any(row.earlier for rows in photos.values() for row in rows)
             made[claim] = replace(
-                made[claim], photo_differences=apart[ALL], photo_seeds=seeds, earlier=earlier
-            )
+                made[claim], photo_differences=apart[ALL], photo_seeds=seeds,
+                photo_provisional=_provisional(*sides), earlier=earlier,
+            )  # fmt: skip
     return _adjusted(list(made.values()))
 
 
@@ -162,6 +177,11 @@ def _difference(a: Sequence[Row], b: Sequence[Row]) -> tuple[dict[str, ByMetric]
     return apart, len(shared) if seeds else HEADLINE
 
 
+def _provisional(*sides: Sequence[Row]) -> str | None:
+    """Why runs of two variants carry no final verdict; the first reason found."""
+    return next(filter(None, (provisional(row.metadata) for rows in sides for row in rows)), None)
+
+
 def _by_seed(rows: Sequence[Row], seeds: Sequence[int]) -> dict[int, Ranks]:
     if rows[0].metadata["kind"] != "trained":
         return dict.fromkeys(seeds, rows[0].ranks())
@@ -199,9 +219,15 @@ def counted(entries: Sequence[Entry]) -> str:
         return f"None of {len(entries)} claims was measured on drawn images yet."
     words = (SUPPORTED, INCONCLUSIVE, CONTRADICTED, TOO_FEW)
     counts = [f"{word}: {verdicts.count(word)}" for word in words if word in verdicts]
+    early = sum(entry.provisional is not None for entry in entries)
+    shaky = (
+        f" Provisional: {early}, whose runs are shorter than {MIN_STEPS:,} steps, or grew by more than "
+        f"{GROWTH:g} % of rSum over the last quarter, or whose settings were not tuned."
+    )
     return (
         f"Of {len(entries)} claims {len(verdicts)} were measured on drawn images; {', '.join(counts)}. Were none "
         "of the claims true, all verdicts together would hold a false one in at most 5 % of such ledgers (Holm)."
+        + (shaky if early else "")
     )
 
 

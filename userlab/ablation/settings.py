@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from userlib.config import Config
 from userlib.errors import UserError
 from userlib.files import check_folder
+
+if TYPE_CHECKING:
+    from userlab.ablation.study import Done
 
 RESULTS = "assets/results"
 TEXT = "docs/results.md"
@@ -118,7 +121,7 @@ def _study(
     arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
 ) -> int:
     from userlab.ablation.studies import study_named
-    from userlab.ablation.study import best_lrs, jobs_of, run_jobs, tuning_jobs
+    from userlab.ablation.study import jobs_of, run_jobs
     from userlab.ablation.tuning import tune
 
     study, base = study_named(name), base_config(arguments, config_of, name)
@@ -130,30 +133,19 @@ def _study(
         for job in jobs_of(study, base, seeds=arguments.seeds, variants=chosen, **shared):
             print(f"{study.name}  {job.variant}  seed {job.seed}")
         return 0
-    lrs: dict[str, float] = {}
-    tuned = None
-    if study.clip_grid:
-        title = f"{name}: learning rates and clips"
-        tuned = tune(
-            study,
-            base,
-            chosen,
-            lambda jobs: run_jobs(jobs, processes=arguments.processes, title=title, progress=progress),
-            **shared,
-        )
-        lrs = {variant: values["lr"] for variant, values in tuned.values.items()}
-    elif study.lr_grid:
-        tuning = tuning_jobs(study, base, chosen, **shared)
-        run_jobs(tuning, processes=arguments.processes, title=f"{name}: learning rates", progress=progress)
-        lrs = best_lrs(study, tuning, chosen)
-    jobs = jobs_of(study, base, seeds=arguments.seeds, variants=chosen, lrs=lrs, tuned=tuned, **shared)
+    title = f"{name}: settings of each variant"
+    settled = tune(
+        study, base, chosen, **shared,
+        run=lambda jobs: _ended(run_jobs(jobs, processes=arguments.processes, title=title, progress=progress)),
+    )  # fmt: skip
+    jobs = jobs_of(study, base, seeds=arguments.seeds, variants=chosen, tuned=settled, **shared)
     done = run_jobs(jobs, processes=arguments.processes, title=f"study {name}", progress=progress)
     said = {
         "study": name,
         "made": done.made,
         "reused": done.reused,
         "failed": done.failed,
-        "learning_rates": lrs,
+        "tuned": {variant: one.changes for variant, one in settled.items()},
     }
     if arguments.json:
         print(json.dumps(said))
@@ -162,6 +154,13 @@ def _study(
         for run_name, words in done.failed.items():
             print(f"  {run_name}: {words}")
     return 1 if done.failed else 0
+
+
+def _ended(done: "Done") -> None:
+    """Raises UserError where a tuning run failed: without it nothing can be chosen."""
+    if done.failed:
+        run_name, words = next(iter(done.failed.items()))
+        raise UserError(f"the tuning run {run_name} failed: {words}")
 
 
 def _summary(arguments: argparse.Namespace, names: list[str]) -> int:

@@ -6,7 +6,8 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from userlab.ablation.variants import EXPLORATORY, HEADLINE, Study, Variant
+from userlab.ablation.length import LONG
+from userlab.ablation.variants import EXPLORATORY, HEADLINE, Knob, Study, Variant
 from userlib.config import preset, to_json
 from userlib.errors import UserError
 
@@ -166,7 +167,7 @@ def _objective() -> Study:
         },
         reference="hinge-sum",
         pairs=(("uto", "infonce"), ("uto", "uto-exact")),
-        lr_grid=(5e-4, 1e-3, 2e-3),
+        knobs=(Knob(setting="training.lr", start=1e-3),),
     )
 
 
@@ -308,8 +309,10 @@ def _neighbours() -> Study:
             "training": {"use_ema": False},
         },
         steps=1500,
-        lr_grid=(5e-4, 1e-3, 2e-3),
-        clip_grid=(0.5, 2.0, 8.0),
+        knobs=(
+            Knob(setting="training.lr", start=1e-3),
+            Knob(setting="training.max_grad_norm", start=2.0, factor=4.0),
+        ),
         costs=True,
     )  # fmt: skip
 
@@ -367,7 +370,7 @@ def _photo_recipes() -> Study:
 def _all() -> dict[str, Study]:
     makers = (
         _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
-        _photo_recipes, _neighbours,
+        _photo_recipes, _neighbours, *LONG,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,11 @@ def jobs_of(
     threads: int = 1,
     seeds: int | None = None,
     variants: Iterable[str] | None = None,
-    lrs: dict[str, float] | None = None,
-    tuned: Tuned | None = None,
+    tuned: Mapping[str, Tuned] | None = None,
 ) -> list[Job]:
     """The runs of a study, seed by seed, so that a study that is stopped early has some of every variant.
 
-    seeds: for all variants alike; None: each variant's own number. lrs: the learning rate chosen for each variant;
-    tuned: what `tuning.tune` chose for each.
+    seeds: for all variants alike; None: each variant's own number. tuned: what tuning chose for each variant.
     """
     chosen = list(study.variants) if variants is None else [name for name in variants if study.variant(name)]
     jobs = []
@@ -63,47 +61,16 @@ def jobs_of(
             variant = study.variant(name)
             wanted = (seeds or variant.seeds) if variant.kind == "trained" else 1
             if seed < wanted:
-                settings: Any = {"lr": (lrs or {}).get(name)}
-                told = None
-                if tuned is not None and name in tuned.values:
-                    settings = tuned.values[name]
-                    told = {**settings, "at_an_end": list(tuned.at_an_end.get(name, ()))}
-                config = variant_config(study, name, base, seed=seed, **settings)
+                found = (tuned or {}).get(name, Tuned())
+                config = variant_config(study, name, base, seed=seed, tuned=found.changes)
                 jobs.append(
                     Job(
                         study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,
-                        scores=variant.scores, threads=threads, out=out, costs=study.costs, tuned=told,
+                        scores=variant.scores, threads=threads, out=out, costs=study.costs,
+                        tuning=found.as_json() if found.tried else {},
                     )
                 )  # fmt: skip
     return jobs
-
-
-def tuning_jobs(study: Study, base: Config, names: Iterable[str], *, out: str, threads: int = 1) -> list[Job]:
-    """One run for each variant and learning rate, never scored on the split reported on."""
-    jobs = []
-    for name in names:
-        for lr in study.lr_grid:
-            config = variant_config(study, name, base, seed=0, lr=lr)
-            config = replace(config, data=replace(config.data, test_split=None))
-            variant = f"{name}-lr-{lr:g}"
-            jobs.append(
-                Job(study=f"{study.name}-tuning", variant=variant, config=config, threads=threads, out=out)
-            )
-    return jobs
-
-
-def best_lrs(study: Study, jobs: list[Job], names: Iterable[str]) -> dict[str, float]:
-    """For each variant the learning rate of highest rSum on the selection split, from finished tuning runs."""
-    rsums: dict[str, dict[float, float]] = {name: {} for name in names}
-    for job in jobs:
-        name, lr = job.variant.rsplit("-lr-", 1)
-        if job.row(job.variant).is_file():
-            metrics = read_json(job.row(job.variant))["select"]["metrics"]
-            rsums[name][float(lr)] = float(metrics["rsum"])
-    bare = [name for name, tried in rsums.items() if not tried]
-    if bare:
-        raise UserError(f"no learning rate of {bare[0]!r} led to a finished run; see what its runs said.")
-    return {name: max(tried, key=lambda lr: tried[lr]) for name, tried in rsums.items()}
 
 
 def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = True) -> Done:

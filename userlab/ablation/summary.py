@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from userlab.ablation.rows import EARLIER, Row, read_rows
+from userlab.ablation.rules import provisional
 from userlab.ablation.variants import HEADLINE, Study
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, compare, means, table
@@ -113,10 +114,11 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
             said.append(
                 f"{name}: CLIP's scores have the weight {', '.join(f'{w:g}' for w in weights)}, chosen on val."
             )
-    if study.clip_grid:
-        said += _tuned(by_variant)
-    elif study.lr_grid:
-        said += _learning_rates(study, by_variant)
+    said += _tuning(by_variant)
+    short = [name for name, rows in by_variant.items() if any(provisional(row.metadata) for row in rows)]
+    if short:
+        reasons = {provisional(row.metadata) for name in short for row in by_variant[name]} - {None}
+        said.append(f"No verdict rests on these runs yet ({', '.join(sorted(map(str, reasons)))}): {', '.join(short)}.")
     codes = {row.metadata["provenance"]["code"] for rows in by_variant.values() for row in rows}
     if len(codes) > 1:
         said.append(f"The rows come from {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
@@ -153,29 +155,23 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
     return said
 
 
-def _learning_rates(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """The learning rate that each variant was given, and for which a better one may lie beyond the grid."""
-    given = {name: float(rows[0].metadata["config"]["training"]["lr"]) for name, rows in by_variant.items()}
-    listed = ", ".join(f"{name} {rate:g}" for name, rate in given.items())
-    said = [f"Learning rates, chosen on val with one seed: {listed}."]
-    at_bound = [name for name, rate in given.items() if rate in (min(study.lr_grid), max(study.lr_grid))]
+def _tuning(by_variant: Mapping[str, list[Row]]) -> list[str]:
+    """What each variant's settings were chosen from, and for which a better value may lie beyond."""
+    said, at_bound = [], []
+    for name, rows in by_variant.items():
+        tuning = rows[0].metadata.get("tuning")
+        if tuning is None:
+            continue
+        settings = [
+            f"{setting.rpartition('.')[2]} {max(tried, key=tried.get)} of {', '.join(sorted(tried, key=float))}"
+            for setting, tried in tuning["tried"].items()
+        ]
+        said.append(f"{name}: {'; '.join(settings)}")
+        at_bound += [name] * bool(tuning["at_bound"])
+    if said:
+        said = [f"Settings chosen on val with one seed. {'. '.join(said)}."]
     if at_bound:
-        said.append(f"At a bound of the grid, so that a better one may lie beyond: {', '.join(at_bound)}.")
-    return said
-
-
-def _tuned(by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """The learning rate and clip of each variant, and which of them lie at an end of what was tried."""
-    told = {
-        name: rows[0].metadata["tuned"] for name, rows in by_variant.items() if "tuned" in rows[0].metadata
-    }
-    listed = ", ".join(f"{name} {one['lr']:g} and {one['max_grad_norm']:g}" for name, one in told.items())
-    said = (
-        [f"Learning rates and largest gradient norms, chosen on val with one seed: {listed}."] if told else []
-    )
-    at_an_end = [f"{name} ({', '.join(one['at_an_end'])})" for name, one in told.items() if one["at_an_end"]]
-    if at_an_end:
-        said.append(f"At an end of all that was tried: {', '.join(at_an_end)}.")
+        said.append(f"At a bound of what is allowed, so that a better one may lie beyond: {', '.join(at_bound)}.")
     return said
 
 

@@ -6,6 +6,7 @@ network with random weights (random), or another image's (mismatched): a gain th
 capacity, not knowledge.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,11 +22,38 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Knob:
+    """A setting to tune, such as "training.lr": its values are start times a power of factor, at most `reach` away and from low
+    to high.
+    """
+
+    setting: str
+    start: float
+    factor: float = 2.0
+    reach: int = 4
+    low: float = 0.0
+    high: float = math.inf
+
+    def allows(self, place: int) -> bool:
+        """Whether that power may be tried."""
+        return abs(place) <= self.reach and self.low <= self.value(place) <= self.high
+
+    def value(self, place: int) -> float:
+        """start * factor ** place, to four digits."""
+        return float(f"{self.start * self.factor**place:.4g}")
+
+    def place(self, value: float) -> int:
+        """The power that gives the value."""
+        return round(math.log(value / self.start) / math.log(self.factor))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One line of a study's table.
 
     label: its words in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
     late score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
+    knobs: what it tunes in addition to the study's. tuned_as: another variant whose tuned settings it takes.
     """
 
     label: str
@@ -35,6 +63,8 @@ class Variant:
     scores: str | None = None
     needs_guide: bool = False
     seeds: int = EXPLORATORY
+    knobs: tuple[Knob, ...] = ()
+    tuned_as: str | None = None
 
     @property
     def exploratory(self) -> bool:
@@ -48,9 +78,8 @@ class Study:
 
     reference: the variant that the others are compared with. pairs: further differences, (variant, baseline). base:
     changes that all variants share. steps: a run's length where the command line gives none; None leaves the
-    preset's epochs. lr_grid: learning rates of which each variant gets its own, chosen on the selection split with
-    one seed. clip_grid: the same of the gradient's largest norm, at the best learning rate; both grids then grow until
-    the best lies inside (`tuning.tune`). costs: parameters and times are measured in addition to the scores.
+    preset's epochs. knobs: settings of which each variant gets its own, chosen on the selection split with one seed
+    (`userlab.ablation.tuning`). costs: parameters and times are measured in addition to the scores.
     """
 
     name: str
@@ -61,8 +90,7 @@ class Study:
     base: Changes = field(default_factory=dict)
     preset: str = "scenes"
     steps: int | None = 170
-    lr_grid: tuple[float, ...] = ()
-    clip_grid: tuple[float, ...] = ()
+    knobs: tuple[Knob, ...] = ()
     costs: bool = False
 
     def variant(self, name: str) -> Variant:
@@ -101,15 +129,11 @@ def variant_config(
     base: Config,
     *,
     seed: int,
-    lr: float | None = None,
-    max_grad_norm: float | None = None,
+    tuned: Changes | None = None,
 ) -> Config:
-    """The configuration of one run of a variant; lr and max_grad_norm replace the base's."""
+    """The configuration of one run of a variant; tuned: settings that were chosen for it."""
     variant = study.variant(name)
     if variant.needs_guide or variant.kind == "zero-shot" or variant.scores is not None:
         base = replace(base, data=replace(base.data, guide=base.data.guide or "clip-mini"))
-    config = changed(changed(base, study.base), variant.changes)
-    chosen = {"lr": lr, "max_grad_norm": max_grad_norm}
-    given: Any = {key: value for key, value in chosen.items() if value is not None}
-    training = replace(config.training, seed=seed, **given)
-    return replace(config, training=training)
+    config = changed(changed(changed(base, study.base), variant.changes), tuned or {})
+    return replace(config, training=replace(config.training, seed=seed))

@@ -106,12 +106,12 @@ def _run(job: Job, scratch: Path) -> int:
             "data_hash": prepared.fingerprint,
             "weights": job.weights(),
             "positions": POSITIONS,
+            **({"tuning": dict(job.tuning)} if job.tuning else {}),
             "seconds": round(seconds, 1),
             "peak_memory_mb": round(peak_memory_mb() or 0),
             "provenance": provenance(),
             **metadata,
             **scores.metadata,
-            **({} if job.tuned is None else {"tuned": dict(job.tuned)}),
             "select": {"split": prepared.val.split.name, "metrics": _rounded(scores.select)},
             **_reported(prepared, scores),
         }

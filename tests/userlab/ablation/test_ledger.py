@@ -46,6 +46,7 @@ def write(
     kind="trained",
     groups=("in-distribution", "novel compositions"),
     study="world",
+    long=True,
 ):
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
@@ -57,7 +58,8 @@ def write(
     )
     row = {
         "study": study, "variant": variant, "of": variant, "seed": seed, "key": "k", "kind": kind,
-        "groups": list(groups), "report": {"hash": "h"},
+        "groups": list(groups), "report": {"hash": "h"}, "tuning": {"tried": {}, "at_bound": []},
+        "curve": [{"step": step, "rsum": rsum} for step, rsum in ((1000, 99.5), (2000, 100 if long else 101))],
     }  # fmt: skip
     arrays = {**pack(ranked, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
     write_row(folder / study / f"{variant}-{seed}.json", row, arrays)
@@ -179,6 +181,15 @@ def test_the_table_says_what_does_not_hold_and_where_to_look(stored):
     assert "supported: 1, inconclusive: 1, contradicted: 1. Were none of the claims true" in text
     assert "- *Nothing*: Why?" in text
     assert "*SGE helps*" not in text and "*Elsewhere*" not in text
+
+
+def test_runs_that_were_too_short_make_a_verdict_provisional(stored):
+    folder, _ = stored
+    write(folder, "sge", 0, right=0.8, long=False)
+    entry, other = ledger(folder, claims=[replace(BETTER, photos=None), SAME])
+    assert entry.words() == "supported (provisional: runs too short)" and other.provisional is None
+    assert "Provisional: 1, whose runs are shorter than 1,500 steps" in counted([entry, other])
+    assert "Provisional" not in counted([other])
 
 
 def test_claims_are_adjusted_for_each_other(stored):

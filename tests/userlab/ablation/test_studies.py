@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from usercourse.profile import PROFILES
+from userlab.ablation.length import LONG
+from userlab.ablation.rules import MIN_STEPS
 from userlab.ablation.studies import LEDGER, STUDIES, study_named
-from userlab.ablation.study import jobs_of, tuning_jobs
+from userlab.ablation.study import jobs_of
+from userlab.ablation.tuning import Tuned
 from userlab.ablation.variants import HEADLINE, changed, variant_config
 from userlib.config import Config, preset, to_json
 from userlib.errors import UserError
@@ -50,15 +53,33 @@ def test_headline_cells_take_five_seeds():
             assert study_named(name).variant(variant).seeds == HEADLINE
 
 
-def test_the_ledger_fits_150_runs():
+def test_the_short_studies_fit_150_runs():
     runs = set()
     for name in LEDGER:
         study = study_named(name)
-        jobs = jobs_of(study, base(study), out="x")
-        jobs += tuning_jobs(study, base(study), study.variants, out="x")
-        runs |= {settings(job) for job in jobs}
-    assert 100 < len(runs) <= 150
+        runs |= {settings(job) for job in jobs_of(study, base(study), out="x")}
+    assert 90 < len(runs) <= 150
     assert all(study_named(name).steps == PROFILES["study"].steps for name in LEDGER)
+
+
+def test_long_studies_take_three_seeds_and_enough_steps():
+    for make in LONG:
+        study = make()
+        for name, variant in study.variants.items():
+            config = variant_config(study, name, base(study), seed=0)
+            assert variant.seeds >= 3, name
+            if "@" in name:
+                assert config.training.steps == int(name.partition("@")[2]) < MIN_STEPS
+                assert variant.tuned_as in study.variants
+            else:
+                batches = config.data.sizes["train"] * 5 / config.training.batch_size
+                assert config.training.steps >= MIN_STEPS
+                assert config.training.steps / (config.training.evaluate_every * batches) == pytest.approx(
+                    16, rel=0.01
+                )
+            for knob in (*study.knobs, *variant.knobs):
+                part, _, setting = knob.setting.partition(".")
+                assert getattr(getattr(config, part), setting) is not None
 
 
 def test_world_changes_one_thing_at_a_time():
@@ -82,9 +103,10 @@ def test_world_changes_one_thing_at_a_time():
     assert differs("uto") == {("objective", "name")}
 
 
-def test_seeds_come_in_rounds_and_tuning_never_sees_the_report():
+def test_seeds_come_in_rounds_with_what_was_tuned():
     study = study_named("objective")
-    jobs = jobs_of(study, base(study), out="x", seeds=2, variants=["uto", "infonce"], lrs={"uto": 7e-4})
+    tuned = {"uto": Tuned(changes={"training": {"lr": 7e-4}}, tried={"training.lr": {7e-4: 200.0}})}
+    jobs = jobs_of(study, base(study), out="x", seeds=2, variants=["uto", "infonce"], tuned=tuned)
     assert [(job.variant, job.seed) for job in jobs] == [
         ("uto", 0),
         ("infonce", 0),
@@ -92,10 +114,8 @@ def test_seeds_come_in_rounds_and_tuning_never_sees_the_report():
         ("infonce", 1),
     ]
     assert jobs[0].config.training.lr == 7e-4
-    assert jobs[1].config.training.lr == base(study).training.lr
-    tuning = tuning_jobs(study, base(study), ["uto"], out="x")
-    assert [job.config.training.lr for job in tuning] == list(study.lr_grid)
-    assert all(job.config.data.test_split is None for job in tuning)
+    assert jobs[0].tuning == {"tried": {"training.lr": {"0.0007": 200.0}}, "at_bound": []}
+    assert jobs[1].config.training.lr == base(study).training.lr and jobs[1].tuning == {}
 
 
 def test_unknown_names_are_refused():

@@ -20,7 +20,7 @@ from tests.reference.runs import run_config, write_learnable
 from userlab.ablation.jobs import job_from_json
 from userlab.ablation.rows import read_row
 from userlab.ablation.settings import repeat
-from userlab.ablation.study import best_lrs, jobs_of, run_jobs, tuning_jobs
+from userlab.ablation.study import jobs_of, run_jobs
 from userlab.ablation.variants import Study, Variant
 from userlib.config import TrainingConfig, preset, to_json
 from userlib.errors import UserError
@@ -37,7 +37,6 @@ STUDY = Study(
         "sge": Variant(label="SGE", changes={"model": {"enhancement": "sge"}}, seeds=1),
     },
     reference="none",
-    lr_grid=(1e-4, 3e-3),
 )
 
 
@@ -218,19 +217,6 @@ def test_a_collapse_is_a_result(base, calls, tmp_path, monkeypatch):
     row = read_row(tmp_path / "small" / "sge-0.json")
     assert row.metadata["collapsed"].startswith("the embeddings have collapsed")
     assert row.ranks().i2t.min() >= 1
-
-
-def test_the_rate_is_chosen_on_the_selection_split(base, calls, tmp_path):
-    jobs = tuning_jobs(STUDY, base, ["none"], out=str(tmp_path))
-    assert not run(jobs).failed
-    rows = {job.config.training.lr: read_row(job.row(job.variant)) for job in jobs}
-    assert all("report" not in row.metadata and "report_i2t" not in row.arrays for row in rows.values())
-    chosen = best_lrs(STUDY, jobs, ["none"])["none"]
-    assert rows[chosen].metadata["select"]["metrics"]["rsum"] == max(
-        row.metadata["select"]["metrics"]["rsum"] for row in rows.values()
-    )
-    with pytest.raises(UserError, match="'sge'"):
-        best_lrs(STUDY, jobs, ["none", "sge"])
 
 
 def test_a_run_that_is_taken_is_waited_for(base, monkeypatch, tmp_path):

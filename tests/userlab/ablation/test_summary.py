@@ -127,21 +127,22 @@ def test_rows_of_the_earlier_position_codes_are_marked(stored):
     assert EARLIER not in notes(STUDY, load_study(STUDY, folder))
 
 
-def test_where_learning_rates_and_machines_differ_it_is_said(tmp_path):
-    study = replace(STUDY, lr_grid=(1e-3, 2e-3, 4e-3))
-    for variant, rate, processor in (("a", 2e-3, "one"), ("b", 4e-3, "two")):
-        settings = {"training": {"lr": rate}}
+def test_what_was_tuned_and_where_machines_differ_is_said(tmp_path):
+    tried = {"training.lr": {"0.001": 100.0, "0.002": 120.0, "0.004": 110.0}}
+    for variant, at_bound, processor in (("a", [], "one"), ("b", ["training.lr"], "two")):
         write(
             tmp_path,
             variant,
             0,
             hard=1,
-            config=settings,
+            tuning={"tried": tried, "at_bound": at_bound},
             provenance={"code": "1", "hardware": {"processor": processor}},
         )
-    said = notes(study, load_study(study, tmp_path))
-    assert "Learning rates, chosen on val with one seed: a 0.002, b 0.004." in said
-    assert "At a bound of the grid, so that a better one may lie beyond: b." in said
+    said = notes(STUDY, load_study(STUDY, tmp_path))
+    chosen = "lr 0.002 of 0.001, 0.002, 0.004"
+    assert f"Settings chosen on val with one seed. a: {chosen}. b: {chosen}." in said
+    assert "At a bound of what is allowed, so that a better one may lie beyond: b." in said
+    assert "No verdict rests on these runs yet (runs too short): a, b." in said
     assert "They were made on 2 processors: one, two." in said
 
 

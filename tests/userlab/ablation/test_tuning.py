@@ -1,150 +1,142 @@
-"""Tuning of two settings on the selection split, and what a model costs: the study of related work."""
+"""Tuning widens a grid until its best is inner, on val alone, and can be read off the stored runs."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-import userlab.ablation.tuning as tuning
-import userlab.ablation.worker as worker
-from tests.reference.runs import run_config, write_learnable
-from userlab.ablation.costs import RERANK
-from userlab.ablation.jobs import job_from_json
-from userlab.ablation.rows import read_row
-from userlab.ablation.studies import study_named
-from userlab.ablation.study import jobs_of, run_jobs
-from userlab.ablation.summary import load_study, notes, tables
-from userlab.ablation.tuning import Tuned, beyond, tune
-from userlab.ablation.variants import Study, Variant, variant_config
-from userlib.config import preset
+from userlab.ablation import tuning
+from userlab.ablation.jobs import Job
+from userlab.ablation.rules import growth, provisional
+from userlab.ablation.tuning import next_values, tune, tuned
+from userlab.ablation.variants import Knob, Study, Variant
+from userlib.config import Config, preset
 from userlib.errors import UserError
 
+LR = Knob(setting="training.lr", start=1e-3)
+CLIP = Knob(setting="training.max_grad_norm", start=0.5, factor=4.0, low=0.1, high=3.0)
 STUDY = Study(
     name="small",
     question="?",
     variants={
-        "mean": Variant(label="mean", changes={"model": {"pooling": "mean"}}, seeds=1),
-        "chan": Variant(label="CHAN", changes={"model": {"scorer": "chan"}}, seeds=1),
+        "none": Variant(label="none", changes={"model": {"enhancement": "none"}}),
+        "hinge": Variant(
+            label="hinge", changes={"objective": {"name": "hinge-sum"}},
+            knobs=(Knob(setting="objective.margin", start=0.2),),
+        ),
+        "like": Variant(label="like none", changes={"model": {"enhancement": "sge"}}, tuned_as="none"),
     },
-    reference="mean",
-    base={"model": {"queue_size": None}, "objective": {"name": "infonce"}, "training": {"use_ema": False}},
-    lr_grid=(1e-3, 2e-3, 4e-3),
-    clip_grid=(1.0, 2.0),
-    costs=True,
+    reference="none",
+    knobs=(LR, CLIP),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tried", "wanted"),
+    [
+        ({}, [5e-4, 1e-3, 2e-3]),
+        ({5e-4: 1, 1e-3: 3, 2e-3: 2}, []),
+        ({5e-4: 1, 1e-3: 2, 2e-3: 3}, [4e-3]),
+        ({5e-4: 3, 1e-3: 2, 2e-3: 1}, [2.5e-4]),
+        ({2.5e-4: 4, 5e-4: 3, 1e-3: 2, 2e-3: 1}, [1.25e-4]),
+    ],
 )
+def test_the_grid_widens_on_the_side_of_its_best(tried, wanted):
+    assert next_values(tried, LR) == pytest.approx(wanted)
 
 
-def test_the_value_beyond_a_grid():
-    assert beyond({1.0: 5.0, 2.0: 6.0, 4.0: 3.0}) is None
-    assert beyond({1.0: 1.0, 2.0: 2.0, 4.0: 3.0}) == 8.0
-    assert beyond({1.0: 9.0, 2.0: 2.0, 4.0: 3.0}) == 0.5
-    assert beyond({1.0: 9.0}) is None
+def test_no_value_beyond_what_is_allowed():
+    assert next_values({}, CLIP) == [0.125, 0.5, 2.0]
+    assert next_values({0.125: 1, 0.5: 2, 2.0: 3}, CLIP) == []
+    assert next_values({0.125: 3, 0.5: 2, 2.0: 1}, CLIP) == []
 
 
-def test_each_variant_is_tuned_until_its_best_lies_inside(monkeypatch):
-    """A best learning rate of 8e-3 for one variant, of 2e-3 for the other; a clip that is better the larger it is."""
-    asked = []
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """Runs are not trained: a row's rSum is best at a learning rate of 8e-3, clipping of 2 and a margin of 0.2."""
+    monkeypatch.setattr(Job, "finished", lambda self: self.row(self.variant).is_file())
 
-    def rsum(job):
-        training, scorer = job.config.training, job.config.model.scorer
-        assert job.config.data.test_split is None and job.study == "small-tuning"
-        wanted = 8e-3 if scorer == "chan" else 2e-3
-        return -abs(training.lr - wanted) * 1e4 + training.max_grad_norm / 1e3
+    def rsum(config: Config) -> float:
+        t = config.training
+        return (
+            400 - 1e4 * abs(t.lr - 8e-3) - abs(t.max_grad_norm - 2) - 10 * abs(config.objective.margin - 0.2)
+        )
 
-    monkeypatch.setattr(tuning, "rsum_of", rsum)
-    tuned = tune(STUDY, preset("scenes"), STUDY.variants, lambda jobs: asked.extend(jobs), out="x")
-    assert tuned.values == {
-        "mean": {"lr": 2e-3, "max_grad_norm": 8.0},
-        "chan": {"lr": 8e-3, "max_grad_norm": 8.0},
+    made = []
+
+    def run(jobs):
+        for job in jobs:
+            made.append(job)
+            file = job.row(job.variant)
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps({"select": {"metrics": {"rsum": rsum(job.config)}}}))
+
+    return tmp_path, run, made
+
+
+def test_one_knob_after_the_other(world):
+    folder, run, made = world
+    state = tune(STUDY, preset("scenes"), ["none", "hinge", "like"], out=str(folder), run=run)
+    assert state["none"].changes == state["like"].changes == {"training": {"lr": 8e-3, "max_grad_norm": 2.0}}
+    assert state["hinge"].changes == {
+        "training": {"lr": 8e-3, "max_grad_norm": 2.0},
+        "objective": {"margin": 0.2},
     }
-    assert tuned.at_an_end == {"mean": ("max_grad_norm",), "chan": ("max_grad_norm",)}
-    names = [job.variant for job in asked]
-    assert len(names) == len(set(names)) and "chan-lr-0.016" in names and "mean-lr-0.008" not in names
-    assert (
-        "chan-lr-0.008-clip-8" in names and "chan-lr-0.008-clip-16" not in names
-    )  # two further values at most
-    jobs = jobs_of(STUDY, preset("scenes"), out="x", tuned=tuned)
-    assert [job.config.training.lr for job in jobs] == [2e-3, 8e-3]
-    assert {job.config.training.max_grad_norm for job in jobs} == {8.0}
-    assert jobs[0].tuned == {"lr": 2e-3, "max_grad_norm": 8.0, "at_an_end": ["max_grad_norm"]}
+    assert sorted(state["none"].tried["training.lr"]) == pytest.approx([5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
+    assert state["none"].at_bound == ("training.max_grad_norm",) and state["none"].runs == 9
+    assert [job.variant for job in made[:3]] == ["none-lr-0.0005", "none-lr-0.001", "none-lr-0.002"]
+    assert not any(job.variant.startswith("like") for job in made)
+    assert all(job.config.data.test_split is None and job.study == "small-tuning" for job in made)
+    clip = [job for job in made if job.variant.startswith("none-max_grad_norm")]
+    assert len(clip) == 3 and all(job.config.training.lr == 8e-3 for job in clip)
 
-
-def test_a_variant_whose_runs_all_fail_is_named(monkeypatch):
-    monkeypatch.setattr(tuning, "rsum_of", lambda job: None)
-    with pytest.raises(UserError, match="no lr of 'mean'"):
-        tune(STUDY, preset("scenes"), ["mean"], lambda jobs: None, out="x")
-
-
-def test_rows_hold_what_a_model_costs_and_tables_show_it(tmp_path, cache, monkeypatch):
-    config = run_config(write_learnable(tmp_path / "data"))
-    base = replace(config, training=replace(config.training, steps=4))
-    out = str(tmp_path / "out")
-
-    def work(self, job):
-        return worker.run_job(job_from_json(json.loads(json.dumps(job.as_json())))), ""
-
-    monkeypatch.setattr("userlab.ablation.study._Running.run", work)
-    told = Tuned({"chan": {"lr": 2e-3, "max_grad_norm": 2.0}, "mean": {"lr": 1e-3, "max_grad_norm": 1.0}},
-                 {"chan": ("lr",)})  # fmt: skip
-    jobs = jobs_of(STUDY, base, out=out, tuned=told)
-    done = run_jobs(jobs, processes=1, title="test", progress=False)
-    assert (done.made, done.failed) == (2, {})
-    mean, chan = (read_row(tmp_path / "out/small" / f"{name}-0.json") for name in ("mean", "chan"))
-    for row in (mean, chan):
-        costs = row.metadata["costs"]
-        assert costs["parameters"] > 1000 and costs["step_ms"] > 0 and costs["query_ms"] > 0
-    assert "rerank" not in mean.metadata["costs"]
-    again = chan.metadata["costs"]["rerank"]
-    assert set(again) == {str(k) for k in RERANK}
-    most = max(RERANK)  # more than there are images: as the full scorer
-    assert again[str(most)]["rsum"] == pytest.approx(chan.metadata["report"]["metrics"]["rsum"], abs=1e-3)
-    by_variant = load_study(STUDY, out)
-    shown = {table.title: table for table in tables(STUDY, by_variant, resamples=20)}
-    assert any("costs" in title for title in shown) and any("re-ranking" in title for title in shown)
-    said = " ".join(notes(STUDY, by_variant))
-    assert "chan 0.002 and 2" in said and "At an end of all that was tried: chan (lr)" in said
-    assert run_jobs(jobs, processes=1, title="test", progress=False).made == 0  # nothing is run twice
-
-
-def test_the_study_of_neighbours_changes_one_thing_under_one_loss():
-    study = study_named("neighbours")
-    for name in study.variants:
-        config = variant_config(study, name, preset(study.preset), seed=0)
-        assert config.objective.name == config.objective.scorer_loss == "infonce"
-        assert config.model.queue_size is None and config.model.text == "gru"
-        assert study.variant(name).seeds == 3
-    photos = variant_config(study, "esa", preset("photos"), seed=0)  # the same on photographs
-    assert photos.model.pooling == "esa" and not photos.training.use_ema
-
-
-def test_the_command_tunes_trains_and_goes_on(tmp_path, cache, monkeypatch, capsys):
-    from userlab.__main__ import main
-
-    folder = write_learnable(tmp_path / "data")
-    calls = []
-
-    def work(self, job):
-        calls.append(f"{job.study}/{job.variant}-{job.seed}")
-        return worker.run_job(job_from_json(json.loads(json.dumps(job.as_json())))), ""
-
-    monkeypatch.setattr("userlab.ablation.study._Running.run", work)
-    small = ("model.embed_dim=16", "model.text_width=16", "model.word_width=8", "training.batch_size=8")
-    words = ["ablate", "--study", "neighbours", "--variant", "chan", "--seeds", "1", "--steps", "2"]
-    words += ["--data", str(folder), "--tokens", "precomputed", "--out", str(tmp_path / "out"), "--json"]
-    words += [part for setting in small for part in ("--set", setting)]
-    assert main(words) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["made"], said["reused"], said["failed"]) == (1, 0, {})
-    tuned = [call for call in calls if call.startswith("neighbours-tuning/")]
-    assert calls[-1] == "neighbours/chan-0" and len(tuned) == len(calls) - 1
-    assert 3 + 2 <= len(tuned) <= 3 + 2 + 3 + 2  # the grids share one run, and may grow
-    row = read_row(tmp_path / "out/neighbours/chan-0.json")
-    assert (
-        row.metadata["config"]["training"]["lr"]
-        == row.metadata["tuned"]["lr"]
-        == said["learning_rates"]["chan"]
+    again = tune(
+        STUDY, preset("scenes"), ["none"], out=str(folder), run=lambda jobs: pytest.fail("ran again")
     )
-    (tmp_path / "out/neighbours/chan-0.json").unlink()  # as if it had been stopped before its end
-    before = len(calls)
-    assert main(words) == 0
-    assert calls[before:] == ["neighbours/chan-0"]
+    assert again["none"] == state["none"]
+    assert tuned(STUDY, "none", preset("scenes"), out=str(folder)).as_json()["at_bound"] == [
+        "training.max_grad_norm"
+    ]
+
+
+def test_a_run_that_does_not_come_ends_the_tuning(world):
+    folder, _, _ = world
+    with pytest.raises(UserError, match="'none-lr-0.0005' did not end"):
+        tune(STUDY, preset("scenes"), ["none"], out=str(folder), run=lambda jobs: None)
+
+
+def test_a_knob_that_sets_nothing_is_an_error(world):
+    folder, run, _ = world
+    wrong = replace(STUDY, knobs=(replace(LR, setting="training.rate"),))
+    with pytest.raises(UserError, match="rate"):
+        tune(wrong, preset("scenes"), ["none"], out=str(folder), run=run)
+    assert tuning.Tuned().runs == 0
+
+
+def curve(*rsums):
+    return [{"step": 500 * (i + 1), "rsum": rsum} for i, rsum in enumerate(rsums)]
+
+
+def test_growth_is_that_of_the_last_quarter():
+    assert growth(curve(100, 200, 300, 303)) == pytest.approx(1.0)
+    assert growth(curve(100, 310, 300, 303)) == 0  # the best counts, wherever it was
+    assert growth(curve(300)) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"kind": "trained", "curve": curve(1, 300, 300, 301), "tuning": {"at_bound": []}}, None),
+        ({"kind": "trained", "curve": curve(1, 200, 250, 300), "tuning": {"at_bound": []}}, "runs too short"),
+        ({"kind": "trained", "curve": curve(300, 300), "tuning": {"at_bound": []}}, "runs too short"),
+        ({"kind": "trained", "curve": curve(1, 300, 300, 301)}, "settings not tuned"),
+        (
+            {"kind": "trained", "curve": curve(1, 300, 300, 301), "tuning": {"at_bound": ["x"]}},
+            "settings at a bound",
+        ),
+        ({"kind": "zero-shot"}, None),
+    ],
+)
+def test_what_keeps_a_run_from_a_verdict(row, reason):
+    found = provisional(row)
+    assert found is None if reason is None else found.startswith(reason)
