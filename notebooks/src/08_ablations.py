@@ -184,15 +184,15 @@ print(
 # If only images are resampled, A is better; with the seed variance of three seeds included, the result is inconclusive. Seed
 # variance belongs in the interval.
 #
-# From the interval, a claim "A is better" gets one of three [verdicts](GLOSSARY.md#verdict): it *holds* if the whole interval
-# is above 0, it is *contradicted* if the whole interval is below 0, and it is *inconclusive* if the interval contains 0.
+# From the interval, a claim "A is better" gets one of three [verdicts](GLOSSARY.md#verdict): it is *supported* if the whole
+# interval is above 0, it is *contradicted* if the whole interval is below 0, and it is *inconclusive* if the interval contains 0.
 #
 # ### Exercise 2. The verdict (difficulty 1 of 3, about 5 minutes)
 
 
 # %%
 def claim_verdict(low, high):
-    """-> "holds", "contradicted" or "inconclusive"."""
+    """-> "supported", "contradicted" or "inconclusive"."""
     ...
 
 
@@ -215,7 +215,7 @@ check("claim_verdict", claim_verdict)
 # ```python
 # def claim_verdict(low, high):
 #     if low > 0:
-#         return "holds"
+#         return "supported"
 #     return "contradicted" if high < 0 else "inconclusive"
 # ```
 #
@@ -425,8 +425,8 @@ with waiting("the ledger, from the stored rows"):
     entries = ledger(draw.STORED)
 measured = sum(entry.verdict != "not measured" for entry in entries)
 predict(
-    "ablations_holds",
-    f"Of {measured} measured claims, how many hold?",
+    "ablations_supported",
+    f"Of {measured} measured claims, how many are supported?",
     high=max(measured, 1),
     unit="claims",
 )
@@ -436,10 +436,10 @@ from IPython.display import Markdown, display
 
 show(*draw.ledger_figure(entries))
 display(Markdown(markdown(entries)))
-compare("ablations_holds", sum(entry.verdict == "holds" for entry in entries), unit="claims")
+compare("ablations_supported", sum(entry.verdict == "supported" for entry in entries), unit="claims")
 
 # %% [markdown]
-# Three habits make such a table worth reading.
+# Four habits make such a table worth reading.
 #
 # *A claim that fails stays in.* A table that lists only what worked is an advertisement.
 #
@@ -455,7 +455,10 @@ changed = [
 print("\n".join([f"{len(changed)} of {measured} verdicts differ in rSum.", *changed]))
 
 # %% [markdown]
-# *Multiple comparisons are accounted for.* Among many confidence intervals, some will exclude 0 even though there is no
+# *Runs end when they end.* A verdict from runs that were still improving, or whose settings were not tuned, is marked as
+# provisional: more steps may reverse it.
+#
+# *Multiple comparisons are accounted for.* The ledger needs p < 0.05 after Holm's adjustment. Among many confidence intervals, some will exclude 0 even though there is no
 # effect.
 #
 # ### Exercise 4. Chance findings among many claims (difficulty 2 of 3, about 5 minutes)

@@ -15,13 +15,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
 from userlab.ablation.claims import ALL, NEW
-from userlab.ablation.ledger import CONTRADICTED, HOLDS, INCONCLUSIVE, UNMEASURED, Entry
+from userlab.ablation.ledger import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    SUPPORTED,
+    TOO_FEW,
+    UNMEASURED,
+    Entry,
+    verdict_of,
+)
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.studies import STUDIES
 from userlab.ablation.summary import load_study
 from userlab.ablation.variants import HEADLINE, Study
 from userlib.errors import UserError
 from userlib.evaluation import Difference, Interval, Ranks, compare
+from userlib.evaluation.seeds import SeedDifference
 
 STORED = Path(__file__).resolve().parents[2] / "assets" / "results"
 NOTHING = "none is stored"
@@ -30,7 +39,12 @@ METRICS = {
     "mean R@1": "r1", "i2t R@1": "i2t_r1", "t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "rSum": "rsum",
 }  # fmt: skip
 CHANCE = 3.0  # a run that learned has more than this many times the R@10 of chance
-VERDICTS = {HOLDS: ("green", "o"), INCONCLUSIVE: ("black", "s"), CONTRADICTED: ("vermillion", "D")}
+VERDICTS = {
+    SUPPORTED: ("green", "o"),
+    INCONCLUSIVE: ("black", "s"),
+    CONTRADICTED: ("vermillion", "D"),
+    TOO_FEW: ("black", "x"),
+}
 Rows = dict[str, list[Row]]
 Floats = NDArray[np.float64]
 
@@ -159,10 +173,17 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
     return figure, _study_sentence(study, rows, measured, part, metric)
 
 
-def _difference(axis: Axes, place: float, difference: Difference, *, upright: bool = False) -> None:
-    """A bar with its point, filled where zero is outside; place: its y, or its x where it stands upright."""
-    value, low, high = difference
-    verdict = HOLDS if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
+def _difference(
+    axis: Axes,
+    place: float,
+    difference: Interval | SeedDifference,
+    *,
+    verdict: str | None = None,
+    upright: bool = False,
+) -> None:
+    """A bar with its point, filled where it has a verdict; place: its y, or its x where it stands upright."""
+    value, low, high = difference[:3]
+    verdict = verdict or verdict_of(difference)
     name, marker = VERDICTS[verdict]
     colour = COLOURS[name]
     ends, point, offset = ([low, high], [place, place]), (value, place), (0, 6)
@@ -341,12 +362,12 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
     for y, entry in enumerate(shown):
         judged, new, photos = entry.part(entry.claim.judged), entry.part(NEW), entry.photos
         if judged is not None:
-            _difference(axis, y - 0.12, judged)
+            _difference(axis, y - 0.12, judged, verdict=entry.verdict)
         if new is not None:
-            axis.plot(new[1:], [y + 0.16] * 2, color=COLOURS["sky"], lw=1.6)
+            axis.plot(new[1:3], [y + 0.16] * 2, color=COLOURS["sky"], lw=1.6)
             axis.plot(new.value, y + 0.16, "o", color=COLOURS["sky"], ms=4)
         if photos is not None:
-            axis.plot(photos[1:], [y + 0.34] * 2, color=COLOURS["orange"], lw=1.6)
+            axis.plot(photos[1:3], [y + 0.34] * 2, color=COLOURS["orange"], lw=1.6)
             axis.plot(photos.value, y + 0.34, "^", color=COLOURS["orange"], ms=6)
     axis.axvline(0, color="black", lw=1, ls=":")
     axis.set_yticks(range(len(shown)), [textwrap.fill(e.claim.text, 34) for e in shown], fontsize=8)

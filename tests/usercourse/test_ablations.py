@@ -154,9 +154,9 @@ CLAIM = Claim(
 
 
 def test_the_ledger_s_figure_names_each_verdict(folder):
-    entries = ledger(folder, claims=[CLAIM], resamples=50)
+    entries = ledger(folder, claims=[CLAIM])
     figure, said = draw.ledger_figure(entries)
-    assert said == "Claims as differences from 0, by verdict. Holds: GPO is better."
+    assert said == "Claims as differences from 0, by verdict. Supported: GPO is better."
     assert png(figure)
     photos = Entry(claim=CLAIM, photo_differences={"r1": Difference(1, 0, 2)}, photo_seeds=1)
     assert draw.ledger_figure([photos])[1].endswith("Photos alone are measured.")

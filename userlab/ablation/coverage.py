@@ -1,7 +1,7 @@
-"""python -m userlab coverage: how often a 95 % interval of a difference between two models contains the true one.
+"""python -m userlab coverage: how often a 95 % confidence interval of a difference of two models contains the true one.
 
 Models are simulated: whether a query hits depends on how hard its image is for all models, on what the two models
-differ in for this image whatever the seed, on the seed's own luck over all images (the standard deviation of R@1 over
+differ in for this image whatever the seed, on the seed over all images (the standard deviation of R@1 over
 seeds), and on chance for this seed and image. The true difference is that over all images and seeds.
 """
 
@@ -32,7 +32,7 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser(
         "coverage",
         help="simulate how often a study's intervals contain the true difference",
-        description="Simulate pairs of models with known seed variance and print the coverage of 95 % intervals.",
+        description="Simulate pairs of models with known seed variance; print the coverage of their intervals.",
     )
     command.add_argument("--replicates", type=int, default=2000, metavar="N", help="default: %(default)s")
     command.add_argument("--images", type=int, default=1000, metavar="N", help="default: %(default)s")
@@ -69,10 +69,10 @@ def coverage(
     """
     rng = np.random.default_rng(seed)
     whole = np.sqrt(HARD**2 + OWN**2 + CHANCE**2)
-    luck = (
+    shift = (
         spread / (100 * norm.pdf(0)) * whole
     )  # where half the queries hit, so many points are so much latent
-    true = 100 * (norm.cdf(LEVELS[1] / np.hypot(whole, luck)) - norm.cdf(LEVELS[0] / np.hypot(whole, luck)))
+    true = 100 * (norm.cdf(LEVELS[1] / np.hypot(whole, shift)) - norm.cdf(LEVELS[0] / np.hypot(whole, shift)))
     owner = np.repeat(np.arange(images), CAPTIONS)
     covered, width = 0, 0.0
     for _ in range(replicates):
@@ -80,7 +80,7 @@ def coverage(
         models = []
         for level in LEVELS:
             own = level + hard + OWN * rng.standard_normal(images)
-            models.append({s: _run(rng, own + luck * rng.standard_normal(), owner) for s in range(seeds)})
+            models.append({s: _run(rng, own + shift * rng.standard_normal(), owner) for s in range(seeds)})
         found = seed_difference(models[1], models[0])["r1"]
         covered += found.low <= true <= found.high
         width += found.high - found.low

@@ -48,24 +48,24 @@ def _turned(a: Any, b: Any, draws: Any) -> Any:
 
 def claim_verdict(low: float, high: float) -> str:
     if low > 0:
-        return "holds"
+        return "supported"
     return "contradicted" if high < 0 else "inconclusive"
 
 
 def _by_sign(low: float, high: float) -> str:
-    return "holds" if low + high > 0 else "contradicted"
+    return "supported" if low + high > 0 else "contradicted"
 
 
 def _unshown_is_false(low: float, high: float) -> str:
-    return "holds" if low > 0 else "contradicted"
+    return "supported" if low > 0 else "contradicted"
 
 
 def _possible_is_true(low: float, high: float) -> str:
-    return "holds" if high > 0 else "contradicted"
+    return "supported" if high > 0 else "contradicted"
 
 
 def _never_false(low: float, high: float) -> str:
-    return "holds" if low > 0 else "inconclusive"
+    return "supported" if low > 0 else "inconclusive"
 
 
 def chance_findings(n: int, level: float) -> float:
@@ -144,7 +144,7 @@ EXERCISES = [
             "it.": _by_sign,
             "Inconclusive is not the same as contradicted: an interval that contains 0 allows a gain "
             "too.": _unshown_is_false,
-            "That part of the interval is above 0 makes a gain possible. The claim holds where all of it "
+            "That part of the interval is above 0 makes a gain possible. The claim is supported where all of it "
             "is.": _possible_is_true,
             "Where the whole interval lies below 0 the claim is not inconclusive: it is "
             "contradicted.": _never_false,
