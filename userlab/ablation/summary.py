@@ -118,7 +118,9 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
     short = [name for name, rows in by_variant.items() if any(provisional(row.metadata) for row in rows)]
     if short:
         reasons = {provisional(row.metadata) for name in short for row in by_variant[name]} - {None}
-        said.append(f"No verdict rests on these runs yet ({', '.join(sorted(map(str, reasons)))}): {', '.join(short)}.")
+        said.append(
+            f"No verdict rests on these runs yet ({', '.join(sorted(map(str, reasons)))}): {', '.join(short)}."
+        )
     codes = {row.metadata["provenance"]["code"] for rows in by_variant.values() for row in rows}
     if len(codes) > 1:
         said.append(f"The rows come from {len(codes)} versions of the code: {', '.join(sorted(codes))}.")
@@ -171,7 +173,9 @@ def _tuning(by_variant: Mapping[str, list[Row]]) -> list[str]:
     if said:
         said = [f"Settings chosen on val with one seed. {'. '.join(said)}."]
     if at_bound:
-        said.append(f"At a bound of what is allowed, so that a better one may lie beyond: {', '.join(at_bound)}.")
+        said.append(
+            f"At a bound of what is allowed, so that a better one may lie beyond: {', '.join(at_bound)}."
+        )
     return said
 
 
