@@ -23,8 +23,8 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """A setting to tune, such as "training.lr": its values are start times a power of factor, at most `reach` away and from low
-    to high.
+    """A setting to tune, such as "training.lr": its values are start times a power of factor, at most `reach` away and
+    from low to high.
     """
 
     setting: str
