@@ -92,6 +92,7 @@ def cca(
 
     parts = (train, select, test)
     texts = _tfidf(parts) if words else None
+    tries: list[tuple[float | None, list[Any]]]
     if sentences is None:
         if texts is None:
             raise UserError("the baseline needs words, sentence vectors or both, and got neither")

@@ -22,7 +22,7 @@ def more_words(name: str, known: Sequence[str], count: int) -> list[str]:
 
     name: of a transformers text encoder, or its folder. Raises UserError where it cannot be had.
     """
-    from timm.data import ImageNetInfo
+    from timm.data import ImageNetInfo  # type: ignore[attr-defined]
     from transformers import AutoTokenizer
 
     try:

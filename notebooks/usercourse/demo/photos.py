@@ -1,7 +1,7 @@
 """One's own photos: a folder indexed with progress, its index kept in the cache and found again.
 
-The model is an open_clip model where weights are on this machine; else one that was trained on drawings alone, which
-is said.
+The model is one that is named, or an open_clip model whose weights are on this machine; else photos-mini; else one that
+was trained on drawings alone, which is said.
 """
 
 import json
@@ -17,9 +17,10 @@ from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.data.splits import Pictures
 from userlib.errors import UserError
 from userlib.files import cache_dir, remove_folder, sha256_bytes, shown
-from userlib.search import Encoder, Index, OpenClipEncoder
+from userlib.search import CheckpointEncoder, Encoder, Index, OpenClipEncoder
 from userlib.search.protocol import identity
 from userlib.search.reading import only_split
+from userlib.shipped import model_for
 
 Step = Callable[[int, int], None]  # done, of how many
 DRAWINGS = (
@@ -124,12 +125,18 @@ def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
 def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
     """The encoder for photos, its name, and a warning or "".
 
-    name: an open_clip model, or "" for one whose weights are on this machine, else the fallback with the
-    warning that it was trained on drawings alone.
+    name: the folder of a checkpoint, an open_clip model, or "" for one whose weights are on this machine; else
+    photos-mini where it is there, else the fallback with the warning that it was trained on drawings alone.
     """
+    if name.strip() and (folder := Path(name.strip()).expanduser()).is_dir():
+        return CheckpointEncoder(folder), shown(folder.name), ""
     wanted = name.strip() or weights_at_hand()
     if wanted is None:
-        return fallback, "a model of drawings", DRAWINGS
+        try:
+            place, said = model_for(None)
+            return CheckpointEncoder(place), place.name, said
+        except UserError:  # not in this copy, or without the network that makes its tokens
+            return fallback, "a model of drawings", DRAWINGS
     encoder = OpenClipEncoder(wanted)
     drawn = DRAWINGS if "clip-mini" in wanted else ""
     return encoder, wanted, drawn
