@@ -44,6 +44,11 @@ def settings_of(config: PhotosConfig) -> Config:
     )
 
 
+def elsewhere(name: str) -> str:
+    """A folder's name for others, whose folder lies elsewhere; a name on the hub stays."""
+    return f"path/to/{Path(name).name}" if Path(name).is_dir() else name
+
+
 def pretrain_photos(config: PhotosConfig, out: Path, *, show: bool = True) -> dict[str, Any]:
     """Trains photos-mini, or goes on with it, and writes its folder. Returns the provenance."""
     code_version()  # that of the code that began the run
@@ -60,10 +65,11 @@ def pretrain_photos(config: PhotosConfig, out: Path, *, show: bool = True) -> di
         if weights.is_floating_point():
             weights.copy_(weights.half())
     scored = ranks(*embed(made.model, prepared.test), prepared.test.caption_to_image)
+    told = replace(config, data=PLACE, text_model=elsewhere(config.text_model))
     facts: dict[str, Any] = {
-        "command": command_of("pretrain-photos", out, replace(config, data=PLACE)),
-        "config": asdict(config) | {"data": PLACE},
-        "run": to_json(made.config),
+        "command": command_of("pretrain-photos", out, told),
+        "config": asdict(told),
+        "run": to_json(settings_of(told)),
         "data_hash": prepared.fingerprint,
         "seconds": round(run.seconds),
         "split": prepared.test.split.name,
