@@ -165,24 +165,29 @@ def test_the_paper_presets_are_the_papers():
 DEFAULTS = {
     "data": {
         "data": "scenes", "pictures": None, "sizes": None, "tokens": "region-mini", "token_weights": None,
-        "hflip": False, "guide": None, "min_count": 1, "vocabulary": None, "val_split": "val", "test_split": None,
+        "hflip": False, "keep_pixels": False, "workers": None, "guide": None, "min_count": 1,
+        "vocabulary": None, "val_split": "val", "test_split": None,
     },
     "model": {
         "regions": None, "region_dim": None, "guide_dim": None, "embed_dim": 1024, "enhancement": "none",
         "norm": "layer", "weight_init": "torch", "region_scaling": "raw", "principal_dim": None,
         "residual_scale": "learned",
         "inverse_temperature": 1.0, "guide_dropout": 0.4, "region_channel_dropout": 0.0, "add_guide": False,
-        "pooling": "gpo", "text": "gru", "text_model": None, "text_width": 1024, "text_layers": 1, "text_heads": 12,
-        "freeze_text": False, "num_concepts": 128, "word_width": 300, "word_residual": False, "init": "random",
+        "pooling": "gpo", "train_image": "none", "image_tower": None, "text": "gru", "text_model": None,
+        "text_config": None, "text_width": 1024, "text_layers": 1, "text_heads": 12, "train_text": "all",
+        "lora_rank": 8, "num_concepts": 128, "word_width": 300, "word_residual": False, "init": "random",
         "word_dropout": 0.0, "text_dropout": 0.0, "text_enhancement": "none", "text_pooling": "gpo",
-        "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None,
+        "embed_dropout": 0.0, "vocab_size": None, "queue_size": 2048, "momentum": None, "scorer": "dot",
     },
     "objective": {
         "name": "uto", "mu": 90.0, "gamma": 0.5, "leaky_positive": True, "margin": 0.2, "temperature": 0.05,
         "loss_weight": 1.0, "mask_same_image": True, "diversity_weight": 0.1,
+        "relation_weight": 0.0, "soft_weight": 0.0, "scorer_weight": 1.0, "scorer_loss": "hinge-hardest+infonce",
+        "scorer_negatives": 0,
     },
     "training": {
-        "steps": None, "epochs": 10, "batch_size": 128, "lr": 0.0005, "text_lr_scale": 1.0, "weight_decay": 0.0001,
+        "steps": None, "epochs": 10, "batch_size": 128, "lr": 0.0005, "text_lr_scale": 1.0, "image_lr_scale": 1.0,
+        "random_crop": 0.5, "interpolate": False, "micro_batch": None, "weight_decay": 0.0001,
         "max_grad_norm": 2.0, "schedule": "cosine", "step_at": 0.5, "warmup": 0.05, "caption_augment_prob": 0.2,
         "region_mask_prob": 0.0, "region_sample": None, "use_ema": False, "evaluate_every": 1.0, "precision": "auto",
         "seed": 0,
@@ -231,6 +236,21 @@ CHANGED = {
         "model.text_width": 384, "model.text_layers": 6, "model.word_width": 256, "model.text_dropout": 0.1,
         "training.text_lr_scale": 0.3,
     },
+    "clip-finetune": {
+        "data.data": "umaru97/flickr30k_train_val_test", "data.tokens": "open_clip:ViT-B-32/laion2b_s34b_b79k",
+        "data.hflip": True, "data.test_split": "test", "model.embed_dim": 512, "model.pooling": "tower",
+        "model.train_image": "all", "model.text": "clip", "model.text_model": "ViT-B-32/laion2b_s34b_b79k",
+        "model.text_width": 512, "model.text_pooling": "tower", "model.queue_size": None, "objective.name": "infonce",
+        "objective.temperature": 0.01, "training.lr": 1e-05, "training.warmup": 0.1,
+        "training.caption_augment_prob": 0.0,
+    },
+    "user-clip": {
+        "data.data": "umaru97/flickr30k_train_val_test", "data.tokens": "open_clip:ViT-B-32/laion2b_s34b_b79k",
+        "data.hflip": True, "data.guide": "open_clip:ViT-B-32/laion2b_s34b_b79k", "data.test_split": "test",
+        "model.enhancement": "sge+cge", "model.train_image": "all", "model.text": "clip",
+        "model.text_model": "ViT-B-32/laion2b_s34b_b79k", "model.text_width": 512, "training.lr": 0.0002,
+        "training.text_lr_scale": 0.05, "training.image_lr_scale": 0.05, "training.warmup": 0.1,
+    },
     "scenes": {
         "data.test_split": "test", "model.embed_dim": 256, "model.enhancement": "sge", "model.region_scaling":
         "standard", "model.text_width": 256, "model.word_width": 128, "objective.mu": 30.0,
@@ -268,8 +288,9 @@ RANGES = [  # the first and the last value that a setting may have
     *(("training", name, 0.0, 0.95) for name in ("caption_augment_prob", "region_mask_prob")),
     *(("training", name, 0.0, 1.0) for name in ("warmup", "step_at")),
     *(("training", name, 5e-324, 1e30) for name in ("lr", "max_grad_norm", "evaluate_every")),
-    *(("training", name, 0.0, 1e30) for name in ("weight_decay", "text_lr_scale")),
+    *(("training", name, 0.0, 1e30) for name in ("weight_decay", "text_lr_scale", "image_lr_scale")),
     *(("training", name, 1, None) for name in ("steps", "epochs")),
+    ("training", "random_crop", 0.01, 1.0),
     ("training", "batch_size", 2, None),
     ("training", "seed", 0, None),
 ]  # fmt: skip

@@ -22,7 +22,7 @@ DECLARED = [Requirement(line) for line in sum(EXTRAS.values(), PROJECT["dependen
 
 
 # Extras that nothing of the course needs: a format that it has no file of, and tools around the library.
-OPTIONAL = {"onnx", "photos", "site", "suites", "tensorboard", "trackio", "wandb"}
+OPTIONAL = {"lora", "onnx", "photos", "site", "suites", "tensorboard", "trackio", "wandb"}
 
 
 def pip_entries() -> list[str]:
@@ -67,7 +67,7 @@ OWN = {
 
 # Which extras each package may count on, beside what is always installed; None: all of them.
 COUNTS_ON = {
-    "userlib": ["ann", "onnx", "photos", "suites"],
+    "userlib": ["ann", "lora", "onnx", "photos", "suites"],
     "userscenes": [],
     "userlab": ["course"],
     "notebooks/usercourse": ["course"],

@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
     add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
     add("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
     add("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it")
-    add("--guide", help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS")
+    add(
+        "--guide",
+        help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS | timm:NAME | timm:FILE | vectors:FOLDER",
+    )
     add("--steps", type=int, help="length of the run in steps (overrides --epochs)")
     add("--epochs", type=int, help="length of the run in epochs")
     add("--batch-size", type=int, help="pairs per step, over all processes")
@@ -46,6 +49,25 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--scorer",
         help="dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings",
+    )
+    add(
+        "--text",
+        metavar="KIND[:NAME]",
+        help="bag | gru | hf:NAME_OR_FOLDER (any encoder of transformers) | clip:NAME",
+    )
+    add("--train-text", help="all | last:N (blocks) | lora | none: which part of it learns")
+    add(
+        "--train-image",
+        help="none | last:N | lora | all: which part of the tokens' network is trained, from pixels",
+    )
+    add(
+        "--interpolate",
+        action="store_const",
+        const=True,
+        help="at the end: pretrained weights between start and end, the share chosen on the split that picks the epoch",
+    )
+    add(
+        "--micro-batch", type=int, metavar="N", help="pairs encoded at a time: the same loss with less memory"
     )
     add("--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out")
     add("--test-split", help="the split that is scored once, at the end; none: no report")
@@ -207,6 +229,22 @@ def _queue_size(text: str) -> int | None:
     return int(text)
 
 
+def _text(spec: str) -> dict[str, Any]:
+    """hf:NAME, clip:NAME, or a kind that starts from no weights, as settings of the model."""
+    kind, _, name = spec.partition(":")
+    if bool(name) != (kind in ("hf", "clip")) or kind not in ("bag", "gru", "hf", "clip"):
+        raise UserError(
+            f"--text is {spec!r}; it must be bag, gru, hf:NAME_OR_FOLDER (such as hf:bert-base-uncased) or clip:NAME "
+            "(such as clip:ViT-B-32/laion2b_s34b_b79k)."
+        )
+    given: dict[str, Any] = {"text": kind, "text_model": name or None, "text_config": None}
+    if kind == "clip":
+        from userlib.data.clip import text_width_of
+
+        given["text_width"] = text_width_of(name)
+    return given
+
+
 def merge(base: Config, changes: Any, *, where: str) -> Config:
     """The configuration with the given settings, {"model": {"embed_dim": 256}}, put over it."""
     if not isinstance(changes, dict):
@@ -232,8 +270,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
     flags = {
         "data": ("data", "pictures", "tokens", "token_weights", "guide", "val_split", "test_split"),
-        "model": ("enhancement", "scorer"),
-        "training": ("steps", "epochs", "batch_size", "seed"),
+        "model": ("enhancement", "scorer", "train_text", "train_image"),
+        "training": ("steps", "epochs", "batch_size", "micro_batch", "interpolate", "seed"),
     }
     for part, names in flags.items():
         given[part] |= {
@@ -241,6 +279,8 @@ def config_of(arguments: argparse.Namespace) -> Config:
         }
     if given["data"].get("test_split") == "none":
         given["data"]["test_split"] = None
+    if getattr(arguments, "text", None):
+        given["model"] |= _text(arguments.text)
     if hasattr(arguments, "queue_size"):  # none is a value of its own
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):

@@ -19,9 +19,9 @@ from userlib.errors import UserError
 
 ENHANCEMENTS = ("none", "sge", "cge", "sge+cge", "graph", "route", "concepts")
 TEXT_ENHANCEMENTS = ("none", "sge", "graph", "route", "concepts")
-POOLINGS = ("mean", "max", "gpo", "esa", "views")
+POOLINGS = ("mean", "max", "gpo", "esa", "views", "tower")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
-TEXTS = ("bag", "gru", "bert", "clip")
+TEXTS = ("bag", "gru", "bert", "hf", "clip")
 NORMS = ("layer", "batch")
 SCALINGS = ("raw", "unit", "standard", "principal")
 WEIGHT_INITS = ("torch", "xavier")
@@ -41,7 +41,12 @@ class DataConfig:
     tokens: str = "region-mini"
     token_weights: str | None = None  # a .safetensors file with a JSON of the same stem next to it
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
-    guide: str | None = None  # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS]
+    keep_pixels: bool = (
+        False  # for a trained tower: images at its size on the disk; else decoded at each step
+    )
+    workers: int | None = None  # processes that decode for a trained tower; none: one a core, 8 at most
+    # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS] | timm:NAME | timm:FILE | vectors:FOLDER
+    guide: str | None = None
     min_count: int = 1  # rarer words of the train captions are unknown
     vocabulary: int | None = (
         None  # words in all, those that train lacks from text_model's vocabulary; bag and gru
@@ -73,15 +78,24 @@ class ModelConfig:
     guide_dropout: float = 0.4  # in SGE's two branches
     region_channel_dropout: float = 0.0  # of channels of V, in all regions of an image alike
     add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
-    pooling: str = "gpo"  # mean | max | gpo | esa | views, of regions
-    text: str = "gru"  # bag | gru | bert | clip
+    # mean | max | gpo | esa | views, of regions; tower: the trained tower's own vector, without regions
+    pooling: str = "gpo"
+    # none (tokens are made once) | last:N | lora | all: which part of the tokens' network is trained, from pixels
+    train_image: str = "none"
+    # how that tower is built and fed, as JSON; read from data.tokens when a run starts
+    image_tower: str | None = None
+    text: str = "gru"  # bag | gru | bert | hf (any encoder of transformers) | clip
     # weights to start from: a transformers or open_clip name, or a folder; of bag and gru, the encoder whose vectors of
     # single words the CCA reads next to the words themselves
     text_model: str | None = None
-    text_width: int = 1024  # hidden width of the text network
+    # hf: the encoder's configuration as JSON, read from text_model when a run starts
+    text_config: str | None = None
+    text_width: int = 1024  # hidden width of the text network; hf: read from its configuration, as both below
     text_layers: int = 1
-    text_heads: int = 12  # bert alone
-    freeze_text: bool = False  # the network stays as it came; projection and pooling learn
+    text_heads: int = 12  # bert and hf
+    # all | last:N | lora | none: the network stays as it came; projection and pooling learn in any case
+    train_text: str = "all"
+    lora_rank: int = 8  # of the adapters, where a network is trained by lora
     word_width: int = 300  # bag and gru
     word_residual: bool = False  # each word's own vector next to its state
     # random | cca, word vectors and both projections in closed form (training/cca_init.py)
@@ -89,7 +103,7 @@ class ModelConfig:
     word_dropout: float = 0.0  # of dimensions of the word vectors, bag and gru
     text_dropout: float = 0.0  # of dimensions of the word states, before their projection
     text_enhancement: str = "none"  # none | sge | graph | route | concepts, on words
-    text_pooling: str = "gpo"
+    text_pooling: str = "gpo"  # as pooling, of words; tower: CLIP's own vector of the text
     embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
     # dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings
     scorer: str = "dot"
@@ -135,6 +149,7 @@ class TrainingConfig:
     batch_size: int = 128  # over all processes
     lr: float = 5e-4
     text_lr_scale: float = 1.0  # factor on lr for the pretrained text network (the paper: 0.1)
+    image_lr_scale: float = 1.0  # the same for a trained image tower
     weight_decay: float = 1e-4
     max_grad_norm: float = 2.0  # largest gradient norm
     schedule: str = "cosine"  # cosine | step (x 0.1 after step_at of the run) | constant
@@ -147,6 +162,11 @@ class TrainingConfig:
     region_sample: int | None = (
         None  # regions that a step reads of an image, drawn again each time; None: all
     )
+    random_crop: float = 0.5  # of pixels: the least share of an image that a random crop keeps; 1: no crop
+    interpolate: bool = (
+        False  # at the end: pretrained weights between start and end, the share chosen on val_split
+    )
+    micro_batch: int | None = None  # rows encoded at a time (gradient caching): less memory, the same loss
     use_ema: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
     evaluate_every: float = 1.0  # in epochs
     precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
@@ -197,6 +217,13 @@ def not_negative(name: str, value: float) -> None:
         raise UserError(f"{name} is {value}; it must be a number from 0 up.")
 
 
+def check_trained(name: str, how: str) -> None:
+    """Raises UserError for what is no part of a network that can learn."""
+    kind, _, count = how.partition(":")
+    if how not in ("none", "lora", "all") and not (kind == "last" and count.isdecimal() and int(count) > 0):
+        raise UserError(f"{name} is {how!r}; it must be none, last:N (such as last:2), lora or all.")
+
+
 def _check_types(part: Any) -> None:
     """Raises UserError for a value of another type than its setting has: JSON could not bring it back."""
     kind: type = type(part)
@@ -233,7 +260,27 @@ def check_model(model: ModelConfig) -> None:
         _between("momentum", model.momentum, 0.0, 1.0)
     for name in ("embed_dim", "text_width", "word_width"):
         _at_least(name, getattr(model, name), 2)
-    for name in ("text_layers", "text_heads", "num_concepts"):
+    check_trained("train_text", model.train_text)
+    check_trained("train_image", model.train_image)
+    if model.pooling == "tower" and (
+        model.train_image == "none" or model.enhancement != "none" or model.add_guide
+    ):
+        raise UserError(
+            f"pooling is 'tower', train_image {model.train_image!r} and enhancement {model.enhancement!r}; the tower's "
+            "own vector takes a trained tower, and has no regions to enhance. Set model.train_image all, enhancement "
+            "none and add_guide false, or pooling gpo."
+        )
+    if model.text_pooling == "tower" and (model.text != "clip" or model.text_enhancement != "none"):
+        raise UserError(
+            f"text_pooling is 'tower', text {model.text!r} and text_enhancement {model.text_enhancement!r}; only a "
+            "text tower of CLIP has a vector of its own, without words to enhance. Set model.text clip, or "
+            "text_pooling gpo."
+        )
+    if model.train_image != "none" and model.init == "cca":
+        raise UserError(
+            f"init is 'cca' and train_image {model.train_image!r}; the CCA is of tokens that stay. Use init random."
+        )
+    for name in ("text_layers", "text_heads", "num_concepts", "lora_rank"):
         _at_least(name, getattr(model, name), 1)
     for name in ("regions", "region_dim", "principal_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
@@ -287,6 +334,11 @@ def check_model(model: ModelConfig) -> None:
         raise UserError(
             "text is 'clip' and text_model is not set; name an open_clip model, such as clip-mini."
         )
+    if model.text == "hf" and model.text_model is None and model.text_config is None:
+        raise UserError(
+            "text is 'hf' and text_model is not set; name an encoder of transformers, such as bert-base-uncased, or a "
+            "folder that holds one."
+        )
 
 
 def check_objective(objective: ObjectiveConfig) -> None:
@@ -311,6 +363,7 @@ def check_training(training: TrainingConfig) -> None:
     one_of("precision", training.precision, ("auto", "fp32", "bf16"))
     for name in ("caption_augment_prob", "region_mask_prob"):
         _between(name, getattr(training, name), 0.0, 0.95)
+    _between("random_crop", training.random_crop, 0.01, 1.0)
     for name in ("warmup", "step_at"):
         _between(name, getattr(training, name), 0.0, 1.0)
     _at_least("seed", training.seed, 0)
@@ -323,7 +376,14 @@ def check_training(training: TrainingConfig) -> None:
     _at_least("epochs", training.epochs, 1)
     for name in ("lr", "max_grad_norm", "evaluate_every"):
         _positive(name, getattr(training, name))
-    for name in ("weight_decay", "text_lr_scale"):
+    if training.micro_batch is not None and (
+        training.micro_batch < 1 or training.batch_size % training.micro_batch
+    ):
+        raise UserError(
+            f"micro_batch is {training.micro_batch} and batch_size {training.batch_size}; it must divide it, such as "
+            f"{max(d for d in range(1, training.batch_size) if training.batch_size % d == 0)}."
+        )
+    for name in ("weight_decay", "text_lr_scale", "image_lr_scale"):
         not_negative(name, getattr(training, name))
 
 
@@ -365,6 +425,36 @@ def check(config: Config) -> None:
             f"vocabulary is {config.data.vocabulary}, text {model.text!r} and text_model {model.text_model!r}; further "
             "words are for a bag or a gru and come from a text encoder. Name it by --set model.text_model=NAME."
         )
+    if model.norm == "batch" and training.micro_batch is not None:
+        raise UserError(
+            f"norm is 'batch' and micro_batch {training.micro_batch}; BatchNorm would take its statistics from each "
+            "part of a batch, which is another model. Use norm layer, or no micro_batch."
+        )
+    if model.scorer != "dot" and training.micro_batch is not None:
+        raise UserError(
+            f"scorer is {model.scorer!r} and micro_batch {training.micro_batch}; cross-attention reads regions and "
+            "words, of which gradient caching keeps none. Use scorer dot, or no micro_batch."
+        )
+    if model.scorer != "dot" and "tower" in (model.pooling, model.text_pooling):
+        raise UserError(
+            f"scorer is {model.scorer!r} and a pooling 'tower'; a tower's own vector has no regions or words for "
+            "cross-attention. Use scorer dot, or another pooling."
+        )
+    if "views" in (model.pooling, model.text_pooling) and training.micro_batch is not None:
+        raise UserError(
+            f"pooling 'views' and micro_batch {training.micro_batch} do not go together: the diversity of views is a "
+            "part of the loss that no vector holds. Use another pooling, or no micro_batch."
+        )
+    if model.train_image != "none" and training.region_sample is not None:
+        raise UserError(
+            f"region_sample is {training.region_sample} and train_image {model.train_image!r}; a trained tower gives "
+            "all its regions. Use region_mask_prob."
+        )
+    if model.train_image != "none" and config.data.tokens == "precomputed":
+        raise UserError(
+            f"train_image is {model.train_image!r} and tokens 'precomputed'; a tower is trained from pixels. Name its "
+            "network by --tokens, such as timm:mobilenetv1_100, or use --train-image none."
+        )
     needs_guide = "cge" in model.enhancement or model.add_guide
     if needs_guide and config.data.guide is None:
         raise UserError(
@@ -379,6 +469,7 @@ def check_data(data: DataConfig) -> None:
     _check_types(data)
     _at_least("min_count", data.min_count, 1)
     _at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
+    _at_least("workers", data.workers or 0, 0)
     name, colon, count = data.val_split.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(
@@ -455,6 +546,7 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
 
 
 def _presets() -> dict[str, Config]:
+    clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
     paper_model = ModelConfig(
         regions=36,
         region_dim=2048,
@@ -530,6 +622,46 @@ def _presets() -> dict[str, Config]:
                 embed_dim=1024,
             ),
             training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
+        ),
+        "clip-finetune": Config(
+            data=DataConfig(
+                data="umaru97/flickr30k_train_val_test",
+                tokens=clip,
+                hflip=True,
+                val_split="val",
+                test_split="test",
+            ),
+            model=ModelConfig(
+                train_image="all",
+                pooling="tower",
+                text="clip",
+                text_model=clip.removeprefix("open_clip:"),
+                text_width=512,
+                text_pooling="tower",
+                embed_dim=512,
+                queue_size=None,
+            ),
+            objective=ObjectiveConfig(name="infonce", temperature=0.01),
+            training=TrainingConfig(epochs=10, lr=1e-5, warmup=0.1, caption_augment_prob=0.0),
+        ),
+        "user-clip": Config(
+            data=DataConfig(
+                data="umaru97/flickr30k_train_val_test",
+                tokens=clip,
+                guide=clip,
+                hflip=True,
+                val_split="val",
+                test_split="test",
+            ),
+            model=ModelConfig(
+                train_image="all",
+                enhancement="sge+cge",
+                text="clip",
+                text_model=clip.removeprefix("open_clip:"),
+                text_width=512,
+                embed_dim=1024,
+            ),
+            training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05, image_lr_scale=0.05, warmup=0.1),
         ),
         "photos": photos,
         "photos-text": replace(

@@ -24,6 +24,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "region_dropout": "region_channel_dropout",
         "word_skip": "word_residual",
         "word_vectors": "init",
+        "freeze_text": "train_text",
     },
     "objective": {"live": "leaky_positive"},
     "training": {
@@ -35,7 +36,10 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "averaged": "use_ema",
     },
 }
-VALUES: Mapping[str, Mapping[str, str]] = {"word_vectors": {"grounded": "cca"}}
+VALUES: Mapping[str, Mapping[str | bool, str]] = {
+    "word_vectors": {"grounded": "cca"},
+    "freeze_text": {False: "all", True: "none"},
+}
 FLAGS: Mapping[str, str] = {"--select": "--val-split", "--report": "--test-split", "--batch": "--batch-size"}
 WEIGHTS: Mapping[str, str] = {
     "scaled": "region_norm",
@@ -86,7 +90,7 @@ def _settings(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, 
     """An old name that stands next to its new one stays, so that the reader refuses it."""
     return {
         key if names.get(key) in values else names.get(key, key): VALUES[key].get(value, value)
-        if key in VALUES and isinstance(value, str)
+        if key in VALUES and isinstance(value, str | bool)
         else value
         for key, value in values.items()
     }

@@ -17,7 +17,7 @@ from userlib.errors import UserError
 from userlib.model.user import Loaded, load_model
 from userlib.training import pairs_of, splits_of, val_split_name
 from userlib.training.loop import PLACES
-from userlib.training.preparing import cut_note
+from userlib.training.preparing import cut_note, token_spec, tower_of
 
 DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "val_split")
 
@@ -51,7 +51,7 @@ def trained(folder: str, arguments: argparse.Namespace) -> Trained:
     loaded.model.to(device)
     config = with_flags(loaded.config, arguments)
     data = config.data
-    now = made_by(data.tokens, token_weights=data.token_weights, guide=data.guide, device=device)
+    now = made_by(token_spec(config), token_weights=data.token_weights, guide=data.guide, device=device)
     notes = check_made_by(loaded.metadata.get("made_by", {}), now, where=folder)
     return Trained(folder, loaded, config, device, tuple(notes))
 
@@ -142,7 +142,9 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
     notes += model.notes
     pairs = pairs_of(model.config, split, model.loaded.tokenizer, device=model.device)
     settings, features = model.loaded.config.model, pairs.features
-    regions, width = features.tokens.shape[1:]
+    regions, width = (
+        features.tokens.shape[1:] if pairs.pixels() is None else tower_of(model.config)["tokens"]["shape"]
+    )
     guide = None if features.guide is None else features.guide.shape[1]
     for what, here, there in (
         ("tokens' width", width, settings.region_dim),

@@ -34,7 +34,9 @@ def test_a_timm_network_gives_its_last_map_cell_by_cell(tmp_path):
         slow = network.forward_features(((x - 128) / 64).permute(2, 0, 1)[None])[0]
     extractor = make_extractor(NAME, weights=weights)
     tokens, guide = extractor([picture(0)])
-    assert guide is None
+    pooled = slow.mean((1, 2))
+    torch.testing.assert_close(guide[0], pooled / pooled.norm(), rtol=1e-4, atol=1e-5)
+    assert extractor.guide_dim == guide.shape[1] == len(slow)
     assert extractor.grid == (2, 2)
     for row in range(2):
         for column in range(2):

@@ -379,7 +379,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(cache):
     [
         ("region-maxi", None, "no tokens called 'region-maxi'"),
         ("timm:", None, "no tokens called 'timm:'"),
-        (PLAIN, PLAIN, "gives no guide vector"),
+        (PLAIN, 'pixels:{"input_size": [3, 8, 8], "resize": "squash"}', "gives no guide vector"),
     ],
 )
 def test_wrong_names_are_named(cache, tokens, guide, message):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from userlib.model.bigru import bigru
+from userlib.model.bigru import bigru, padded_bigru
 from userlib.model.layers import Dropout
 
 LENGTHS = torch.tensor([3, 1, 6, 6, 2])
@@ -23,10 +23,11 @@ def gru_and_vectors(layers=1, dtype=torch.float64):
     return gru, torch.randn(5, 6, 5, dtype=dtype, requires_grad=True)
 
 
+@pytest.mark.parametrize("run", [bigru, padded_bigru])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_values_and_gradients_equal_torchs(layers):
+def test_values_and_gradients_equal_torchs(layers, run):
     gru, vectors = gru_and_vectors(layers)
-    result, wanted = bigru(gru, vectors, LENGTHS), packed(gru, vectors, LENGTHS)
+    result, wanted = run(gru, vectors, LENGTHS), packed(gru, vectors, LENGTHS)
     torch.testing.assert_close(result, wanted, rtol=0, atol=1e-12)
     way, asked = torch.randn_like(result), [vectors, *gru.parameters()]
     mine, theirs = (torch.autograd.grad((out * way).sum(), asked) for out in (result, wanted))

@@ -12,6 +12,7 @@ from tests.reference.small import make_batch, small
 from userlib.config import OBJECTIVES, ObjectiveConfig, preset
 from userlib.data import clip
 from userlib.model import pooling, text_networks
+from userlib.model.bigru import padded_bigru
 from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.objective import batch_loss, queue_loss
 from userlib.model.queue import DualQueue
@@ -81,15 +82,8 @@ def tiny_clip(monkeypatch):
 def as_on_a_gpu(monkeypatch):
     """The ways that a GPU takes: torch's own recurrent network and sort in place of the kernels for CPUs."""
 
-    def states(gru, vectors, lengths):
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            vectors, lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        return torch.nn.utils.rnn.pad_packed_sequence(
-            gru(packed)[0], batch_first=True, total_length=vectors.shape[1]
-        )[0]
-
-    monkeypatch.setattr(text_networks, "bigru", states)
+    for module in (text_networks, pooling):
+        monkeypatch.setattr(module, "bigru", padded_bigru)
     monkeypatch.setattr(pooling, "descending", torch_sort)
 
 

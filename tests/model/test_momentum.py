@@ -111,7 +111,7 @@ def test_keys_follow_before_they_are_made():
 
 def test_a_frozen_network_is_copied_at_the_start():
     """Weights that are loaded after the model was made reach the key encoder, though they never learn."""
-    config = small_paper(freeze_text=True)
+    config = small_paper(train_text="none")
     model = USER(config)
     shake(model.text_encoder, seed=5)
     model.init_from_data(make_batch(config, [0, 1]).tokens)
@@ -127,7 +127,7 @@ def test_a_frozen_network_is_copied_at_the_start():
 
 
 def test_a_frozen_network_does_not_learn():
-    encoder = TextEncoder(small_paper(freeze_text=True))
+    encoder = TextEncoder(small_paper(train_text="none"))
     assert not any(p.requires_grad for p in encoder.states.parameters())
     assert all(p.requires_grad for p in encoder.linear.parameters())
 

@@ -51,15 +51,17 @@ def test_a_set_alone_equals_the_same_set_in_a_batch():
 
 def test_gpo_weights_sum_to_one_and_depend_on_size_alone():
     pool = shake(GPO())
-    weights = pool.weights(torch.tensor([1, 3, 4]), 4)
-    torch.testing.assert_close(weights.sum(1), torch.ones(3))
+    weights = pool.weights(4)
+    torch.testing.assert_close(weights.sum(1), torch.ones(4))
     assert weights[0].tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert weights[1, 3] == 0 and (weights[1, :3] > 0).all()
+    assert weights[2, 3] == 0 and (weights[2, :3] > 0).all()
+    for size in range(1, 5):
+        torch.testing.assert_close(weights[size - 1, :size], pool.full(size))
 
 
 def test_gpo_gives_its_first_weight_to_the_largest():
     pool = GPO()
-    pool.weights = lambda sizes, longest: torch.eye(longest)[: len(sizes)]
+    pool.full = lambda count: torch.eye(count)[0]
     x = vectors(2, 4, 5)
     torch.testing.assert_close(pool(x), max_pool(x))
     torch.testing.assert_close(pool(-x), max_pool(-x))

@@ -34,7 +34,7 @@ D, W = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
 CHOICES = {
     "enhancement": "none, sge, cge, sge\\+cge", "norm": "layer, batch", "residual_scale": "learned",
     "pooling": "(mean, max, gpo|logsumexp, mean)",
-    "text": "bag, gru, bert, clip", "region_scaling": "raw, unit, standard", "weight_init": "torch, xavier",
+    "text": "bag, gru, bert, hf, clip", "region_scaling": "raw, unit, standard", "weight_init": "torch, xavier",
     "text_pooling": "mean, max, gpo", "text_enhancement": "none, sge", "init": "random, cca",
     "objective": "uto, hinge-sum, hinge-hardest, infonce",
 }  # fmt: skip
@@ -90,7 +90,7 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: ModelConfig(queue_size=True), "queue_size is True; it must be a whole number or none"),
         (lambda: ModelConfig(norm=None), "norm is None; it must be a text"),
         (lambda: ModelConfig(residual_scale=None), "residual_scale is None; it must be a number or a text"),
-        (lambda: ModelConfig(freeze_text="no"), "freeze_text is 'no'; it must be true or false"),
+        (lambda: ModelConfig(train_text="some"), "train_text is 'some'; it must be none, last:N"),
         (lambda: ModelConfig(guide_dropout="0.4"), "guide_dropout is '0.4'; it must be a number"),
         (lambda: ObjectiveConfig(leaky_positive="False"), "leaky_positive is 'False'; it must be true or false"),
         (lambda: ObjectiveConfig(mu=None), "mu is None; it must be a number"),

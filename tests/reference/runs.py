@@ -101,7 +101,7 @@ def main() -> int:
         return plain(self, *arguments, **named)
 
     def finish(self, *, before=Trainer.finish):
-        if self.accelerator.num_processes > 1:  # what each rank holds at the end
+        if "RANKS_FOLDER" in os.environ:  # what each rank holds at the end
             folder = Path(os.environ["RANKS_FOLDER"])
             torch.save(self.model.queue.state_dict(), folder / f"{self.accelerator.process_index}.pt")
         return before(self)

@@ -93,7 +93,7 @@ def test_optimizer_groups():
 
 
 def test_a_frozen_network_has_no_group():
-    model = USER(small_paper(freeze_text=True))
+    model = USER(small_paper(train_text="none"))
     assert [g["factor"] for g in make_optimizer(model, TrainingConfig()).param_groups] == [1.0]
 
 

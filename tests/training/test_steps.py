@@ -84,7 +84,7 @@ def plain_run(prepared, steps):
                 "batch_loss": float(output.batch_loss),
                 "queue_loss": float(output.queue_loss),
                 "lr": training.lr * factor,
-                "masked_keys": output.masked_keys,
+                "masked_keys": int(output.masked_keys),
                 "grad_norm": norm,
             }
         )

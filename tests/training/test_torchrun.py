@@ -25,8 +25,10 @@ def parquet(tmp_path):
     return replace(config, data=replace(config.data, tokens="timm:test_resnet", token_weights=str(weights)))
 
 
-def torchrun(module: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", module]
+def torchrun(
+    module: str, arguments: list[str], folder: Path, count: int = 2
+) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), "-m", module]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)}
     command = [sys.executable, *launch, *arguments]
     return subprocess.run(
@@ -47,6 +49,40 @@ def test_two_processes_train_and_hold_the_same_queues(parquet, tmp_path, cache):
     result = json.loads((out / "result.json").read_text())
     assert result["finished"] and result["report"]["split"] == "test"
     assert json.loads(done.stdout)["steps"] == 4  # one rank alone speaks
+
+
+def test_two_processes_equal_one_with_a_trained_tower_and_cached_gradients(parquet, tmp_path, cache):
+    """Tower from pixels, gradient caching, queues: the same keys and the same losses, to 1e-5."""
+    config = replace(
+        parquet,
+        data=replace(parquet.data, workers=0),
+        model=replace(parquet.model, train_image="all", guide_dropout=0.0),
+        training=replace(
+            parquet.training,
+            evaluate_every=0.3,
+            micro_batch=2,
+            random_crop=1.0,
+            caption_augment_prob=0.0,
+            region_mask_prob=0.0,
+        ),
+    )
+    result = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        arguments = ["none", "0", *words(config, tmp_path / "c.json", folder / "run")]
+        done = torchrun("tests.reference.runs", arguments, folder, count)
+        assert done.returncode == 0, done.stderr[-3000:]
+        history = json.loads((folder / "run" / "result.json").read_text())["history"]
+        result[count] = torch.load(folder / "0.pt", weights_only=True), history
+    (alone, rows), (shared, others) = result[1], result[2]
+    assert torch.equal(alone["ids"], shared["ids"]) and int(alone["num_enqueued"]) == 32
+    for name in ("images", "texts"):
+        torch.testing.assert_close(alone[name], shared[name], atol=1e-5, rtol=0)
+    assert len(rows) == len(others) == 2
+    for row, other in zip(rows, others, strict=True):
+        assert row["batch_loss"] == pytest.approx(other["batch_loss"], abs=1e-5)
+        assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
 
 
 def test_batch_norm_is_refused_on_several_cpu_processes(parquet, tmp_path, cache):

@@ -161,6 +161,17 @@ ADDED: dict[str, Any] = {
     "objective.scorer_weight": 1.0,
     "objective.scorer_loss": "hinge-hardest+infonce",
     "objective.scorer_negatives": 0,
+    "data.keep_pixels": False,
+    "data.workers": None,
+    "model.train_image": "none",
+    "model.image_tower": None,
+    "model.text_config": None,
+    "model.train_text": "all",
+    "model.lora_rank": 8,
+    "training.image_lr_scale": 1.0,
+    "training.random_crop": 0.5,
+    "training.interpolate": False,
+    "training.micro_batch": None,
 }
 
 
@@ -183,6 +194,8 @@ def config_of(row: Mapping[str, Any]) -> Config:
 
 
 OPEN = {
+    "image_tower",
+    "text_config",
     "regions",
     "region_dim",
     "guide_dim",

@@ -351,7 +351,7 @@ def _photo_recipes() -> Study:
             ),
             "text": Variant(label="photos-text: pretrained text encoder", seeds=3),
             "text-frozen": Variant(
-                label="photos-text, frozen", changes={"model": {"freeze_text": True}}, seeds=3
+                label="photos-text, frozen", changes={"model": {"train_text": "none"}}, seeds=3
             ),
         },
         reference="cca-words",
@@ -367,10 +367,54 @@ def _photo_recipes() -> Study:
     )
 
 
+def _towers() -> Study:
+    """The network of the tokens trained from pixels, with USER and alone: the control that comes first."""
+    own = {"text": "clip", "text_model": "clip-mini", "text_width": 128}
+    user = {"enhancement": "sge+cge", **own}
+    alone = {
+        "enhancement": "none",
+        "pooling": "tower",
+        "text_pooling": "tower",
+        "embed_dim": 128,
+        "queue_size": None,
+    }
+    pixels = {"train_image": "all"}
+    return Study(
+        name="towers",
+        question="Does USER on frozen tokens, or on a trained tower, beat the tower fine-tuned without regions?",
+        variants={
+            "zero-shot": Variant(label="clip-mini, zero-shot", kind="zero-shot", seeds=1),
+            "fine-tuned": Variant(
+                label="clip-mini fine-tuned, without regions",
+                changes={
+                    "model": {**own, **alone, **pixels},
+                    "objective": {"name": "infonce", "temperature": 0.05},
+                    "training": {"region_mask_prob": 0.0},
+                },
+                seeds=3,
+            ),
+            "frozen": Variant(
+                label="frozen tokens + USER", changes={"model": user}, seeds=3, needs_guide=True
+            ),
+            "trained": Variant(
+                label="trained tower + USER", changes={"model": {**user, **pixels}}, seeds=3, needs_guide=True
+            ),
+        },
+        reference="zero-shot",
+        pairs=(("frozen", "fine-tuned"), ("trained", "fine-tuned"), ("trained", "frozen")),
+        base={
+            "data": {"tokens": "clip-mini", "keep_pixels": True, "workers": 1},
+            "training": {"text_lr_scale": 0.1, "image_lr_scale": 0.1, "caption_augment_prob": 0.1},
+        },
+        steps=1200,
+        knobs=(Knob(setting="training.lr", start=1e-3),),
+    )
+
+
 def _all() -> dict[str, Study]:
     makers = (
         _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
-        _photo_recipes, _neighbours, *LONG,
+        _photo_recipes, _neighbours, _towers, *LONG,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

@@ -1,4 +1,5 @@
-"""Tokens from a timm network: its last feature map, or the patches of a transformer.
+"""Tokens and guides from a timm network: its last feature map or the patches of a transformer, and its pooled vector at
+unit norm.
 
 The JSON next to the weights says how the network is built and fed. Images are squashed to the network's input, so that
 nothing at their edges is lost.
@@ -36,10 +37,21 @@ class TimmExtractor(Extractor):
         self.weights = weights
         self.local = weights is not None
         name = spec.partition(":")[2]
+        if (
+            name.endswith(".safetensors") and weights is None
+        ):  # timm:FILE: the JSON beside it says which network
+            self.weights, self.local, weights, name = Path(name), True, Path(name), ""
         self.settings = _timm_settings(name) if weights is None else _settings_beside(weights, name)
         self.token_shape = tuple(self.settings["tokens"]["shape"])
         grid = self.settings["tokens"].get("grid")
         self.grid = None if grid is None else (grid[0], grid[1])
+
+    @cached_property
+    def guide_dim(self) -> int:  # type: ignore[override]
+        """G of the pooled vector, read off the network on the meta device."""
+        network, features, inputs = self.meta_model()
+        with torch.inference_mode():
+            return int(network.forward_head(features(inputs), pre_logits=True).shape[1])  # type: ignore[operator]
 
     def cache_key(self) -> dict[str, Any]:
         weights = "timm" if self.weights is None else sha256_known(self.weights)
@@ -81,25 +93,26 @@ class TimmExtractor(Extractor):
 
     @torch.inference_mode()
     @full_float32()
-    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         factor = 1.0 if self.settings["range"] == "0-255" else 255.0
         mean, std = (
             torch.tensor([factor * v for v in self.settings[key]], device=self.device).view(1, 3, 1, 1)
             for key in ("mean", "std")
         )
         x = inputs.to(self.device).float().to(memory_format=torch.channels_last)
-        tokens = _tokens(self.network, (x - mean) / std)
+        features = self.network.forward_features((x - mean) / std)
+        tokens = _tokens(self.network, features)
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
                 f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON next to its weights says "
                 f"{self.token_shape}. Correct the JSON: a wrong setting there gives wrong features."
             )
-        return tokens.float(), None
+        pooled = self.network.forward_head(features, pre_logits=True)
+        return tokens.float(), nn.functional.normalize(pooled.float().flatten(1), dim=-1)
 
 
-def _tokens(network: Any, inputs: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, R, D): the positions of the last feature map, or the patches."""
-    features: Tensor = network.forward_features(inputs)
+def _tokens(network: Any, features: Tensor) -> Tensor:
+    """What forward_features gives -> (B, R, D): the positions of the last feature map, or the patches."""
     if features.ndim == 4:
         return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, R, D)
     return features[:, getattr(network, "num_prefix_tokens", 0) :]
@@ -170,8 +183,8 @@ def _timm_settings(name: str) -> dict[str, Any]:
         network: Any = timm.create_model(name, pretrained=False, num_classes=0).eval()
         data = resolve_model_data_config(network)
         inputs = torch.empty(1, *data["input_size"])
-        map_shape = network.forward_features(inputs).shape
-        regions, width = _tokens(network, inputs).shape[1:]
+        features = network.forward_features(inputs)
+        map_shape, (regions, width) = features.shape, _tokens(network, features).shape[1:]
     side = round(regions**0.5)
     grid = list(map_shape[2:]) if len(map_shape) == 4 else [side, side] if side * side == regions else None
     return {

@@ -4,7 +4,7 @@ Source of the augmentation: VSE-infinity and USER's text side; each word is draw
 pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from userlib.data import resident
+from userlib.data.pixels import Pixels
 from userlib.data.splits import Split
 from userlib.data.tokenizers import Tokenizer
-from userlib.data.tokens import Features
+from userlib.data.tokens import Features, Rows
 from userlib.errors import UserError
 
 CHUNK = 10_000  # captions numbered at a time: as lists of Python numbers, COCO's take 2 GB
@@ -57,7 +58,7 @@ def augment(
 class Batch:
     """B images and their captions."""
 
-    tokens: Tensor  # (B, R, D) float32
+    tokens: Tensor  # (B, R, D) float32; (B, 3, H, W) uint8 for a tower that is trained
     token_mask: Tensor | None  # (B, R) bool: there
     guide: Tensor | None  # (B, G)
     input_ids: Tensor  # (B, W) int64
@@ -67,11 +68,17 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
-        moved: dict[str, Any] = {
-            name: None if tensor is None else tensor.to(device, non_blocking=True)
-            for name, tensor in vars(self).items()
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch where a GPU can fetch it while the host goes on."""
+        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        changed: dict[str, Any] = {
+            name: None if tensor is None else change(tensor) for name, tensor in vars(self).items()
         }
-        return Batch(**moved)
+        return Batch(**changed)
 
 
 class CaptionDataset:
@@ -115,6 +122,8 @@ class CaptionDataset:
         where they do. Batches are the same numbers as before, made on the device, until `release`. Raises UserError for
         numbers that are not finite.
         """
+        if self.pixels() is not None:  # each step draws others
+            return False
         if cached := self._on_device():
             return all(tensor.device == device for tensor in cached.values())
         self.release()
@@ -135,6 +144,12 @@ class CaptionDataset:
         """What is cached of these features; nothing where others have taken their place since."""
         return self._cached if self._cached_of is self.features else {}
 
+    def pixels(self) -> Pixels | None:
+        """The pixels that the rows of `features.tokens` are; None where those are tokens."""
+        tokens = self.features.tokens
+        base = tokens.base if isinstance(tokens, Rows) else tokens
+        return base if isinstance(base, Pixels) else None
+
     def ids(self, row: int) -> np.ndarray:
         """The token ids of one caption."""
         return self._ids[self._ends[row] - self.lengths[row] : self._ends[row]]
@@ -147,20 +162,28 @@ class CaptionDataset:
         caption_augment_prob: float = 0.0,
         region_mask_prob: float = 0.0,
         region_sample: int | None = None,
+        random_crop: float = 1.0,
+        hflip: bool = False,
     ) -> Batch:
         """The captions of these rows and their images. With rng, for training: words augmented with share
         caption_augment_prob, region_sample regions drawn of each image, regions masked with share region_mask_prob
-        (never all), and the flipped image in half the rows where its tokens are there.
+        (never all), and the flipped image in half the rows where its tokens are there. Pixels are cropped to the share
+        random_crop or more, and flipped in half the rows where hflip allows.
         """
         images = self.caption_to_image[caption_rows]
-        tokens, mask, guide = self._read(images, rng, region_sample)
+        if rng is not None and self.pixels() is not None:
+            tokens, mask, guide = self._drawn_pixels(images, rng, random_crop, hflip)
+        else:
+            tokens, mask, guide = self._read(images, rng, region_sample)
         captions = [self.ids(int(row)) for row in caption_rows]
         if rng is not None and caption_augment_prob > 0:
             captions = [
                 augment(ids, rng=rng, tokenizer=self.tokenizer, p=caption_augment_prob) for ids in captions
             ]
         if rng is not None and region_mask_prob > 0:
-            mask = drop_regions(mask, (tokens.shape[0], tokens.shape[1]), region_mask_prob, rng)
+            pixels = self.pixels()
+            regions = tokens.shape[1] if pixels is None else pixels.regions
+            mask = drop_regions(mask, (len(images), regions), region_mask_prob, rng)
         input_ids, attention_mask = self._padded(captions)
         taught = None if self.caption_guide is None else torch.from_numpy(self.caption_guide[caption_rows])
         image_ids = torch.from_numpy(images.astype(np.int64))
@@ -180,6 +203,10 @@ class CaptionDataset:
             rows = order[first : first + size]
             input_ids, mask = self._padded([self.ids(int(row)) for row in rows])
             yield rows, input_ids, mask
+
+    def words(self, caption_rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """input_ids (B, W) and attention_mask (B, W) of these captions, without their images."""
+        return self._padded([self.ids(int(row)) for row in caption_rows])
 
     def _read(
         self, images: np.ndarray, rng: np.random.Generator | None, region_sample: int | None = None
@@ -204,6 +231,16 @@ class CaptionDataset:
             for values in (tokens,) if guide is None else (tokens, guide):
                 self._check_finite(values, images)
         return tokens, mask, guide
+
+    def _drawn_pixels(
+        self, images: np.ndarray, rng: np.random.Generator, crop: float, hflip: bool
+    ) -> tuple[Tensor, None, Tensor | None]:
+        """pixels (B, 3, H, W) uint8 as a step sees them, no mask, guide (B, G) or None of these images."""
+        pixels, base = self.pixels(), self.features.tokens
+        assert pixels is not None
+        rows = base.rows[images] if isinstance(base, Rows) else images
+        drawn = torch.from_numpy(pixels.drawn(rows, rng, crop=crop, hflip=hflip))
+        return drawn, None, None if self.features.guide is None else self._rows("guide", images)
 
     def _rows(self, name: str, images: np.ndarray, places: np.ndarray | None = None) -> Tensor:
         """Rows of one of the arrays as float32, from the device that caches it or from the disk; of each row the

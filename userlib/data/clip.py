@@ -199,6 +199,11 @@ def check_text_tower(name: str, *, width: int | None = None) -> None:
         )
 
 
+def text_width_of(name: str) -> int:
+    """The width of an open_clip model's text tower. Raises UserError for an unknown name."""
+    return int(_text_config(split_name(name)[0]).get("width", 512))
+
+
 def _text_config(model_name: str) -> dict[str, Any]:
     import open_clip
 
@@ -208,6 +213,43 @@ def _text_config(model_name: str) -> dict[str, Any]:
         config = open_clip.get_model_config(model_name)
     text: dict[str, Any] = config["text_cfg"]
     return text
+
+
+def clip_settings(model_name: str, weights: str | None) -> dict[str, Any]:
+    """How the image tower of an open_clip model is built and fed: for userlib.data.pixels. Raises UserError where
+    images are padded for it.
+    """
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    if model_name.startswith(LOCAL):
+        stored = read_json(Path(model_name.removeprefix(LOCAL)) / CONFIG)
+        config, given = stored["model_cfg"], stored.get("preprocess_cfg", {})
+    else:
+        config = open_clip.get_model_config(model_name)
+        given = open_clip.get_pretrained_cfg(model_name, weights)
+    size = config["vision_cfg"].get("image_size", 224)
+    kinds = ("mean", "std", "interpolation", "resize_mode")
+    fed = {**vars(PreprocessCfg()), **{key: given[key] for key in kinds if given.get(key) is not None}}
+    if fed["resize_mode"] not in ("shortest", "squash") or fed["interpolation"] not in (
+        "bicubic",
+        "bilinear",
+    ):
+        raise UserError(
+            f"open_clip:{model_name} pads its images or scales them in a way ({fed['resize_mode']}, "
+            f"{fed['interpolation']}) in which no tower is trained here. Use one such as ViT-B-32, or --train-image "
+            "none."
+        )
+    return {
+        "embed_dim": config["embed_dim"],
+        "vision_cfg": config["vision_cfg"],
+        "quick_gelu": bool(config.get("quick_gelu", False)),
+        "input_size": [3, *((size, size) if isinstance(size, int) else size)],
+        "mean": [255.0 * value for value in fed["mean"]],
+        "std": [255.0 * value for value in fed["std"]],
+        "resize": fed["resize_mode"],
+        "interpolation": fed["interpolation"],
+    }
 
 
 class ClipExtractor(Extractor):

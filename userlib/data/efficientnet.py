@@ -64,11 +64,11 @@ class EfficientNetLite2(TimmExtractor):
         _fold(network)
         return network.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """A CPU takes a few images at a time: their feature maps stay in its cache, which halves the time."""
         size = AT_ONCE if self.device == "cpu" else max(1, len(inputs))
-        parts = [super(EfficientNetLite2, self).forward(part)[0] for part in inputs.split(size)]
-        return torch.cat(parts), None
+        tokens, pooled = zip(*map(super().forward, inputs.split(size)), strict=True)
+        return torch.cat(tokens), torch.cat(pooled)
 
 
 def make_efficientnet_lite2(spec: str, *, weights: Path | None, device: str) -> EfficientNetLite2:

@@ -38,7 +38,9 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
     wanted: dict[str, list[str]] = {}
     if tokens != "precomputed":
         wanted[tokens] = ["tokens", "tokens of the flipped images"] if data.hflip else ["tokens"]
-    if guide is not None:
+    if config.model.train_image != "none":  # no tokens are made; the network is still fetched
+        wanted[tokens] = []
+    if guide is not None and not guide.startswith("vectors:"):
         wanted.setdefault(guide, []).append("guide")
     memory = 0.0
     for spec, arrays in wanted.items():
@@ -50,6 +52,8 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         for array in arrays:
             numbers = (extractor.guide_dim or 0) if array == "guide" else math.prod(extractor.token_shape)
             parts["store_bytes"][array] = pictures * numbers * (4 if array == "guide" else 2)
+        if not arrays:
+            continue
         passes = 2 if "tokens of the flipped images" in arrays else 1
         rate = min(FLOPS[device.partition(":")[0]] / flops, DECODED * workers)
         parts["seconds"][f"{' and '.join(arrays)} by {spec}"] = passes * pictures / rate

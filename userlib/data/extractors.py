@@ -48,10 +48,12 @@ def _is_here(name: str) -> bool:
 def made_by(
     tokens: str, *, token_weights: str | Path | None = None, guide: str | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """What tokens and guide are made by, as JSON: all that changes a number, the weights by their checksum."""
-    about: dict[str, Any] = {"tokens": {"kind": "precomputed"}, "guide": None}
+    """What tokens and guide are made by, as JSON: all that changes a number, the weights by their checksum. tokens
+    "pixels": by a tower that is a part of the model.
+    """
+    about: dict[str, Any] = {"tokens": {"kind": tokens}, "guide": None}
     for what, spec in (("tokens", tokens), ("guide", guide)):
-        if spec is not None and spec != "precomputed":
+        if spec not in (None, "precomputed", "pixels"):
             weights = token_weights if spec == tokens else None
             about[what] = {"spec": spec, **make_extractor(spec, weights=weights, device=device).cache_key()}
     return about

@@ -67,5 +67,7 @@ BACKBONES = Registry(
         "efficientnet-lite2": "userlib.data.efficientnet:make_efficientnet_lite2",
         "open_clip": "userlib.data.clip:make_clip",
         "clip-mini": "userlib.data.clip:make_clip",
+        "vectors": "userlib.data.vectors:make_vectors",
+        "pixels": "userlib.data.pixels:make_pixels",
     },
 )

@@ -24,7 +24,9 @@ SAMPLE = 2000  # captions on which it is tried whether a vocabulary knows them
 
 
 class BertTokenizer(Tokenizer):
-    """The WordPiece vocabulary of a BERT on the hub or in a folder; [CLS] and [SEP] included, at most 128 pieces."""
+    """The vocabulary of a transformers encoder on the hub or in a folder (BERT's WordPiece, RoBERTa's byte pairs, ...);
+    its start and end included, at most 128 pieces.
+    """
 
     name = "bert"
     longest = 128
@@ -39,12 +41,13 @@ class BertTokenizer(Tokenizer):
         except (OSError, ValueError) as error:
             raise UserError(
                 f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a folder that "
-                "holds a tokenizer.json or vocab.txt, or the hub name of a BERT, and connect to the network the first "
-                "time."
+                "holds a tokenizer.json or vocab.txt, or the hub name of an encoder, and connect to the network the "
+                "first time."
             ) from error
         if tokens.mask_token_id is None or tokens.pad_token_id is None:
             raise UserError(
-                f"{self.source!r} has no mask or no pad token, as a BERT's vocabulary has. Name a BERT."
+                f"{self.source!r} has no mask or no pad token, as a BERT's vocabulary has. Name a BERT, or another "
+                "encoder that was trained on masked words."
             )
         self.sha256 = sha256_bytes(*(f"{word} {i}" for word, i in sorted(tokens.get_vocab().items())))
         if sha256 not in (None, self.sha256):
@@ -60,6 +63,7 @@ class BertTokenizer(Tokenizer):
             tokens.unk_token_id,
         )
         self.special_ids = frozenset(tokens.all_special_ids) - {self.unknown_id}
+        self.longest = min(128, tokens.model_max_length)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         return self._cut(texts, self.longest)
@@ -80,9 +84,15 @@ class BertTokenizer(Tokenizer):
 
     @cached_property
     def _begins(self) -> np.ndarray:
-        """(V,) whether a piece begins a word: those with ## go on with the one before them."""
+        """(V,) whether a piece begins a word. WordPiece marks those that go on with the one before them, by ##; byte
+        pairs and SentencePiece mark beginnings, by a letter that stands for the blank.
+        """
         pieces = self._tokens.convert_ids_to_tokens(list(range(self.vocab_size)))
-        return np.array([not piece.startswith("##") for piece in pieces])
+        if any(piece.startswith("##") for piece in pieces):
+            return np.array([not piece.startswith("##") for piece in pieces])
+        begins = np.array([piece.startswith(("\u0120", "\u2581")) for piece in pieces])
+        begins[sorted(self.special_ids)] = True
+        return begins if begins.sum() > len(self.special_ids) else np.ones_like(begins)
 
     def begins_word(self, ids: np.ndarray) -> np.ndarray:
         begins: np.ndarray = self._begins[ids]

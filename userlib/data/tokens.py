@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,9 +25,13 @@ from userlib.data.extractors import make_extractor
 from userlib.data.scan import open_features
 from userlib.data.splits import Pictures, Split
 from userlib.data.store import ArrayWriter, is_complete, locked, open_array
+from userlib.data.vectors import GivenVectors
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes
 from userlib.progress import Progress
+
+if TYPE_CHECKING:
+    from userlib.data.pixels import Pixels
 
 BATCH = 64  # images through the network at once
 WORKERS = min(8, max(2, os.cpu_count() or 2))  # threads that decode
@@ -63,7 +67,7 @@ class Features:
     lie on the disk.
     """
 
-    tokens: np.ndarray | Rows
+    tokens: "np.ndarray | Rows | Pixels"
     guide: np.ndarray | Rows | None = None
     mask: np.ndarray | Rows | None = None
     hflip: np.ndarray | Rows | None = None
@@ -82,7 +86,7 @@ class Features:
 def extract(
     split: Split,
     *,
-    tokens: str,
+    tokens: "str | Pixels",
     token_weights: Path | None = None,
     guide: str | None = None,
     hflip: bool = False,
@@ -93,14 +97,17 @@ def extract(
 ) -> Features:
     """Tokens, and optionally a guide and tokens of the flipped images, from the cache or made now.
 
-    A split that was held out of another shares its tokens. workers threads decode images while the network runs.
+    A split that was held out of another shares its tokens. tokens given as pixels (of the parent, where there is one)
+    are kept as they are. workers threads decode images while the network runs.
     """
     root = (cache or cache_dir()) / "tokens"
     whole = split.parent or split
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     grid = None
     passes: dict[tuple[str, Path | None, bool], list[str]] = {}  # spec, weights, hflip: the arrays it gives
-    if tokens == "precomputed":
+    if not isinstance(tokens, str):
+        arrays["tokens"] = tokens
+    elif tokens == "precomputed":
         if whole.features is None:
             raise UserError(
                 f"The split {whole.name!r} has no precomputed features, as SCAN's folders have. Name tokens."
@@ -117,7 +124,12 @@ def extract(
     for (spec, weights, mirror), names in passes.items():
         extractor = make_extractor(spec, weights=weights, device=device)
         if "guide" in names and extractor.guide_dim is None:
-            raise UserError(f"{spec!r} gives no guide vector, as clip-mini or open_clip:NAME/PRETRAINED do.")
+            raise UserError(
+                f"{spec!r} gives no guide vector, as clip-mini, open_clip:NAME/PRETRAINED or timm:NAME do."
+            )
+        if isinstance(extractor, GivenVectors):
+            arrays["guide"] = extractor.of(whole.ids)
+            continue
         if "tokens" in names:
             grid = extractor.grid
         about = {"pictures": whole.fingerprint, "extractor": extractor.cache_key(), "mirrored": mirror}

@@ -48,6 +48,32 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     return padded.view(count, longest, -1)
 
 
+def padded_bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
+    """As `bigru`, on a GPU: nothing is packed, for which the host would have to know the lengths. Backwards each
+    sequence is turned round within its own length; what lies behind its end is computed and dropped.
+    """
+    count, longest, _ = vectors.shape
+    place = torch.arange(longest, device=vectors.device)
+    there = place < lengths.unsqueeze(1)  # (B, W)
+    turned = torch.where(there, lengths.unsqueeze(1) - 1 - place, place).unsqueeze(
+        -1
+    )  # (B, W, 1), its own inverse
+    states = vectors
+    for layer in range(gru.num_layers):
+        both = []
+        for tail in ("", "_reverse"):
+            weights = [
+                getattr(gru, f"{name}_l{layer}{tail}")
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            words = states.gather(1, turned.expand_as(states)) if tail else states
+            start = words.new_zeros(1, count, gru.hidden_size)
+            one, _ = torch.gru(words, start, weights, True, 1, 0.0, gru.training, False, True)
+            both.append(one.gather(1, turned.expand_as(one)) if tail else one)
+        states = torch.cat(both, dim=-1)  # (B, W, 2H)
+    return states * there.unsqueeze(-1)
+
+
 class _Recurrence(torch.autograd.Function):
     """Two GRUs over packed words (2, P, I) -> states (2, P, H). working: how many sequences, from the first on, have a
     word at each step; half: the type of the products, or None; learning: whether a backward pass may follow.

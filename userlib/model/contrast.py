@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
 from userlib.config import ObjectiveConfig, from_json, to_json
@@ -39,7 +40,7 @@ class Output:
     queue_loss: Tensor | None  # L_q, None where there is no queue
     images: Tensor  # (B, E)
     texts: Tensor  # (B, E)
-    masked_keys: int  # queue keys of a query's own image, over the batch
+    masked_keys: Tensor | int  # queue keys of a query's own image, over the batch
 
 
 class _Gather(torch.autograd.Function):
@@ -60,13 +61,16 @@ class _Gather(torch.autograd.Function):
         return grad[dist.get_rank() * count :][:count] * dist.get_world_size()
 
 
-def gather(rows: Tensor) -> Tensor:
-    """(B,...) of each rank -> (B * ranks,...) with gradient; the identity where there is one process.
+def gather(rows: Tensor, *, equal: bool = False) -> Tensor:
+    """(B,...) of each rank -> (B * ranks,...) with gradient; the identity where there is one process. equal: the ranks
+    are known to hold equally many rows, and none is asked, which the host would have to wait for.
 
     Raises UserError where ranks hold different numbers of rows: gloo would abort or return garbage.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
+    if equal:
+        return _Gather.apply(rows)  # type: ignore[no-any-return]
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     if len({int(count) for count in counts}) > 1:
@@ -75,6 +79,28 @@ def gather(rows: Tensor) -> Tensor:
             "many. Drop the last, incomplete batch."
         )
     return _Gather.apply(rows)  # type: ignore[no-any-return]
+
+
+def encode_in_parts(encoder: nn.Module, inputs: Inputs, size: int | None) -> Tensor:
+    """inputs of B rows -> vectors (B,E), encoded `size` rows at a time (None: all at once).
+
+    Gradient caching (Gao et al., RepL4NLP 2021): of each part the vectors alone are kept. The backward pass brings the
+    loss's gradient to them, then encodes one part after the other again, with the random draws that it had, and takes
+    the part's gradient: the loss of the whole batch with the memory of a part, for a second forward pass.
+    """
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    rows = next(len(one) for one in given if one is not None)
+    if size is None or size >= rows:
+        return encoder(*given)  # type: ignore[no-any-return]
+    if rows % size:
+        raise UserError(f"micro_batch is {size} and the batch has {rows} pairs; it must divide them.")
+    parts = [
+        tuple(None if one is None else one[start : start + size] for one in given)
+        for start in range(0, rows, size)
+    ]
+    if not torch.is_grad_enabled():
+        return torch.cat([encoder(*part) for part in parts])
+    return torch.cat([checkpoint(encoder, *part, use_reentrant=False) for part in parts])
 
 
 class MomentumContrast(Shared, nn.Module):
@@ -108,6 +134,10 @@ class MomentumContrast(Shared, nn.Module):
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.loss = loss or UTOLoss()
         self.momentum, self.normalize, self.dim = momentum, normalize, dim
+        self.micro_batch: int | None = None  # rows that are encoded at a time (`encode_in_parts`)
+        self.equal_ranks = (
+            False  # whether all ranks are known to hold equally many rows, as those of a run do
+        )
         self.queue: DualQueue | None = None
         if queue_size is not None:
             self.queue = DualQueue(queue_size, dim)
@@ -182,7 +212,7 @@ class MomentumContrast(Shared, nn.Module):
         self.text_momentum_encoder.update_momentum(self.text_encoder, self.momentum)
 
     def _encode(self, encoder: nn.Module, inputs: Inputs) -> Tensor:
-        vectors: Tensor = encoder(*inputs) if isinstance(inputs, tuple) else encoder(inputs)
+        vectors = encode_in_parts(encoder, inputs, self.micro_batch)
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise UserError(
                 f"{type(encoder).__name__} gave a tensor of the shape {tuple(vectors.shape)}; dim says "
@@ -219,7 +249,7 @@ class MomentumContrast(Shared, nn.Module):
         if image_ids is None:
             image_ids = self._fresh_ids(len(v), v.device)
         with autocast_disabled(v.device):
-            all_v, all_t, all_ids = gather(v), gather(t), gather(image_ids)
+            all_v, all_t, all_ids = (gather(rows, equal=self.equal_ranks) for rows in (v, t, image_ids))
             loss_b = self.loss(all_v @ all_t.t(), all_ids)
         loss = self.loss.config.loss_weight * loss_b
         loss = loss + self.loss.config.diversity_weight * sum(take_penalties(self))
@@ -234,7 +264,7 @@ class MomentumContrast(Shared, nn.Module):
             t_keys = self._encode(self.text_momentum_encoder, texts)
         queue = self.queue
         ignore_mask = queue.ignore_mask(image_ids, same_image=self.loss.config.mask_same_image)
-        masked = int((ignore_mask & (queue.ids != EMPTY)).sum())
+        masked = (ignore_mask & (queue.ids != EMPTY)).sum()
         with autocast_disabled(v.device):
             loss_q = self.loss.queue(
                 (v * t_keys).sum(1),
@@ -246,12 +276,13 @@ class MomentumContrast(Shared, nn.Module):
         if count_queue:
             loss = loss + loss_q
         if self.training:
-            queue.enqueue(gather(v_keys), gather(t_keys), all_ids)
+            all_v_keys, all_t_keys = (gather(rows, equal=self.equal_ranks) for rows in (v_keys, t_keys))
+            queue.enqueue(all_v_keys, all_t_keys, all_ids)
         return Output(loss, loss_b.detach(), loss_q.detach(), v.detach(), t.detach(), masked)
 
     def _fresh_ids(self, count: int, device: torch.device) -> Tensor:
         """Numbers that no key in the queue has; on many ranks image_ids must be given."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise UserError("image_ids is None; on several processes give the number of each pair's image.")
-        first = 0 if self.queue is None else int(self.queue.num_enqueued)
-        return torch.arange(first, first + count, device=device)
+        fresh = torch.arange(count, device=device)
+        return fresh if self.queue is None else fresh + self.queue.num_enqueued

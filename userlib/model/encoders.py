@@ -8,9 +8,12 @@ from userlib.config import ModelConfig
 from userlib.errors import UserError
 from userlib.model.choice import make_enhancement
 from userlib.model.enhancement import Enhancement
+from userlib.model.image_towers import ImageTower
 from userlib.model.layers import Dropout, Projection, RegionNorm, refuse_missing
 from userlib.model.pooling import make_pooling
-from userlib.model.text_networks import BagOfWords, Bert, BiGRU, ClipText, from_data
+from userlib.model.text_networks import BagOfWords, BiGRU, ClipText, from_data
+from userlib.model.text_transformers import Bert
+from userlib.model.trainable import set_trainable
 from userlib.precision import to_fp32
 
 
@@ -42,6 +45,10 @@ class ImageEncoder(_Keeping):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = from_data("region_dim", config.region_dim)
+        self.tower: ImageTower | None = None
+        if config.train_image != "none":
+            settings = str(from_data("image_tower", config.image_tower))
+            self.tower = ImageTower(settings, config.train_image, rank=config.lora_rank)
         if config.norm == "batch":
             from_data("regions", config.regions)
         if "cge" in config.enhancement or config.add_guide:
@@ -51,10 +58,15 @@ class ImageEncoder(_Keeping):
         self.regions = config.regions if config.norm == "batch" else None
         self.dropout = Dropout(config.region_channel_dropout)
         self.enhancement = make_enhancement(config.enhancement, config, width)
-        self.projection = Projection(
-            width, config.embed_dim, norm=config.norm, weight_init=config.weight_init
-        )
-        self.pooling = make_pooling(config.pooling, config.embed_dim)
+        self.own_vector = config.pooling == "tower"
+        if self.own_vector:
+            assert self.tower is not None  # the settings say so
+            _check_width("the image tower's own vector", self.tower.vector_width, config.embed_dim)
+        else:
+            self.projection = Projection(
+                width, config.embed_dim, norm=config.norm, weight_init=config.weight_init
+            )
+            self.pooling = make_pooling(config.pooling, config.embed_dim)
         self.guide_projection = (
             nn.Linear(config.guide_dim or 0, config.embed_dim) if config.add_guide else None
         )
@@ -62,10 +74,34 @@ class ImageEncoder(_Keeping):
         self.keeps, self.kept = config.scorer != "dot", None
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
+    def to_tokens(self, inputs: Tensor) -> Tensor:
+        """Tokens as they are; pixels (B,3,H,W), which a trained tower takes, as tokens (B,R,D)."""
+        if self.tower is None:
+            return inputs
+        tokens: Tensor = self.tower(inputs)
+        return tokens
+
+    @torch.no_grad()
+    def whole_tokens(self, inputs: Tensor) -> Tensor:
+        """`to_tokens` in evaluation mode, a few images at a time; the mode stays as it was."""
+        if self.tower is None:
+            return inputs
+        training = self.training
+        self.eval()
+        try:
+            return torch.cat([self.to_tokens(part) for part in inputs.split(16)])
+        finally:
+            self.train(training)
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """The parameters of a tower, which learn at a rate of their own."""
+        return [] if self.tower is None else list(self.tower.parameters())
+
     def to_regions(self, tokens: Tensor) -> Tensor:
         """V: the tokens as the enhancement reads them. Raises UserError where their number does not fit the
         model.
         """
+        tokens = self.to_tokens(tokens)
         if self.regions is not None and tokens.shape[1] != self.regions:
             raise UserError(
                 f"the image has {tokens.shape[1]} regions and the model normalises over {self.regions}; "
@@ -90,7 +126,11 @@ class ImageEncoder(_Keeping):
         return vectors
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """tokens (B,R,D), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit norm."""
+        """tokens (B,R,D) or pixels (B,3,H,W), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit
+        norm.
+        """
+        if self.own_vector and self.tower is not None:
+            return F.normalize(to_fp32(self.tower.vector(tokens)), dim=-1)
         vectors = self.vectors_of(tokens, mask, guide)
         self.keep(vectors, mask)
         pooled = self.pooling(vectors, mask)
@@ -112,23 +152,25 @@ class ImageEncoder(_Keeping):
 
 
 class TextEncoder(_Keeping):
-    """Words -> bag | BiGRU | BERT | CLIP's text tower -> Linear -> pooling -> unit vector."""
+    """Words -> bag | BiGRU | a transformers encoder | CLIP's text tower -> Linear -> pooling -> unit vector."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         kinds: dict[str, type[BagOfWords | Bert | ClipText]]
-        kinds = {"bag": BagOfWords, "gru": BiGRU, "bert": Bert, "clip": ClipText}
+        kinds = {"bag": BagOfWords, "gru": BiGRU, "bert": Bert, "hf": Bert, "clip": ClipText}
         self.states = kinds[config.text](config)
-        self.frozen = config.freeze_text
-        if self.frozen:
-            self.states.requires_grad_(False)
+        self.embed_dim = config.embed_dim
+        set_trainable(self.states, config.train_text, setting="model.train_text", rank=config.lora_rank)
         # a pretrained network's states, and each word's own vector next to them; a GRU does that by itself
         beside = config.word_residual and not isinstance(self.states, BagOfWords)
         self.words = BagOfWords(config) if beside else None
         self.dropout = Dropout(config.text_dropout)
-        self.linear = nn.Linear(self.states.width + (config.word_width if beside else 0), config.embed_dim)
+        self.own_vector = config.text_pooling == "tower"
+        if not self.own_vector:
+            width = self.states.width + (config.word_width if beside else 0)
+            self.linear = nn.Linear(width, config.embed_dim)
+            self.pooling = make_pooling(config.text_pooling, config.embed_dim)
         self.enhancement = make_enhancement(config.text_enhancement, config, config.embed_dim, on_words=True)
-        self.pooling = make_pooling(config.text_pooling, config.embed_dim)
         self.embed_dropout = Dropout(config.embed_dropout)
         self.keeps, self.kept = config.scorer != "dot", None
 
@@ -157,16 +199,27 @@ class TextEncoder(_Keeping):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """input_ids (B,W) long, attention_mask (B,W) True where there is a word -> (B,E) of unit norm."""
+        if self.own_vector and isinstance(self.states, ClipText):
+            own = self.states.vector(input_ids)
+            _check_width("the text tower's own vector", own.shape[1], self.embed_dim)
+            return F.normalize(to_fp32(own), dim=-1)
         vectors = self.enhanced(input_ids, attention_mask)
         self.keep(vectors, attention_mask)
         pooled = self.enhancement.on_vector(self.pooling(vectors, attention_mask))
         return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 
     def load_text(self, name: str) -> None:
-        """Weights to start from, for BERT and CLIP; the others start from none."""
+        """Weights to start from, for transformers and CLIP; the others start from none."""
         if not isinstance(self.states, BagOfWords):
             self.states.load_text(name)
 
     def pretrained(self) -> list[nn.Parameter]:
         """The parameters of a network that came with weights, which learn at a rate of their own."""
         return [] if isinstance(self.states, BagOfWords) else list(self.states.parameters())
+
+
+def _check_width(what: str, width: int, embed_dim: int) -> None:
+    if width != embed_dim:
+        raise UserError(
+            f"{what} has {width} dimensions and embed_dim is {embed_dim}; set model.embed_dim {width}."
+        )

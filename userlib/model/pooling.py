@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from userlib.errors import UserError
-from userlib.model.bigru import bigru
+from userlib.model.bigru import bigru, padded_bigru
 from userlib.model.neighbours.esa import ESAPool
 from userlib.model.neighbours.views import ViewPool
 from userlib.model.sorting import descending
@@ -61,11 +60,16 @@ def position_codes(
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
+def _run(codes: Tensor) -> Callable[[nn.GRU, Tensor, Tensor], Tensor]:
+    """The BiGRU of where the codes are."""
+    return bigru if codes.device.type == "cpu" else padded_bigru
+
+
 class GPO(nn.Module):
     """Sorts each channel over the set in descending order and sums the ranks with learned weights.
 
-    The weights come from a BiGRU over position codes and depend on the set's size alone, so they are computed
-    once for each size that occurs in a batch.
+    The weights come from a BiGRU over position codes and depend on the set's size alone, so where sizes differ they are
+    computed for every size up to the longest: which sizes a batch has, the host never asks.
     """
 
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
@@ -76,39 +80,39 @@ class GPO(nn.Module):
         self.gru = nn.GRU(code_width, hidden, batch_first=True, bidirectional=True)
         self.score = nn.Linear(hidden, 1, bias=False)
 
-    def weights(self, sizes: Tensor, longest: int) -> Tensor:
-        """Weights of the ranks, for sets of sizes (U,) -> (U, longest), zero beyond a set's size."""
-        device, dtype = self.score.weight.device, self.score.weight.dtype
-        codes = position_codes(longest, self.code_width, device=device, dtype=dtype)
-        lengths = sizes.cpu()
-        with autocast_disabled(device):
-            if device.type == "cpu":
-                states = bigru(self.gru, codes.expand(len(lengths), -1, -1), lengths)
-            elif lengths.tolist() == [longest]:  # every set full: no padding, nothing to pack
-                states, _ = self.gru(codes.unsqueeze(0))
-            else:
-                packed = pack_padded_sequence(
-                    codes.expand(len(lengths), -1, -1), lengths, batch_first=True, enforce_sorted=False
-                )
-                states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
-            forward, backward = states.chunk(2, dim=-1)
-            scores = self.score((forward + backward) / 2).squeeze(-1)  # (U, longest)
-            unused = torch.arange(longest, device=device) >= sizes.to(device).unsqueeze(1)
-            weights: Tensor = (scores / self.temperature).masked_fill(unused, -math.inf).softmax(-1)
-            return weights
+    def full(self, count: int) -> Tensor:
+        """Weights of the ranks of one full set -> (count,)."""
+        codes = self._codes(count).unsqueeze(0)
+        with autocast_disabled(codes.device):
+            states = _run(codes)(self.gru, codes, torch.full((1,), count, device=codes.device))
+            return self._scores(states)[0].softmax(-1)
+
+    def weights(self, longest: int) -> Tensor:
+        """Weights of the ranks, for sets of 1..longest -> (longest, longest), zero beyond a set's size."""
+        codes = self._codes(longest).expand(longest, -1, -1)
+        ranks = torch.arange(longest, device=codes.device)
+        with autocast_disabled(codes.device):
+            scores = self._scores(_run(codes)(self.gru, codes, ranks + 1))
+            return scores.masked_fill(ranks > ranks.unsqueeze(1), -math.inf).softmax(-1)
+
+    def _codes(self, count: int) -> Tensor:
+        weight = self.score.weight
+        return position_codes(count, self.code_width, device=weight.device, dtype=weight.dtype)
+
+    def _scores(self, states: Tensor) -> Tensor:
+        """states (U, N, 2H) of both directions -> (U, N), to go through the softmax."""
+        forward, backward = states.chunk(2, dim=-1)
+        scores: Tensor = self.score((forward + backward) / 2).squeeze(-1) / self.temperature
+        return scores
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
-        count = vectors.shape[1]
-        sizes, which = torch.tensor([count], device="cpu"), None
-        if mask is not None:
-            sizes, which = mask.sum(1).unique(return_inverse=True)
-        ordered = descending(vectors, mask)
+        count, ordered = vectors.shape[1], descending(vectors, mask)  # (B, E, N)
         with autocast_disabled(vectors.device):
-            weights = self.weights(sizes, count).to(ordered.dtype)  # (U, N)
-            if sizes.tolist() == [count]:
-                return ordered @ weights[0]
-            return torch.einsum("ben,bn->be", ordered, weights[which])
+            if mask is None:
+                return ordered @ self.full(count).to(ordered.dtype)
+            weights = self.weights(count).to(ordered.dtype)  # (N, N)
+            return torch.einsum("ben,bn->be", ordered, weights[(mask.sum(1) - 1).clamp(min=0)])
 
 
 KINDS: Mapping[str, Callable[[int], nn.Module]] = {

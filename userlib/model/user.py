@@ -60,6 +60,15 @@ class DualEncoder(Shared, nn.Module):
         """What a scorer reads of captions: input_ids (B,W), attention_mask (B,W) -> (B,W,E), and the mask."""
         return self.text_encoder.enhanced(input_ids, attention_mask), attention_mask
 
+    def load_start(self, tokens: str, token_weights: str | Path | None) -> None:
+        """The weights that pretrained networks come with: the text encoder's text_model, and for a trained image tower
+        those of the tokens' network. Raises UserError where they cannot be had.
+        """
+        if self.config.text_model is not None:
+            self.text_encoder.load_text(self.config.text_model)
+        if self.image_encoder.tower is not None:
+            self.image_encoder.tower.load(tokens, None if token_weights is None else Path(token_weights))
+
     def attention(
         self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, Tensor]:
@@ -135,10 +144,11 @@ class USER(MomentumContrast, DualEncoder):
 
     def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
         """Before the first step: the region norm and the learned residual scales from the first training
-        images, tokens (B,R,D); then the momentum encoders become copies.
+        images, tokens (B,R,D) or pixels (B,3,H,W); then the momentum encoders become copies.
         """
-        self.image_encoder.region_norm.init_from_data(tokens, mask)
-        regions = self.image_encoder.to_regions(tokens)
+        made = self.image_encoder.whole_tokens(tokens)
+        self.image_encoder.region_norm.init_from_data(made, mask)
+        regions = self.image_encoder.region_norm(made)
         for scale in self.image_encoder.enhancement.residual_scales().values():
             scale.init_from_data(regions, mask)
         self.init_momentum_encoders()

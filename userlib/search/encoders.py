@@ -140,12 +140,17 @@ class CheckpointEncoder:
                 f"the model in {folder} was trained on precomputed features, which new images do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME"
             )
-        now = made_by(data.tokens, token_weights=data.token_weights, guide=data.guide, device=device)
+        settings = self.loaded.config.model.image_tower  # of a tower that was trained: the model takes pixels
+        own = self.loaded.config.model.train_image != "none" and settings is not None
+        spec = f"pixels:{settings}" if own else data.tokens
+        now = made_by(
+            "pixels" if own else spec, token_weights=data.token_weights, guide=data.guide, device=device
+        )
         self.notes = check_made_by(metadata.get("made_by", {}), now, where=str(folder))
-        self.tokens = make_extractor(data.tokens, weights=data.token_weights, device=device)
+        self.tokens = make_extractor(spec, weights=None if own else data.token_weights, device=device)
         self.guide: Extractor | None = None
         if data.guide is not None:
-            same = data.guide == data.tokens
+            same = data.guide == spec
             self.guide = self.tokens if same else make_extractor(data.guide, device=device)
         self.name = folder
         self.drawings = self.loaded.metadata.get("data") in ("scenes", "pretrain")
@@ -182,8 +187,8 @@ class CheckpointEncoder:
     def _encode(self, images: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
         """n images -> vectors (n, E), where the model has one the guide (n, G), and the mean token (n, D)."""
         tokens, guide = self.inputs_of(images)
-        vectors = self.loaded.model.encode_image(tokens, None, guide)
-        return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().mean(1)
+        vectors = self.loaded.model.encode_image(tokens.to(self.device), None, guide)
+        return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().flatten(2).mean(1)
 
     def inputs_of(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """n images -> tokens (n, R, D), and where the model has one the guide (n, G)."""

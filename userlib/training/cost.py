@@ -5,6 +5,7 @@ are counted as torch counts them (matrix products alone); activations are the te
 Nothing is downloaded.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
@@ -17,18 +18,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from userlib.config import Config
 from userlib.data.captions import Batch
-from userlib.data.estimate import FLOPS, estimate
+from userlib.data.estimate import DECODED, FLOPS, estimate
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.data.scan import open_features
+from userlib.model.text_transformers import text_settings
 from userlib.model.user import USER
-from userlib.training.preparing import fitted, splits_of, total_steps
+from userlib.training.preparing import fitted, splits_of, total_steps, tower_of
 
 ROWS = 4  # of the step that is counted
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
 VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
 
 
+DECODERS = {"cpu": 2, "cuda": 8}  # worker processes
 PLACES = {"cpu": "two CPU cores", "cuda": "one data-centre GPU"}
 
 
@@ -89,24 +92,42 @@ def training_cost(config: Config) -> dict[str, Any]:
     captions, shape, guide_dim, data_bytes = _data(config)
     config = replace(config, training=fitted(config.training, captions, lambda _: None))
     steps = total_steps(config.training, captions)
+    model, tokens = config.model, shape
+    if model.text == "hf" and model.text_config is None:
+        model = replace(model, **text_settings(model.text_model or ""))
+    if model.train_image != "none":
+        tower = tower_of(config)
+        model, tokens = replace(model, image_tower=json.dumps(tower)), tower["tokens"]["shape"]
     model_config = replace(
-        config.model,
-        regions=shape[0],
-        region_dim=shape[1],
+        model,
+        regions=tokens[0],
+        region_dim=tokens[1],
         guide_dim=guide_dim,
-        vocab_size=config.model.vocab_size or VOCABULARY[config.model.text],
+        vocab_size=config.model.vocab_size or VOCABULARY.get(config.model.text),
         momentum=config.model.momentum or 0.0,
     )
     rows = min(ROWS, config.training.batch_size)
     with torch.random.fork_rng(devices=[]):
-        model = USER(model_config, config.objective)
-        counted = one_step(model, _batch(rows, shape, guide_dim))
-    operations, activations = (count * config.training.batch_size // rows for count in counted)
-    learnt = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
-    encoders = (model.image_encoder, model.text_encoder)
+        user = USER(model_config, config.objective)
+        clip = getattr(user.text_encoder.states, "clip", None)
+        words = min(WORDS, int(getattr(clip, "context_length", WORDS)))
+        counted = one_step(user, _batch(rows, shape, guide_dim, words))
+    batch, part = config.training.batch_size, config.training.micro_batch
+    operations = counted[0] * batch // rows
+    if (
+        part is not None
+    ):  # each part is encoded once more: beside queries forward, keys forward and two parts backward
+        operations = operations * 5 // 4
+    activations = counted[1] * (part or batch) // rows
+    learnt = sum(4 * p.numel() for p in user.parameters() if p.requires_grad)
+    encoders = (user.image_encoder, user.text_encoder)
     weights = sum(4 * p.numel() for encoder in encoders for p in encoder.parameters())
-    copies = sum(4 * p.numel() for p in model.parameters()) - weights
-    buffers = sum(b.numel() * b.element_size() for b in model.buffers())
+    copies = sum(4 * p.numel() for p in user.parameters()) - weights
+    buffers = sum(b.numel() * b.element_size() for b in user.buffers())
+    seconds = {device: steps * operations / rate for device, rate in FLOPS.items()}
+    if model.train_image != "none" and not config.data.keep_pixels:
+        for device, workers in DECODERS.items():
+            seconds[device] = max(seconds[device], steps * batch / (DECODED * workers))
     memory = {
         "weights": weights,
         "gradients": learnt,
@@ -118,13 +139,13 @@ def training_cost(config: Config) -> dict[str, Any]:
     return {
         "steps": steps,
         "operations_a_step": operations,
-        "seconds": {device: round(steps * operations / rate) for device, rate in FLOPS.items()},
+        "seconds": {device: round(value) for device, value in seconds.items()},
         "gpu_memory_bytes": {**memory, "total": sum(memory.values())},
     }
 
 
-def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
-    """Train captions, the tokens' (R, D), the guide's width, and the bytes that a batch is read from."""
+def _data(config: Config) -> tuple[int, tuple[int, ...], int | None, int]:
+    """Train captions, (R, D) of the tokens or (3, H, W) of the pixels, the guide's width, bytes of the data."""
     data, known = config.data, HUB_SETS.get(config.data.data)
     features: Path | None = None
     if known is not None and known.counts is not None and known.captions_each is not None:
@@ -135,25 +156,26 @@ def _data(config: Config) -> tuple[int, tuple[int, int], int | None, int]:
     else:
         split = splits_of(config).split("train")
         pictures, captions, features = len(split), len(split.captions), split.features
-    if data.tokens == "precomputed" and features is not None:
+    passes = 2 if data.hflip else 1
+    if config.model.train_image != "none":
+        shape, bytes_each = tuple(tower_of(config)["input_size"]), 0  # each batch is decoded as it is needed
+    elif data.tokens == "precomputed" and features is not None:
         array = open_features(features)
         shape, bytes_each = (array.shape[1], array.shape[2]), array.dtype.itemsize
     else:
-        weights = Path(data.token_weights) if data.token_weights else None
-        shape, bytes_each = make_extractor(data.tokens, weights=weights).token_shape, 2
+        shape, bytes_each = make_extractor(data.tokens, weights=data.token_weights).token_shape, 2
     guide = None if data.guide is None else make_extractor(data.guide).guide_dim
-    passes = 2 if data.hflip else 1
     return captions, shape, guide, pictures * (passes * prod(shape) * bytes_each + 4 * (guide or 0))
 
 
-def _batch(size: int, shape: tuple[int, int], guide: int | None) -> Batch:
+def _batch(size: int, shape: tuple[int, ...], guide: int | None, words: int) -> Batch:
     """A batch of random numbers."""
     return Batch(
         tokens=torch.rand(size, *shape),
         token_mask=None,
         guide=None if guide is None else torch.rand(size, guide),
-        input_ids=torch.ones(size, WORDS, dtype=torch.long),
-        attention_mask=torch.ones(size, WORDS, dtype=torch.bool),
+        input_ids=torch.ones(size, words, dtype=torch.long),
+        attention_mask=torch.ones(size, words, dtype=torch.bool),
         image_ids=torch.arange(size),
     )
 

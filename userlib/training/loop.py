@@ -39,6 +39,7 @@ from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
 from userlib.progress import Progress
 from userlib.training.cca_init import init_from_cca
 from userlib.training.concept_init import init_concepts
+from userlib.training.interpolation import check_interpolation, interpolate, start_of
 from userlib.training.preparing import Prepared, metadata_of, prepare, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
@@ -64,7 +65,10 @@ from userlib.training.watching import (
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACES = {("data", "data"), ("data", "pictures"), ("data", "token_weights")}  # files may have been moved
+# what changes no number: files may have been moved, and workers be more
+PLACES = {("data", name) for name in ("data", "pictures", "token_weights", "keep_pixels", "workers")}
+LOOK = 50  # steps between two looks at whether every loss was finite
+PIXELS = 64  # images whose tokens a trained tower makes again at each evaluation, for the residual scales
 
 
 @dataclass
@@ -135,17 +139,19 @@ class Trainer:
     def __init__(self, prepared: Prepared, out: Path | None, track: Sequence[str] = ()) -> None:
         self.prepared, self.out, self.config = prepared, out, prepared.config
         self.training = self.config.training
+        check_interpolation(self.config)
         self.accelerator, self.track = make_accelerator(self.config), track
         self.device = self.accelerator.device
         prepared.train.cache_on_device(self.device)
         self.total = total_steps(self.training, len(prepared.train))
         self.per_epoch = len(prepared.train) // self.training.batch_size
         self.every = max(1, round(self.training.evaluate_every * self.per_epoch))
+        sampled = 256 if prepared.train.pixels() is None else PIXELS
         self.sample_tokens = torch.from_numpy(
-            np.array(prepared.train.features.tokens[:256], dtype=np.float32)
+            np.array(prepared.train.features.tokens[:sampled], dtype=np.float32)
         )
-        first = prepared.train.batch(np.arange(min(256, len(prepared.train))))
-        self.sample_captions = first.input_ids.to(self.device), first.attention_mask.to(self.device)
+        ids, mask = prepared.train.words(np.arange(min(256, len(prepared.train))))
+        self.sample_captions = ids.to(self.device), mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
         self.kept = 0  # the step of the last checkpoint; a run that has done nothing needs none
         self.best: dict[str, Tensor] = {}
@@ -167,8 +173,7 @@ class Trainer:
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:
-            if self.config.model.text_model is not None:
-                model.text_encoder.load_text(self.config.model.text_model)
+            model.load_start(self.config.data.tokens, self.config.data.token_weights)
             model.init_from_data(self.sample_tokens)
             if self.config.model.init == "cca":
                 init_from_cca(model, self.prepared.train)
@@ -177,6 +182,9 @@ class Trainer:
         if self.config.model.norm == "batch" and self.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
+        self.model.micro_batch, self.model.equal_ranks = self.training.micro_batch, True
+        # whether every loss since the host last looked was finite
+        self.finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.optimizer = make_optimizer(self.model, self.training)
         if saved is not None:
             self.restore(*saved)
@@ -192,11 +200,7 @@ class Trainer:
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
-                requested, broken = any_process(
-                    self.accelerator, interrupt.requested, not bool(output.loss.detach().isfinite())
-                )
-                if broken:  # in one process is enough: the others would wait for it
-                    check_loss(output, state.step, elsewhere=True)
+                self.finite &= output.loss.detach().isfinite()
                 shown.step()
                 self.tracking.step(
                     state.step,
@@ -206,7 +210,9 @@ class Trainer:
                         "lr": self.optimizer.param_groups[0]["lr"],
                     },
                 )
-                if state.step % self.every == 0 or state.step == self.total:
+                due = state.step % self.every == 0 or state.step == self.total
+                requested = self.look(output, interrupt, now=due or state.step == last)
+                if due:
                     shown.say(f"{self.prepared.val.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
                     self.save()
                     check_collapse(
@@ -220,6 +226,21 @@ class Trainer:
         self.tracking.end()
         self.accelerator.wait_for_everyone()
         return self.finish()
+
+    def look(self, output: Output, interrupt: GracefulInterrupt, *, now: bool) -> bool:
+        """Whether the run was asked to stop. Raises UserError, in all processes, where a loss was not finite in one.
+
+        The device is waited for where a number is shown anyway (now), where the run stops, and every 50 steps; several
+        processes ask each other at the same steps, so that they stop at the same one.
+        """
+        alone = self.accelerator.num_processes == 1
+        now = now or self.state.step % LOOK == 0 or (not alone and self.device.type == "cpu")
+        if not (now or (alone and interrupt.requested)):
+            return False
+        requested, broken = any_process(self.accelerator, interrupt.requested, not bool(self.finite))
+        if broken:  # in one process is enough: the others would wait for it
+            check_loss(output, self.state.step, elsewhere=True)
+        return requested
 
     def step(self, batch: Batch) -> Output:
         """Forward, backward, update."""
@@ -349,6 +370,25 @@ class Trainer:
         self.state = State(**documents["state"])
         self.kept = self.state.step
 
+    def interpolate(self, encoders: DualEncoder) -> dict[str, float]:
+        """Brings the best encoders to the best share between start and end, and the kept checkpoint with them; a run
+        that is done already stays. What each share scored.
+        """
+        where = None if self.out is None else checkpoint_path(self.out, "best")
+        if where is not None and (known := load_model(where).metadata.get("interpolation")) is not None:
+            return dict(known)
+        scores = interpolate(
+            encoders,
+            start_of(self.config),
+            lambda model: evaluate_now(model, self.prepared.val, str(self.device))["rsum"],
+        )
+        self.accelerator.wait_for_everyone()  # who still reads the checkpoint
+        if where is not None and self.accelerator.is_main_process:
+            row = next(row for row in self.state.rows if row["step"] == self.state.best_step)
+            about = metadata_of(self.prepared, row) | {"interpolation": scores}
+            save_model(where, encoders, self.prepared.tokenizer, self.config, about)
+        return scores
+
     def finish(self) -> Run:
         encoders = (
             self.model.ema_model()
@@ -366,8 +406,11 @@ class Trainer:
             encoders = copy.deepcopy(encoders)
             encoders.load_state_dict(self.best)
         self.model.eval()
+        told: dict[str, Any] = {}
+        if self.training.interpolate and self.state.step == self.total:
+            told = {"interpolation": self.interpolate(encoders)}
         row = next((row for row in self.state.rows if row["step"] == self.state.best_step), {})
-        about = metadata_of(self.prepared, row)
+        about = metadata_of(self.prepared, row) | told
         for model in (self.model, encoders):
             model.loaded = Loaded(model, self.prepared.tokenizer, self.config, about)
         return Run(

@@ -1,5 +1,6 @@
 """From a configuration to data that can be trained on, with nothing left open."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from userlib.config import Config, DataConfig, TrainingConfig
 from userlib.data.captions import CaptionDataset
 from userlib.data.clip import caption_vectors, check_text_tower
 from userlib.data.extractors import choose_device, made_by
+from userlib.data.pixels import SPEC, Pixels, tower_settings
 from userlib.data.sources import load_data
 from userlib.data.splits import RetrievalData, Split
 from userlib.data.tokenizers import SAMPLE, Tokenizer, make_tokenizer, unknown_share
 from userlib.data.tokens import extract
 from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
+from userlib.model.text_transformers import text_settings
 from userlib.progress import tell
 from userlib.provenance import peak_memory_mb, provenance
 
@@ -55,10 +58,12 @@ def pairs_of(
     data = config.data
     features = extract(
         split,
-        tokens=data.tokens,
+        tokens=data.tokens
+        if config.model.train_image == "none"
+        else pixels_of_split(config, split, progress),
         token_weights=Path(data.token_weights) if data.token_weights else None,
         guide=data.guide,
-        hflip=hflip,
+        hflip=hflip and config.model.train_image == "none",
         progress=progress,
         device=device,
     )
@@ -72,6 +77,33 @@ def pairs_of(
             "what is measured on it says little. Is it in another language?"
         )
     return pairs
+
+
+def pixels_of_split(config: Config, split: Split, progress: bool) -> Pixels:
+    """The pixels of a split, or of the one that it was held out of, for the tower that is trained."""
+    whole, settings = split.parent or split, tower_of(config)
+    if whole.pictures is None:
+        raise UserError(
+            f"The split {whole.name!r} has no images to train a tower from: its data set holds features only. Name the "
+            "folder of its images (--pictures), or use --train-image none."
+        )
+    kept = None
+    if config.data.keep_pixels:
+        kept = extract(whole, tokens=SPEC + json.dumps(settings, sort_keys=True), progress=progress).tokens
+    return Pixels(settings, whole.pictures, kept)  # type: ignore[arg-type]
+
+
+def tower_of(config: Config) -> dict[str, Any]:
+    """How the trained image tower is built and fed: as the configuration says, else as its tokens are made."""
+    if config.model.image_tower is not None:
+        return json.loads(config.model.image_tower)  # type: ignore[no-any-return]
+    data = config.data
+    return tower_settings(data.tokens, Path(data.token_weights) if data.token_weights else None)
+
+
+def token_spec(config: Config) -> str:
+    """What the model's tokens are made by outside it: nothing, where the tower is a part of it."""
+    return config.data.tokens if config.model.train_image == "none" else "pixels"
 
 
 def splits_of(
@@ -188,7 +220,9 @@ def prepare(
     test_split = None if config.data.test_split is None else data.split(config.data.test_split)
     training = fitted(config.training, len(train_split.captions), say)
     total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
-    kind = {"bag": "words", "gru": "words", "bert": "bert", "clip": "clip"}[config.model.text]
+    kind = {"bag": "words", "gru": "words", "hf": "bert"}.get(config.model.text, config.model.text)
+    if config.model.text == "hf" and config.model.text_config is None:
+        config = replace(config, model=replace(config.model, **text_settings(config.model.text_model or "")))
     tokenizer = make_tokenizer(
         kind,
         train_split.captions,
@@ -198,8 +232,11 @@ def prepare(
     )
     if kind == "clip":
         check_text_tower(config.model.text_model or "", width=config.model.text_width)
+    if config.model.train_image != "none":
+        tower = json.dumps(tower_of(config), sort_keys=True)
+        config = replace(config, model=replace(config.model, image_tower=tower))
     weights = Path(config.data.token_weights) if config.data.token_weights else None
-    about = made_by(config.data.tokens, token_weights=weights, guide=config.data.guide, device=device)
+    about = made_by(token_spec(config), token_weights=weights, guide=config.data.guide, device=device)
     train = pairs_of(
         config, train_split, tokenizer, hflip=config.data.hflip, progress=progress, device=device
     )
@@ -213,10 +250,11 @@ def prepare(
         say(note)
     features = train.features
     steps = total_steps(training, len(train))
+    tokens = features.tokens.shape[1:] if train.pixels() is None else tower_of(config)["tokens"]["shape"]
     model = replace(
         config.model,
-        regions=features.tokens.shape[1],
-        region_dim=features.tokens.shape[2],
+        regions=tokens[0],
+        region_dim=tokens[1],
         guide_dim=None if features.guide is None else features.guide.shape[1],
         vocab_size=tokenizer.vocab_size,
         momentum=momentum_for(steps) if config.model.momentum is None else config.model.momentum,
@@ -291,7 +329,7 @@ def metadata_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
     guide = prepared.train.features.guide
     if guide is not None:
         metadata["guide_mean"], metadata["guide_limit"] = _reach(np.asarray(guide))
-    elif prepared.config.data.tokens != "precomputed":  # of which a new image has none
+    elif token_spec(prepared.config) not in ("precomputed", "pixels"):  # of which a new image has none
         metadata["token_mean"], metadata["token_limit"] = _reach(_token_means(prepared.train))
     return metadata
 

@@ -22,10 +22,11 @@ def make_accelerator(config: Config) -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    # Buffers are not broadcast: each rank writes its queues itself, and they agree. CLIP's text tower holds
-    # parameters that no caption uses.
+    # Buffers are not broadcast: each rank writes its queues itself, and they agree. CLIP's towers hold
+    # parameters that no caption and no token uses.
     ddp = DistributedDataParallelKwargs(
-        broadcast_buffers=False, find_unused_parameters=config.model.text == "clip"
+        broadcast_buffers=False,
+        find_unused_parameters=config.model.text == "clip" or config.model.train_image != "none",
     )
     # Accelerate joins processes that a launcher started on CPUs only where it is told that they are CPUs.
     on_cpus = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
@@ -54,6 +55,12 @@ def make_accelerator(config: Config) -> "Accelerator":
             raise UserError(
                 f"batch_size is {config.training.batch_size} and {accelerator.num_processes} processes share it; "
                 "it must be a multiple of them."
+            )
+        share = config.training.batch_size // accelerator.num_processes
+        if config.training.micro_batch is not None and share % config.training.micro_batch:
+            raise UserError(
+                f"micro_batch is {config.training.micro_batch} and each of {accelerator.num_processes} processes has "
+                f"{share} pairs of a batch; it must divide them."
             )
     if accelerator.device.type == "cpu":
         keep_freed_memory()

@@ -7,15 +7,18 @@ resumed run needs no saved generator: it draws what the whole run would have dra
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from userlib.config import TrainingConfig
-from userlib.data.captions import Batch
+from userlib.config import Config, TrainingConfig
+from userlib.data.captions import Batch, CaptionDataset
 from userlib.model.user import USER
 from userlib.training.preparing import Prepared
+from userlib.training.workers import batches_by_workers
 
 
 def lr_factor(step: int, total: int, training: TrainingConfig) -> float:
@@ -36,25 +39,53 @@ def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndar
     """
     per_epoch = captions // training.batch_size
     epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([training.seed, 1, epoch]).permutation(captions)
-    return order[place * training.batch_size :][: training.batch_size]
+    return _order(training.seed, epoch, captions)[place * training.batch_size :][: training.batch_size]
 
 
-def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
-    """The batches of steps start..stop-1 of one rank, read one step ahead by a thread."""
-    training, train = prepared.config.training, prepared.train
-    share = training.batch_size // ranks_
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, captions: int) -> np.ndarray:
+    """The captions of an epoch; kept, because drawing it takes 10 ms at COCO's size."""
+    order = np.random.default_rng([seed, 1, epoch]).permutation(captions)
+    order.flags.writeable = False
+    return order
 
-    def read(step: int) -> Batch:
-        rows = batch_indices(step, len(train), training)[rank * share :][:share]
-        return train.batch(
+
+@dataclass(frozen=True)
+class Reader:
+    """The batch of a step of one rank, by its number."""
+
+    train: CaptionDataset
+    config: Config
+    rank: int
+    ranks: int
+
+    def __call__(self, step: int) -> Batch:
+        training = self.config.training
+        share = training.batch_size // self.ranks
+        rows = batch_indices(step, len(self.train), training)[self.rank * share :][:share]
+        batch = self.train.batch(
             rows,
-            rng=np.random.default_rng([training.seed, 2, step, rank]),
+            rng=np.random.default_rng([training.seed, 2, step, self.rank]),
             caption_augment_prob=training.caption_augment_prob,
             region_mask_prob=training.region_mask_prob,
             region_sample=training.region_sample,
+            random_crop=training.random_crop,
+            hflip=self.config.data.hflip,
         )
+        return batch.pin_memory() if self.pinned else batch
 
+    @property
+    def pinned(self) -> bool:
+        """Whether a GPU fetches the batches; those of worker processes are pinned behind them."""
+        return torch.cuda.is_available() and self.train.pixels() is None
+
+
+def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
+    """The batches of steps start..stop-1 of one rank, read ahead: tokens by a thread, pixels by worker processes."""
+    read = Reader(prepared.train, prepared.config, rank, ranks_)
+    if prepared.train.pixels() is not None:
+        yield from batches_by_workers(read, start, stop, workers=prepared.config.data.workers)
+        return
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(read, start)
         for step in range(start, stop):
@@ -65,16 +96,18 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
 
 
 def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with three learning rates: of the residual scales (10 x, no decay), of a pretrained text network
-    (text_lr_scale x), and of the rest.
+    """AdamW with four learning rates: of the residual scales (10 x, no decay), of a pretrained text network
+    (text_lr_scale x), of a trained image tower (image_lr_scale x), and of the rest.
     """
     scales = [p for n, p in model.named_parameters() if n.endswith("log_scale") and p.requires_grad]
     text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
-    apart = {id(p) for p in scales + text}
+    image = [p for p in model.image_encoder.pretrained() if p.requires_grad]
+    apart = {id(p) for p in scales + text + image}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
         {"params": rest, "factor": 1.0},
         {"params": text, "factor": training.text_lr_scale},
+        {"params": image, "factor": training.image_lr_scale},
         {"params": scales, "factor": 10.0, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(

@@ -22,13 +22,13 @@ class CollapseError(UserError):
     """The embeddings have collapsed, or nothing is learnt any more: raised by `check_collapse`, with advice."""
 
 
-def check_loss(output: Output, step: int, *, elsewhere: bool = False) -> float:
-    """The loss. Raises UserError where it is no longer finite, here or (elsewhere) in another process, before
-    anything is saved.
+def check_loss(output: Output, step: int, *, elsewhere: bool = False, earlier: bool = False) -> float:
+    """The loss. Raises UserError where it is not finite, was not in another process (elsewhere) or a step since
+    the last look (earlier); before anything is saved.
     """
     loss = float(output.loss.detach())
-    if elsewhere or not math.isfinite(loss):
-        where = " in another process" if math.isfinite(loss) else ""
+    if elsewhere or earlier or not math.isfinite(loss):
+        where = "" if not math.isfinite(loss) else " before it" if earlier else " in another process"
         raise UserError(
             f"the loss is {'not finite' if where else loss}{where} at step {step}; use a lower learning rate. "
             "The last checkpoint is kept."
@@ -90,7 +90,7 @@ def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None
     regions of a sample of images (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
     stats: dict[str, float] = {}
-    regions = model.image_encoder.to_regions(sample)
+    regions = model.image_encoder.region_norm(model.image_encoder.whole_tokens(sample))
     for name, scale in model.image_encoder.enhancement.residual_scales().items():
         stats |= _scale_stats(name, scale, regions)
     for scale in model.text_encoder.enhancement.residual_scales().values():

@@ -1,0 +1,92 @@
+"""Between the start and the end of a fine-tuning: the share that is best on val, kept with the checkpoint."""
+
+import json
+
+import pytest
+import torch
+
+from tests.data.copies import write_backbone, write_clip, write_hub
+from tests.reference.runs import run_config, words, write_learnable
+from userlib.__main__ import main
+from userlib.checkpoints import checkpoint_path, read_checkpoint
+from userlib.errors import UserError
+from userlib.model.user import load_model
+from userlib.training import fit, loop, prepare
+from userlib.training.interpolation import ALPHAS, start_of
+
+COUNTS = {"train": 10, "val": 6, "test": 5}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    root = tmp_path_factory.mktemp("interpolation")
+    tower = {
+        "tokens": "timm:test_resnet",
+        "token_weights": str(write_backbone(root / "network")),
+        "workers": 0,
+    }
+    clip = f"local-dir:{write_clip(root / 'clip')}"
+    model = {
+        "train_image": "last:1",
+        "text": "clip",
+        "text_model": clip,
+        "text_width": 16,
+        "train_text": "lora",
+    }
+    hub = write_hub(root / "hub", COUNTS)
+    return run_config(hub, data=tower, model=model, steps=2, evaluate_every=9, interpolate=True)
+
+
+@pytest.mark.parametrize("best", [0.3, 1.0, 0.0])
+def test_the_best_share_is_kept(best, config, cache, monkeypatch):
+    """What came pretrained lies there, LoRA's change too; heads stay; a finished run is not interpolated again."""
+    prepared, seen = prepare(config, progress=False), []
+    real = loop.evaluate_now
+
+    def scored(encoders, *others):
+        seen.append({name: value.clone() for name, value in encoders.named_parameters()})
+        alpha = len(seen) - 2  # after the run's own evaluation, the shares in order
+        return real(encoders, *others) | {"rsum": 50.0 if alpha < 0 else 100 - abs(ALPHAS[alpha] - best)}
+
+    monkeypatch.setattr(loop, "evaluate_now", scored)
+    run = fit(prepared, out=cache / "run", progress=False)
+    assert len(seen) == 1 + len(ALPHAS)
+    told = load_model(cache / "run").metadata["interpolation"]
+    assert told["alpha"] == best and set(told) == {"alpha", *map(str, ALPHAS)}
+    start, kept = start_of(prepared.config), dict(load_model(cache / "run").model.named_parameters())
+    assert any("lora_B" in name for name in start) and any(
+        name.startswith("image_encoder.tower") for name in start
+    )
+    for name, value in kept.items():
+        wanted = seen[0][name] if name not in start else torch.lerp(start[name], seen[0][name], best)
+        torch.testing.assert_close(value, wanted, atol=1e-6, rtol=1e-5, msg=name)
+        assert torch.equal(value, dict(run.encoders.named_parameters())[name])
+    before = read_checkpoint(checkpoint_path(cache / "run", "best"))[0]
+    fit(prepared, out=cache / "run", resume=True, progress=False)
+    assert len(seen) == 1 + len(ALPHAS)
+    after = read_checkpoint(checkpoint_path(cache / "run", "best"))[0]
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_without_a_start_it_is_refused(tmp_path, cache):
+    plain = run_config(write_learnable(tmp_path / "data"), interpolate=True)
+    with pytest.raises(UserError, match="no pretrained network is trained, so that there is no start"):
+        fit(prepare(plain, progress=False), progress=False)
+
+
+def test_the_cost_of_a_trained_tower(config, tmp_path, cache, capsys):
+    """No tokens are made; the tower's weights and activations count, those of a part where gradients are cached."""
+    costs = []
+    for flags in (
+        [],
+        ["--set", "training.micro_batch=4"],
+        ["--train-image", "none", "--set", "training.interpolate=false"],
+    ):
+        assert main(words(config, tmp_path / "c.json", tmp_path / "out", "--dry-run", *flags)) == 0
+        costs.append(json.loads(capsys.readouterr().out))
+    trained, cached, frozen = costs
+    assert "tokens" not in trained["store_bytes"] and frozen["store_bytes"]["tokens"] > 0
+    memory = [cost["gpu_memory_bytes"] for cost in costs]
+    assert memory[1]["activations"] == pytest.approx(memory[0]["activations"] / 2, rel=0.01)
+    assert memory[0]["weights"] > memory[2]["weights"] and memory[0]["activations"] > memory[2]["activations"]
+    assert memory[2]["training data"] > 0 == memory[0]["training data"]

@@ -1,0 +1,100 @@
+"""An image tower as a part of the model, so that it can be trained: a timm network, or the image side of open_clip.
+
+BatchNorm inside it keeps the statistics that it came with: those of a batch would tie its images together, and a key
+would not be what the same image gives alone.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from userlib.errors import UserError
+from userlib.model.trainable import load_start, set_trainable
+
+
+class ImageTower(nn.Module):
+    """settings: JSON, as `userlib.data.pixels.tower_settings` gives it; how: none | last:N | lora | all.
+
+    width is D of its tokens, vector_width G of its own vector. Raises UserError where the network cannot be built.
+    """
+
+    def __init__(self, settings: str, how: str, *, rank: int = 8) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = json.loads(settings)
+        self.network = _timm(self.settings) if self.settings["kind"] == "timm" else _open_clip(self.settings)
+        set_trainable(self.network, how, setting="model.train_image", rank=rank)
+        self.regions, self.width = self.settings["tokens"]["shape"]
+        for name in ("mean", "std"):
+            value = torch.tensor(self.settings[name], dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def vector_width(self) -> int:
+        """G."""
+        own = self.settings.get("embed_dim")
+        return int(own if own is not None else self.network.num_features)
+
+    def train(self, mode: bool = True) -> "ImageTower":
+        """As any module, but for BatchNorm."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (B,3,H,W) of 0 to 255 -> tokens (B,R,D)."""
+        return self._both(pixels)[0]
+
+    def vector(self, pixels: Tensor) -> Tensor:
+        """pixels (B,3,H,W) of 0 to 255 -> the tower's own vector (B,G): of CLIP in the joint space, else pooled."""
+        return self._both(pixels, vector=True)[1]
+
+    def _both(self, pixels: Tensor, *, vector: bool = False) -> tuple[Tensor, Tensor]:
+        x = (pixels.float() - self.mean) / self.std
+        if self.settings["kind"] == "open_clip":
+            outputs = self.network.forward_intermediates(
+                x, indices=1, normalize_intermediates=True, output_fmt="NLC"
+            )
+            return outputs["image_intermediates"][-1], outputs["image_features"]
+        features = self.network.forward_features(x)
+        pooled = self.network.forward_head(features, pre_logits=True) if vector else features
+        if features.ndim == 4:
+            return features.flatten(2).transpose(1, 2), pooled  # (B, D, h, w) -> (B, R, D)
+        return features[:, getattr(self.network, "num_prefix_tokens", 0) :], pooled
+
+    def load(self, spec: str, weights: Path | None) -> None:
+        """The weights of the tokens' network called spec, in float32. Raises UserError where they cannot be had."""
+        from userlib.data.extractors import make_extractor
+
+        source: Any = make_extractor(spec, weights=weights).network
+        network = source if self.settings["kind"] == "timm" else source[0].visual
+        try:
+            load_start(self.network, {name: value.float() if value.is_floating_point() else value
+                                      for name, value in network.state_dict().items()})  # fmt: skip
+        except RuntimeError as error:
+            raise UserError(
+                f"the weights of {spec!r} do not fit model.image_tower ({str(error).splitlines()[0]}); leave it null, "
+                "and it is read from data.tokens."
+            ) from error
+
+
+def _timm(settings: dict[str, Any]) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(settings["model"], pretrained=False, **settings["kwargs"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"timm cannot build the image tower {settings['model']!r}: {error}.") from error
+
+
+def _open_clip(settings: dict[str, Any]) -> Any:
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    config = CLIPVisionCfg(**settings["vision_cfg"])
+    return _build_vision_tower(settings["embed_dim"], config, settings["quick_gelu"])

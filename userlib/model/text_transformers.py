@@ -1,0 +1,193 @@
+"""Token ids to the last hidden states of a transformers encoder: BERT by its sizes, or any encoder that AutoModel loads
+(RoBERTa, MPNet, MiniLM, ModernBERT, ...) by its own configuration.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from userlib.config import ModelConfig
+from userlib.data.network import hub_access
+from userlib.errors import UserError
+from userlib.model.trainable import load_start
+
+UNUSED = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+)  # change no number
+
+
+def text_settings(name: str) -> dict[str, Any]:
+    """What ModelConfig holds of the encoder in a folder or on the hub: text_config (its configuration as JSON) and its
+    sizes text_width, text_layers, text_heads. Raises UserError for what is no text encoder.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with hub_access(f"the configuration of {name!r}"):
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"There is no text encoder {name!r}: {str(error).strip().splitlines()[0]} Give the hub name of one that "
+            "transformers' AutoModel loads without code of its own, or a folder with its config.json."
+        ) from error
+    sizes = [
+        getattr(config, key, None) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    ]
+    encodes = getattr(config, "vocab_size", None) and not getattr(config, "is_encoder_decoder", False)
+    if not encodes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise UserError(
+            f"{name!r} is a {config.model_type}, which is no encoder of text alone. Name one such as "
+            "hf:bert-base-uncased, or clip:NAME for the text tower of an open_clip model."
+        )
+    kept = {key: value for key, value in config.to_diff_dict().items() if key not in UNUSED}
+    return {
+        "text_config": json.dumps(kept, sort_keys=True),
+        **dict(zip(("text_width", "text_layers", "text_heads"), sizes, strict=True)),
+    }
+
+
+class Bert(nn.Module):
+    """An encoder of transformers and its last hidden states; built from sizes alone, weights come by `load_text`.
+
+    text "bert": BERT of text_width, text_layers and text_heads. "hf": what text_config says, else the folder or hub
+    name text_model.
+    """
+
+    # what decides the arithmetic of BERT, and the setting that decides it
+    ARITHMETIC: Mapping[str, str | None] = types.MappingProxyType(
+        {
+            "hidden_size": "text_width",
+            "num_hidden_layers": "text_layers",
+            "num_attention_heads": "text_heads",
+            "hidden_act": None,
+            "layer_norm_eps": None,
+        }
+    )
+
+    bert: Any
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.text_config: str | None = None
+        if config.text == "hf":
+            self.text_config = config.text_config or text_settings(config.text_model or "")["text_config"]
+        self.bert = _of_sizes(config) if self.text_config is None else _of_json(self.text_config)
+        self.width = int(self.bert.config.hidden_size)
+        # A mask (B,W) is asked at each step whether it masks anything, and the host waits; one that is ready is not.
+        # Transformers before 5 takes no such mask, nor does attention in windows of another kind than ModernBERT's.
+        settings = self.bert.config
+        self.windows = settings.model_type == "modernbert"
+        other = "layer_types" in settings.to_dict() and not self.windows
+        self.asks_the_mask = other or _major_version() < 5
+        if (config.vocab_size or 0) > self.bert.config.vocab_size:
+            raise UserError(
+                f"the vocabulary has {config.vocab_size} pieces and the text encoder {self.bert.config.vocab_size} "
+                "rows; they belong to different models. Give the folder in which both were saved."
+            )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B,W) long, attention_mask (B,W) -> (B,W,width)."""
+        mask = attention_mask.long() if self.asks_the_mask else self._ready(attention_mask)
+        states: Tensor = self.bert(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return states
+
+    def _ready(self, attention_mask: Tensor) -> Any:
+        """attention_mask (B,W) -> (B,1,W,W), 0 where a word may be read and the lowest float32 where none is."""
+        lowest = torch.finfo(torch.float32).min
+        ready = torch.zeros(attention_mask.shape, device=attention_mask.device)
+        ready = ready.masked_fill(~attention_mask.bool(), lowest)[:, None, None, :]
+        ready = ready.expand(-1, 1, attention_mask.shape[1], -1)
+        if not self.windows:
+            return ready
+        place = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        far = (place - place.unsqueeze(1)).abs() > self.bert.config.sliding_window
+        return {"full_attention": ready, "sliding_attention": ready.masked_fill(far, lowest)}
+
+    def load_text(self, name: str) -> None:
+        """The weights of a transformers model by name or folder, in float32 whatever they are kept in. Raises UserError
+        where they cannot be had or do not fit.
+        """
+        from transformers import AutoModel, BertModel
+
+        kind: Any = BertModel if self.text_config is None else AutoModel
+        try:
+            with hub_access(f"the weights of {name!r}"):
+                source, told = kind.from_pretrained(
+                    name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                )
+            missing = sorted(key for key in told["missing_keys"] if not key.startswith("pooler."))
+            if missing:
+                raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
+            self._compare(name, source.config)
+            load_start(self.bert, _without_pooler(source).state_dict())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the weights {name!r} of the text encoder could not be loaded ({str(error).splitlines()[0]}); give a "
+                "folder with config.json and model.safetensors, or connect to the net once."
+            ) from error
+
+    def _compare(self, name: str, theirs: Any) -> None:
+        """Raises UserError where weights of the same shapes were made for other arithmetic."""
+        if self.text_config is not None:
+            if text_settings(name)["text_config"] != self.text_config:
+                raise UserError(
+                    f"the configuration of {name!r} is not model.text_config; leave model.text_config null, and it is "
+                    "read again."
+                )
+            return
+        for key, setting in self.ARITHMETIC.items():
+            given, own = getattr(theirs, key, None), getattr(self.bert.config, key)
+            if given != own:
+                remedy = f"set model.{setting} to {given}" if setting else "use weights that fit"
+                raise UserError(
+                    f"the BERT weights {name!r} have {key} {given} and the model has {own}; {remedy}, or name them "
+                    f"by --text hf:{name}, which reads all sizes."
+                )
+
+
+def _major_version() -> int:
+    import transformers
+
+    return int(transformers.__version__.partition(".")[0])
+
+
+def _of_sizes(config: ModelConfig) -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    built = BertConfig(
+        vocab_size=config.vocab_size or 30522,
+        hidden_size=config.text_width,
+        num_hidden_layers=config.text_layers,
+        num_attention_heads=config.text_heads,
+        intermediate_size=4 * config.text_width,
+    )
+    return BertModel(built, add_pooling_layer=False)
+
+
+def _of_json(text: str) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        settings = json.loads(text)
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        return _without_pooler(AutoModel.from_config(config)).float()
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"model.text_config names no encoder that transformers can build ({error}); leave it null, and it is read "
+            "from text_model."
+        ) from error
+
+
+def _without_pooler(network: Any) -> nn.Module:
+    """Without the layers for classification, which no caption uses."""
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None
+    return network  # type: ignore[no-any-return]

@@ -1,0 +1,49 @@
+"""Batches for a tower that is trained from pixels: made by worker processes, some steps ahead.
+
+What a batch holds follows from the seed, the step and the rank alone, whoever makes it.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from userlib.data.captions import Batch
+
+MOST = 8  # processes, unless a run asks for more
+AHEAD = 2  # batches that each holds ready
+
+
+class _Steps(Dataset[Batch]):
+    """The batch of each step, by its number."""
+
+    def __init__(self, read: Callable[[int], Batch]) -> None:
+        self.read = read
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.read(step)
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Ctrl-C is for the training, which still wants the batches of the step that it finishes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def batches_by_workers(
+    read: Callable[[int], Batch], start: int, stop: int, *, workers: int | None
+) -> Iterator[Batch]:
+    """The batches of steps start..stop-1 in order. workers: how many processes; None: one a core, 0: this one."""
+    count = min(MOST, os.cpu_count() or 1) if workers is None else workers
+    count = min(count, max(0, stop - start))
+    loader: DataLoader[Batch] = DataLoader(
+        _Steps(read),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=count,
+        prefetch_factor=AHEAD if count else None,
+        worker_init_fn=_ignore_interrupt if count else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    yield from loader
