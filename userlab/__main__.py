@@ -1,4 +1,4 @@
-"""The command line of the experiments: python -m userlab ablate | bench | coverage | pretrain-..."""
+"""The command line of the experiments: python -m userlab COMMAND."""
 
 import argparse
 import sys

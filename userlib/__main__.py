@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     add("--query", help="the text query")
     add("--image", metavar="FILE", help="an image to search with, alone or with --query")
     add("--arithmetic", action="store_true", help='+ and - in the query count: "two dogs - beach + snow"')
-    repeated = {"action": "append", "default": []}
+    repeated: Any = {"action": "append", "default": []}
     add("--minus", **repeated, metavar="TEXT", help="what hits should not look like; repeatable")
     add("--exclude", **repeated, metavar="IDS", help="ids to leave out, such as 'old/*'; repeatable")
     add("--min-score", type=float, metavar="S", help="leave out hits of a lower cosine")

@@ -1,4 +1,4 @@
-"""python -m userlab coverage: how often a 95 % confidence interval of a difference of two models contains the true one.
+"""`python -m userlab coverage`: how often a 95 % confidence interval of a difference of two models holds the true one.
 
 Models are simulated: whether a query hits depends on how hard its image is for all models, on what the two models
 differ in for this image whatever the seed, on the seed over all images (the standard deviation of R@1 over

@@ -43,7 +43,7 @@ class RankTable(nn.Module):
     def __init__(self, gpo: GPO, longest: int) -> None:
         super().__init__()
         with torch.no_grad():
-            weights = gpo.weights(torch.arange(1, longest + 1), longest)
+            weights = gpo.weights(longest)
         self.register_buffer("table", torch.cat([weights.new_zeros(1, longest), weights]))
         self.table: Tensor
 
