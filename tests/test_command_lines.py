@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.copies import CLIP_CONFIG, WORDS, jpeg, write_backbone, write_clip, write_hub, write_scan
+from tests.reference.towers import write_encoder
 from userlab import __main__ as userlab
 from userlib import __main__ as userlib
 
@@ -53,6 +54,9 @@ STAND_INS = {
     "path/to/coco_precomp": "precomp",
     "path/to/flickr30k-images": "pictures",
     "path/to/flickr8k/mobilenetv1_imagenet.safetensors": "network/tiny.safetensors",
+    "hf:bert-base-uncased": "hf:encoder",
+    "hf:path/to/encoder": "hf:encoder",
+    "clip:ViT-B-32/laion2b_s34b_b79k": "clip:local-dir:clip",
     "timm:mobilenetv1_100": "timm:test_resnet",
     "open_clip:ViT-B-32/laion2b_s34b_b79k": "open_clip:local-dir:clip",
     "open_clip:ViT-B-32-quickgelu/openai": "open_clip:local-dir:clip",
@@ -66,6 +70,7 @@ WITH_VALUE = {
     "--token-weights",
     "--guide",
     "--pictures",
+    "--text",
     "--val-split",
     "--folds",
 }
@@ -247,6 +252,7 @@ def small_world(tmp_path, cache, monkeypatch) -> Path:
     ids = {str(i): f"{i}.jpg" for i in range(sum(COUNTS.values()) + 4)}
     (tmp_path / "precomp" / "id_mapping.json").write_text(json.dumps(ids), encoding="utf-8")
     write_backbone(tmp_path / "network")
+    write_encoder(tmp_path / "encoder", "bert")
     monkeypatch.setitem(CLIP_CONFIG["text_cfg"], "context_length", 32)
     write_clip(tmp_path / "clip")
     monkeypatch.chdir(tmp_path)

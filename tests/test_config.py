@@ -360,3 +360,13 @@ def test_a_file_that_is_no_object(tmp_path, capsys):
         assert result.startswith("error: ") and str(file) in result
     with pytest.raises(UserError, match="a list"):
         merge(Config(), [], where="file")
+
+
+def test_another_text_side_drops_the_weights_of_the_presets():
+    from userlib.__main__ import merge
+
+    paper = preset("paper-flickr30k")
+    assert merge(paper, {"model": {"text": "gru"}}, where="test").model.text_model is None
+    assert merge(paper, {"model": {"text": "hf"}}, where="test").model.text_model == paper.model.text_model
+    named = merge(paper, {"model": {"text": "clip", "text_model": "clip-mini"}}, where="test")
+    assert named.model.text_model == "clip-mini"

@@ -21,6 +21,7 @@ BUILT_FROM = [
     *SOURCES,
     "assets/region-mini",
     "assets/clip-mini",
+    "assets/photos-mini",
     "setup.py",
     "pyproject.toml",
     "README.md",
@@ -146,7 +147,7 @@ def installed(wheel, tmp_path_factory):
 
 def test_the_doctor_finds_the_networks_of_an_installation(installed):
     said = installed("doctor")
-    assert "[ok]   assets: clip-mini, region-mini" in said
+    assert "[ok]   assets: clip-mini, photos-mini, region-mini" in said
     assert "[skip] source: userlib is installed in" in said and str(installed.folder) in said
 
 

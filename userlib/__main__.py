@@ -245,6 +245,13 @@ def _text(spec: str) -> dict[str, Any]:
     return given
 
 
+def _family(text: Any) -> str | None:
+    """Which text sides take the same weights: words (bag and gru), transformers' encoders, CLIP's towers."""
+    return {"bag": "words", "gru": "words", "bert": "transformers", "hf": "transformers", "clip": "clip"}.get(
+        text
+    )
+
+
 def merge(base: Config, changes: Any, *, where: str) -> Config:
     """The configuration with the given settings, {"model": {"embed_dim": 256}}, put over it."""
     if not isinstance(changes, dict):
@@ -255,6 +262,12 @@ def merge(base: Config, changes: Any, *, where: str) -> Config:
             raise UserError(
                 f"the {where} has {part!r}; its parts are {', '.join(values)}, each a JSON object."
             )
+        if part == "model" and _family(settings.get("text")) not in (None, _family(values[part]["text"])):
+            settings = {
+                "text_model": None,
+                "text_config": None,
+                **settings,
+            }  # the base's are of its own text side
         values[part] = {**values[part], **settings}
     return from_json(Config, values, where=where)  # type: ignore[no-any-return]
 

@@ -321,7 +321,7 @@ def test_the_timeline_says_who_did_what():
     sessions = [running.Session("here", 0, 4), running.Session("a process", 4, 8, lost=True)]
     figure, sentence = running.timeline(sessions, 10)
     assert sentence == (
-        "Who did which steps of 10: here from step 0 to 4; a process from step 4 to 8, and what it "
+        "Which process took which of the 10 steps: here from step 0 to 4; a process from step 4 to 8, and what it "
         "did after that is lost."
     )
     assert [bar.get_width() for bar in figure.axes[0].patches] == [4, 4]

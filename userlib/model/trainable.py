@@ -76,7 +76,7 @@ def _add_lora(network: nn.Module, setting: str, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UserError(
-            f"{setting} is 'lora', which takes one more package: pip install 'userlib[lora]'."
+            f"{setting} is 'lora', which takes one more package: pip install -e \".[lora]\"."
         ) from error
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), network)
 
