@@ -89,7 +89,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_an_installation_has_every_file_that_the_packages_read(wheel):
-    """Code, and the files beside it; of assets the two small networks and no more."""
+    """Code, and the files beside it; of assets the three small networks and no more."""
     read = [path for name in SOURCES for path in (ROOT / name).rglob("*") if path.is_file()]
     names = {
         path.relative_to(ROOT / "notebooks" if "usercourse" in path.parts else ROOT).as_posix()
@@ -99,7 +99,7 @@ def test_an_installation_has_every_file_that_the_packages_read(wheel):
     names -= {"usercourse/demo/server/voila.py"}  # read by course.py in its clone
     names |= {
         f"userlib/{path.relative_to(ROOT).as_posix()}"
-        for name in ("region-mini", "clip-mini")
+        for name in ("region-mini", "clip-mini", "photos-mini")
         for path in (ROOT / "assets" / name).iterdir()
     }
     assert names > {"userlib/search/drawings.json", "userlib/py.typed", "usercourse/demo/clickable.js"}
