@@ -39,7 +39,7 @@ class TimmExtractor(Extractor):
         name = spec.partition(":")[2]
         if (
             name.endswith(".safetensors") and weights is None
-        ):  # timm:FILE: the JSON beside it says which network
+        ):  # timm:FILE: the JSON next to it says which network
             self.weights, self.local, weights, name = Path(name), True, Path(name), ""
         self.settings = _timm_settings(name) if weights is None else _settings_beside(weights, name)
         self.token_shape = tuple(self.settings["tokens"]["shape"])

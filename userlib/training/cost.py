@@ -116,7 +116,7 @@ def training_cost(config: Config) -> dict[str, Any]:
     operations = counted[0] * batch // rows
     if (
         part is not None
-    ):  # each part is encoded once more: beside queries forward, keys forward and two parts backward
+    ):  # each part is encoded once more: next to queries forward, keys forward and two parts backward
         operations = operations * 5 // 4
     activations = counted[1] * (part or batch) // rows
     learnt = sum(4 * p.numel() for p in user.parameters() if p.requires_grad)
