@@ -90,6 +90,16 @@ def test_pushed_and_fetched_to_the_bit_then_without_the_hub(hub, model, tmp_path
         model.push_to_hub("me/first")
 
 
+def test_a_model_that_comes_back_goes_on_from_copies_with_empty_queues(model, tmp_path):
+    model.save_pretrained(tmp_path / "kept")
+    again = USER.from_pretrained(tmp_path / "kept")
+    for side in ("image", "text"):
+        query = getattr(again, f"{side}_encoder").state_dict()
+        key = getattr(again, f"{side}_momentum_encoder").encoder.state_dict()
+        assert all(torch.equal(key[name], value) for name, value in query.items())
+    assert again.queue.filled == 0
+
+
 def test_a_revision_is_that_commit(hub, model):
     model.push_to_hub("me/moving")
     first = hub.repos["me/moving"][-1][0]
