@@ -40,10 +40,11 @@ def plain(tmp_path_factory):
 def test_folding_and_few_images_at_a_time_change_nothing_but_rounding(plain):
     """Against the network as timm builds it, all images at once."""
     images = pictures(6)  # more than one share of AT_ONCE
-    ours, none = make_extractor("efficientnet-lite2")(images)
-    theirs, _ = TimmExtractor("timm:tf_efficientnet_lite2", weights=plain, device="cpu")(images)
-    assert none is None and ours.shape == (6, 81, 1280) and float(ours.abs().mean()) > 0.1
+    ours, pooled = make_extractor("efficientnet-lite2")(images)
+    theirs, wanted = TimmExtractor("timm:tf_efficientnet_lite2", weights=plain, device="cpu")(images)
+    assert ours.shape == (6, 81, 1280) and float(ours.abs().mean()) > 0.1 and pooled.shape == (6, 1280)
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=0)
+    torch.testing.assert_close(pooled, wanted, atol=2e-4, rtol=0)
 
 
 @there
