@@ -185,6 +185,7 @@ class Trainer:
         self.model.micro_batch, self.model.equal_ranks = self.training.micro_batch, True
         # whether every loss since the host last looked was finite
         self.finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self.broken = torch.zeros(2, device=self.device)  # step and value of the first loss that was not
         self.optimizer = make_optimizer(self.model, self.training)
         if saved is not None:
             self.restore(*saved)
@@ -200,7 +201,7 @@ class Trainer:
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
-                self.finite &= output.loss.detach().isfinite()
+                self.note(output.loss.detach())
                 shown.step()
                 self.tracking.step(
                     state.step,
@@ -239,8 +240,16 @@ class Trainer:
             return False
         requested, broken = any_process(self.accelerator, interrupt.requested, not bool(self.finite))
         if broken:  # in one process is enough: the others would wait for it
-            check_loss(output, self.state.step, elsewhere=True)
+            step, loss = self.broken.tolist()
+            check_loss(output, self.state.step, elsewhere=True, first=(step, loss) if step else None)
         return requested
+
+    def note(self, loss: Tensor) -> None:
+        """Keeps whether all losses were finite, and the first that was not, on the device: nothing waits for it."""
+        first = self.finite & ~loss.isfinite()
+        now = torch.stack([torch.full_like(loss, self.state.step), loss]).to(self.broken.dtype)
+        self.broken = torch.where(first, now, self.broken)
+        self.finite &= ~first
 
     def step(self, batch: Batch) -> Output:
         """Forward, backward, update."""

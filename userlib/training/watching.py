@@ -22,13 +22,17 @@ class CollapseError(UserError):
     """The embeddings have collapsed, or nothing is learnt any more: raised by `check_collapse`, with advice."""
 
 
-def check_loss(output: Output, step: int, *, elsewhere: bool = False, earlier: bool = False) -> float:
-    """The loss. Raises UserError where it is not finite, was not in another process (elsewhere) or a step since
-    the last look (earlier); before anything is saved.
+def check_loss(
+    output: Output, step: int, *, elsewhere: bool = False, first: tuple[float, float] | None = None
+) -> float:
+    """The loss. Raises UserError where it is not finite, was not in another process (elsewhere) or at an earlier step
+    (first: that step and its loss); before anything is saved.
     """
     loss = float(output.loss.detach())
-    if elsewhere or earlier or not math.isfinite(loss):
-        where = "" if not math.isfinite(loss) else " before it" if earlier else " in another process"
+    if first is not None:
+        step, loss = int(first[0]), first[1]
+    if elsewhere or not math.isfinite(loss):
+        where = "" if not math.isfinite(loss) else " in another process"
         raise UserError(
             f"the loss is {'not finite' if where else loss}{where} at step {step}; use a lower learning rate. "
             "The last checkpoint is kept."
