@@ -231,7 +231,9 @@ def test_tokens_that_do_not_fit_are_named(folder, tmp_path, capsys):
 )
 def test_numbers_that_a_model_was_not_trained_on_are_named(monkeypatch, settings, said):
     features = SimpleNamespace(tokens=np.zeros((2, 4, 8)), guide=np.zeros((2, 5)))
-    monkeypatch.setattr(scoring, "pairs_of", lambda *_, **__: SimpleNamespace(features=features))
+    monkeypatch.setattr(
+        scoring, "pairs_of", lambda *_, **__: SimpleNamespace(features=features, pixels=lambda: None)
+    )
     monkeypatch.setattr(scoring, "cut_note", lambda _: "cut")
     made = SimpleNamespace(model=SimpleNamespace(**{**vars(SMALL), **settings}))
     one = Trained("one", Loaded(None, None, made, {}), made, "cpu", ("a note",))

@@ -174,7 +174,7 @@ def test_weights_that_are_missing_are_refused(folders, tmp_path):
 
 def test_lora_without_peft_names_the_extra(folders, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(UserError, match=r"pip install 'userlib\[lora\]'"):
+    with pytest.raises(UserError, match=r"pip install -e .*\[lora\]"):
         TextEncoder(hf(folders["bert"], train_text="lora"))
 
 

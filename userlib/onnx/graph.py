@@ -144,7 +144,10 @@ class _Network(nn.Module):
 
         inputs = (pixels.float() - self.mean) / self.std
         if self.kind is TimmExtractor:
-            return backbones._tokens(self.network, inputs), None
+            features = self.network.forward_features(inputs)
+            pooled = self.network.forward_head(features, pre_logits=True)
+            tokens = backbones._tokens(self.network, features)
+            return tokens, nn.functional.normalize(pooled.flatten(1), dim=-1)
         tokens, guide = clip._forward(self.network, inputs)
         return tokens, nn.functional.normalize(guide, dim=-1)
 
