@@ -547,6 +547,23 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
 
 def _presets() -> dict[str, Config]:
     clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    patches = Config(
+        data=DataConfig(
+            data="umaru97/flickr30k_train_val_test",
+            tokens=clip,
+            guide=clip,
+            val_split="val",
+            test_split="test",
+        ),
+        model=ModelConfig(
+            enhancement="sge+cge",
+            text="clip",
+            text_model=clip.removeprefix("open_clip:"),
+            text_width=512,
+            embed_dim=1024,
+        ),
+        training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
+    )
     paper_model = ModelConfig(
         regions=36,
         region_dim=2048,
@@ -606,37 +623,14 @@ def _presets() -> dict[str, Config]:
             objective=replace(paper.objective, loss_weight=1.0),
             training=replace(paper.training, epochs=25, step_at=0.6),
         ),
-        "clip-patches": Config(
-            data=DataConfig(
-                data="umaru97/flickr30k_train_val_test",
-                tokens="open_clip:ViT-B-32/laion2b_s34b_b79k",
-                guide="open_clip:ViT-B-32/laion2b_s34b_b79k",
-                val_split="val",
-                test_split="test",
-            ),
-            model=ModelConfig(
-                enhancement="sge+cge",
-                text="clip",
-                text_model="ViT-B-32/laion2b_s34b_b79k",
-                text_width=512,
-                embed_dim=1024,
-            ),
-            training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05),
-        ),
+        "clip-patches": patches,
         "clip-finetune": Config(
-            data=DataConfig(
-                data="umaru97/flickr30k_train_val_test",
-                tokens=clip,
-                hflip=True,
-                val_split="val",
-                test_split="test",
-            ),
-            model=ModelConfig(
+            data=replace(patches.data, guide=None, hflip=True),
+            model=replace(
+                patches.model,
+                enhancement="none",
                 train_image="all",
                 pooling="tower",
-                text="clip",
-                text_model=clip.removeprefix("open_clip:"),
-                text_width=512,
                 text_pooling="tower",
                 embed_dim=512,
                 queue_size=None,
@@ -644,24 +638,11 @@ def _presets() -> dict[str, Config]:
             objective=ObjectiveConfig(name="infonce", temperature=0.01),
             training=TrainingConfig(epochs=10, lr=1e-5, warmup=0.1, caption_augment_prob=0.0),
         ),
-        "user-clip": Config(
-            data=DataConfig(
-                data="umaru97/flickr30k_train_val_test",
-                tokens=clip,
-                guide=clip,
-                hflip=True,
-                val_split="val",
-                test_split="test",
-            ),
-            model=ModelConfig(
-                train_image="all",
-                enhancement="sge+cge",
-                text="clip",
-                text_model=clip.removeprefix("open_clip:"),
-                text_width=512,
-                embed_dim=1024,
-            ),
-            training=TrainingConfig(epochs=10, lr=2e-4, text_lr_scale=0.05, image_lr_scale=0.05, warmup=0.1),
+        "user-clip": replace(
+            patches,
+            data=replace(patches.data, hflip=True),
+            model=replace(patches.model, train_image="all"),
+            training=replace(patches.training, image_lr_scale=0.05, warmup=0.1),
         ),
         "photos": photos,
         "photos-text": replace(

@@ -168,6 +168,18 @@ def test_everything_can_learn_from_there():
     assert still == []
 
 
+def bags_of(train):
+    """Share of each word in each caption (captions, words), and the weight of each word: 0 where it has none."""
+    bags, weights = np.zeros((len(train), train.tokenizer.vocab_size)), []
+    for row in range(len(train)):
+        np.add.at(bags[row], train.ids(row), 1 / len(train.ids(row)))
+    for word in range(bags.shape[1]):
+        found_in = (bags[:, word] > 0).sum()
+        special = word in train.tokenizer.special_ids
+        weights.append(0 if special or not found_in else (np.log(len(bags) / found_in) + 1) ** IDF_POWER)
+    return bags, np.array(weights)
+
+
 @pytest.mark.parametrize("scaling", ["standard", "principal"])
 def test_a_pretrained_network_starts_as_the_canonical_correlation_of_its_states_and_words(scaling):
     """Of each caption's mean state next to its bag of words; with all principal components, nothing is lost."""
@@ -187,14 +199,8 @@ def test_a_pretrained_network_starts_as_the_canonical_correlation_of_its_states_
         images = model.encode_image(batch.tokens, None).numpy()
         texts = model.encode_text(batch.input_ids, batch.attention_mask).numpy()
 
-    bags, weights = np.zeros((len(train), train.tokenizer.vocab_size)), []
-    for row in range(len(train)):
-        np.add.at(bags[row], train.ids(row), 1 / len(train.ids(row)))
-    for word in range(bags.shape[1]):
-        found_in = (bags[:, word] > 0).sum()
-        special = word in train.tokenizer.special_ids
-        weights.append(0 if special or not found_in else (np.log(len(bags) / found_in) + 1) ** IDF_POWER)
-    words = bags[:, np.array(weights) > 0] * np.array(weights)[np.array(weights) > 0]
+    bags, weights = bags_of(train)
+    words = bags[:, weights > 0] * weights[weights > 0]
     scaled = states * np.sqrt(words.var(0).sum() / states.var(0).sum()) * STATES
     both = np.concatenate([words, scaled], axis=1).astype(np.float32)
     means = np.asarray(train.features.tokens).mean(1)
@@ -233,14 +239,8 @@ def test_words_that_train_lacks_start_from_the_vectors_of_a_text_encoder(monkeyp
     cosine = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert np.linalg.norm(puppy) > 0 and cosine(dog, puppy) > max(cosine(one, puppy) for one in others)
 
-    bags, weights = np.zeros((len(train), train.tokenizer.vocab_size)), []
-    for row in range(len(train)):
-        np.add.at(bags[row], train.ids(row), 1 / len(train.ids(row)))
-    for word in range(bags.shape[1]):
-        found_in = (bags[:, word] > 0).sum()
-        special = word in train.tokenizer.special_ids
-        weights.append(0 if special or not found_in else (np.log(len(bags) / found_in) + 1) ** IDF_POWER)
-    columns, more = bags * np.array(weights), bags @ prior
+    bags, weights = bags_of(train)
+    columns, more = bags * weights, bags @ prior
     more *= np.sqrt(columns.var(0).sum() / more.var(0).sum()) * STATES
     both = np.concatenate([columns, more], axis=1).astype(np.float32)
     means = np.asarray(train.features.tokens).mean(1)
