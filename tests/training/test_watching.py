@@ -1,5 +1,7 @@
 """The alarm's rule, row by row, and what is logged of strengths and keys."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -137,7 +139,7 @@ class Given:
 def looked_at(images, texts, monkeypatch):
     given = Given(images, texts)
     monkeypatch.setattr(watching, "embed", lambda *_, **__: tuple(x.numpy() for x in given.both))
-    return watching.evaluate_now(None, given, "cpu"), given
+    return watching.evaluate_now(SimpleNamespace(scorer=None), given, "cpu"), given
 
 
 def test_an_evaluation_looks_at_both_sides(monkeypatch):
