@@ -40,7 +40,7 @@ def test_a_query_and_a_click(page, engine):
     wait_for_hits(page, expected_hits(engine, "a dog in the park"))
     page.locator("[aria-label='images found'] button").nth(2).click()
     expect(page.locator(".ud-map", has_text="SGE").first).to_be_visible(timeout=SLOW)
-    see(page, "of its attention lies on the things")
+    see(page, "of its attention lies on the objects")
 
 
 def test_the_keyboard_does_not_leave_the_demo_for_the_notebook(page, engine):

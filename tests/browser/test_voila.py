@@ -100,7 +100,7 @@ def test_a_hit_shows_its_attention_and_its_words(page):
     page.locator("[aria-label='images found'] button").nth(1).click()
     for name in ("SGE", "CGE", "red", "car", "street"):
         expect(page.locator(".ud-map", has_text=name).first).to_be_visible(timeout=SLOW)
-    see(page, "of its attention lies on the things")
+    see(page, "of its attention lies on the objects")
     colours = "all => new Set(all.map((one) => one.style.background)).size"
     assert page.eval_on_selector_all(".ud-cell", colours) > 2
     page.locator(".ud-map", has_text="car").first.click()
@@ -270,7 +270,7 @@ def test_a_folder_of_photos(page, engine, tmp_path):
     place.fill(str(tmp_path))
     button.click()
     see(page, "6 images of")
-    see(page, "trained on drawings alone")
+    see(page, "This is photos-mini")
     ask(page, "a dog")
     page.wait_for_function(
         "() => document.querySelectorAll(\"[aria-label='images found'] button\").length === 6", timeout=SLOW

@@ -27,6 +27,10 @@ DRAWINGS = (
     "This model was trained on drawings alone, so its hits among photos mean little. For photos name an "
     "open_clip model, such as ViT-B-32/laion2b_s34b_b79k: it is fetched once, some 600 MB."
 )
+MINI = (
+    "This is photos-mini, a small model trained on 6,000 photos of people and animals, for non-commercial research "
+    "and teaching. Better: an open_clip model, such as ViT-B-32/laion2b_s34b_b79k, fetched once, some 600 MB."
+)
 
 
 def index_photos(
@@ -126,15 +130,16 @@ def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
     """The encoder for photos, its name, and a warning or "".
 
     name: the folder of a checkpoint, an open_clip model, or "" for one whose weights are on this machine; else
-    photos-mini where it is there, else the fallback with the warning that it was trained on drawings alone.
+    photos-mini where it is there, with what it is; else the fallback with the warning that it was trained on
+    drawings alone.
     """
     if name.strip() and (folder := Path(name.strip()).expanduser()).is_dir():
         return CheckpointEncoder(folder), shown(folder.name), ""
     wanted = name.strip() or weights_at_hand()
     if wanted is None:
         try:
-            place, said = model_for(None)
-            return CheckpointEncoder(place), place.name, said
+            place, _ = model_for(None)
+            return CheckpointEncoder(place), place.name, MINI
         except UserError:  # not in this copy, or without the network that makes its tokens
             return fallback, "a model of drawings", DRAWINGS
     encoder = OpenClipEncoder(wanted)
