@@ -476,7 +476,7 @@ compare("baseline_order", outcome(order))
 # %% [markdown]
 # *In-distribution* and *novel compositions* are the two halves of the test images, as in [notebook 01](01_recall.ipynb).
 # Where CCA is ahead, nothing is broken: it solves for all training captions at once and exactly, while the encoders here
-# saw few batches. A network has to justify itself against such a baseline, by more training (notebook 07) and by what a
+# saw few batches. A network has to justify itself against such a baseline, by more training (notebook 09) and by what a
 # linear method cannot do; without the baseline in the table it is impossible to judge whether it does.
 # `python -m userlib evaluate --baseline cca` adds it to your own tables.
 #

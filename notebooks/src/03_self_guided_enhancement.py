@@ -496,7 +496,7 @@ Markdown("\n".join(f"- {sentence}" for sentence in verdicts))
 # regions of a trained detector have a large norm where there is an object to name, and $g \cdot V_r$ is large where the norm
 # of $V_r$ is. Nor that a gain or a loss of SGE is due to its attention: SGE also adds weights of its own in $W_l$ and $W_g$,
 # and only a control with these weights but without the attention could tell. Runs here are short, the pooling is a mean and
-# not the paper's, and no photos were used; notebook 08 repeats the question in the full model.
+# not the paper's, and no photos were used; notebook 11 repeats the question in the full model.
 #
 # ## What to try next
 #

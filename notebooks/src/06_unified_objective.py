@@ -4,6 +4,7 @@
 # You will be able to
 #
 # - write USER's objective UTO from its formula, next to the hinge of VSE++ and InfoNCE, and say how they differ;
+# - compute the loss of a whole batch from one score matrix, in both directions;
 # - understand a loss through its gradient: which negatives are affected, and from which score on;
 # - avoid its three traps: overflow, false negatives, and a vanishing gradient at initialisation.
 #
@@ -27,10 +28,11 @@ profile = start()
 # %% [markdown]
 # ## The claim
 #
-# USER trains with one [objective](GLOSSARY.md#objective) over two kinds of [negatives](GLOSSARY.md#negative): those of
-# the [mini-batch](GLOSSARY.md#mini-batch) and those of the [queue](GLOSSARY.md#queue). The paper calls it the Unified
-# Training Objective, [UTO](GLOSSARY.md#uto). For a [query](GLOSSARY.md#query) whose matching pair scores $s^+$ and whose
-# negatives score $s_j$ it is
+# A retriever is trained to score a matching pair high and all other pairs low. USER does both with one formula, which the
+# paper calls the Unified Training [Objective](GLOSSARY.md#objective), [UTO](GLOSSARY.md#uto): *unified*, because the same
+# formula later serves two kinds of [negatives](GLOSSARY.md#negative). Here they are the other pairs of the
+# [mini-batch](GLOSSARY.md#mini-batch); [notebook 07](07_momentum_queues.ipynb) adds those of a queue. For a
+# [query](GLOSSARY.md#query) whose matching pair scores $s^+$ and whose negatives score $s_j$ it is
 #
 # $$ \ell(s^+, \{s_j\}) \;=\; \underbrace{\frac{1}{\mu} \log\Big(1 + \sum_j e^{\,\mu (s_j - \gamma)}\Big)}_{\text{negative term}}
 #    \;\underbrace{-\; \log\big(1 + [s^+]_+\big)}_{\text{positive term}} $$
@@ -294,6 +296,48 @@ check("masked_negative", masked_negative)
 #
 # </details>
 #
+# ## The loss of a batch: one score matrix
+#
+# So far there was one query. A batch of B pairs has B images and B captions, and one matrix product gives all of their
+# scores, the [score matrix](GLOSSARY.md#score-matrix): $S = V T^\top$, where $s_{ij}$ is the score of image $i$ with caption
+# $j$. Read it in two directions. Row $i$ is image $i$ as the query, its negatives the other captions; column $i$ is caption
+# $i$ as the query, its negatives the other images. Both share the matching pair on the diagonal, and UTO counts its positive
+# term once. With $n$ for the negative term,
+#
+# $$ L_b = \frac{1}{B} \sum_i \Big[\, n\big(\{s_{ij}\}_{j \ne i}\big) + n\big(\{s_{ji}\}_{j \ne i}\big) - \log\big(1 + [s_{ii}]_+\big) \Big],
+#    \qquad n(\{s\}) = \frac{1}{\mu} \log\Big(1 + \sum_j e^{\,\mu (s_j - \gamma)}\Big) $$
+#
+# less the pairs that are masked. Here are the five pairs from above with vectors of eight dimensions.
+
+
+# %%
+def batch_loss_loop(S, ids, mu, gamma):
+    """S (B, B) scores of image i with caption j, ids (B,) the image of each pair -> L_b."""
+    total = 0.0
+    for i in range(len(S)):
+        others = [j for j in range(len(S)) if ids[j] != ids[i]]
+        row, column = [S[i, j].item() for j in others], [S[j, i].item() for j in others]
+        total += uto_loop(S[i, i].item(), row, mu, gamma)
+        total += uto_loop(0.0, column, mu, gamma)  # at s+ = 0 only the negative term is left
+    return total / len(S)
+
+
+v = torch.nn.functional.normalize(torch.randn(5, 8, generator=generator), dim=1)
+v[3] = v[1]  # pairs 1 and 3: one image, two captions
+t = torch.nn.functional.normalize(v + 0.4 * torch.randn(5, 8, generator=generator), dim=1)
+S = v @ t.T  # (B, B)
+config = ObjectiveConfig(mu=30.0, gamma=0.3, leaky_positive=False)
+assert abs(batch_loss(config, S, ids) - batch_loss_loop(S, ids, 30.0, 0.3)) < 1e-5
+print(f"L_b = {batch_loss(config, S, ids):.3f}; loop and library agree.")
+show(*draw.loss_matrices(S, same))
+
+# %% [markdown]
+# A caption and its image move together for one reason, the blue cell; they move away from all the others for up to
+# $2 (B - 1)$ reasons, one for each orange cell in their row and column. That is also the limit of a batch: the negatives are
+# its own B pairs, however many images there are. The second part of USER's objective, $L_q$, applies the same formula to
+# scores with embeddings that are kept from earlier batches, and the two are added, $L = w L_b + L_q$. What is kept and how
+# is the subject of notebook 07. Everything in this notebook is $L_b$.
+#
 # ## Trap 3: a vanishing gradient at initialisation
 #
 # Look at the positive term again: $-\log(1 + [s^+]_+)$. Below $s^+ = 0$ it is flat. In a model that starts with *all* scores
@@ -477,12 +521,12 @@ compare("objective_best", first if clear else "inconclusive")
 #
 # **Shown.** UTO has two terms. The gradient of the negative term is a softmax with a null class at $\gamma$, so it needs no
 # margin and no hard-negative mining; the positive term has no gradient below 0 in its original form, and one in the leaky
-# form. Overflow and masks are a matter of writing the formula in the right order.
+# form. The loss of a batch reads one score matrix along its rows and along its columns. Overflow and masks are a matter of
+# writing the formula in the right order.
 #
 # **Not shown.** That UTO is the best objective. Each of the three has hyperparameters (here $\mu$ = 30, $\gamma$ = 0.3,
 # temperature 0.05, margin 0.2), none was tuned as thoroughly as its authors would, the runs are short, and the paper's own
-# comparison was not available to us. Nor the effect of the queue: whether one objective over batch *and* queue helps is a
-# question for notebook 08.
+# comparison was not available to us. Nor is it shown that one objective for batch *and* queue helps: there was no queue yet.
 #
 # ## What to try next
 #
@@ -491,7 +535,7 @@ compare("objective_best", first if clear else "inconclusive")
 #   once per direction. Why there, and what might help? (Users of VSE++ have asked for years.)
 # - Train UTO with `gamma=0.0` through `variant(prepared, gamma=0.0)`. Do all negatives then get a gradient?
 # - Give `train_tiny` inputs that are centred (0.0 in place of 3.0). How many of twelve never learn now?
-# - Go on to the full model: notebook 07.
+# - Go on to more negatives than a batch has: [notebook 07](07_momentum_queues.ipynb).
 #
 # ## References
 #

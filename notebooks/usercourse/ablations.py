@@ -1,4 +1,4 @@
-"""What notebook 08 draws: hits by hand, a study's variants and differences, curves of its runs, and the ledger.
+"""What notebook 11 draws: hits by hand, a study's variants and differences, curves of its runs, and the ledger.
 
 Stored runs are read from assets/results; where none is stored, figures say so in place of failing.
 """

@@ -1,11 +1,12 @@
-"""What notebook 06 draws: UTO next to the hinge and InfoNCE, its overflow, and its vanishing gradient at
-initialisation.
+"""What notebook 06 draws: UTO next to the hinge and InfoNCE, its overflow, its vanishing gradient at initialisation,
+and the batch loss as a score matrix, to which notebook 07 adds the queue loss.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib.colors import ListedColormap
 from torch import Tensor
 
 from usercourse.plots import COLOURS, Shown, lines, new_figure
@@ -13,6 +14,7 @@ from userlib.config import ObjectiveConfig
 from userlib.model.objective import query_loss, uto_negative, uto_positive
 
 NAMES = {"uto": "UTO", "hinge-sum": "hinge, sum", "hinge-hardest": "hinge, hardest", "infonce": "InfoNCE"}
+ROLES = ListedColormap(["0.85", "#F5C77E", COLOURS["blue"]])  # masked, negative, positive
 LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": float(np.finfo(np.float32).max)}
 
 
@@ -154,6 +156,53 @@ def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
     axes[0, 0].set_ylabel("R@1 on the training pairs, %", fontsize=9)
     return figure, (
         f"One line per seed; dashed lines end below {alive:g} % and have learned nothing: {' and '.join(said)}."
+    )
+
+
+def loss_matrices(
+    batch: Tensor,
+    same: Tensor,
+    *,
+    own: Tensor | None = None,
+    keys: Tensor | None = None,
+    ignore_mask: Tensor | None = None,
+) -> Shown:
+    """What each score is to L_b: batch (B,B), same (B,B) True where two pairs are of one image. With `own` (B,), the
+    scores with the queries' own keys, keys (B,K) and ignore_mask (B,K), L_q of the image queries next to it.
+    """
+    B = len(batch)
+    diagonal = torch.eye(B, dtype=torch.bool)
+    parts = [("L_b", batch, diagonal, same & ~diagonal, [f"caption {j}" for j in range(B)])]
+    if own is not None and keys is not None and ignore_mask is not None:
+        first = torch.ones(B, 1, dtype=torch.bool)
+        names = ["own key", *(f"slot {k}" for k in range(keys.shape[1]))]
+        parts.append(("L_q", torch.cat([own[:, None], keys], 1), torch.cat([first, torch.zeros_like(ignore_mask)], 1),
+                      torch.cat([~first, ignore_mask], 1), names))  # fmt: skip
+    widths = [scores.shape[1] for _, scores, *_ in parts]
+    figure, axes = new_figure(1.2 + 0.66 * sum(widths), 0.9 + 0.5 * B, columns=len(parts))
+    axes[0, 0].get_gridspec().set_width_ratios(widths)
+    said = []
+    for axis, (name, scores, positive, ignored, columns) in zip(axes[0], parts, strict=True):
+        role = torch.where(positive, 2, torch.where(ignored, 0, 1))
+        axis.imshow(role.numpy(), cmap=ROLES, vmin=0, vmax=2, aspect="auto")
+        for i, j in np.ndindex(*scores.shape):
+            words = "masked" if ignored[i, j] else f"{round(float(scores[i, j]), 2) + 0.0:.2f}"
+            look = {"color": "white", "weight": "bold"} if positive[i, j] else {"color": "black"}
+            axis.text(j, i, words, ha="center", va="center", fontsize=8 if ignored[i, j] else 9, **look)
+        axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30 if len(columns) > 5 else 0)
+        axis.set_yticks(range(B), [f"image {i}" for i in range(B)], fontsize=8)
+        axis.tick_params(length=0)
+        axis.spines[["left", "bottom"]].set_visible(False)
+        axis.set_title(
+            name.replace("_b", "$_b$").replace("_q", "$_q$, image queries"), fontsize=10, loc="left"
+        )
+        negatives = int((~positive & ~ignored).sum())
+        said.append(
+            f"{name}: {int(positive.sum())} positives, {negatives} negatives, {int(ignored.sum())} masked"
+        )
+    return figure, (
+        "Scores and what they count as: blue with bold numbers is the positive of its row, orange a negative, grey is "
+        f"masked. {'; '.join(said)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What notebook 05 draws: what a negative costs, the queue as a ring and in a diagram, momentum, and relevant
+"""What notebook 07 draws: what a negative costs, the queue as a ring and in a diagram, momentum, and relevant
 answers among the keys.
 """
 

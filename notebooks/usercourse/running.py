@@ -1,4 +1,4 @@
-"""What notebook 07 needs besides the trainer: one configuration for three kinds of data, progress, interruptions,
+"""What notebook 09 needs besides the trainer: one configuration for three kinds of data, progress, interruptions,
 bits compared, folds.
 
 Raises UserError where a folder has no training images, or a run has no checkpoint.

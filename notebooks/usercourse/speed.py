@@ -1,4 +1,4 @@
-"""What notebook 10 draws: times side by side, the price of a higher recall, and what many GPUs do to a step."""
+"""What notebook 14 draws: times side by side, the price of a higher recall, and what many GPUs do to a step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

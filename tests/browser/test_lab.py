@@ -1,4 +1,4 @@
-"""Notebook 09 in JupyterLab: run from top to bottom, then asked, clicked and asked by keyboard, in its own page."""
+"""Notebook 13 in JupyterLab: run from top to bottom, then asked, clicked and asked by keyboard, in its own page."""
 
 import pytest
 from playwright.sync_api import expect
@@ -11,7 +11,7 @@ from tests.browser.conftest import SLOW, new_page
 def page(browser, lab, seen):
     """The notebook in JupyterLab, its cells run down to the demo."""
     page = new_page(browser, seen)
-    page.goto(f"{lab.url}/lab/tree/notebooks/09_retrieval_demo.ipynb?reset&token={lab.token}", timeout=SLOW)
+    page.goto(f"{lab.url}/lab/tree/notebooks/13_retrieval_demo.ipynb?reset&token={lab.token}", timeout=SLOW)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=SLOW)
     page.wait_for_function(
         """() => {

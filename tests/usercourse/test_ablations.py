@@ -1,4 +1,4 @@
-"""Figures of notebook 08, on made-up rows: what is drawn is what was measured, and nothing stored is no error."""
+"""Figures of notebook 11, on made-up rows: what is drawn is what was measured, and nothing stored is no error."""
 
 import numpy as np
 import pytest

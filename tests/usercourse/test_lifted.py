@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from userlib.config import ObjectiveConfig
 from userlib.evaluation import ranks_from_scores
-from userlib.model.objective import query_loss
+from userlib.model.objective import batch_loss, query_loss
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4))
@@ -39,6 +39,16 @@ def test_objectives_of_notebook_06(lift, seed, mu, gamma):
         expected = query_loss(config, plus.double(), rows.double(), None)
         by_hand = [loop(s.item(), row.tolist()) for s, row in zip(plus, rows, strict=True)]
         assert np.allclose(by_hand, expected, atol=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6), st.sampled_from([5.0, 90.0]), st.booleans())
+def test_the_batch_loss_of_notebook_06(lift, seed, B, mu, masked):
+    generator = torch.Generator().manual_seed(seed)
+    scores = 2 * torch.rand(B, B, generator=generator, dtype=torch.float64) - 1
+    ids = torch.randint(0, 3, (B,), generator=generator) if masked else torch.arange(B)
+    config = ObjectiveConfig(mu=mu, gamma=0.3, leaky_positive=False)
+    by_hand = lift("06_unified_objective").batch_loss_loop(scores, ids, mu, 0.3)
+    assert np.isclose(by_hand, float(batch_loss(config, scores, ids)), atol=1e-6)
 
 
 def test_the_hand_example_of_notebook_06(lift):

@@ -5,6 +5,7 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from usercourse import objective, plots, recall
@@ -143,3 +144,19 @@ def test_dead_runs_are_counted():
 
 def test_one_matching_caption_among_the_negatives_adds_by_its_distance_to_gamma():
     assert np.isclose(objective.mask_effect(), 0.4, atol=1e-4)
+
+
+def test_loss_matrices_count_what_each_score_is():
+    ids, held = torch.tensor([4, 7, 4]), torch.tensor([1, 4, 9, -1])
+    same = ids[:, None] == ids
+    figure, sentence = objective.loss_matrices(torch.full((3, 3), -0.001), same)
+    assert "L_b: 3 positives, 4 negatives, 2 masked." in sentence
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("masked") == 2
+    assert texts.count("0.00") == 7  # no minus in front of a zero
+    ignore = (held == -1) | (held == ids[:, None])
+    figure, sentence = objective.loss_matrices(
+        torch.zeros(3, 3), same, own=torch.ones(3), keys=torch.zeros(3, 4), ignore_mask=ignore
+    )
+    assert "2 masked; L_q: 3 positives, 7 negatives, 5 masked." in sentence
+    assert len(figure.axes) == 2

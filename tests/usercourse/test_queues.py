@@ -1,4 +1,4 @@
-"""Figures of notebook 05 and what its learner builds: queue, momentum, mask, loss, counts of right answers."""
+"""Figures of notebook 07 and what its learner builds: queue, momentum, mask, loss, counts of right answers."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from userlib.model.momentum import half_life, update
 from userlib.model.objective import queue_loss
 from userlib.model.queue import DualQueue
 
-NAME = "05_momentum_queues"
+NAME = "07_momentum_queues"
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 20), min_size=1, max_size=5))

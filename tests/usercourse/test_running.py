@@ -1,4 +1,4 @@
-"""What notebook 07 uses: settings by kind of data, interruptions, bits compared, folds, folders in the hub's schema."""
+"""What notebook 09 uses: settings by kind of data, interruptions, bits compared, folds, folders in the hub's schema."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ from userlib.files import write_checksummed
 from userlib.progress import Progress
 from userlib.training.schedule import batch_indices
 
-NAME = "07_train_user"
+NAME = "09_train_user"
 START = subprocess.Popen
 
 

@@ -1,4 +1,4 @@
-"""Figures and the calculation of notebook 10, and what its learner writes."""
+"""Figures and the calculation of notebook 14, and what its learner writes."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SHAPE = {"share": 128, "embed_dim": 1024, "keys": 2048, "pairs": 145_000, "param
 
 def test_the_learner_s_loop_is_the_library_s(lift):
     regions, words, mask, lengths = sets_of_vectors(4, 6, 16)
-    slow = lift("10_speed_and_scale").t2i_slow
+    slow = lift("14_speed_and_scale").t2i_slow
     wanted = torch.stack([slow(regions, words[j, : lengths[j]]) for j in range(6)], 1)
     torch.testing.assert_close(scan_t2i(regions, words, mask), wanted, rtol=0, atol=1e-5)
 

@@ -10,7 +10,7 @@ ALL, SEEN, NEW = "all", "in-distribution", "novel compositions"
 ABSTRACT, CONTROL, CHOICE = "abstract", "control", "choice"
 GUIDED = "CGE can know no more than its guide does: notebook 04."
 SCORES = "Late score fusion uses both of CLIP's encoders, CGE the image encoder alone: notebook 04."
-LATE = "These runs are short compared with the paper's 20,000 steps, and a queue may pay late: notebook 05."
+LATE = "These runs are short compared with the paper's 20,000 steps, and a queue may pay late: notebook 07."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +88,12 @@ CLAIMS = (
     ),
     Claim(
         text="Keys from slow encoders are better", source="MoCo", study="momentum", variant="rule", baseline="0",
-        reason="In a short run a slow encoder lags far behind: notebook 05.",
+        reason="In a short run a slow encoder lags far behind: notebook 07.",
     ),
     Claim(
         text="Keys of the query's own image should be masked", source=CHOICE, study="masking",
         variant="masked-2048", baseline="unmasked-2048",
-        reason="They are few, one query in some: notebook 05, exercise 4.",
+        reason="They are few, one query in some: notebook 07, exercise 4.",
     ),
     Claim(
         text="UTO is better than hinge, plain model", source=ABSTRACT, study="world", variant="uto",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: a paired interval, a verdict, chance findings among many claims, how many seeds."""
+"""Exercises of notebook 11: a paired interval, a verdict, chance findings among many claims, how many seeds."""
 
 import math
 from typing import Any

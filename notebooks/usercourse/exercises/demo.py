@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: words against regions, ranks of two models, what a caption is true of."""
+"""Exercises of notebook 13: words against regions, ranks of two models, what a caption is true of."""
 
 import math
 from typing import Any

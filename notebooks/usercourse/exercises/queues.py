@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: slots of the queue, half-life, keys that are not negatives, expected relevant keys."""
+"""Exercises of notebook 07: slots of the queue, half-life, keys that are not negatives, expected relevant keys."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: the batch of a step, the value to report, R@1 over folds."""
+"""Exercises of notebook 09: the batch of a step, the value to report, R@1 over folds."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: the price of a pair, the norm of a context, recall counted by score."""
+"""Exercises of notebook 14: the price of a pair, the norm of a context, recall counted by score."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 08 Ablations: does each part of USER help, and how can we know?
+# # 11 Ablations: does each part of USER help, and how can we know?
 #
 # You will be able to
 #
@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
 
 # %%
 import math
@@ -517,7 +517,7 @@ check("chance_findings", chance_findings)
 #
 # **Not shown.** That what holds on drawn images holds on Flickr30K: the photos column comes closest, but with few seeds and
 # other region tokens, and without CGE. That the ranking after a short run is the ranking after a long one. That embeddings
-# are 60 times faster than cross-attention, which is the subject of [notebook 10](10_speed_and_scale.ipynb).
+# are 60 times faster than cross-attention, which is the subject of [notebook 14](14_speed_and_scale.ipynb).
 #
 # ## What to try next
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 09 The retrieval demo: search, and see why
+# # 13 The retrieval demo: search, and see why
 #
 # You will be able to
 #
@@ -295,7 +295,7 @@ show(*map_figure(stored_map(name), len(gallery), best.name))
 # first hit lacks. Attention can be displayed over the image and read.
 #
 # **Not shown.** That attention *causes* the better hits: a map over an image is a description. Anything about photos. Which of
-# the models is better, beyond these test images and one seed each: that is the question of notebook 08.
+# the models is better, beyond these test images and one seed each: that is the question of notebook 11.
 #
 # **What to try next.** Search for *a red ball and a blue car*, then swap the colours: does the order of the hits change?
 # Open the failures of *mean pooling* and of the full model: which causes become rarer? Cover the object that you searched for

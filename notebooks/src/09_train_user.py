@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 07 Train USER: the whole model, stopped, killed, resumed, and scored by the standard protocol
+# # 09 Train USER: the whole model, stopped, killed, resumed, and scored by the standard protocol
 #
 # You will be able to
 #
@@ -10,7 +10,7 @@
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [06](06_unified_objective.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 1.6 GB, and as much for a second process |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 1.6 GB, and as much for a second process |
 #
 # The line under the first cell says which profile the stored outputs come from. In the fast one a run is long enough to be
 # stopped and resumed, and far too short to judge a model.
@@ -51,7 +51,7 @@ print(f"selected on {config.data.val_split}, reported on {config.data.test_split
 
 # %% [markdown]
 # On Scenes the model has all four ideas (the preset for photos leaves CGE out): [SGE](03_self_guided_enhancement.ipynb) and [CGE](04_clip_guided_enhancement.ipynb), the
-# [momentum encoders and queues](05_momentum_queues.ipynb), and [UTO](06_unified_objective.ipynb).
+# [momentum encoders and queues](07_momentum_queues.ipynb), and [UTO](06_unified_objective.ipynb).
 #
 # ## What will it cost?
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10 Speed and scale: what a pair costs, and what a million cost
+# # 14 Speed and scale: what a pair costs, and what a million cost
 #
 # You will be able to
 #
@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores |
 # |---|---|
-# | [01_recall](01_recall.ipynb), [05_momentum_queues](05_momentum_queues.ipynb) | 1 minute in the fast profile, 2 in the full |
+# | [01_recall](01_recall.ipynb), [07_momentum_queues](07_momentum_queues.ipynb) | 1 minute in the fast profile, 2 in the full |
 
 # %%
 import statistics
@@ -439,7 +439,7 @@ snapshot(draw.traffic, gpus=10, K=2048)
 #
 # - `python -m userlab bench` measures every part of the library like this, at the paper's shapes.
 # - Run the timing with `d = 64`. Which of the two gaps changes, and why?
-# - Re-rank: build an `Index` (notebook 09) and pass `rerank=cross_attention(...)`. How many candidates are worth it?
+# - Re-rank: build an `Index` (notebook 13) and pass `rerank=cross_attention(...)`. How many candidates are worth it?
 #
 # ## References
 #

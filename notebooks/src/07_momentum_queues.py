@@ -1,15 +1,16 @@
 # %% [markdown]
-# # 05 Momentum and queues: more negatives without more memory
+# # 07 Momentum and queues: more negatives without more memory
 #
 # You will be able to
 #
 # - build a first-in first-out queue of keys that accepts any batch size, and the momentum encoder that produces the keys;
 # - explain the trade-off of momentum: keys that are consistent with each other against keys that are up to date;
+# - write the queue's part of the loss next to the batch's, with the same objective in both;
 # - count the relevant items among the negatives, and see a model collapse without negatives.
 #
 # | needs | time on two CPU cores | memory |
 # |---|---|---|
-# | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 10 minutes in the full | 1.6 GB |
+# | [01_recall](01_recall.ipynb), [06_unified_objective](06_unified_objective.ipynb) | 90 s in the fast profile, 10 minutes in the full | 1.6 GB |
 
 # %%
 import copy
@@ -33,8 +34,9 @@ profile = start()
 # %% [markdown]
 # ## The claim
 #
-# A [query](GLOSSARY.md#query) learns from its [negatives](GLOSSARY.md#negative), and in plain training these are the
-# other pairs of the [mini-batch](GLOSSARY.md#mini-batch): 127 of them in a batch of 128, out of a gallery of thousands.
+# A [query](GLOSSARY.md#query) learns from its [negatives](GLOSSARY.md#negative), and in the batch loss of
+# [notebook 06](06_unified_objective.ipynb) these are the other pairs of the [mini-batch](GLOSSARY.md#mini-batch): 127 of
+# them in a batch of 128, out of a gallery of thousands.
 # USER's second idea, adopted from MoCo, is to keep the embeddings of earlier batches as additional negatives: 2,048 per
 # modality on Flickr30K, 4,096 on MSCOCO. The stored embeddings are called [keys](GLOSSARY.md#key), the list of them is the
 # [queue](GLOSSARY.md#queue), and they are computed by a slowly moving copy of the encoders, the
@@ -221,17 +223,23 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
 #
 # ## The queue's part of the loss
 #
-# An image is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys in
-# the queue; a caption with the key of its image and with the image keys. $\ell$ is [UTO](GLOSSARY.md#uto) for one query: a
-# positive term that falls as the positive's score rises, and a negative term that grows as negatives score near $\gamma$ or
-# above; [notebook 06](06_unified_objective.ipynb) takes it apart. $\tilde v_i, \tilde t_i$ are the momentum keys of pair
-# $i$, and $V_k, T_k$ those in the queue:
+# The batch loss $L_b$ compares an image with the captions of its batch. The queue loss $L_q$ does the same with keys: an image
+# is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys in the queue; a
+# caption with the key of its image and with the image keys. The objective is the same [UTO](GLOSSARY.md#uto) $\ell$ for one
+# query. $\tilde v_i, \tilde t_i$ are the momentum keys of pair $i$, and $V_k, T_k$ those in the queue:
 #
 # $$ L_q = \frac{1}{B} \sum_i \Big[\, \ell\big(v_i \cdot \tilde t_i, \{v_i \cdot T_k\}\big)
-#    + \ell\big(t_i \cdot \tilde v_i, \{t_i \cdot V_k\}\big) \Big], \qquad L = L_b + L_q $$
+#    + \ell\big(t_i \cdot \tilde v_i, \{t_i \cdot V_k\}\big) \Big], \qquad L = w L_b + L_q $$
+#
+# Two things differ from $L_b$. The positives of the two directions are two scores, so each has its positive term. And there
+# are two score matrices of $B \times K$, one for each direction, because the keys of one side are not the queries of the other.
+# $w$ weighs the parts: 20 on Flickr30K and 1 on MSCOCO in the release, 1 in this course.
 
 
 # %%
+from usercourse.objective import loss_matrices
+
+
 def queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, mu, gamma):
     """v, t, v_keys, t_keys (B, E); V, T (K, E); ids (B,); held (K,) the images of the keys, -1: empty."""
     total = 0.0
@@ -252,8 +260,13 @@ original = ObjectiveConfig(mu=30.0, gamma=0.3, leaky_positive=False)
 ours = queue_loss(original, (v * t_keys).sum(1), (t * v_keys).sum(1), v @ T.T, t @ V.T, ignore_mask)
 assert abs(float(ours) - queue_loss_loop(v, t, v_keys, t_keys, V, T, ids, held, 30.0, 0.3)) < 1e-5
 print("Loop and library agree.")
+same = ids[:, None] == ids[None, :]
+show(*loss_matrices(v @ t.T, same, own=(v * t_keys).sum(1), keys=v @ T.T, ignore_mask=ignore_mask))
 
 # %% [markdown]
+# Pairs 0 and 2 are of one image, so the batch masks one cell for each of them; the queue masks the keys of a query's own
+# image and, for all queries, the slots that are empty.
+#
 # ## The smallest retriever that has a queue
 #
 # To look inside, we train something small enough to be retrained at every move of a slider: two matrices. An image is the
@@ -638,11 +651,13 @@ show(*draw.gradient_bars(shares, {name: 100 * mask.float().mean().item() for nam
 #
 # **Not shown.** More than the printed differences say: one batch size, one K, short runs, a small model. Whether m = 0.999
 # and K = 2,048 are right for Flickr30K is not answered here; the paper's ablations were not available to us. Queue size
-# and momentum over several seeds are in notebook 08.
+# and momentum over several seeds are in notebook 11.
 #
 # ## What to try next
 #
 # - Train through `variant(prepared, queue_size=K, mask_same_image=False)`. Does rSum move?
+# - Train through `variant(prepared, queue_size=K, loss_weight=20.0)`, the release's weight for Flickr30K. Which part of the
+#   loss falls faster?
 # - `prepare(course_config(enhancement="none", queue_size=None, batch_size=128, steps=steps // 4))` sees as many pairs with four times the
 #   memory. How does it compare with the queue?
 # - In `train_small`, call `queue.enqueue` before the loss, and switch off the mask. What happens to the loss, and why?

@@ -1,4 +1,4 @@
-"""What the learner of notebook 08 writes: the bootstrap over images and seeds as loops equals the library's."""
+"""What the learner of notebook 11 writes: the bootstrap over images and seeds as loops equals the library's."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from userlab.ablation.ledger import verdict_of
 from userlib.evaluation import Difference, Ranks, paired_bootstrap
 
-NAME = "08_ablations"
+NAME = "11_ablations"
 
 
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 4), st.integers(2, 9))
