@@ -3,7 +3,8 @@
 
     python course.py            install, then open JupyterLab at the first notebook
     python course.py test       install, then run every check and print where the time went
-    python course.py demo       install, then serve the retrieval demo as a web page
+    python course.py demo       install, then serve the retrieval demo as a web page; with --checkpoint runs/mine a
+                                model of your own is in it
     python course.py soak       install, then run the long tests: some hours; `soak faults` runs one of its steps
 
 Packages go into the virtual or conda environment that is active; when none is, into .venv beside this file.
@@ -46,6 +47,7 @@ DEMO_SERVER = "notebooks/usercourse/demo/server"  # its settings: kernels end wi
 # s; a kernel that has nothing to do and of which no tab was open for an hour ends
 LAB_KERNELS = ("cull_alone_timeout=3600", "cull_idle_timeout=3600", "cull_interval=60")
 SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
+CHECKPOINT = "USERLIB_DEMO_CHECKPOINT"  # read by the demo's notebook
 STAMP = "userlib-installed.json"
 IDENTITY = "usercourse.server.TokenIdentity"
 
@@ -456,14 +458,14 @@ def must_ask_for_token(port: int, closed: str, token: str) -> None:
         )
 
 
-def serve(command: list[str], port: int, page: str, closed: str, browser: bool) -> int:
-    """Run a server until Ctrl-C. The token travels in the environment, where other users cannot read it; the page's
-    address is told once the server was seen to refuse whoever lacks it.
+def serve(command: list[str], port: int, page: str, closed: str, browser: bool, **variables: str) -> int:
+    """Run a server until Ctrl-C, with these variables added to its environment. The token travels there too, where
+    other users cannot read it; the page's address is told once the server was seen to refuse whoever lacks it.
     """
     token = secrets.token_urlsafe(24)
     browse = [] if browser else ["--no-browser"]
     settings = os.pathsep.join(filter(None, [SETTINGS, os.environ.get("JUPYTER_CONFIG_PATH")]))
-    environment = {**os.environ, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
+    environment = {**os.environ, **variables, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
     environment.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # its own kernel, no other of that name
     if socks() and not works(command[0], "-c", "import socksio"):
         say(
@@ -538,15 +540,19 @@ def demo_command(port: int) -> list[str]:
     return command + [f"--VoilaConfiguration.extension_allowlist={name}" for name in needed]
 
 
-def open_demo(python: Path, browser: bool) -> int:
-    """The retrieval demo as a web page, without its code."""
+def open_demo(python: Path, browser: bool, checkpoint: Path | None = None) -> int:
+    """The retrieval demo as a web page, without its code; with a model of one's own where its folder is named."""
     if not (ROOT / DEMO).exists():
         raise CourseError(
             f"The demo is served from {DEMO}, which is missing. Restore it from the repository."
         )
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise CourseError(f"--checkpoint {checkpoint}: there is no such folder. Give that of a run.")
+    # in full: the page's kernel starts in another folder
+    own = {} if checkpoint is None else {CHECKPOINT: str(checkpoint.resolve())}
     port = free_port(8866)
     command = [str(python), *demo_command(port), "--Voila.log_level=WARN"]  # its own address lacks the token
-    return serve(command, port, "/", "/", browser)
+    return serve(command, port, "/", "/", browser, **own)
 
 
 def main(arguments: list[str]) -> int:
@@ -558,7 +564,12 @@ def main(arguments: list[str]) -> int:
         "steps", nargs="*", help="with test or soak: only these steps, by the names in the last table"
     )
     parser.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="with demo: a run's folder, whose model it shows too"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.checkpoint is not None and chosen.what != "demo":
+        parser.error("--checkpoint goes with demo: python course.py demo --checkpoint DIR")
     for stream in (sys.stdout, sys.stderr):  # a path may hold letters that the terminal's encoding lacks
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -569,7 +580,9 @@ def main(arguments: list[str]) -> int:
         installed = time.perf_counter() - start
         if chosen.what in ("test", "soak"):
             return run_tests(python, installed, soak=chosen.what == "soak", only=chosen.steps)
-        return (open_demo if chosen.what == "demo" else open_course)(python, not chosen.no_browser)
+        if chosen.what == "demo":
+            return open_demo(python, not chosen.no_browser, chosen.checkpoint)
+        return open_course(python, not chosen.no_browser)
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

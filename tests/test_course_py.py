@@ -636,6 +636,23 @@ def test_a_hundred_held_ports_are_told(course, monkeypatch):
         course.free_port(8888)
 
 
+def test_the_demo_takes_a_run_s_folder_by_its_full_path(course, server, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(course, "ROOT", ROOT)
+    monkeypatch.setattr(course, "environment", lambda: Path("python"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert course.main(["demo", "--no-browser", "--checkpoint", "mine"]) == 0
+    (started,) = server.log
+    assert started.env[course.CHECKPOINT] == str((tmp_path / "mine").resolve())
+    assert course.CHECKPOINT not in os.environ
+    assert course.CHECKPOINT in (ROOT / course.DEMO).read_text(encoding="utf-8")
+    assert course.main(["demo", "--checkpoint", "none"]) == 2
+    assert "--checkpoint none: there is no such folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        course.main(["test", "--checkpoint", "mine"])
+    assert "--checkpoint goes with demo" in capsys.readouterr().err
+
+
 def test_the_command_line_prints_errors_in_one_line(course, monkeypatch, capsys):
     monkeypatch.setattr(course, "environment", lambda: Path(sys.executable))
     assert course.main(["demo"]) == 2

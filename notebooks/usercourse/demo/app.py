@@ -21,6 +21,7 @@ from usercourse.demo.clickable import Clickable
 from usercourse.demo.engine import Answer, Engine
 from usercourse.demo.gallery import MODEL_DIR, Gallery, as_url, thumbnail, world_gallery
 from usercourse.demo.models import available_models, open_engine
+from usercourse.demo.own import own_engine
 from usercourse.demo.panels import FailuresPanel, MapPanel, PhotosPanel, wide
 from usercourse.demo.sentences import paragraph, read_as, right_answers, title
 from usercourse.demo.uploads import MAX_BYTES, open_upload
@@ -42,7 +43,8 @@ FIRST = "A penguin rides a scooter in a classroom."
 
 class App(W.VBox):  # type: ignore[misc]
     """model_dir: the folder of the demo's models. query: the first text query. warm: load the networks that
-    read images in the background, so that the first look at a hit need not wait for them.
+    read images in the background, so that the first look at a hit need not wait for them. checkpoint: a run's folder,
+    whose model is added to the choices and chosen.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class App(W.VBox):  # type: ignore[misc]
         query: str = FIRST,
         gallery: Gallery | None = None,
         warm: bool = True,
+        checkpoint: str | Path | None = None,
     ) -> None:
         names = available_models(model_dir)
         if not names:
@@ -69,6 +72,8 @@ class App(W.VBox):  # type: ignore[misc]
         parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
         super().__init__(parts, layout=wide())
         self.act(self.run)
+        if checkpoint is not None:
+            self.act(self.add_checkpoint, checkpoint)
         if warm:
             threading.Thread(target=self.engine.warm, daemon=True).start()
 
@@ -171,6 +176,21 @@ class App(W.VBox):  # type: ignore[misc]
         if self.model.value == name:
             self.run()
         self.model.value = name
+
+    def add_checkpoint(self, checkpoint: str | Path) -> None:
+        """A model of one's own over the images that it was trained for; where these must be indexed first, the panel
+        for photos is open and filled in.
+        """
+        name, engine, said, folder = own_engine(checkpoint, self.gallery)
+        self.photos.name.value = str(checkpoint)
+        self.photos.folder.value = "" if folder is None else str(folder)
+        if engine is None:
+            self.tabs.value = "Your photos"
+        else:
+            self.add_engine(name, engine)
+            if engine.gallery is not self.gallery and engine.gallery.captions:
+                self.ask_text(engine.gallery.captions[0])
+        self.say(said)
 
     # --- what people do ----------------------------------------------------------------------------------
 

@@ -119,7 +119,11 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
         self.list.show(items=[])
         self.words.value = ""
         world = engine.gallery is self.app.gallery
-        known = stored_failures(self.app.names[self.app.model.value], self.app.model_dir) if world else None
+        known = (
+            stored_failures(self.app.names.get(self.app.model.value, ""), self.app.model_dir)
+            if world
+            else None
+        )
         failures, counts, captions = known or find_failures(engine)
         self.words.value = paragraph(f"{html.escape(engine.name)}. {causes(counts, captions)}")
         self.list.show(
@@ -144,8 +148,8 @@ class PhotosPanel(W.VBox):  # type: ignore[misc]
             layout=W.Layout(**field),
         )
         self.name = W.Text(
-            description="open_clip model", style=style, layout=W.Layout(**field),
-            placeholder="left empty: one whose weights are here",
+            description="Photo model", style=style, layout=W.Layout(**field),
+            placeholder="a run's folder, or an open_clip model; left empty: one whose weights are here",
         )  # fmt: skip
         self.button = W.Button(description="Index it", button_style="primary")
         self.bar = W.IntProgress(layout=W.Layout(**field))
