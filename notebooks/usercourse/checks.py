@@ -3,31 +3,42 @@
 An exercise has a correct answer, cases to try, and the typical wrong answers, each with the idea it misses. An
 answer is run on every case, each time on a copy, since it may edit what it is given. Where it is wrong, and gives
 on every case that it fails what one of the typical wrong answers gives, that idea is the message; otherwise the
-first failing case is shown with both values.
+first failing case is told, argument by argument, with both values.
 
     check("recall_at_k", recall_at_k)     # -> Verdict, shown as the cell's value
 """
 
-import copy
-import dis
 import html
 import importlib
+import inspect
 import pkgutil
-import types
+import sys
+import sysconfig
+import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Generator, Tensor
+from torch import Tensor, float16
 
-State = Literal["not attempted yet", "wrong", "correct"]
+from usercourse.containment import Output, contained, words_of
+from usercourse.stubs import untouched
+from usercourse.values import difference, kind, own, same, shape_of, short
+
+State = Literal["not attempted yet", "wrong", "correct", "not judged"]
 MARKS: Mapping[State, tuple[str, str]] = {
     "not attempted yet": ("…", "#56B4E9"),
     "wrong": ("✗", "#D55E00"),
     "correct": ("✓", "#009E73"),
+    "not judged": ("?", "#999999"),
 }
+FAULT = "The check itself failed, which is no fault of yours: "
+HALF = 2e-3  # half precision has three digits
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,78 @@ class Verdict:
         )
 
 
+class Unusable(Exception):
+    """Raised by a probe: what the answer gave cannot be compared, and the sentence says why."""
+
+
+class Raised(Exception):
+    """What an answer raised, seen from the probe that called it."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(type(error)))
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands for the value where there is none: the code raised this."""
+
+    error: BaseException
+
+    @property
+    def is_final(self) -> bool:
+        """Whether further cases would only take longer: an exit, an interrupt, an endless loop."""
+        return not isinstance(self.error, Exception)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Stands for the value where a sentence says why it cannot be compared."""
+
+    sentence: str
+    of_check: bool = False  # the check's own fault
+
+
+class Called:
+    """An answer as a probe calls it: what it raises is kept apart from what the probe raises, and the arguments that it
+    edits in place are noted. Anything else is the answer's own.
+    """
+
+    def __init__(self, answer: Any, names: Sequence[str] = ()) -> None:
+        self.answer, self.names = answer, names
+        self.returned: Any = None
+        self.edited: list[str] = []
+        self.notes: list[str] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        before = own(arguments)
+        try:
+            self.returned = self.answer(*arguments)
+        except BaseException as error:
+            raise Raised(error) from None
+        for name, now, then in zip(self.names, arguments, before, strict=False):
+            if name not in self.edited and _edited(now, then):
+                self.edited.append(name)
+        return self.returned
+
+    def note(self, sentence: str) -> None:
+        """Said once, after "correct"."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.answer, name)
+
+
+def _edited(now: Any, then: Any) -> bool:
+    if isinstance(now, (Tensor, np.ndarray)):
+        return not same(now, then, 0.0)
+    try:
+        return isinstance(now, (list, dict, set)) and bool(now != then)
+    except Exception:  # lists of arrays have no truth value
+        return not same(now, then, 0.0)
+
+
 def _call(answer: Any, *case: Any) -> Any:
     return answer(*case)
 
@@ -59,7 +142,7 @@ class Exercise:
     """right and the values of mistakes are answers; mistakes: idea -> the wrong answer that misses it.
 
     cases: the arguments of each trial. probe(answer, *case) makes the value that is compared; by default it
-    calls the answer. praise is shown after "correct".
+    calls the answer. It raises Unusable for a value that it cannot read. praise is shown after "correct".
     """
 
     name: str
@@ -71,57 +154,190 @@ class Exercise:
     praise: str = ""
 
     def judge(self, answer: Any) -> Verdict:
-        """The verdict on an answer; whatever the answer raises becomes a message."""
+        """The verdict on an answer; whatever the answer raises becomes a message. Never raises."""
+        try:
+            return self._judge(answer)
+        except Exception as error:
+            return Verdict(self.name, "not judged", f"{FAULT}{type(error).__name__}: {short(str(error))}.")
+
+    def _judge(self, answer: Any) -> Verdict:
         if untouched(answer):
             return Verdict(self.name, "not attempted yet")
-        wanted = [self._on(self.right, case) for case in self.cases]
+        if said := self._is_no_answer(answer):
+            return Verdict(self.name, "wrong", said)
+        wanted = [self._ours(self.right, case) for case in self.cases]
+        called, output = self._called(answer), Output()
         got: list[Any] = []
-        for case in self.cases:
-            try:
-                got.append(self._on(answer, case))
-            except NotImplementedError:
+        for i, case in enumerate(self.cases):
+            value = self._theirs(called, case, output, wanted[i])
+            if isinstance(value, Failure) and isinstance(value.error, NotImplementedError):
                 return Verdict(self.name, "not attempted yet")
-            except Exception as error:  # whatever a learner's code raises is an answer to it, not a crash
-                got.append(error)
-        failed = [i for i, value in enumerate(got) if not same(value, wanted[i], self.tolerance)]
+            got.append(value)
+            if isinstance(value, Told) or (isinstance(value, Failure) and value.is_final):
+                return self._without_value(value, i)
+        failed = [i for i, value in enumerate(got) if not self._same(value, wanted[i], i)]
         if not failed:
-            return Verdict(self.name, "correct", self.praise)
+            return Verdict(self.name, "correct", " ".join(filter(None, [self.praise, *_notes(called)])))
         for idea, wrong in self.mistakes.items():
-            if all(same(got[i], self._of(wrong, i), self.tolerance) for i in failed):
+            if all(self._same(got[i], self._of(wrong, i), i) for i in failed):
                 return Verdict(self.name, "wrong", idea)
-        return Verdict(self.name, "wrong", self._differs(failed[0], wanted, got))
+        return Verdict(self.name, "wrong", self._differs(failed[0], wanted, got, called))
 
-    def _on(self, answer: Any, case: tuple[Any, ...]) -> Any:
-        """What an answer gives on a case of its own, as it was when it was given."""
-        return own(self.probe(answer, *own(case)))
+    # --- values ------------------------------------------------------------------------------------------
+
+    def _called(self, answer: Any) -> Any:
+        return Called(answer, self._names) if callable(answer) and not isinstance(answer, type) else answer
+
+    def _ours(self, answer: Any, case: tuple[Any, ...]) -> Any:
+        """What an answer of the exercise's own gives on a case, without a word on the way."""
+        with _silent():
+            return own(self.probe(self._called(answer), *own(case)))
 
     def _of(self, wrong: Any, i: int) -> Any:
         try:
-            return self._on(wrong, self.cases[i])
+            return self._ours(wrong, self.cases[i])
         except Exception as error:  # some typical wrong answers raise
-            return error
+            return Failure(error.error if isinstance(error, Raised) else error)
 
-    def _differs(self, i: int, wanted: list[Any], got: list[Any]) -> str:
+    def _theirs(self, called: Any, case: tuple[Any, ...], output: Output, wanted: Any) -> Any:
+        """What a learner's answer gives on a case of its own, as it was when it was given; Failure or Told for none."""
+        try:
+            with contained(output):
+                return own(self.probe(called, *own(case)))
+        except Raised as raised:
+            return Failure(raised.error)
+        except Unusable as told:
+            return Told(str(told))
+        except BaseException as error:
+            if not isinstance(error, Exception) or _is_learners(error, self.probe):
+                return Failure(error)
+            return self._unread(error, called, case)
+
+    def _unread(self, error: Exception, called: Any, case: tuple[Any, ...]) -> Told:
+        """The probe cannot read what the answer gave: of another kind than the answer, or the probe's own fault."""
+        ours = self._called(self.right)
+        with _silent():
+            self.probe(ours, *own(case))
+        right, given = (one.returned if isinstance(one, Called) else one for one in (ours, called))
+        if shape_of(right) != shape_of(given) or type(right) is not type(given):
+            return Told(f"The answer is {kind(right)}; yours is {kind(given)}.")
+        return Told(f"{FAULT}it cannot read {short(given)} ({type(error).__name__}).", of_check=True)
+
+    def _same(self, value: Any, wanted: Any, i: int) -> bool:
+        """Whether two outcomes of case i are; two errors are where their types are."""
+        if isinstance(value, Failure) or isinstance(wanted, Failure):
+            return (
+                isinstance(value, Failure)
+                and isinstance(wanted, Failure)
+                and type(value.error) is type(wanted.error)
+            )
+        return same(value, wanted, self._tolerance(i))
+
+    def _tolerance(self, i: int) -> float:
+        half = any(isinstance(part, Tensor) and part.dtype == float16 for part in self.cases[i])
+        return max(self.tolerance, HALF) if half else self.tolerance
+
+    # --- words -------------------------------------------------------------------------------------------
+
+    def _is_no_answer(self, answer: Any) -> str:
+        """Why it cannot be one at all; "" where it can."""
+        if callable(self.right) and not callable(answer):
+            what = "a class" if isinstance(self.right, type) else "a function"
+            return f"The answer is {what}; yours is {kind(answer)}. Give check its name alone, without calling it."
+        if not callable(self.right) and callable(answer):
+            return f"The answer is {kind(self.right)}; yours is {kind(answer)}. Give check the value itself."
+        if isinstance(answer, type) and not isinstance(self.right, type):
+            return f"The answer is a function; yours is a class. Give check an object of it: {answer.__name__}()."
+        return ""
+
+    def _without_value(self, value: Failure | Told, i: int) -> Verdict:
+        if isinstance(value, Told):
+            return Verdict(self.name, "not judged" if value.of_check else "wrong", value.sentence)
+        return Verdict(self.name, "wrong", f"{words_of(value.error)}{self._given(i)}")
+
+    def _differs(self, i: int, wanted: list[Any], got: list[Any], called: Any) -> str:
         """The first failing case in words."""
-        if isinstance(got[i], Exception):
-            error = got[i]
-            return f"Your code raised {type(error).__name__}: {short(str(error))}. The case: {self._case(i)}."
-        if got[i] is None:
+        if isinstance(got[i], Failure):
+            return f"{words_of(got[i].error)}{self._given(i)}"
+        if (called.returned if isinstance(called, Called) else got[i]) is None and wanted[i] is not None:
             return "Your code gives None. Is a return missing?"
-        mine, yours = shape_of(wanted[i]), shape_of(got[i])
-        if mine != yours:
-            return f"The answer is {mine}, yours is {yours}. The case: {self._case(i)}."
-        return f"Expected {short(wanted[i])}, yours gives {short(got[i])}. The case: {self._case(i)}."
+        said = difference(wanted[i], got[i], self._tolerance(i))
+        where = self._with(i)
+        said = f"With {where}, {said}." if where else f"{said[0].upper()}{said[1:]}."
+        edited = called.edited if isinstance(called, Called) else []
+        return f"{said} Your code also edits {' and '.join(edited)} in place." if edited else said
 
-    def _case(self, i: int) -> str:
-        return "; ".join(short(part) for part in self.cases[i]) or "the question as it stands"
+    @property
+    def _names(self) -> list[str]:
+        """What the arguments of a case are called: as the probe calls them, or the answer of the exercise."""
+        for of, skipped in ((self.probe, 1), (self.right, 0)):
+            if not callable(of):
+                continue
+            with suppress(ValueError, TypeError):  # some built-in functions tell nothing
+                names = list(inspect.signature(of).parameters.values())[skipped:]
+                if len(names) >= len(self.cases[0]) and all(
+                    one.kind is not one.VAR_POSITIONAL for one in names
+                ):
+                    return [one.name for one in names]
+        return [f"argument {j + 1}" for j in range(len(self.cases[0]))]
+
+    def _with(self, i: int) -> str:
+        """The arguments of a case by their names; "" where it has none."""
+        return ", ".join(
+            f"{name} = {short(part, 90)}" for name, part in zip(self._names, self.cases[i], strict=False)
+        )
+
+    def _given(self, i: int) -> str:
+        where = self._with(i)
+        return f" It was called with {where}." if where else ""
+
+
+def _notes(called: Any) -> list[str]:
+    """What a correct answer should still know."""
+    if not isinstance(called, Called):
+        return []
+    edits = " and ".join(called.edited)
+    caution = f"One caution: it edits {edits} in place, so the caller's {edits} changes too; work on a copy."
+    return [*called.notes, *([caution] if edits else [])]
+
+
+@contextmanager
+def _silent() -> Any:
+    """No warning of an answer that is ours: the learner's code did not give it."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@cache
+def _known_places() -> tuple[str, ...]:
+    """Where code lies that is not the learner's: Python, what is installed, and this project's packages."""
+    project = [
+        Path(str(importlib.import_module(name).__file__)).parent
+        for name in ("usercourse", "userlib", "userscenes")
+    ]
+    paths = sysconfig.get_paths()
+    return tuple(str(place) for place in (*project, *(paths[key] for key in ("stdlib", "platstdlib", "purelib",
+                 "platlib")), *(path for path in sys.path if path.endswith("-packages"))))  # fmt: skip
+
+
+def _is_learners(error: BaseException, probe: Any) -> bool:
+    """Whether the learner's code was running when it was raised."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = ("<frozen", "<__array_function__", *_known_places())
+    return any(
+        not code.co_filename.startswith(ours)
+        for code in codes
+        if code is not getattr(probe, "__code__", None)
+    )
 
 
 def check(name: str, answer: Any) -> Verdict:
     """The verdict on an answer to the exercise of that name. Never raises."""
     known = exercises()
-    if name not in known:
-        return Verdict(name, "wrong", f"There is no exercise of this name; there are {', '.join(known)}.")
+    if not isinstance(name, str) or name not in known:
+        said = f"There is no exercise of this name; there are {', '.join(known)}."
+        return Verdict(str(name), "wrong", said)
     return known[name].judge(answer)
 
 
@@ -136,97 +352,3 @@ def exercises() -> dict[str, Exercise]:
                 raise ValueError(f"two exercises are called {one.name!r}")
             by_name[one.name] = one
     return by_name
-
-
-def own(value: Any) -> Any:
-    """A copy that shares nothing that can be edited: tensors (also within a graph, which is left behind), arrays,
-    modules, generators, and what contains them. What refuses to be copied (a lock, an open file) stays what it is.
-    """
-    if isinstance(value, Tensor):
-        return value.detach().clone().requires_grad_(value.requires_grad)
-    if isinstance(value, Generator):
-        return value.clone_state()
-    if type(value) in (tuple, list):
-        return type(value)(own(part) for part in value)
-    if type(value) is dict:
-        return {key: own(part) for key, part in value.items()}
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # whatever __deepcopy__ or __reduce__ of a learner's object raises
-        return value
-
-
-def untouched(answer: Any) -> bool:
-    """True for `...` and None, and for a function or class whose stub is as it was: a body of `...` alone, or
-    a `...` left where a value belongs.
-    """
-    if answer is None or answer is ...:
-        return True
-    if isinstance(answer, type):
-        own = [part for part in vars(answer).values() if isinstance(part, types.FunctionType)]
-        return any(untouched(part) for part in own)
-    if not isinstance(answer, types.FunctionType):
-        return False
-    steps = [step for step in dis.get_instructions(answer) if step.opname not in ("RESUME", "NOP", "CACHE")]
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        gives = "RETURN" in step.opname or (following is not None and _keeps(following.opname))
-        if step.argval is Ellipsis and gives:
-            return True
-    first = steps[0]
-    return first.argval is None and "CONST" in first.opname and len(steps) <= 2
-
-
-def _keeps(opname: str) -> bool:
-    return opname.startswith(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "RETURN"))
-
-
-def same(got: Any, wanted: Any, tolerance: float) -> bool:
-    """Equal within a relative and absolute tolerance; NaN equals NaN, an infinity itself; two errors are the
-    same when their types are.
-    """
-    if isinstance(got, Exception) or isinstance(wanted, Exception):
-        return type(got) is type(wanted)
-    if isinstance(wanted, (tuple, list)) and isinstance(got, (tuple, list)) and len(got) == len(wanted):
-        return all(same(a, b, tolerance) for a, b in zip(got, wanted, strict=True))
-    if isinstance(wanted, str) or isinstance(got, str):
-        return isinstance(got, str) and isinstance(wanted, str) and got.strip() == wanted.strip()
-    try:
-        a, b = numbers(got), numbers(wanted)
-    except (TypeError, ValueError):
-        return False
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
-
-
-def numbers(value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """A number, array, tensor or list of numbers as float64; TypeError or ValueError for anything else."""
-    if value is None:
-        raise TypeError("None is not a number")
-    plain = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else value
-    return np.asarray(plain).astype(np.float64)
-
-
-def shape_of(value: Any) -> str:
-    """A value's kind in words: "a number", "an array of shape (3, 2)"."""
-    if isinstance(value, str):
-        return "a text"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    try:
-        shape = numbers(value).shape
-    except (TypeError, ValueError):
-        return f"a {type(value).__name__}"
-    return f"an array of shape {shape}" if shape else "a number"
-
-
-def short(value: Any, limit: int = 160) -> str:
-    """A value in one line."""
-    if isinstance(value, (tuple, list)) and not all(isinstance(part, (int, float, str)) for part in value):
-        text = ", ".join(short(part, limit) for part in value)
-        text = f"({text})"
-    else:
-        try:
-            text = np.array2string(numbers(value), precision=4, threshold=24, separator=", ")
-        except (TypeError, ValueError):
-            text = str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"

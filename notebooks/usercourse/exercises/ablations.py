@@ -68,6 +68,12 @@ def _never_false(low: float, high: float) -> str:
     return "supported" if low > 0 else "inconclusive"
 
 
+def _bounds_decide(low: float, high: float) -> str:
+    if low >= 0:
+        return "supported"
+    return "contradicted" if high <= 0 else "inconclusive"
+
+
 def chance_findings(n: int, level: float) -> float:
     return float(1 - level**n)
 
@@ -137,7 +143,16 @@ EXERCISES = [
     Exercise(
         name="claim_verdict",
         right=claim_verdict,
-        cases=[(0.3, 2.1), (-1.0, 2.0), (-2.5, -0.4), (-2.0, 1.0)],
+        cases=[
+            (0.3, 2.1),
+            (-1.0, 2.0),
+            (-2.5, -0.4),
+            (-2.0, 1.0),
+            (0.0, 1.5),
+            (-1.5, 0.0),
+            (0.0, 0.0),
+            (1e-9, 3.0),
+        ],
         mistakes={
             "The sign of the estimate decides nothing where the interval contains 0: other images or seeds "
             "could reverse "
@@ -146,6 +161,8 @@ EXERCISES = [
             "too.": _unshown_is_false,
             "That part of the interval is above 0 makes a gain possible. The claim is supported where all of it "
             "is.": _possible_is_true,
+            "An interval that begins or ends at 0 contains 0, so it is inconclusive: compare with > and "
+            "<.": _bounds_decide,
             "Where the whole interval lies below 0 the claim is not inconclusive: it is "
             "contradicted.": _never_false,
         },

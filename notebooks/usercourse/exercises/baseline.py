@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from usercourse.checks import Exercise
+from usercourse.checks import Exercise, Unusable
+from usercourse.values import kind
 from userlib.data.tokenizers import words_of
 from userlib.model.pooling import mean_pool
 
@@ -41,6 +42,14 @@ def _without_ends(text: str, ids: dict[str, int]) -> Any:
     return word_ids(text, ids)[1:-1]
 
 
+def _keeps_marks(text: str, ids: dict[str, int]) -> Any:
+    return [3, *(ids.get(word, 1) for word in text.lower().replace(".", "").split()), 4]
+
+
+def _each_once(text: str, ids: dict[str, int]) -> Any:
+    return [3, *(ids.get(word, 1) for word in dict.fromkeys(words_of(text))), 4]
+
+
 def _new_numbers(text: str, ids: dict[str, int]) -> Any:
     known = dict(ids)
     return [3, *(known.setdefault(word, len(known) + 5) for word in words_of(text)), 4]
@@ -60,6 +69,10 @@ def _mask_ignored(x: Any, mask: Any) -> Any:
 
 def _summed(x: Any, mask: Any) -> Any:
     return (x * mask[:, :, None]).sum(1)
+
+
+def _padding_summed(x: Any, mask: Any) -> Any:
+    return x.sum(1) / mask.sum(1)[:, None]
 
 
 def _one_count_for_all(x: Any, mask: Any) -> Any:
@@ -108,23 +121,50 @@ def _unclipped(s: Any, margin: float) -> Any:
 
 
 def _compared(answer: Any) -> Any:
-    """Whether the means are equal, and whether the counts of dogs are; an error where a word is not a region."""
-    first, second = ([REGIONS[word] for word in picture] for picture in answer)
-    means = [np.mean(picture, axis=0) for picture in (first, second)]
-    dogs = [sum(region[0] for region in picture) for picture in (first, second)]
-    return [float(np.allclose(*means)), float(dogs[0] != dogs[1])]
+    """Whether the means are equal, and whether the counts of dogs are. Unusable for what is not two images."""
+    first, second = (np.array([REGIONS[word] for word in picture]) for picture in _two_images(answer))
+    equal = np.allclose(first.mean(0), second.mean(0))
+    return [float(equal), float(first[:, 0].sum() != second[:, 0].sum())]
+
+
+def _two_images(answer: Any) -> list[list[str]]:
+    if isinstance(answer, (str, dict, set, frozenset)) or not hasattr(answer, "__len__"):
+        raise Unusable(f"The answer is a tuple of two lists of regions; yours is {kind(answer)}.")
+    if len(answer) != 2:
+        raise Unusable(f"The answer has two images; yours has {len(answer)}.")
+    images = []
+    for name, image in zip(("first", "second"), answer, strict=True):
+        if isinstance(image, (str, dict, set, frozenset)) or not hasattr(image, "__len__"):
+            raise Unusable(f"An image is a list of regions; your {name} one is {kind(image)}.")
+        if len(image) == 0:
+            raise Unusable(f"Your {name} image has no region, so it has no mean.")
+        for region in image:
+            if not isinstance(region, str) or region not in REGIONS:
+                raise Unusable(f"{region!r} is not a region; the regions are {', '.join(REGIONS)}.")
+        images.append([str(region) for region in image])
+    return images
 
 
 EXERCISES = [
     Exercise(
         name="word_ids",
         right=word_ids,
-        cases=[("A red dog.", IDS), ("The cat", IDS), ("A purple dog", IDS)],
+        cases=[
+            ("A red dog.", IDS),
+            ("The cat", IDS),
+            ("A purple dog", IDS),
+            ("The dog, the CAT: 2 purple, purple things!", IDS | {"2": 10}),
+            ("red  dog\n(a cat)", IDS),
+            ("", IDS),
+        ],
         mistakes={
             "A word that training never saw keeps its place: it gets the id 1, for unknown. Without it the "
             "caption would say something else.": _drops_unknown,
             "The vocabulary is lower-case: 'A' is not 'a' until it is lower-cased.": _keeps_capitals,
             "A caption begins with the id 3 and ends with the id 4.": _without_ends,
+            "Words are made of letters and digits alone: a comma, a colon or a bracket belongs to no "
+            "word.": _keeps_marks,
+            "Every word keeps its place, also one that comes twice.": _each_once,
             "A word that training never saw cannot get an id of its own now: the model has no vector for "
             "it.": _new_numbers,
         },
@@ -138,6 +178,7 @@ EXERCISES = [
             "Padding is taken out of the sum but still counted: divide by the number of real vectors, "
             "not by all positions.": _divided_by_all,
             "The mask is not used: padding shifts the mean.": _mask_ignored,
+            "The count is right, but padding is still in the sum; not every padded vector is zero.": _padding_summed,
             "That is the sum: the vector of ten words would have up to ten times the norm of that of one "
             "word.": _summed,
             "Each row has a count of its own; yours divides every row by the mean count of the "
@@ -148,12 +189,13 @@ EXERCISES = [
     Exercise(
         name="same_mean",
         right=(["dog", "grass"], ["dog", "dog", "grass", "grass"]),
-        probe=lambda answer: _compared(answer),
+        probe=_compared,
         mistakes={
             "The means are equal, but so are the counts of dogs. What can you do to all regions of an image "
             "without moving their mean?": (["dog", "grass"], ["grass", "dog"]),
             "The counts of dogs differ, but so do the means: the share of dogs among the regions must stay the "
             "same.": (["dog", "grass"], ["dog", "dog", "grass"]),
+            "Neither holds: the means differ, and the counts of dogs are equal.": (["dog"], ["dog", "grass"]),
         },
         praise="A mean knows proportions, not counts: one dog close by and two far off may look alike to it.",
     ),

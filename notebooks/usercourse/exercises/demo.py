@@ -1,12 +1,13 @@
 """Exercises of notebook 13: words against regions, ranks of two models, what a caption is true of."""
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from usercourse.checks import Exercise
+from usercourse.checks import Exercise, Unusable
+from usercourse.values import kind
 
 WORDS = torch.tensor([[1.0, 0.0, 2.0], [0.5, 0.5, 0.0]])
 REGIONS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 0.5]])
@@ -23,11 +24,20 @@ def rank_changes(first: Any, second: Any) -> Any:
     return {name: place[name] - rank if name in place else None for rank, name in enumerate(first)}
 
 
-def _as_numbers(answer: Any, first: Any, second: Any) -> Any:
-    """The ids in order as a text, and their gains as floats, NaN for None."""
-    ranks = answer(first, second)
-    ids = sorted(ranks)
-    return " ".join(ids), [math.nan if ranks[name] is None else ranks[name] for name in ids]
+def _as_dict(answer: Any, first: Any, second: Any) -> Any:
+    """The gains by id. Unusable for what is not a dict or pairs of id and gain."""
+    gains = answer(first, second)
+    if gains is None or isinstance(gains, Mapping):
+        return gains
+    if hasattr(gains, "to_dict"):  # a Series of pandas
+        return gains.to_dict()
+    if isinstance(gains, (list, tuple)) and all(
+        isinstance(one, (list, tuple)) and len(one) == 2 for one in gains
+    ):
+        return dict(gains)
+    raise Unusable(
+        f"The answer is a dict, {{id: ranks gained, or None}}; yours is {kind(gains)}. Write each gain next to its id."
+    )
 
 
 def _turned(first: Any, second: Any) -> Any:
@@ -44,6 +54,16 @@ def _absent_is_zero(first: Any, second: Any) -> Any:
 
 def true_of(caption: Any, pictures: Any) -> Any:
     return [i for i, picture in enumerate(pictures) if caption <= picture]
+
+
+def _in_order(answer: Any, caption: Any, pictures: Any) -> Any:
+    """The indices from small to large: which images they are is asked, not in which order."""
+    indices = answer(caption, pictures)
+    if isinstance(indices, (set, frozenset)):
+        return sorted(indices)
+    if isinstance(indices, (list, tuple)) and all(type(one) is int for one in indices):
+        return sorted(indices)
+    return indices
 
 
 CAPTION = frozenset({"a dog", "a red ball", "beach"})
@@ -76,7 +96,7 @@ EXERCISES = [
     Exercise(
         name="rank_changes",
         right=rank_changes,
-        probe=_as_numbers,
+        probe=_as_dict,
         cases=[
             (["a", "b", "c"], ["c", "b", "a"]),
             (["a", "b", "x"], ["b", "a", "c"]),
@@ -95,10 +115,12 @@ EXERCISES = [
     Exercise(
         name="true_of",
         right=true_of,
+        probe=_in_order,
         cases=[
             (CAPTION, PICTURES),
             (frozenset({"farm"}), PICTURES),
             (frozenset({"a dog", "beach"}), PICTURES),
+            (frozenset({"a zebra"}), PICTURES),
         ],
         mistakes={
             "One fact in common is not enough: every fact of the caption must hold.": lambda c, p: (

@@ -16,6 +16,7 @@ EAST = torch.tensor([1.0, 0.0])
 V = torch.randn(5, 3, generator=RNG)
 G = F.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
 SHARES = np.array([[0.1, 0.2], [0.4, 0.3], [0.5, 0.5]])
+STRIP = np.array([[0.1, 0.2, 0.4, 0.3]])  # cells of 6 by 1 pixels
 MASK = np.zeros((6, 4), dtype=bool)
 MASK[2:5, 1:4] = True
 HALF = np.zeros((6, 4), dtype=bool)
@@ -165,7 +166,14 @@ EXERCISES = [
     Exercise(
         name="share_on_mask",
         right=share_on_mask,
-        cases=[(SHARES, MASK), (SHARES, HALF), (3 * SHARES, MASK), (SHARES.T, MASK.T)],
+        cases=[
+            (SHARES, MASK),
+            (SHARES, HALF),
+            (3 * SHARES, MASK),
+            (SHARES.T, MASK.T),
+            (STRIP, MASK),
+            (STRIP, HALF),
+        ],
         mistakes={
             "The weights need not sum to 1 (a has unit norm): divide by their sum.": _not_normalised,
             "A cell of which the mask covers a corner counts by that corner alone, not as a "

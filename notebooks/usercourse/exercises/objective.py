@@ -6,10 +6,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from usercourse.checks import Exercise
-from usercourse.objective import value_and_gradient
+from usercourse.checks import Exercise, Raised, Unusable
+from usercourse.values import ANYTHING, Parts, own, same
 from userlib.model.objective import uto_negative, uto_positive
 
+BY_VALUE = (
+    "It was judged by its value alone: outside torch it has no gradient that a model could be trained with."
+)
+CUT_OFF = (
+    "The value may be right, but the gradient is missing: autograd cannot follow .item(), .detach(), "
+    "torch.tensor(...), NumPy or no_grad. Use torch operations on s itself."
+)
 HAND = torch.tensor([0.5, 0.7, -0.2])
 FEW = torch.tensor([0.9, 0.1, 0.45, 0.3], dtype=torch.float64)
 STEEP = torch.tensor([1.0, 0.99, -1.0])
@@ -53,13 +60,33 @@ def leaky_positive(s: Any) -> Any:
     return uto_positive(s, leaky_positive=True)
 
 
-def _in_single(answer: Any, *case: Any) -> Any:
-    return answer(*case).float()
-
-
 def _both(answer: Any, *case: Any) -> Any:
-    """The answer and its gradient in the scores, each as float64."""
-    return value_and_gradient(lambda s: answer(s, *case[1:]), case[0])
+    """The answer and its gradient in the scores. An answer without torch is judged by its value alone, with a note;
+    Unusable for a tensor that autograd cannot follow.
+    """
+    value = answer(*own(case))
+    s = case[0].detach().clone().requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            given = _stacked(answer(s * 1.0, *own(case[1:])))  # not a leaf, so that it may be edited in place
+    except Raised:  # NumPy refuses a tensor that has a gradient
+        given = None
+    if not isinstance(given, torch.Tensor):
+        answer.note(BY_VALUE)
+        return Parts(value=value, gradient=ANYTHING)
+    if not given.requires_grad:
+        if not same(given, value, 1e-5):
+            return Parts(value=value, gradient=ANYTHING)
+        raise Unusable(CUT_OFF)
+    (gradient,) = torch.autograd.grad(given.sum(), s, allow_unused=True)
+    return Parts(value=value, gradient=torch.zeros_like(s) if gradient is None else gradient)
+
+
+def _stacked(value: Any) -> Any:
+    """A list with a tensor for each row as one tensor."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, torch.Tensor) for one in value):
+        return torch.stack(list(value))
+    return value
 
 
 def _no_one(s: Any, mu: float, gamma: float) -> Any:
@@ -92,6 +119,14 @@ def _masked_to(value: float) -> Any:
 
 def _mask_upside_down(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
     return uto_negative(s, ~ignore_mask, mu=mu, gamma=gamma)
+
+
+def _masked_naive(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
+    return torch.log(1 + torch.exp(mu * (s - gamma)).masked_fill(ignore_mask, 0.0).sum(1)) / mu
+
+
+def _mask_lost(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
+    return uto_negative(s, None, mu=mu, gamma=gamma)
 
 
 def _exact_pull(s: Any) -> Any:
@@ -130,9 +165,13 @@ EXERCISES = [
     Exercise(
         name="stable_negative",
         right=stable_negative,
-        cases=[(HAND, 10.0, 0.5), (STEEP, 200.0, 0.5), (LOW, 90.0, 0.5), (HAND.half(), 90.0, 0.5)],
-        probe=_in_single,
-        tolerance=2e-3,
+        cases=[
+            (HAND, 10.0, 0.5),
+            (STEEP, 200.0, 0.5),
+            (LOW, 90.0, 0.5),
+            (HAND.half(), 90.0, 0.5),
+            (STEEP.double(), 2000.0, 0.5),
+        ],
         mistakes={
             "It overflows: at mu = 200 the exponential exceeds what single precision can hold, and in half "
             "precision sooner. Take the logarithm of the sum without making the sum: "
@@ -148,7 +187,12 @@ EXERCISES = [
     Exercise(
         name="masked_negative",
         right=masked_negative,
-        cases=[(ROWS, LEFT_OUT, 20.0, 0.5), (ROWS, LEFT_OUT, 2.0, 0.1), (ROWS, ALL_OUT, 90.0, 0.5)],
+        cases=[
+            (ROWS, LEFT_OUT, 20.0, 0.5),
+            (ROWS, LEFT_OUT, 2.0, 0.1),
+            (ROWS, ALL_OUT, 90.0, 0.5),
+            (ROWS, LEFT_OUT, 200.0, 0.1),
+        ],
         probe=_both,
         mistakes={
             "A masked score set to 0 still counts, as exp(-mu gamma). What must not count needs an exponent "
@@ -157,6 +201,9 @@ EXERCISES = [
             "needs an exponent of minus infinity.": _masked_to(-1.0),
             "That leaves out what should stay and keeps what should go: ignore_mask is True where a score is "
             "no negative.": _mask_upside_down,
+            "It overflows: at mu = 200 the exponential exceeds what single precision can hold. Take the logarithm of "
+            "the sum without making the sum: torch.logsumexp.": _masked_naive,
+            "The mask is not used.": _mask_lost,
             "A row with everything masked gives NaN: minus infinity - minus infinity. torch.logsumexp "
             "takes care of such a row.": _masked_first,
         },

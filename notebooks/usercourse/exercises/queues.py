@@ -11,6 +11,7 @@ from userlib.model.queue import EMPTY
 QUERIES = torch.tensor([7, 3, 5])
 HELD = torch.tensor([3, 9, 7, 3, EMPTY, EMPTY])
 FULL = torch.tensor([1, 5, 2, 2])
+FROM_ZERO, HELD_ZERO = torch.tensor([0, 2]), torch.tensor([0, EMPTY, 2, 1, 0])
 NONE = torch.full((3,), EMPTY)
 
 
@@ -120,6 +121,7 @@ EXERCISES = [
         name="half_life",
         right=half_life,
         cases=[(0.5,), (0.9,), (0.99,), (0.999,)],
+        tolerance=1e-4,  # log(0.999) in single precision has five digits
         mistakes={
             "1 / (1 - m) is the mean age of the weights that the copy averages. The half-life is the n at "
             "which m^n is one "
@@ -133,7 +135,7 @@ EXERCISES = [
     Exercise(
         name="no_negatives",
         right=no_negatives,
-        cases=[(QUERIES, HELD), (QUERIES, FULL), (QUERIES[:2], NONE)],
+        cases=[(QUERIES, HELD), (QUERIES, FULL), (QUERIES[:2], NONE), (FROM_ZERO, HELD_ZERO)],
         mistakes={
             "Empty slots have to be left out too. Whatever values are in them are not keys; in the authors' "
             "release they count as negatives for as long as the queue fills.": _own_alone,

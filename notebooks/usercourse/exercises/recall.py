@@ -15,6 +15,9 @@ RANDOM = np.random.default_rng(7).normal(size=(8, 24)).round(1)
 OWNERS = np.random.default_rng(8).permutation(np.repeat(np.arange(8), 3))
 FLAT = np.zeros((4, 8))
 FLAT_OF = np.repeat(np.arange(4), 2)
+# One caption for the first image, four for the last.
+UNEVEN = np.random.default_rng(9).normal(size=(5, 11)).round(1)
+UNEVEN_OF = np.array([4, 2, 4, 1, 3, 0, 2, 4, 1, 4, 3])
 
 
 def _caption_ranks(scores: Any, caption_to_image: Any, *, strict: bool = False) -> Any:
@@ -108,7 +111,13 @@ EXERCISES = [
     Exercise(
         name="recall_at_k",
         right=recall_at_k,
-        cases=[(SCORES, IMAGE_OF, 1), (SCORES, IMAGE_OF, 2), (RANDOM, OWNERS, 3), (FLAT, FLAT_OF, 1)],
+        cases=[
+            (SCORES, IMAGE_OF, 1),
+            (SCORES, IMAGE_OF, 2),
+            (RANDOM, OWNERS, 3),
+            (FLAT, FLAT_OF, 1),
+            (UNEVEN, UNEVEN_OF, 2),
+        ],
         mistakes={
             "A tie counts against the query: compare with >=, or a model that gives every pair the same "
             "score would be perfect.": _ties_help,
@@ -124,7 +133,7 @@ EXERCISES = [
     Exercise(
         name="image_ranks",
         right=image_ranks,
-        cases=[(SCORES, IMAGE_OF), (RANDOM, OWNERS), (FLAT, FLAT_OF)],
+        cases=[(SCORES, IMAGE_OF), (RANDOM, OWNERS), (FLAT, FLAT_OF), (UNEVEN, UNEVEN_OF)],
         mistakes={
             "An image has several ground-truth captions, and the best-ranked of them counts, not the first in the "
             "list.": _first_caption,

@@ -11,6 +11,8 @@ PICTURES, EACH = 6, 2
 SCORES = np.random.default_rng(7).normal(size=(PICTURES, PICTURES * EACH)).round(2)
 OWNER = np.repeat(np.arange(PICTURES), EACH)
 SCORES[OWNER, np.arange(PICTURES * EACH)] += 1.0
+SHUFFLED = np.random.default_rng(5).permutation(PICTURES * EACH)
+TIED = np.where(np.arange(PICTURES)[:, None] == 4, 0.5, SCORES.clip(0.0, 0.5))
 
 
 def _order(seed: int, epoch: int, captions: int) -> Any:
@@ -71,6 +73,12 @@ def _r1(scores: Any, owner: Any) -> float:
     return float(100 * ((scores >= right).sum(0) == 1).mean())
 
 
+def _ties_help(scores: Any, caption_to_image: Any, size: int) -> float:
+    return fold_r1(
+        scores + 1e-9 * (caption_to_image == np.arange(len(scores))[:, None]), caption_to_image, size
+    )
+
+
 def fold_r1(scores: Any, caption_to_image: Any, size: int) -> float:
     values = []
     for start in range(0, len(scores), size):
@@ -123,7 +131,13 @@ EXERCISES = [
     Exercise(
         name="to_report",
         right=to_report,
-        cases=[([3, 5, 4], [2, 4, 6]), ([1, 9, 5, 2], [7, 3, 8, 1]), ([4, 4, 1], [5, 7, 9])],
+        cases=[
+            ([3, 5, 4], [2, 4, 6]),
+            ([1, 9, 5, 2], [7, 3, 8, 1]),
+            ([4, 4, 1], [5, 7, 9]),
+            ([9.5, 2, 3], [1, 8, 6]),
+            ([7], [6.5]),
+        ],
         mistakes={
             "That is the best test value. Picking it on the test images selects for them; it "
             "will not hold on other images.": _best_of_test,
@@ -139,7 +153,13 @@ EXERCISES = [
     Exercise(
         name="fold_r1",
         right=fold_r1,
-        cases=[(SCORES, OWNER, 2), (SCORES, OWNER, 3), (SCORES, OWNER, 6)],
+        cases=[
+            (SCORES, OWNER, 2),
+            (SCORES, OWNER, 3),
+            (SCORES, OWNER, 6),
+            (SCORES[:, SHUFFLED], OWNER[SHUFFLED], 2),
+            (TIED, OWNER, 3),
+        ],
         mistakes={
             "The captions are cut into folds, and the gallery is still whole. A fold's captions are ranked "
             "over the fold's "
@@ -148,6 +168,8 @@ EXERCISES = [
             "indices. Subtract the fold's start.": _old_numbers,
             "Those are every n-th image. The standard folds are consecutive, and published results depend on "
             "it.": _every_nth,
+            "A tie counts against the query: a wrong image with the same score is ranked before the ground-truth "
+            "one.": _ties_help,
             "That is the first fold alone. The result is the mean over all folds.": _first_fold,
         },
         praise="The 1K results of COCO are this, with folds of 1,000 of 5,000.",
