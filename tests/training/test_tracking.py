@@ -1,6 +1,8 @@
 """A tracked run: the event files of tensorboard hold every number of the history, and nothing else changes."""
 
 import importlib.util
+import json
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +51,7 @@ def test_event_files_hold_the_whole_history(prepared, tmp_path):
     assert run.rows == plain.rows and len(run.rows) > 1  # it changes no number
     scalars, images = events_in(tmp_path / "run" / "tracking")
     for row in run.rows:
-        for name, value in row.items():
+        for name, value in without_step(row).items():
             assert scalars[name][int(row["step"])] == pytest.approx(value, rel=1e-6), name
     assert set(scalars["step/loss"]) == {EVERY} and scalars["step/lr"][EVERY] > 0
     assert {int(row["step"]) for row in run.rows} <= set(images["retrieved"])
@@ -105,5 +107,22 @@ def test_wandb_gets_the_history_offline(prepared, tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "init", init)
     run = fit(prepared, out=tmp_path / "run", progress=False, track=("wandb",))
-    assert [one for one in logged if "rsum" in one] == run.rows
+    assert [one for one in logged if "rsum" in one] == [without_step(row) for row in run.rows]
     assert any("retrieved" in one for one in logged)
+
+
+def test_trackio_gets_the_history_in_a_file_of_its_own(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
+    pytest.importorskip("trackio")
+    run = fit(prepared, out=tmp_path / "run", progress=False, track=("trackio",))
+    (database,) = (tmp_path / "trackio").rglob("userlib.db")
+    with sqlite3.connect(database) as opened:
+        kept = dict(opened.execute("select step, metrics from metrics order by step"))
+    for row in run.rows:
+        said = json.loads(kept[int(row["step"])])
+        assert {name: said[name] for name in row if name != "step"} == without_step(row)
+
+
+def without_step(row):
+    """What a tracker is told of a row: its step is where it lies, no number of its own."""
+    return {name: value for name, value in row.items() if name != "step"}

@@ -78,7 +78,7 @@ class Tracking:
         if not self.names:
             return
         step = int(row["step"])
-        self.accelerator.log(dict(row), step=step)
+        self.accelerator.log({name: value for name, value in row.items() if name != "step"}, step=step)
         shown = [name for name in self.names if name in ("tensorboard", "wandb")]
         if shown and pairs.split.pictures is not None and self.accelerator.is_main_process:
             images = retrieved(encoders, pairs, device)
