@@ -18,7 +18,8 @@ class Claim:
     """`variant` of a study is better than its `baseline`.
 
     source: where it is claimed. judged: the subset of the images that decides. photos: the same as two variants of the
-    study on photos, the better one first. reason: where to look when it is contradicted.
+    study on photos, the better one first. long: the same question as (study, variant, baseline) of the long studies,
+    whose runs decide as soon as they are there. reason: where to look when it is contradicted.
     """
 
     text: str
@@ -29,6 +30,7 @@ class Claim:
     reason: str
     judged: str = ALL
     photos: tuple[str, str] | None = None
+    long: tuple[str, str, str] | None = None
 
 
 CLAIMS = (
@@ -39,6 +41,7 @@ CLAIMS = (
     Claim(
         text="SGE helps with queue and UTO", source=ABSTRACT, study="enhancement", variant="sge", baseline="none",
         photos=("full", "none"), reason="GPO pooling already weighs regions: notebook 03.",
+        long=("long-enhancement", "sge", "none"),
     ),
     Claim(
         text="CGE helps the plain model", source=ABSTRACT, study="world", variant="cge", baseline="baseline",
@@ -47,20 +50,24 @@ CLAIMS = (
     Claim(
         text="CGE helps with queue and UTO", source=ABSTRACT, study="enhancement", variant="cge", baseline="none",
         reason=GUIDED,
+        long=("long-enhancement", "cge", "none"),
     ),
     Claim(
         text="CGE beats late score fusion with CLIP", source=CONTROL, study="world", variant="cge",
         baseline="baseline+scores",
         reason=SCORES,
+        long=("long-enhancement", "cge", "none+scores"),
     ),
     Claim(
         text="CGE beats late score fusion on novel compositions", source=CONTROL, study="world", variant="cge",
         baseline="baseline+scores", judged=NEW,
         reason=SCORES,
+        long=("long-enhancement", "cge", "none+scores"),
     ),
     Claim(
         text="CGE needs the image's own vector", source=CONTROL, study="guide", variant="cge",
         baseline="cge-mismatched", reason="Then the gain is capacity, not knowledge: notebook 04.",
+        long=("long-guide", "cge-informed", "cge-mismatched"),
     ),
     Claim(
         text="A queue of 2,048 helps the plain model", source=ABSTRACT, study="world", variant="queue",
@@ -69,31 +76,39 @@ CLAIMS = (
     Claim(
         text="A queue of 2,048 helps with SGE and UTO", source=ABSTRACT, study="queue", variant="2048",
         baseline="absent", photos=("full", "absent"), reason=LATE,
+        long=("long-queue", "2048", "absent"),
     ),
     Claim(
         text="A queue of 2,048 helps, batch loss times 20", source=ABSTRACT, study="queue",
         variant="2048-weight-20", baseline="absent-weight-20", reason=LATE,
+        long=("long-queue", "2048-weight-20", "absent-weight-20"),
     ),
     Claim(
         text="The batch loss times 20 helps, without a queue", source=CONTROL, study="queue",
         variant="absent-weight-20", baseline="absent", reason="It would change nothing but what is clipped.",
+        long=("long-queue", "absent-weight-20", "absent"),
     ),
     Claim(
-        text="4,096 keys are better than 256", source=ABSTRACT, study="queue", variant="4096", baseline="256",
+        text="4,096 keys (at length 8,192) are better than 256", source=ABSTRACT, study="queue", variant="4096",
+        baseline="256",
         reason="Many keys outweigh the batch: with its loss times 20 little of the difference is left (study queue).",
+        long=("long-queue", "8192", "256"),
     ),
     Claim(
         text="A queue helps a batch of 32", source=ABSTRACT, study="batch", variant="32-queue", baseline="32-absent",
         reason=LATE,
+        long=("long-queue", "32-2048", "32-absent"),
     ),
     Claim(
         text="Keys from slow encoders are better", source="MoCo", study="momentum", variant="rule", baseline="0",
         reason="In a short run a slow encoder lags far behind: notebook 07.",
+        long=("long-momentum", "0.99", "0"),
     ),
     Claim(
         text="Keys of the query's own image should be masked", source=CHOICE, study="masking",
         variant="masked-2048", baseline="unmasked-2048",
         reason="They are few, one query in some: notebook 07, exercise 4.",
+        long=("long-momentum", "0.99", "unmasked"),
     ),
     Claim(
         text="UTO is better than hinge, plain model", source=ABSTRACT, study="world", variant="uto",
@@ -103,18 +118,22 @@ CLAIMS = (
         text="UTO is better than hinge, learning rates tuned", source=ABSTRACT, study="objective", variant="uto",
         baseline="hinge-sum", photos=("full", "hinge"),
         reason="A better learning rate may be worth more than an objective: notebook 06.",
+        long=("long-objective", "uto", "hinge-sum"),
     ),
     Claim(
         text="UTO is better than InfoNCE, learning rates tuned", source=CONTROL, study="objective", variant="uto",
         baseline="infonce", photos=("full", "infonce"), reason="Both weight the hardest negatives most: notebook 06.",
+        long=("long-objective", "uto", "infonce"),
     ),
     Claim(
         text="Leaky UTO is better than the original", source=CHOICE, study="objective", variant="uto",
         baseline="uto-exact", reason="The two differ below zero alone, where a run may never be: notebook 06.",
+        long=("long-objective", "uto", "uto-original"),
     ),
     Claim(
         text="GPO pools better than the mean", source="VSE-infinity", study="pooling", variant="gpo", baseline="mean",
         reason="A network before the mean can do what pooling would: notebook 02.",
+        long=("long-enhancement", "none", "none-mean"),
     ),
     Claim(
         text="All parts together help", source=ABSTRACT, study="world", variant="full", baseline="baseline",

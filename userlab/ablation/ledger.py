@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from userlab.ablation.claims import ALL, CLAIMS, NEW, SEEN, Claim
+from userlab.ablation.length import SHORT
 from userlab.ablation.rows import EARLIER, Row
 from userlab.ablation.rules import GROWTH, MIN_STEPS, provisional
 from userlab.ablation.studies import study_named
@@ -38,7 +39,8 @@ class Entry:
     seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. adjusted: its p value
     after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. provisional,
     photo_provisional: why the runs carry no final verdict (`userlab.ablation.rules`). earlier: whether an earlier model
-    gave the rows.
+    gave the rows. steps: of the runs. at: the difference after fewer steps, in runs of their own, where the long study
+    has them.
     """
 
     claim: Claim
@@ -52,6 +54,8 @@ class Entry:
     provisional: str | None = None
     photo_provisional: str | None = None
     earlier: bool = False
+    steps: int | None = None
+    at: Mapping[int, ByMetric] = field(default_factory=dict)
 
     def part(self, name: str) -> Interval | SeedDifference | None:
         """The difference on a part of the drawn images; None where it was not measured."""
@@ -107,21 +111,8 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
 
     Raises UserError for damaged rows, and for a claim about a study that there is not.
     """
-    made = {claim: Entry(claim=claim) for claim in claims}
-    for name in dict.fromkeys(claim.study for claim in claims):
-        by_variant = load_study(study_named(name), out)
-        earlier = any(row.earlier for rows in by_variant.values() for row in rows)
-        for claim in claims:
-            if claim.study == name and {claim.variant, claim.baseline} <= set(by_variant):
-                rows = by_variant[claim.variant], by_variant[claim.baseline]
-                apart, seeds = _difference(*rows)
-                made[claim] = replace(
-                    made[claim],
-                    differences=apart,
-                    seeds=seeds,
-                    provisional=_provisional(*rows),
-                    earlier=earlier,
-                )
+    stored = {name: load_study(study_named(name), out) for name in _studies(claims)}
+    made = {claim: _measured(claim, stored) for claim in claims}
     photos = load_study(study_named(PHOTOS), out)
     for claim in claims:
         if claim.photos is not None and set(claim.photos) <= set(photos):
@@ -133,6 +124,41 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
                 photo_provisional=_provisional(*sides), earlier=earlier,
             )  # fmt: skip
     return _adjusted(list(made.values()))
+
+
+def _studies(claims: Sequence[Claim]) -> list[str]:
+    """All that the claims are about, each once."""
+    long = [claim.long[0] for claim in claims if claim.long is not None]
+    return list(dict.fromkeys([*(claim.study for claim in claims), *long]))
+
+
+def _measured(claim: Claim, stored: Mapping[str, Mapping[str, list[Row]]]) -> Entry:
+    """What the rows say of a claim on drawn images: those of its long study, or else of its short one."""
+    places = [claim.long, (claim.study, claim.variant, claim.baseline)]
+    for study, variant, baseline in filter(None, places):
+        rows = stored[study]
+        if not {variant, baseline} <= set(rows):
+            continue
+        apart, seeds = _difference(rows[variant], rows[baseline])
+        if seeds < MIN_SEEDS and (study, variant, baseline) == claim.long:
+            continue  # not there yet
+        at = {}
+        for steps in SHORT:
+            sides = [rows[name] for name in (f"{variant}@{steps}", f"{baseline}@{steps}") if name in rows]
+            if len(sides) == 2:
+                at[steps] = _difference(*sides)[0].get(claim.judged, {})
+        return Entry(
+            claim=claim, differences=apart, seeds=seeds, at=at, steps=_steps(rows[variant]),
+            provisional=_provisional(rows[variant], rows[baseline]),
+            earlier=any(row.earlier for some in rows.values() for row in some),
+        )  # fmt: skip
+    return Entry(claim=claim)
+
+
+def _steps(rows: Sequence[Row]) -> int | None:
+    """How many steps the runs took; None of what is not trained."""
+    curve = rows[0].metadata.get("curve")
+    return int(curve[-1]["step"]) if curve else None
 
 
 def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
@@ -191,17 +217,35 @@ def _by_seed(rows: Sequence[Row], seeds: Sequence[int]) -> dict[int, Ranks]:
 def markdown(entries: Sequence[Entry]) -> str:
     """The ledger as a table, and what a reader of it should know."""
     lines = [
-        ["claim", "source", *PARTS, "photos", "verdict", "could see"],
-        ["---", "---", *["--:"] * 4, "---", "--:"],
+        ["claim", "source", "steps", *PARTS, "photos", "verdict", "could see"],
+        ["---", "---", "--:", *["--:"] * 4, "---", "--:"],
     ]
     for entry in entries:
         parts = [_shown(entry.part(part), bold=part == entry.claim.judged) for part in PARTS]
         seen = f"{entry.judged.smallest:.1f}" if isinstance(entry.judged, SeedDifference) else ""
         lines.append(
-            [entry.claim.text, entry.claim.source, *parts, _shown(entry.photos), entry.words(), seen]
+            [
+                entry.claim.text,
+                entry.claim.source,
+                _lengths(entry),
+                *parts,
+                _shown(entry.photos),
+                entry.words(),
+                seen,
+            ]
         )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n\n".join([table, *notes(entries)])
+
+
+def _lengths(entry: Entry) -> str:
+    """The steps of the runs, and the difference after fewer of them."""
+    if entry.steps is None:
+        return ""
+    before = "; ".join(
+        f"at {steps:,}: {apart[entry.metric].value:+.1f}" for steps, apart in entry.at.items() if apart
+    )
+    return f"{entry.steps:,}{f' ({before})' if before else ''}"
 
 
 def _shown(difference: Interval | SeedDifference | None, *, bold: bool = False) -> str:
@@ -236,10 +280,10 @@ def notes(entries: Sequence[Entry]) -> list[str]:
     said = [EARLIER] if any(entry.earlier for entry in entries) else []
     said += [
         "Differences in mean R@1, in points, on the drawn test images, with 95 % confidence intervals over seeds and "
-        "images; the bold one gives the verdict, which needs three seeds and p < 0.05 after Holm's adjustment. *Could "
-        "see*: the true difference that such runs find in some 80 % of all cases. Sources: the paper's "
-        "abstract; a method that it builds on; *control*, a baseline that a claim has to beat; *choice*, what this "
-        "library does otherwise.",
+        "images; the bold one gives the verdict, which needs three seeds and p < 0.05 after Holm's adjustment. "
+        "*Steps*: of the runs, and in brackets the difference after fewer, in runs of their own. *Could see*: the true "
+        "difference that such runs find in some 80 % of all cases. Sources: the paper's abstract; a method that it "
+        "builds on; *control*, a baseline that a claim has to beat; *choice*, what this library does otherwise.",
         counted(entries),
     ]
     if any(entry.photos is not None for entry in entries):

@@ -47,6 +47,7 @@ def write(
     groups=("in-distribution", "novel compositions"),
     study="world",
     long=True,
+    steps=2000,
 ):
     """A run that ranks the share `right` of its queries first."""
     rng = np.random.default_rng([seed, 7])
@@ -59,7 +60,7 @@ def write(
     row = {
         "study": study, "variant": variant, "of": variant, "seed": seed, "key": "k", "kind": kind,
         "groups": list(groups), "report": {"hash": "h"}, "tuning": {"tried": {}, "at_bound": []},
-        "curve": [{"step": step, "rsum": rsum} for step, rsum in ((1000, 99.5), (2000, 100 if long else 101))],
+        "curve": [{"step": step, "rsum": rsum} for step, rsum in ((steps // 2, 99.5), (steps, 100 if long else 101))],
     }  # fmt: skip
     arrays = {**pack(ranked, "report"), "report_group": (np.arange(COUNT) % 2).astype(np.uint8)}
     write_row(folder / study / f"{variant}-{seed}.json", row, arrays)
@@ -119,7 +120,7 @@ def _turned(interval):
 def test_a_claim_is_judged_on_its_own_part(stored):
     folder, _ = stored
     (entry,) = ledger(folder, claims=[SAME])
-    assert "**" in markdown([entry]).splitlines()[2].split("|")[5]
+    assert "**" in markdown([entry]).splitlines()[2].split("|")[6]
     difference = {**entry.differences, NEW: {"r1": Difference(2, 1, 3)}}
     assert replace(entry, differences=difference, adjusted=None).verdict == SUPPORTED
     assert replace(entry, differences=difference, adjusted=0.06).verdict == INCONCLUSIVE
@@ -163,7 +164,7 @@ def test_nothing_at_all(tmp_path):
     entries = ledger(tmp_path)
     assert {entry.words() for entry in entries} == {UNMEASURED}
     assert counted(entries) == f"None of {len(CLAIMS)} claims was measured on drawn images yet."
-    assert "| SGE helps the plain model | abstract |  |  |  |  | not measured |  |" in markdown(entries)
+    assert "| SGE helps the plain model | abstract |  |  |  |  |  | not measured |  |" in markdown(entries)
 
 
 def test_rows_without_halves_have_the_whole_alone(tmp_path):
@@ -214,4 +215,37 @@ def test_the_command_writes_the_ledger_between_its_markers(stored):
     file.write_text("<!-- results of ledger -->\n<!-- end of results -->\n")
     assert main(["ablate", "--markdown", str(file), "--out", str(folder)]) == 0
     assert tables_as_markdown("ledger", str(folder)) in file.read_text()
-    assert "| SGE helps the plain model | abstract | **+" in file.read_text()
+    assert "| SGE helps the plain model | abstract | 2,000 | **+" in file.read_text()
+
+
+@pytest.fixture
+def at_length(stored):
+    """The same question as long runs, with the opposite answer, and at 200 steps with the first one."""
+    folder, _ = stored
+    for name, right in (("32-2048", 0.2), ("32-absent", 0.8), ("32-2048@200", 0.8), ("32-absent@200", 0.2)):
+        for seed in range(3):
+            write(folder, name, seed, right=right, study="long-queue", steps=200 if "@" in name else 2000)
+    return folder, replace(BETTER, photos=None, long=("long-queue", "32-2048", "32-absent"))
+
+
+def test_long_runs_decide_and_shorter_ones_stand_beside(at_length):
+    folder, claim = at_length
+    (entry,) = ledger(folder, claims=[claim])
+    assert entry.verdict == CONTRADICTED and entry.seeds == 3 and entry.steps == 2000
+    assert list(entry.at) == [200] and entry.at[200]["r1"].value > 0
+    before = f"2,000 (at 200: {entry.at[200]['r1'].value:+.1f})"
+    assert f"| {before} | **{entry.judged.value:+.1f}**" in markdown([entry])
+
+
+def test_until_three_seeds_are_there_the_short_runs_stand(at_length):
+    folder, claim = at_length
+    (folder / "long-queue" / "32-absent-2.json").unlink()
+    (entry,) = ledger(folder, claims=[claim])
+    assert entry.verdict == SUPPORTED and entry.seeds == 5 and not entry.at
+
+
+def test_each_long_claim_names_variants_that_there_are():
+    for claim in CLAIMS:
+        if claim.long is not None:
+            name, *sides = claim.long
+            assert set(sides) <= set(STUDIES[name].lines()), claim.text
