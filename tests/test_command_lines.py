@@ -148,7 +148,7 @@ def of_course_py(words: list[str]) -> None:
         patch.setattr(course, "run_stage", lambda step: course.Result(step.name, 0.0, 1))
         patch.setattr(course, "works", lambda *command: True)
         served = []
-        patch.setattr(course, "serve", lambda *served_with: served.append(served_with) or 0)
+        patch.setattr(course, "serve", lambda *served_with, **_: served.append(served_with) or 0)
         assert course.main(words) == 0
         assert len(served) == (not words or words[0] == "demo")
 

@@ -1,0 +1,350 @@
+"""What notebook 10 shows of photos: those that two packages install, a model that searches them, and where it looks.
+
+The photos come with scikit-image and scikit-learn and are read from where these are installed. In outputs that are
+stored with the course, those that are not in the public domain are grey tiles: notebooks/build.py sets STORED for that.
+"""
+
+import copy
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from usercourse.demo.explanation import explain
+from usercourse.enhancement import with_scale
+from usercourse.plots import Shown, new_figure, pictures
+from userlib.data.splits import Split
+from userlib.errors import UserError
+from userlib.search import CheckpointEncoder
+from userlib.search.exact import Array
+from userlib.shipped import ASSETS
+
+STORED = "USERCOURSE_STORED_OUTPUTS"  # set where outputs are made that go into the repository
+MODEL = ASSETS / "photos-mini"
+REMEDY = 'Install what the notebooks need: pip install -e ".[course]" in the folder of the course, then start again.'
+LONGEST = 320  # pixels of a photo as it is shown
+LITTLE = frozenset("a an the in on of at with and its".split())  # words that no figure is spent on
+FLOOR = 0.2  # how bright a photo stays where nothing looks
+NASA, CC0, PUBLIC = "NASA, public domain", "CC0", "public domain"
+SAMPLES = {  # file -> licence, as the packages tell it
+    "astronaut.png": NASA,
+    "brick.png": CC0,
+    "camera.png": CC0,
+    "chelsea.png": CC0,
+    "clock_motion.png": PUBLIC,
+    "coffee.png": CC0,
+    "coins.png": "no known copyright restrictions",
+    "grass.png": CC0,
+    "gravel.png": CC0,
+    "hubble_deep_field.jpg": NASA,
+    "moon.png": "not stated",
+    "motorcycle_left.png": "Middlebury stereo benchmark, not stated",
+    "retina.jpg": CC0,
+    "rocket.jpg": "SpaceX, public domain",
+}
+FLICKR = {"china.jpg": "CC BY 2.0, danielbuechele", "flower.jpg": "CC BY 2.0, vultilion"}  # scikit-learn's
+FREE = (NASA, CC0, PUBLIC, "SpaceX, public domain")
+QUERIES = {  # fixed before the model was trained
+    "a cup of coffee": "coffee",
+    "a cat": "chelsea",
+    "an astronaut": "astronaut",
+    "a rocket on its launch pad": "rocket",
+    "a man with a camera": "camera",
+    "a motorcycle in a garage": "motorcycle_left",
+    "green grass": "grass",
+    "a brick wall": "brick",
+    "coins": "coins",
+    "the moon": "moon",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo in RGB, its name without the file's ending, and its licence ("yours" for one of the reader's)."""
+
+    name: str
+    image: Image.Image
+    licence: str
+
+    @property
+    def public(self) -> bool:
+        return self.licence in FREE
+
+    @property
+    def shown(self) -> Image.Image:
+        """As figures show it: small; a grey tile where outputs are stored and it is not in the public domain."""
+        small = self.image.copy()
+        small.thumbnail((LONGEST, LONGEST))
+        return (
+            Image.new("RGB", small.size, "lightgrey") if os.environ.get(STORED) and not self.public else small
+        )
+
+
+def installed(package: str, *below: str) -> Path:
+    """A folder within an installed package. UserError with the remedy where it is not there."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"The package {package} is not installed. {REMEDY}")
+    return Path(spec.origin).parent.joinpath(*below)
+
+
+def samples() -> list[Photo]:
+    """The photos that scikit-image and scikit-learn install. UserError where one of the packages is missing."""
+    folders = {
+        installed("skimage", "data"): SAMPLES,
+        installed("sklearn", "datasets", "images"): FLICKR,
+    }
+    return [
+        Photo(Path(file).stem, Image.open(folder / file).convert("RGB"), licence)
+        for folder, files in folders.items()
+        for file, licence in files.items()
+    ]
+
+
+def of_folder(folder: str | Path, limit: int = 200, licences: Mapping[str, str] | None = None) -> list[Photo]:
+    """The first photos of a folder, the reader's own where no licences by name are given. UserError where there is no
+    such folder, or no image in it.
+    """
+    from userlib.search.reading import only_split
+
+    split = only_split(Path(folder).expanduser())
+    if split.pictures is None:
+        raise UserError(f"{folder} has features but no images that could be searched.")
+    count = min(limit, len(split))
+    return of_split(split.select(range(count), split.name), licences)
+
+
+def of_split(split: Split, licences: Mapping[str, str] | None = None) -> list[Photo]:
+    """The photos of a split that has images, all of them."""
+    if split.pictures is None:
+        raise UserError(f"{split.name} has features but no images.")
+    return [
+        Photo(name, image.convert("RGB"), (licences or {}).get(name, "yours"))
+        for name, image in zip(split.ids, split.pictures, strict=True)
+    ]
+
+
+def by_name(album: Sequence[Photo], name: str) -> Photo:
+    """A photo of an album. UserError that lists those there are."""
+    found = next((photo for photo in album if photo.name == name), None)
+    if found is None:
+        raise UserError(f"There is no photo {name!r}; there are: {', '.join(photo.name for photo in album)}.")
+    return found
+
+
+def open_model(folder: Path = MODEL) -> CheckpointEncoder:
+    """photos-mini. UserError of one sentence where it, or the network that makes its tokens, is not installed."""
+    if not (folder / "manifest.json").is_file():
+        raise UserError(f"The model {folder.name} is not in this copy of the course: git checkout -- assets.")
+    return CheckpointEncoder(folder, device="cpu")
+
+
+def without_sge(encoder: CheckpointEncoder) -> CheckpointEncoder:
+    """The same model, of which SGE adds nothing: its residual scale is 0."""
+    model = copy.deepcopy(encoder.loaded.model)
+    model.image_encoder = with_scale(model.image_encoder, 0.0)
+    other = copy.copy(encoder)
+    other.loaded = replace(encoder.loaded, model=model)
+    return other
+
+
+def turned(encoder: CheckpointEncoder, album: Sequence[Photo]) -> float:
+    """The median angle in degrees by which SGE turns a photo's vector."""
+    pairs = vectors(encoder, album), vectors(without_sge(encoder), album)
+    return float(np.median(np.degrees(np.arccos(np.einsum("ne,ne->n", *pairs).clip(-1, 1)))))
+
+
+def licences(album: Sequence[Photo]) -> str:
+    """Which photo is under which licence, as Markdown."""
+    groups: dict[str, list[str]] = {}
+    for photo in album:
+        groups.setdefault(photo.licence, []).append(photo.name)
+    lines = [f"| {licence} | {', '.join(names)} |" for licence, names in groups.items()]
+    return "\n".join(["| licence | photos |", "|---|---|", *lines])
+
+
+def contact_sheet(album: Sequence[Photo]) -> Shown:
+    """All photos of an album, each under its name."""
+    figure = pictures([one.shown for one in album], [one.name for one in album], columns=8, size=0.86)
+    return figure, f"{len(album)} photos, each under its name.{_grey(album)}"
+
+
+def _grey(album: Sequence[Photo]) -> str:
+    """A sentence on grey tiles where there are any."""
+    grey = [one.name for one in album if os.environ.get(STORED) and not one.public]
+    if not grey:
+        return ""
+    return f" Grey here, for their licence, and to be seen when the cell is run: {', '.join(dict.fromkeys(grey))}."
+
+
+def ranks_of(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str]) -> dict[str, int]:
+    """scores (queries, photos) -> for each query the rank of its photo; a tie counts against it."""
+    names = [photo.name for photo in album]
+    table = np.asarray(scores)
+    return {
+        query: int((row >= row[names.index(name)]).sum())
+        for row, (query, name) in zip(table, wanted.items(), strict=True)
+    }
+
+
+def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str]) -> Shown:
+    """scores (queries, photos): a row per query with its three best photos; its own photo is framed."""
+    ranks = ranks_of(scores, album, wanted)
+    figure, axes = new_figure(6.2, 0.58 * ((len(wanted) + 1) // 2), rows=(len(wanted) + 1) // 2, columns=8)
+    for axis in axes.flat:
+        axis.axis("off")
+    shown = []
+    for i, (row, (query, name)) in enumerate(zip(np.asarray(scores), wanted.items(), strict=True)):
+        line = axes[i // 2, 4 * (i % 2) : 4 * (i % 2) + 4]
+        line[0].text(
+            1.0, 0.5, f"{_wrapped(query)}\nrank {ranks[query]}", ha="right", va="center", fontsize=7.5
+        )
+        for axis, best in zip(line[1:], np.argsort(-row, kind="stable")[:3], strict=True):
+            photo = album[int(best)]
+            shown.append(photo)
+            _framed(axis, photo.shown, photo.name == name)
+    hits = sum(rank <= 3 for rank in ranks.values())
+    told = ", ".join(f'"{query}" {rank}' for query, rank in ranks.items() if rank > 1)
+    return figure, (
+        f"Each query with its three best photos, its own one framed: {hits} of {len(ranks)} have it among the first "
+        f"three. Ranks that are not 1: {told}.{_grey(shown)}"
+    )
+
+
+def _wrapped(query: str) -> str:
+    words = query.split()
+    return query if len(words) < 4 else " ".join(words[:3]) + "\n" + " ".join(words[3:])
+
+
+def _framed(axis: Axes, image: Image.Image, frame: bool) -> None:
+    """A photo, with a thick blue frame where it is the one that was searched."""
+    axis.imshow(np.asarray(image))
+    axis.axis("on")
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=frame, color="#0072B2", linewidth=3)
+
+
+def hits(encoder: CheckpointEncoder, album: Sequence[Photo], query: str, count: int = 5) -> Shown:
+    """The best photos of an album for any query, with their scores, and the words that the model does not know."""
+    scores = encoder.encode_text([query])[0] @ vectors(encoder, album).T
+    best = [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
+    found = [album[i] for i in best]
+    titles = [f"{photo.name}\n{scores[i]:.2f}" for photo, i in zip(found, best, strict=True)]
+    figure = pictures([photo.shown for photo in found], titles, columns=5, size=0.95)
+    unknown = encoder.unknown(query)
+    never = f" Words that the model does not know: {', '.join(unknown)}." if unknown else ""
+    return figure, (
+        f'Query "{query}": the {len(found)} best of {len(album)} photos, scores {scores[best[0]]:.2f} to '
+        f"{scores[best[-1]]:.2f}.{never}{_grey(found)}"
+    )
+
+
+_kept: dict[tuple[int, int], tuple[CheckpointEncoder, Sequence[Photo], Array]] = {}
+
+
+def vectors(encoder: CheckpointEncoder, album: Sequence[Photo]) -> Array:
+    """(N, E): the photos' vectors, made once for a model and an album."""
+    key = (id(encoder), id(album))  # both are kept, so that no other can have their ids
+    if key not in _kept:
+        parts = [encoder.encode_image([photo.image]) for photo in album]
+        _kept[key] = (encoder, album, np.concatenate(parts))
+    return _kept[key][2]
+
+
+def dimmed(
+    photo: Image.Image, weights: ArrayLike, grid: tuple[int, int], floor: float = FLOOR
+) -> NDArray[np.uint8]:
+    """A photo, as bright as it is where the weights (R,) >= 0 on a grid (h, w) are largest, and `floor` times as bright
+    where they are 0 -> (H, W, 3).
+    """
+    a = np.asarray(weights, dtype=float).clip(0).reshape(grid)
+    light = floor + (1 - floor) * a / max(float(a.max()), 1e-12)
+    rows = np.arange(photo.height) * grid[0] // photo.height
+    columns = np.arange(photo.width) * grid[1] // photo.width
+    return np.asarray(np.asarray(photo) * light[np.ix_(rows, columns)][..., None], np.uint8)
+
+
+def effective(weights: ArrayLike) -> float:
+    """The effective number of regions that share weights (R,): R where they are uniform, 1 where one has them all."""
+    a = np.asarray(weights, dtype=float)
+    return float(a.sum() ** 2 / (a**2).sum())
+
+
+def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown:
+    """Above the photos, below the same photos dimmed where SGE's attention is not."""
+    figure, axes = new_figure(1.3 * len(chosen), 2.4, rows=2, columns=len(chosen))
+    told = []
+    for column, photo in zip(axes.T, chosen, strict=True):
+        explanation = explain(encoder, photo.image)
+        if explanation is None:
+            raise UserError("The tokens of this model form no grid that could be laid over a photo.")
+        a = explanation.attention["SGE"]
+        shown = photo.shown
+        column[0].imshow(np.asarray(shown))
+        column[0].set_title(photo.name, fontsize=8)
+        column[1].imshow(dimmed(shown, a, explanation.grid))
+        column[1].set_title(f"{effective(a):.1f} of {a.size}", fontsize=8)
+        told.append(f"{photo.name} {effective(a):.1f}")
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure, (
+        f"Above the photo, below the same photo, dark where SGE's attention a is low. The effective number of the "
+        f"{a.size} regions that share it: {', '.join(told)}.{_grey(chosen)}"
+    )
+
+
+@torch.no_grad()
+def brightest_is_longest(encoder: CheckpointEncoder, album: Sequence[Photo]) -> tuple[int, float]:
+    """In how many photos the region with the most attention is the one of the largest norm, and the mean rank
+    correlation of attention and norm over the regions of a photo.
+    """
+    from scipy.stats import spearmanr
+
+    same, correlations = 0, []
+    for photo in album:
+        tokens, guide = encoder.inputs_of([photo.image])
+        norms = encoder.loaded.model.image_encoder.to_regions(tokens)[0].norm(dim=1).numpy()
+        a = encoder.loaded.model.attention(tokens, None, guide)["self"][0].numpy()
+        same += int(a.argmax() == norms.argmax())
+        correlations.append(float(spearmanr(a, norms).statistic))
+    return same, float(np.mean(correlations))
+
+
+def word_maps(encoder: CheckpointEncoder, photo: Photo, query: str) -> Shown:
+    """A photo, where SGE looks, and for each word of a query the photo dimmed where its regions are unlike it."""
+    explanation = explain(encoder, photo.image, query)
+    if explanation is None:
+        raise UserError("The tokens of this model form no grid that could be laid over a photo.")
+    shown = photo.shown
+    maps = [("SGE's attention", explanation.attention["SGE"])]
+    words = {
+        word: row
+        for word, row in zip(explanation.words, explanation.similarity, strict=True)
+        if word not in LITTLE
+    }
+    maps += [(f'"{word}" {row.max():.2f}', row) for word, row in words.items()]
+    across = min(6, len(maps) + 1)
+    down = -(-(len(maps) + 1) // across)
+    figure, axes = new_figure(1.2 * across, 1.4 * down, rows=down, columns=across)
+    for axis in axes.flat:
+        axis.axis("off")
+    axes.flat[0].imshow(np.asarray(shown))
+    axes.flat[0].set_title(photo.name, fontsize=8)
+    for axis, (title, weights) in zip(axes.flat[1:], maps, strict=False):
+        axis.imshow(dimmed(shown, weights, explanation.grid))
+        axis.set_title(title, fontsize=8)
+    best = max(((float(row.max()), word) for word, row in words.items()), default=(0.0, "no word"))
+    unknown = encoder.unknown(query)
+    never = f" Unknown to the model: {', '.join(unknown)}." if unknown else ""
+    return figure, (
+        f'{photo.name}, "{query}": the photo, SGE\'s attention, then the similarity of its words with each region, '
+        f'dark where it is low. The most similar to any region is "{best[1]}", {best[0]:.2f}.{never}{_grey([photo])}'
+    )
