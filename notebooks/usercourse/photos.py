@@ -125,9 +125,10 @@ def of_split(split: Split, licences: Mapping[str, str] | None = None) -> list[Ph
     """The photos of a split that has images, all of them."""
     if split.pictures is None:
         raise UserError(f"{split.name} has features but no images.")
+    known = licences or {}
     return [
-        Photo(name, image.convert("RGB"), (licences or {}).get(name, "yours"))
-        for name, image in zip(split.ids, split.pictures, strict=True)
+        Photo(name, split.pictures[i].convert("RGB"), known.get(name, "yours"))
+        for i, name in enumerate(split.ids)
     ]
 
 
