@@ -70,6 +70,9 @@ def clean(nb: Any) -> None:
                 from usercourse.predictions import bundle
 
                 output["data"] = nbformat.NotebookNode(bundle(output["metadata"].pop("measured")))
+            # nor what they have solved
+            if "unread" in output.get("metadata", {}):
+                output["data"] = nbformat.NotebookNode(output["metadata"].pop("unread"))
 
 
 def keep_outputs(nb: Any, old: Any) -> None:

@@ -1,6 +1,6 @@
 """What the notebooks show: figures, demos, checks, predictions, and how large a run may be.
 
-    from usercourse import check, compare, course_config, predict, show, start, snapshot
+    from usercourse import check, compare, course_config, predict, progress, show, start, snapshot
 
 Nothing is trained here; the notebooks train with `userlib.training`. Each name is imported when it is used: the servers
 of the notebooks and of the demo's page read kernels.py and server.py, and need neither torch nor figures.

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, float16
 
+from usercourse import progress
 from usercourse.containment import Output, contained, words_of
 from usercourse.stubs import untouched
 from usercourse.values import difference, kind, own, same, shape_of, short
@@ -333,12 +334,14 @@ def _is_learners(error: BaseException, probe: Any) -> bool:
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """The verdict on an answer to the exercise of that name. Never raises."""
+    """The verdict on an answer to the exercise of that name, noted on the progress page. Never raises."""
     known = exercises()
     if not isinstance(name, str) or name not in known:
         said = f"There is no exercise of this name; there are {', '.join(known)}."
         return Verdict(str(name), "wrong", said)
-    return known[name].judge(answer)
+    verdict = known[name].judge(answer)
+    progress.record(name, verdict.state)
+    return verdict
 
 
 @cache

@@ -1,16 +1,19 @@
 """Predict before a run, and compare the prediction with what was measured.
 
     guess = predict("collapsed_r1", "R@1 of a collapsed model, counted with >", low=0, high=100, unit="%")
-    guess                                # a slider and a Lock button, which records; so does guess.value = 40
+    guess                                # an empty field and a Lock button, which records; so does guess.value = 40
     ...
     compare("collapsed_r1", 100.0)       # one sentence
 
-Nothing counts before it is locked: a slider stands somewhere from the start, and a notebook that is run as a whole
-does not wait. Then compare shows the measured value alone, and says what it waits for. Locked predictions are
-kept in one small JSON file in the cache folder, so that a restarted kernel still knows them.
+The field starts empty, so that nothing suggests an answer, and 0 is one like any other. Nothing counts before it is
+locked, and a notebook that is run as a whole does not wait: compare then shows the measured value alone, and the first
+time it says what it waits for. Locked predictions are kept in one small JSON file in the cache folder, so that a
+restarted kernel still knows them.
 """
 
 import html
+import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +22,15 @@ from typing import Any
 
 import ipywidgets as W
 
-from usercourse.widgets import choice, slider
+from usercourse.widgets import choice
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, write_json
 
 CHOOSE = "choose"
 NARROW = "22em"  # leaves room for the button
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?")
+
+_unwritten: dict[str, dict[str, Any]] = {}  # what no file could take, kept while the kernel runs
 
 
 def store() -> Path:
@@ -34,33 +40,112 @@ def store() -> Path:
 
 def kept() -> dict[str, Any]:
     """All predictions so far, by name: value and unit. A missing or damaged file has none."""
-    with suppress(UserError):
+    written: dict[str, Any] = {}
+    with suppress(UserError, OSError):
         stored = read_json(store(), limit=2**20)
         if isinstance(stored, dict):
-            return {name: one for name, one in stored.items() if isinstance(one, dict) and "value" in one}
-    return {}
+            written = {name: one for name, one in stored.items() if isinstance(one, dict) and "value" in one}
+    return _unwritten.get(_place(), written)
+
+
+def _place() -> str:
+    """The file's name, "" where no one says what the home is."""
+    try:
+        return str(store())
+    except UserError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A question for a number from low to high; whole: for a whole one."""
+
+    low: float
+    high: float
+    unit: str
+    whole: bool
+
+    def control(self) -> Any:
+        """An empty field that says what can be answered."""
+        span = f"{said(self.low, '')} to {said(self.high, self.unit)}"
+        return W.Text(placeholder=span, layout=W.Layout(width=NARROW))
+
+    def read(self, shown: Any) -> float | None:
+        """The number that was written, None for no answer: "40", "40 %", "1,000", "0,5"."""
+        text = str(shown).strip().removesuffix(self.unit).strip().replace("\N{MINUS SIGN}", "-")
+        text = re.sub(r",(?=\d{3}(\D|$))", "", text).replace(",", ".")
+        if not NUMBER.fullmatch(text):
+            return None
+        return self.allow(float(text))
+
+    def allow(self, guess: Any) -> float | None:
+        """The guess as it is kept; None where it is no answer."""
+        if isinstance(guess, bool) or not isinstance(guess, (int, float)) or not math.isfinite(guess):
+            return None
+        if not self.low <= guess <= self.high or (self.whole and not float(guess).is_integer()):
+            return None
+        return int(guess) if float(guess).is_integer() else float(guess)
+
+    def show(self, value: Any) -> str:
+        """As it stands in the field."""
+        return f"{value:g}" if value is not None else ""
+
+    @property
+    def answers(self) -> str:
+        """What can be answered."""
+        kind = "a whole number" if self.whole else "a number"
+        return f"give {kind} from {said(self.low, '')} to {said(self.high, self.unit)}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """A question with answers to choose from."""
+
+    options: tuple[str, ...]
+
+    def control(self) -> Any:
+        """A list that starts at no answer."""
+        control = choice("", [CHOOSE, *self.options])
+        control.layout = W.Layout(width=NARROW)
+        return control
+
+    def read(self, shown: Any) -> str | None:
+        """The option that was chosen, None for no answer."""
+        return self.allow(shown)
+
+    def allow(self, guess: Any) -> str | None:
+        """The guess where it is one of the options."""
+        return guess if isinstance(guess, str) and guess in self.options else None
+
+    def show(self, value: Any) -> str:
+        """As it stands in the list."""
+        return CHOOSE if value is None else str(value)
+
+    @property
+    def answers(self) -> str:
+        """What can be answered."""
+        return "choose one of " + ", ".join(map(repr, self.options))
 
 
 class Prediction(W.VBox):  # type: ignore[misc]
-    """A question with a slider or a list to choose from. `value` is None until an answer was locked, by the button
-    or by setting it; None takes it back. UserError where it does not answer the question.
+    """A question with an empty field or a list to choose from. `value` is None until an answer was locked, by the
+    button, by Enter or by setting it; None takes it back. UserError where it does not answer the question.
     """
 
-    def __init__(self, name: str, question: str, control: Any, unit: str) -> None:
-        self.name, self.unit, self.control = name, unit, control
+    def __init__(self, name: str, question: str, asks: Number | Options, unit: str) -> None:
+        self.name, self.unit, self.asks = name, unit, asks
+        self.control = asks.control()
         self.said = W.HTML()
         self.lock = W.Button(description="Lock", layout=W.Layout(width="6em"))
-        row = W.HBox([control, self.lock], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        row = W.HBox([self.control, self.lock], layout=W.Layout(flex_flow="row wrap", align_items="center"))
         super().__init__([W.HTML(f"<b>Predict.</b> {html.escape(question)}"), row, self.said])
-        before = kept().get(name, {}).get("value")
-        self._locked = before if self._allowed(before) else None
-        if self._locked is not None:
-            control.value = before
-        elif hasattr(control, "readout"):
-            control.readout = False  # where the slider starts is not an answer
+        self._locked = asks.allow(kept().get(name, {}).get("value"))
+        self._problem = ""
+        self.control.value = asks.show(self._locked)
         self._say()
-        control.observe(self._moved, "value")
-        self.lock.on_click(lambda _: self._keep(control.value))
+        self.control.observe(lambda _: self._say(), "value")
+        self.control.on_msg(self._entered)
+        self.lock.on_click(lambda _: self._press())
 
     @property
     def value(self) -> Any:
@@ -68,59 +153,52 @@ class Prediction(W.VBox):  # type: ignore[misc]
 
     @value.setter
     def value(self, guess: Any) -> None:
-        if guess is None or guess == CHOOSE:
+        if guess is None or (isinstance(guess, str) and guess == CHOOSE):
             self._keep(None)
-            return
-        if not self._allowed(guess):
+        elif self.asks.allow(guess) is None:
             raise UserError(
-                f"{guess!r} is not a valid answer to the prediction {self.name!r}; {self._answers()}"
+                f"{guess!r} is not a valid answer to the prediction {self.name!r}; {self.asks.answers}"
             )
-        self.control.value = guess
-        self._keep(self.control.value)
+        else:
+            self._keep(self.asks.allow(guess))
+        self.control.value = self.asks.show(self._locked)
 
-    def _allowed(self, guess: Any) -> bool:
-        if hasattr(self.control, "options"):
-            return guess in self.control.options and guess != CHOOSE
-        if isinstance(guess, bool) or not isinstance(guess, (int, float)):
-            return False
-        whole = isinstance(self.control, W.IntSlider)
-        return bool(self.control.min <= guess <= self.control.max) and (
-            not whole or float(guess).is_integer()
-        )
+    def _entered(self, _: Any, content: Any, __: Any) -> None:
+        if content.get("event") == "submit":
+            self._press()
 
-    def _answers(self) -> str:
-        """What can be answered."""
-        if hasattr(self.control, "options"):
-            return "choose one of " + ", ".join(map(repr, self.control.options[1:]))
-        kind = "a whole number" if isinstance(self.control, W.IntSlider) else "a number"
-        return f"give {kind} from {said(self.control.min, '')} to {said(self.control.max, self.unit)}"
-
-    def _moved(self, _: Any) -> None:
-        if hasattr(self.control, "readout"):
-            self.control.readout = True
-        self._say()
+    def _press(self) -> None:
+        """Lock what stands in the field, where it is an answer."""
+        guess = self.asks.read(self.control.value)
+        if guess is not None:
+            self._keep(guess)
 
     def _keep(self, guess: Any) -> None:
-        """Lock what the control shows, or forget; "choose" is not an answer."""
-        if guess is not None and not self._allowed(guess):
-            return
-        self._locked = guess
-        one = {} if guess is None else {self.name: {"value": guess, "unit": self.unit}}
-        write_json(
-            store(), {name: part for name, part in kept().items() if name != self.name} | one, over=True
-        )
-        self._moved(None)
+        """Lock a guess, or forget it."""
+        self._locked, self._problem = guess, ""
+        others = {name: part for name, part in kept().items() if name != self.name}
+        all_of = others | ({} if guess is None else {self.name: {"value": guess, "unit": self.unit}})
+        try:
+            write_json(store(), all_of, over=True)
+            _unwritten.pop(_place(), None)
+        except (UserError, OSError):  # a folder that cannot be written
+            _unwritten[_place()] = all_of
+            self._problem = " It is kept until the kernel ends: the cache folder cannot be written."
+        self._say()
 
     def _say(self) -> None:
-        shown, locked = self.control.value, self._locked
-        self.lock.disabled = not self._allowed(shown) or (locked is not None and shown == locked)
-        if locked is None:
-            here = f"Nothing is locked yet: {self._answers()}, then press Lock."
+        shown = self.control.value
+        guess, locked = self.asks.read(shown), self._locked
+        self.lock.disabled = guess is None or guess == locked
+        if guess is None and shown != self.asks.show(None):
+            here = f"{shown!r} is no answer: {self.asks.answers}."
+        elif locked is None:
+            here = f"Nothing is locked yet: {self.asks.answers}, then press Lock."
         else:
             here = f"Locked: {said(locked, self.unit)}."
-            if shown != locked:
+            if guess != locked:
                 here += " Press Lock to change it."
-        self.said.value = f"<small>{html.escape(here)}</small>"
+        self.said.value = f"<small>{html.escape(here + self._problem)}</small>"
 
 
 def predict(
@@ -133,13 +211,13 @@ def predict(
     step: float = 1.0,
     unit: str = "",
 ) -> Prediction:
-    """Ask for a number between low and high, or for one of the options. Shown as the cell's value."""
+    """Ask for a number between low and high, or for one of the options. Shown as the cell's value. A whole step asks
+    for a whole number.
+    """
     if options is not None:
-        control = choice("", [CHOOSE, *options])
-    else:
-        control = slider("", low, high, value=low, step=step)
-    control.layout = W.Layout(width=NARROW)
-    return Prediction(name, question, control, unit)
+        return Prediction(name, question, Options(tuple(options)), unit)
+    whole = all(float(one).is_integer() for one in (low, high, step))
+    return Prediction(name, question, Number(low, high, unit, whole), unit)
 
 
 @dataclass(frozen=True)
@@ -174,18 +252,17 @@ def compare(name: str, measured: Any, *, unit: str = "") -> Comparison:
     if guess == CHOOSE:
         guess = None
     alone = f"Measured: {_found(measured, unit)}."
-    return Comparison(
-        name, guess, measured, _sentence(guess, measured, unit) or f"{alone} {_waiting()}", alone
-    )
+    sentence = _sentence(guess, measured, unit) or f"{alone} {_waiting()}".strip()
+    return Comparison(name, guess, measured, sentence, alone)
 
 
 _told: list[str] = []  # "Lock", once the button has been explained
 
 
 def _waiting() -> str:
-    """Why nothing is compared: at length once, then in two words."""
+    """Why nothing is compared: said once; who runs a notebook as a whole need not read it at every measurement."""
     if _told:
-        return "Not predicted."
+        return ""
     _told.append("Lock")
     return "Not predicted: no prediction is locked above. To compare, press Lock there, then run this cell again."
 
