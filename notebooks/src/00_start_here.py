@@ -198,6 +198,17 @@ Demo(search, query=choice("query", queries), k=slider("images", 1, 16, value=8, 
 snapshot(search, query="a zebra in a library", k=8)
 
 # %% [markdown]
+# ## Your progress
+#
+# The later notebooks have exercises, each with a check. What a check has found correct is noted on this machine, so that
+# this table shows where you are: run the cell again whenever you come back.
+
+# %%
+from usercourse import progress
+
+progress.show()
+
+# %% [markdown]
 # ## Verdict
 #
 # **Shown.** A model that was trained for less than a minute finds the right one of 500 test images far more often than
