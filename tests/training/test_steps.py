@@ -198,10 +198,16 @@ def test_a_resumed_run_knows_its_best_evaluation(prepared, tmp_path, monkeypatch
 def test_seconds_add_up_over_sittings(prepared, tmp_path, monkeypatch):
     ticks = iter(range(0, 10_000, 10))
     monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(ticks)))
-    first = fit(prepared, out=tmp_path / "run", stop_at=1, progress=False)
-    kept = read_checkpoint(checkpoint_path(tmp_path / "run", "last"))[1]["state"]["seconds"]
-    second = fit(prepared, out=tmp_path / "run", resume=True, stop_at=2, progress=False)
+    first = fit(prepared, out=tmp_path / "run", stop_at=3, progress=False)
+    kept = stored_seconds(tmp_path / "run")
+    second = fit(prepared, out=tmp_path / "run", resume=True, stop_at=4, progress=False)
     assert 0 < kept <= first.seconds and second.seconds > kept + 5
+    assert kept + 5 < stored_seconds(tmp_path / "run") <= second.seconds  # a third sitting begins with these
+
+
+def stored_seconds(out):
+    """What the last checkpoint says of the time that was spent up to it."""
+    return read_checkpoint(checkpoint_path(out, "last"))[1]["state"]["seconds"]
 
 
 def test_a_learnt_strength_stays_in_its_range(folder):
