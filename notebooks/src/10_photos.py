@@ -278,8 +278,10 @@ show(*photo_results.differences())
 # %% [markdown]
 # Read the last figure slowly. Each seed is better than CCA. SGE on photos is *inconclusive*: the mean of three seeds with it,
 # compared with one run without. The row of the queue changes two things at once, the queue and the averaged weights, both of
-# which come from the momentum encoders; so it cannot say which of them matters. photos-mini has other tokens than CCA's row, so
-# the difference between these two rows is not due to USER alone. More studies on photos: [results](../docs/results.md).
+# which come from the momentum encoders; so it cannot say which of them matters; in the
+# study, with three seeds on both sides, it is inconclusive. photos-mini has other tokens than CCA's row, so
+# the difference between these two rows is not due to USER alone. More studies on photos: [results](../docs/results.md);
+# what others reach on Flickr30K and COCO: [the published numbers](../docs/full-scale.md#the-published-numbers).
 #
 # ## A folder of your own
 #

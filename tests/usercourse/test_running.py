@@ -109,10 +109,49 @@ def test_scenes_are_the_full_model_with_four_looks(monkeypatch):
     assert running.settings("scenes", steps=20).training.steps == 20
 
 
-def test_a_hub_name_has_the_preset_made_for_a_gpu():
+def test_a_hub_name_has_the_preset_made_for_a_gpu(capsys):
     config = running.settings("nlphuji/flickr30k")
     assert config.data.data == "nlphuji/flickr30k"
     assert config.model == preset("clip-patches").model
+    assert "fetched once" in capsys.readouterr().out
+    named = running.settings("nlphuji/flickr30k", tokens="efficientnet-lite2")
+    assert named.model == preset("photos").model and named.data.data == "nlphuji/flickr30k"
+    assert named.data.tokens == "efficientnet-lite2" and named.data.guide is None
+
+
+def test_a_folder_without_training_images_and_one_without_val_are_told(tmp_path, capsys):
+    with pytest.raises(UserError, match="has no training images, only test"):
+        running.settings(str(folder_of(tmp_path / "one", test=3)), tokens="region-mini")
+    running.settings(str(folder_of(tmp_path / "two", train=10, test=3)), tokens="region-mini")
+    assert "2 images of train are held out to select on; test is reported on." in capsys.readouterr().out
+
+
+def test_hits_of_a_split_are_by_score_and_name_the_rank_of_the_query_s_own_image(tmp_path):
+    split = small_split("test", 5)
+    vectors = np.eye(5, 8, dtype=np.float32)
+
+    class Encoder:
+        def encode_text(self, texts):
+            return np.array([[0.1, 0.9, 0.3, 0.4, 0.2, 0, 0, 0]], np.float32)
+
+        def unknown(self, text):
+            return ["caption"]
+
+    figure, sentence = running.hits(Encoder(), split, vectors, split.captions[3 * 5], k=3)
+    assert sentence == (
+        f'Query "{split.captions[15]}": rank and score of the 3 best images of test. Its ground-truth image has rank 2 of 5. '
+        "Words that the model does not know: caption."
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["1: 0.90", "2: 0.40", "3: 0.30"]
+    assert "ground-truth" not in running.hits(Encoder(), split, vectors, "a dog")[1]
+
+
+def test_a_written_photo_folder_has_what_the_second_door_needs(tmp_path):
+    original = small_split("train", 4)
+    data = load_data(str(running.write_photo_folder(original, tmp_path / "mine", 3)))
+    split = data.splits["train"]
+    assert list(data.splits) == ["train"] and split.captions == original.captions[:15]
+    assert (np.asarray(split.pictures[2]) == np.asarray(original.pictures[2])).all()
 
 
 class Drawn:
@@ -167,7 +206,7 @@ def test_a_written_folder_is_read_as_it_was(tmp_path):
     ],
 )
 def test_a_folder_chooses_and_reports_on_what_it_has(tmp_path, sizes, select, report):
-    config = running.settings(str(folder_of(tmp_path, **sizes)), steps=7)
+    config = running.settings(str(folder_of(tmp_path, **sizes)), steps=7, tokens="region-mini")
     assert (config.data.val_split, config.data.test_split) == (select, report)
     assert (config.data.tokens, config.data.guide, config.model.enhancement) == (
         "region-mini",
@@ -344,9 +383,8 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
     from userlib.training import fit, prepare
 
     count = 60
-    config = running.settings(str(own_folder(tmp_path, count)), steps=2)
-    told = capsys.readouterr().out
-    assert "region-mini" in told and "trained on drawings only" in told and "tokens=" in told
+    config = running.settings(str(own_folder(tmp_path, count)), steps=2, tokens="region-mini")
+    assert capsys.readouterr().out == ""  # named, so nothing is to be told
     prepared = prepare(config, progress=False)
     told = capsys.readouterr().out
     assert "has no splits" in told and f"of its {count} images" in told
@@ -361,7 +399,7 @@ def test_a_folder_of_one_s_own_without_splits_runs_from_settings_to_a_table(tmp_
 def test_too_few_images_of_one_s_own_are_told_how_many_are_needed(tmp_path, cache, count):
     from userlib.training import prepare
 
-    config = running.settings(str(own_folder(tmp_path, count)), steps=2)
+    config = running.settings(str(own_folder(tmp_path, count)), steps=2, tokens="region-mini")
     with pytest.raises(
         UserError, match=f"{count} images and no splits.*at least 24 are needed.*column 'split'"
     ):
@@ -372,6 +410,14 @@ def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys
     folder = str(folder_of(tmp_path, train=10))
     wanted = running.settings(folder, tokens="clip-mini").data
     assert (wanted.tokens, wanted.guide) == ("clip-mini", "clip-mini") and capsys.readouterr().out == ""
+    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: object())
+    chosen = running.settings(folder)
+    assert (chosen.data.tokens, chosen.model) == ("efficientnet-lite2", preset("photos").model)
+    told = capsys.readouterr().out
+    assert "Tokens by efficientnet-lite2" in told and running.BETTER in told and "region-mini" in told
+    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="no network for photos on this machine. Choose one.*region-mini"):
+        running.settings(folder)
     clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
     assert (
         running.settings(folder, tokens=clip).data.tokens
