@@ -1,5 +1,6 @@
 """What notebook 09 uses: settings by kind of data, interruptions, bits compared, folds, folders in the hub's schema."""
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -139,8 +140,8 @@ def test_hits_of_a_split_are_by_score_and_name_the_rank_of_the_query_s_own_image
 
     figure, sentence = running.hits(Encoder(), split, vectors, split.captions[3 * 5], k=3)
     assert sentence == (
-        f'Query "{split.captions[15]}": rank and score of the 3 best images of test. Its ground-truth image has rank 2 of 5. '
-        "Words that the model does not know: caption."
+        f'Query "{split.captions[15]}": rank and score of the 3 best images of test. Its ground-truth image has '
+        "rank 2 of 5. Words that the model does not know: caption."
     )
     assert [axis.get_title() for axis in figure.axes] == ["1: 0.90", "2: 0.40", "3: 0.30"]
     assert "ground-truth" not in running.hits(Encoder(), split, vectors, "a dog")[1]
@@ -410,12 +411,12 @@ def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys
     folder = str(folder_of(tmp_path, train=10))
     wanted = running.settings(folder, tokens="clip-mini").data
     assert (wanted.tokens, wanted.guide) == ("clip-mini", "clip-mini") and capsys.readouterr().out == ""
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(running, "PACKAGE", "json")  # one that is there
     chosen = running.settings(folder)
     assert (chosen.data.tokens, chosen.model) == ("efficientnet-lite2", preset("photos").model)
     told = capsys.readouterr().out
     assert "Tokens by efficientnet-lite2" in told and running.BETTER in told and "region-mini" in told
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(running, "PACKAGE", "no_such_package")
     with pytest.raises(UserError, match="no network for photos on this machine. Choose one.*region-mini"):
         running.settings(folder)
     clip = "open_clip:ViT-B-32/laion2b_s34b_b79k"
@@ -445,3 +446,29 @@ def test_a_notebook_names_settings_in_place_of_options(monkeypatch, message, sai
     assert str(UserError(message)) == message
     monkeypatch.setitem(sys.modules, "ipykernel", object())
     assert str(UserError(message)) == said
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(running.PACKAGE) is None, reason="the network for photos is not installed"
+)
+def test_the_second_door_goes_from_a_folder_of_photos_to_a_search(tmp_path, cache, monkeypatch, capsys):
+    from userlib.evaluation import embed
+    from userlib.search import CheckpointEncoder
+    from userlib.training import fit, prepare
+
+    monkeypatch.setattr("usercourse.demo.photos.weights_at_hand", lambda: None)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    config = running.settings(str(own_folder(folder, 24)), steps=2)
+    prepared = prepare(config, progress=False)
+    run = fit(prepared, out=tmp_path / "run", progress=False)
+    told = capsys.readouterr().out
+    assert "Tokens by efficientnet-lite2" in told and "held out" in told
+    images, split = embed(run.encoders, prepared.test)[0], prepared.test.split
+    searcher = CheckpointEncoder(tmp_path / "run", device="cpu")
+    figure, sentence = running.hits(searcher, split, images, split.captions[0], k=3)
+    scores = images @ searcher.encode_text([split.captions[0]])[0]
+    assert [axis.get_title() for axis in figure.axes] == [
+        f"{rank}: {score:.2f}" for rank, score in enumerate(sorted(scores, reverse=True)[:3], 1)
+    ]
+    assert f"of {len(split)}." in sentence

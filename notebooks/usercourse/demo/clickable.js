@@ -172,7 +172,7 @@ function regions(model, root) {
     region = r >= 0 ? r : -1;
     paint();
   });
-  const heading = make("p", { class: "ud-title ud-heat-title" }, "Words (rows) against regions (columns, row by row of the imagure)");
+  const heading = make("p", { class: "ud-title ud-heat-title" }, "Words (rows) against regions (columns, row by row of the image)");
   root.append(make("div", { class: "ud-why" }, stage, lists), said);
   if (words.length) root.append(heading, heat);
   paint();
