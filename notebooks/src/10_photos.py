@@ -292,7 +292,7 @@ show(*photo_results.differences())
 count = 30 if profile.name == "fast" else 64
 here = Path(tempfile.mkdtemp())
 mine = Path(FOLDER).expanduser() if FOLDER else photo_folder.write_folder(here / "my-photos", album, count)
-print(*(mine / "captions.csv").read_text(encoding="utf-8").splitlines()[:5], sep="\n")
+print(photo_folder.first_captions(mine))
 
 # %% [markdown]
 # Some photos must be held out: to select the epoch, and to report on. Where the table has no column `split`, `prepare` holds

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import ImageEnhance
 
 from usercourse.photos import Photo
+from userlib.data.sources import load_data
+from userlib.errors import UserError
 
 WHAT = {
     "astronaut": "a woman in an orange suit in front of a flag",
@@ -32,6 +34,20 @@ WHAT = {
 }
 SIDES = ("left", "right")
 LIGHTS = {"dark": 0.55, "bright": 1.35}
+
+
+def first_captions(folder: Path, count: int = 5) -> str:
+    """The first captions of a folder, each after its image's name, whatever form its table has. UserError where it has
+    none, since nothing could be trained.
+    """
+    split = next(iter(load_data(str(folder)).splits.values()))
+    if not split.captions:
+        raise UserError(
+            f"The folder {folder} has photos and no captions, so it can be searched, and no model trained on it. Add a "
+            "captions.csv with the columns filename,caption."
+        )
+    pairs = zip(split.caption_to_image[:count], split.captions[:count], strict=True)
+    return "\n".join(f"{split.ids[int(i)]}: {caption}" for i, caption in pairs)
 
 
 def licences(album: Sequence[Photo], count: int = 60) -> dict[str, str]:

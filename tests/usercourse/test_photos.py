@@ -180,8 +180,15 @@ def test_a_made_folder_is_read_as_one_s_own(album, tmp_path):
     assert [one.licence for one in mine] == [album[i % 16].licence for i in range(18)]
     assert {one.licence for one in photos.of_folder(folder, 2)} == {"yours"}
     assert set(photo_folder.WHAT) == {photo.name for photo in album}
+    assert photo_folder.first_captions(folder, 1) == f"000.jpg: {photo_folder.WHAT['astronaut']}"
     again = photo_folder.write_folder(tmp_path / "again", album, 18)
     assert (again / "017.jpg").read_bytes() == (folder / "017.jpg").read_bytes()
+
+
+def test_photos_without_captions_are_told_what_they_lack(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="no captions|captions.csv"):
+        photo_folder.first_captions(tmp_path)
 
 
 def test_held_out_photos_share_no_photo_with_train(notebooks):
