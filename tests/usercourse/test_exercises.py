@@ -63,7 +63,9 @@ def test_each_typical_wrong_answer_gets_its_own_message(name):
         assert (verdict.state, verdict.message) == ("wrong", idea)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if name != "train_step"]
+)  # which changes what it is given
 def test_an_answer_that_edits_what_it_is_given_changes_no_later_verdict(name):
     exercise = exercises()[name]
     if callable(exercise.right):
