@@ -164,32 +164,32 @@ def summed(v, t, v_keys, t_keys, V, T, ids, held):
 
 FURTHER = {
     "move_regions": [
-        (lambda V, w, s: V, "expected|Expected"),
+        (lambda V, w, s: V, "the answer is"),
         (lambda V, w, s: (w.unsqueeze(-1) * V).sum(1), "shape"),
-        (lambda V, w, s: V + s * F.normalize(w.unsqueeze(-1) * V, dim=-1), "xpected"),
+        (lambda V, w, s: V + s * F.normalize(w.unsqueeze(-1) * V, dim=-1), "the answer is"),
         (lambda V, w, s: V @ w, "raised"),
     ],
     "sorted_sum": [
-        (lambda vectors, scores, mask: vectors.amax(1), "xpected"),
-        (lambda vectors, scores, mask: vectors.mean(1), "xpected"),
+        (lambda vectors, scores, mask: vectors.amax(1), "the answer is"),
+        (lambda vectors, scores, mask: vectors.mean(1), "the answer is"),
         (lambda vectors, scores, mask: scores.softmax(1), "shape"),
         (lambda vectors, scores, mask: vectors.sort(1)[mask], "raised"),
     ],
     "both_losses": [
-        (masks_of_ones, "xpected"),
+        (masks_of_ones, "the answer is"),
         (summed, "tuple|number"),
-        (lambda *case: exercises()["both_losses"].right(*case)[::-1], "xpected"),
-        (lambda *case: (0.0, 0.0), "xpected"),
+        (lambda *case: exercises()["both_losses"].right(*case)[::-1], "the answer is"),
+        (lambda *case: (0.0, 0.0), "the answer is"),
     ],
     "train_step": [
-        (lambda model, optimizer, batch: (0.0, 0.0), "xpected"),
+        (lambda model, optimizer, batch: (0.0, 0.0), "the answer is"),
         (lambda model, optimizer, batch: model.losses(*model.encode(batch), batch[-1]), "raised"),
         (lambda model, optimizer, batch: model.encode(batch)[2], "raised"),
     ],
     "enqueue": [
-        (lambda *case: case[:4], "xpected"),
-        (lambda *case: (torch.cat([case[0], case[4]])[-5:], *case[1:4]), "xpected"),
-        (lambda images, texts, held, pointer, v_keys, t_keys, ids: images[ids], "raised"),
+        (lambda *case: case[:4], "the answer is"),
+        (lambda *case: (torch.cat([case[0], case[4]])[-5:], *case[1:4]), "the answer is"),
+        (lambda images, texts, held, pointer, v_keys, t_keys, ids: images[ids], "yours is a tensor"),
     ],
 }  # fmt: skip
 
