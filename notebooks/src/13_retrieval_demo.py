@@ -271,15 +271,16 @@ compare("demo_also_true", measured[best.name], unit="%")
 # %% [markdown]
 # ## The map
 #
-# Images and captions on one plane, by UMAP: what is close in the joint space is close on the map. Two clouds appear. Training
-# makes a caption more similar to its own image than to *other images*; it does not make it more similar to an image than to
-# other captions. So the two modalities stay apart, as they do in CLIP, where this is called the modality gap. It does not
-# affect ranks, since a query is only compared with items of the other modality. What the map is good for is the
-# neighbourhoods within the cloud of images.
+# Images and captions on one plane, by UMAP: what is close in the joint space is close on the map. Training makes a caption
+# more similar to its own image than to *other images*; it does not make it more similar to an image than to other captions.
+# So the two modalities stay apart, as they do in CLIP, where this is called the modality gap. It does not affect ranks, since
+# a query is only compared with items of the other modality, but it would fill the map: two clouds and nothing else. Therefore
+# each kind is taken relative to its own mean. The colours are the places that the images show. Images of one place lie
+# together, and the captions that name a place lie at its edge; captions that name none lie elsewhere.
 
 # %%
 name = available_models()[best.name]
-show(*map_figure(stored_map(name), len(gallery), best.name))
+show(*map_figure(stored_map(name), gallery, best.name))
 
 # %% [markdown]
 # ## Your own photos

@@ -38,7 +38,7 @@ def engine():
 def test_a_query_and_a_click(page, engine):
     ask(page, "a dog in the park")
     wait_for_hits(page, expected_hits(engine, "a dog in the park"))
-    page.locator("[aria-label='images found'] button").nth(2).click()
+    page.locator("[aria-label='images found'] button[data-key]").nth(2).click()
     expect(page.locator(".ud-map", has_text="SGE").first).to_be_visible(timeout=SLOW)
     see(page, "of its attention lies on the objects")
 
@@ -51,11 +51,11 @@ def test_the_keyboard_does_not_leave_the_demo_for_the_notebook(page, engine):
     page.keyboard.type("a bus by a bench dd")
     page.keyboard.press("Enter")
     wait_for_hits(page, expected_hits(engine, "a bus by a bench dd"))
-    page.locator("[aria-label='images found'] button").first.focus()
+    page.locator("[aria-label='images found'] button[data-key]").first.focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => document.activeElement.dataset.key") == hits(page)[1]
     page.keyboard.press("Enter")
-    expect(page.locator("[aria-label='images found'] button").nth(1)).to_have_attribute(
+    expect(page.locator("[aria-label='images found'] button[data-key]").nth(1)).to_have_attribute(
         "aria-pressed", "true", timeout=SLOW
     )
     assert page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length") == cells

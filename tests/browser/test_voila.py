@@ -97,7 +97,7 @@ def test_a_query_brings_the_right_pictures(page, engine):
 def test_a_hit_shows_its_attention_and_its_words(page):
     ask(page, "a red car on a street")
     see(page, "Query: a red car on a street")
-    page.locator("[aria-label='images found'] button").nth(1).click()
+    page.locator("[aria-label='images found'] button[data-key]").nth(1).click()
     for name in ("SGE", "CGE", "red", "car", "street"):
         expect(page.locator(".ud-map", has_text=name).first).to_be_visible(timeout=SLOW)
     see(page, "of its attention lies on the objects")
@@ -137,6 +137,42 @@ def test_the_model_is_switched_and_two_stand_side_by_side(page, engine):
     expect(other.first).to_be_hidden(timeout=SLOW)
     choose_model(page, "Model", engine.name)
     wait_for_hits(page, expected_hits(engine, "two cats on a sofa"))
+
+
+def test_one_line_tells_which_words_match(page, engine):
+    ask(page, "a red car on a street")
+    wait_for_hits(page, expected_hits(engine, "a red car on a street"))
+    page.locator("[aria-label='images found'] button[data-key]").first.click()
+    see(page, "Words that match, by cosine:")
+
+
+def test_arithmetic_is_read_and_explained(page, engine):
+    text = "two dogs - beach + snow"
+    ask(page, text)
+    wait_for_hits(page, expected_hits(engine, text))
+    see(page, "Vectors added:")
+    expect(page.get_by_text("“two dogs”, “snow”. Subtracted: “beach”.")).to_be_visible(timeout=SLOW)
+    ask(page, "two dogs -")
+    see(page, "has a sign with no text behind it")
+    ask(page, "two dogs")
+    wait_for_hits(page, expected_hits(engine, "two dogs"))
+    expect(page.get_by_text("has a sign with no text behind it")).to_have_count(0, timeout=SLOW)
+
+
+def test_a_hit_is_searched_with_and_words_are_put_next_to_it(page, engine):
+    ask(page, "a bus")
+    wait_for_hits(page, expected_hits(engine, "a bus"))
+    key = hits(page)[0]
+    page.locator(f"[data-key='{key}']").first.hover()
+    page.locator(f"[data-similar='{key}']").first.click()
+    picture = engine.gallery.pictures[engine.gallery.row[key]]
+    wait_for_hits(page, expected_hits(engine, picture))
+    page.get_by_label(f"together with the image {key}").check()
+    ask(page, "a cat")
+    wait_for_hits(page, [hit.id for hit in engine.together(picture, "a cat", 12).hits])
+    see(page, f"{key} and these words")
+    page.get_by_label(f"together with the image {key}").uncheck()
+    wait_for_hits(page, expected_hits(engine, "a cat"))
 
 
 def test_an_upload_brings_captions(page, engine):
@@ -189,6 +225,7 @@ def test_bad_files_are_a_sentence_and_the_next_query_works(page, engine, kind):
     assert hits(page) == before
     ask(page, "a train")
     wait_for_hits(page, expected_hits(engine, "a train"))
+    expect(page.get_by_text(said)).to_have_count(0, timeout=SLOW)  # not left over from the file
 
 
 @pytest.mark.parametrize(
@@ -228,6 +265,15 @@ def test_the_map_is_chosen_from_and_the_list_follows(page, engine):
     plane = page.locator(".ud-plane")
     plane.wait_for(timeout=SLOW)
     points = stored_map("full")
+    chips = page.locator("button[data-group]")
+    expect(chips).to_have_count(15, timeout=SLOW)
+    whole = plane.evaluate("(one) => one.toDataURL()")
+    beach = page.locator("button[data-group='beach']")
+    beach.click()
+    expect(beach).to_have_attribute("aria-pressed", "true", timeout=SLOW)
+    assert plane.evaluate("(one) => one.toDataURL()") != whole  # one place stands out
+    beach.click()
+    assert plane.evaluate("(one) => one.toDataURL()") == whole
     for row in (10, 600):
         box = plane.bounding_box()
         x, y = (0.03 + 0.94 * float(v) for v in points[row])
@@ -273,7 +319,8 @@ def test_a_folder_of_photos(page, engine, tmp_path):
     see(page, "This is photos-mini")
     ask(page, "a dog")
     page.wait_for_function(
-        "() => document.querySelectorAll(\"[aria-label='images found'] button\").length === 6", timeout=SLOW
+        "() => document.querySelectorAll(\"[aria-label='images found'] button[data-key]\").length === 6",
+        timeout=SLOW,
     )
     choose_model(page, "Model", engine.name)
     ask(page, "a horse")
@@ -287,7 +334,7 @@ def test_everything_by_keyboard(page, engine):
     page.keyboard.type("a king in front of a castle")
     page.keyboard.press("Enter")
     wait_for_hits(page, expected_hits(engine, "a king in front of a castle"))
-    tab_to(page, "[aria-label='images found'] button")
+    tab_to(page, "[aria-label='images found'] button[data-key]")
     first = focused(page)
     page.keyboard.press("ArrowRight")
     assert focused(page) == hits(page)[1] != first
@@ -296,7 +343,9 @@ def test_everything_by_keyboard(page, engine):
     assert focused(page) == first
     page.keyboard.press("Enter")
     page.locator(".ud-stage").wait_for(timeout=SLOW)
-    expect(page.locator("[aria-label='images found'] button").first).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[aria-label='images found'] button[data-key]").first).to_have_attribute(
+        "aria-pressed", "true"
+    )
     tab_to(page, ".ud-cell")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("() => document.activeElement.getAttribute('aria-label')").startswith(
@@ -342,7 +391,7 @@ def test_it_fits_a_narrow_and_a_wide_page(page, engine, tmp_path):
     turn_to(page, "Search")
     ask(page, FIRST)
     wait_for_hits(page, expected_hits(engine, FIRST))
-    page.locator("[aria-label='images found'] button").first.click()
+    page.locator("[aria-label='images found'] button[data-key]").first.click()
     page.locator(".ud-stage").wait_for(timeout=SLOW)
     for width in (800, WIDTH):
         page.set_viewport_size({"width": width, "height": HEIGHT})

@@ -10,6 +10,7 @@ becomes a message in the page; what the program did wrong is shown and raised.
 import html
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from PIL import Image
 
 from usercourse.demo.clickable import Clickable
 from usercourse.demo.engine import Answer, Engine
+from usercourse.demo.explanation import reason
 from usercourse.demo.gallery import MODEL_DIR, Gallery, as_url, thumbnail, world_gallery
 from usercourse.demo.models import available_models, open_engine
 from usercourse.demo.own import own_engine
 from usercourse.demo.panels import FailuresPanel, MapPanel, PhotosPanel, wide
-from usercourse.demo.sentences import paragraph, read_as, right_answers, title
+from usercourse.demo.sentences import arithmetic, paragraph, read_as, right_answers, title
 from usercourse.demo.uploads import MAX_BYTES, open_upload
 from usercourse.demo.view_models import (
     caption_cards,
@@ -39,6 +41,15 @@ DEEP = 100  # hits looked through when two models are compared
 NOTHING = "no other"
 PANELS = ("Search", "Map", "Failures", "Your photos")
 FIRST = "A penguin rides a scooter in a classroom."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was searched for: a text, an image with its name, or both."""
+
+    text: str = ""
+    image: Image.Image | None = None
+    name: str = ""
 
 
 class App(W.VBox):  # type: ignore[misc]
@@ -64,9 +75,9 @@ class App(W.VBox):  # type: ignore[misc]
         self.model_dir, self.gallery = model_dir, gallery or world_gallery(model_dir)
         self.names: dict[str, str] = names
         self.engines: dict[str, Engine] = {}
-        self.asked: str | Image.Image = query
-        self.asked_name = ""
-        self.quiet = False  # True while the field is emptied by the page itself
+        self.asked = Asked(query)
+        self.image = Asked()  # the last one that was searched with, so that words can be added to it
+        self.quiet = False  # True while the page itself changes a field
         self.explained = ""  # the id of the image that is explained
         self._widgets(list(names), query)
         parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
@@ -86,13 +97,21 @@ class App(W.VBox):  # type: ignore[misc]
             continuous_update=False, layout=W.Layout(flex="1 1 22em", width="auto"),
         )  # fmt: skip
         self.go = W.Button(description="Search", button_style="primary", layout=W.Layout(width="7em"))
+        self.hint = W.HTML(
+            '<span style="opacity:.75">Words alone, or arithmetic: <code>two dogs - beach + snow</code></span>',
+            layout=W.Layout(margin="0 0 0 6em"),
+        )
+        self.both = W.Checkbox(value=False, indent=False, layout=W.Layout(width="auto", display="none"))
         narrow = {"flex": "0 1 17em", "width": "auto"}
         best = next((title_ for title_ in models if title_.startswith("full")), models[-1])
         self.model = W.Dropdown(
             options=models, value=best, description="Model", style=style, layout=W.Layout(**narrow)
         )
         self.compared = W.Dropdown(
-            options=[NOTHING, *models], description="Compare with", style=style, layout=W.Layout(**narrow)
+            options=[NOTHING, *models],
+            description="Compare with",
+            style={"description_width": "7.5em"},
+            layout=W.Layout(**narrow),
         )
         self.upload = Clickable(
             "upload", self.on_upload, limit=MAX_BYTES, label="or an image of yours (drop it here)"
@@ -101,6 +120,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.top = W.VBox(
             [
                 W.HBox([self.query, self.go], layout=W.Layout(**row)),
+                W.HBox([self.hint, self.both], layout=W.Layout(**row)),
                 W.HBox([self.model, self.compared, self.upload], layout=W.Layout(**row)),
             ],
             layout=wide(),
@@ -108,8 +128,8 @@ class App(W.VBox):  # type: ignore[misc]
         self.message = W.HTML()
         self.tabs = W.ToggleButtons(options=PANELS, style={"button_width": "auto"})
         self.heading, self.left_title, self.right_title, self.why = W.HTML(), W.HTML(), W.HTML(), W.HTML()
-        self.left = Clickable("cards", self.on_choose)
-        self.right = Clickable("cards", self.on_choose_right)
+        self.left = Clickable("cards", self.on_hit)
+        self.right = Clickable("cards", self.on_hit_right)
         self.left_box = W.VBox([self.left_title, self.left], layout=half())
         self.right_box = W.VBox([self.right_title, self.right], layout=half())
         self.caption_hits = Clickable("cards", self.on_caption)
@@ -117,7 +137,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.regions = Clickable("regions")
         self.own = Clickable("cards", self.on_caption)
         self.ask_with = W.Button(description="Search with this image", layout=W.Layout(width="14em"))
-        self.detail = W.VBox([self.why, self.regions, self.ask_with, self.own], layout=W.Layout(width="100%"))
+        self.detail = W.VBox([self.why, self.ask_with, self.regions, self.own], layout=W.Layout(width="100%"))
         columns = W.HBox([self.left_box, self.right_box], layout=wide())
         search = W.VBox(
             [self.heading, self.caption_hits_title, self.caption_hits, columns, self.detail], layout=wide()
@@ -128,6 +148,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.go.on_click(lambda _: self.on_query())
         for control in (self.model, self.compared):
             control.observe(lambda _: self.act(self.run), "value")
+        self.both.observe(lambda _: self.on_both(), "value")
         self.tabs.observe(lambda _: self.act(self.turn), "value")
         self.ask_with.on_click(lambda _: self.act(self.ask_picture, self.explained))
         self.turn()
@@ -136,6 +157,7 @@ class App(W.VBox):  # type: ignore[misc]
         """Do it; what a person can mend becomes a message, anything else is shown and raised."""
         try:
             self.message.value = ""
+            self.upload.send({"event": "clear"})  # what it said of a file
             does(*arguments)
         except UserError as error:
             self.say(str(error), alert=True)
@@ -203,7 +225,18 @@ class App(W.VBox):  # type: ignore[misc]
         """Enter in the field, or the button."""
         if self.tabs.value not in ("Search", "Map"):
             self.tabs.value = "Search"  # before the answer: turning clears what was said
-        self.asked = whole(self.query.value)
+        text = whole(self.query.value)
+        self.asked = replace(self.image, text=text.strip()) if self.both.value else Asked(text)
+        self.act(self.run)
+
+    def on_both(self) -> None:
+        """The image was put next to the words, or taken away again."""
+        if self.quiet:
+            return
+        text = whole(self.query.value)
+        self.asked = (
+            Asked(text) if text.strip() and not self.both.value else replace(self.image, text=text.strip())
+        )
         self.act(self.run)
 
     def on_caption(self, content: Mapping[str, Any], _: list[bytes]) -> None:
@@ -231,20 +264,28 @@ class App(W.VBox):  # type: ignore[misc]
 
     def ask_with_picture(self, picture: Image.Image, name: str) -> None:
         """Search with an image; the field is emptied, so that the text before can be entered again."""
-        self.asked, self.asked_name = picture, name
+        self.asked = self.image = Asked(image=picture, name=name)
         self.quiet = True
-        self.query.value = ""
+        self.query.value, self.both.value = "", False
         self.quiet = False
+        self.both.description = f"together with the image {name[:40]}"
+        self.both.layout.display = ""
         self.tabs.value = "Search"
         self.run()
 
-    def on_choose(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """An image on the left was chosen."""
+    def on_hit(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """An image on the left was chosen, or searched with."""
+        if content.get("event") == "similar":
+            self.act(self.ask_picture, str(content["key"]))
+            return
         self.right.chosen = ""
         self.act(self.explain, self.left, self.engine, str(content["key"]))
 
-    def on_choose_right(self, content: Mapping[str, Any], _: list[bytes]) -> None:
-        """An image on the right was chosen."""
+    def on_hit_right(self, content: Mapping[str, Any], _: list[bytes]) -> None:
+        """An image on the right was chosen, or searched with."""
+        if content.get("event") == "similar":
+            self.act(self.ask_picture, str(content["key"]))
+            return
         self.left.chosen = ""
         self.act(self.explain, self.right, self.engine_of(self.compared.value), str(content["key"]))
 
@@ -276,9 +317,11 @@ class App(W.VBox):  # type: ignore[misc]
 
     def answer(self, engine: Engine) -> Answer:
         """One model's answer; deep enough to compare ranks."""
-        if isinstance(self.asked, str):
-            return engine.search(self.asked, DEEP)
-        return engine.similar(self.asked, DEEP)
+        if self.asked.image is None:
+            return engine.search(self.asked.text, DEEP)
+        if self.asked.text.strip():
+            return engine.together(self.asked.image, self.asked.text, DEEP)
+        return engine.similar(self.asked.image, DEEP)
 
     def tell(self, engine: Engine, answer: Answer) -> None:
         """The words around the images, and no image chosen yet."""
@@ -286,27 +329,32 @@ class App(W.VBox):  # type: ignore[misc]
         self.caption_hits.layout.display = "none"
         self.caption_hits_title.value = ""
         self.forget()
-        if isinstance(self.asked, str):
-            said.append(read_as(answer))
-            if engine.gallery.world is not None and not answer.nothing_known:
-                said += [
-                    html.escape(right_answers(answer.right, len(engine.gallery))),
-                    html.escape(answer.runner_up),
-                ]
-        else:
-            thumb, name = as_url(thumbnail(self.asked, 96)), html.escape(self.asked_name)
-            said.append(f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Query: {name}')
+        image, plus = self.asked.image, bool(self.asked.text.strip())
+        if image is not None:
+            thumb, name = as_url(thumbnail(image, 96)), html.escape(self.asked.name)
+            and_words = " and these words" if plus else ""
+            said.append(
+                f'<img src="{thumb}" alt="" style="height:72px;vertical-align:middle"> Query: {name}{and_words}'
+            )
+        if plus:
+            said.append(read_as(answer, alone=image is None))
+            if answer.terms:
+                said.append(html.escape(arithmetic(answer.terms)))
+            elif image is None and engine.gallery.world is not None and not answer.nothing_known:
+                said.append(html.escape(right_answers(answer.right, len(engine.gallery))))
+            if not answer.nothing_known:
+                said.append(html.escape(answer.runner_up))
         weak = [note for note in (engine.warning, answer.note) if note]
         said += [html.escape(note) for note in weak]
         self.heading.value = paragraph(
             "<br>".join(filter(None, said)), alert=bool(weak) or answer.nothing_known
         )
-        if not isinstance(self.asked, str):
-            self._captions(engine, self.asked)
+        if image is not None and not plus:
+            self._captions(engine, image)
 
     def _captions(self, engine: Engine, picture: Image.Image) -> None:
         """Captions for an image query, and at once what the model attends to."""
-        key = self.asked_name if self.asked_name in engine.gallery.row else None
+        key = self.asked.name if self.asked.name in engine.gallery.row else None
         if engine.gallery.captions:
             answer = engine.captions(picture, 6)
             self.caption_hits_title.value = title("Captions found for it")
@@ -317,7 +365,7 @@ class App(W.VBox):  # type: ignore[misc]
         explanation = engine.explain(picture)
         if explanation is not None and explanation.attention:
             self.why.value = title("Where the model looks in it")
-            self.regions.show(**explanation_data(explanation, picture, self.asked_name))
+            self.regions.show(**explanation_data(explanation, picture, self.asked.name))
             self.regions.layout.display = ""
 
     def forget(self) -> None:
@@ -330,20 +378,21 @@ class App(W.VBox):  # type: ignore[misc]
         """Why this image: attention, words against regions, relevant or not, its own captions."""
         side.chosen = self.explained = key
         gallery, row = engine.gallery, engine.gallery.row[key]
-        text = self.asked if isinstance(self.asked, str) else ""
+        text = self.asked.text
         picture = engine.picture(key)
-        explanation = engine.explain(key, text)
+        explanation = engine.explain(key, engine.shown_words(text))
         masks = gallery.world.masks(row) if gallery.world is not None else []
         things = np.logical_or.reduce(masks) if len(masks) else None
         self.regions.show(**explanation_data(explanation, picture, gallery.caption_of(row), things))
         number = gallery.caption_numbers.get(text.strip())
-        said = [engine.verdict(number, row)] if number is not None else []
+        said = [reason(explanation)] if explanation is not None else []
+        said += [engine.verdict(number, row)] if number is not None else []
         if explanation is not None and not explanation.attention:
             said.append(f"{engine.name} has no attention to show: it weighs all regions alike.")
         if explanation is None:
             said.append("This model shows no attention; it answers all the same.")
         self.why.value = title(f"Why this image? {engine.name}") + "".join(
-            f'<div style="max-width:54em">{html.escape(one)}</div>' for one in said if one
+            f'<div style="max-width:72em;line-height:1.5">{html.escape(one)}</div>' for one in said if one
         )
         self.own.show(
             items=own_caption_cards(engine, key), wide=True, label="captions written for this image"
@@ -362,5 +411,5 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _what(asked: str | Image.Image) -> str:
-    return "images found" if isinstance(asked, str) else "images like it"
+def _what(asked: Asked) -> str:
+    return "images found" if asked.text.strip() else "images like it"

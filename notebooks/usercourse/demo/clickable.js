@@ -75,7 +75,21 @@ function cards(model, root) {
     if (item.badge) line.append(make("span", { class: "ud-badge" }, item.badge));
     button.append(line);
     if (item.text) button.append(make("span", { class: "ud-text" }, item.text));
-    list.append(button);
+    if (!item.similar) {
+      list.append(button);
+      continue;
+    }
+    // The mouse's short way; by keyboard the same button stands under the image that was chosen.
+    const similar = make("button", {
+      type: "button",
+      class: "ud-similar",
+      tabindex: "-1",
+      "data-similar": item.key,
+      "aria-label": item.similar,
+      title: "Search with this image",
+      onclick: () => model.send({ event: "similar", key: item.key }),
+    }, "similar");
+    list.append(make("div", { class: "ud-hit" }, button, similar));
   }
   if (!items.length && empty) list.append(make("p", { class: "ud-hint" }, empty));
   root.append(list);
@@ -183,11 +197,19 @@ function regions(model, root) {
 // --- map: images and captions on a plane -----------------------------------------------------------------
 
 function map(model, root) {
-  const { xy = [], keys = [], labels = [], sheet = "", columns = 1, tile = 32, pictures = 0, label = "" } = model.get("data");
+  const { xy = [], keys = [], labels = [], sheet = "", columns = 1, tile = 32, pictures = 0, label = "", groups = [], group = [], shades = [] } = model.get("data");
   if (!xy.length) return;
+  const colour = (i) => (group.length ? shades[group[i % pictures] % shades.length] : "#0072B2"); // a caption is its image's
+  const middle = groups.map((_, g) => {
+    const own = group.flatMap((one, i) => (one === g ? [xy[i]] : []));
+    const median = (axis) => own.map((point) => point[axis]).sort((a, b) => a - b)[own.length >> 1];
+    return [median(0), median(1)];
+  });
+  let shown = -1; // the group that stands out
+  const faded = (i) => shown >= 0 && group[i % pictures] !== shown;
   const hits = () => model.get("hits");
   let zoom = 1, centre = [0.5, 0.5], cursor = 0, picked = [];
-  const plane = make("canvas", { class: "ud-plane", tabindex: "0", role: "application", "aria-label": `${label}. Arrow keys move to the next picture in that direction, Enter chooses it and its neighbours, plus and minus zoom.` });
+  const plane = make("canvas", { class: "ud-plane", tabindex: "0", role: "application", "aria-label": `${label}. Arrow keys move to the next image in that direction, Enter chooses it and its neighbours, plus and minus zoom.` });
   const said = make("p", { class: "ud-said", role: "status", "aria-live": "polite" });
   const list = make("div", { class: "ud-list", role: "group", "aria-label": "chosen on the map" });
   const atlas = new Image();
@@ -202,25 +224,44 @@ function map(model, root) {
     plane.width = size * ratio; plane.height = size * ratio;
     const pen = plane.getContext("2d");
     pen.scale(ratio, ratio);
-    pen.fillStyle = "#f4f4f4"; pen.fillRect(0, 0, size, size);
-    const thumb = Math.max(10, Math.min(64, 15 * zoom));
-    pen.fillStyle = "rgba(0, 114, 178, .55)";
+    const { backgroundColor: ground, color: ink } = getComputedStyle(plane);
+    pen.fillStyle = ground; pen.fillRect(0, 0, size, size);
+    const thumb = Math.max(10, Math.min(64, 15 * zoom)), edge = Math.max(1.5, Math.min(4, thumb / 9));
     for (let i = pictures; i < xy.length; i++) {
       const [x, y] = place(i);
+      pen.globalAlpha = faded(i) ? 0.08 : 0.55;
+      pen.fillStyle = colour(i);
       pen.beginPath(); pen.arc(x, y, 2 + zoom / 3, 0, 7); pen.fill();
     }
     for (let i = 0; i < pictures; i++) {
       const [x, y] = place(i);
       if (x < -thumb || y < -thumb || x > size + thumb || y > size + thumb) continue;
+      pen.globalAlpha = faded(i) ? 0.12 : 1;
+      if (group.length) { pen.fillStyle = colour(i); pen.fillRect(x - thumb / 2 - edge, y - thumb / 2 - edge, thumb + 2 * edge, thumb + 2 * edge); }
       if (atlas.complete && atlas.naturalWidth)
         pen.drawImage(atlas, (i % columns) * tile, Math.floor(i / columns) * tile, tile, tile, x - thumb / 2, y - thumb / 2, thumb, thumb);
     }
-    const ring = (i, colour, width, grow) => {
-      const [x, y] = place(i), s = thumb + grow;
-      pen.strokeStyle = colour; pen.lineWidth = width; pen.strokeRect(x - s / 2, y - s / 2, s, s);
+    pen.globalAlpha = 1;
+    pen.font = "600 13px sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round";
+    const named = [];
+    groups.forEach((name, g) => {
+      if (shown >= 0 && g !== shown) return;
+      const x = ((middle[g][0] - centre[0]) * zoom + 0.5) * size, wide = pen.measureText(name).width / 2;
+      let y = ((middle[g][1] - centre[1]) * zoom + 0.5) * size;
+      const hidden = () => named.find((other) => Math.abs(other.y - y) < 15 && Math.abs(other.x - x) < other.wide + wide + 4);
+      for (let under = hidden(), tries = 0; under && tries < 20; under = hidden(), tries++) y = under.y + 15; // names stay legible
+      named.push({ x, y, wide });
+      pen.strokeStyle = ground; pen.lineWidth = 4; pen.strokeText(name, x, y);
+      pen.fillStyle = ink; pen.fillText(name, x, y);
+    });
+    pen.textAlign = "start";
+    const ring = (i, of, width, grow) => {
+      const [x, y] = place(i), s = thumb + 2 * edge + grow;
+      pen.strokeStyle = ground; pen.lineWidth = width + 3; pen.strokeRect(x - s / 2, y - s / 2, s, s);
+      pen.strokeStyle = of; pen.lineWidth = width; pen.strokeRect(x - s / 2, y - s / 2, s, s);
       return [x, y];
     };
-    picked.forEach((i) => ring(i, "#009E73", 2.5, 3));
+    picked.forEach((i) => ring(i, ink, 2, 3));
     for (const [key, rank] of Object.entries(hits())) {
       const i = keys.indexOf(key);
       if (i < 0) continue;
@@ -228,7 +269,7 @@ function map(model, root) {
       pen.fillStyle = "#D55E00"; pen.fillRect(x - thumb / 2 - 9, y - thumb / 2 - 9, 17, 14);
       pen.fillStyle = "#fff"; pen.font = "bold 11px sans-serif"; pen.fillText(rank, x - thumb / 2 - 7, y - thumb / 2 + 2);
     }
-    if (document.activeElement === plane) ring(cursor, "#000", 2, 9);
+    if (document.activeElement === plane) ring(cursor, ink, 2, 9);
   }
   function nearest(x, y, count) {
     const order = [...Array(pictures).keys()].map((i) => [(xy[i][0] - x) ** 2 + (xy[i][1] - y) ** 2, i]);
@@ -242,7 +283,7 @@ function map(model, root) {
     }, make("span", { class: "ud-tile", style: `background: url(${sheet}) -${(j % columns) * tile}px -${Math.floor(j / columns) * tile}px; width: ${tile}px; height: ${tile}px` }),
     make("span", { class: "ud-text" }, labels[j] || keys[j]))));
     rove(list);
-    said.textContent = `“${labels[i] || keys[i]}” and its ${picked.length - 1} neighbours on the map. Choose one to ask with it.`;
+    said.textContent = `“${labels[i] || keys[i]}” and its ${picked.length - 1} neighbours on the map. Choose one to search with it.`;
     root.dataset.picked = picked.map((j) => keys[j]).join(" ");
     model.send({ event: "choose", keys: picked.map((j) => keys[j]) });
     paint();
@@ -277,12 +318,26 @@ function map(model, root) {
   });
   plane.addEventListener("focus", paint);
   plane.addEventListener("blur", paint);
+  function legend() {
+    const chips = make("div", { class: "ud-tools", role: "group", "aria-label": "places; one that is chosen stands out" });
+    groups.forEach((name, g) => {
+      const chip = make("button", { type: "button", class: "ud-chip", "data-rove": "", "data-group": name, "aria-pressed": "false", onclick: () => {
+        shown = shown === g ? -1 : g;
+        [...chips.children].forEach((one, at) => one.setAttribute("aria-pressed", String(at === shown)));
+        paint();
+      } }, make("span", { class: "ud-swatch", style: `background:${shades[g % shades.length]}` }), name);
+      chips.append(chip);
+    });
+    if (groups.length) rove(chips);
+    return chips;
+  }
   const first = Object.keys(hits()).map((key) => keys.indexOf(key)).find((i) => i >= 0);
   if (first !== undefined) cursor = first;
   const button = (name, says, does) => make("button", { type: "button", class: "ud-plain", "aria-label": says, onclick: does }, name);
   root.append(
     make("div", { class: "ud-tools" }, button("+", "zoom in", () => enlarge(1.6)), button("−", "zoom out", () => enlarge(1 / 1.6)), button("whole map", "show the whole map", () => enlarge(0)),
-      make("span", { class: "ud-hint" }, "Thumbnails: images; blue dots: captions; orange: hits of the search.")),
+      make("span", { class: "ud-hint" }, "Thumbnails: images; dots: captions; numbered: hits of the search.")),
+    legend(),
     make("div", { class: "ud-split" }, plane, make("div", { class: "ud-beside" }, said, list)));
   new ResizeObserver(paint).observe(plane);
   requestAnimationFrame(paint);
@@ -299,7 +354,7 @@ function upload(model, root) {
     said.textContent = "";
     if (!file) return;
     if (file.size > limit) {
-      said.textContent = `${file.name} has ${(file.size / 1048576).toFixed(1)} MB; at most ${Math.round(limit / 1048576)} MB can be sent. Scale the picture down.`;
+      said.textContent = `${file.name} has ${(file.size / 1048576).toFixed(1)} MB; at most ${Math.round(limit / 1048576)} MB can be sent. Scale the image down.`;
       return;
     }
     said.textContent = "sending …";
@@ -315,6 +370,9 @@ function upload(model, root) {
   zone.addEventListener("dragover", (event) => event.preventDefault());
   zone.addEventListener("drop", (event) => { event.preventDefault(); send(event.dataTransfer.files[0]); });
   root.append(zone, said);
+  const told = (content) => { if (content.event === "clear") said.textContent = ""; }; // the next action was another
+  model.on("msg:custom", told);
+  return () => model.off("msg:custom", told);
 }
 
 // --- alive: nothing, until the kernel or its server is gone; then what to do -------------------------------------

@@ -24,7 +24,9 @@ from userlib.evaluation.ranking import ranks, ranks_among
 from userlib.search import Encoder, Hit, Index
 from userlib.search.encoders import CheckpointEncoder
 from userlib.search.exact import Array, top_k
+from userlib.search.index import check_query
 from userlib.search.protocol import measured, warning_of
+from userlib.search.query import Query, find, terms
 
 BATCH = 256  # captions encoded at a time
 Picture = str | Image.Image  # the id of one in the gallery, or one brought along
@@ -43,7 +45,8 @@ class Right:
 @dataclass(frozen=True)
 class Answer:
     """hits, best first; pieces: the query's words and whether the model knows each; right: the relevant images
-    where the query is a caption of the gallery, by rank; runner_up: what the second hit differs in.
+    where the query is a caption of the gallery, by rank; runner_up: what the second hit differs in; terms: sign and
+    text of the parts that were added and subtracted, where the query is arithmetic.
     """
 
     hits: tuple[Hit, ...]
@@ -51,11 +54,13 @@ class Answer:
     right: tuple[Right, ...] = ()
     runner_up: str = ""
     note: str = ""  # what is wrong with an image that was brought along
+    terms: tuple[tuple[int, str], ...] = ()
 
     @property
     def nothing_known(self) -> bool:
         """Whether the model knows none of the query's words, so that its hits mean nothing."""
-        return bool(self.pieces) and not any(known for _, known in self.pieces)
+        pieces = [known for piece, known in self.pieces if not self.terms or piece not in ("+", "-")]
+        return bool(pieces) and not any(pieces)
 
 
 def _known(words: list[str], unknown: set[str]) -> bool:
@@ -82,8 +87,14 @@ class Engine:
         )
 
     def search(self, text: str, k: int = 12) -> Answer:
-        """The k best images for a text query; where it is a caption of the gallery, with its relevant images."""
+        """The k best images for a text query; where it is a caption of the gallery, with its relevant images.
+
+        " + " and " - " add and subtract: "two dogs - beach + snow". In a caption of the gallery they are as written.
+        """
         number = self.gallery.caption_numbers.get(text.strip())
+        if parts := self.terms(text):
+            hits = self._hits(Query(text=text, arithmetic=True), k)
+            return Answer(hits, self.pieces(text), runner_up=self._runner_up(hits[:2], None), terms=parts)
         every = self.index.search(text, k if number is None else len(self.gallery))
         return Answer(
             hits=tuple(every[:k]),
@@ -106,6 +117,30 @@ class Engine:
             return Answer(hits)
         distances = measured(self.encoder, [picture])[1]
         return Answer(hits, note=warning_of(self.encoder, distances, drawn=False) or "")
+
+    def together(self, picture: Image.Image, text: str, k: int = 12) -> Answer:
+        """The k images nearest to the mean of an image and a text query, which may be arithmetic."""
+        parts = self.terms(text)
+        hits = self._hits(Query(text=text, image=picture, arithmetic=bool(parts)), k)
+        note = warning_of(self.encoder, measured(self.encoder, [picture])[1], drawn=False) or ""
+        return Answer(hits, self.pieces(text), note=note, terms=parts)
+
+    def terms(self, text: str) -> tuple[tuple[int, str], ...]:
+        """Sign and text of each part of an arithmetic query; empty for any other. UserError for a sign alone."""
+        check_query(text)
+        if text.strip() in self.gallery.caption_numbers:
+            return ()
+        parts = tuple(terms(text))
+        return parts if len(parts) > 1 or parts[0][1] != text.strip() else ()
+
+    def shown_words(self, text: str) -> str:
+        """What of a query an image should show: without the parts that arithmetic subtracts."""
+        if not text or not (parts := self.terms(text)):
+            return text
+        return " ".join(part for sign, part in parts if sign > 0)
+
+    def _hits(self, query: Query, k: int) -> tuple[Hit, ...]:
+        return tuple(Hit(one.id, one.score, one.rank) for one in find(self.index, query, k))
 
     def explain(self, picture: Picture, text: str = "") -> Explanation | None:
         """Attention and word-region similarity of an image; None for models that have none to show."""

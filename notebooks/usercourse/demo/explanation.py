@@ -33,6 +33,38 @@ class Explanation:
     similarity: Array
 
 
+# Words that any image has as much of as any other.
+FUNCTION_WORDS = frozenset(
+    "a an and are at behind by for from has have her his in is it its near next of on over the their there "
+    "this to under while with".split()
+)
+HEIGHTS, WIDTHS = ("top", "", "bottom"), ("left", "", "right")
+
+
+def reason(explanation: Explanation) -> str:
+    """Which words of the query an image answers to, by the highest cosine of each with a region, in one line; "" where
+    there are no words. Function words are left out where there are others.
+    """
+    best: dict[str, tuple[float, int]] = {}
+    for word, row in zip(explanation.words, explanation.similarity, strict=True):
+        best.setdefault(word, (float(row.max()), int(row.argmax())))
+    chosen = [word for word in best if word not in FUNCTION_WORDS] or list(best)
+    ranked = sorted(chosen, key=lambda word: -best[word][0])
+    if not ranked:
+        return ""
+    first, last = ranked[:3], ranked[3:][-1:]
+    told = [f"“{word}” {best[word][0]:.2f} ({place_of(best[word][1], explanation.grid)})" for word in first]
+    least = f"; least: “{last[0]}” {best[last[0]][0]:.2f}" if last else ""
+    return f"Words that match, by cosine: {', '.join(told)}{least}."
+
+
+def place_of(region: int, grid: tuple[int, int]) -> str:
+    """A region's place in the image in words: "top left", "middle"."""
+    row, column = divmod(region, grid[1])
+    words = (HEIGHTS[int(3 * (row + 0.5) / grid[0])], WIDTHS[int(3 * (column + 0.5) / grid[1])])
+    return " ".join(filter(None, words)) or "middle"
+
+
 @torch.inference_mode()
 def explain(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Explanation | None:
     """What the model attends to in an image, and the similarity of each word of `text` with each region.

@@ -1,8 +1,12 @@
 """Static snapshots of the demo: figures with a sentence each."""
 
 import numpy as np
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patheffects import withStroke
 
 from usercourse.demo.engine import Engine
+from usercourse.demo.gallery import Gallery
+from usercourse.demo.projection import SHADES
 from usercourse.demo.view_models import two
 from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
 from userlib.search.exact import Array
@@ -57,18 +61,45 @@ def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
     )
 
 
-def map_figure(points: Array, count: int, name: str) -> Shown:
-    """points (2 N, 2): N images, then a caption of each, on the plane."""
-    figure, axes = new_figure(5.2, 4.4)
+def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
+    """points (2 N, 2): N images, then a caption of each, on the plane; coloured by the place that an image shows, a
+    few of the images as thumbnails.
+    """
+    count = len(gallery)
+    figure, axes = new_figure(7.2, 6.4)
     axis = axes[0, 0]
-    axis.plot(*points[:count].T, "s", ms=3, color=COLOURS["orange"], label="images")
-    axis.plot(*points[count:].T, "o", ms=2.5, color=COLOURS["blue"], label="their first captions")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    places = sorted(set(gallery.settings))
+    group = np.array([places.index(one) for one in gallery.settings], int)
+    colours = np.array(SHADES)[group % len(SHADES)] if places else np.full(count, COLOURS["blue"])
+    axis.scatter(*points[count:].T, s=7, c=colours, alpha=0.5, linewidths=0)
+    axis.scatter(*points[:count].T, s=22, c=colours, marker="s", linewidths=0)
+    for i in _apart(points[:count]):
+        image = OffsetImage(np.asarray(gallery.pictures[i].resize((22, 22))), zoom=0.75)
+        frame = {"edgecolor": colours[i], "linewidth": 1.6}
+        axis.add_artist(AnnotationBbox(image, points[i], pad=0.05, bboxprops=frame))
+    halo = [withStroke(linewidth=3, foreground="white")]
+    named: list[Array] = []
+    for number, place in enumerate(places):
+        middle = np.median(points[:count][group == number], 0)
+        while any((np.abs(middle - other) < (0.1, 0.025)).all() for other in named):
+            middle = middle + np.array((0, 0.013))  # names do not stand on one another
+        named.append(middle)
+        axis.annotate(place, middle, ha="center", fontsize=9, weight="bold", path_effects=halo, zorder=9)
+    axis.set_axis_off()
+    axis.invert_yaxis()  # as on the page
     gaps = np.linalg.norm(points[:count, None] - points[None, count:], axis=-1)  # (N, N)
     own = np.median((gaps < np.diag(gaps)[:, None]).sum(1) + 1)
     return figure, (
-        f"The joint space of {name} on a plane: for half of the {count:,} images, their first caption is "
-        f"among the {own:.0f} captions nearest to them on the map."
+        f"The joint space of {name} on a plane: squares and thumbnails are images, dots their first captions, colours "
+        f"the place that the image shows. For half of the {count:,} images, their first caption is among the "
+        f"{own:.0f} captions nearest to them on the map."
     )
+
+
+def _apart(points: Array, least: float = 0.045) -> list[int]:
+    """Points of which no two are nearer than `least`, the first ones first."""
+    chosen: list[int] = []
+    for i, point in enumerate(points):
+        if all(np.linalg.norm(point - points[j]) >= least for j in chosen):
+            chosen.append(i)
+    return chosen

@@ -86,6 +86,11 @@ class Gallery:
         own = self.captions_by_picture.get(row)
         return self.captions[own[0]] if own else self.ids[row]
 
+    @cached_property
+    def settings(self) -> tuple[str, ...]:
+        """The place that each image shows, where the world is drawn; empty where it is unknown."""
+        return () if self.world is None else tuple(self.world[i].setting for i in range(len(self)))
+
     def written(self, number: int) -> "Caption | None":
         """A caption with its facts and spans, where the world is drawn."""
         if self.world is None:

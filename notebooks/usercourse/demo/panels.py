@@ -13,7 +13,7 @@ from usercourse.demo.failures import find_failures
 from usercourse.demo.gallery import Gallery, as_url
 from usercourse.demo.models import COLUMNS, joint_map, stored_failures, stored_map, stored_sheet
 from usercourse.demo.photos import index_photos, photo_encoder
-from usercourse.demo.projection import TILE, sheet
+from usercourse.demo.projection import SHADES, TILE, sheet
 from usercourse.demo.sentences import causes, paragraph
 from usercourse.demo.view_models import failure_cards
 
@@ -73,7 +73,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
             self.app.message.value = ""
         tiles = stored_sheet(self.app.model_dir) if world else None
         tiles = tiles or sheet(gallery.small_pictures(), COLUMNS)
-        count = len(gallery)
+        count, groups = len(gallery), sorted(set(gallery.settings))
         self.map.show(
             xy=[[round(0.03 + 0.94 * float(v), 4) for v in point] for point in points],
             keys=list(gallery.ids),
@@ -83,11 +83,17 @@ class MapPanel(W.VBox):  # type: ignore[misc]
             tile=TILE,
             pictures=count,
             label=f"Map of {count} images",
+            groups=groups,
+            shades=list(SHADES),
+            group=[groups.index(one) for one in gallery.settings],
         )
-        captions = " and the first caption of each" if gallery.captions else ""
+        captions = (
+            ", and the first caption of each, both kinds relative to their mean" if gallery.captions else ""
+        )
         self.words.value = paragraph(
             f"{html.escape(engine.name)}: {count:,} images{captions}, laid out by UMAP so that what the model "
             "finds similar is close together. Click on the map, or use the arrow keys, to list a neighbourhood."
+            + (" The colour of a frame is the place that an image shows." if groups else "")
         )
         self.filled = engine
 

@@ -17,6 +17,11 @@ from userlib.data.store import cached_array
 from userlib.files import cache_dir, sha256_bytes
 from userlib.search.exact import Array
 
+# Colours of groups, for any colour vision; where two look alike, the groups' names tell them apart.
+SHADES = (
+    "#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#0072B2", "#999933", "#882255", "#44AA99", "#E69F00",
+    "#AA4499", "#777777", "#6699CC", "#661100", "#BBBBBB",
+)  # fmt: skip
 FEW = 6  # fewer points are laid out by their first two principal axes
 TILE = 32  # pixels a side of an image on the sheet
 

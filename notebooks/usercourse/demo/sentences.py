@@ -24,20 +24,29 @@ def title(text: str) -> str:
     return f'<h3 style="margin:.5em 0 .1em;font-size:15px">{html.escape(text)}</h3>'
 
 
-def read_as(answer: Answer) -> str:
-    """The query with the words struck through that the model has never met, and what follows from that."""
+def read_as(answer: Answer, *, alone: bool = True) -> str:
+    """The query with the words struck through that the model has never met, and what follows from that. alone: no
+    image was searched with as well.
+    """
     shown = answer.pieces[:SHOWN]
     words = " ".join(
         html.escape(piece) if known else f"<s>{html.escape(piece)}</s>" for piece, known in shown
     )
     more = " …" if len(answer.pieces) > len(shown) else ""
-    if answer.nothing_known:
+    if answer.nothing_known and alone:
         return (
             f"The model knows none of these words, so the order of the images is meaningless: {words}{more}"
         )
     if not all(known for _, known in answer.pieces):
         return f"Query: {words}{more} (struck through: words that the model does not know)"
     return f"Query: {words}{more}"
+
+
+def arithmetic(terms: Sequence[tuple[int, str]]) -> str:
+    """What was added and what was subtracted, as text."""
+    added = ", ".join(f"“{text}”" for sign, text in terms if sign > 0)
+    taken = ", ".join(f"“{text}”" for sign, text in terms if sign < 0)
+    return f"Vectors added: {added}." + (f" Subtracted: {taken}." if taken else "")
 
 
 def right_answers(right: Sequence[Right], total: int) -> str:

@@ -31,6 +31,7 @@ def hit_cards(
             "rank": str(hit.rank),
             "score": two(hit.score),
             "title": hit.id,
+            "similar": f"Search with this image: {engine.gallery.caption_of(row)}",
         }
         if hit.id in own:
             card |= (

@@ -63,6 +63,91 @@ def test_a_hit_is_explained(app):
     assert app.regions.layout.display == "none"
 
 
+def test_one_line_says_which_words_match_a_hit(app):
+    app.query.value = "a red ball on the grass"
+    key = keys(app.left)[0]
+    choose(app.left, key)
+    explanation = app.engine.explain(key, "a red ball on the grass")
+    best = {
+        word: float(row.max()) for word, row in zip(explanation.words, explanation.similarity, strict=True)
+    }
+    first, *_ = sorted(("red", "ball", "grass"), key=best.get, reverse=True)
+    assert f"Words that match, by cosine: “{first}” {best[first]:.2f} (" in app.why.value
+    assert "“the”" not in app.why.value
+
+
+def test_arithmetic_adds_and_subtracts_as_the_library_does(app):
+    from userlib.search.query import Query, find
+
+    app.query.value = "two dogs - beach + snow"
+    expected = find(app.engine.index, Query(text="two dogs - beach + snow", arithmetic=True), 12)
+    assert keys(app.left) == [hit.id for hit in expected]
+    assert "Vectors added: “two dogs”, “snow”. Subtracted: “beach”." in app.heading.value
+    choose(app.left, keys(app.left)[0])
+    names = [one["name"] for one in app.regions.data["maps"]]
+    assert "dogs" in names and "snow" in names and "beach" not in names
+    app.query.value = "a well-known dog"  # a hyphen within a word subtracts nothing
+    assert "Vectors added" not in app.heading.value
+    before = keys(app.left)
+    for query, said in (("two dogs -", "sign with no text behind it"), ("- beach", "only takes away")):
+        app.query.value = query
+        assert said in app.message.value and keys(app.left) == before
+    app.query.value = "qqq + zzzz"
+    assert "knows none of these words" in app.heading.value
+    app.query.value = "a red ball"
+    assert app.message.value == "" and "Vectors added" not in app.heading.value
+
+
+def test_words_are_put_next_to_an_image_and_taken_away_again(app):
+    from userlib.search.query import Query, find
+
+    picture = app.gallery.pictures[4]
+    app.upload.receive({"event": "file", "name": "mine.png"}, [png(picture)])
+    alone = keys(app.left)
+    assert app.both.layout.display == "" and app.both.value is False and "mine.png" in app.both.description
+    app.query.value = "a red ball"
+    assert keys(app.left) == [hit.id for hit in app.engine.search("a red ball", 12).hits]
+    app.both.value = True
+    expected = find(app.engine.index, Query(text="a red ball", image=picture), 12)
+    assert keys(app.left) == [hit.id for hit in expected]
+    assert "mine.png and these words" in app.heading.value and "Query: a red ball" in app.heading.value
+    app.query.value = "a red ball - beach"
+    expected = find(app.engine.index, Query(text="a red ball - beach", image=picture, arithmetic=True), 12)
+    assert keys(app.left) == [hit.id for hit in expected] and "Subtracted: “beach”" in app.heading.value
+    app.query.value = ""
+    assert keys(app.left) == alone and app.message.value == ""
+    app.query.value = "a red ball"
+    app.both.value = False
+    assert keys(app.left) == [hit.id for hit in app.engine.search("a red ball", 12).hits]
+    assert "mine.png" not in app.heading.value
+    app.both.value = True
+    app.query.value = "qqq"
+    assert (
+        "the order of the images is meaningless" not in app.heading.value
+        and "<s>qqq</s>" in app.heading.value
+    )
+    app.query.value = "a red ball"
+
+
+def test_a_hit_is_searched_with_by_the_button_on_it(app):
+    app.query.value = "a tree"
+    item = app.left.data["items"][2]
+    assert item["similar"].startswith("Search with this image: ")
+    app.left.receive({"event": "similar", "key": item["key"]})
+    assert keys(app.left) == [hit.id for hit in app.engine.similar(app.engine.picture(item["key"]), 12).hits]
+    assert item["key"] in app.heading.value
+    assert "similar" not in app.caption_hits.data["items"][0]  # captions are no images
+
+
+def test_what_an_upload_was_told_is_cleared_by_the_next_action(app, monkeypatch):
+    sent_to = []
+    monkeypatch.setattr(app.upload, "send", sent_to.append)
+    app.query.value = "a tree by a lake"
+    assert sent_to == [{"event": "clear"}]
+    choose(app.left, keys(app.left)[0])
+    assert len(sent_to) == 2
+
+
 def test_the_model_is_switched(app):
     app.query.value = "two dogs"
     before = keys(app.left)
@@ -262,6 +347,9 @@ def test_the_map_rings_the_hits_and_opens_a_picture(app):
     app.query.value = "a hat"
     app.tabs.value = "Map"
     assert len(app.map.map.data["xy"]) == 80
+    groups = app.map.map.data["groups"]
+    assert [groups[g] for g in app.map.map.data["group"]] == [app.gallery.world[i].setting for i in range(40)]
+    assert "The colour of a frame is the place" in app.map.words.value
     assert app.map.map.hits == {key: str(i) for i, key in enumerate(keys(app.left), start=1)}
     app.map.map.receive({"event": "choose", "keys": [app.gallery.ids[7]]})
     app.map.map.receive({"event": "open", "key": app.gallery.ids[7]})

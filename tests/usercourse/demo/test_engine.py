@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from usercourse.demo.engine import Engine
-from usercourse.demo.explanation import cosines, share_on
+from usercourse.demo.explanation import Explanation, cosines, place_of, reason, share_on
 from usercourse.demo.failures import BOTH, find_failures
 from usercourse.demo.gallery import Gallery, as_url, thumbnail
 from usercourse.demo.photos import index_photos
@@ -256,3 +256,27 @@ def test_an_empty_folder_and_a_damaged_cache(engine, photos, tmp_path):
     for file in (tmp_path / "cache" / "demo").rglob("*.safetensors"):
         file.write_bytes(b"damaged")
     assert "3 added" in index_photos(photos, engine.encoder, "SGE")[1]
+
+
+@pytest.mark.parametrize(
+    "region, place",
+    [(0, "top left"), (3, "top"), (7, "top right"), (24, "left"), (27, "middle"),
+     (63, "bottom right"), (60, "bottom")],
+)  # fmt: skip
+def test_places_in_words(region, place):
+    assert place_of(region, (8, 8)) == place
+
+
+def test_the_reason_of_a_hit_by_hand():
+    similarity = np.full((5, 4), 0.1, np.float32)
+    similarity[1, 0], similarity[2, 3], similarity[4, 1], similarity[3, 2] = 0.5, 0.75, 0.2, 0.9
+    words = ("a", "red", "ball", "on", "grass")
+    told = reason(Explanation((2, 2), {}, words, similarity))
+    assert (
+        told
+        == "Words that match, by cosine: “ball” 0.75 (bottom right), “red” 0.50 (top left), “grass” 0.20 (top right)."
+    )
+    assert "“on” 0.90 (bottom left)" in reason(Explanation((2, 2), {}, ("a", "on"), similarity[[0, 3]]))
+    more = reason(Explanation((2, 2), {}, ("b", "red", "ball", "c", "grass"), similarity))
+    assert more.endswith("“red” 0.50 (top left); least: “b” 0.10.")
+    assert reason(Explanation((2, 2), {}, (), similarity[:0])) == ""
