@@ -12,7 +12,7 @@ from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.errors import UserError
 from userlib.model.user import load_model
 from userlib.training import fit, loop, prepare
-from userlib.training.interpolation import ALPHAS, start_of
+from userlib.training.interpolation import ALPHAS, interpolate, start_of
 
 COUNTS = {"train": 10, "val": 6, "test": 5}
 
@@ -66,6 +66,17 @@ def test_the_best_share_is_kept(best, config, cache, monkeypatch):
     assert len(seen) == 1 + len(ALPHAS)
     after = read_checkpoint(checkpoint_path(cache / "run", "best"))[0]
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_of_equal_shares_the_one_nearest_to_the_end_is_kept():
+    """What was trained is given up only for something better."""
+    linear = torch.nn.Linear(2, 2)
+    start, end = {"weight": torch.zeros(2, 2)}, linear.weight.detach().clone()
+    assert interpolate(linear, start, lambda now: 100.0)["alpha"] == 1.0
+    assert torch.equal(linear.weight, end)
+    by_share = iter([1.0, 3.0, 2.0, 3.0, *[0.0] * 7])
+    assert interpolate(linear, start, lambda now: next(by_share))["alpha"] == 0.3
+    torch.testing.assert_close(linear.weight, 0.3 * end)
 
 
 def test_without_a_start_it_is_refused(tmp_path, cache):
