@@ -64,6 +64,12 @@ def test_the_measure_is_the_stored_one(drawings):
     assert np.median(distances(drawings)) < 0.7
 
 
+def test_unknown_distances_do_not_make_the_far_ones_fewer():
+    """Three of 40 measured images are far, and 1,000 images were indexed when nothing was measured."""
+    distances = np.array([2.0] * 3 + [0.5] * 37 + [np.nan] * 1000)
+    assert "3 of 40 images here (8 %)" in far_images(distances, "drawings", "Take another.")
+
+
 @pytest.mark.parametrize(
     ("count", "far", "said"),
     [
