@@ -547,7 +547,7 @@ print(draw.verdict(overall, apart))
 # - `variant(prepared, enhancement="none", add_guide=True)` adds a projection of CLIP's vector to the pooled image. Does CGE beat that?
 # - `enhancement="sge+cge"` has both guides, each with its own residual scale. Which scale grows?
 # - Use clip-mini's patches as regions: `course_config(tokens="clip-mini", guide="clip-mini", enhancement="cge")`.
-# - Go on to the objective that USER is trained with: [notebook 06](06_unified_objective.ipynb).
+# - Go on to what turns many vectors into one: [notebook 05](05_pooling_and_text.ipynb).
 #
 # ## References
 #
