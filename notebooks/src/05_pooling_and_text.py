@@ -13,7 +13,6 @@
 
 # %%
 import math  # noqa: F401, for your answers
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -314,11 +313,10 @@ for name, (text, sizes) in kinds.items():
 # basis for a verdict: between mean and GPO the seeds do not even agree, and the maximum had hardly begun to learn.
 
 # %%
-import userlab
+from usercourse.ablations import STORED
 from userlib.files import read_json
 
-folder = Path(userlab.__file__).resolve().parents[1] / "assets" / "results" / "pooling"
-runs = [read_json(path) for path in sorted(folder.glob("*-[0-9].json"))]
+runs = [read_json(path) for path in sorted((STORED / "pooling").glob("*-[0-9].json"))]
 if not runs:
     print("No stored run is there: this needs the repository's assets.")
 for run in sorted(runs, key=lambda run: (run["cell"], run["seed"])):
