@@ -24,6 +24,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LIVE = "[a live widget: it appears here when you run this cell]"
 MAX_BYTES = 500_000
 MAX_CELLS = 40
+MAX_LINES = 25  # of a cell in sight; what only prepares or draws is hidden (tag hide-input)
 ABSOLUTE = re.compile(r"(?<![\w.~}/:])/(?:home|root|Users|tmp|var|opt|mnt|usr|work)/\w|\b[A-Z]:\\\\?\w")
 
 
@@ -88,6 +89,11 @@ def keep_outputs(nb: Any, old: Any) -> None:
             cell.outputs, cell.execution_count = outputs[cell.id].outputs, outputs[cell.id].execution_count
 
 
+def tags(cell: Any) -> list[str]:
+    """The tags of a cell; "whole" marks one that is long and meant to be read in one piece."""
+    return list(cell.metadata.get("tags", ()))
+
+
 def faults(nb: Any, size: int) -> list[str]:
     """The rules of a committed notebook that this one breaks; `size` in bytes."""
     broken = []
@@ -100,10 +106,14 @@ def faults(nb: Any, size: int) -> list[str]:
     if nb.metadata.get("execution", {}).get("allow_errors"):
         broken.append("allow_errors is on, so no test of it could fail")
     code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
-    counts = [cell.execution_count for cell in code if "skip-execution" not in cell.metadata.get("tags", ())]
+    counts = [cell.execution_count for cell in code if "skip-execution" not in tags(cell)]
     if counts != list(range(1, len(counts) + 1)):
         broken.append(f"it was not run once from top to bottom: execution counts {counts}")
     for cell in nb.cells:
+        lines = cell.source.count("\n") + 1
+        hidden = cell.metadata.get("jupyter", {}).get("source_hidden")
+        if cell.cell_type == "code" and lines > MAX_LINES and not hidden and "whole" not in tags(cell):
+            broken.append(f"a cell of {lines} lines in sight: split it, or hide its input")
         if ABSOLUTE.search(cell.source):
             broken.append(f"an absolute path in the source: {ABSOLUTE.search(cell.source)[0]}")
         for output in cell.get("outputs", ()):

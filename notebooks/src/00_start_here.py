@@ -11,7 +11,8 @@
 # |---|---|---|
 # | nothing but the installation: no GPU, no network | 1 to 2 minutes | 2 GB |
 #
-# Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time.
+# Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time. Later notebooks have
+# cells that only prepare or draw something; their code is collapsed to three dots, and a click on these shows it.
 
 # %%
 from usercourse import compare, course_config, expect_trained, predict, show, start

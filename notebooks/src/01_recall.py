@@ -427,7 +427,7 @@ check("interval", interval)
 # ways that do not occur in training (*novel compositions*), such as an object in a colour that it never had. Every table
 # of the course reports the two separately.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 import re
 
 from userlib.progress import Progress

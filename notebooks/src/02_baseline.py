@@ -245,6 +245,7 @@ class CaptionEncoder(nn.Module):
         return F.normalize(pooled, dim=-1)
 
 
+# %%
 D, E, width = first.shape[2], prepared.config.model.embed_dim, prepared.config.model.word_width
 image_encoder, text_encoder = ImageEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
 batch = train.batch(np.arange(0, 640, 5))  # the first caption of each of 128 images

@@ -101,6 +101,7 @@ def self_guide_loop(V, m):
     return g / g.norm(), w
 
 
+# %%
 class SelfGuided(nn.Module):
     """SGE for a whole batch, without loops."""
 
@@ -119,6 +120,7 @@ class SelfGuided(nn.Module):
         return V + s * torch.einsum("br,bd->brd", a, g)  # (B, R, D)
 
 
+# %%
 from userlib.model.enhancement import Enhancement
 
 torch.manual_seed(0)
@@ -211,7 +213,7 @@ predict(
     low=0, high=100, step=0.5, unit="%",
 )  # fmt: skip
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from usercourse import course_config, expect_trained, variant
 from userlib.model.user import USER
 from userlib.training import fit, prepare
@@ -354,7 +356,7 @@ predict(
     low=0, high=100, step=1, unit="%",
 )  # fmt: skip
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.evaluation.attention import attention_mass, centre, mask_coverage, uniform
 
 inside = np.stack(

@@ -49,7 +49,7 @@ GUIDE = "clip-mini"
 #
 # Its last layer gives one [token](GLOSSARY.md#token) per patch, and one vector of the image in the space shared with captions.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.search import OpenClipEncoder
 
 clip = OpenClipEncoder(GUIDE)
@@ -92,7 +92,7 @@ show(
 # %%
 predict("guided_zero", "clip-mini zero-shot, all test images: t2i R@10?", unit="%")
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.evaluation import bootstrap, paired_bootstrap, ranks, ranks_from_scores, recalls
 from userlib.progress import Progress
 
@@ -164,6 +164,7 @@ def guide_loop(G, W1, b1, W2, b2):
     return [one / norm for one in g]
 
 
+# %%
 def enhance_loop(V, g, s, inverse_temperature=1.0):
     """V: R regions of D dimensions, g of unit norm -> a (R,), V' (R, D)."""
     weights = [
@@ -358,7 +359,7 @@ predict(
     options=["zero-shot", "plain", "plain + scores", "CGE", "CGE, other's", "inconclusive"],
 )
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from usercourse import expect_trained, variant
 from userlib.evaluation import embed
 from userlib.training import fit
@@ -446,7 +447,7 @@ for name, difference in zip(names, overall.values(), strict=True):
 # The attention $a$ of the trained model, on test images, with the objects outlined. Choose whose guide it uses, the inverse
 # temperature ($\lambda$, which only sharpens $a$) and the residual scale ($s$, which only scales what is added).
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from usercourse import Demo, choice, slider, snapshot
 
 count = 60

@@ -270,7 +270,7 @@ check("attend", attend)
 # The library's text encoders in the size of the course: a bag of words, a BiGRU, and a transformer of two layers (the
 # arithmetic of BERT, untrained). Each with GPO, and the padding test for each.
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from time import perf_counter
 
 

@@ -355,7 +355,7 @@ predict(
     "objective_dead", "Of twelve seeds, how many never learn with the original positive term?", low=0, high=12
 )
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from torch import nn
 
 from userlib.progress import Progress

@@ -274,7 +274,7 @@ show(*loss_matrices(v @ t.T, same, own=(v * t_keys).sum(1), keys=v @ T.T, ignore
 # use the first 1,000 training images, batches of 32 and a queue of 512. Everything else is the library's.
 
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.evaluation import ranks, recalls
 from userlib.training.watching import collapse_metrics
 
@@ -573,7 +573,7 @@ predict(
     options=["higher", "lower", "inconclusive"],
 )
 
-# %%
+# %% jupyter={"source_hidden": true} tags=["hide-input"]
 from usercourse import expect_trained, show_table, variant
 from usercourse.plots import intervals
 from usercourse.verdicts import describe, outcome

@@ -404,7 +404,7 @@ class TextEncoder(nn.Module):
 # (`requires_grad_(False)`) and always in evaluation mode, so that one image gives one key; `train()` must not change that.
 
 
-# %%
+# %% tags=["whole"]
 class User(nn.Module):
     def __init__(self, *, D, vocabulary, word=128, hidden=256, E=256, K=512, m=0.99, dropout=0.4):
         super().__init__()

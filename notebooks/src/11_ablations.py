@@ -167,6 +167,7 @@ def paired_loop(a, b, S=2000, seed=0):
     return float(a.mean() - b.mean()), float(low), float(high)
 
 
+# %%
 def as_ranks(hits):
     """hits (N,) of 0 and 1, one caption per image -> ranks for the library."""
     return Ranks(i2t=2 - hits, t2i=2 - hits, caption_to_image=np.arange(len(hits)))
@@ -227,17 +228,14 @@ check("claim_verdict", claim_verdict)
 # images of [Scenes](GLOSSARY.md#scenes). Half of these are *novel compositions*: known words in combinations that training
 # lacks. Studies take hours, so their runs are stored with the repository. Each row contains the rank of every image and
 # caption, so that everything below can be recomputed, and names the command that reproduces it.
-
-# %%
-results = draw.stored()
-print(draw.summary(results))
-
-# %% [markdown]
+#
 # On the left is each model with its 95 % confidence interval; the small strokes are its runs. On the right is its difference
 # from the reference, on the same draws. Choose a study, a subset of the images, and a metric. **Think**: on which subset do
 # you expect an effect of components that bring in knowledge from outside?
 
 # %%
+results = draw.stored()
+print(draw.summary(results))
 explore = draw.explorer(results, resamples=1000 if profile.name == "fast" else 2000)
 names = list(results) or [draw.NOTHING]
 first = "world" if "world" in results else names[0]

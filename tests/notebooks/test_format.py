@@ -59,6 +59,10 @@ def spoil_cells(nb):
     nb.cells += [new_markdown_cell("more") for _ in range(38)]
 
 
+def spoil_lines(nb):
+    nb.cells[1].source = "1\n" * 25 + "1"
+
+
 def spoil_widgets(nb):
     nb.metadata["widgets"] = {}
 
@@ -100,6 +104,7 @@ def spoil_path_in_source(nb):
     [
         (spoil_size, "500,001 bytes"),
         (spoil_cells, "41 cells"),
+        (spoil_lines, "26 lines in sight"),
         (spoil_widgets, "metadata.widgets"),
         (spoil_errors_allowed, "allow_errors"),
         (spoil_order, r"execution counts \[2, 1\]"),
@@ -116,6 +121,13 @@ def test_a_broken_rule_is_named(build, sound, spoil, word):
     result = build.faults(sound, size)
     assert len(result) == 1
     assert re.search(word, result[0])
+
+
+@pytest.mark.parametrize("metadata", [{"jupyter": {"source_hidden": True}}, {"tags": ["whole"]}])
+def test_a_long_cell_may_be_hidden_or_marked(build, sound, metadata):
+    spoil_lines(sound)
+    sound.cells[1].metadata.update(metadata)
+    assert build.faults(sound, 1000) == []
 
 
 def test_a_picture_s_base64_is_no_path(build, sound):
