@@ -16,8 +16,10 @@
 
 # %%
 from usercourse import compare, course_config, expect_trained, predict, show, start
+from usercourse.diagrams import diagram
 
 profile = start()
+diagram("pipeline")
 
 # %% [markdown]
 # ## Does it work here?

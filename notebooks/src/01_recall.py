@@ -16,9 +16,11 @@ import numpy as np
 
 from usercourse import Demo, check, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import recall as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import heat_map, intervals, pictures
 
 profile = start()
+diagram("pipeline", here=("recall",))
 
 # %% [markdown]
 # ## The claim

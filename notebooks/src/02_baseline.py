@@ -19,6 +19,7 @@ from torch import nn
 
 from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import baseline as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import heat_map, intervals, lines
 from usercourse.running import waiting
 from usercourse.verdicts import describe, outcome
@@ -26,6 +27,7 @@ from userlib.config import ObjectiveConfig
 from userlib.progress import Progress
 
 profile = start()
+diagram("pipeline", here=("tokens",))
 
 # %% [markdown]
 # ## The claim

@@ -19,10 +19,12 @@ from torch import nn
 
 from usercourse import Demo, check, choice, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import enhancement as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import heat_map, intervals
 from usercourse.verdicts import describe, outcome
 
 profile = start()
+diagram("pipeline", here=("enhancement",))
 
 # %% [markdown]
 # ## The claim

@@ -20,12 +20,15 @@ import torch.nn.functional as F
 
 from usercourse import check, compare, course_config, predict, show, show_table, start
 from usercourse import guided as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import heat_map
 from userlib.training import prepare
 from userscenes import make_world
 
 profile = start()
 GUIDE = "clip-mini"
+diagram("pipeline", here=("enhancement", "guide"))
+diagram("enhancements")
 
 # %% [markdown]
 # ## The claim

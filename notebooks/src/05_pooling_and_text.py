@@ -19,12 +19,14 @@ import torch
 from torch import nn
 
 from usercourse import check, compare, predict, show, start
+from usercourse.diagrams import diagram
 from usercourse.plots import lines
 from userlib.config import ModelConfig
 from userlib.model.encoders import TextEncoder
 from userlib.model.pooling import GPO, max_pool, mean_pool, position_codes
 
 profile = start()
+diagram("pipeline", here=("pooling", "text"))
 
 # %% [markdown]
 # ## The claim

@@ -19,11 +19,13 @@ import torch
 
 from usercourse import Demo, check, compare, predict, show, show_table, slider, snapshot, start
 from usercourse import objective as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import heat_map
 from userlib.config import ObjectiveConfig
 from userlib.model.objective import batch_loss, hinge, infonce, uto_negative, uto_positive
 
 profile = start()
+diagram("pipeline", here=("objective",))
 
 # %% [markdown]
 # ## The claim

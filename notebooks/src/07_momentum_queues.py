@@ -22,6 +22,7 @@ from torch import nn
 
 from usercourse import check, compare, course_config, predict, show, start
 from usercourse import queues as draw
+from usercourse.diagrams import diagram
 from usercourse.running import waiting
 from userlib.config import ObjectiveConfig
 from userlib.model.momentum import update
@@ -30,6 +31,8 @@ from userlib.model.queue import DualQueue
 from userlib.training import prepare
 
 profile = start()
+diagram("pipeline", here=("queues",))
+diagram("queues")
 
 # %% [markdown]
 # ## The claim

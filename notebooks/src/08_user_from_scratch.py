@@ -22,9 +22,12 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from usercourse import check, compare, course_config, predict, start
+from usercourse.diagrams import diagram
 from userlib.training import prepare
 
 profile = start()
+diagram("pipeline", here=("enhancement", "pooling", "text", "objective", "queues"))
+diagram("losses")
 
 # %% [markdown]
 # ## The plan

@@ -22,9 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from usercourse import Demo, check, choice, compare, predict, running, show, show_table, snapshot, start
+from usercourse.diagrams import diagram
 from userlib.training import fit, prepare
 
 profile = start()
+diagram("pipeline")
 
 # %% [markdown]
 # ## The claim

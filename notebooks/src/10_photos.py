@@ -11,7 +11,7 @@
 # |---|---|---|
 # | [03](03_self_guided_enhancement.ipynb) for SGE, [09](09_train_user.ipynb) for a run | 30 s in the fast profile, 1 minute in the full | 1.6 GB |
 
-# %%
+# %% tags=["whole"]
 import tempfile
 from pathlib import Path
 
@@ -32,10 +32,12 @@ from usercourse import (
     show_table,
     snapshot,
     start,
-)
+)  # fmt: skip
+from usercourse.diagrams import diagram
 
 profile = start()
 FOLDER = None  # or the path of a folder of yours, for the parts "Your own query" and "A folder of your own"
+diagram("pipeline", here=("enhancement", "search"))
 
 # %% [markdown]
 # ## The claim

@@ -20,10 +20,12 @@ import numpy as np
 
 from usercourse import Demo, check, choice, compare, course_config, predict, show, snapshot, start
 from usercourse import ablations as draw
+from usercourse.diagrams import diagram
 from usercourse.plots import intervals
 from userlib.evaluation import Difference, Interval
 
 profile = start()
+diagram("pipeline", here=("enhancement", "objective", "queues"))
 
 # %% [markdown]
 # ## The claim

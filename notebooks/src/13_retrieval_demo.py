@@ -18,9 +18,11 @@ from usercourse import check, compare, predict, show, snapshot, start
 from usercourse.demo import App, available_models, open_engine, world_gallery
 from usercourse.demo.figures import hits_figure, map_figure, why_figure
 from usercourse.demo.models import stored_map
+from usercourse.diagrams import diagram
 from usercourse.running import waiting
 
 profile = start()
+diagram("pipeline", here=("search",))
 
 # %% [markdown]
 # ## The claim

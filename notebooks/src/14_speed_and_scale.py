@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from usercourse import Demo, check, choice, compare, predict, show, slider, snapshot, start
 from usercourse import speed as draw
+from usercourse.diagrams import diagram
 from userlab.bench.crossattention import sets_of_vectors
 from userlab.bench.timing import clock_of, interleaved
 from userlib.model.scorers import scan_t2i
@@ -26,6 +27,7 @@ from userlib.search import top_k
 
 profile = start()
 quick = profile.name == "fast"
+diagram("pipeline", here=("search",))
 
 # %% [markdown]
 # ## The claim
