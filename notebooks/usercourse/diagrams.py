@@ -55,12 +55,12 @@ def _box(
     here: bool = False,
 ) -> None:
     """A box by its left end and its middle line."""
-    edge = {"ec": HERE, "lw": 2.6} if here else {"ec": GREY, "lw": 1.0}
     axis.add_patch(
         FancyBboxPatch(
-            (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.8", fc=fill, **edge
+            (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.8", fc=fill,
+            ec=HERE if here else GREY, lw=2.6 if here else 1.0,
         )
-    )
+    )  # fmt: skip
     axis.text(
         x + width / 2, y, words, ha="center", va="center", fontsize=8.5, color="black",
         weight="bold" if here else "normal", linespacing=1.15,
