@@ -57,7 +57,7 @@ def test_the_committed_notebook_was_built_with_grey_tiles():
     nb = nbformat.read(NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
     sentences = [out.metadata["sentence"] for cell in nb.cells for out in cell.get("outputs", ())
                  if "sentence" in out.get("metadata", {})]  # fmt: skip
-    assert sentences[0].endswith(f"{', '.join(GREY)}.")
+    assert sentences[1].endswith(f"{', '.join(GREY)}.")  # after that of the diagram
     assert photos.STORED in (NOTEBOOKS / "build.py").read_text(encoding="utf-8")
 
 
