@@ -5,6 +5,7 @@ import torch
 
 from tests.reference.small import shake
 from userlib.errors import UserError
+from userlib.model import pooling
 from userlib.model.pooling import GPO, make_pooling, max_pool, mean_pool, position_codes
 
 SOME = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]]).bool()
@@ -82,3 +83,26 @@ def test_mean_pool_of_nothing_is_zero():
 def test_another_pooling_is_an_error_that_lists_the_names():
     with pytest.raises(UserError, match="'median'.*mean, max, gpo"):
         make_pooling("median")
+
+
+def test_of_very_large_sets_only_the_batch_s_own_sizes_are_computed(monkeypatch):
+    """A query of 2,500 words: one row of weights, and not one for every size up to it."""
+    pool, values = shake(GPO()), vectors(3, 40, 4).requires_grad_()
+    mask = torch.arange(40) < torch.tensor([40, 7, 25]).unsqueeze(1)
+    usual = pool(values, mask)
+    (slope,) = torch.autograd.grad(usual.square().sum(), values)
+    rows, run = [], pooling.bigru
+
+    def counted(gru, codes, lengths):
+        rows.append(len(codes))
+        return run(gru, codes, lengths)
+
+    monkeypatch.setattr(pooling, "bigru", counted)
+    pool(values, mask)
+    monkeypatch.setattr(GPO, "MANY", 30)
+    few = pool(values, mask)
+    assert rows == [40, 3]
+    torch.testing.assert_close(few, usual, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        torch.autograd.grad(few.square().sum(), values)[0], slope, atol=1e-6, rtol=1e-6
+    )

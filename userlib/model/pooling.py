@@ -69,8 +69,11 @@ class GPO(nn.Module):
     """Sorts each channel over the set in descending order and sums the ranks with learned weights.
 
     The weights come from a BiGRU over position codes and depend on the set's size alone, so where sizes differ they are
-    computed for every size up to the longest: which sizes a batch has, the host never asks.
+    computed for every size up to the longest: which sizes a batch has, the host never asks. Beyond `MANY` they are
+    computed for the sets of the batch, one by one: a query of 2,500 words would take gigabytes otherwise.
     """
+
+    MANY = 256
 
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
         super().__init__()
@@ -87,13 +90,14 @@ class GPO(nn.Module):
             states = _run(codes)(self.gru, codes, torch.full((1,), count, device=codes.device))
             return self._scores(states)[0].softmax(-1)
 
-    def weights(self, longest: int) -> Tensor:
-        """Weights of the ranks, for sets of 1..longest -> (longest, longest), zero beyond a set's size."""
-        codes = self._codes(longest).expand(longest, -1, -1)
-        ranks = torch.arange(longest, device=codes.device)
+    def weights(self, longest: int, sizes: Tensor | None = None) -> Tensor:
+        """Weights of the ranks -> (U, longest), zero beyond a set's size. sizes (U,); without, 1..longest."""
+        ranks = torch.arange(longest, device=self.score.weight.device)
+        sizes = ranks + 1 if sizes is None else sizes
+        codes = self._codes(longest).expand(len(sizes), -1, -1)
         with autocast_disabled(codes.device):
-            scores = self._scores(_run(codes)(self.gru, codes, ranks + 1))
-            return scores.masked_fill(ranks > ranks.unsqueeze(1), -math.inf).softmax(-1)
+            scores = self._scores(_run(codes)(self.gru, codes, sizes))
+            return scores.masked_fill(ranks >= sizes.unsqueeze(1), -math.inf).softmax(-1)
 
     def _codes(self, count: int) -> Tensor:
         weight = self.score.weight
@@ -111,8 +115,12 @@ class GPO(nn.Module):
         with autocast_disabled(vectors.device):
             if mask is None:
                 return ordered @ self.full(count).to(ordered.dtype)
-            weights = self.weights(count).to(ordered.dtype)  # (N, N)
-            return torch.einsum("ben,bn->be", ordered, weights[(mask.sum(1) - 1).clamp(min=0)])
+            sizes = mask.sum(1).clamp(min=1)
+            if count > self.MANY and len(sizes) < count:
+                own = self.weights(count, sizes)  # (B, N)
+            else:
+                own = self.weights(count)[sizes - 1]  # of (N, N)
+            return torch.einsum("ben,bn->be", ordered, own.to(ordered.dtype))
 
 
 KINDS: Mapping[str, Callable[[int], nn.Module]] = {
