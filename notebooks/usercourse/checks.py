@@ -187,7 +187,9 @@ class Exercise:
     # --- values ------------------------------------------------------------------------------------------
 
     def _called(self, answer: Any) -> Any:
-        return Called(answer, self._names) if callable(answer) and not isinstance(answer, type) else answer
+        if not callable(answer) or isinstance(answer, type):
+            return answer
+        return Called(answer, _parameters(self.right) or self._names)
 
     def _ours(self, answer: Any, case: tuple[Any, ...]) -> Any:
         """What an answer of the exercise's own gives on a case, without a word on the way."""
@@ -271,15 +273,9 @@ class Exercise:
     @property
     def _names(self) -> list[str]:
         """What the arguments of a case are called: as the probe calls them, or the answer of the exercise."""
-        for of, skipped in ((self.probe, 1), (self.right, 0)):
-            if not callable(of):
-                continue
-            with suppress(ValueError, TypeError):  # some built-in functions tell nothing
-                names = list(inspect.signature(of).parameters.values())[skipped:]
-                if len(names) >= len(self.cases[0]) and all(
-                    one.kind is not one.VAR_POSITIONAL for one in names
-                ):
-                    return [one.name for one in names]
+        for names in (_parameters(self.probe)[1:], _parameters(self.right)):
+            if len(names) >= len(self.cases[0]) and names:
+                return names
         return [f"argument {j + 1}" for j in range(len(self.cases[0]))]
 
     def _with(self, i: int) -> str:
@@ -291,6 +287,15 @@ class Exercise:
     def _given(self, i: int) -> str:
         where = self._with(i)
         return f" It was called with {where}." if where else ""
+
+
+def _parameters(function: Any) -> list[str]:
+    """What the parameters of a function are called; [] where it takes any number of them, or does not say."""
+    with suppress(ValueError, TypeError):  # some built-in functions tell nothing
+        parameters = inspect.signature(function).parameters.values()
+        if all(one.kind is not one.VAR_POSITIONAL for one in parameters):
+            return [one.name for one in parameters]
+    return []
 
 
 def _notes(called: Any) -> list[str]:

@@ -65,8 +65,8 @@ def same(got: Any, wanted: Any, tolerance: float) -> bool:
         return wanted is got
     if isinstance(wanted, Mapping) or isinstance(got, Mapping):
         return _same_dicts(got, wanted, tolerance)
-    if isinstance(got, np.ndarray) and got.ndim == 0:
-        got = got.item()  # also a text
+    if isinstance(got, np.ndarray) and (got.ndim == 0 or got.dtype.kind in "UO"):
+        got = got.tolist()  # also texts, of an array or of each of its entries
     if isinstance(wanted, str) or isinstance(got, str):
         return isinstance(got, str) and isinstance(wanted, str) and got.strip() == wanted.strip()
     try:

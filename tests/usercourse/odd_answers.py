@@ -408,6 +408,344 @@ def changes_editing(first, second):
     return gains
 
 
+# --- 08 capstone ------------------------------------------------------------------------------------------
+def moved_loop(V, w, s):
+    images = []
+    for regions, weights in zip(V, w, strict=True):
+        g = sum(one * region for one, region in zip(weights, regions, strict=True))
+        g = g / g.norm()
+        e = torch.stack([torch.exp(region @ g) for region in regions])
+        a = e / e.square().sum().sqrt()
+        images.append(torch.stack([region + s * one * g for one, region in zip(a, regions, strict=True)]))
+    return torch.stack(images)
+
+
+def moved_in_place(V, w, s):
+    g = F.normalize(torch.einsum("br,brd->bd", w, V))
+    a = F.normalize(torch.softmax((V @ g[:, :, None])[..., 0], dim=1))
+    V += s * torch.einsum("br,bd->brd", a, g)
+    return V
+
+
+def moved_bmm(V, w, s):
+    g = F.normalize(torch.bmm(w[:, None], V), dim=2)  # (B, 1, D)
+    a = F.normalize(torch.softmax(torch.bmm(V, g.mT), 1), dim=1)  # (B, R, 1)
+    return torch.baddbmm(V, s * a, g)
+
+
+def moved_numpy(V, w, s):
+    V, w = np.array(V), np.array(w)
+    g = np.einsum("br,brd->bd", w, V)
+    g /= np.linalg.norm(g, axis=1, keepdims=True)
+    e = np.exp(np.einsum("bd,brd->br", g, V))
+    a = e / np.linalg.norm(e, axis=1, keepdims=True)
+    return V + s * a[:, :, None] * g[:, None, :]
+
+
+def pooled_loop(vectors, scores, mask):
+    rows = []
+    for x, score, there in zip(vectors, scores, mask, strict=True):
+        n = int(there.sum())
+        rows.append(score[:n].softmax(0) @ x[there].sort(0, descending=True).values)
+    return rows
+
+
+def pooled_large_number(vectors, scores, mask):
+    """What is missing is far below, but finite."""
+    x = torch.where(mask[..., None], vectors, -1e9).topk(mask.shape[1], dim=1).values
+    ranks = torch.arange(mask.shape[1]).expand_as(mask) < mask.sum(1)[:, None]
+    return torch.einsum("bn,bne->be", torch.softmax(torch.where(ranks, scores, -1e9), 1), x)
+
+
+def pooled_numpy(vectors, scores, mask):
+    result = []
+    for x, score, there in zip(vectors.numpy(), scores.numpy(), mask.numpy(), strict=True):
+        e = np.exp(score[: there.sum()])
+        result.append((e / e.sum()) @ -np.sort(-x[there], axis=0))
+    return np.array(result)
+
+
+def pooled_in_place(vectors, scores, mask):
+    vectors[~mask] = -math.inf
+    ordered = torch.sort(vectors, dim=1, descending=True)[0]
+    ranks = mask.long().sort(1, descending=True)[0].bool()
+    weights = torch.softmax(scores + torch.where(ranks, 0.0, -math.inf), 1)
+    return torch.where(ranks[..., None], ordered, 0.0).mul(weights[..., None]).sum(1)
+
+
+def uto_loop(positives, negatives):
+    """A query of notebook 08: its positive scores and its negative scores."""
+    value = sum(-torch.log1p(s) if s > 0 else -s for s in positives)
+    x = torch.stack([30 * (s - 0.3) for s in negatives] + [torch.zeros(())])
+    return value + torch.logsumexp(x, 0) / 30
+
+
+def losses_loop(v, t, v_keys, t_keys, V, T, ids, held):
+    B, L_b, L_q = len(v), 0.0, 0.0
+    for i in range(B):
+        others = [j for j in range(B) if ids[j] != ids[i]]
+        keys = [k for k in range(len(V)) if held[k] != -1 and held[k] != ids[i]]
+        L_b = L_b + uto_loop([v[i] @ t[i]], [v[i] @ t[j] for j in others]) / B
+        L_b = L_b + uto_loop([], [t[i] @ v[j] for j in others]) / B
+        L_q = L_q + uto_loop([v[i] @ t_keys[i]], [v[i] @ T[k] for k in keys]) / B
+        L_q = L_q + uto_loop([t[i] @ v_keys[i]], [t[i] @ V[k] for k in keys]) / B
+    return L_b, L_q
+
+
+def losses_stacked(v, t, v_keys, t_keys, V, T, ids, held):
+    """All queries one under the other."""
+
+    def n(s, out):
+        return F.softplus((30 * (s - 0.3)).masked_fill(out, -math.inf).logsumexp(1)) / 30
+
+    def p(s):
+        return torch.where(s > 0, -torch.log1p(s.clamp(min=0)), -s)
+
+    S, same = v @ t.T, torch.eq(*torch.meshgrid(ids, ids, indexing="ij"))
+    out = (held[None] == ids[:, None]) | held[None].lt(0)
+    batch = n(torch.cat([S, S.T]), torch.cat([same, same])).sum() + p(S.diag()).sum()
+    queue = n(torch.cat([v @ T.T, t @ V.T]), torch.cat([out, out]))
+    queue = queue + p(torch.cat([(v * t_keys).sum(1), torch.einsum("be,be->b", t, v_keys)]))
+    return torch.stack([batch, queue.sum()]) / len(v)
+
+
+def losses_numpy(v, t, v_keys, t_keys, V, T, ids, held):
+    v, t, v_keys, t_keys, V, T, ids, held = (np.array(one) for one in (v, t, v_keys, t_keys, V, T, ids, held))
+
+    def n(s, out):
+        x = np.where(out, -np.inf, 30 * (s - 0.3))
+        return np.logaddexp.reduce(np.concatenate([np.zeros((len(x), 1)), x], 1), axis=1) / 30
+
+    def p(s):
+        return np.where(s > 0, -np.log1p(np.maximum(s, 0)), -s)
+
+    S, same, out = v @ t.T, ids[:, None] == ids, (held == -1) | (held == ids[:, None])
+    L_q = n(v @ T.T, out) + n(t @ V.T, out) + p((v * t_keys).sum(1)) + p((t * v_keys).sum(1))
+    return np.mean(n(S, same) + n(S.T, same) + p(S.diagonal())), np.mean(L_q)
+
+
+def losses_changed(**changes):
+    """The losses of another objective: mu, gamma, or the transposed queue."""
+
+    def losses(v, t, v_keys, t_keys, V, T, ids, held):
+        L_b, L_q = losses_loop(v, t, v_keys, t_keys, V, T, ids, held)
+        return changes.get("b", lambda x: x)(L_b), changes.get("q", lambda x: x)(L_q)
+
+    return losses
+
+
+def losses_cut_off(*case):
+    with torch.no_grad():
+        return losses_stacked(*case)
+
+
+def step_at_once(model, optimizer, batch):
+    """Gradients are cleared at the end, and the queue is filled before the backward pass, but after the loss."""
+    model.follow()
+    keys = model.encode_keys(batch)
+    losses = model.losses(*model.encode(batch), *keys, batch[-1])
+    model.enqueue(*keys, batch[-1])
+    sum(losses).backward()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], max_norm=2.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return losses
+
+
+def step_by_hand(model, optimizer, batch):
+    *_, ids = batch
+    optimizer.zero_grad(set_to_none=False)
+    v, t = model.encode(batch)
+    with torch.no_grad():
+        model.follow()
+        v_keys, t_keys = model.encode_keys(batch)
+    L_b, L_q = model.losses(v, t, v_keys, t_keys, ids)
+    L_b.backward(retain_graph=True)
+    L_q.backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = math.sqrt(sum(float(g.square().sum()) for g in grads))
+    for g in grads:
+        g.mul_(min(1.0, 2.0 / norm))
+    optimizer.step()
+    model.enqueue(v_keys, t_keys, ids)
+    return [L_b.item(), L_q.item()]
+
+
+def step_numpy(model, optimizer, batch):
+    return np.array([one.item() for one in step_at_once(model, optimizer, batch)])
+
+
+def step_with(*, max_norm=2.0, norm=nn.utils.clip_grad_norm_, update=True, back=None, again=False):
+    """A step that is right but for what is given."""
+
+    def step(model, optimizer, batch):
+        v, t = model.encode(batch)
+        model.follow()
+        keys = model.encode_keys(batch)
+        L_b, L_q = model.losses(v, t, *keys, batch[-1])
+        optimizer.zero_grad()
+        (L_b + L_q).backward()
+        norm(model.parameters(), max_norm)
+        if update:
+            optimizer.step()
+        model.enqueue(*(model.encode_keys(batch) if again else keys), batch[-1])
+        return back(L_b, L_q) if back else (L_b.item(), L_q.item())
+
+    return step
+
+
+def enqueue_in_place(images, texts, held, pointer, v_keys, t_keys, ids):
+    n, K = len(ids), len(held)
+    slots = (pointer + torch.arange(n)) % K
+    images[slots], texts[slots], held[slots] = v_keys.detach(), t_keys.detach(), ids
+    return images, texts, held, (pointer + n) % K
+
+
+def enqueue_loop(images, texts, held, pointer, v_keys, t_keys, ids):
+    images, texts, held = images.clone(), texts.clone(), held.clone()
+    with torch.no_grad():
+        for v, t, i in zip(v_keys, t_keys, ids, strict=True):
+            images[pointer], texts[pointer], held[pointer] = v, t, i
+            pointer = pointer + 1 if pointer + 1 < len(held) else 0
+    return [images, texts, held, torch.tensor(pointer)]
+
+
+def enqueue_rolled(images, texts, held, pointer, v_keys, t_keys, ids):
+    n, K = len(ids), len(held)
+    kept = []
+    for old, new in ((images, v_keys.data), (texts, t_keys.data), (held, ids)):
+        turned = torch.roll(old, -pointer, 0)
+        kept.append(torch.roll(torch.cat([new, turned[n:]]), pointer, 0))
+    return *kept, divmod(pointer + n, K)[1]
+
+
+def enqueue_numpy(images, texts, held, pointer, v_keys, t_keys, ids):
+    slots = np.arange(pointer, pointer + len(ids)) % len(held)
+    queues = [one.numpy().copy() for one in (images, texts, held)]
+    for queue, new in zip(queues, (v_keys.detach(), t_keys.detach(), ids), strict=True):
+        queue[slots] = new.numpy()
+    return *queues, np.int64((pointer + len(ids)) % len(held))
+
+
+def enqueue_lists(images, texts, held, pointer, v_keys, t_keys, ids):
+    queues = [one.tolist() for one in (images, texts, held)]
+    for i in range(len(ids)):
+        for queue, new in zip(queues, (v_keys, t_keys, ids), strict=True):
+            queue[(pointer + i) % len(held)] = new[i].tolist()
+    return (*queues, (pointer + len(ids)) % len(held))
+
+
+def enqueue_newest_first(images, texts, held, pointer, v_keys, t_keys, ids):
+    """A list that is pushed along; the pointer stays at its head."""
+    K = len(held)
+    return (
+        *(
+            torch.cat([new.detach(), old])[:K]
+            for new, old in ((v_keys, images), (t_keys, texts), (ids, held))
+        ),
+        0,
+    )
+
+
+def enqueue_cut_off(images, texts, held, pointer, v_keys, t_keys, ids):
+    """What does not fit behind the last slot is lost."""
+    n = min(len(ids), len(held) - pointer)
+    images[pointer : pointer + n], texts[pointer : pointer + n] = v_keys[:n].detach(), t_keys[:n].detach()
+    held[pointer : pointer + n] = ids[:n]
+    return images, texts, held, (pointer + n) % len(held)
+
+
+# --- 10 photos --------------------------------------------------------------------------------------------
+def dim_loop(photo, a, grid):
+    (h, w), (H, W) = grid, photo.shape[:2]
+    dimmed = np.zeros_like(photo)
+    for y in range(H):
+        for x in range(W):
+            dimmed[y, x] = photo[y, x] * (0.2 + 0.8 * a[(y * h // H) * w + x * w // W] / max(a))
+    return dimmed
+
+
+def dim_kron(photo, a, grid):
+    (h, w), (H, W) = grid, photo.shape[:2]
+    light = np.kron(np.reshape(a, grid) / np.max(a), np.ones((H // h, W // w)))
+    return np.einsum("yxc,yx->yxc", photo, 0.2 + 0.8 * light)
+
+
+def dim_torch(photo, a, grid):
+    photo, a = torch.tensor(photo), torch.tensor(a).reshape(1, 1, *grid)
+    light = F.interpolate(a / a.max(), size=photo.shape[:2], mode="nearest")[0, 0]
+    return photo * (0.2 + 0.8 * light).unsqueeze(-1)
+
+
+def dim_in_place(photo, a, grid):
+    (h, w), (H, W) = grid, photo.shape[:2]
+    for r, one in enumerate(a):
+        y, x = r // w * H // h, r % w * W // w
+        photo[y : y + H // h, x : x + W // w] *= 0.2 + 0.8 * one / a.max()
+    return photo
+
+
+def box_numpy(r, grid, size):
+    row, column = np.unravel_index(r, grid)
+    step = np.array(size) / np.array(grid)[::-1]
+    first = np.array([column, row]) * step
+    return np.concatenate([first, first + step])
+
+
+def box_torch(r, grid, size):
+    y, x = torch.linspace(0, size[1], grid[0] + 1), torch.linspace(0, size[0], grid[1] + 1)
+    row, column = r // grid[1], r % grid[1]
+    return torch.stack([x[column], y[row], x[column + 1], y[row + 1]])
+
+
+def box_loop(r, grid, size):
+    boxes = [
+        [
+            x * size[0] / grid[1],
+            y * size[1] / grid[0],
+            (x + 1) * size[0] / grid[1],
+            (y + 1) * size[1] / grid[0],
+        ]
+        for y in range(grid[0])
+        for x in range(grid[1])
+    ]
+    return boxes[r]
+
+
+def box_fractions(r, grid, size):
+    (h, w), (W, H) = grid, size
+    return tuple(Fraction((r % w + i) * W, w) if k == 0 else Fraction((r // w + i) * H, h)
+                 for i in (0, 1) for k in (0, 1))  # fmt: skip
+
+
+def held_loop(filenames, count):
+    photos = []
+    for name in filenames:
+        if name not in photos:
+            photos.append(name)
+    labels = []
+    for name in filenames:
+        labels.append("test" if photos.index(name) >= len(photos) - count else "train")
+    return labels
+
+
+def held_numpy(filenames, count):
+    names, firsts = np.unique(filenames, return_index=True)
+    held = names[np.argsort(firsts)][-count:]
+    return np.where(np.isin(filenames, held), "test", "train")
+
+
+def held_objects(filenames, count):
+    return np.array(held_loop(filenames, count), dtype=object)
+
+
+def held_in_place(filenames, count):
+    held = set(list(Counter(filenames))[-count:])
+    for i, name in enumerate(filenames):
+        filenames[i] = "test" if name in held else "train"
+    return tuple(filenames)
+
+
 RIGHT = {
     "recall_at_k": [
         recall_loop,
@@ -606,6 +944,42 @@ RIGHT = {
         lambda scores, exact: sum(
             float(x) >= float(row[-1]) - 1e-6 for hits, row in zip(scores, exact, strict=True) for x in hits
         ) / scores.numel(),
+    ],
+    "move_regions": [moved_loop, moved_bmm, moved_numpy, lambda V, w, s: list(moved_loop(V, w, s))],
+    "sorted_sum": [
+        pooled_loop,
+        pooled_large_number,
+        pooled_numpy,
+        pooled_in_place,
+        lambda vectors, scores, mask: torch.stack(pooled_loop(vectors, scores, mask)),
+    ],
+    "both_losses": [
+        losses_loop,
+        losses_stacked,
+        losses_numpy,
+        lambda *case: list(losses_loop(*case)),
+        lambda *case: [float(one) for one in losses_numpy(*case)],
+    ],
+    "train_step": [step_at_once, step_by_hand, step_numpy, step_with(), step_with(back=lambda *two: torch.stack(two))],
+    "enqueue": [enqueue_in_place, enqueue_loop, enqueue_rolled, enqueue_numpy, enqueue_lists],
+    "dim": [
+        dim_loop,
+        dim_kron,
+        dim_torch,
+        dim_in_place,
+        lambda photo, a, grid: dim_kron(photo, a, grid).tolist(),
+        lambda photo, a, grid: 0.2 * photo + 0.8 * photo * (dim_kron(photo, a, grid) / photo - 0.2) / 0.8,
+    ],
+    "cell_box": [box_numpy, box_torch, box_loop, box_fractions],
+    "hold_out": [
+        held_loop,
+        held_numpy,
+        held_objects,
+        held_in_place,
+        lambda filenames, count: [
+            ["train", "test"][len(set(filenames)) - len(dict.fromkeys(filenames[: filenames.index(one)])) <= count]
+            for one in filenames
+        ],
     ],
 }  # fmt: skip
 
@@ -861,6 +1235,108 @@ WRONG = {
         (lambda scores, exact: (scores >= exact.min() - 1e-6).float().mean(), WITH),
         (lambda scores, exact: (scores >= exact[:, -1:] - 0.05).float().mean(), WITH),
         (lambda scores, exact: 1.0, WITH),
+    ],
+    "move_regions": [
+        (lambda V, w, s: V, "the value: |at ["),
+        (lambda V, w, s: (w.unsqueeze(-1) * V).sum(1), "the answer is a tensor of shape (2, 4, 3); yours is "),
+        (lambda V, w, s: V @ w, "raised RuntimeError"),
+        (lambda V, w, s: moved_loop(V, w, s).detach(), "the gradient is missing"),
+        (lambda V, w, s: torch.tensor(moved_numpy(V.detach(), w.detach(), s)), "the gradient is missing"),
+        (lambda V, w, s: moved_loop(V, w.detach(), s), "the gradient in w: "),
+        (lambda V, w, s: moved_loop(V, w, -s), "the value: at [0, 0, 0]"),
+        (lambda V, w, s: moved_loop(V, w.softmax(1), s), "the value: "),
+        (lambda V, w, s: F.normalize(moved_loop(V, w, s), dim=-1), "the value: "),
+        (moved_in_place, "no gradient comes back: one of the variables needed for gradient comp"),
+        (lambda V, w, s: V.mul_(2) * w.unsqueeze(-1), "edits V in place"),
+    ],
+    "sorted_sum": [
+        (lambda vectors, scores, mask: vectors.amax(1), "the value: "),
+        (lambda vectors, scores, mask: (vectors * mask[..., None]).sum(1) / mask.sum(1, keepdim=True), "the value: "),
+        (lambda vectors, scores, mask: scores.softmax(1), "yours is a tensor of shape (3, 4)"),
+        (lambda vectors, scores, mask: vectors.sort(1)[mask], "raised "),
+        (lambda vectors, scores, mask: pooled_large_number(vectors, scores, mask).detach(), "the gradient is missing"),
+        (lambda vectors, scores, mask: pooled_large_number(vectors, scores.detach(), mask), "the gradient in scores: "),
+        (lambda vectors, scores, mask: pooled_large_number(vectors, scores / 0.1, mask), "the value: "),
+        (lambda vectors, scores, mask: pooled_large_number(vectors, -scores, mask), "the value: "),
+        (lambda vectors, scores, mask: pooled_large_number(vectors, scores, mask) / mask.sum(1, keepdim=True),
+         "the value: "),
+        (lambda vectors, scores, mask: pooled_numpy(vectors, scores, mask).T, "yours is an array of shape (2, 3)"),
+    ],
+    "both_losses": [
+        (losses_cut_off, "Use torch operations on v and t directly"),
+        (lambda *case: tuple(one.item() + 0.1 for one in losses_stacked(*case)), "the value: "),
+        (lambda *case: torch.tensor([one.item() for one in losses_stacked(*case)]), "the gradient is missing"),
+        (losses_changed(q=torch.detach), "the gradient in v: "),
+        (lambda *case: losses_stacked(*case).sum(), "the value: the answer is a tuple of 2|yours is a number"),
+        (lambda *case: losses_stacked(*case).flip(0), "the value: "),
+        (lambda *case: (0.0, 0.0), "the value: "),
+        (losses_changed(b=lambda x: 20 * x), "the value: "),
+        (lambda v, t, v_keys, t_keys, *rest: losses_stacked(v, t, t_keys, v_keys, *rest), "the value: "),
+        (lambda v, t, *rest: losses_stacked(v, t.detach(), *rest), "the gradient in t: "),
+    ],
+    "train_step": [
+        (lambda model, optimizer, batch: (0.0, 0.0), "the losses: "),
+        (lambda model, optimizer, batch: model.losses(*model.encode(batch), batch[-1]), "raised TypeError"),
+        (lambda model, optimizer, batch: model.encode(batch)[2], "raised IndexError"),
+        (step_with(update=False), "the losses: "),
+        (step_with(back=lambda L_b, L_q: (L_b + L_q).item()), "two numbers, L_b and L_q; yours is a number"),
+        (step_with(back=lambda L_b, L_q: (L_b, L_q, L_b + L_q)), "yours is a tuple of 3"),
+        (step_with(back=lambda L_b, L_q: (str(L_b.item()), str(L_q.item()))), "yours is a tuple of 2 texts"),
+        (step_with(back=lambda L_b, L_q: (L_q.item(), L_b.item())), "the losses: "),
+        (step_with(max_norm=0.1), "the losses: "),
+        (step_with(norm=nn.utils.clip_grad_value_, max_norm=0.02), "the losses: "),
+        (lambda model, optimizer, batch: {"L_b": step_with()(model, optimizer, batch)}, "yours is a dict"),
+    ],
+    "enqueue": [
+        (lambda *case: case[:4], "With sizes = [2, 2]"),
+        (lambda *case: enqueue_loop(*case)[:3], "The answer is four values: images, texts, held and the pointer"),
+        (lambda images, texts, held, pointer, v_keys, t_keys, ids: images[ids], "yours is a tensor of shape (2, 2)"),
+        (lambda *case: (torch.cat([case[0], case[4]]), torch.cat([case[1], case[5]]), *case[2:4]),
+         "images has the shape (5, 2); yours is a tensor of shape (7, 2)"),
+        (enqueue_newest_first, "image keys: "),
+        (enqueue_cut_off, "Keys that do not fit behind the last slot go on in slot 0; yours are lost"),
+        (lambda *case: (*enqueue_loop(*case)[:3], "slot 2"), "the pointer is a number; yours is a text"),
+        (lambda *case: (*enqueue_loop(*case)[:2], case[2], enqueue_loop(*case)[3]), "the entries of held: "),
+        (lambda *case: (*enqueue_loop(*case)[1::-1], *enqueue_loop(*case)[2:]), "image keys: "),
+        (lambda *case: (*enqueue_loop(*case)[:3], enqueue_loop(*case)[3] + 1), "image keys: "),
+    ],
+    "dim": [
+        (lambda photo, a, grid: photo, "photo = an array of shape (4, 6, 3)"),
+        (lambda photo, a, grid: dim_kron(photo, a, grid)[..., 0], "yours is an array of shape (4, 6)"),
+        (lambda photo, a, grid: dim_kron(photo, a, grid) / 255, "at [0, 0, 0] the answer is 100; yours is 0.39"),
+        (lambda photo, a, grid: np.round(dim_kron(photo, a, grid)).astype(np.uint8), WITH),
+        (lambda photo, a, grid: dim_kron(photo, np.sqrt(a), grid), WITH),
+        (lambda photo, a, grid: dim_kron(photo, a[::-1].copy(), grid), WITH),
+        (lambda photo, a, grid: photo * (0.2 + 0.8 * a / a.max()), "raised ValueError"),
+        (lambda photo, a, grid: dim_kron(photo, a, grid[::-1]), "yours is|raised ValueError"),
+        (lambda photo, a, grid: dim_in_place(photo, a, grid) * 2, "edits photo in place"),
+        (lambda photo, a, grid: np.einsum("yxc->cyx", dim_kron(photo, a, grid)), "yours is an array of shape (3, 4, 6"),
+    ],
+    "cell_box": [
+        (lambda r, grid, size: box_loop(r, grid, size)[:2], "yours is a list of 2 numbers"),
+        (lambda r, grid, size: tuple(round(one) for one in box_loop(r, grid, size)), "r = 7, grid = [3, 5]"),
+        (lambda r, grid, size: [one / max(size) for one in box_loop(r, grid, size)], WITH),
+        (lambda r, grid, size: (box_loop(r, grid, size)[:2], box_loop(r, grid, size)[2:]),
+         "yours is a tuple of 2"),
+        (lambda r, grid, size: box_loop(r, grid, size)[2:] + box_loop(r, grid, size)[:2], WITH),
+        (lambda r, grid, size: box_loop(0, grid, size), "r = 6"),
+        (lambda r, grid, size: f"{box_loop(r, grid, size)}", "yours is a text"),
+        (lambda r, grid, size: box_loop(r, (grid[0] + 1, grid[1]), size), WITH),
+        (lambda r, grid, size: box_loop(r, grid[::-1], size), WITH),
+        (lambda r, grid, size: slice(*box_loop(r, grid, size)[:2]), "yours is a slice"),
+    ],
+    "hold_out": [
+        (lambda filenames, count: ["test"] * len(filenames), "filenames = (b.jpg, b.jpg, a.jpg"),
+        (lambda names, count: [one == "test" for one in held_loop(names, count)], "yours is a list of 6 numbers"),
+        (lambda filenames, count: [name for name in filenames if name == filenames[-1]], "yours is a list of 2 texts"),
+        (lambda filenames, count: dict(zip(filenames, held_loop(filenames, count), strict=True)), "yours is a dict"),
+        (lambda filenames, count: " ".join(held_loop(filenames, count)), "yours is a text"),
+        (lambda filenames, count: [one.upper() for one in held_loop(filenames, count)], "TRAIN"),
+        (lambda filenames, count: ["val" if one == "test" else one for one in held_loop(filenames, count)], "val"),
+        (lambda filenames, count: (one for one in held_loop(filenames, count)), "yours is a generator"),
+        (lambda filenames, count: held_loop(sorted(filenames), count), WITH),
+        (lambda filenames, count: held_loop(filenames, 1), "count = 2"),
+        (lambda filenames, count: ["test" if name == filenames[-1] else "train" for name in filenames], "count = 2"),
     ],
 }  # fmt: skip
 

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from usercourse.checks import Exercise
+from usercourse.checks import Exercise, Unusable
+from usercourse.gradients import value_and_gradient
+from usercourse.values import Parts, kind, numbers
 
 EMPTY = -1
 
@@ -26,6 +28,10 @@ def move_regions(V: Any, w: Any, s: Any) -> Any:
     g = F.normalize((w.unsqueeze(-1) * V).sum(1), dim=-1)
     a = F.normalize(torch.einsum("bd,brd->br", g, V).softmax(1), dim=-1)
     return V + s * a.unsqueeze(-1) * g.unsqueeze(1)
+
+
+def _moved(answer: Any, *case: Any) -> Any:
+    return value_and_gradient(answer, case, ("V", "w"))
 
 
 def _guide(V: Any, w: Any) -> Any:
@@ -78,6 +84,10 @@ def sorted_sum(vectors: Any, scores: Any, mask: Any) -> Any:
     ranks = torch.arange(vectors.shape[1]) < mask.sum(1, keepdim=True)
     weights = scores.masked_fill(~ranks, -math.inf).softmax(1)
     return (weights.unsqueeze(-1) * ordered.masked_fill(~ranks.unsqueeze(-1), 0.0)).sum(1)
+
+
+def _pooled(answer: Any, *case: Any) -> Any:
+    return value_and_gradient(answer, case, ("vectors", "scores"))
 
 
 def _weighed(ordered: Any, scores: Any, there: Any) -> Any:
@@ -168,6 +178,10 @@ def both_losses(
 
 def two_losses(v: Any, t: Any, v_keys: Any, t_keys: Any, V: Any, T: Any, ids: Any, held: Any) -> Any:
     return both_losses(v, t, v_keys, t_keys, V, T, ids, held)
+
+
+def _two(answer: Any, *case: Any) -> Any:
+    return value_and_gradient(answer, case, ("v", "t"))
 
 
 def _spoilt(**changes: Any) -> Any:
@@ -292,7 +306,7 @@ def _without(name: str) -> Any:
 
 
 def _three_steps(answer: Any, seed: int) -> Any:
-    """Losses of three steps, and all that the model holds after them."""
+    """Losses of three steps, and all that the model holds after them. Unusable for what is not two losses."""
     model = Toy()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     losses = []
@@ -300,11 +314,30 @@ def _three_steps(answer: Any, seed: int) -> Any:
         x, y = _draw(3, 4, seed=seed + step), _draw(3, 5, seed=seed + 9 + step)
         ids = torch.tensor([step, step + 1, 6])
         two = answer(model, optimizer, (x, y, None, ids))
-        if not (isinstance(two, (tuple, list)) and len(two) == 2):
-            return two
-        losses.append([float(part) for part in two])
-    weights = [one.weight for one in (model.image, model.text, model.image_keys, model.text_keys)]
-    return torch.tensor(losses), *weights, model.V, model.T, model.held
+        if two is None:
+            return None
+        losses.append(_two_losses_of(two))
+    return Parts(
+        losses=torch.tensor(losses),
+        **{"trained image matrix": model.image.weight, "trained text matrix": model.text.weight},
+        **{
+            "momentum copy for images": model.image_keys.weight,
+            "momentum copy for text": model.text_keys.weight,
+        },
+        **{
+            "queue of image keys": model.V,
+            "queue of caption keys": model.T,
+            "list of the keys' images": model.held,
+        },
+    )
+
+
+def _two_losses_of(value: Any) -> list[float]:
+    try:
+        one, two = numbers(value).tolist()
+        return [float(one), float(two)]
+    except (TypeError, ValueError):
+        raise Unusable(f"The answer is two numbers, L_b and L_q; yours is {kind(value)}.") from None
 
 
 # --- enqueue: the queue that leaks ---------------------------------------------------------------------------
@@ -339,16 +372,52 @@ def _pointer_as_it_was(*case: Any) -> Any:
     return *enqueue(*case)[:3], case[3]
 
 
+def _cut_off(images: Any, texts: Any, held: Any, pointer: int, v_keys: Any, t_keys: Any, ids: Any) -> Any:
+    n = min(len(ids), len(held) - pointer)
+    return enqueue(images, texts, held, pointer, v_keys[:n], t_keys[:n], ids[:n])
+
+
 def _filled(answer: Any, sizes: list[int], graph: bool) -> Any:
-    """Batches of these sizes into an empty queue of five; its content, and whether it hangs on a graph."""
+    """Batches of these sizes into an empty queue of five; its content, and whether it hangs on a graph. Unusable for
+    what is not a queue.
+    """
     queue: Any = (torch.zeros(5, 2), torch.zeros(5, 2), torch.full((5,), EMPTY), 0)
+    kept = False
     for step, n in enumerate(sizes):
         keys = [_draw(n, 2, seed=10 * step + i).requires_grad_(graph) for i in (1, 2)]
         queue = answer(*queue, *keys, torch.arange(n) + 10 * step)
-        if not (isinstance(queue, (tuple, list)) and len(queue) == 4):
-            return queue
+        if queue is None:
+            return None
+        kept = kept or (
+            isinstance(queue, (tuple, list)) and any(getattr(one, "requires_grad", False) for one in queue)
+        )
+        queue = _queue_of(queue)
     images, texts, held, pointer = queue
-    return images, texts, held, float(pointer), float(images.requires_grad or texts.requires_grad)
+    return Parts(
+        **{"image keys": images, "caption keys": texts, "entries of held": held},
+        **{"pointer": float(pointer), "graph that is kept": kept},
+    )
+
+
+def _queue_of(value: Any) -> Any:
+    """What an answer gave, as the four values that the next batch is given: tensors, and an int."""
+    if not isinstance(value, (tuple, list)) or len(value) != 4:
+        raise Unusable(
+            f"The answer is four values: images, texts, held and the pointer; yours is {kind(value)}."
+        )
+    wanted = ((5, 2), (5, 2), (5,), ())
+    for name, part, shape in zip(("images", "texts", "held", "the pointer"), value, wanted, strict=True):
+        try:
+            agrees = numbers(part).shape == shape
+        except (TypeError, ValueError):
+            agrees = False
+        if not agrees:
+            told = f"has the shape {shape}" if shape else "is a number"
+            raise Unusable(f"With 5 slots and keys of 2 dimensions, {name} {told}; yours is {kind(part)}.")
+    images, texts, held = (
+        one if isinstance(one, Tensor) else torch.tensor(numbers(one)) for one in value[:3]
+    )
+    return images.float(), texts.float(), held.long(), int(value[3])
 
 
 EXERCISES = [
@@ -357,6 +426,7 @@ EXERCISES = [
         right=move_regions,
         cases=[(3 * _draw(2, 4, 3), _draw(2, 4, seed=1).softmax(1), 2.5),
                (_draw(3, 5, 4, seed=2), _draw(3, 5, seed=3).softmax(1), 0.7)],
+        probe=_moved,
         mistakes={
             "The guide g has unit norm, or an image with large regions moves further than the scale s says.":
                 _guide_of_any_norm,
@@ -376,6 +446,7 @@ EXERCISES = [
         right=sorted_sum,
         cases=[(SETS, RANK_SCORES, FULL), (SETS, RANK_SCORES, PREFIX), (SETS - 3.0, RANK_SCORES, PREFIX),
                (SETS - 3.0, RANK_SCORES, GAPS)],
+        probe=_pooled,
         mistakes={
             "What stands where nothing is must not take part: fill it with minus infinity, so that it sorts last.":
                 _padding_sorted_too,
@@ -397,6 +468,7 @@ EXERCISES = [
         right=two_losses,
         cases=[_pairs(0, [4, 7, 9], [1, 2, 3, 5]), _pairs(20, [4, 7, 4], [1, 8, 3, 5]),
                _pairs(40, [4, 7, 9], [1, 4, EMPTY, EMPTY])],
+        probe=_two,
         mistakes={
             "Another caption of the same image is no negative: mask where the ids are equal, not the diagonal "
             "alone.": _no_same_image,
@@ -440,7 +512,7 @@ EXERCISES = [
     Exercise(
         name="enqueue",
         right=enqueue,
-        cases=[([2, 2], False), ([2], True), ([2, 2, 3, 2], False)],
+        cases=[([2, 2], False), ([2], True), ([2, 2, 3], False), ([2, 2, 3, 2], False)],
         probe=_filled,
         mistakes={
             "The stored keys still hang on the graph that made them, and with them every batch that they came from: "
@@ -460,6 +532,7 @@ EXERCISES = [
             "The keys keep their order: the first of the batch goes to the slot of the pointer.": _reversed_keys,
             "Images and captions have a queue each; yours holds the caption keys twice.": _texts_twice,
             "The pointer has to move on by n.": _pointer_as_it_was,
+            "Keys that do not fit behind the last slot go on in slot 0; yours are lost.": _cut_off,
         },
         praise="Three lines were wrong, and no error had said so.",
     ),

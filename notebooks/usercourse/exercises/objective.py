@@ -6,17 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from usercourse.checks import Exercise, Raised, Unusable
-from usercourse.values import ANYTHING, Parts, own, same
+from usercourse.checks import Exercise
+from usercourse.gradients import value_and_gradient
 from userlib.model.objective import uto_negative, uto_positive
 
-BY_VALUE = (
-    "It was judged by its value alone: outside torch it has no gradient that a model could be trained with."
-)
-CUT_OFF = (
-    "The value may be right, but the gradient is missing: autograd cannot follow .item(), .detach(), "
-    "torch.tensor(...), NumPy or no_grad. Use torch operations on s itself."
-)
 HAND = torch.tensor([0.5, 0.7, -0.2])
 FEW = torch.tensor([0.9, 0.1, 0.45, 0.3], dtype=torch.float64)
 STEEP = torch.tensor([1.0, 0.99, -1.0])
@@ -61,32 +54,8 @@ def leaky_positive(s: Any) -> Any:
 
 
 def _both(answer: Any, *case: Any) -> Any:
-    """The answer and its gradient in the scores. An answer without torch is judged by its value alone, with a note;
-    Unusable for a tensor that autograd cannot follow.
-    """
-    value = answer(*own(case))
-    s = case[0].detach().clone().requires_grad_(True)
-    try:
-        with torch.enable_grad():
-            given = _stacked(answer(s * 1.0, *own(case[1:])))  # not a leaf, so that it may be edited in place
-    except Raised:  # NumPy refuses a tensor that has a gradient
-        given = None
-    if not isinstance(given, torch.Tensor):
-        answer.note(BY_VALUE)
-        return Parts(value=value, gradient=ANYTHING)
-    if not given.requires_grad:
-        if not same(given, value, 1e-5):
-            return Parts(value=value, gradient=ANYTHING)
-        raise Unusable(CUT_OFF)
-    (gradient,) = torch.autograd.grad(given.sum(), s, allow_unused=True)
-    return Parts(value=value, gradient=torch.zeros_like(s) if gradient is None else gradient)
-
-
-def _stacked(value: Any) -> Any:
-    """A list with a tensor for each row as one tensor."""
-    if isinstance(value, (list, tuple)) and value and all(isinstance(one, torch.Tensor) for one in value):
-        return torch.stack(list(value))
-    return value
+    """The answer and its gradient in the scores."""
+    return value_and_gradient(answer, case, ("s",))
 
 
 def _no_one(s: Any, mu: float, gamma: float) -> Any:
