@@ -206,6 +206,64 @@ check("half_life", half_life)
 #
 # </details>
 #
+# ### Exercise 3. The copy that stays behind (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# This function should move a copy by one momentum step: its weights follow slowly, and its buffers, such as the running mean
+# of a BatchNorm, are taken over as they are. It raises no error, and a run with it looks normal; keys of a copy that never
+# moves are even perfectly consistent. **It has two faults.** Write it without them.
+
+
+# %%
+@torch.no_grad()
+def buggy_step(keys, model, m):
+    for k, q in zip(keys.parameters(), model.parameters(), strict=True):
+        k = m * k + (1 - m) * q
+    return keys
+
+
+trained = nn.BatchNorm1d(1).requires_grad_(False)  # bias and running mean begin at 0
+copied = copy.deepcopy(trained)
+trained.bias += 1.0  # what training has changed since
+trained.running_mean += 1.0
+buggy_step(copied, trained, 0.9)
+bias, mean = copied.bias.item(), copied.running_mean.item()
+print(f"The copy has bias {bias:.1f} and running mean {mean:.1f}; it should have 0.1 and 1.0.")
+
+
+def momentum_step(keys, model, m):
+    """keys, model: two modules of one architecture -> keys, edited in place: one step later."""
+    ...
+
+
+check("momentum_step", momentum_step)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# What does `k = ...` do to the module, and what to the name `k`? And what of a BatchNorm is not among its `parameters()`?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `k.lerp_(q, 1 - m)` or `k.mul_(m).add_(q, alpha=1 - m)` edit the weight itself. The rest is in `buffers()`; `copy_` takes
+# a buffer over. Without `torch.no_grad()` the copy would keep the graph of every step.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: momentum_step -->
+# ```python
+# @torch.no_grad()
+# def momentum_step(keys, model, m):
+#     for k, q in zip(keys.parameters(), model.parameters(), strict=True):
+#         k.lerp_(q, 1 - m)
+#     for k, q in zip(keys.buffers(), model.buffers(), strict=True):
+#         k.copy_(q)
+#     return keys
+# ```
+#
+# </details>
+#
 # So $m$ has to fit the **length of the run**. At 0.999 half of the copy is older than 693 steps: a small part of a run of
 # 20,000 steps, and more than the whole of a run of 500. The course uses $m = 1 - 20 / \text{steps}$, at most 0.999.
 #
@@ -379,6 +437,9 @@ print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by cha
 # [stale](GLOSSARY.md#stale-key)?), and the cosine of the key encoder's embeddings with the query encoder's (does it lag?).
 # Move the step first and watch the queue fill; then the momentum. Each new value of the momentum starts a new run of a few
 # seconds.
+#
+# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. What does each line on the right do in
+# between? The last of the figures below has both cosines at an early step, over m.
 
 # %%
 from usercourse import Demo, choice, slider, snapshot
@@ -410,19 +471,6 @@ general = next(iter(chosen))
 snapshot(queue_demo, step=12, m=0.9, caption=general)
 snapshot(queue_demo, step=40, m=0.9, caption=general)
 
-# %% [markdown]
-# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. What does each line on the right do in
-# between?
-#
-# <details><summary>One answer</summary>
-#
-# With m = 0 nothing lags, but keys become stale as fast as the encoder learns: fast at first, hardly at all later. With
-# m = 1 no key is ever stale, but all of them come from an untrained encoder. Values in between trade the two: more
-# consistent keys, more lag. Here are both at an early step.
-#
-# </details>
-
-# %%
 momenta = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
 with waiting("one run per m"):
     at = {m: train_small(m)[3] for m in momenta}  # step 16, when the queue has just filled
@@ -433,6 +481,14 @@ print(
 )
 
 # %% [markdown]
+# <details><summary>One answer to the question above the demo</summary>
+#
+# With m = 0 nothing lags, but keys become stale as fast as the encoder learns: fast at first, hardly at all later. With
+# m = 1 no key is ever stale, but all of them come from an untrained encoder. Values in between trade the two: more
+# consistent keys, more lag.
+#
+# </details>
+#
 # Look at R@10 as well before concluding that some m is the best: this retriever learns so fast, and its queue is so short
 # (16 steps), that m matters little until it is nearly 1. Keys become stale in long queues and with deep encoders.
 #
@@ -441,7 +497,7 @@ print(
 # The queue of $K$ keys is filled from an epoch of $N$ images with $c$ captions each. Keys of the query's own image are
 # masked by the image's id. The other relevant keys are not masked.
 #
-# ### Exercise 3. The mask (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 4. The mask (difficulty 2 of 3, about 5 minutes)
 
 
 # %%
@@ -473,7 +529,7 @@ check("no_negatives", no_negatives)
 #
 # </details>
 #
-# ### Exercise 4. How often is the mask needed? (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 5. How often is the mask needed? (difficulty 2 of 3, about 5 minutes)
 #
 # All $cN$ captions come once per epoch, in random order, and $K < cN$. How many of the K keys belong to the query's own
 # image, on average?

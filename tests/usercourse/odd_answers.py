@@ -4,6 +4,7 @@ RIGHT[exercise] = answers; WRONG[exercise] = (answer, words of its message). The
 knows, and those that are wrong for every exercise, are in test_odd_answers.py.
 """
 
+import copy
 import math
 import re
 from collections import Counter, OrderedDict
@@ -255,6 +256,49 @@ def half_life_by_steps(m):
 
 def mask_loop(ids, held):
     return [[int(key) == -1 or bool(key == i) for key in held] for i in ids]
+
+
+@torch.no_grad()
+def momentum_by_words(keys, model, m):
+    now, before = model.state_dict(), keys.state_dict()
+    learned = {name for name, _ in model.named_parameters()}
+    keys.load_state_dict({k: m * before[k] + (1 - m) * now[k] if k in learned else now[k] for k in now})
+    return keys
+
+
+def momentum_data(keys, model, m):
+    for k, q in zip(keys.parameters(), model.parameters(), strict=True):
+        k.data = k.data * m + q.data * (1 - m)
+    for part, other in zip(keys.modules(), model.modules(), strict=True):
+        for name, buffer in other.named_buffers(recurse=False):
+            setattr(part, name, buffer.clone())
+    return keys
+
+
+def momentum_numpy(keys, model, m):
+    with torch.inference_mode():
+        for k, q in zip(keys.parameters(), model.parameters(), strict=True):
+            k.data.copy_(torch.from_numpy(m * k.numpy() + (1 - m) * q.detach().numpy()))
+        for k, q in zip(keys.buffers(), model.buffers(), strict=True):
+            k[...] = q
+    return keys
+
+
+@torch.no_grad()
+def momentum_many(keys, model, m):
+    torch._foreach_lerp_(list(keys.parameters()), list(model.parameters()), 1 - m)
+    torch._foreach_copy_(list(keys.buffers()), list(model.buffers()))
+    return keys
+
+
+@torch.no_grad()
+def momentum_first(keys, model, m):
+    """The first layer alone."""
+    for k, q in zip(list(keys.parameters())[:2], model.parameters(), strict=False):
+        k.lerp_(q, 1 - m)
+    for k, q in zip(keys.buffers(), model.buffers(), strict=True):
+        k.copy_(q)
+    return keys
 
 
 # --- 06 objective -----------------------------------------------------------------------------------------
@@ -829,6 +873,7 @@ RIGHT = {
         lambda m: torch.tensor(0.5).double().log() / torch.tensor(m).double().log(),
         lambda m: Decimal("0.5").ln() / Decimal(m).ln(),
     ],
+    "momentum_step": [momentum_by_words, momentum_data, momentum_numpy, momentum_many],
     "no_negatives": [
         mask_loop,
         lambda ids, held: torch.logical_or(held == -1, ids.unsqueeze(1) == held),
@@ -1099,6 +1144,18 @@ WRONG = {
         (lambda m: math.log2(m), WITH),
         (lambda m: -math.log(0.5, m), "With m = 0.5, the answer is 1; yours is -1"),
         (lambda m: math.log10(0.5) / math.log(m), WITH),
+    ],
+    "momentum_step": [
+        (lambda keys, model, m: copy.deepcopy(keys), "yours is another module"),
+        (lambda keys, model, m: model, "module keys itself, edited in place; yours is another module"),
+        (lambda keys, model, m: momentum_data(keys, model, m) and None, "Is a return missing?"),
+        (lambda keys, model, m: list(momentum_data(keys, model, m).parameters()), "yours is a list of 4"),
+        (lambda keys, model, m: momentum_data(keys, model, m).state_dict(), "yours is a dict"),
+        (momentum_first, "With m = 0.9, steps = 1, the weights of the copy: "),
+        (lambda keys, model, m: momentum_data(keys, model, m * m), "the weights of the copy: "),
+        (lambda keys, model, m: momentum_data(momentum_data(keys, model, m), model, m), "the weights of the copy: "),
+        (lambda keys, model, m: momentum_data(keys, model, m).requires_grad_(True), "the copy now hangs on the graph"),
+        (lambda keys, model, m: momentum_data(keys, model, 1.0), "One of the two is found, the buffers"),
     ],
     "no_negatives": [
         (lambda ids, held: torch.tensor(mask_loop(ids, held)).any(0), "yours is a tensor of shape (6,)"),

@@ -1,11 +1,18 @@
-"""Exercises of notebook 07: slots of the queue, half-life, keys that are not negatives, expected relevant keys."""
+"""Exercises of notebook 07: slots of the queue, half-life, a momentum step, keys that are not negatives, expected
+relevant keys.
+"""
 
+import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
-from usercourse.checks import Exercise
+from usercourse.checks import Exercise, Unusable
+from usercourse.values import Parts, kind
+from userlib.model.momentum import update
 from userlib.model.queue import EMPTY
 
 QUERIES = torch.tensor([7, 3, 5])
@@ -58,6 +65,97 @@ def _linear(m: float) -> float:
 
 def _upside_down(m: float) -> float:
     return math.log(m) / math.log(0.5)
+
+
+# --- momentum_step: the copy that stays behind ---------------------------------------------------------------
+def momentum_step(keys: Any, model: Any, m: float) -> Any:
+    update(keys, model, m)
+    return keys
+
+
+def _named_anew(keys: Any, model: Any, m: float) -> Any:
+    return keys
+
+
+def _weights_alone(keys: Any, model: Any, m: float) -> Any:
+    buffers = [one.clone() for one in keys.buffers()]
+    update(keys, model, m)
+    for kept, before in zip(keys.buffers(), buffers, strict=True):
+        kept.copy_(before)
+    return keys
+
+
+def _buffers_alone(keys: Any, model: Any, m: float) -> Any:
+    update(keys, model, 1.0)
+    return keys
+
+
+def _other_side(keys: Any, model: Any, m: float) -> Any:
+    update(keys, model, 1.0 - m)
+    return keys
+
+
+def _taken_over(keys: Any, model: Any, m: float) -> Any:
+    update(keys, model, 0.0)
+    return keys
+
+
+def _all_slowly(keys: Any, model: Any, m: float) -> Any:
+    buffers = [one.clone() for one in keys.buffers()]
+    update(keys, model, m)
+    for kept, before, now in zip(keys.buffers(), buffers, model.buffers(), strict=True):
+        kept.copy_((m * before + (1 - m) * now).to(kept.dtype))
+    return keys
+
+
+def _model_follows(keys: Any, model: Any, m: float) -> Any:
+    update(model.requires_grad_(False), keys.requires_grad_(True), m)
+    return keys.requires_grad_(False)
+
+
+def _with_graph(keys: Any, model: Any, m: float) -> Any:
+    with torch.enable_grad():
+        for k, q in zip(keys.parameters(), model.parameters(), strict=True):
+            k.mul_(m).add_(q, alpha=1 - m)
+    for kept, now in zip(keys.buffers(), model.buffers(), strict=True):
+        kept.copy_(now)
+    return keys
+
+
+def _left_behind(answer: Any, m: float, steps: int) -> Any:
+    """A copy and what it follows after some steps in which training moves the latter. Unusable where the copy itself
+    does not come back.
+    """
+    generator = torch.Generator().manual_seed(steps)
+    model: Any = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    for part in [*model.parameters(), *model.buffers()]:
+        part.data = torch.randn(part.shape, generator=generator).to(part.dtype)
+    keys = copy.deepcopy(model).requires_grad_(False)
+    for _ in range(steps):
+        with torch.no_grad():
+            for one in model.parameters():
+                one.add_(torch.randn(one.shape, generator=generator))
+            model[1].running_mean.add_(0.5)
+            model[1].running_var.mul_(1.5)
+            model[1].num_batches_tracked.add_(1)
+        result = answer(keys, model, m)
+        if result is None:
+            return None
+        if result is not keys:
+            given = "another module" if isinstance(result, nn.Module) else kind(result)
+            raise Unusable(f"The answer is the module keys itself, edited in place; yours is {given}.")
+    return Parts(
+        **{"weights of the copy": _flat(keys.parameters), "buffers of the copy": _flat(keys.buffers)},
+        **{
+            "weights that are trained": _flat(model.parameters),
+            "buffers of the trained module": _flat(model.buffers),
+        },
+        **{"graph that the copy keeps": float(any(one.requires_grad for one in keys.parameters()))},
+    )
+
+
+def _flat(parts: Callable[[], Any]) -> Any:
+    return torch.cat([one.detach().float().flatten() for one in parts()])
 
 
 def no_negatives(ids: Any, held: Any) -> Any:
@@ -131,6 +229,28 @@ EXERCISES = [
             "Solve m^n = 1/2 for n: the logarithm of one half goes on top.": _upside_down,
         },
         praise="At m = 0.999 half of the copy is older than 693 steps.",
+    ),
+    Exercise(
+        name="momentum_step",
+        right=momentum_step,
+        cases=[(0.9, 1), (0.5, 3), (0.99, 2)],
+        probe=_left_behind,
+        mistakes={
+            "That is the function as it stood. `k = ...` gives a new tensor the name k, and the module keeps the old "
+            "one; and a BatchNorm's running mean and variance are no parameters.": _named_anew,
+            "One of the two is found, the weights. The other: running mean and variance of a BatchNorm are in "
+            "`buffers()`, and stay as they were.": _weights_alone,
+            "One of the two is found, the buffers. The other: `k = ...` gives a new tensor the name k, and the module "
+            "keeps the old one. Edit it in place.": _buffers_alone,
+            "m is the share of the copy that stays, 1 - m that of the trained weights; yours are "
+            "exchanged.": _other_side,
+            "That is m = 0: the copy has become the trained module.": _taken_over,
+            "Buffers do not follow slowly: they are statistics, and are taken over as they are.": _all_slowly,
+            "The copy follows the trained module; in yours the trained module follows the copy.": _model_follows,
+            "Values are right, but the copy now hangs on the graph of every step, and memory grows: keep it out with "
+            "`torch.no_grad()`.": _with_graph,
+        },
+        praise="No test of shapes sees such a copy; one that compares two steps does.",
     ),
     Exercise(
         name="no_negatives",
