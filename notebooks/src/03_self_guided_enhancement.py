@@ -204,6 +204,59 @@ check("enhance", enhance)
 #
 # </details>
 #
+# ### Exercise 3. The guide that reads padding (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# region-mini gives 64 regions for every image. A detector gives as many as it finds, so that images of a batch are padded to the longest,
+# and behind a linear layer padding is not even 0. Here is the path of the guide without its learned matrices, as somebody
+# wrote it for images of equal size. It raises no error. **It has two faults.** Write it without them.
+
+
+# %%
+def buggy_guide(V, mask):
+    G = V.mean(1)  # (B, D)
+    w = torch.softmax(torch.einsum("brd,bd->br", V, G), dim=1)  # (B, R)
+    return F.normalize(torch.einsum("br,brd->bd", w, V), dim=1)
+
+
+one = torch.tensor([[[2.0, 0.0], [1.0, 1.0]]])  # an image of two regions
+padded = torch.cat([one, torch.full((1, 2, 2), -1.0)], dim=1)  # the same image, padded to four
+for name, regions in (("alone", one), ("in a batch", padded)):
+    mask = torch.arange(regions.shape[1])[None, :] < 2
+    print(f"{name + ':':12}", [round(x, 3) for x in buggy_guide(regions, mask)[0].tolist()])
+
+
+def padded_guide(V, mask):
+    """V (B, R, D), mask (B, R) True where there is a region -> g (B, D) of unit norm."""
+    ...
+
+
+check("padded_guide", padded_guide)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The two printed vectors should be equal. In which two lines does a region that is not there take part?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A mean is a sum divided by a number, and both concern the real regions alone: `mask.sum(1, keepdim=True)`. Before the
+# softmax the scores of padding need minus infinity, `masked_fill(~mask, float("-inf"))`.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: padded_guide -->
+# ```python
+# def padded_guide(V, mask):
+#     G = (V * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+#     scores = torch.einsum("brd,bd->br", V, G).masked_fill(~mask, float("-inf"))
+#     w = torch.softmax(scores, dim=1)
+#     return F.normalize(torch.einsum("br,brd->bd", w, V), dim=1)
+# ```
+#
+# </details>
+#
 # ## How much is that?
 #
 # Now real regions: those of region-mini, 64 per image, scaled as in notebook 02.
@@ -250,7 +303,7 @@ compare("sge_added", round(added, 2), unit="%")
 # regions: $s / \sqrt{R}$ is 10 % of the median region's norm. The inverse temperature $\lambda$ is no substitute: it
 # redistributes $a$, while the norm stays $s$.
 #
-# ### Exercise 3. The scale that is needed (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 4. The scale that is needed (difficulty 2 of 3, about 5 minutes)
 #
 # Which $s$ gives all that is added `share` times the norm of all regions together?
 
@@ -387,7 +440,7 @@ print(f"The effective number of regions that share the attention: {wide:.1f} of 
 compare("sge_where", shares["a, trained"], unit="%")
 
 # %% [markdown]
-# ### Exercise 4. The share on a mask (difficulty 3 of 3, about 15 minutes)
+# ### Exercise 5. The share on a mask (difficulty 3 of 3, about 15 minutes)
 #
 # What was just measured, for one image: attention on a grid of cells, a mask of pixels, and the share of the attention on
 # the mask. Within a cell, attention is spread evenly.

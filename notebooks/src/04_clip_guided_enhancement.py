@@ -239,6 +239,59 @@ check("guide_from_clip", guide_from_clip)
 #
 # </details>
 #
+# ### Exercise 2. Whose guide is it? (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# Before that network the guides of a batch have to be looked up. A batch consists of captions, by their rows in the table; CLIP's
+# vectors are stored once per image, and here they go in with unit norm. The shapes of this function are right, no index is out of
+# range, and a model trains with it. **It has two faults.** Write it without them.
+
+
+# %%
+def buggy_guides(clip, rows, caption_to_image):
+    return F.normalize(clip[rows], dim=0)
+
+
+clip_vectors_of = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0], [4.0, 3.0]])  # of four images
+image_of_row = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])  # two captions of each
+rows = torch.tensor([1, 3])
+print("images", image_of_row[rows].tolist(), " stored", clip_vectors_of[image_of_row[rows]].tolist())
+print(
+    "looked up",
+    [[round(x, 2) for x in one] for one in buggy_guides(clip_vectors_of, rows, image_of_row).tolist()],
+)
+
+
+def batch_guides(clip, rows, caption_to_image):
+    """clip (N, G), rows (B,) of captions, caption_to_image (M,) -> (B, G), each of unit norm."""
+    ...
+
+
+check("batch_guides", batch_guides)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Which numbers are in `rows`, and which does `clip` want? And what has norm 1 in the printed vectors: a row or a column?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `caption_to_image[rows]` are the images. `dim=0` runs over the images of the batch, `dim=1` over the dimensions of one vector.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: batch_guides -->
+# ```python
+# def batch_guides(clip, rows, caption_to_image):
+#     return F.normalize(clip[caption_to_image[rows]], dim=1)
+# ```
+#
+# </details>
+#
+# The first fault gives almost every image the guide of another one. Below that is a control, made on purpose; here it came about
+# by accident, and no error said so.
+#
 # ## How much is added
 #
 # $a$ and $g$ have unit norm, so all that is added to an image has norm $s$, however many regions there are and whatever
@@ -269,7 +322,7 @@ compare("guided_residual", round(100 / size, 2), unit="%")
 # At s = 1 CGE is almost negligible compared with such regions, so outside the paper's presets the library learns $s$. It
 # starts where an even share of the residual, $s / \sqrt{R}$, is a tenth of the median region's norm.
 #
-# ### Exercise 2. The residual (difficulty 1 of 3, about 5 minutes)
+# ### Exercise 3. The residual (difficulty 1 of 3, about 5 minutes)
 #
 # For one image: the Frobenius norm (the square root of the sum of all squares) of what is added, divided by that of $V$.
 
@@ -315,7 +368,7 @@ check("residual_ratio", residual_ratio)
 # | more parameters, or the effect that any added vector has | CGE with the guide of **another image** |
 # | what CGE is meant to do: the guide selects regions | what remains |
 #
-# ### Exercise 3. Late score fusion (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 4. Late score fusion (difficulty 2 of 3, about 10 minutes)
 #
 # $s_{ij} = v_i \cdot t_j + w\, v^{\mathrm{clip}}_i \cdot t^{\mathrm{clip}}_j$. Which $w$? The one that is best on **val**; on
 # test it is used once. `value` is a function that returns how good a score matrix is.

@@ -334,6 +334,57 @@ print(f"L_b = {batch_loss(config, S, ids):.3f}; loop and library agree.")
 show(*draw.loss_matrices(S, same))
 
 # %% [markdown]
+# ### Exercise 4. The loss that passed its test (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# The same without loops, as one finds it in code that was copied from one line to the next. Its test compared it with the loop on
+# a symmetric $S$ of five different images, and passed. **It has two faults.** Write it without them.
+
+
+# %%
+def buggy_batch(S, ids, mu, gamma):
+    x = (mu * (S - gamma)).masked_fill(torch.eye(len(S), dtype=torch.bool), -math.inf)
+    rows = torch.nn.functional.softplus(torch.logsumexp(x, dim=1)) / mu
+    columns = torch.nn.functional.softplus(torch.logsumexp(x, dim=1)) / mu
+    return (rows + columns - torch.log1p(S.diagonal().relu())).mean()
+
+
+for name, scores, of in (("its test", v @ v.T, torch.arange(5)), ("the five pairs", S, ids)):
+    mine, loop = (f(scores, of, 30.0, 0.3) for f in (buggy_batch, batch_loss_loop))
+    print(f"{name + ':':15} {mine:.3f}, by the loop {loop:.3f}")
+
+
+def batch_uto(S, ids, mu, gamma):
+    """S (B, B) scores of image i with caption j, ids (B,) the image of each pair -> L_b, a scalar."""
+    ...
+
+
+check("batch_uto", batch_uto)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# What does a symmetric S not tell apart? And what do five different images never need?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `dim=0` runs down the columns. `ids[:, None] == ids[None, :]` is True on the diagonal, and wherever two pairs are of one
+# image.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: batch_uto -->
+# ```python
+# def batch_uto(S, ids, mu, gamma):
+#     x = (mu * (S - gamma)).masked_fill(ids[:, None] == ids[None, :], -math.inf)
+#     rows = torch.nn.functional.softplus(torch.logsumexp(x, dim=1)) / mu
+#     columns = torch.nn.functional.softplus(torch.logsumexp(x, dim=0)) / mu
+#     return (rows + columns - torch.log1p(S.diagonal().relu())).mean()
+# ```
+#
+# </details>
+#
 # A caption and its image move together for one reason, the blue cell; they move away from all the others for up to
 # $2 (B - 1)$ reasons, one for each orange cell in their row and column. That is also the limit of a batch: the negatives are
 # its own B pairs, however many images there are. The second part of USER's objective, $L_q$, applies the same formula to
@@ -429,7 +480,7 @@ show(*draw.positive_curves())
 # vectors that point in different directions have turned towards each other. The leaky form buys safety, not speed. The
 # course's presets use the leaky form; those named after the paper use the original form, and training says so.
 #
-# ### Exercise 4. The leaky positive term (difficulty 3 of 3, about 10 minutes)
+# ### Exercise 5. The leaky positive term (difficulty 3 of 3, about 10 minutes)
 #
 # Value *and* gradient are checked, also at $s^+ = 0$, where `relu`, `clamp` and `minimum` each have a convention of their own.
 

@@ -237,6 +237,54 @@ def weight_from_zero(own, guide, value, weights):
     return chosen
 
 
+def padded_loop(V, mask):
+    guides = []
+    for image, there in zip(V, mask, strict=True):
+        regions = image[there]
+        w = (regions @ regions.mean(0)).softmax(0)
+        guides.append(F.normalize(w @ regions, dim=0))
+    return torch.stack(guides)
+
+
+def padded_after(V, mask):
+    """Masked after the softmax: the norm of the guide is brought to 1, so that no sum of weights is needed."""
+    G = torch.einsum("brd,br->bd", V, mask / mask.sum(1, keepdim=True))
+    w = torch.softmax((V @ G[..., None]).squeeze(-1), 1) * mask
+    return F.normalize((w[..., None] * V).sum(1))
+
+
+def padded_numpy(V, mask):
+    V, mask = np.array(V, float), np.array(mask)
+    G = np.where(mask[..., None], V, 0).sum(1) / mask.sum(1)[:, None]
+    e = np.where(mask, np.exp(np.einsum("brd,bd->br", V, G)), 0)
+    g = np.einsum("br,brd->bd", e, V)
+    return g / np.sqrt((g**2).sum(1, keepdims=True))
+
+
+def padded_nan(V, mask):
+    G = torch.where(mask[..., None], V, torch.nan).nanmean(1, keepdim=True)
+    w = (V * G).sum(-1).sub(1e9 * ~mask).softmax(-1)
+    return F.normalize(torch.bmm(w[:, None], V)[:, 0], dim=-1)
+
+
+def guides_loop(clip, rows, caption_to_image):
+    guides = []
+    for row in rows.tolist():
+        vector = clip[int(caption_to_image[row])]
+        guides.append(vector / vector.square().sum().sqrt())
+    return guides
+
+
+def guides_numpy(clip, rows, caption_to_image):
+    unit = clip.numpy() / np.linalg.norm(clip.numpy(), axis=1, keepdims=True)
+    return unit[caption_to_image.numpy()[rows.numpy()]]
+
+
+def guides_lists(clip, rows, caption_to_image):
+    of = caption_to_image.tolist()
+    return [[x / math.hypot(*clip[of[r]].tolist()) for x in clip[of[r]].tolist()] for r in rows.tolist()]
+
+
 # --- 05 queues --------------------------------------------------------------------------------------------
 def slots_numpy(pointer, n, K):
     return np.mod(np.arange(pointer + n - min(n, K), pointer + n), K), np.mod(pointer + n, K)
@@ -345,6 +393,39 @@ def masked_in_place(s, ignore_mask, mu, gamma):
 def masked_cut_off(s, ignore_mask, mu, gamma):
     with torch.no_grad():
         return masked_in_place(s, ignore_mask, mu, gamma)
+
+
+def batch_loop(S, ids, mu, gamma):
+    total = 0.0
+    for i in range(len(S)):
+        others = [j for j in range(len(S)) if ids[j] != ids[i]]
+        for scores in (S[i, others], S[others, i]):
+            total = total + torch.log(1 + torch.exp(mu * (scores - gamma)).sum()) / mu
+        total = total - torch.log1p(F.relu(S[i, i]))
+    return total / len(S)
+
+
+def batch_stacked(S, ids, mu, gamma):
+    """Both directions one under the other."""
+    both = torch.cat([S, S.T])
+    same = torch.eq(ids.unsqueeze(0), ids.unsqueeze(1)).repeat(2, 1)
+    x = torch.where(same, -math.inf, mu * (both - gamma))
+    negative = torch.logaddexp(x.logsumexp(1), both.new_zeros(())) / mu
+    return negative.sum() / len(S) - (1 + S.diag().clamp(min=0)).log().mean()
+
+
+def batch_numpy(S, ids, mu, gamma):
+    S, ids = np.array(S), np.array(ids)
+    e = np.where(ids[:, None] != ids, np.exp(mu * (S - gamma)), 0)
+    rows, columns = (np.log1p(e.sum(axis)) / mu for axis in (1, 0))
+    return np.mean(rows + columns - np.log1p(np.maximum(np.diag(S), 0)))
+
+
+def batch_in_place(S, ids, mu, gamma):
+    positive = S.diagonal().clone()
+    S[ids[:, None] == ids] = -1e6
+    terms = [F.softplus(torch.logsumexp(mu * (one - gamma), 1)) / mu for one in (S, S.T)]
+    return sum(terms).mean() - torch.log1p(positive.relu()).mean()
 
 
 def leaky_numpy(s):
@@ -845,6 +926,15 @@ RIGHT = {
         lambda V, share: [share * V.norm()][0].item(),
     ],
     "share_on_mask": [share_loop, share_kron, lambda a, mask: torch.tensor(share_kron(a, mask))],
+    "padded_guide": [padded_loop, padded_after, padded_numpy, padded_nan, lambda *case: padded_loop(*case).unbind()],
+    "batch_guides": [
+        guides_loop,
+        guides_numpy,
+        guides_lists,
+        lambda clip, rows, of: F.normalize(clip)[of[rows]],
+        lambda clip, rows, of: F.normalize(torch.index_select(clip, 0, of.gather(0, rows)), dim=-1),
+        lambda clip, rows, of: F.normalize(F.one_hot(of[rows], len(clip)).float() @ clip),
+    ],
     "guide_from_clip": [
         guide_numpy,
         guide_functional,
@@ -909,6 +999,7 @@ RIGHT = {
             torch.cat([s.new_zeros(len(s), 1), torch.where(out, -math.inf, mu * (s - gamma))], 1), dim=1
         ) / mu,
     ],
+    "batch_uto": [batch_loop, batch_stacked, batch_numpy, batch_in_place, lambda *case: batch_loop(*case)[None][0]],
     "leaky_positive": [
         leaky_numpy,
         leaky_list,
@@ -1114,6 +1205,30 @@ WRONG = {
         (lambda a, m: m.mean(), WITH),
         (lambda a, m: np.kron(a, np.ones((2, 2))), "yours is an array of shape (6, 4)"),
     ],
+    "padded_guide": [
+        (lambda V, mask: padded_loop(V, mask).detach(), "the gradient is missing"),
+        (lambda V, mask: padded_loop(V.detach(), mask) + 0 * V.sum(), "the gradient: "),
+        (lambda V, mask: padded_loop(V, ~mask | mask), "That is the function as it stood"),
+        (lambda V, mask: -padded_loop(V, mask), "the value: "),
+        (lambda V, mask: padded_loop(V, mask)[:, None], "yours is a tensor of shape (3, 1, 2)"),
+        (lambda V, mask: padded_loop(F.normalize(V, dim=-1), mask), "the value: "),
+        (lambda V, mask: padded_loop(V, mask).T, "yours is a tensor of shape (2, 3)"),
+        (lambda V, mask: F.normalize(torch.where(mask[..., None], V, 0).amax(1)), "the value: "),
+        (lambda V, mask: F.normalize(V[mask].reshape(3, -1, 2).mean(1)), "raised RuntimeError|the value: "),
+        (lambda V, mask: (V @ V.mean(1)).softmax(1), "raised RuntimeError"),
+    ],
+    "batch_guides": [
+        (lambda clip, rows, of: F.normalize(clip[of]), "yours is a tensor of shape (12, 3)"),
+        (lambda clip, rows, of: of[rows], "yours is a tensor of shape (3,)"),
+        (lambda clip, rows, of: F.normalize(clip[of[rows]]).T, "With clip = a tensor of shape (6, 3)"),
+        (lambda clip, rows, of: F.normalize(clip[rows[of]]), "raised IndexError"),
+        (lambda clip, rows, of: F.normalize(clip[of[rows]], p=1, dim=1), "the answer is"),
+        (lambda clip, rows, of: F.normalize(clip[of[rows] - 1]), "the answer is"),
+        (lambda clip, rows, of: -F.normalize(clip[of[rows]]), "the answer is"),
+        (lambda clip, rows, of: F.normalize(clip[of[rows]]).abs(), "the answer is"),
+        (lambda clip, rows, of: F.normalize(clip[of[rows]])[0], "yours is a tensor of shape (3,)"),
+        (lambda clip, rows, of: F.normalize(clip[rows // 2]), "the answer is"),
+    ],
     "guide_from_clip": [
         (lambda *case: guide_functional(*case).T, "yours is a tensor of shape (3, 3)|G = "),
         (lambda *case: -guide_functional(*case), "G = "),
@@ -1192,6 +1307,18 @@ WRONG = {
         (lambda s, out, mu, g: masked_in_place(s, out, mu, g) * s.new_ones(2).requires_grad_()
          + 0 * s.sum(1) + (s.sum(1) - s.detach().sum(1)), "the gradient: "),
         (lambda s, out, mu, g: [float(x) + 1 for x in masked_in_place(s, out, mu, g)], "the value: "),
+    ],
+    "batch_uto": [
+        (lambda *case: batch_loop(*case).detach(), "the gradient is missing"),
+        (lambda *case: batch_loop(*case).item() + 0.01, "the value: "),
+        (lambda S, *rest: batch_loop(S.detach(), *rest) + 0 * S.sum(), "the gradient: "),
+        (lambda S, ids, mu, gamma: batch_loop(S, ids, mu, 0.0), "the value: "),
+        (lambda S, ids, mu, gamma: mu * batch_loop(S, ids, mu, gamma), "the value: "),
+        (lambda S, ids, mu, gamma: -batch_loop(S, ids, mu, gamma), "the value: "),
+        (lambda S, ids, mu, gamma: torch.stack([batch_loop(S, ids, mu, gamma)] * 4), "yours is a tensor of shape (4,)"),
+        (lambda S, ids, mu, gamma: (mu * (S - gamma)).logsumexp(1).mean() / mu, "the value: "),
+        (lambda S, ids, mu, gamma: batch_loop(S, ids.sort().values, mu, gamma), "the value: "),
+        (lambda S, ids, mu, gamma: batch_loop(S.T.softmax(0), ids, mu, gamma), "the value: "),
     ],
     "leaky_positive": [
         (lambda s: leaky_masks(s).detach(), "the gradient is missing"),

@@ -1,5 +1,8 @@
-"""Exercises of notebook 03: attention weights, the enhancement, the scale of a residual, attention on a mask."""
+"""Exercises of notebook 03: attention weights, the enhancement, a guide that skips padding, the scale of a
+residual, attention on a mask.
+"""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from usercourse.checks import Exercise
+from usercourse.gradients import value_and_gradient
 from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.enhancement import region_attention as library_attention
 
@@ -15,6 +19,10 @@ HAND = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
 EAST = torch.tensor([1.0, 0.0])
 V = torch.randn(5, 3, generator=RNG)
 G = F.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
+SETS = torch.randn(3, 4, 2, generator=RNG) + torch.tensor([0.8, 0.3])
+ALL_THERE = torch.ones(3, 4, dtype=torch.bool)
+LONGEST = torch.tensor([[True, True, True, True], [True, True, False, False], [True, False, False, False]])
+WITH_GAPS = torch.tensor([[False, True, True, False], [True, False, False, True], [True, True, False, True]])
 SHARES = np.array([[0.1, 0.2], [0.4, 0.3], [0.5, 0.5]])
 STRIP = np.array([[0.1, 0.2, 0.4, 0.3]])  # cells of 6 by 1 pixels
 MASK = np.zeros((6, 4), dtype=bool)
@@ -69,6 +77,57 @@ def _own_direction(V: Any, g: Any, a: Any, s: float) -> Any:
 
 def _alike_everywhere(V: Any, g: Any, a: Any, s: float) -> Any:
     return V + s * g[None, :]
+
+
+# --- padded_guide: the guide that reads padding --------------------------------------------------------------
+def padded_guide(V: Any, mask: Any, *, mean: Any = None, fill: float = -math.inf, unit: bool = True) -> Any:
+    """What is correct; the keywords spoil it."""
+    G = (V * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True) if mean is None else mean
+    scores = torch.einsum("brd,bd->br", V, G)
+    w = torch.softmax(scores.masked_fill(~mask, fill), dim=1)
+    g = torch.einsum("br,brd->bd", w, V)
+    return F.normalize(g, dim=1) if unit else g
+
+
+def _everything_read(V: Any, mask: Any) -> Any:
+    return padded_guide(V, torch.ones_like(mask))
+
+
+def _mean_of_all(V: Any, mask: Any) -> Any:
+    return padded_guide(V, mask, mean=V.mean(1))
+
+
+def _softmax_of_all(V: Any, mask: Any) -> Any:
+    G = (V * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    return padded_guide(V, torch.ones_like(mask), mean=G)
+
+
+def _wrong_count(V: Any, mask: Any) -> Any:
+    return padded_guide(V, mask, mean=(V * mask[:, :, None]).mean(1))
+
+
+def _padding_summed(V: Any, mask: Any) -> Any:
+    return padded_guide(V, mask, mean=V.sum(1) / mask.sum(1, keepdim=True))
+
+
+def _filled_with_zero(V: Any, mask: Any) -> Any:
+    return padded_guide(V, mask, fill=0.0)
+
+
+def _guide_of_any_norm(V: Any, mask: Any) -> Any:
+    return padded_guide(V, mask, unit=False)
+
+
+def _over_the_batch(V: Any, mask: Any) -> Any:
+    return F.normalize(padded_guide(V, mask, unit=False), dim=0)
+
+
+def _the_mean_alone(V: Any, mask: Any) -> Any:
+    return F.normalize((V * mask[:, :, None]).sum(1), dim=1)
+
+
+def _in_regions(answer: Any, *case: Any) -> Any:
+    return value_and_gradient(answer, case, ("V",))
 
 
 def scale_for(V: Any, share: float) -> Any:
@@ -149,6 +208,28 @@ EXERCISES = [
             "Every region moves alike; a says how far each of them goes.": _alike_everywhere,
         },
         praise="That is the whole enhancement.",
+    ),
+    Exercise(
+        name="padded_guide",
+        right=padded_guide,
+        cases=[(SETS, ALL_THERE), (SETS, LONGEST), (2 * SETS.flip(0), WITH_GAPS)],
+        probe=_in_regions,
+        mistakes={
+            "That is the function as it stood: padding is in the mean, and the softmax gives it "
+            "weight.": _everything_read,
+            "One of the two is found, the softmax. The other: the mean G is over the real regions alone.": _mean_of_all,
+            "One of the two is found, the mean. The other: the softmax gives weight to padding; its scores need minus "
+            "infinity before.": _softmax_of_all,
+            "Padding is out of the sum, and still in the number that it is divided by.": _wrong_count,
+            "The number is right, and padding is still in the sum; behind a linear layer it is not 0.": _padding_summed,
+            "A score of 0 still gets weight, e^0 = 1. Minus infinity gets none.": _filled_with_zero,
+            "The guide needs unit norm, or s does not say how much is added.": _guide_of_any_norm,
+            "The norm is wanted of each image's guide, over its D dimensions; yours is over the images of the "
+            "batch.": _over_the_batch,
+            "That is the direction of the mean. The guide is a sum weighed by w, which comes from the match of each "
+            "region with the mean.": _the_mean_alone,
+        },
+        praise="An image alone, and the same image in a padded batch: that test finds both faults.",
     ),
     Exercise(
         name="scale_for",

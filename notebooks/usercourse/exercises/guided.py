@@ -1,4 +1,6 @@
-"""Exercises of notebook 04: CGE's guide from CLIP's vector, the norm of the residual, the weight of late fusion."""
+"""Exercises of notebook 04: CGE's guide from CLIP's vector, the guides of a batch, the norm of the residual, the weight
+of late fusion.
+"""
 
 from typing import Any
 
@@ -41,6 +43,52 @@ def _no_second_norm(G: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
 
 def _relu_last(G: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
     return F.normalize((_norm(_norm(G) @ W1.T + b1) @ W2.T + b2).relu(), dim=-1)
+
+
+# --- batch_guides: whose guide is it? ------------------------------------------------------------------------
+def batch_guides(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[caption_to_image[rows]], dim=1)
+
+
+def _rows_over_the_batch(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[rows], dim=0)
+
+
+def _by_rows(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[rows], dim=1)
+
+
+def _over_the_images(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[caption_to_image[rows]], dim=0)
+
+
+def _over_all_images(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip, dim=0)[caption_to_image[rows]]
+
+
+def _as_stored(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return clip[caption_to_image[rows]]
+
+
+def _two_captions_each(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[rows * len(clip) // len(caption_to_image)], dim=1)
+
+
+def _in_order_of_images(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[caption_to_image[rows].sort().values], dim=1)
+
+
+def _each_image_once(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return F.normalize(clip[caption_to_image[rows].unique()], dim=1)
+
+
+def _whole_matrix(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    chosen = clip[caption_to_image[rows]]
+    return chosen / chosen.norm()
+
+
+def _sum_one(clip: Any, rows: Any, caption_to_image: Any) -> Any:
+    return torch.softmax(clip[caption_to_image[rows]], 1)
 
 
 def residual_ratio(V: Any, a: Any, g: Any, s: float) -> Any:
@@ -94,6 +142,7 @@ def _place(own: Any, guide: Any, value: Any, weights: Any) -> float:
     return float(np.argmax([value(own + w * guide) for w in weights]))
 
 
+STORED = torch.randn(6, 3, generator=torch.Generator().manual_seed(4))
 OWN = np.array([[0.6, 0.1], [-0.1, 0.4]], np.float32)  # sums: 1
 GUIDE = np.array([[0.9, 0.5], [0.6, 1.0]], np.float32)  # and 3
 WEIGHTS = (0.0, 0.25, 0.5, 2.0, 3.0)
@@ -121,6 +170,33 @@ EXERCISES = [
             "values, and regions have them.": _relu_last,
         },
         praise="That is ClipGuide, weights given.",
+    ),
+    Exercise(
+        name="batch_guides",
+        right=batch_guides,
+        cases=[
+            (STORED, torch.tensor([1, 3, 4]), torch.arange(6).repeat_interleave(2)),
+            (STORED, torch.tensor([5, 0, 2, 4]), torch.tensor([4, 1, 1, 5, 0, 2, 3, 4, 2, 0, 5, 3])),
+            (STORED, torch.tensor([3, 1, 3, 2]), torch.tensor([2, 2, 0, 1, 5, 4, 3])),
+        ],
+        mistakes={
+            "That is the function as it stood. Its index is that of a caption where an image's is needed, and its norm "
+            "runs over the batch.": _rows_over_the_batch,
+            "One of the two is found, the norm. The other: `rows` are rows of captions, and clip has one vector per "
+            "image.": _by_rows,
+            "One of the two is found, the image of each row. The other: dim=0 runs over the images of the batch, so "
+            "that a guide depends on its neighbours.": _over_the_images,
+            "The norm is wanted over the dimensions of one vector; yours is over all images, channel by "
+            "channel.": _over_all_images,
+            "The vectors are the right ones, but not of unit norm.": _as_stored,
+            "That takes every image to have equally many captions, in order. The table caption_to_image says whose a "
+            "caption is.": _two_captions_each,
+            "The guides have to be in the order of the batch.": _in_order_of_images,
+            "Two captions of one image need two rows: a guide per row of the batch.": _each_image_once,
+            "Each vector needs unit norm, not all of them together.": _whole_matrix,
+            "Unit norm, not sum 1: no softmax.": _sum_one,
+        },
+        praise="One line, two faults, and no error: only a small case with known numbers shows them.",
     ),
     Exercise(
         name="residual_ratio",

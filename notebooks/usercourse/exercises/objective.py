@@ -1,4 +1,6 @@
-"""Exercises of notebook 06: the gradient on negatives, a stable negative term, masks, a leaky positive term."""
+"""Exercises of notebook 06: the gradient on negatives, a stable negative term, masks, the loss of a batch, a leaky
+positive term.
+"""
 
 import math
 from typing import Any
@@ -17,6 +19,9 @@ LOW = torch.tensor([-0.3, 0.1, 0.2])
 ROWS = torch.tensor([[0.8, 0.2, 0.6], [0.1, 0.7, 0.3]])
 LEFT_OUT = torch.tensor([[True, False, False], [False, False, True]])
 ALL_OUT = torch.tensor([[True, True, True], [False, True, False]])
+BATCH = 0.6 * torch.tensor(
+    [[0.9, 0.4, 0.7, -0.2], [0.1, 0.8, 0.5, 0.6], [0.6, -0.3, 1.0, 0.2], [0.3, 0.7, -0.1, 0.5]]
+)
 BELOW = torch.tensor([-0.9, -0.5, -0.1, 0.0, 0.1, 0.6])
 
 
@@ -47,6 +52,59 @@ def _masked_first(s: Any, ignore_mask: Any, mu: float, gamma: float) -> Any:
     x = (mu * (s - gamma)).masked_fill(ignore_mask, -math.inf)
     top = x.max(1, keepdim=True).values
     return F.softplus(top[:, 0] + torch.log(torch.exp(x - top).sum(1))) / mu
+
+
+# --- batch_uto: the loss that passed its test ----------------------------------------------------------------
+def batch_uto(
+    S: Any, ids: Any, mu: float, gamma: float,
+    *, same: Any = None, columns: int = 0, positives: float = 1.0, masked: float = -math.inf,
+) -> Any:  # fmt: skip
+    """What is correct; the keywords spoil it."""
+    same = ids[:, None] == ids[None, :] if same is None else same
+    x = (mu * (S - gamma)).masked_fill(same, masked)
+    terms = [F.softplus(torch.logsumexp(x, dim)) / mu for dim in (1, columns)]
+    return (terms[0] + terms[1] - positives * torch.log1p(S.diagonal().relu())).mean()
+
+
+def _diagonal(ids: Any) -> Any:
+    return torch.eye(len(ids), dtype=torch.bool)
+
+
+def _spoilt(**changes: Any) -> Any:
+    return lambda S, ids, mu, gamma: batch_uto(S, ids, mu, gamma, **changes)
+
+
+def _as_it_stood(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return batch_uto(S, ids, mu, gamma, same=_diagonal(ids), columns=1)
+
+
+def _diagonal_alone(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return batch_uto(S, ids, mu, gamma, same=_diagonal(ids))
+
+
+def _pair_as_negative(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return batch_uto(S, ids, mu, gamma, same=(ids[:, None] == ids[None, :]) & ~_diagonal(ids))
+
+
+def _others_masked(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return batch_uto(S, ids, mu, gamma, same=ids[:, None] != ids[None, :])
+
+
+def _one_direction(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    same = ids[:, None] == ids[None, :]
+    return (uto_negative(S, same, mu=mu, gamma=gamma) - torch.log1p(S.diagonal().relu())).mean()
+
+
+def _sum_of_pairs(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return len(S) * batch_uto(S, ids, mu, gamma)
+
+
+def _mean_of_queries(S: Any, ids: Any, mu: float, gamma: float) -> Any:
+    return batch_uto(S, ids, mu, gamma) / 2
+
+
+def _in_scores(answer: Any, *case: Any) -> Any:
+    return value_and_gradient(answer, case, ("S",))
 
 
 def leaky_positive(s: Any) -> Any:
@@ -177,6 +235,37 @@ EXERCISES = [
             "takes care of such a row.": _masked_first,
         },
         praise="Even a row with nothing left has loss 0 and gradient 0.",
+    ),
+    Exercise(
+        name="batch_uto",
+        right=batch_uto,
+        cases=[
+            (BATCH, torch.arange(4), 10.0, 0.2),
+            (BATCH, torch.tensor([3, 8, 3, 5]), 10.0, 0.2),
+            (BATCH, torch.tensor([3, 8, 8, 8]), 30.0, 0.3),
+            (BATCH + BATCH.T, torch.tensor([6, 6, 1, 1]), 5.0, 0.5),
+        ],
+        probe=_in_scores,
+        mistakes={
+            "That is the function as it stood. One of its faults shows where S is not symmetric, the other where two "
+            "pairs are of one image.": _as_it_stood,
+            "One of the two is found, the direction of the columns. The other: another caption of the same image is no "
+            "negative, and the diagonal is not all that must be masked.": _diagonal_alone,
+            "One of the two is found, the mask. The other: both lines run along the rows; a caption's negatives are "
+            "the images in its column.": _spoilt(columns=1),
+            "The mask has to contain the diagonal, too: the matching pair is not a negative of "
+            "itself.": _pair_as_negative,
+            "That masks the negatives and keeps the pairs of one image.": _others_masked,
+            "A masked exponent of 0 still counts, e^0 = 1. Minus infinity does not.": _spoilt(masked=0.0),
+            "Both directions share the matching pair: the positive term counts once, not twice.": _spoilt(
+                positives=2.0
+            ),
+            "The columns are missing: every caption is a query, too.": _one_direction,
+            "The mean over the B pairs, not their sum.": _sum_of_pairs,
+            "Divide by B, the number of pairs, not by the 2 B queries.": _mean_of_queries,
+        },
+        praise="A test needs a case in which the fault would show: here an S that is not symmetric, and an image that "
+        "comes twice.",
     ),
     Exercise(
         name="leaky_positive",
