@@ -136,6 +136,7 @@ def view(image, row, column):
 
 box = world[0].things[0].box  # begin in the middle of an object
 row, column = (min(int(8 * (box[k] + box[k + 2]) / 2), 7) for k in (1, 0))
+snapshot(view, image=0, row=row, column=column)
 Demo(
     view,
     image=choice("image", range(20)),
@@ -143,10 +144,57 @@ Demo(
     column=slider("column, from the left", 0, 7, value=column, step=1),
 )
 
+# %% [markdown]
+# ### Exercise 2. The gallery that changes its images (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# For the cosines above, regions were standardised channel by channel, with mean and spread of *training* regions, and then brought to unit
+# norm. This function was written for that. Its result has the right shape, and nothing is infinite. **It has two faults.** Write it
+# without them.
+
+
 # %%
-snapshot(view, image=0, row=row, column=column)
+def buggy_unit(train, test):
+    center, spread = test.mean((0, 1)), test.std((0, 1))  # (D,)
+    return F.normalize((test - center) / spread, dim=1)
+
+
+generator = torch.Generator().manual_seed(0)
+seen, new = (1 + 3 * torch.randn(N, 4, 3, generator=generator) for N in (50, 2))
+for name, images in (("in a gallery of two", new), ("alone", new[:1])):
+    regions = buggy_unit(seen, images)[0]
+    print(f"An image {name}: its first region is {[round(x, 2) for x in regions[0].tolist()]},")
+    print(f"    the norms of its regions are {[round(x, 2) for x in regions.norm(dim=1).tolist()]}.")
+
+
+def unit_regions(train, test):
+    """train (M, R, D), test (N, R, D) -> (N, R, D): test, standardised as training, each region of unit norm."""
+    ...
+
+
+check("unit_regions", unit_regions)
 
 # %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The vector of an image must not depend on which other images are in the gallery. What in the function does?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Mean and spread belong to `train`. Of the three dimensions N, R and D, which one does the norm of a *region* sum over?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: unit_regions -->
+# ```python
+# def unit_regions(train, test):
+#     center, spread = train.mean((0, 1)), train.std((0, 1))
+#     return F.normalize((test - center) / spread, dim=-1)
+# ```
+#
+# </details>
+#
 # ## From caption to word ids
 #
 # A caption becomes a list of ids: one for each word, from a [vocabulary](GLOSSARY.md#vocabulary) that was built from the
@@ -167,7 +215,7 @@ for text in (caption, "A platypus in the park"):
 print(f"{words.vocab_size} ids in all; the longest test caption has {test.lengths.max()} of them.")
 
 # %% [markdown]
-# ### Exercise 2. Words to ids (difficulty 1 of 3, about 10 minutes)
+# ### Exercise 3. Words to ids (difficulty 1 of 3, about 10 minutes)
 #
 # Write it: lower case, words of letters and digits, 3 in front, 4 at the end, 1 for a word that `ids` lacks.
 
@@ -247,6 +295,9 @@ class CaptionEncoder(nn.Module):
         return F.normalize(pooled, dim=-1)
 
 
+# %% [markdown]
+# Do shapes agree, and are these the library's encoders? With the library's weights, both must give the same vectors.
+
 # %%
 D, E, width = first.shape[2], prepared.config.model.embed_dim, prepared.config.model.word_width
 image_encoder, text_encoder = ImageEncoder(D, E), CaptionEncoder(words.vocab_size, width, E)
@@ -258,10 +309,6 @@ assert (v @ t.T).shape == (128, 128)
 print(f"{sum(p.numel() for p in image_encoder.parameters()):,} parameters on the image side,",
       f"{sum(p.numel() for p in text_encoder.parameters()):,} on the caption side")  # fmt: skip
 
-# %% [markdown]
-# Are these the library's encoders? With the library's weights, both must give the same vectors.
-
-# %%
 from userlib.model.user import DualEncoder
 
 torch.manual_seed(0)
@@ -277,7 +324,7 @@ assert torch.allclose(t, library.encode_text(batch.input_ids, batch.attention_ma
 print("The same vectors, to within 1e-5.")
 
 # %% [markdown]
-# ### Exercise 3. A mean that skips padding (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 4. A mean that skips padding (difficulty 2 of 3, about 5 minutes)
 #
 # `CaptionEncoder` above hides a step that is easy to get wrong. The captions of a batch are padded with zeros to the length
 # of the longest, and a [mask](GLOSSARY.md#mask) marks the real words. The mean must not depend on how long the other
@@ -355,7 +402,7 @@ show(*heat_map(hand, rows=["v0", "v1", "v2"], columns=["t0", "t1", "t2"], own=to
 #
 # </details>
 #
-# ### Exercise 4. The whole batch at once (difficulty 3 of 3, about 15 minutes)
+# ### Exercise 5. The whole batch at once (difficulty 3 of 3, about 15 minutes)
 #
 # The loop visits 32,000 entries in Python. Write it with whole matrices; here all pairs are of different images.
 

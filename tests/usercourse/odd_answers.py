@@ -88,6 +88,32 @@ def interval_torch(ranks, caption_to_image, draws):
 
 
 # --- 02 baseline ------------------------------------------------------------------------------------------
+def unit_numpy(train, test):
+    train, test = train.numpy(), test.numpy()
+    z = (test - train.mean(axis=(0, 1))) / train.std(axis=(0, 1))
+    return z / np.linalg.norm(z, axis=2, keepdims=True)
+
+
+def unit_loop(train, test):
+    flat, result = train.reshape(-1, train.shape[2]), []
+    for image in test:
+        rows = []
+        for region in image:
+            z = [(x - c.mean()) / c.std() for x, c in zip(region, flat.T, strict=True)]
+            norm = math.sqrt(sum(float(one) ** 2 for one in z))
+            rows.append([float(one) / norm for one in z])
+        result.append(rows)
+    return result
+
+
+def unit_in_place(train, test):
+    std, mean = torch.std_mean(train.flatten(0, 1), dim=0)
+    test -= mean
+    test /= std
+    test /= test.norm(dim=2, keepdim=True)
+    return test
+
+
 def ids_by_regex(text, ids):
     return np.array([3] + [ids.get(w, 1) for w in re.findall("[a-z0-9]+", text.lower())] + [4])
 
@@ -254,7 +280,7 @@ def padded_after(V, mask):
 
 
 def padded_numpy(V, mask):
-    V, mask = np.array(V, float), np.array(mask)
+    V, mask = V.numpy().astype(float), mask.numpy()
     G = np.where(mask[..., None], V, 0).sum(1) / mask.sum(1)[:, None]
     e = np.where(mask, np.exp(np.einsum("brd,bd->br", V, G)), 0)
     g = np.einsum("br,brd->bd", e, V)
@@ -881,6 +907,12 @@ RIGHT = {
     ],
     "image_ranks": [ranks_by_loop, ranks_whole, ranks_torch, lambda s, o: tuple(ranks_by_loop(s, o))],
     "interval": [interval_counts, interval_torch, lambda *case: list(interval_counts(*case))],
+    "unit_regions": [
+        unit_numpy,
+        unit_loop,
+        unit_in_place,
+        lambda train, test: torch.stack([F.normalize((one - train.mean((0, 1))) / train.std((0, 1))) for one in test]),
+    ],
     "word_ids": [ids_by_regex, ids_by_letters, ids_with_unknown],
     "masked_mean": [
         mean_einsum,
@@ -1143,6 +1175,18 @@ WRONG = {
         (lambda r, o, d: interval_counts(r, o, d) / 100, WITH),
         (lambda r, o, d: float(interval_counts(r, o, d)[0]), "yours is a number"),
         (lambda r, o, d: slice(*interval_counts(r, o, d)), "yours is a slice"),
+    ],
+    "unit_regions": [
+        (lambda train, test: unit_numpy(train, test)[:, 0], "the answer is an array of shape (3, 4, 3)|shape (3, 3)"),
+        (lambda train, test: unit_numpy(test, train), "yours is an array of shape (20, 4, 3)"),
+        (lambda train, test: -unit_numpy(train, test), "train = a tensor of shape (20, 4, 3)"),
+        (lambda train, test: unit_numpy(train[:1], test), "the answer is"),
+        (lambda train, test: unit_numpy(train, test).mean(1), "yours is an array of shape (3, 3)"),
+        (lambda train, test: F.normalize(torch.tensor(unit_numpy(train, test)), p=1, dim=-1), "the answer is"),
+        (lambda train, test: torch.softmax(torch.tensor(unit_numpy(train, test)), -1), "the answer is"),
+        (lambda train, test: F.normalize(test - train.mean((0, 1)), dim=-1), "the answer is"),
+        (lambda train, test: unit_in_place(train, test).mul_(2), "edits test in place"),
+        (lambda train, test: (test - train) / train.std(), "raised RuntimeError"),
     ],
     "word_ids": [
         (lambda t, ids: [3, *[ids.get(w, 1) for w in t.lower().split(" ")], 4], "text = "),

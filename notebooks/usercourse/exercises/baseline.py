@@ -1,11 +1,12 @@
-"""Exercises of notebook 02: words as ids, a mean that skips padding, what a mean forgets, the hinge of
-a batch.
+"""Exercises of notebook 02: what a mean forgets, regions of unit norm, words as ids, a mean that skips padding, the
+hinge of a batch.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from usercourse.checks import Exercise, Unusable
 from usercourse.values import kind
@@ -17,6 +18,8 @@ RNG = torch.Generator().manual_seed(0)
 VECTORS = torch.randn(3, 4, 2, generator=RNG)
 THERE = torch.tensor([[True, True, True, False], [True, False, False, False], [False, True, True, False]])
 ALL_THERE = torch.ones(3, 4, dtype=torch.bool)
+SEEN = torch.tensor([2.0, -1.0, 0.5]) + torch.tensor([3.0, 1.0, 0.3]) * torch.randn(20, 4, 3, generator=RNG)
+NEW = torch.tensor([0.0, 1.0, 0.2]) + 2 * torch.randn(3, 4, 3, generator=RNG)
 SCORES = torch.rand(4, 4, generator=RNG) * 2 - 1
 CLOSE = torch.tensor([[0.5, 0.45, 0.6], [0.2, 0.5, 0.35], [0.1, 0.4, 0.55]])
 REGIONS = {  # dog, ball, grass
@@ -24,6 +27,64 @@ REGIONS = {  # dog, ball, grass
     "ball": (0.0, 1.0, 0.0),
     "grass": (0.0, 0.0, 1.0),
 }
+
+
+# --- unit_regions: the gallery that changes its images -----------------------------------------------------------
+def unit_regions(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean((0, 1)), train.std((0, 1)))
+
+
+def _unit(test: Any, center: Any, spread: Any, axis: int = -1) -> Any:
+    return F.normalize((test - center) / spread, dim=axis)
+
+
+def _gallery_over_regions(train: Any, test: Any) -> Any:
+    return _unit(test, test.mean((0, 1)), test.std((0, 1)), 1)
+
+
+def _of_the_gallery(train: Any, test: Any) -> Any:
+    return _unit(test, test.mean((0, 1)), test.std((0, 1)))
+
+
+def _over_regions(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean((0, 1)), train.std((0, 1)), 1)
+
+
+def _over_images(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean((0, 1)), train.std((0, 1)), 0)
+
+
+def _of_all(train: Any, test: Any) -> Any:
+    both = torch.cat([train, test])
+    return _unit(test, both.mean((0, 1)), both.std((0, 1)))
+
+
+def _of_each_image(train: Any, test: Any) -> Any:
+    return _unit(test, test.mean(1, keepdim=True), test.std(1, keepdim=True))
+
+
+def _one_for_all_channels(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean(), train.std())
+
+
+def _of_each_place(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean(0), train.std(0))
+
+
+def _variance(train: Any, test: Any) -> Any:
+    return _unit(test, train.mean((0, 1)), train.var((0, 1)))
+
+
+def _not_centred(train: Any, test: Any) -> Any:
+    return _unit(test, 0.0, train.std((0, 1)))
+
+
+def _norm_alone(train: Any, test: Any) -> Any:
+    return F.normalize(test, dim=-1)
+
+
+def _no_norm(train: Any, test: Any) -> Any:
+    return (test - train.mean((0, 1))) / train.std((0, 1))
 
 
 def word_ids(text: str, ids: dict[str, int]) -> Any:
@@ -146,6 +207,29 @@ def _two_images(answer: Any) -> list[list[str]]:
 
 
 EXERCISES = [
+    Exercise(
+        name="unit_regions",
+        right=unit_regions,
+        cases=[(SEEN, NEW), (SEEN, NEW[:1]), (2 * SEEN.flip(2), NEW + 1.0)],
+        mistakes={
+            "That is the function as it stood: mean and spread are those of the gallery, and the norm runs over the "
+            "regions.": _gallery_over_regions,
+            "One of the two is found, the norm. The other: mean and spread have to be those of training, or an image's "
+            "vector depends on the gallery.": _of_the_gallery,
+            "One of the two is found, mean and spread. The other: dim=1 runs over the regions of an image, channel by "
+            "channel.": _over_regions,
+            "The norm is wanted of each region; yours runs over the images.": _over_images,
+            "Test images are in the mean and the spread, too, so that a vector still depends on the gallery.": _of_all,
+            "Mean and spread of each image by itself remove what makes an image differ from others.": _of_each_image,
+            "Each channel has a mean and a spread of its own, (D,).": _one_for_all_channels,
+            "Mean and spread are over images and regions; yours differ from place to place.": _of_each_place,
+            "Divide by the standard deviation, not by its square.": _variance,
+            "The mean has to be subtracted first.": _not_centred,
+            "The norm is right; the regions were not standardised before.": _norm_alone,
+            "Standardised, but not of unit norm.": _no_norm,
+        },
+        praise="What an image is must not depend on who else is in the gallery.",
+    ),
     Exercise(
         name="word_ids",
         right=word_ids,
