@@ -15,16 +15,16 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 
+from usercourse.stored import entries, place
 from usercourse.widgets import choice
 from userlib.errors import UserError
-from userlib.files import cache_dir, read_json, write_json
+from userlib.files import write_json
 
 CHOOSE = "choose"
 NARROW = "22em"  # leaves room for the button
@@ -35,16 +35,12 @@ _unwritten: dict[str, dict[str, Any]] = {}  # what no file could take, kept whil
 
 def store() -> Path:
     """Where the predictions are kept."""
-    return cache_dir() / "course" / "predictions.json"
+    return place("predictions")
 
 
 def kept() -> dict[str, Any]:
     """All predictions so far, by name: value and unit. A missing or damaged file has none."""
-    written: dict[str, Any] = {}
-    with suppress(UserError, OSError):
-        stored = read_json(store(), limit=2**20)
-        if isinstance(stored, dict):
-            written = {name: one for name, one in stored.items() if isinstance(one, dict) and "value" in one}
+    written = entries(store, lambda one: isinstance(one, dict) and "value" in one)
     return _unwritten.get(_place(), written)
 
 

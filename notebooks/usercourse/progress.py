@@ -18,8 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from usercourse.stored import entries, place
 from userlib.errors import UserError
-from userlib.files import cache_dir, read_json, write_json
+from userlib.files import write_json
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 CHECK = re.compile(r"^check\(\s*[\"'](\w+)[\"']", re.MULTILINE)
@@ -107,16 +108,12 @@ def _bundle(page: Progress) -> dict[str, str]:
 
 def store() -> Path:
     """Where the progress is kept."""
-    return cache_dir() / "course" / "progress.json"
+    return place("progress")
 
 
 def states() -> dict[str, str]:
     """The state of every exercise that was checked; a missing or damaged file has none."""
-    written: dict[str, str] = {}
-    with suppress(UserError, OSError):
-        stored = read_json(store(), limit=2**20)
-        if isinstance(stored, dict):
-            written = {name: state for name, state in stored.items() if state in ("correct", "wrong")}
+    written = entries(store, lambda state: state in ("correct", "wrong"))
     return written | {name: state for name, state in _unwritten.items() if written.get(name) != "correct"}
 
 
