@@ -295,6 +295,56 @@ check("image_ranks", image_ranks)
 #
 # </details>
 #
+# ### Exercise 3. Ranks by sorting (bug hunt, difficulty 2 of 3, about 10 minutes)
+#
+# Who has sorted the gallery anyway can read the ranks off the order. This function is what one finds in public code; its
+# test had two images and no ties, and passed. **It has two faults.** Write it without them, with or without a sort.
+
+
+# %%
+def buggy_ranks(scores, caption_to_image):
+    order = np.argsort(-scores, axis=0, kind="stable")  # (N, M): the images, best first
+    return 1 + order[caption_to_image, np.arange(scores.shape[1])]
+
+
+two, two_of = np.array([[0.9, 0.2, 0.6], [0.4, 0.7, 0.8]]), np.array([0, 0, 1])
+for name, scores, of in (("its test", two, two_of), ("the six captions", s, caption_to_image)):
+    print(f"{name + ':':17} {buggy_ranks(scores, of)}, by the loop {caption_ranks_loop(scores, of)}")
+print("all scores equal:", buggy_ranks(np.ones((3, 3)), np.arange(3)), "by the loop", [3, 3, 3])
+
+
+def sorted_ranks(scores, caption_to_image):
+    """scores (N, M), caption_to_image (M,) -> (M,): the rank of each caption's image; 1 is first."""
+    ...
+
+
+check("sorted_ranks", sorted_ranks)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `order[k, j]` is the image in place k. Which question is asked here, and which does the code answer? And in which place does a stable
+# sort leave images of equal score?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The place of image i is where `order[:, j] == i`. With ties the last of the places counts in which an image has the score
+# of the ground-truth image; to count `scores >= own` answers both questions at once.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: sorted_ranks -->
+# ```python
+# def sorted_ranks(scores, caption_to_image):
+#     own = scores[caption_to_image, np.arange(scores.shape[1])]
+#     ordered = -np.sort(-scores, axis=0)  # (N, M), best first
+#     return np.array([np.flatnonzero(ordered[:, j] >= own[j])[-1] + 1 for j in range(len(own))])
+# ```
+#
+# </details>
+#
 # ## Try it: a retriever of known quality
 #
 # We have no model yet, so we make one up. Every image is a random direction; each of its captions is that direction
@@ -303,15 +353,13 @@ check("image_ranks", image_ranks)
 # **Think** before you move anything: which curve is higher, and what does a larger gallery do to R@1?
 
 # %%
+snapshot(draw.toy_demo, images=500, captions=5, noise=2.0)
 Demo(
     draw.toy_demo,
     images=slider("images N", 100, 1000, value=500, step=100),
     captions=slider("captions per image", 1, 10, value=5, step=1),
     noise=slider("noise", 0.0, 6.0, value=2.0, step=0.25),
 )
-
-# %%
-snapshot(draw.toy_demo, images=500, captions=5, noise=2.0)
 
 # %% [markdown]
 # <details><summary>What you may have seen</summary>
@@ -380,7 +428,7 @@ apart = {
 show(*intervals(apart, x_label="second - first: difference in t2i R@1, in points", differences=True))
 
 # %% [markdown]
-# ### Exercise 3. A confidence interval of your own (difficulty 3 of 3, about 15 minutes)
+# ### Exercise 4. A confidence interval of your own (difficulty 3 of 3, about 15 minutes)
 #
 # You are given the rank of every caption, its image, and `draws` of shape (S, N), each row of which contains N indices of
 # images drawn with replacement. Return the bounds of the 95 % confidence interval of R@1 in percent.

@@ -70,6 +70,33 @@ def ranks_torch(scores, caption_to_image):
     return (s >= best[:, None]).sum(1) + 1
 
 
+def sorted_loop(scores, caption_to_image):
+    ranks = []
+    for j, i in enumerate(caption_to_image):
+        column = sorted((float(one) for one in scores[:, j]), reverse=True)
+        ranks.append(len(column) - column[::-1].index(float(scores[i, j])))
+    return ranks
+
+
+def sorted_twice(scores, caption_to_image):
+    """The place of a place, after the ground-truth image was put behind those that tie with it."""
+    own = caption_to_image == np.arange(len(scores))[:, None]
+    order = np.lexsort((own, -scores), axis=0)
+    return order.argsort(0)[own.argmax(0), np.arange(scores.shape[1])] + 1
+
+
+def sorted_torch(scores, caption_to_image):
+    s = torch.tensor(scores).T.contiguous()
+    own = s.gather(1, torch.tensor(caption_to_image)[:, None])
+    return torch.searchsorted(s.sort(1).values, own)[:, 0].neg() + s.shape[1]
+
+
+def sorted_scipy(scores, caption_to_image):
+    from scipy.stats import rankdata
+
+    return rankdata(-scores, method="max", axis=0)[caption_to_image, np.arange(scores.shape[1])]
+
+
 def interval_counts(ranks, caption_to_image, draws):
     hit = np.bincount(caption_to_image, weights=ranks == 1)
     size = np.bincount(caption_to_image)
@@ -906,6 +933,7 @@ RIGHT = {
         lambda s, o, K: Fraction(sum(int((s[:, j] >= s[i, j]).sum() <= K) for j, i in enumerate(o)) * 100, len(o)),
     ],
     "image_ranks": [ranks_by_loop, ranks_whole, ranks_torch, lambda s, o: tuple(ranks_by_loop(s, o))],
+    "sorted_ranks": [sorted_loop, sorted_twice, sorted_torch, sorted_scipy, lambda *case: tuple(sorted_loop(*case))],
     "interval": [interval_counts, interval_torch, lambda *case: list(interval_counts(*case))],
     "unit_regions": [
         unit_numpy,
@@ -1169,6 +1197,18 @@ WRONG = {
         (lambda s, o: ranks_whole(s, np.sort(o)), WITH),
         (lambda s, o: ranks_whole(s, o).mean(), "yours is a number"),
         (lambda s, o: {i: r for i, r in enumerate(ranks_by_loop(s, o))}, "yours is a dict"),
+    ],
+    "sorted_ranks": [
+        (lambda s, o: sorted_twice(s, np.sort(o)), "the answer is"),
+        (lambda s, o: np.argsort(-s, axis=0), "yours is an array of shape (3, 6)"),
+        (lambda s, o: 1 + np.argsort(-s, axis=1)[o, np.arange(len(o))], "the answer is"),
+        (lambda s, o: sorted_twice(s, o).mean(), "yours is a number"),
+        (lambda s, o: ranks_whole(s, o), "yours is an array of shape (3,)"),
+        (lambda s, o: sorted_twice(s, o)[:, None], "yours is an array of shape (6, 1)"),
+        (lambda s, o: len(s) - sorted_twice(s, o), "the answer is"),
+        (lambda s, o: np.ones(len(o)), "With scores = "),
+        (lambda s, o: {j: r for j, r in enumerate(sorted_loop(s, o))}, "yours is a dict"),
+        (lambda s, o: sorted_twice(np.sort(s, axis=0), o), "the answer is"),
     ],
     "interval": [
         (lambda r, o, d: interval_counts(r, o, d)[::-1], "draws = an array of shape (200, 20)"),

@@ -53,9 +53,9 @@ def test_the_page_says_what_is_solved_tried_and_open():
         == f"Solved: 1 of {total} exercises. The next open one is in notebook {page.chapters[0].title}."
     )
     line = next(line for line in repr(page).splitlines() if "recall_at_k" in line)
-    assert "1 of 3" in line and "✓ recall_at_k" in line and "✗ image_ranks" in line and "○ interval" in line
+    assert "1 of 4" in line and "✓ recall_at_k" in line and "✗ image_ranks" in line and "○ interval" in line
     shown = page._repr_html_()
-    assert 'href="01_recall.ipynb"' in shown and "1 of 3" in shown
+    assert 'href="01_recall.ipynb"' in shown and "1 of 4" in shown
     for words in ("solved", "tried", "open"):
         assert f'aria-label="{words}"' in shown  # not by colour alone
     progress.forget()

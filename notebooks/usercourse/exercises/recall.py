@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: R@K, the best of five captions, a confidence interval over images."""
+"""Exercises of notebook 01: R@K, the best of five captions, ranks by sorting, a confidence interval over images."""
 
 from typing import Any
 
@@ -68,6 +68,55 @@ def _strict_images(scores: Any, caption_to_image: Any) -> Any:
 def _own_are_rivals(scores: Any, caption_to_image: Any) -> Any:
     best = [scores[i, caption_to_image == i].max() for i in range(len(scores))]
     return np.array([1 + (scores[i] >= best[i]).sum() for i in range(len(scores))])
+
+
+# --- sorted_ranks: ranks by sorting --------------------------------------------------------------------------
+def sorted_ranks(scores: Any, caption_to_image: Any) -> Any:
+    return _caption_ranks(scores, caption_to_image)
+
+
+def _order(scores: Any) -> Any:
+    return np.argsort(-scores, axis=0, kind="stable")
+
+
+def _place(order: Any, caption_to_image: Any) -> Any:
+    return np.argsort(order, axis=0)[caption_to_image, np.arange(order.shape[1])]
+
+
+def _image_in_that_place(scores: Any, caption_to_image: Any) -> Any:
+    return 1 + _order(scores)[caption_to_image, np.arange(scores.shape[1])]
+
+
+def _ties_by_index(scores: Any, caption_to_image: Any) -> Any:
+    return 1 + _place(_order(scores), caption_to_image)
+
+
+def _last_of_ties_by_image(scores: Any, caption_to_image: Any) -> Any:
+    """Ties against the query, but still the image in that place."""
+    own = caption_to_image == np.arange(len(scores))[:, None]
+    return 1 + _order(scores - 1e-9 * own)[caption_to_image, np.arange(scores.shape[1])]
+
+
+def _ties_for_the_query(scores: Any, caption_to_image: Any) -> Any:
+    return _caption_ranks(scores, caption_to_image, strict=True)
+
+
+def _from_zero(scores: Any, caption_to_image: Any) -> Any:
+    return sorted_ranks(scores, caption_to_image) - 1
+
+
+def _worst_first(scores: Any, caption_to_image: Any) -> Any:
+    return sorted_ranks(-scores, caption_to_image)
+
+
+def _along_the_row(scores: Any, caption_to_image: Any) -> Any:
+    own = scores[caption_to_image, np.arange(scores.shape[1])]
+    return (scores[caption_to_image] >= own[:, None]).sum(1)
+
+
+def _in_the_middle(scores: Any, caption_to_image: Any) -> Any:
+    best = _caption_ranks(scores, caption_to_image, strict=True)
+    return (best + sorted_ranks(scores, caption_to_image)) / 2
 
 
 def interval(ranks: Any, caption_to_image: Any, draws: Any) -> tuple[float, float]:
@@ -146,6 +195,25 @@ EXERCISES = [
             "and add 1.": _own_are_rivals,
         },
         praise="One best caption per image, and only wrong captions compete with it.",
+    ),
+    Exercise(
+        name="sorted_ranks",
+        right=sorted_ranks,
+        cases=[(SCORES, IMAGE_OF), (RANDOM, OWNERS), (FLAT, FLAT_OF), (UNEVEN, UNEVEN_OF)],
+        mistakes={
+            "That is the function as it stood. `order` says which image is in a place, not in which place an image is; "
+            "and ties are left in the order of the images.": _image_in_that_place,
+            "One of the two is found, the place. The other: where images tie, a stable sort favours the one with the "
+            "lower index. A tie has to count against the query.": _ties_by_index,
+            "One of the two is found, the ties. The other: `order` says which image is in a place; wanted is the place "
+            "of an image.": _last_of_ties_by_image,
+            "Ties count in the query's favour here, so that a collapsed model is perfect.": _ties_for_the_query,
+            "The first rank is 1.": _from_zero,
+            "Rank 1 is the highest score; yours begins with the lowest.": _worst_first,
+            "The competitors of a caption's image are the other images, in the caption's column.": _along_the_row,
+            "The mean rank of a tie is a convention, too. Here a tie counts against the query in full.": _in_the_middle,
+        },
+        praise="For two images every order is its own inverse; a test needs at least three, and a tie.",
     ),
     Exercise(
         name="interval",
