@@ -336,7 +336,7 @@ def _two_losses_of(value: Any) -> list[float]:
     try:
         one, two = numbers(value).tolist()
         return [float(one), float(two)]
-    except (TypeError, ValueError):
+    except Exception:  # a learner's object may raise anything where it is read
         raise Unusable(f"The answer is two numbers, L_b and L_q; yours is {kind(value)}.") from None
 
 
@@ -409,7 +409,7 @@ def _queue_of(value: Any) -> Any:
     for name, part, shape in zip(("images", "texts", "held", "the pointer"), value, wanted, strict=True):
         try:
             agrees = numbers(part).shape == shape
-        except (TypeError, ValueError):
+        except Exception:  # a learner's object may raise anything where it is read
             agrees = False
         if not agrees:
             told = f"has the shape {shape}" if shape else "is a number"
