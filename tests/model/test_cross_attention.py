@@ -173,9 +173,12 @@ def test_mined_pairs_alone_are_scored():
 
 
 def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, capsys):
+    from dataclasses import replace
+
     from userlib.config import DataConfig, TrainingConfig
+    from userlib.data.captions import CaptionDataset
     from userlib.evaluation import embed, ranks, ranks_from_scores
-    from userlib.evaluation.cross_scores import cross_scores, reranked
+    from userlib.evaluation.cross_scores import Sets, cross_scores, reranked
     from userlib.training import fit, prepare
 
     config = Config(
@@ -205,6 +208,20 @@ def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, ca
     nothing = reranked(model, pairs, images, texts, k=1)  # the first stays the first
     assert ((nothing.i2t == 1) == (plain_ranks.i2t == 1)).all()
     assert (nothing.t2i == plain_ranks.t2i).all()
+
+    # Regions that are not there count nowhere: neither in all scores nor in those of the first k.
+    gone = np.ones((12, pairs.features.tokens.shape[1]), bool)
+    gone[::2, 5:] = False
+    masked = CaptionDataset(pairs.split, replace(pairs.features, mask=gone), pairs.tokenizer)
+    sets = Sets(model, masked)
+    whole = sets.all_scores()
+    assert float((whole - scores).abs().max()) > 1e-4
+    rows, columns = torch.arange(12), torch.arange(len(pairs))
+    for at in range(0, 12, 3):
+        torch.testing.assert_close(sets.scores_for(at, columns), whole[at], atol=1e-5, rtol=0)
+        torch.testing.assert_close(sets.scores_of(at, rows), whole[:, at], atol=1e-5, rtol=0)
+    few = model.scorer(sets.regions[:1, :5], sets.words[:4], None, sets.word_mask[:4])[0]
+    torch.testing.assert_close(whole[0, :4], few, atol=1e-5, rtol=0)
 
     # the commands
     import json
