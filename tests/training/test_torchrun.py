@@ -25,12 +25,13 @@ def parquet(tmp_path):
     return replace(config, data=replace(config.data, tokens="timm:test_resnet", token_weights=str(weights)))
 
 
-def torchrun(
-    module: str, arguments: list[str], folder: Path, count: int = 2
-) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), "-m", module]
+def launched(arguments: list[str], folder: Path, count: int = 2) -> subprocess.CompletedProcess[str]:
+    """`tests.reference.runs` in `count` processes by torchrun, or in one without."""
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)] if count > 1 else []
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)}
-    command = [sys.executable, *launch, *arguments]
+    command = [sys.executable, *launch, "-m", "tests.reference.runs", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
@@ -39,7 +40,7 @@ def torchrun(
 def test_two_processes_train_and_hold_the_same_queues(parquet, tmp_path, cache):
     out = tmp_path / "run"
     arguments = ["none", "0", *words(parquet, tmp_path / "c.json", out)]
-    done = torchrun("tests.reference.runs", arguments, tmp_path)
+    done = launched(arguments, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert set(first) >= {"images", "texts", "ids", "pointer"}
@@ -71,7 +72,7 @@ def test_two_processes_equal_one_with_a_trained_tower_and_cached_gradients(parqu
         folder = tmp_path / str(count)
         folder.mkdir()
         arguments = ["none", "0", *words(config, tmp_path / "c.json", folder / "run")]
-        done = torchrun("tests.reference.runs", arguments, folder, count)
+        done = launched(arguments, folder, count)
         assert done.returncode == 0, done.stderr[-3000:]
         history = json.loads((folder / "run" / "result.json").read_text())["history"]
         result[count] = torch.load(folder / "0.pt", weights_only=True), history
@@ -83,16 +84,3 @@ def test_two_processes_equal_one_with_a_trained_tower_and_cached_gradients(parqu
     for row, other in zip(rows, others, strict=True):
         assert row["batch_loss"] == pytest.approx(other["batch_loss"], abs=1e-5)
         assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
-
-
-def test_batch_norm_is_refused_on_several_cpu_processes(parquet, tmp_path, cache):
-    config = replace(
-        parquet,
-        model=replace(parquet.model, norm="batch"),
-        training=replace(parquet.training, region_mask_prob=0.0),
-    )
-    done = torchrun("userlib", words(config, tmp_path / "c.json", tmp_path / "run"), tmp_path)
-    assert done.returncode != 0
-    assert "error: norm is batch and 2 processes run on CPU" in done.stderr, done.stderr[-3000:]
-    assert "Traceback" not in done.stderr.split("ChildFailedError")[0].split("torch/distributed")[0]
-    assert not (tmp_path / "run" / "run.json").exists()

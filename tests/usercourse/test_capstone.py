@@ -84,7 +84,7 @@ def three_steps(nb, seed=0):
     return worst
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_three_steps_equal_the_library_s(scratch, seed):
     assert three_steps(scratch(), seed) < 1e-5
 
@@ -98,10 +98,10 @@ def test_each_typical_wrong_piece_shows_within_three_steps(scratch, name):
             assert three_steps(scratch(**{name: wrong})) < 1e-5, idea
             continue
         try:
-            difference = max(three_steps(scratch(**{name: wrong}), seed) for seed in range(2))
+            seen = any(not three_steps(scratch(**{name: wrong}), seed) < 1e-5 for seed in range(2))
         except (RuntimeError, ValueError, TypeError):
             continue  # it does not even run
-        assert not difference < 1e-5, idea
+        assert seen, idea
 
 
 def test_the_whole_model_has_at_most_150_lines(notebooks):

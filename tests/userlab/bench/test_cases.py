@@ -52,7 +52,15 @@ def test_search_counts_recall_by_score(document):
     assert row["notes"]["gigabytes_of_1e+09_pictures_e1024"] == pytest.approx(4352)
 
 
-def test_rows_are_kept_by_group_and_make_a_table(document, tmp_path):
+@pytest.fixture
+def here(monkeypatch):
+    """Groups measured in this process; that each has one of its own is tested where one is killed."""
+    monkeypatch.setattr(
+        settings, "_apart", lambda groups, **given: (measure([group], **given) for group in groups)
+    )
+
+
+def test_rows_are_kept_by_group_and_make_a_table(document, here, tmp_path):
     file, page = tmp_path / "results" / "bench.json", tmp_path / "page.md"
     settings._keep(file, document)
     assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--out", str(file), "--json"]) == 0
@@ -65,7 +73,7 @@ def test_rows_are_kept_by_group_and_make_a_table(document, tmp_path):
         assert f"| {row['case']} |" in text
 
 
-def test_json_is_one_document(capsys):
+def test_json_is_one_document(here, capsys):
     assert main(["bench", "--tiny", "--runs", "2", "--group", "rank", "--group", "search", "--json"]) == 0
     assert [row["group"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["rank", "rank", "search"]
 
