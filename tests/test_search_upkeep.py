@@ -21,7 +21,7 @@ from userlib.errors import UserError
 from userlib.files import sha256_bytes
 from userlib.search import Index
 from userlib.search import command as search_command
-from userlib.search.reading import only_split, print_of, read
+from userlib.search.reading import is_drawn, only_split, print_of, read
 
 
 class Counting(ColourEncoder):
@@ -302,6 +302,30 @@ def test_a_graph_for_approximate_search_is_dropped_when_images_change(photos):
     assert "0-red.png" not in names(index)
 
 
+def test_a_graph_is_dropped_when_an_image_is_exchanged(photos):
+    """As many images as before, and yet the graph has another's vector under that name."""
+    pytest.importorskip("faiss")
+    index, _ = built(photos)
+    index.approximate(["red"], 2)
+    save(photos, "0-red.png", "green")
+    assert update(index, photos).unlinked
+    assert index.nearest is None
+    assert names(index, "red", 1) != ["0-red.png"]
+
+
+def test_an_image_exchanged_under_its_name_is_saved(photos, tmp_path):
+    """Names, number and captions stay as they were: the vectors on the disk do not."""
+    index, _ = built(photos)
+    index.save(tmp_path / "index")
+    save(photos, "0-red.png", "blue")
+    index = Index.load(tmp_path / "index", ColourEncoder())
+    update(index, photos, keep_in=tmp_path / "index")
+    again = Index.load(tmp_path / "index", ColourEncoder())
+    assert again.vectors.tolist() == index.vectors.tolist()
+    assert again.vectors[0].argmax() == 2
+    assert update(again, photos).kept == 4
+
+
 def test_names_that_are_no_utf8_are_kept(tmp_path):
     photos = tmp_path / "photos"
     name = os.fsdecode(b"caf\xe9.png")
@@ -372,6 +396,9 @@ def test_a_cut_of_a_split_reads_its_own_files(photos):
     index = Index.build(cut, ColourEncoder(), progress=False)
     assert index.ids == ("0-red.png", "2-blue.png")
     assert index.vectors.argmax(1).tolist() == [0, 2]
+    again = only_split(photos).select([3, 2, 0], "cut").select([1, 2], "cut")  # a cut of a cut
+    assert [print_of(again, row) for row in range(2)] == [print_of(cut, row) for row in range(2)]
+    assert not is_drawn(again)
 
 
 def test_images_without_files_are_known_by_their_pixels_and_size():
