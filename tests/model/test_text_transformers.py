@@ -94,6 +94,19 @@ def test_a_lora_starts_as_the_network_and_learns(folders):
     assert moved and all("lora_B" in name for name in moved)
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_lora_adds_twice_the_product_of_its_matrices(rank):
+    """W x + 2 B A x: a checkpoint holds A and B, so another factor would load as another network."""
+    network = torch.nn.Sequential(torch.nn.Linear(4, 5))
+    W, b = network[0].weight.detach().clone(), network[0].bias.detach().clone()
+    set_trainable(network, "lora", setting="train_text", rank=rank)
+    A, B = (dict(network.named_parameters())[f"0.lora_{part}.default.weight"] for part in "AB")
+    assert (A.shape, B.shape) == ((rank, 4), (5, rank))
+    torch.nn.init.normal_(B.data)
+    x = torch.randn(7, 4)
+    torch.testing.assert_close(network(x), x @ W.T + b + 2 * x @ A.T @ B.T)
+
+
 def test_half_precision_files_are_trained_in_float32(folders, tmp_path):
     folder = str(write_encoder(tmp_path / "half", half=True))
     encoder = TextEncoder(hf(folder))
