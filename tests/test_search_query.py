@@ -14,7 +14,7 @@ from tests.model.test_hub import Colours
 from userlib import Index, UserError
 from userlib.data.sources import load_data
 from userlib.search.exporting import write_hits, write_vectors
-from userlib.search.query import PENALTY, Query, calibrate, find, terms
+from userlib.search.query import PENALTY, Query, calibrate, find, grouped, terms
 
 COLOURS = {
     "blue.png": (0, 0, 255), "green.png": (0, 255, 0), "old/red.png": (250, 0, 0), "red.png": (255, 0, 0),
@@ -61,6 +61,23 @@ def test_an_image_alone_and_with_a_text(index):
     assert ids(find(index, Query(image="green.png", text="red"), 1)) == ["yellow.png"]
     with pytest.raises(UserError, match="neither a text nor an image"):
         find(index, Query())
+
+
+def test_what_is_unlike_a_negative_term_gains_nothing_by_it(index):
+    """Its cosine is below 0, and a score is never above that of the query alone."""
+    index.vectors = -index.vectors
+    plain = {hit.id: hit.score for hit in find(index, Query(text="red"), 9)}
+    assert min(float(v) for v in index.vectors @ index.encode_text(["green"])[0]) < -0.5
+    assert {hit.id: hit.score for hit in find(index, Query(text="red", minus=("green",)), 9)} == plain
+
+
+def test_a_group_is_what_is_like_its_first_image(index):
+    """20 degrees from one to the next: the third is like the second and no longer like the first."""
+    angles = np.radians([0, 20, 40, 60])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    assert grouped(vectors, [0, 1, 2, 3], float(np.cos(np.radians(25))), 9) == [[0, 1], [2, 3]]
+    assert grouped(vectors, [1, 0, 2, 3], float(np.cos(np.radians(25))), 9) == [[1, 0, 2], [3]]
+    assert grouped(vectors, [0, 1, 2, 3], float(np.cos(np.radians(25))), 1) == [[0, 1]]
 
 
 def test_negative_terms_thresholds_and_excluded_ids(index):

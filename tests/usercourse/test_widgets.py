@@ -15,6 +15,7 @@ from usercourse import (
     compare,
     course_config,
     expect_trained,
+    field,
     predict,
     predictions,
     profile,
@@ -49,6 +50,22 @@ def test_a_demo_draws_at_once_and_again_when_a_control_moves():
     assert demo.picture.value != before
     demo.controls["b"].value = "y"
     assert "a is 2 &amp; b is y" in demo.caption.value
+
+
+def test_what_a_reader_may_write_is_answered_in_one_sentence():
+    """A field left empty is no programming error: no traceback, and the next query works again."""
+
+    def find(query):
+        if not query:
+            raise UserError("The query is empty.")
+        return render(1, query)
+
+    demo = Demo(find, query=field("query", "a dog"))
+    assert "b is a dog" in demo.caption.value
+    demo.controls["query"].value = ""
+    assert demo.caption.value == '<div role="alert">The query is empty.</div>'
+    demo.controls["query"].value = "a cat"
+    assert "b is a cat" in demo.caption.value
 
 
 def test_a_slow_demo_tells_that_it_works_and_then_what_it_found(monkeypatch):
