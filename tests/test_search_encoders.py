@@ -149,6 +149,16 @@ def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint
     assert "built" in difference(first.cache_key(), second.cache_key())
 
 
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_either_encoder_s_weights_are_part_of_what_a_model_is(checkpoint, side):
+    """Images frozen and the text side trained on, say: vectors of captions kept with the index would be stale."""
+    first, second = (CheckpointEncoder(checkpoint()) for _ in range(2))
+    second.loaded.model.load_state_dict(first.loaded.model.state_dict())
+    with torch.no_grad():
+        next(getattr(second.loaded.model, f"{side}_encoder").parameters()).view(-1)[0] += 1
+    assert "weights" in difference(first.cache_key(), second.cache_key())
+
+
 def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
     folder = checkpoint()
     stored = Path(CheckpointEncoder(folder).loaded.config.data.token_weights)
