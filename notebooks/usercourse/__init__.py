@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from usercourse.checks import Verdict, check
     from usercourse.plots import show, show_table
     from usercourse.predictions import compare, predict
-    from usercourse.widgets import Demo, choice, slider, snapshot
+    from usercourse.widgets import Demo, choice, field, slider, snapshot
 
 _HOMES = {
     "checks": "Verdict check",
     "plots": "show show_table",
     "predictions": "compare predict",
-    "widgets": "Demo choice slider snapshot",
+    "widgets": "Demo choice field slider snapshot",
 }
 
 UserError.reword = in_notebook  # settings in place of options
 
 __all__ = [
     "PROFILES", "Demo", "Profile", "Verdict", "check", "choice", "compare", "course_config", "expect_trained",
-    "predict", "profile", "show", "show_table", "slider", "start", "snapshot", "variant",
+    "field", "predict", "profile", "show", "show_table", "slider", "start", "snapshot", "variant",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import ipywidgets as W
 from matplotlib.figure import Figure
 
 from usercourse.plots import png, show
+from userlib.errors import UserError
 
 Render = Callable[..., tuple[Figure, str]]
 WIDE, NARROW = "34em", "28em"
@@ -59,6 +60,17 @@ def choice(label: str, options: Sequence[Any], *, value: Any = None) -> Any:
     )
 
 
+def field(label: str, value: str) -> Any:
+    """A line to write in; it reports at Enter, or when another control is used."""
+    return W.Text(
+        description=label,
+        value=value,
+        continuous_update=False,
+        style={"description_width": "11em"} if label else {},
+        layout=W.Layout(width=WIDE),
+    )
+
+
 class Demo(W.VBox):  # type: ignore[misc]
     """`render` redrawn at each change of a control; the controls' names are the names of its values."""
 
@@ -80,6 +92,8 @@ class Demo(W.VBox):  # type: ignore[misc]
                 figure, sentence = self.render(**{name: one.value for name, one in self.controls.items()})
             self.picture.value = png(figure)
             self.caption.value = f'<div style="max-width:46em;line-height:1.5">{html.escape(sentence)}</div>'
+        except UserError as error:  # something that one may write, such as nothing at all
+            self.caption.value = f'<div role="alert">{html.escape(str(error))}</div>'
         except Exception:
             self.caption.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
             raise

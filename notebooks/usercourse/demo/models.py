@@ -38,8 +38,10 @@ from userlib.search import CheckpointEncoder
 from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone
 
-STEPS = 1_200
+STEPS, IMAGES = 3_000, 16_000  # of each run: steps, and training images
+LR, MAX_GRAD_NORM = 2e-3, 0.5  # where the tuning of userlab.ablation.length begins; not tuned for each model
 SMALL = {"embed_dim": 128, "text_width": 128, "word_width": 96}
+FULL = {"enhancement": "sge+cge", "queue_size": 2048}
 COLUMNS = 32  # of the sheet of small images
 
 
@@ -50,14 +52,15 @@ class Recipe:
     title: str
     model: Mapping[str, Any] = field(default_factory=dict)
     guide: str | None = None
+    objective: Mapping[str, Any] = field(default_factory=dict)
 
 
 RECIPES: Mapping[str, Recipe] = {
     "mean": Recipe("mean pooling", {"pooling": "mean", "text_pooling": "mean", "queue_size": None}),
     "sge": Recipe("SGE", {"enhancement": "sge", "queue_size": None}),
     "cge": Recipe("CGE", {"enhancement": "cge", "queue_size": None}, "clip-mini"),
-    "full": Recipe("full, K = 2048", {"enhancement": "sge+cge", "queue_size": 2048}, "clip-mini"),
-    "full-small": Recipe("full, K = 256", {"enhancement": "sge+cge", "queue_size": 256}, "clip-mini"),
+    "full": Recipe("full, UTO", FULL, "clip-mini"),
+    "infonce": Recipe("full, InfoNCE", FULL, "clip-mini", {"name": "infonce"}),
 }
 
 
@@ -154,7 +157,9 @@ def write_map(name: str, model_dir: Path) -> None:
 # --- how they are made -----------------------------------------------------------------------------------
 
 
-def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, float]:
+def train(
+    name: str, model_dir: Path, command: str, *, steps: int = STEPS, images: int = IMAGES, lr: float = LR
+) -> dict[str, float]:
     """Trains one model and keeps it, with what it was made by and its R@K on the test images."""
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
@@ -164,9 +169,10 @@ def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, flo
     base = preset("scenes")
     config = replace(
         base,
-        data=replace(base.data, guide=recipe.guide, test_split="test"),
+        data=replace(base.data, guide=recipe.guide, test_split="test", sizes={"train": images}),
         model=replace(base.model, **{**SMALL, "enhancement": "none", **recipe.model}),
-        training=replace(base.training, steps=steps),
+        objective=replace(base.objective, **recipe.objective),
+        training=replace(base.training, steps=steps, lr=lr, max_grad_norm=MAX_GRAD_NORM, evaluate_every=0.25),
     )
     prepared = prepare(config)
     run = fit(prepared)
@@ -176,8 +182,8 @@ def train(name: str, model_dir: Path, steps: int, command: str) -> dict[str, flo
     if prepared.test is None:
         raise UserError("the demo's models are reported on the test images; leave data.test_split as it is")
     kept = load_model(model_dir / name).model  # the weights as they are stored
-    images, captions = embed(kept, prepared.test)
-    measured = bootstrap(ranks(images, captions, prepared.test.caption_to_image))
+    vectors, captions = embed(kept, prepared.test)
+    measured = bootstrap(ranks(vectors, captions, prepared.test.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
     save_model(model_dir / name, kept, run.tokenizer, run.config, {**metadata, "test": test}, half=True)
     return test
@@ -232,6 +238,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--map", action="store_true", help="lay out the maps again, and train nothing")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each run (default %(default)s)")
+    parser.add_argument("--images", type=int, default=IMAGES, help="to train on (default %(default)s)")
+    parser.add_argument(
+        "--lr", type=float, default=LR, help="the highest learning rate (default %(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     try:
         if not (chosen.out / "gallery").exists():
@@ -241,7 +251,8 @@ def main(arguments: Sequence[str]) -> int:
                 write_map(name, chosen.out)
                 continue
             command = f"python -m usercourse.demo.models --only {name} --steps {chosen.steps}"
-            test = train(name, chosen.out, chosen.steps, command)
+            command += f" --images {chosen.images} --lr {chosen.lr:g}"
+            test = train(name, chosen.out, command, steps=chosen.steps, images=chosen.images, lr=chosen.lr)
             write_extras(name, chosen.out)
             print(f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in test.items()), flush=True)
     except UserError as error:
