@@ -3,8 +3,8 @@
     python -m usercourse.demo.short_queries              every model of the demo, 200 queries
     python -m usercourse.demo.short_queries --show       and the queries that the full model gets wrong
 
-Each is made of the world's own words around a scene of the test images, so that at least one image is right; which
-images are right is read off all scenes (`userscenes.truth`). None of them is a caption that a model was trained on
+Each is made of the world's own words around a scene of the test images, so that at least one image is relevant; which
+images are is read off all scenes (`userscenes.truth`). None of them is a caption that a model was trained on
 word by word. They are no protocol, and no model is chosen by them: R@K on the captions of the test images is.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usercourse.demo.engine import Engine
+from usercourse.demo.gallery import world_gallery
 from userscenes import Caption, Scene, Scenes, Thing, TruthTable, closed_facts
 from userscenes.catalog import KINDS
 from userscenes.facts import Fact
@@ -27,7 +28,8 @@ COUNT, SEED = 200, "short queries"
 
 def short_queries(world: Scenes, count: int = COUNT, seed: str = SEED) -> list[Caption]:
     """`count` different queries of two to eight words, each true of at least one of the world's scenes."""
-    rng, made = Rng(seed), {}
+    rng = Rng(seed)
+    made: dict[str, Caption] = {}
     while len(made) < count:
         scene = world[rng.below(len(world))]
         text, facts = _query(rng, scene, rng.pick(scene.things))
@@ -39,6 +41,7 @@ def _query(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, list[Fact]]:
     """A number or a colour of one thing or none, and in two of three queries the place."""
     kind = KINDS[thing.kind]
     one, many = kind.nouns[0]
+    facts: list[Fact]
     total = sum(other.count for other in scene.things if other.kind == thing.kind)
     if total > 1 and total in NUMBERS and rng.chance(0.7):
         text, facts = f"{NUMBERS[total]} {many}", [("count", thing.kind, "", "", total)]
@@ -60,13 +63,13 @@ def truth(queries: Sequence[Caption], world: Scenes) -> NDArray[np.bool_]:
 
 
 def first_hits(engine: Engine, queries: Sequence[Caption], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(Q,): whether the first hit of each query is one of its right images."""
+    """(Q,): whether the first hit of each query is one of its relevant images."""
     rows = [engine.gallery.row[engine.search(query.text, 1).hits[0].id] for query in queries]
     return right[np.arange(len(queries)), rows]
 
 
 def main(arguments: Sequence[str]) -> int:
-    from usercourse.demo.models import RECIPES, available_models, open_engine, world_gallery
+    from usercourse.demo.models import RECIPES, available_models, open_engine
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,4 +1,4 @@
-"""Short queries are true of some image and judged by the scenes; docs/results.md tells how many first hits are right."""
+"""Short queries are true of some image and judged by the scenes; docs/results.md tells how many hits are right."""
 
 import re
 from pathlib import Path
