@@ -1,10 +1,10 @@
 """USER: image-text retrieval with semantic enhancement and momentum queues. Each name is imported when it is used."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from userlib.version import VERSION
 
+TYPE_CHECKING = False  # true for a checker; the module typing takes longer to import than all of this
 if TYPE_CHECKING:
     from userlib.config import Config, preset
     from userlib.data.sources import load_data
@@ -46,7 +46,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'userlib' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
