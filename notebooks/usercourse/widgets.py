@@ -1,4 +1,5 @@
-"""Live demos of core widgets: one pure render function, one figure, one sentence; errors shown and raised.
+"""Live demos of core widgets: one pure render function, one figure, one sentence; errors shown and raised,
+but for a UserError, which answers what a reader wrote and is shown as a sentence.
 
 `render(**values) -> (Figure, sentence)` is plain Python, so it is tested without a browser, and `snapshot` shows
 it once, as a static snapshot of the widget. No Output widget and no interact: they keep

@@ -4,8 +4,8 @@
     python -m usercourse.demo.short_queries --show       and the queries that the full model gets wrong
 
 Each is made of the world's own words around a scene of the test images, so that at least one image is relevant; which
-images are is read off all scenes (`userscenes.truth`). None of them is a caption that a model was trained on
-word by word. They are no protocol, and no model is chosen by them: R@K on the captions of the test images is.
+images are is read off all scenes (`userscenes.truth`). They are no protocol, and no model is chosen by them: R@K on the
+captions of the test images is what results are told in.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--show", action="store_true", help="the queries whose first hit is wrong")
+    parser.add_argument("--show", action="store_true", help="the queries that the full model gets wrong, too")
     parser.add_argument("--count", type=int, default=COUNT, help="of queries (default %(default)s)")
     chosen = parser.parse_args(arguments)
     gallery = world_gallery()
