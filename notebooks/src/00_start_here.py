@@ -61,7 +61,8 @@ def find(query, k):
 snapshot(find, query="an elephant in the desert", k=8)
 
 # %% [markdown]
-# Now a query of your own: click into the field, write, and press Enter. It knows people, animals, vehicles, furniture, food
+# Now a query of your own: click into the field, write, and press Enter. (After *Run All Cells* it answers once the cells below have
+# run, within a minute or two.) It knows people, animals, vehicles, furniture, food
 # and toys, colours, and places from the beach to the classroom. Expect mistakes: of 200 queries as short as this one, its first hit is
 # right for about half ([the models of the demo](../docs/results.md#the-models-of-the-demo)). What a model misses, and why, is a
 # question that every notebook comes back to.
