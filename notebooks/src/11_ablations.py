@@ -65,8 +65,6 @@ def bounds(value, sample):
 
 alone = {"A": bounds(a.mean(), means_a), "B": bounds(b.mean(), means_b)}
 show(*intervals(alone, x_label="R@1 in percent, all 3,125 draws of five images"))
-
-# %%
 predict(
     "ablations_paired",
     "How wide is the 95 % confidence interval of A - B when both are scored on the same draws?",
@@ -187,10 +185,55 @@ print(
 # If only images are resampled, A is better; with the seed variance of three seeds included, the result is inconclusive. Seed
 # variance belongs in the interval.
 #
+# ### Exercise 2. Images and seeds, without loops (difficulty 3 of 3, importance 3 of 3, about 15 minutes)
+#
+# Write the formula above with arrays. What is drawn is given: row s of `images` is the draw of both models, row s of `runs_a`
+# and `runs_b` the runs of each. Return the bounds of the 95 % confidence interval of the gain of a over b. With a single run
+# the factor is 1.
+
+
+# %%
+def paired_seeds(a, b, images, runs_a, runs_b):
+    """a (n_a, N), b (n_b, N) percent of hits; images (S, N), runs_a (S, n_a), runs_b (S, n_b) -> (low, high)."""
+    ...
+
+
+check("paired_seeds", paired_seeds)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `a[:, images]` has shape (n, S, N). Its mean over the last axis is $m_r$ of every run on every draw.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# With these means as (S, n), `np.take_along_axis(means, runs, 1)` takes the runs that are drawn, row by row. Both models go
+# through the same lines: write them once.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: paired_seeds -->
+# ```python
+# def paired_seeds(a, b, images, runs_a, runs_b):
+#     def resampled(hits, runs):
+#         n = len(hits)
+#         means = hits[:, images].mean(-1).T  # (S, n)
+#         drawn = np.take_along_axis(means, runs, 1).mean(1)  # (S,)
+#         wider = math.sqrt(n / (n - 1)) if n > 1 else 1.0
+#         return means.mean(1) + wider * (drawn - means.mean(1))
+#
+#     gains = resampled(a, runs_a) - resampled(b, runs_b)
+#     return tuple(np.quantile(gains, [0.025, 0.975]))
+# ```
+#
+# </details>
+#
 # From the interval, a claim "A is better" gets one of three [verdicts](GLOSSARY.md#verdict): it is *supported* if the whole
 # interval is above 0, it is *contradicted* if the whole interval is below 0, and it is *inconclusive* if the interval contains 0.
 #
-# ### Exercise 2. The verdict (difficulty 1 of 3, about 5 minutes)
+# ### Exercise 3. The verdict (difficulty 1 of 3, about 5 minutes)
 
 
 # %%
@@ -242,16 +285,14 @@ explore = draw.explorer(results, resamples=1000 if profile.name == "fast" else 2
 names = list(results) or [draw.NOTHING]
 first = "world" if "world" in results else names[0]
 
+snapshot(explore, study=first, part="all", metric="mean R@1")
+snapshot(explore, study=first, part="novel compositions", metric="mean R@1")
 Demo(
     explore,
     study=choice("study", names, value=first),
     part=choice("subset of the images", ["all", "in-distribution", "novel compositions"]),
     metric=choice("metric", list(draw.METRICS)),
 )
-
-# %%
-snapshot(explore, study=first, part="all", metric="mean R@1")
-snapshot(explore, study=first, part="novel compositions", metric="mean R@1")
 
 # %% [markdown]
 # <details><summary>One answer</summary>
@@ -273,10 +314,8 @@ def curves_demo(study):
     return draw.curves(STUDIES[study], results[study]) if study in results else draw.nothing()
 
 
-Demo(curves_demo, study=choice("study", names, value=first))
-
-# %%
 snapshot(curves_demo, study=first)
+Demo(curves_demo, study=choice("study", names, value=first))
 
 # %% [markdown]
 # ## The control that was missing
@@ -317,7 +356,7 @@ for name, rows in results.items():
         print(f"{name:12} standard deviation between seeds of one model: {sigma:.2f} points of mean R@1")
 
 # %% [markdown]
-# ### Exercise 3. Seeds needed (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 4. Seeds needed (difficulty 2 of 3, about 10 minutes)
 #
 # R@1 has a standard deviation of $\sigma$ between seeds of one model. Two models have $n$ seeds each. The part of the 95 %
 # confidence interval that is due to seeds extends 1.96 standard errors to either side of the difference. How large must $n$
@@ -461,7 +500,7 @@ print("\n".join([f"{len(changed)} of {measured} verdicts differ in rSum.", *chan
 # *Multiple comparisons are accounted for.* The ledger needs p < 0.05 after Holm's adjustment. Among many confidence intervals, some will exclude 0 even though there is no
 # effect.
 #
-# ### Exercise 4. Chance findings among many claims (difficulty 2 of 3, about 5 minutes)
+# ### Exercise 5. Chance findings among many claims (difficulty 2 of 3, about 5 minutes)
 #
 # Suppose that no component has any effect. What is the probability that at least one of n independent confidence intervals of
 # a level (such as 0.95) excludes 0?
@@ -497,6 +536,54 @@ check("chance_findings", chance_findings)
 # </details>
 #
 # Some of the ledger's claims share a model, so they are not independent, and the true probability is smaller than yours.
+#
+# ### Exercise 6. A gain out of nothing (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# One study with several variants is enough for a chance finding. This function chooses the best of them and says how much it
+# gains over variant 0, the baseline. The line below it says what it reports, on average, for 1,000 studies in which
+# no variant has any effect. **It has two faults.** Write it without them; the choice may be the baseline, with a gain
+# of 0.
+
+
+# %%
+def buggy_gain(val, test):
+    best = int(test.mean(1).argmax())
+    return best, test[best].max() - test[0].mean()
+
+
+# 1,000 times val and test, 6 variants, 3 seeds, all drawn alike
+studies = np.random.default_rng(0).normal(50, 1, size=(1000, 2, 6, 3))
+print(f"gain where there is none: {np.mean([buggy_gain(*one)[1] for one in studies]):+.2f} points")
+
+
+def study_gain(val, test):
+    """val, test (V, n): R@1 of V variants with n seeds each -> (index of the choice, its gain on test)."""
+    ...
+
+
+check("study_gain", study_gain)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# What does `val` do in this function? And which run of the choice is compared with which run of the baseline?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Val selects, test reports. A variant is the mean of its seeds, on both sides of the difference and when it is chosen.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: study_gain -->
+# ```python
+# def study_gain(val, test):
+#     best = int(val.mean(1).argmax())
+#     return best, test[best].mean() - test[0].mean()
+# ```
+#
+# </details>
 #
 # **Think**: "SGE helps the plain model" and "SGE helps with queue and UTO" are two claims in the ledger. How can one
 # hold without the other?

@@ -542,6 +542,47 @@ def folds_sequential(scores, caption_to_image, size):
 
 
 # --- 08 ablations -----------------------------------------------------------------------------------------
+def seeds_loop(a, b, images, runs_a, runs_b):
+    gains = []
+    for s, row in enumerate(images):
+        sides = []
+        for hits, drawn in ((a, runs_a[s]), (b, runs_b[s])):
+            m = [float(np.mean([run[i] for i in row])) for run in hits]
+            centre, n = sum(m) / len(m), len(m)
+            wider = (n / (n - 1)) ** 0.5 if n > 1 else 1
+            sides.append(centre + wider * (sum(m[r] for r in drawn) / n - centre))
+        gains.append(sides[0] - sides[1])
+    return np.quantile(gains, 0.025), np.quantile(gains, 0.975)
+
+
+def seeds_torch(a, b, images, runs_a, runs_b, factor=lambda n: (n / max(n - 1, 1)) ** 0.5):
+    def side(hits, runs):
+        m = torch.as_tensor(hits)[:, torch.as_tensor(images.copy())].mean(2)
+        drawn = m.gather(0, torch.as_tensor(runs.copy()).T).mean(0)
+        return m.mean(0).lerp(drawn, factor(len(hits)))
+
+    return torch.quantile(side(a, runs_a) - side(b, runs_b), torch.tensor([0.025, 0.975]).double())
+
+
+def seeds_counted(a, b, images, runs_a, runs_b):
+    """Images and runs as weights, how often each is drawn."""
+
+    def weights(drawn, n):
+        return (drawn[:, :, None] == np.arange(n)).mean(1)
+
+    def side(hits, runs):
+        n = len(hits)
+        of_runs = 1 / n + math.sqrt(n / max(n - 1, 1)) * (weights(runs, n) - 1 / n)
+        return np.einsum("sr,rn,sn->s", of_runs, hits, weights(images, hits.shape[1]))
+
+    return np.percentile(side(a, runs_a) - side(b, runs_b), [2.5, 97.5]).tolist()
+
+
+def gain_of_study(val, test):
+    order = sorted(range(len(val)), key=lambda v: -sum(val[v]))
+    return order[0], sum(test[order[0]]) / len(test[0]) - sum(test[0]) / len(test[0])
+
+
 def gain_loop(a, b, draws):
     gains = sorted(sum(float(a[i] - b[i]) for i in draw) / len(draw) for draw in draws)
 
@@ -1084,6 +1125,13 @@ RIGHT = {
             torch.quantile(torch.tensor((a - b)[draws]).mean(1), q).item() for q in (0.025, 0.975)
         ),
     ],
+    "paired_seeds": [seeds_loop, seeds_torch, seeds_counted, lambda *case: list(seeds_loop(*case))],
+    "study_gain": [
+        gain_of_study,
+        lambda val, test: [np.argmax(val.sum(1)), (test - test[0]).mean(1)[np.argmax(val.sum(1))]],
+        lambda val, test: np.array(gain_of_study(val, test)),
+        lambda val, test: tuple(torch.tensor(gain_of_study(val, test))),
+    ],
     "claim_verdict": [
         lambda low, high: "inconclusive" if low <= 0 <= high else "supported" if low > 0 else "contradicted",
         lambda low, high: ["contradicted", "inconclusive", "supported"][1 + (low > 0) - (high < 0)],
@@ -1437,6 +1485,28 @@ WRONG = {
         (lambda a, b, d: float(np.mean(a - b)), "yours is a number"),
         (lambda a, b, d: (a - b)[d].mean(1), "yours is an array of shape (301,)"),
         (lambda a, b, d: tuple((a - b).mean() + q * (a - b).std() / len(a) ** 0.5 for q in (-1.96, 1.96)), WITH),
+    ],
+    "paired_seeds": [
+        (lambda a, b, i, ra, rb: seeds_loop(a, b, i, ra, rb)[::-1], "With a = an array of shape (3, 12)"),
+        (lambda a, b, i, ra, rb: float(np.mean(a) - np.mean(b)), "yours is a number"),
+        (lambda a, b, i, *_: a[:, i].mean((0, 2)) - b[:, i].mean((0, 2)), "yours is an array of shape (301,)"),
+        (lambda a, b, i, ra, rb: seeds_torch(a, b, i, ra, rb, lambda n: (n / (n - 1)) ** 0.5), "ZeroDivisionError"),
+        (lambda a, b, i, ra, rb: seeds_torch(a, b, i, ra, rb, lambda n: ((n + 1) / n) ** 0.5), WITH),
+        (lambda a, b, i, ra, rb: seeds_loop(a, b, i, ra, ra), "With a = an array|IndexError"),
+        (lambda a, b, i, ra, rb: seeds_loop(a, b, i[:150], ra, rb), WITH),
+        (lambda a, b, i, ra, rb: (seeds_loop(a, b, i, ra, rb)[0], 100.0), WITH),
+        (lambda a, b, i, ra, rb: seeds_loop(a.mean(0, keepdims=True), b, i, 0 * ra[:, :1], rb), WITH),
+    ],
+    "study_gain": [
+        (lambda val, test: gain_of_study(val, test)[1], "yours is a number"),
+        (lambda val, test: gain_of_study(val, test)[::-1], "the answer is "),
+        (lambda val, test: (gain_of_study(val, test)[0] + 1, gain_of_study(val, test)[1]), "With val = "),
+        (lambda val, test: (gain_of_study(val, test)[0], -gain_of_study(val, test)[1]), "With val = "),
+        (lambda val, test: (test - test[0]).mean(1), "yours is an array of shape (4,)"),
+        (lambda val, test: gain_of_study(val.T, test), "raised IndexError|the answer is "),
+        (lambda val, test: (1, test[1] - test[0]), "With val = "),
+        (lambda val, test: gain_of_study((val + test) / 2, test), "chosen on test here"),
+        (lambda val, test: (0, 0.0), "With val = "),
     ],
     "claim_verdict": [
         (lambda low, high: "supported", "yours is supported"),

@@ -44,3 +44,20 @@ def test_hits_become_ranks(lift, seed):
 def test_the_notebook_s_verdict_is_the_ledger_s(notebooks, low, high):
     solved = notebooks.solve(NAME, "claim_verdict")
     assert solved(low, high) == verdict_of(Difference((low + high) / 2, low, high))
+
+
+def test_the_solution_with_arrays_is_the_notebook_s_loop(lift, notebooks):
+    rng, solved = np.random.default_rng(3), notebooks.solve(NAME, "paired_seeds")
+    a, b = 100.0 * rng.integers(0, 2, (3, 8)), 100.0 * rng.integers(0, 2, (2, 8))
+    drawn = np.random.default_rng(0)  # as the loop draws: images, then the runs of either model
+    images, runs_a, runs_b = (drawn.integers(high, size=size) for high, size in
+                              ((8, (60, 8)), (3, (3, 60)), (2, (2, 60))))  # fmt: skip
+    loop = lift(NAME).paired_loop(a, b, S=60, seed=0)
+    assert solved(a, b, images, runs_a.T, runs_b.T) == pytest.approx(loop[1:], abs=1e-9)
+
+
+def test_the_faults_of_the_hunt_gain_where_nothing_is_gained(lift, notebooks):
+    studies = np.random.default_rng(1).normal(50, 1, size=(1000, 2, 6, 3))
+    buggy, solved = lift(NAME).buggy_gain, notebooks.solve(NAME, "study_gain")
+    assert np.mean([buggy(*one)[1] for one in studies]) > 1
+    assert abs(np.mean([solved(*one)[1] for one in studies])) < 0.1

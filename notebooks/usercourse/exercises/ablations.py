@@ -1,6 +1,9 @@
-"""Exercises of notebook 11: a paired interval, a verdict, chance findings among many claims, how many seeds."""
+"""Exercises of notebook 11: a paired interval, one with seeds, a verdict, how many seeds, chance findings among many
+claims, a gain out of nothing.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,66 @@ def _ninety(a: Any, b: Any, draws: Any) -> Any:
 
 def _turned(a: Any, b: Any, draws: Any) -> Any:
     return paired_gain(b, a, draws)
+
+
+# --- paired_seeds: images and seeds drawn --------------------------------------------------------------------
+def paired_seeds(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    return _ends(_resampled(a, images, runs_a) - _resampled(b, images, runs_b))
+
+
+def _resampled(
+    hits: Any, images: Any, runs: Any, factor: Callable[[int], float] = lambda n: math.sqrt(n / (n - 1))
+) -> Any:
+    """hits (n, N), images (S, N), runs (S, n) -> (S,): the mean of each resample."""
+    n = len(hits)
+    means = np.asarray(hits)[:, images].mean(-1).T  # (S, n)
+    drawn = np.take_along_axis(means, np.asarray(runs), 1).mean(1)
+    return means.mean(1) + (factor(n) if n > 1 else 1.0) * (drawn - means.mean(1))
+
+
+def _with_factor(factor: Callable[[int], float]) -> Any:
+    return lambda a, b, images, runs_a, runs_b: _ends(
+        _resampled(a, images, runs_a, factor) - _resampled(b, images, runs_b, factor)
+    )
+
+
+def _seeds_left_out(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    return paired_gain(np.mean(a, 0), np.mean(b, 0), images)
+
+
+def _images_left_out(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    return paired_seeds(a, b, np.broadcast_to(np.arange(a.shape[1]), images.shape), runs_a, runs_b)
+
+
+def _seeds_of_one_draw(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    first = (np.broadcast_to(runs[:1], runs.shape) for runs in (runs_a, runs_b))
+    return paired_seeds(a, b, images, *first)
+
+
+def _images_of_one_model(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    return _ends(_resampled(a, images, runs_a) - _resampled(b, images[::-1], runs_b))
+
+
+def _widened_about_zero(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    def wide(hits: Any, runs: Any) -> Any:
+        n = len(hits)
+        return _resampled(hits, images, runs, lambda _: 1.0) * (math.sqrt(n / (n - 1)) if n > 1 else 1.0)
+
+    return _ends(wide(a, runs_a) - wide(b, runs_b))
+
+
+def _seeds_of_each_image(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    """A run of its own for each image drawn, as though the runs of one image were n further images."""
+
+    def pooled(hits: Any, runs: Any) -> Any:
+        turned = np.resize(runs, images.shape)
+        return hits[turned, images].mean(1)
+
+    return _ends(pooled(a, runs_a) - pooled(b, runs_b))
+
+
+def _turned_with_seeds(a: Any, b: Any, images: Any, runs_a: Any, runs_b: Any) -> Any:
+    return paired_seeds(b, a, images, runs_b, runs_a)
 
 
 def claim_verdict(low: float, high: float) -> str:
@@ -114,6 +177,71 @@ def _standard_error(spread: float, wanted: float) -> int:
     return math.ceil(2 * (spread / wanted) ** 2)
 
 
+# --- study_gain: a gain out of nothing -----------------------------------------------------------------------
+def study_gain(val: Any, test: Any) -> tuple[int, float]:
+    best = int(val.mean(1).argmax())
+    return best, float(test[best].mean() - test[0].mean())
+
+
+def _gain_as_it_stood(val: Any, test: Any) -> Any:
+    best = int(test.mean(1).argmax())
+    return best, float(test[best].max() - test[0].mean())
+
+
+def _chosen_on_test(val: Any, test: Any) -> Any:
+    return study_gain(test, test)
+
+
+def _best_seed(val: Any, test: Any) -> Any:
+    best = int(val.mean(1).argmax())
+    return best, float(test[best].max() - test[0].mean())
+
+
+def _best_seeds(val: Any, test: Any) -> Any:
+    best = int(val.mean(1).argmax())
+    return best, float(test[best].max() - test[0].max())
+
+
+def _chosen_by_one_seed(val: Any, test: Any) -> Any:
+    best = int(val.max(1).argmax())
+    return best, float(test[best].mean() - test[0].mean())
+
+
+def _gain_on_val(val: Any, test: Any) -> Any:
+    return study_gain(val, val)
+
+
+def _seed_chosen_on_val(val: Any, test: Any) -> Any:
+    best = int(val.mean(1).argmax())
+    return best, float(test[best, val[best].argmax()] - test[0].mean())
+
+
+def _never_the_baseline(val: Any, test: Any) -> Any:
+    best = 1 + int(val[1:].mean(1).argmax())
+    return best, float(test[best].mean() - test[0].mean())
+
+
+def _value_itself(val: Any, test: Any) -> Any:
+    best = int(val.mean(1).argmax())
+    return best, float(test[best].mean())
+
+
+def _seeds_and_draws(seed: int, n_a: int, n_b: int) -> tuple[Any, ...]:
+    rng = np.random.default_rng(seed)
+    shift = 0.3 * rng.standard_normal((n_a + n_b, 1))  # a run is better or worse on all images
+    hard = rng.random(12) + shift
+    hits = 100.0 * (rng.random((n_a + n_b, 5, 12)) > hard[:, None]).mean(1)
+    draws = (rng.integers(high, size=(301, width)) for high, width in ((12, 12), (n_a, n_a), (n_b, n_b)))
+    return hits[:n_a], hits[n_a:], *draws
+
+
+# in the first the best on val is neither the best on test nor that of the best seed; in the last it is the baseline
+VAL = np.array([[50.0, 51.0, 49.0], [53.0, 54.0, 52.0], [56.0, 48.0, 49.0], [51.0, 50.0, 52.0]])
+TEST = np.array([[50.5, 49.0, 52.0], [51.0, 50.0, 54.5], [52.0, 47.0, 50.0], [55.0, 54.0, 53.0]])
+NONE_BETTER = np.array([[60.0, 62.0], [58.0, 61.5], [59.0, 57.0]])
+NONE_BETTER_TEST = np.array([[59.0, 58.5], [57.0, 58.0], [60.5, 60.0]])
+
+
 def _case(seed: int, pictures: int) -> tuple[Any, Any, Any]:
     rng = np.random.default_rng(seed)
     hard = rng.random(pictures)
@@ -139,6 +267,32 @@ EXERCISES = [
             "The gain is a - b; yours is b - a.": _turned,
         },
         praise="The library does this for all metrics at once.",
+    ),
+    Exercise(
+        name="paired_seeds",
+        right=paired_seeds,
+        cases=[_seeds_and_draws(0, 3, 3), _seeds_and_draws(1, 2, 4), _seeds_and_draws(2, 1, 3)],
+        mistakes={
+            "The square root is missing: resamples of n runs vary too little, by the factor (n - 1) / n in the "
+            "variance.": _with_factor(lambda n: 1.0),
+            "That makes the interval narrower; the factor before the deviation is sqrt(n / (n - 1)), above "
+            "1.": _with_factor(lambda n: math.sqrt((n - 1) / n)),
+            "n / (n - 1) is the factor of the variance; a deviation takes its square root.": _with_factor(
+                lambda n: n / (n - 1)
+            ),
+            "No seed is drawn here: every resample takes the mean of all runs.": _seeds_left_out,
+            "No image is drawn here: take the mean over the images of the resample.": _images_left_out,
+            "Row s of runs_a and runs_b belongs to resample s; here all take the runs of the first.": (
+                _seeds_of_one_draw
+            ),
+            "Each model has images of its own in yours. Row s of images is the draw of both.": _images_of_one_model,
+            "The factor widens the deviation from the mean of the runs, not the value itself: m + factor (drawn - "
+            "m).": _widened_about_zero,
+            "A run is drawn whole, with all its images. A run of its own for each image treats n runs on N images "
+            "as n N independent trials, and the seed variance averages out.": _seeds_of_each_image,
+            "The gain is a - b; yours is b - a.": _turned_with_seeds,
+        },
+        praise="This is the interval of every study below.",
     ),
     Exercise(
         name="claim_verdict",
@@ -195,5 +349,29 @@ EXERCISES = [
             "A 95 % confidence interval reaches 1.96 standard errors to either side, not one.": _standard_error,
         },
         praise="Half the width takes four times the seeds.",
+    ),
+    Exercise(
+        name="study_gain",
+        right=study_gain,
+        cases=[(VAL, TEST), (VAL[:, :2], TEST[:, :2]), (NONE_BETTER, NONE_BETTER_TEST)],
+        mistakes={
+            "That is the function as it stood: the variant is chosen on the images that report it, and its best seed "
+            "is compared with the mean seed of the baseline.": _gain_as_it_stood,
+            "One of the two is found, the best seed. The other: what selects must not report. The variant is chosen on "
+            "test here; choose it on val.": _chosen_on_test,
+            "One of the two is found, the selection. The other: the best seed of the choice is compared with the mean "
+            "seed of the baseline.": _best_seed,
+            "The best seed of each is no fair comparison either: a maximum grows with the number of seeds, and it "
+            "says nothing about the next run. Compare means.": _best_seeds,
+            "One seed decides here, the one that is best on val by chance. A variant is chosen by the mean of its "
+            "seeds.": _chosen_by_one_seed,
+            "The gain on val is that of the split that selected: it is too large. Report test.": _gain_on_val,
+            "To choose one run on val is no leak, but a single run is compared with a mean then. Take the mean of the "
+            "chosen variant's seeds.": _seed_chosen_on_val,
+            "The baseline is one of the variants. Where it is the best on val, the choice is 0 and so is the "
+            "gain.": _never_the_baseline,
+            "That is the R@1 of the choice. The gain is its difference from variant 0.": _value_itself,
+        },
+        praise="With nothing behind the variants, what it reports is 0 on average.",
     ),
 ]
