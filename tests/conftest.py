@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parent.parent
 OFFLINE = ROOT / "tests" / "offline"
 
-# pytest-xdist starts workers that share the cores: without this each would start one thread a core.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-THREADS = str(max(1, (os.cpu_count() or 1) // WORKERS))
+# One thread a process: pytest-xdist starts workers that share the cores, and what the tests compute is so small that
+# threads would mostly wait for each other. All three, since torch goes by MKL's number where only OpenMP's is set.
+THREADS = os.environ.get("OMP_NUM_THREADS", "1")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, THREADS)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -130,7 +130,8 @@ print(world_hash('test', 24, 0), world_hash('pretrain', 24, 0))
 def test_same_world_in_another_process_and_on_other_thread_counts():
     here = f"{world_hash('test', 24, 0)} {world_hash('pretrain', 24, 0)}"
     for threads in ("1", "2"):
-        env = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        env = {**os.environ, **counts, "PYTHONHASHSEED": threads}
         run = subprocess.run(
             [sys.executable, "-c", _SCRIPT], env=env, capture_output=True, text=True, check=True
         )
