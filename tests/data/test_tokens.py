@@ -219,31 +219,17 @@ def test_a_killed_process_leaves_what_it_had(cache, request):
     np.testing.assert_array_equal(features.tokens, fresh.tokens)
 
 
-FULL = """
-import resource, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from tests.data import test_tokens as t
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-t.module.BATCH, t.module.FLUSH, t.module.make_extractor = 2, 2, t.make_plain
-try:
-    t.extract(t.make_split(), tokens=t.PLAIN, progress=False)
-except t.UserError as error:
-    print("UserError:", error)
-"""
-
-
-def test_a_full_disk_is_a_sentence_and_loses_nothing(cache, request):
+def test_a_full_disk_is_a_sentence_and_loses_nothing(cache, monkeypatch):
     """Ten images need 10 x 4 x 96 x 2 = 7,680 bytes, and a file may have 4,000."""
-    root = request.config.rootpath
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(root)],
-        cwd=root,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-    )
-    assert "UserError: No space left while writing" in done.stdout, done.stderr
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(module, "FLUSH", 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(UserError, match="No space left while writing"):
+            extract(make_split(), tokens=PLAIN, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     split = make_split()
     features = extract(split, tokens=PLAIN, progress=False)
     assert 0 < min(split.pictures.asked) < 6
