@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -237,26 +238,35 @@ def run(line: str) -> None:
     raise AssertionError("no rule of tests/test_command_lines.py runs this line")
 
 
-@pytest.fixture
-def small_world(tmp_path, cache, monkeypatch) -> Path:
-    """A folder with the stand-ins, in which the commands run."""
-    (tmp_path / "photos").mkdir()
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory) -> Path:
+    """The stand-ins, to be copied: the networks among them take seconds to make."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "photos").mkdir()
     rows = ["filename,caption"]
     for i in range(30):
-        (tmp_path / "photos" / f"{i}.jpg").write_bytes(jpeg(i))
+        (folder / "photos" / f"{i}.jpg").write_bytes(jpeg(i))
         rows.append(f"{i}.jpg,{' '.join(WORDS[i % 6 : i % 6 + 5])}")
-    (tmp_path / "photos" / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    write_hub(tmp_path / "hub", COUNTS)
-    write_scan(tmp_path / "precomp", COUNTS | {"testall": 4})
-    (tmp_path / "pictures").mkdir()
+    (folder / "photos" / "captions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_hub(folder / "hub", COUNTS)
+    write_scan(folder / "precomp", COUNTS | {"testall": 4})
+    (folder / "pictures").mkdir()
     for i in range(sum(COUNTS.values()) + 4):
-        (tmp_path / "pictures" / f"{i}.jpg").write_bytes(jpeg(i))
+        (folder / "pictures" / f"{i}.jpg").write_bytes(jpeg(i))
     ids = {str(i): f"{i}.jpg" for i in range(sum(COUNTS.values()) + 4)}
-    (tmp_path / "precomp" / "id_mapping.json").write_text(json.dumps(ids), encoding="utf-8")
-    write_backbone(tmp_path / "network")
-    write_encoder(tmp_path / "encoder", "bert")
-    monkeypatch.setitem(CLIP_CONFIG["text_cfg"], "context_length", 32)
-    write_clip(tmp_path / "clip")
+    (folder / "precomp" / "id_mapping.json").write_text(json.dumps(ids), encoding="utf-8")
+    write_backbone(folder / "network")
+    write_encoder(folder / "encoder", "bert")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CLIP_CONFIG["text_cfg"], "context_length", 32)
+        write_clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture
+def small_world(stand_ins, tmp_path, cache, monkeypatch) -> Path:
+    """A folder with the stand-ins, in which the commands run."""
+    shutil.copytree(stand_ins, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -381,7 +391,7 @@ def fault_of(line: str) -> str:
 def test_every_command_in_a_docstring_or_an_error_is_one_that_there_is():
     wrong, seen = [], 0
     for file in tracked():
-        if file.suffix != ".py" or "tests" in file.parts:
+        if file.suffix != ".py" or "tests" in file.relative_to(ROOT).parts:
             continue
         for line in re.findall(
             r"python -m (user[a-z]+[.\w]*(?: [^\n`;\"']*)?)", file.read_text(encoding="utf-8")
