@@ -3,12 +3,19 @@
 As a program it is the command line with one change: `python -m tests.reference.runs SIGNAL STEP train ...` sends
 itself SIGNAL (or none) in the middle of the optimizer's step number STEP, when queue and momentum weights of that
 step have moved and the weights have not.
+
+A process takes seconds to start, so that one may run several such lines, with `--` between them: each in a fork, and
+it prints of each {"status": as subprocess counts it, "said": on stderr}; or, where a launcher has started it, one after
+the other, each with a folder in RANKS_FOLDER: queue-0.pt is what rank 0 holds at the end, said-0.txt what it printed.
 """
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,13 +92,62 @@ def words(config: Config, file: Path, out: Path, *flags: str) -> list[str]:
 
 
 def main() -> int:
+    lines: list[list[str]] = [[]]
+    for word in sys.argv[1:]:
+        if word == "--":
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    if "LOCAL_RANK" in os.environ:
+        for number, line in enumerate(lines):
+            folder = Path(os.environ["RANKS_FOLDER"]) / str(number)
+            folder.mkdir(exist_ok=True)
+            with (
+                open(folder / f"said-{os.environ['RANK']}.txt", "w", encoding="utf-8") as said,
+                contextlib.redirect_stdout(said),
+            ):
+                if code := run(line, folder):
+                    return code
+        return 0
+    if len(lines) == 1:
+        return run(lines[0])
+    import torch._dynamo  # noqa: F401 - the first optimizer would import it, in each fork
+
+    import userlib.training.loop  # noqa: F401
+
+    print(json.dumps([forked(line) for line in lines]))
+    return 0
+
+
+def forked(line: list[str]) -> dict:
+    with tempfile.TemporaryFile("w+") as said, open(os.devnull, "w") as nowhere:
+        process = os.fork()
+        if not process:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            code = 1
+            try:
+                code = run(line)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        said.seek(0)
+        return {"status": status, "said": said.read()}
+
+
+def run(line: list[str], folder: Path | None = None) -> int:
+    """One line; the queue that each rank holds at the end goes to the folder."""
     import torch
 
     from userlib.__main__ import main as command
     from userlib.training.loop import Trainer
 
-    name, at = sys.argv[1], int(sys.argv[2])
-    calls, plain = 0, torch.optim.AdamW.step
+    name, at = line[0], int(line[1])
+    calls, plain, before = 0, torch.optim.AdamW.step, Trainer.finish
 
     def step(self, *arguments, **named):
         nonlocal calls
@@ -100,15 +156,16 @@ def main() -> int:
             os.kill(os.getpid(), getattr(signal, name))
         return plain(self, *arguments, **named)
 
-    def finish(self, *, before=Trainer.finish):
-        if "RANKS_FOLDER" in os.environ:  # what each rank holds at the end
-            folder = Path(os.environ["RANKS_FOLDER"])
-            torch.save(self.model.queue.state_dict(), folder / f"{self.accelerator.process_index}.pt")
+    def finish(self):
+        if folder is not None:
+            torch.save(self.model.queue.state_dict(), folder / f"queue-{self.accelerator.process_index}.pt")
         return before(self)
 
-    torch.optim.AdamW.step = step
-    Trainer.finish = finish
-    return command(sys.argv[3:])
+    torch.optim.AdamW.step, Trainer.finish = step, finish
+    try:
+        return command(line[2:])
+    finally:
+        torch.optim.AdamW.step, Trainer.finish = plain, before
 
 
 if __name__ == "__main__":

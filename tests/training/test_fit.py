@@ -55,9 +55,20 @@ def assert_same(one: Path, other: Path, *, last: bool = True) -> None:
             assert any(name.startswith("optimizer.") for name in a)
 
 
-def child(name: str, at: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.reference.runs", name, str(at), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+@pytest.fixture(scope="module")
+def stopped(prepared, tmp_path_factory) -> dict[str, tuple[Path, int, str]]:
+    """By signal: the folder of a run that it met in the middle of step 8, how the process ended, and what it said."""
+    root, lines = tmp_path_factory.mktemp("stopped"), []
+    for name in ("SIGKILL", "SIGINT"):
+        lines += ["--", name, "8", *words(prepared.config, root / f"{name}.json", root / name)]
+    command = [sys.executable, "-m", "tests.reference.runs", *lines[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout)
+    return {
+        name: (root / name, end["status"], end["said"])
+        for name, end in zip(("SIGKILL", "SIGINT"), ends, strict=True)
+    }
 
 
 def test_resume_of_queue_and_momentum(prepared, whole, tmp_path):
@@ -74,22 +85,20 @@ def test_resume_of_queue_and_momentum(prepared, whole, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
 
 
-def test_kill_and_resume(folder, prepared, whole, tmp_path):
+def test_kill_and_resume(stopped, prepared, whole):
     """kill -9 in the middle of step 8 loses what came after the evaluation at step 6, and nothing else."""
-    out = tmp_path / "run"
-    done = child("SIGKILL", 8, words(prepared.config, tmp_path / "c.json", out))
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    out, status, said = stopped["SIGKILL"]
+    assert status == -signal.SIGKILL, said
     assert checkpoint_path(out, "last").name == "step-00000006"
     assert fit(prepared, out=out, resume=True, progress=False).finished
     assert_same(whole, out)
 
 
-def test_interrupt_leaves_a_run_that_resumes_bit_equal(folder, prepared, whole, tmp_path):
+def test_interrupt_leaves_a_run_that_resumes_bit_equal(stopped, prepared, whole):
     """Ctrl-C in the middle of step 8: that step is finished, kept, and the run says how it goes on."""
-    out = tmp_path / "run"
-    done = child("SIGINT", 8, words(prepared.config, tmp_path / "c.json", out))
-    assert done.returncode == 130, done.stderr
-    assert "--resume" in done.stderr
+    out, status, said = stopped["SIGINT"]
+    assert status == 130, said
+    assert "--resume" in said
     assert checkpoint_path(out, "last").name == "step-00000008"
     assert fit(prepared, out=out, resume=True, progress=False).finished
     assert_same(whole, out)
