@@ -1,16 +1,22 @@
 """Two processes beside one on the joined batch: queues, gradients, and batches of unequal share."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from tests.reference.ranks import make_model, train, work
+from tests.reference.ranks import make_model, train
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     """What both ranks wrote down."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(work, args=(2, str(folder)), nprocs=2)
+    subprocess.run([sys.executable, "-m", "tests.reference.ranks", str(folder)], cwd=ROOT, check=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

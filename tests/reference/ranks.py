@@ -1,8 +1,11 @@
 """Two processes of the model over gloo, as a program of its own: what each rank computes is written to a folder.
 
-Called by tests/model/test_distributed.py through torch.multiprocessing.
+`python -m tests.reference.ranks FOLDER`, as tests/model/test_distributed.py calls it: what both need is imported once,
+which takes seconds, and where there are forks they are two of this process.
 """
 
+import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -84,3 +87,10 @@ def work(rank: int, ranks: int, folder: str) -> None:
     torch.save(result, Path(folder) / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    import torch._dynamo  # noqa: F401 - DistributedDataParallel would import it, in each
+
+    how = "fork" if hasattr(os, "fork") else "spawn"
+    torch.multiprocessing.start_processes(work, args=(2, sys.argv[1]), nprocs=2, start_method=how)
