@@ -13,6 +13,7 @@
 
 # %%
 import numpy as np
+import torch
 
 from usercourse import check, compare, predict, show, snapshot, start
 from usercourse.demo import App, available_models, open_engine, world_gallery
@@ -124,6 +125,54 @@ def why(model, query, rank):
 snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom.", rank=1)
 
 # %% [markdown]
+# ### Exercise 2. The words that matter (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# The figure shows where each word is similar to the image, but not which word the hit is due to. Leave each word out of the query
+# once: by how much does the score fall? This is the *leave-one-out importance* of a word. `encode` and `image` below are
+# those of the model, so that you can try your function on the hit above.
+
+
+# %%
+def encode(words):
+    """A list of words -> (E,), unit norm: the vector of this query by the full model."""
+    return torch.tensor(best.encoder.encode_text([" ".join(words)])[0])
+
+
+words = ["a", "penguin", "rides", "a", "scooter"]
+image = torch.tensor(best.index.vectors[best.gallery.row[answer.hits[0].id]])  # (E,)
+print(f"the score of {' '.join(words)!r}: {float(encode(words) @ image):.3f}")
+
+
+def word_importance(encode, words, image):
+    """encode: a list of words -> (E,); words: a list; image (E,) -> (W,): how far the score falls without each."""
+    ...
+
+
+check("word_importance", word_importance)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The score is `encode(words) @ image`. Which list has all the words but the one in place i? A word may stand in a query twice.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `words[:i] + words[i + 1:]` leaves out place i. The importance is the score with the word minus the score without it.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: word_importance -->
+# ```python
+# def word_importance(encode, words, image):
+#     whole = encode(words) @ image
+#     rest = [words[:i] + words[i + 1 :] for i in range(len(words))]
+#     return torch.stack([whole - encode(one) @ image for one in rest])
+# ```
+#
+# </details>
+#
 # ## The demo
 #
 # Type a query and press Enter, or upload an image of your own. Choose a hit to see where the model attends and which word is
@@ -150,7 +199,57 @@ for title in (next(iter(engines)), best.name):
     snapshot(hits, model=title, query="A truck on a playground.", k=8)
 
 # %% [markdown]
-# ### Exercise 2. Side by side (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 3. Search among some (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# A page may offer to search among some images only, such as those of one folder. This function does so; its test showed all the
+# images and asked for one hit, and passed. **It has two faults.** Write it without them: the rows of the k best images
+# among those shown, best first, and fewer than k where fewer are shown.
+
+
+# %%
+def buggy_search(query, gallery, shown, k):
+    return np.argsort(gallery[shown] @ query)[-k:]
+
+
+rng = np.random.default_rng(0)
+angles = rng.permutation(np.linspace(0, np.pi, 40))
+gallery_of_40 = np.stack([np.cos(angles), np.sin(angles)], 1)  # (40, 2), unit norm
+some, query = np.arange(40) >= 20, np.array([1.0, 0.0])  # the second half is shown
+rows = buggy_search(query, gallery_of_40, some, 5)
+print(f"rows {rows}, shown: {some[rows]}, cosines {(gallery_of_40[rows] @ query).round(2)}")
+
+
+def search_shown(query, gallery, shown, k):
+    """query (E,), gallery (N, E), shown (N,) of True and False -> rows of the gallery, at most k, best first."""
+    ...
+
+
+check("search_shown", search_shown)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Row 3 of `gallery[shown]` is the fourth image that is shown. Which row of `gallery` is that? And where among
+# the last k of an ascending sort is the best one?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `np.flatnonzero(shown)` contains the rows that are shown, in order: index it with the places found among them.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: search_shown -->
+# ```python
+# def search_shown(query, gallery, shown, k):
+#     rows = np.flatnonzero(shown)
+#     return rows[np.argsort(-(gallery[rows] @ query))[:k]]
+# ```
+#
+# </details>
+#
+# ### Exercise 4. Side by side (difficulty 2 of 3, about 10 minutes)
 #
 # Two models return lists of image ids, best first. For each image of the first list: by how many ranks is it better placed
 # by the first model than by the second? None where the second list lacks it.
@@ -196,7 +295,7 @@ check("rank_changes", rank_changes)
 # unknown how often that happens. Here the scene graph tells: a caption is a set of facts, an image is a larger set, and the
 # caption is true if its set is contained in the image's.
 #
-# ### Exercise 3. What a caption is true of (difficulty 1 of 3, about 5 minutes)
+# ### Exercise 5. What a caption is true of (difficulty 1 of 3, about 5 minutes)
 
 
 # %%

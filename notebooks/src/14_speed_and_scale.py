@@ -220,6 +220,66 @@ check("context_cosine", context_cosine)
 #
 # </details>
 #
+# ### Exercise 3. The clock that stopped too early (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# A GPU works in the background: a call queues work and returns at once. Here is one that is simulated, so that its times are known:
+# a run takes 20 ms, and the first call prepares for 500 ms more. The function below is how such a device is often
+# timed. **It has two faults.** Write it without them: the median of `runs` runs, after one that does not count.
+
+
+# %%
+def buggy_time(run, wait, clock, runs):
+    start = clock()
+    for _ in range(runs):
+        run()
+    return (clock() - start) / runs
+
+
+for runs in (10, 1000):
+    gpu = draw.SimulatedDevice(first=0.5, later=[0.02])
+    seconds = buggy_time(gpu.run, gpu.wait, gpu.clock, runs)
+    gpu.wait()
+    print(
+        f"{runs:4} runs: {1e3 * seconds:.1f} ms each, says the function; all done after {gpu.clock():.2f} s"
+    )
+
+
+def time_of(run, wait, clock, runs):
+    """run() queues one run, wait() returns when all is done, clock() in seconds -> the median time of a run."""
+    ...
+
+
+check("time_of", time_of)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# When does `run()` return, and when is the work done? Why do ten runs seem to take longer, each, than a thousand?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Run and wait once before you time anything. Then for each run: read the clock, run, wait, read the clock.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: time_of -->
+# ```python
+# def time_of(run, wait, clock, runs):
+#     run()
+#     wait()
+#     seconds = []
+#     for _ in range(runs):
+#         start = clock()
+#         run()
+#         wait()
+#         seconds.append(clock() - start)
+#     return statistics.median(seconds)
+# ```
+#
+# </details>
+#
 # ## How fast could it be?
 #
 # "Fast" needs a reference. This machine can copy a certain number of bytes and do a certain number of multiplications per
@@ -305,6 +365,55 @@ show(*draw.bars(middle, x_label=f"{unit} per step"))
 compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, no keys"] - 1), unit="%")
 
 # %% [markdown]
+# ## A gallery too large for the memory
+#
+# Exact search needs the vectors only once, and in any order. So a gallery need not be in memory: it is read part by part, and what is
+# kept are the k best hits so far.
+#
+# ### Exercise 4. Search part by part (difficulty 3 of 3, importance 3 of 3, about 15 minutes)
+#
+# `parts` yields the gallery's vectors, a part at a time and only once; parts may differ in size, and may have fewer than k images.
+# Return the k best scores of each query, best first, and their rows in the whole gallery.
+
+
+# %%
+def search_parts(queries, parts, k):
+    """queries (Q, E), parts: an iterator over (n_i, E), k at most the sum of the n_i -> scores (Q, k), rows (Q, k)."""
+    ...
+
+
+check("search_parts", search_parts)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The best k of two parts are among the best k of the first and the images of the second.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Append the scores of the new part to those that are kept, and its row numbers to theirs; `topk` of the scores says
+# which columns stay, and `rows.gather(1, columns)` keeps the same of the rows.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# <!-- solution: search_parts -->
+# ```python
+# def search_parts(queries, parts, k):
+#     scores = torch.empty(len(queries), 0)
+#     rows, start = torch.empty(len(queries), 0, dtype=torch.long), 0
+#     for part in parts:
+#         new = torch.arange(start, start + len(part)).expand(len(queries), -1)
+#         scores = torch.cat([scores, queries @ part.T], 1)
+#         scores, columns = scores.topk(min(k, scores.shape[1]), 1)
+#         rows = torch.cat([rows, new], 1).gather(1, columns)
+#         start += len(part)
+#     return scores, rows
+# ```
+#
+# </details>
+#
 # ## A gallery too large for exact search
 #
 # Exact search compares the query with every item. A graph index (HNSW, Malkov and Yashunin) links each item with its nearest
@@ -356,7 +465,7 @@ print(f"memory with E = 1024: a million images {gigabytes(1e6):.1f} GB, a billio
 #
 # </details>
 #
-# ### Exercise 3. Recall by score (difficulty 2 of 3, about 10 minutes)
+# ### Exercise 5. Recall by score (difficulty 2 of 3, about 10 minutes)
 #
 # `scores` and `exact` contain the scores of the ten hits of each query, best first. What share of the approximate hits score
 # at least as high as the last exact one, minus $10^{-6}$ for rounding?

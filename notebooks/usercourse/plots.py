@@ -131,7 +131,10 @@ def lines(
 ) -> Shown:
     """Curves over a common x (P,), each with its own colour and dash; into `axis` where one is given."""
     across = np.asarray(x, dtype=float)
+    narrow = axis is not None  # one of several: room for fewer numbers
     figure, axis = _place(axis, 7.0, 3.2)
+    if narrow:
+        axis.locator_params(axis="x", nbins=5)
     ends = []
     for (name, values), colour, dash in zip(series.items(), _repeat(CYCLE), _repeat(DASHES), strict=False):
         y = np.asarray(values, dtype=float)

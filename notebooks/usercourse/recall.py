@@ -46,6 +46,8 @@ def unit_circle(
     axis.set_aspect("equal")
     axis.set_xlim(-0.95, 1.3)
     axis.set_ylim(-0.95, 1.3)
+    axis.set_xticks([-0.5, 0, 0.5, 1])
+    axis.set_yticks([-0.5, 0, 0.5, 1])
     axis.set_xlabel("more dog", fontsize=9)
     axis.set_ylabel("more sofa", fontsize=9)
     axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -9,6 +9,33 @@ FLOAT = 4  # bytes
 NUMBER = 8  # bytes of an image's number
 
 
+class SimulatedDevice:
+    """Works in the background, as a GPU does: run() queues work and returns at once, wait() returns when all is done.
+    Its time is simulated, so that readings are the same everywhere: a run takes the seconds of `later`, in turn and
+    again and again; the first one also prepares, for `first` seconds, before it is queued.
+    """
+
+    LAUNCH = 0.0001  # seconds that queueing takes
+
+    def __init__(self, first: float, later: Sequence[float]) -> None:
+        self._first, self._later = first, tuple(later)
+        self._now, self._done, self._runs = 0.0, 0.0, 0
+
+    def run(self) -> None:
+        """Queue one run."""
+        self._now += self.LAUNCH + (0.0 if self._runs else self._first)
+        self._done = max(self._done, self._now) + self._later[self._runs % len(self._later)]
+        self._runs += 1
+
+    def wait(self) -> None:
+        """Until all that is queued is done."""
+        self._now = max(self._now, self._done)
+
+    def clock(self) -> float:
+        """Seconds."""
+        return self._now
+
+
 def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     """Seconds by name as bars, on a logarithmic scale where some would vanish; the sentence compares each with the
     fastest.

@@ -402,6 +402,79 @@ def momentum_first(keys, model, m):
     return keys
 
 
+# --- 14 speed ---------------------------------------------------------------------------------------------
+def timed_numpy(run, wait, clock, runs):
+    for _ in range(3):  # of warm-up
+        run()
+    wait()
+    ends = [clock()]
+    for _ in range(runs):
+        run()
+        wait()
+        ends.append(clock())
+    return np.median(np.diff(ends))
+
+
+def timed_sorted(run, wait, clock, runs):
+    def one():
+        wait()
+        start = clock()
+        run()
+        wait()
+        return clock() - start
+
+    one()
+    times = sorted(one() for _ in range(runs))
+    return (times[runs // 2] + times[(runs - 1) // 2]) / 2
+
+
+def timed_too_early(run, wait, clock, runs):
+    run()
+    times = []
+    for _ in range(runs):
+        wait()
+        start = clock()
+        run()
+        times.append(clock() - start)
+    return sum(times) / runs
+
+
+def timed_once(run, wait, clock, runs):
+    run()
+    wait()
+    start = clock()
+    run()
+    wait()
+    return clock() - start
+
+
+def parts_heap(queries, parts, k):
+    best, start = [[] for _ in queries], 0
+    for part in parts:
+        for q, query in enumerate(queries):
+            found = [(float(query @ image), start + i) for i, image in enumerate(part)]
+            best[q] = sorted(best[q] + found, reverse=True)[:k]
+        start += len(part)
+    return [[score for score, _ in row] for row in best], [[i for _, i in row] for row in best]
+
+
+def parts_numpy(queries, parts, k):
+    scores, rows = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), int)
+    before = 0
+    for part in parts:
+        scores = np.hstack([scores, queries.numpy() @ part.numpy().T])
+        rows = np.hstack([rows, np.tile(np.arange(before, before + len(part)), (len(queries), 1))])
+        order = np.argsort(-scores, axis=1)[:, :k]
+        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        before += part.shape[0]
+    return scores, rows
+
+
+def parts_of_scores(queries, parts, k):
+    """All scores, no part."""
+    return tuple(torch.cat([queries @ part.T for part in parts], 1).topk(k))
+
+
 # --- 06 objective -----------------------------------------------------------------------------------------
 def gradient_by_autograd(s, mu, gamma):
     s = s.clone().requires_grad_()
@@ -602,6 +675,54 @@ def cosines_loop(words, regions):
 def cosines_numpy(words, regions):
     w, r = words.numpy(), regions.numpy()
     return (w @ r.T) / np.outer(np.linalg.norm(w, axis=1), np.linalg.norm(r, axis=1))
+
+
+def shown_sorted(query, gallery, shown, k):
+    scores = {row: float(gallery[row] @ query) for row in range(len(gallery)) if shown[row]}
+    return sorted(scores, key=scores.get, reverse=True)[:k]
+
+
+def shown_masked(query, gallery, shown, k):
+    scores = np.where(shown, gallery @ query, -np.inf)
+    return np.argsort(-scores)[: min(k, shown.sum())]
+
+
+def shown_torch(query, gallery, shown, k):
+    scores = torch.tensor(gallery) @ torch.tensor(query)
+    return scores.masked_fill(~torch.tensor(shown), -9.0).topk(min(k, int(shown.sum()))).indices
+
+
+def shown_partitioned(query, gallery, shown, k):
+    rows = np.flatnonzero(shown)
+    scores = gallery[rows] @ query
+    best = np.argpartition(-scores, min(k, len(rows)) - 1)[:k]
+    return rows[best[np.argsort(-scores[best])]].tolist()
+
+
+def importance_list(encode, words, image):
+    whole = float(encode(words) @ image)
+    return [
+        whole - float(encode([w for j, w in enumerate(words) if j != i]) @ image) for i in range(len(words))
+    ]
+
+
+def importance_popping(encode, words, image):
+    falls = np.empty(len(words))
+    for i in range(len(words)):
+        rest = list(words)
+        rest.pop(i)
+        falls[i] = torch.dot(encode(tuple(words)), image) - torch.dot(encode(rest), image)
+    return falls
+
+
+def importance_matrix(encode, words, image):
+    rows = [words] + [words[:i] + words[i + 1 :] for i in range(len(words))]
+    scores = torch.stack([encode(row) for row in rows]) @ image
+    return scores[0] - scores[1:]
+
+
+def importance_dict(encode, words, image):
+    return dict(zip(words, importance_list(encode, words, image), strict=True))
 
 
 def changes_loop(first, second):
@@ -1155,6 +1276,14 @@ RIGHT = {
         lambda w, r: F.cosine_similarity(w[:, None], r[None], dim=-1),
         lambda w, r: torch.einsum("we,re->wr", F.normalize(w), F.normalize(r)),
     ],
+    "search_shown": [
+        shown_sorted,
+        shown_masked,
+        shown_torch,
+        shown_partitioned,
+        lambda query, gallery, shown, k: np.flatnonzero(shown)[(gallery[shown] @ query).argsort()[::-1]][:k],
+    ],
+    "word_importance": [importance_list, importance_popping, importance_matrix],
     "rank_changes": [
         changes_loop,
         changes_popping,
@@ -1182,6 +1311,8 @@ RIGHT = {
         lambda s, p, G: np.dot(p, s) / np.sqrt(np.array(p) @ np.array(G) @ np.array(p)),
         lambda s, p, G: sum(a * b for a, b in zip(p, s, strict=True)) * (p @ G @ p) ** -0.5,
     ],
+    "time_of": [timed_numpy, timed_sorted, lambda *case: torch.tensor(timed_numpy(*case))],
+    "search_parts": [parts_heap, parts_numpy, parts_of_scores, lambda *case: list(parts_of_scores(*case))],
     "score_recall": [
         lambda scores, exact: np.mean(scores.numpy() >= exact.numpy()[:, -1:] - 1e-6),
         lambda scores, exact: (scores.double() + 1e-6 >= exact.double()[:, -1, None]).double().mean(),
@@ -1537,6 +1668,30 @@ WRONG = {
         (lambda w, r: 1 - torch.tensor(cosines_loop(w, r)), WITH),
         (lambda w, r: torch.softmax(torch.tensor(cosines_loop(w, r)), 1), WITH),
     ],
+    "search_shown": [
+        (lambda q, g, s, k: shown_sorted(q, g, s, k + 1), "the answer is an array of shape (8,); yours is a list of 9"),
+        (lambda q, g, s, k: shown_sorted(q, g, s, k)[1:], "yours is a list of 7"),
+        (lambda q, g, s, k: [row + 1 for row in shown_sorted(q, g, s, k)], "the answer is "),
+        (lambda q, g, s, k: sorted(shown_sorted(q, g, s, k)), "the answer is "),
+        (lambda q, g, s, k: [str(row) for row in shown_sorted(q, g, s, k)], "yours is a list of 8 texts"),
+        (lambda q, g, s, k: set(shown_sorted(q, g, s, k)), "yours is a set"),
+        (lambda q, g, s, k: np.argsort(np.abs(g[s] @ q))[:k], "With query = "),
+        (lambda q, g, s, k: (g @ q)[s].argmax(), "yours is a number"),
+        (lambda q, g, s, k: shown_sorted(q, g * s[:, None], s | True, k), "stands before every image|With query = "),
+        (lambda q, g, s, k: g[shown_sorted(q, g, s, k)], "yours is an array of shape (8, 4)"),
+    ],
+    "word_importance": [
+        (importance_dict, "yours is a dict"),
+        (lambda e, w, i: e(w) * i, "With encode = a function, words = (a, penguin, rides, a, scooter)|The answer is"),
+        (lambda e, w, i: e(" ".join(w)) @ i, "Your code raised TypeError: encode takes a list of words"),
+        (lambda e, w, i: [e(w[:j]) @ i for j in range(len(w))], "ValueError: encode was given no words"),
+        (lambda e, w, i: max(importance_list(e, w, i)), "yours is a number"),
+        (lambda e, w, i: importance_list(e, w[::-1], i), "the answer is "),
+        (lambda e, w, i: importance_list(e, w, i)[::-1], "the answer is "),
+        (lambda e, w, i: importance_list(e, w, 2 * i), "the answer is "),
+        (lambda e, w, i: [float(w[j] in ("penguin", "beach")) for j in range(len(w))], "the answer is "),
+        (lambda e, w, i: torch.stack([e(w) - e(w[:j] + w[j + 1 :]) for j in range(len(w))]), "shape (5, 5)"),
+    ],
     "rank_changes": [
         (lambda first, second: list(changes_loop(first, second).values()), "The answer is a dict, {id: ranks gained"),
         (lambda first, second: np.array(list(changes_loop(first, second).values())), "yours is an array of shape (3,)"),
@@ -1566,6 +1721,30 @@ WRONG = {
         (lambda s, p, G: p * s / (p @ G @ p).sqrt(), "yours is a tensor of shape (4,)"),
         (lambda s, p, G: 1 - (p @ s) / (p @ G @ p).sqrt(), WITH),
         (lambda s, p, G: s.max(), WITH),
+    ],
+    "time_of": [
+        (lambda run, wait, clock, runs: 1000 * timed_numpy(run, wait, clock, runs), "later = [0.02], the answer is "),
+        (timed_too_early, "the clock stops when the work is queued"),
+        (lambda run, wait, clock, runs: timed_once(run, wait, clock, runs) / runs, "With first = "),
+        (timed_once, "With first = 0.3"),
+        (lambda run, wait, clock, runs: (run(), wait(), clock())[-1], "With first = 0.5"),
+        (lambda run, wait, clock, runs: [timed_once(run, wait, clock, 1) for _ in range(runs)], "yours is a list of 1"),
+        (lambda run, wait, clock, runs: 0.02, "With first = 0.5"),
+        (lambda run, wait, clock, runs: 0.0 * clock(), "With first = 0.5"),
+        (lambda run, wait, clock, runs: run() - wait(), "raised TypeError"),
+        (lambda run, wait, clock, runs: timed_numpy(run, wait, clock, runs + 1), "With first = 0.3"),
+    ],
+    "search_parts": [
+        (lambda q, parts, k: parts_of_scores(q, parts, k)[0], "The answer is two tensors|the answer is"),
+        (lambda q, parts, k: parts_of_scores(q, parts, k)[1], "The answer is two tensors|the answer is"),
+        (lambda q, parts, k: parts_of_scores(q, parts, k)[::-1], "the scores: "),
+        (lambda q, parts, k: parts_of_scores(q, parts, k + 1), "the scores: the answer is a tensor of shape (2, 3)"),
+        (lambda q, parts, k: dict(enumerate(parts_of_scores(q, parts, k))), "yours is a dict"),
+        (lambda q, parts, k: (q @ parts.T).topk(k), "raised AttributeError"),
+        (lambda q, parts, k: (parts_of_scores(q, parts, k)[0], parts_of_scores(q, parts, k)[1]), "raised "),
+        (lambda q, parts, k: (lambda s, r: (s, r + 1))(*parts_of_scores(q, parts, k)), "the rows: "),
+        (lambda q, parts, k: tuple(one.T for one in parts_of_scores(q, parts, k)), "yours is a tensor of shape (3, 2)"),
+        (lambda q, parts, k: parts_of_scores(q, list(parts), k), "held at once"),
     ],
     "score_recall": [
         (lambda scores, exact: 100 * (scores >= exact[:, -1:] - 1e-6).float().mean(), "scores = "),

@@ -1,11 +1,13 @@
 """Figures: the right values in the right places, and sentences that follow from them."""
 
 import io
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from usercourse import objective, plots, recall
@@ -160,3 +162,26 @@ def test_loss_matrices_count_what_each_score_is():
     )
     assert "2 masked; L_q: 3 positives, 7 negatives, 5 masked." in sentence
     assert len(figure.axes) == 2
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: objective.objective_curves(90.0, 0.5, 0.8)[0],
+        lambda: objective.positive_curves()[0],
+        lambda: recall.unit_circle(np.eye(2), np.eye(2), np.arange(2), ["one", "another"])[0],
+    ],
+    ids=["two next to each other", "two that begin at -1", "square"],
+)
+def test_the_numbers_along_an_axis_keep_apart(figure):
+    """By half the height of a line, or a reader takes two numbers for one."""
+    drawn = figure()
+    renderer = FigureCanvasAgg(drawn).get_renderer()
+    drawn.draw(renderer)
+    for axis in drawn.axes:
+        low, high = axis.get_xlim()
+        boxes = [label.get_window_extent(renderer) for label in axis.get_xticklabels()
+                 if label.get_text() and low <= label.get_position()[0] <= high]  # fmt: skip
+        assert len(boxes) > 2
+        for left, right in pairwise(sorted(boxes, key=lambda box: box.x0)):
+            assert right.x0 - left.x1 > left.height / 2

@@ -43,3 +43,23 @@ def test_sentences_say_what_is_drawn():
 def test_the_demo_draws_at_its_ends(gpus):
     figure, said = speed.traffic(gpus, 65_536)
     assert figure.axes and f"{gpus} GPU" in said
+
+
+def test_a_simulated_device_works_in_the_background():
+    device = speed.SimulatedDevice(0.5, [0.02, 0.03])
+    device.run()
+    assert device.clock() == pytest.approx(0.5 + device.LAUNCH)
+    device.wait()
+    device.wait()
+    assert device.clock() == pytest.approx(0.5 + 0.02 + device.LAUNCH)
+    for _ in range(3):
+        device.run()
+    device.wait()
+    assert device.clock() == pytest.approx(0.5 + 0.02 + 0.03 + 0.02 + 0.03 + 2 * device.LAUNCH)
+
+
+def test_the_clock_of_the_hunt_stops_too_early_and_the_solution_s_does_not(lift, notebooks):
+    name = "14_speed_and_scale"
+    for function, wanted in ((lift(name).buggy_time, 0.0501), (notebooks.solve(name, "time_of"), 0.0201)):
+        device = speed.SimulatedDevice(0.5, [0.02])
+        assert function(device.run, device.wait, device.clock, 10) == pytest.approx(wanted)
