@@ -7,9 +7,9 @@
 # - name the five steps that lead from images and captions to a search;
 # - search 500 images with a model that you trained yourself a minute earlier, and say what a longer training adds.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | nothing but the installation: no GPU, no network | 1 to 2 minutes | 2 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | nothing but the installation: no GPU, no network | 1 to 2 minutes | none | 2 GB |
 #
 # Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time. Later notebooks have
 # cells that only prepare or draw something; their code is collapsed to three dots, and a click on these shows it.

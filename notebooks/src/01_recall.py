@@ -7,9 +7,9 @@
 # - build R@K, the metric that every paper of the field reports, from a loop, and know its traps;
 # - say how certain such a value is, and whether one model beats another.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | no earlier notebook; vectors at school level and a little Python | 15 s in the fast profile, 20 s in the full | 0.8 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | no earlier notebook; vectors at school level and a little Python | 15 s in the fast profile, 20 s in the full | 40 minutes | 0.8 GB |
 
 # %%
 import numpy as np

@@ -7,9 +7,9 @@
 # - train two encoders with the hinge loss of VSE++, with a loop that you can read in one go;
 # - say what such a retriever gets wrong, and how often: the object's category, its colour, how many, who does what to whom.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb); what a linear layer is | 1 minute in the fast profile, 3 in the full | 2.3 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb); what a linear layer is | 1 minute in the fast profile, 3 in the full | 45 minutes | 2.3 GB |
 
 # %%
 import numpy as np

@@ -7,9 +7,9 @@
 # - measure how much it adds, and why the paper's own residual scale adds next to nothing;
 # - say where it attends and whether it helps, each against a baseline and with a confidence interval.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [02_baseline](02_baseline.ipynb) | 1 minute in the fast profile, 9 in the full | 1.2 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [02_baseline](02_baseline.ipynb) | 1 minute in the fast profile, 9 in the full | 40 minutes | 1.2 GB |
 
 # %%
 import numpy as np

@@ -7,9 +7,9 @@
 # - build CGE from the authors' description, and say how much it adds to a region and where;
 # - test a claim of transfer against the controls that it must beat, and read the verdict off the confidence intervals.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb), [03_self_guided_enhancement](03_self_guided_enhancement.ipynb) | 90 s in the fast profile, 8 minutes in the full | 1.6 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb), [03_self_guided_enhancement](03_self_guided_enhancement.ipynb) | 90 s in the fast profile, 8 minutes in the full | 35 minutes | 1.6 GB |
 
 # %%
 import math

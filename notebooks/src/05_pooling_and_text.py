@@ -7,9 +7,9 @@
 # - encode captions with a BiGRU and with a small transformer, and test that padding changes nothing;
 # - say what each pooling and each text encoder costs, in parameters and in milliseconds.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [02_baseline](02_baseline.ipynb) | a quarter of a minute in each profile | 1 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [02_baseline](02_baseline.ipynb) | a quarter of a minute in each profile | 40 minutes | 1 GB |
 
 # %%
 import math  # noqa: F401, for your answers

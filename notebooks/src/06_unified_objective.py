@@ -8,9 +8,9 @@
 # - understand a loss through its gradient: which negatives are affected, and from which score on;
 # - avoid its three traps: overflow, false negatives, and a vanishing gradient at initialisation.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 14 minutes in the full | 1.8 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb); what a gradient is | 90 s in the fast profile, 14 minutes in the full | 40 minutes | 1.8 GB |
 
 # %%
 import math

@@ -8,9 +8,9 @@
 # - write the queue's part of the loss next to the batch's, with the same objective in both;
 # - count the relevant items among the negatives, and see a model collapse without negatives.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb), [06_unified_objective](06_unified_objective.ipynb) | 90 s in the fast profile, 10 minutes in the full | 1.6 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb), [06_unified_objective](06_unified_objective.ipynb) | 90 s in the fast profile, 10 minutes in the full | 35 minutes | 1.6 GB |
 
 # %%
 import copy

@@ -7,9 +7,9 @@
 # - write a training step whose parts come in the right order, and find what leaks when one does not;
 # - prove that two implementations are the same: equal losses, queues and weights after three steps.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [03](03_self_guided_enhancement.ipynb), [06](06_unified_objective.ipynb), [07](07_momentum_queues.ipynb) | half a minute in the fast profile, 2 minutes in the full | 1.2 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [03](03_self_guided_enhancement.ipynb), [06](06_unified_objective.ipynb), [07](07_momentum_queues.ipynb) | half a minute in the fast profile, 2 minutes in the full | 65 minutes | 1.2 GB |
 
 # %%
 import copy

@@ -8,9 +8,9 @@
 # - report a result by the standard protocol: selected on one split, reported on another, in folds, with a confidence
 #   interval. Optional: stop a run, have it killed, and resume it to the same bits.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 1.6 GB, and as much for a second process |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 28 minutes | 1.6 GB, and as much for a second process |
 #
 # The line under the first cell says which profile the stored outputs come from. In the fast one a run is far too short to
 # judge a model.

@@ -7,9 +7,9 @@
 # - draw attention and word-region similarity over a photo, and read no more out of them than they say;
 # - take a folder of your own from a table of captions to a trained search, and notice when its score is too good.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [03](03_self_guided_enhancement.ipynb) for SGE, [09](09_train_user.ipynb) for a run | 30 s in the fast profile, 1 minute in the full | 1.6 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [03](03_self_guided_enhancement.ipynb) for SGE, [09](09_train_user.ipynb) for a run | 30 s in the fast profile, 1 minute in the full | 30 minutes | 1.6 GB |
 
 # %% tags=["whole"]
 import tempfile

@@ -7,9 +7,9 @@
 # - read a study: models that differ in one factor, their runs, their differences from a reference;
 # - keep a ledger of claims, each with a verdict that follows from its confidence interval alone.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 50 minutes | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
 
 # %%
 import math

@@ -7,9 +7,9 @@
 # - compare two models and say where their ranks differ;
 # - tell a failure of the model from a failure of the label, by means of the scene graph.
 #
-# | needs | time on two CPU cores | memory |
-# |---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) and [04](04_clip_guided_enhancement.ipynb) help | half a minute | 1 GB |
+# | needs | time on two CPU cores | exercises, an estimate | memory |
+# |---|---|---|---|
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) and [04](04_clip_guided_enhancement.ipynb) help | half a minute | 40 minutes | 1 GB |
 
 # %%
 import numpy as np

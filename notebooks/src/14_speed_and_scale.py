@@ -7,9 +7,9 @@
 # - write cross-attention without its slow loop, and say why embeddings are faster still;
 # - say when approximate search is worthwhile, and what 10 or 100 GPUs change in a training step.
 #
-# | needs | time on two CPU cores |
-# |---|---|
-# | [01_recall](01_recall.ipynb), [07_momentum_queues](07_momentum_queues.ipynb) | 1 minute in the fast profile, 2 in the full |
+# | needs | time on two CPU cores | exercises, an estimate |
+# |---|---|---|
+# | [01_recall](01_recall.ipynb), [07_momentum_queues](07_momentum_queues.ipynb) | 1 minute in the fast profile, 2 in the full | 50 minutes |
 
 # %%
 import statistics

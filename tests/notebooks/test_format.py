@@ -30,6 +30,15 @@ def test_cells_are_those_of_the_source(path, build):
     assert committed.metadata == source.metadata
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_the_time_of_the_exercises_at_the_top_is_their_sum(path):
+    text = path.read_text(encoding="utf-8")
+    minutes = sum(map(int, re.findall(r"^# ### Exercise.*about (\d+) minutes", text, re.MULTILINE)))
+    title, _, row = re.findall(r"^# (\| .*|\|-.*)$", text, re.MULTILINE)[:3]
+    stated = row.strip("|").split("|")[title.strip("|").split("|").index(" exercises, an estimate ")]
+    assert stated.strip() == (f"{minutes} minutes" if minutes else "none")
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_a_committed_notebook_keeps_the_rules(path, build):
     nb = nbformat.read(path, as_version=4)
