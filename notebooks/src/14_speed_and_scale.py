@@ -237,10 +237,10 @@ def buggy_time(run, wait, clock, runs):
 
 for runs in (10, 1000):
     gpu = draw.SimulatedDevice(first=0.5, later=[0.02])
-    seconds = buggy_time(gpu.run, gpu.wait, gpu.clock, runs)
+    reading = buggy_time(gpu.run, gpu.wait, gpu.clock, runs)
     gpu.wait()
     print(
-        f"{runs:4} runs: {1e3 * seconds:.1f} ms each, says the function; all done after {gpu.clock():.2f} s"
+        f"{runs:4} runs: {1e3 * reading:.1f} ms each, says the function; all done after {gpu.clock():.2f} s"
     )
 
 
