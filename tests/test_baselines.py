@@ -53,6 +53,8 @@ def test_mean_tokens_leave_out_what_is_masked():
     mask = rng.random((600, 4)) < 0.7
     mask[:, 0] = True
     assert mean_tokens(Features(tokens=tokens)) == pytest.approx(tokens.astype(np.float32).mean(1), abs=1e-6)
+    squares = mean_tokens(Features(tokens=tokens), np.square)
+    assert squares == pytest.approx(np.square(tokens.astype(np.float32)).mean(1), abs=1e-6)
     wanted = np.stack(
         [picture[there].astype(np.float32).mean(0) for picture, there in zip(tokens, mask, strict=True)]
     )

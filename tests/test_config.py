@@ -94,6 +94,9 @@ WRONG = [
     ("model", {"text_model": "x"}, "text_model is 'x', text 'gru' and init 'random'"),
     ("model", {"region_scaling": "principal"}, "region_scaling is 'principal' and principal_dim None"),
     ("model", {"principal_dim": 4}, "region_scaling is 'raw' and principal_dim 4"),
+    ("model", {"region_scaling": "root"}, "region_scaling is 'root' and principal_dim None"),
+    ("model", {"region_scaling": "root", "principal_dim": 4, "train_image": "lora"},
+     "region_scaling is 'root' and train_image 'lora'"),
     ("model", {"inverse_temperature": -1.0}, "inverse_temperature is -1.0"),
     ("model", {"residual_scale": -1.0}, "residual_scale is -1.0"),
     ("model", {"text": "bert", "text_width": 100, "text_heads": 12}, "text_width is 100 and text_heads 12"),
@@ -196,7 +199,7 @@ DEFAULTS = {
 PHOTOS = {
     "data.data": "path/to/photos", "data.tokens": "efficientnet-lite2",
     "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 256, "model.enhancement": "sge",
-    "model.region_scaling": "principal", "model.principal_dim": 256, "model.region_channel_dropout": 0.3,
+    "model.region_scaling": "root", "model.principal_dim": 512, "model.region_channel_dropout": 0.3,
     "model.pooling": "mean", "model.text_width": 192, "model.word_width": 192, "model.word_residual": True,
     "model.init": "cca", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
     "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":

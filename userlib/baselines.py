@@ -11,7 +11,7 @@ correlations rho^2; the text side is W_y = S W_x / rho. Source: Hotelling 1936; 
 after Gong et al., IJCV 2014.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,13 +161,16 @@ def variance(rows: Any) -> float:
     return float(squares / rows.shape[0] - mean @ mean)
 
 
-def mean_tokens(features: "Features") -> Array:
-    """The mean token of each image, (N, D) float32, read a few hundred images at a time."""
+def mean_tokens(features: "Features", pointwise: Callable[[Array], Array] | None = None) -> Array:
+    """The mean token of each image, (N, D) float32, read a few hundred images at a time; pointwise: of what this makes
+    of the tokens.
+    """
     n, _, width = features.tokens.shape
     means = np.empty((n, width), np.float32)
     for start in range(0, n, READ):
         rows = np.arange(start, min(start + READ, n))
         tokens = np.asarray(features.tokens[rows], np.float32)  # (rows, R, D)
+        tokens = tokens if pointwise is None else pointwise(tokens)
         if features.mask is None:
             means[rows] = tokens.mean(1)
         else:

@@ -23,7 +23,7 @@ POOLINGS = ("mean", "max", "gpo", "esa", "views", "tower")
 OBJECTIVES = ("uto", "hinge-sum", "hinge-hardest", "infonce")
 TEXTS = ("bag", "gru", "bert", "hf", "clip")
 NORMS = ("layer", "batch")
-SCALINGS = ("raw", "unit", "standard", "principal")
+SCALINGS = ("raw", "unit", "standard", "principal", "root")
 WEIGHT_INITS = ("torch", "xavier")
 INITS = ("random", "cca")
 SCORERS = ("dot", "chan", "scan-t2i", "scan-i2t", "naaf")
@@ -71,8 +71,8 @@ class ModelConfig:
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
     weight_init: str = "torch"
-    region_scaling: str = "raw"  # raw | unit | standard | principal; see RegionNorm in model/layers.py
-    principal_dim: int | None = None  # of the regions, where the scaling is principal
+    region_scaling: str = "raw"  # raw | unit | standard | principal | root; see RegionNorm in model/layers.py
+    principal_dim: int | None = None  # where the scaling is principal or root; a token's channels at most
     residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     inverse_temperature: float = 1.0  # lambda inside the softmax
     guide_dropout: float = 0.4  # in SGE's two branches
@@ -291,10 +291,15 @@ def check_model(model: ModelConfig) -> None:
             f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
             "multiple of its heads."
         )
-    if (model.principal_dim is None) == (model.region_scaling == "principal"):
+    if (model.principal_dim is None) == (model.region_scaling in ("principal", "root")):
         raise UserError(
             f"region_scaling is {model.region_scaling!r} and principal_dim {model.principal_dim}; principal components "
-            "need their number, and only they have one."
+            "(principal, root) need their number, and only they have one."
+        )
+    if model.region_scaling == "root" and model.train_image != "none":
+        raise UserError(
+            f"region_scaling is 'root' and train_image {model.train_image!r}; a root has no finite gradient at zero, "
+            "so that a tower cannot be trained through it. Set model.region_scaling principal, or train_image none."
         )
     if model.init == "cca" and model.text != "bag" and not model.word_residual:
         raise UserError(
@@ -597,8 +602,8 @@ def _presets() -> dict[str, Config]:
         model=ModelConfig(
             enhancement="sge",
             embed_dim=256,
-            region_scaling="principal",
-            principal_dim=256,
+            region_scaling="root",
+            principal_dim=512,
             region_channel_dropout=0.3,
             pooling="mean",
             text_width=192,

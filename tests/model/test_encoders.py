@@ -119,8 +119,14 @@ def test_regions_are_raw_unit_standard_or_principal():
     spread = expected.square().mean(0).mean().sqrt()
     torch.testing.assert_close(V.abs(), (expected / spread).abs(), atol=1e-4, rtol=1e-3)
     assert principal(tokens).shape == (3, 10) and principal.projection.linear.in_features == 3
-    with pytest.raises(UserError, match="principal_dim is 9 and a token has 8 channels"):
-        ImageEncoder(small(region_scaling="principal", principal_dim=9))
+    root = ImageEncoder(small(region_scaling="root", principal_dim=3))
+    root.region_norm.init_from_data(tokens)
+    principal.region_norm.init_from_data(tokens.sign() * tokens.abs() ** 0.5)
+    same = principal.to_regions(tokens.sign() * tokens.abs() ** 0.5)
+    assert (tokens < 0).any() and (tokens > 1).any()
+    torch.testing.assert_close(root.to_regions(tokens), same)
+    narrow = ImageEncoder(small(region_scaling="principal", principal_dim=9))
+    assert narrow.to_regions(tokens).shape == (3, 5, 8)  # a token has no more channels
     with pytest.raises(UserError, match="'whitened'"):
         ImageEncoder(small(region_scaling="whitened"))
 

@@ -79,11 +79,14 @@ class RegionEnhancement(nn.Module):
 
 class RegionNorm(nn.Module):
     """Tokens -> regions V. raw: as they came (the paper). unit: each region of unit norm. standard: each channel
-    minus its mean and over its standard deviation. principal: the first `principal` principal components, over the
-    root of their mean variance. Mean, deviation and components are measured once on training images.
+    minus its mean and over its standard deviation. principal: the first `principal` principal components, or as many
+    as there are channels, over the root of their mean variance. root: the same of sign(x) sqrt|x|. Mean, deviation and
+    components are measured once on training images.
 
     Features behind a ReLU are non-negative and share a large mean, which makes all images look alike at the
-    start; standard and principal take that mean away. Raises UserError for another scaling.
+    start; standard and principal take that mean away. Most of their values are zero and a few very large, which
+    then decide alone what a region is; the root makes less of those (Perronnin, Sanchez and Mensink, ECCV 2010).
+    Raises UserError for another scaling.
     """
 
     def __init__(self, scaling: str, width: int, principal: int | None = None) -> None:
@@ -91,25 +94,36 @@ class RegionNorm(nn.Module):
         one_of("region_scaling", scaling, SCALINGS)
         self.scaling = scaling
         self.width = width  # of V
-        if scaling == "principal":
-            self.width = principal or width
-            if self.width > width:
-                raise UserError(
-                    f"principal_dim is {self.width} and a token has {width} channels; give fewer."
-                )
+        if self.principal:
+            self.width = min(principal or width, width)
             self.register_buffer("components", torch.eye(self.width, width))
-        if scaling in ("standard", "principal"):
+        if self.measured:
             self.register_buffer("center", torch.zeros(width))
             self.register_buffer("spread", torch.ones(width if scaling == "standard" else 1))
         self.center: Tensor
         self.spread: Tensor
         self.components: Tensor
 
+    @property
+    def principal(self) -> bool:
+        """Whether V are principal components."""
+        return self.scaling in ("principal", "root")
+
+    @property
+    def measured(self) -> bool:
+        """Whether something is measured on training images."""
+        return self.principal or self.scaling == "standard"
+
+    def pointwise(self, tokens: Tensor) -> Tensor:
+        """What comes first and number by number: the root, or nothing; tokens of any shape."""
+        return tokens.sign() * tokens.abs().sqrt() if self.scaling == "root" else tokens
+
     @torch.no_grad()
     def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
         """Measures mean and spread, and the principal components, over tokens (B,R,D) of training images."""
-        if self.scaling not in ("standard", "principal"):
+        if not self.measured:
             return
+        tokens = self.pointwise(tokens)
         there = (tokens.flatten(0, 1) if mask is None else tokens[mask]).float()  # (n, D)
         self.center.copy_(there.mean(0))
         if self.scaling == "standard":
@@ -122,8 +136,8 @@ class RegionNorm(nn.Module):
         self.spread.fill_(float(values.flip(0)[: self.width].mean().sqrt().clamp(min=1e-3)))
 
     def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A linear map of tokens, weight (E,D) and bias (E,), as the map of V that gives the same; of principal
-        components, as far as they go.
+        """A linear map of tokens (of their roots, where V is of those), weight (E,D) and bias (E,), as the map of V
+        that gives the same; of principal components, as far as they go.
 
         Raises UserError for unit, which is not linear.
         """
@@ -140,7 +154,8 @@ class RegionNorm(nn.Module):
             return F.normalize(to_fp32(tokens), dim=-1)
         if self.scaling == "standard":
             return (tokens - self.center) / self.spread
-        if self.scaling == "principal":
+        if self.principal:
+            tokens = self.pointwise(tokens)
             bias = -(self.components @ self.center) / self.spread
             return F.linear(tokens, self.components / self.spread, bias)
         return tokens

@@ -14,6 +14,7 @@ A caption is the mean of its words, each times idf^1.5: the model pools words by
 makes rare words count at all among the frequent ones. Validation and test images are never seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +54,16 @@ class CCAInit:
 
 
 def cca_init(
-    train: CaptionDataset, width: int, *, states: Array | None = None, prior: Array | None = None
+    train: CaptionDataset,
+    width: int,
+    *,
+    states: Array | None = None,
+    prior: Array | None = None,
+    pointwise: Callable[[Array], Array] | None = None,
 ) -> CCAInit:
     """The closed form of a train split, d = width directions. With states (M, H), the mean of a pretrained network's
     states over each caption, of both together. With prior (V, H), a vector of each word, words of like vectors share
-    what is learned of them, and those that train lacks have a vector too.
+    what is learned of them, and those that train lacks have a vector too. pointwise: of what this makes of the tokens.
 
     Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
     channels.
@@ -92,9 +98,9 @@ def cca_init(
     if more is not None:
         scale = STATES * float(np.sqrt(variance(texts) / variance(more)))
         texts = sparse.hstack([texts, sparse.csr_matrix(more * np.float32(scale))]).tocsr()
-    pictures = mean_tokens(train.features)  # (N, D)
+    pictures = mean_tokens(train.features, pointwise)  # (N, D)
     if train.features.hflip is not None:
-        flipped = mean_tokens(Features(tokens=train.features.hflip))
+        flipped = mean_tokens(Features(tokens=train.features.hflip), pointwise)
         pictures = (pictures + flipped) / np.float32(2)
     cca = fit_cca(pictures, texts, train.caption_to_image, ridge=RIDGE)
     to_text = cca.texts[:, :width] * cca.correlations[:width]  # (v + H, d)
@@ -156,6 +162,7 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
         width,
         states=None if own else mean_states(model, train),
         prior=word_prior(name, train.tokenizer) if own and name is not None else None,
+        pointwise=lambda tokens: image.region_norm.pointwise(torch.from_numpy(tokens)).numpy(),
     )
     words.embedding.weight.copy_(torch.from_numpy(cca.words))
     text.linear.weight.zero_()
