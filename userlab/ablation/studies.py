@@ -321,11 +321,7 @@ def _photo_recipes() -> Study:
     """Both presets for photos, what each part of them brings, and what stands below them without any training."""
     text, words = to_json(preset("photos-text")), to_json(preset("photos"))
     apart = {
-        part: {
-            key: value
-            for key, value in words[part].items()
-            if value != text[part][key] and key != "text_model"
-        }
+        part: {key: value for key, value in words[part].items() if value != text[part][key]}
         for part in ("model", "objective", "training")
     }
 
@@ -349,6 +345,11 @@ def _photo_recipes() -> Study:
             "words-no-queue": of_words(
                 "photos, no queue", model={"queue_size": None}, training={"use_ema": False}
             ),
+            "words-prior": Variant(
+                label="photos, words start from a text encoder's vectors",
+                changes=apart | {"model": {k: v for k, v in apart["model"].items() if k != "text_model"}},
+                seeds=3,
+            ),
             "text": Variant(label="photos-text: pretrained text encoder", seeds=3),
             "text-frozen": Variant(
                 label="photos-text, frozen", changes={"model": {"train_text": "none"}}, seeds=3
@@ -358,6 +359,7 @@ def _photo_recipes() -> Study:
         pairs=(
             ("text", "cca-both"),
             ("text", "words"),
+            ("words-prior", "words"),
             ("words-no-sge", "words"),
             ("words-no-queue", "words"),
             ("text-frozen", "text"),

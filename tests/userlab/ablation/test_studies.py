@@ -125,3 +125,16 @@ def test_unknown_names_are_refused():
         study_named("enhancement").variant("x")
     with pytest.raises(UserError, match="'modle'"):
         changed(Config(), {"modle": {}})
+
+
+def test_the_recipes_for_photos_are_the_presets():
+    """Without a text encoder in the one that needs no download, and with its vectors of words beside it."""
+    study, base = STUDIES["photo-recipes"], preset("photos-text")
+    made = {name: variant_config(study, name, base, seed=0) for name in study.variants}
+    for name, wanted in (("words", preset("photos")), ("text", base)):
+        for part in ("model", "objective", "training"):
+            assert getattr(made[name], part) == getattr(wanted, part), (name, part)
+    assert made["words"].model.text_model is None
+    name = base.model.text_model
+    assert made["words-prior"].model == replace(made["words"].model, text_model=name)
+    assert made["words-no-queue"].model == replace(made["words"].model, queue_size=None)
