@@ -1,9 +1,5 @@
 """USER: image-text retrieval with semantic enhancement and momentum queues. Each name is imported when it is used."""
 
-from importlib import import_module
-
-from userlib.version import VERSION
-
 TYPE_CHECKING = False  # true for a checker; the module typing takes longer to import than all of this
 if TYPE_CHECKING:
     from userlib.config import Config, preset
@@ -19,8 +15,7 @@ if TYPE_CHECKING:
     from userlib.model.user import USER, DualEncoder
     from userlib.search import Index
     from userlib.training import fit, prepare
-
-__version__ = VERSION
+    from userlib.version import __version__ as __version__
 
 _EXPORTS = {
     "userlib.config": "Config preset",
@@ -36,6 +31,7 @@ _EXPORTS = {
     "userlib.model.user": "DualEncoder USER",
     "userlib.search": "Index",
     "userlib.training": "fit prepare",
+    "userlib.version": "__version__",
 }
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
@@ -49,6 +45,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'userlib' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from userlib.files import with_lf
-from userlib.version import VERSION
+from userlib.version import __version__
 
 PACKAGES = ("userlib", "userscenes", "userlab")
 
@@ -27,7 +27,7 @@ def code_version() -> str:
             for path in sorted(root.rglob("*.py")):
                 name = f"{package}/{path.relative_to(root).as_posix()}"
                 digest.update(name.encode() + b"\0" + with_lf(path.read_bytes()))
-    return f"{VERSION}+{digest.hexdigest()[:12]}"
+    return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
 def processor() -> str:

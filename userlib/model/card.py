@@ -9,7 +9,7 @@ from typing import Any
 
 from userlib.config import Config, to_json
 from userlib.errors import UserError
-from userlib.version import VERSION
+from userlib.version import __version__
 
 DRAWN = ("scenes", "pretrain")  # data that this project draws itself
 NAMES = {
@@ -61,7 +61,7 @@ def model_card(title: str, config: Config, metadata: Mapping[str, Any], given: M
         "": f"An image and a text encoder into one space of {config.model.embed_dim} dimensions, for image-text "
         "retrieval: USER (unified semantic enhancement with momentum contrast; Zhang, Ji, Wang, Pang and Li, "
         f"doi:10.1109/TIP.2023.3348297), enhancement `{config.model.enhancement}`, text network "
-        f"`{config.model.text}`, trained by userlib {VERSION}.",
+        f"`{config.model.text}`, trained by userlib {__version__}.",
         "How to use it": "```python\nfrom userlib import Index, USER\n\n"
         f'model = USER.from_pretrained("{title}")\nindex = Index.build("my/photos", model)\n'
         'for hit in index.search("two dogs on a beach", 5):\n    print(hit.rank, hit.id, hit.score)\n```',
