@@ -137,9 +137,8 @@ NO_TIMES = pytest.mark.skipif(os.name == "nt", reason="Windows keeps no times of
 
 @NO_TIMES
 def test_a_kernel_s_processor_time_is_counted(tmp_path):
-    said = run_notebooks(
-        tmp_path, {"slow": ("pass",)}, USERLIB_NOTEBOOK_BUDGET="0.1"
-    )  # to start takes longer
+    budget = "0.1"  # to start takes longer
+    said = run_notebooks(tmp_path, {"slow": ("pass",)}, USERLIB_NOTEBOOK_BUDGET=budget)
     assert "s of processor time; the budget is 0.1 s" in said["slow"]
 
 

@@ -28,17 +28,16 @@ WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "
 WIDTH = 6
 
 
-def pairs(pictures=120, *, seed=0, hflip=False, most=2) -> CaptionDataset:
-    """Each image shows three of thirteen things; its five tokens hold them noisily, a caption names two, or up to
-    `most`.
+def pairs(pictures=120, *, seed=0, hflip=False, named=(2,)) -> CaptionDataset:
+    """Each image shows three of thirteen things; its five tokens hold them noisily, a caption names two; named: as many
+    as this says, caption by caption in turn.
     """
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).standard_normal((len(WORDS), 8))
     shown = np.stack([rng.permutation(len(WORDS))[:3] for _ in range(pictures)])
     caption_to_image = np.repeat(np.arange(pictures), 3)
     said = tuple(
-        "a "
-        + " and a ".join(WORDS[k] for k in rng.permutation(shown[i])[: 2 if most == 2 else 1 + row % most])
+        "a " + " and a ".join(WORDS[k] for k in rng.permutation(shown[i])[: named[row % len(named)]])
         for row, i in enumerate(caption_to_image)
     )
     seen = lambda: (3 + mixing[shown].sum(1)[:, None] + 0.5 * rng.standard_normal((pictures, 5, 8))).astype(
@@ -196,7 +195,7 @@ def test_a_pretrained_network_starts_as_the_canonical_correlation_of_its_states_
     """Of each caption's mean state next to its bag of words; with all principal components, nothing is lost."""
     from scipy import sparse
 
-    train = pairs(most=3)  # of unequal length, so that some are padded
+    train = pairs(named=(1, 2, 3))  # of unequal length, so that some are padded
     principal = None if scaling == "standard" else 8
     model = model_of(train, text="bert", region_scaling=scaling, principal_dim=principal)
     states = mean_states(model, train)

@@ -178,9 +178,21 @@ def _standard_error(spread: float, wanted: float) -> int:
 
 
 # --- study_gain: a gain out of nothing -----------------------------------------------------------------------
-def study_gain(val: Any, test: Any) -> tuple[int, float]:
-    best = int(val.mean(1).argmax())
-    return best, float(test[best].mean() - test[0].mean())
+def _gain(of: Callable[[Any, Any, int], Any]) -> Any:
+    """The best on val, and what `of` (val, test, best) gives for its gain."""
+
+    def answer(val: Any, test: Any) -> tuple[int, float]:
+        best = int(val.mean(1).argmax())
+        return best, float(of(val, test, best))
+
+    return answer
+
+
+study_gain = _gain(lambda val, test, best: test[best].mean() - test[0].mean())
+_best_seed = _gain(lambda val, test, best: test[best].max() - test[0].mean())
+_best_seeds = _gain(lambda val, test, best: test[best].max() - test[0].max())
+_seed_chosen_on_val = _gain(lambda val, test, best: test[best, val[best].argmax()] - test[0].mean())
+_value_itself = _gain(lambda val, test, best: test[best].mean())
 
 
 def _gain_as_it_stood(val: Any, test: Any) -> Any:
@@ -192,16 +204,6 @@ def _chosen_on_test(val: Any, test: Any) -> Any:
     return study_gain(test, test)
 
 
-def _best_seed(val: Any, test: Any) -> Any:
-    best = int(val.mean(1).argmax())
-    return best, float(test[best].max() - test[0].mean())
-
-
-def _best_seeds(val: Any, test: Any) -> Any:
-    best = int(val.mean(1).argmax())
-    return best, float(test[best].max() - test[0].max())
-
-
 def _chosen_by_one_seed(val: Any, test: Any) -> Any:
     best = int(val.max(1).argmax())
     return best, float(test[best].mean() - test[0].mean())
@@ -211,19 +213,9 @@ def _gain_on_val(val: Any, test: Any) -> Any:
     return study_gain(val, val)
 
 
-def _seed_chosen_on_val(val: Any, test: Any) -> Any:
-    best = int(val.mean(1).argmax())
-    return best, float(test[best, val[best].argmax()] - test[0].mean())
-
-
 def _never_the_baseline(val: Any, test: Any) -> Any:
     best = 1 + int(val[1:].mean(1).argmax())
     return best, float(test[best].mean() - test[0].mean())
-
-
-def _value_itself(val: Any, test: Any) -> Any:
-    best = int(val.mean(1).argmax())
-    return best, float(test[best].mean())
 
 
 def _seeds_and_draws(seed: int, n_a: int, n_b: int) -> tuple[Any, ...]:
