@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, new_figure
+from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, difference, new_figure, verdict_legend
 from userlab.ablation.claims import ALL, NEW
 from userlab.ablation.ledger import (
     CONTRADICTED,
@@ -151,7 +151,7 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
     key = METRICS[metric]
     names = list(rows)
     labels = {name: label_of(study, name, rows[name]) for name in names}
-    figure, axes = new_figure(9.0, 1.1 + 0.46 * len(names), columns=2)
+    figure, axes = new_figure(9.0, 1.4 + 0.46 * len(names), columns=2)
     left, right = axes[0]
     for y, name in enumerate(names):
         value, low, high = measured.values[name][key]
@@ -170,28 +170,23 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
         axis.set_ylim(len(names) - 0.5, -0.6)
     left.set_xlabel(f"{metric}, {_pictures(part)}", fontsize=9)
     right.set_xlabel("difference from the reference (black)", fontsize=9)
+    verdict_legend(figure)
     return figure, _study_sentence(study, rows, measured, part, metric)
 
 
 def _difference(
     axis: Axes,
     place: float,
-    difference: Interval | SeedDifference,
+    interval: Interval | SeedDifference,
     *,
     verdict: str | None = None,
     upright: bool = False,
 ) -> None:
-    """A bar with its point, filled where it has a verdict; place: its y, or its x where it stands upright."""
-    value, low, high = difference[:3]
-    verdict = verdict or verdict_of(difference)
-    name, marker = VERDICTS[verdict]
-    colour = COLOURS[name]
-    ends, point, offset = ([low, high], [place, place]), (value, place), (0, 6)
-    if upright:
-        ends, point, offset = (ends[1], ends[0]), (place, value), (18, -3)
-    axis.plot(*ends, color=colour, lw=3, solid_capstyle="butt", alpha=0.55)
-    axis.plot(*point, marker, color=colour, mfc="white" if verdict == INCONCLUSIVE else colour, ms=7)
-    axis.annotate(f"{value:+.1f}", point, xytext=offset, textcoords="offset points", ha="center", fontsize=8)
+    """A difference by its verdict, filled where it has one; place: its y, or its x where it stands upright."""
+    verdict = verdict or verdict_of(interval)
+    difference(
+        axis, place, interval, *VERDICTS[verdict], hollow=verdict == INCONCLUSIVE, size=8, upright=upright
+    )
 
 
 def _study_sentence(study: Study, rows: Rows, measured: Measured, part: str, metric: str) -> str:
@@ -328,7 +323,7 @@ def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> S
     if len(counts) < 2:
         return nothing("Fewer than two seeds of these two are stored.")
     gains = [gain(a[:n], b[:n], key=key) for n in counts]
-    figure, axes = new_figure(6.4, 3.0)
+    figure, axes = new_figure(6.4, 3.3)
     axis = axes[0, 0]
     for n, one in zip(counts, gains, strict=True):
         _difference(axis, n, one, upright=True)
@@ -337,6 +332,7 @@ def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> S
     axis.set_xlim(0.5, counts[-1] + 0.7)
     axis.set_xlabel("seeds of each model", fontsize=9)
     axis.set_ylabel("difference in mean R@1", fontsize=9)
+    verdict_legend(figure)
     widths = [one.high - one.low for one in gains]
     return figure, (
         f"With one seed per model the interval is {widths[0]:.1f} points wide and leaves seed variance out. Then "

@@ -14,9 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from usercourse.verdicts import TELL, outcome
 from userlib.evaluation import Interval, table
 
 COLOURS = {
@@ -26,6 +28,11 @@ COLOURS = {
 CYCLE = tuple(COLOURS.values())[:7]  # yellow is too pale for a line on white
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # colour is never alone
 DPI = 110
+VERDICTS = {  # of a difference A - B by its outcome: what the legend says, colour, marker
+    "higher": ("better, above 0", "green", "o"),
+    "lower": ("worse, below 0", "vermillion", "D"),
+    TELL: ("inconclusive, contains 0", "black", "s"),
+}
 Shown = tuple[Figure, str]
 
 
@@ -149,40 +156,79 @@ def lines(
 
 
 def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool = False) -> Shown:
-    """Values with their 95 % confidence intervals, one per line; differences are drawn around 0."""
-    figure, axes = new_figure(7.0, 0.9 + 0.42 * len(rows))
+    """Values with their 95 % confidence intervals, one per line. Differences are drawn around 0, and colour and marker
+    tell their verdict, where a larger value is better.
+    """
+    figure, axes = new_figure(7.0, (1.2 if differences else 0.9) + 0.42 * len(rows))
     axis = axes[0, 0]
-    for i, ((_, (value, low, high)), colour) in enumerate(zip(rows.items(), _repeat(CYCLE), strict=False)):
-        axis.plot([low, high], [i, i], color=colour, lw=3, solid_capstyle="butt")
-        axis.plot(value, i, "o", color=colour, ms=8)
-        axis.annotate(f"{value:+.1f}" if differences else f"{value:.1f}", (value, i), xytext=(0, 7),
-                      textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+    for i, interval in enumerate(rows.values()):
+        verdict = outcome(interval) if differences else ""
+        _, colour, marker = VERDICTS.get(verdict, ("", "blue", "o"))
+        difference(axis, i, interval, colour, marker, hollow=verdict == TELL, signed=differences)
     if differences:
-        axis.axvline(0, color="black", lw=1, ls=":")
+        axis.axvline(0, color="black", lw=1, ls=":", zorder=0)
+        verdict_legend(figure)
     axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
     axis.set_ylim(len(rows) - 0.5, -0.6)
     axis.set_xlabel(x_label, fontsize=9)
     if differences:
-        open_ = [name for name, (_, low, high) in rows.items() if low <= 0 <= high]
-        clear = [name for name in rows if name not in open_]
-        one = len(clear) == 1
-        parts = [
-            f"{'that' if one else 'those'} of {_and(clear)} {'excludes' if one else 'exclude'} 0"
-            if clear
-            else "none excludes 0"
-        ]
-        if open_:
-            contain = "contains" if len(open_) == 1 else "contain"
-            parts.append(
-                f"{'that' if len(open_) == 1 else 'those'} of {_and(open_)} {contain} 0, which is inconclusive"
-            )
-        return figure, f"Dots are differences, bars their 95 % confidence intervals: {'; '.join(parts)}."
+        return figure, _verdicts(rows)
     best = max(rows, key=lambda name: rows[name].value)
     value, low, high = rows[best]
     return figure, (
         f"Dots are values, bars their 95 % confidence intervals; the highest is {best} at {value:.1f} "
         f"[{low:.1f}, {high:.1f}]."
     )
+
+
+def verdict_legend(figure: Figure) -> None:
+    """Above the axes: which colour and marker of a difference stands for which verdict."""
+    marks = [
+        Line2D([], [], color=COLOURS[colour], marker=marker, label=words, lw=3, ms=8,
+               mfc="white" if verdict == TELL else COLOURS[colour])
+        for verdict, (words, colour, marker) in VERDICTS.items()
+    ]  # fmt: skip
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False)
+
+
+def difference(
+    axis: Axes,
+    place: float,
+    interval: Sequence[float],
+    colour: str,
+    marker: str,
+    *,
+    hollow: bool = False,
+    signed: bool = True,
+    size: float = 9,
+    upright: bool = False,
+) -> None:
+    """An interval (value, low, high, ...) as a bar with a marker and its value; place: its y, or its x where it stands
+    upright.
+    """
+    value, low, high = interval[:3]
+    shade = COLOURS[colour]
+    ends, point, offset = ([low, high], [place, place]), (value, place), (0, 7)
+    if upright:
+        ends, point, offset = (ends[1], ends[0]), (place, value), (18, -3)
+    axis.plot(*ends, color=shade, lw=3, solid_capstyle="butt", alpha=0.55)
+    axis.plot(*point, marker, color=shade, mfc="white" if hollow else shade, ms=7.5)
+    axis.annotate(
+        f"{value:+.1f}" if signed else f"{value:.1f}", point, xytext=offset, textcoords="offset points",
+        ha="center", fontsize=size, bbox={"fc": "white", "ec": "none", "pad": 0.6},
+    )  # fmt: skip
+
+
+def _verdicts(rows: Mapping[str, Interval]) -> str:
+    """The sentence on differences: which are better, which worse, and which decide nothing."""
+    named = {verdict: [name for name in rows if outcome(rows[name]) == verdict] for verdict in VERDICTS}
+    better, worse, open_ = named.values()
+    parts = [f"{word}: {listed(names)}" for word, names in (("better", better), ("worse", worse)) if names]
+    if not parts:
+        parts = ["none excludes 0"]
+    if open_:
+        parts.append(f"inconclusive, with 0 in the interval: {listed(open_)}")
+    return f"Markers are differences, bars their 95 % confidence intervals; {'; '.join(parts)}."
 
 
 def pictures(
@@ -249,5 +295,6 @@ def _repeat(values: Sequence[Any]) -> Any:
         yield from values
 
 
-def _and(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -49,15 +49,48 @@ def test_figures_leave_pyplot_alone():
     assert plt.get_fignums() == before
 
 
-def test_differences_that_hold_zero_are_said_to_decide_nothing():
-    rows = {"a": Interval(2.0, 1.0, 3.0), "b": Interval(0.5, -1.0, 2.0)}
+def test_differences_that_contain_zero_are_said_to_decide_nothing():
+    rows = {"a": Interval(2.0, 1.0, 3.0), "b": Interval(0.5, -1.0, 2.0), "c": Interval(-2.0, -3.0, -1.0)}
     _, sentence = plots.intervals(rows, x_label="points", differences=True)
-    assert "that of a excludes 0" in sentence
-    assert "that of b contains 0" in sentence
+    assert sentence.endswith("; better: a; worse: c; inconclusive, with 0 in the interval: b.")
     _, sentence = plots.intervals({"b": rows["b"]}, x_label="points", differences=True)
     assert "none excludes 0" in sentence
     _, sentence = plots.intervals(rows, x_label="points")
     assert "highest is a at 2.0 [1.0, 3.0]" in sentence
+
+
+def test_a_difference_has_the_colour_and_the_marker_of_its_verdict():
+    rows = {"b": Interval(0.5, -1.0, 2.0), "c": Interval(-2.0, -3.0, -1.0), "a": Interval(2.0, 1.0, 3.0)}
+    figure, _ = plots.intervals(rows, x_label="points", differences=True)
+    drawn = [
+        (line.get_color(), line.get_marker()) for line in figure.axes[0].lines if len(line.get_xdata()) == 1
+    ]
+    looks = {words: (plots.COLOURS[colour], marker) for words, colour, marker in plots.VERDICTS.values()}
+    assert drawn == [looks[w] for w in ("inconclusive, contains 0", "worse, below 0", "better, above 0")]
+    assert len({look[0] for look in drawn}) == len({look[1] for look in drawn}) == 3
+    legend = figure.legends[0]
+    said = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+    assert {words: (one.get_color(), one.get_marker()) for words, one in said.items()} == looks
+
+
+def test_values_have_one_look_and_no_verdict():
+    rows = {"a": Interval(2.0, 1.0, 3.0), "b": Interval(-5.0, -6.0, -4.0)}
+    figure, _ = plots.intervals(rows, x_label="points")
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 1
+    assert not figure.legends
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_legend_of_the_verdicts_is_above_the_axis_and_inside_the_figure(count):
+    rows = {f"a model with a long name - baseline {i}": Interval(1.0, 0.5, 2.0) for i in range(count)}
+    figure, _ = plots.intervals(rows, x_label="points", differences=True)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    legend, axis = (one.get_window_extent(renderer) for one in (figure.legends[0], figure.axes[0]))
+    values = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    assert legend.y0 >= max(box.y1 for box in (axis, *values))
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.x1
 
 
 def test_attention_counts_what_lies_on_the_truth():
