@@ -22,7 +22,7 @@ from userlib.shipped import ASSETS
 
 MINI = ASSETS / "photos-mini" / "metadata.json"
 RUNS = ("seed-0", "seed-1", "seed-2")
-PARTS = {"sge-off": "SGE on - off", "queue-off": "queue and averaged weights, on - off"}
+PARTS = {"sge-off": "SGE on - off", "queue-off": "queue and EMA weights, on - off"}
 STUDY = "photos"
 
 
@@ -78,7 +78,7 @@ def curves(folder: Path = STORED, mini: Path = MINI) -> Shown:
         axis.plot(steps, values, "o", ms=4, lw=2, label=name, **style)
         told.append(f"{name} {values[0]:.0f} to {values[-1]:.0f}")
     axis.set_xlabel("step", fontsize=9)
-    axis.set_ylabel("rSum on the 500 held out", fontsize=9)
+    axis.set_ylabel("rSum on the 500 held-out photos", fontsize=9)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.axvline(300, color=COLOURS["black"], lw=0.8, ls=":")
     return (

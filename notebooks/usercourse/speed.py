@@ -80,14 +80,14 @@ def shares(percent: Mapping[str, float]) -> Shown:
 
 
 def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], *, exact_ms: float) -> Shown:
-    """Recall in percent over milliseconds a query, a point for each search width; exact search is the line."""
+    """Recall in percent over milliseconds per query, a point for each search width; exact search is the line."""
     figure, axes = new_figure(7.0, 3.2)
     axis = axes[0, 0]
     axis.plot(ms, recalls, "o-", color=COLOURS["blue"], lw=2)
     for width, x, y in zip(widths, ms, recalls, strict=True):
         axis.annotate(str(width), (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
     axis.axvline(exact_ms, color=COLOURS["vermillion"], ls="--", lw=1.5, label="exact search, recall 100")
-    axis.set_xlabel("milliseconds a query", fontsize=9)
+    axis.set_xlabel("milliseconds per query", fontsize=9)
     axis.set_ylabel("recall@10, %", fontsize=9)
     axis.legend(fontsize=9, frameon=False, loc="lower center")
     axis.margins(y=0.12)
@@ -155,7 +155,7 @@ def traffic(gpus: int, K: int) -> Shown:
     axis.set_xscale("log", base=2)
     axis.set_xticks(counts, [str(n) for n in counts])
     axis.set_xlabel("GPUs, 128 pairs on each", fontsize=9)
-    axis.set_ylabel("MB that a GPU receives a step", fontsize=9)
+    axis.set_ylabel("MB that a GPU receives per step", fontsize=9)
     axis.legend(fontsize=9, frameon=False)
     return figure, (
         f"On {gpus} GPU{'s' if gpus > 1 else ''} a step compares {one.joint:,} pairs and a query meets "
