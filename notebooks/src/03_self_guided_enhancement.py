@@ -481,8 +481,9 @@ check("share_on_mask", share_on_mask)
 #
 # The attention $a$ does not depend on the residual scale; the effect of a region on the embedding does. We measure it as the
 # *leave-one-out importance*: leave the region out and see how far the image's vector turns. Move the residual scale: its
-# values are in units of the learned one, so that 0 is an image without SGE. Blue outlines mark the named objects. On the
-# right are all 64 regions, along the guide and across it, with arrows for those that move most.
+# values are in units of the learned one, so that 0 is an image without SGE. The image stands on the left as it is, and next to
+# it dimmed: as bright as it is where attention or importance is largest, a fifth as bright where it is 0. Blue outlines mark the
+# named objects. On the right are all 64 regions, along the guide and across it, with arrows for those that move most.
 
 # %%
 encoder, learned = runs["SGE, s learned"][0].encoders.image_encoder, ended[0]

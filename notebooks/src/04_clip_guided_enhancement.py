@@ -51,6 +51,7 @@ diagram("enhancements")
 # ## Two kinds of output from CLIP
 #
 # Its last layer gives one [token](GLOSSARY.md#token) per patch, and one vector of the image in the space shared with captions.
+# The first figure has each image twice, the second time dimmed where a patch is unlike its caption.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.search import OpenClipEncoder
@@ -500,7 +501,8 @@ for name, difference in zip(names, overall.values(), strict=True):
 # %% [markdown]
 # ## Where does it attend?
 #
-# The attention $a$ of the trained model, on test images, with the objects outlined. Choose whose guide it uses, the inverse
+# The attention $a$ of the trained model, on test images, with the objects outlined: the image as it is, and dimmed where $a$ is
+# low. Choose whose guide it uses, the inverse
 # temperature ($\lambda$, which only sharpens $a$) and the residual scale ($s$, which only scales what is added).
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]

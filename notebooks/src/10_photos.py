@@ -103,8 +103,8 @@ for query in ("a woman in an orange suit", "no cat", "an astronaut"):
 #
 # ## A hand example: attention over a photo
 #
-# In notebook 03 attention was painted over the image in colour, which hides the image. Here the photo is *dimmed* instead:
-# every pixel is multiplied by a factor that depends on the attention $a_r$ of the region $r$ that it is in,
+# Attention painted over a photo in colour would hide the photo. So here, as in notebooks 03 and 04, it is *dimmed*: every pixel
+# is multiplied by a factor that depends on the attention $a_r$ of the region $r$ that it is in,
 #
 # $$ \text{factor} = 0.2 + 0.8\, \frac{a_r}{\max_r a_r} $$
 #
@@ -279,7 +279,7 @@ show(*photo_results.differences())
 
 # %% [markdown]
 # Read the last figure slowly. Each seed is better than CCA. SGE on photos is *inconclusive*: the mean of three seeds with it,
-# compared with one run without. The row of the queue changes two things at once, the queue and the averaged weights, both of
+# compared with one run without. The row of the queue changes two things at once, the queue and the moving average of the weights (EMA), both of
 # which come from the momentum encoders; so it cannot say which of them matters; in the
 # study, with three seeds on both sides, it is inconclusive. photos-mini has other tokens than CCA's row, so
 # the difference between these two rows is not due to USER alone. More studies on photos: [results](../docs/results.md);

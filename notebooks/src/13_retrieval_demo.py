@@ -127,7 +127,8 @@ snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom."
 # %% [markdown]
 # ### Exercise 2. The words that matter (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# The figure shows where each word is similar to the image, but not which word the hit is due to. Leave each word out of the query
+# The figure shows where each word of the query is similar to the image: all words are on one scale, whose bar is the cosine, and
+# words such as *a* and *in* are left out. It does not show which word the hit is due to. Leave each word out of the query
 # once: by how much does the score fall? This is the *leave-one-out importance* of a word. `encode` and `image` below are
 # those of the model, so that you can try your function on the hit above.
 

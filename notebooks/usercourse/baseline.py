@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, CYCLE, DPI, Shown, attention
+from usercourse.overlays import attention
+from usercourse.plots import COLOURS, CYCLE, DPI, Shown
 from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
 

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from usercourse.plots import COLOURS, Shown, attention, new_figure
+from usercourse.overlays import attention, panel
+from usercourse.plots import COLOURS, Shown, new_figure
 from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Enhancement, ResidualScale
@@ -123,16 +124,18 @@ def attention_view(
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
     inside = mask_coverage(truth, grid)
     regions, _, a = parts(changed, own)
-    figure, axes = new_figure(8.4, 3.1, columns=3)
-    attention(image, a.numpy(), grid, truth=truth, title="attention weights a", axis=axes[0, 0])
+    figure, axes = new_figure(8.4, 2.7, columns=4)
+    axes[0, 0].get_gridspec().set_width_ratios((1, 1, 1, 1.35))
+    panel(axes[0, 0], image, truth=truth, title="image")
+    attention(image, a.numpy(), grid, truth=truth, title="attention weights a", axis=axes[0, 1])
     importance = leave_one_out(changed, own)
-    attention(image, importance, grid, truth=truth, title="leave-one-out importance", axis=axes[0, 1])
-    moves(changed, own, inside, axes[0, 2])
+    attention(image, importance, grid, truth=truth, title="leave-one-out\nimportance", axis=axes[0, 2])
+    moves(changed, own, inside, axes[0, 3])
     shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), importance)]
     length = 100 * residual_scale / float(regions.norm())
     return figure, (
-        f"The outlined objects cover {100 * inside.mean():.0f} % of the image and get {shares[0]:.0f} % of "
-        f"the attention "
+        "The image, then the same image, dark where attention and importance are low. The outlined objects cover "
+        f"{100 * inside.mean():.0f} % of the image and get {shares[0]:.0f} % of the attention "
         f"and {shares[1]:.0f} % of the leave-one-out importance. What SGE adds has {length:.3g} % of the regions' "
         f"norm and turns the image's vector by {turned(changed, own):.1f} degrees."
     )
@@ -147,12 +150,11 @@ def at_scales(
     pictures: Sequence[int],
     scales: Sequence[float],
 ) -> Shown:
-    """A row per image: SGE's attention weights, then each region's leave-one-out importance at each residual scale;
-    the named objects are outlined.
+    """A row per image: the image, then dimmed by SGE's attention weights, then by each region's leave-one-out
+    importance at each residual scale; the named objects are outlined.
     """
-    figure, axes = new_figure(
-        1.62 * (1 + len(scales)), 1.75 * len(pictures), rows=len(pictures), columns=1 + len(scales)
-    )
+    across = 2 + len(scales)
+    figure, axes = new_figure(1.4 * across, 1.5 * len(pictures), rows=len(pictures), columns=across)
     on_things = np.zeros((len(pictures), 1 + len(scales)))
     area = []
     for row, picture, shares in zip(axes, pictures, on_things, strict=True):
@@ -161,15 +163,22 @@ def at_scales(
         area.append(100 * inside.mean())
         shown = [parts(encoder, own)[2].double().numpy()]
         shown += [leave_one_out(with_scale(encoder, s), own) for s in scales]
-        titles = ["attention weights a", *(f"importance, s = {s:.3g}" for s in scales)]
-        for k, (axis, weights, title) in enumerate(zip(row, shown, titles, strict=True)):
-            attention(
-                image, weights, grid, truth=truth, title=title if picture == pictures[0] else "", axis=axis
-            )
+        titles = ["image", "attention\nweights a", *(f"importance\nat s = {_short(s)}" for s in scales)]
+        if picture != pictures[0]:
+            titles = [""] * across
+        panel(row[0], image, truth=truth, title=titles[0])
+        for k, (axis, weights, title) in enumerate(zip(row[1:], shown, titles[1:], strict=True)):
+            attention(image, weights, grid, truth=truth, title=title, axis=axis)
             shares[k] = 100 * float(attention_mass(weights[None], inside[None])[0])
     mean = on_things.mean(0)
-    told = ", ".join(f"{share:.0f} % at s = {s:.3g}" for share, s in zip(mean[1:], scales, strict=True))
+    told = ", ".join(f"{share:.0f} % at s = {_short(s)}" for share, s in zip(mean[1:], scales, strict=True))
     return figure, (
+        "Each image, then the same image, dark where the attention or the importance is low. "
         f"The outlined objects cover {np.mean(area):.0f} % of these images. They get {mean[0]:.0f} % of the attention, "
         f"which does not depend on s, and of the leave-one-out importance {told}."
     )
+
+
+def _short(value: float) -> str:
+    """Three digits, and no power of ten: 0.5, 198, 1,580."""
+    return f"{float(f'{value:.3g}'):,g}"

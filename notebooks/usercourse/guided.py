@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from usercourse.plots import COLOURS, Shown, attention, new_figure
+from usercourse.overlays import attention, brightness_bar, panel
+from usercourse.plots import COLOURS, Shown, listed, new_figure
 from usercourse.verdicts import TELL, outcome
 from userlib.data.captions import CaptionDataset
 from userlib.evaluation import Interval
@@ -83,22 +84,24 @@ def patch_maps(
     masks: Sequence[Bools],
     captions: Sequence[str],
 ) -> Shown:
-    """similarity (n, R): cosine of each patch with the caption of its image, drawn over the image from the
-    least to the largest; masks outline the objects.
+    """similarity (n, R): cosine of each patch with the caption of its image, below the image as its brightness from
+    the least to the largest; masks outline the objects.
     """
-    figure, axes = new_figure(2.1 * len(pictures), 2.5, columns=len(pictures))
+    figure, axes = new_figure(2.0 * len(pictures), 4.4, rows=2, columns=len(pictures))
     shares, areas = [], []
-    for axis, picture, row, truth, caption in zip(
-        axes[0], pictures, similarity, masks, captions, strict=True
+    for (above, below), picture, row, truth, caption in zip(
+        axes.T, pictures, similarity, masks, captions, strict=True
     ):
         weights = row - row.min() + 1e-9
-        attention(picture, weights, grid, truth=truth, title=_wrapped(caption), axis=axis)
+        panel(above, picture, truth=truth, title=_wrapped(caption))
+        attention(picture, weights, grid, truth=truth, axis=below)
         inside = mask_coverage(truth, grid)
-        shares.append(100 * float((weights * inside).sum() / weights.sum()))
-        areas.append(100 * float(truth.mean()))
+        shares.append(f"{100 * float((weights * inside).sum() / weights.sum()):.0f}")
+        areas.append(f"{100 * float(truth.mean()):.0f}")
     return figure, (
-        "Brighter patches are more similar to the caption; objects are outlined. They get "
-        f"{_listed(shares)} % of the brightness and cover {_listed(areas)} % of their images."
+        "Above the images, below the same images with the patches brighter that are more similar to the caption; "
+        "objects are outlined. They get "
+        f"{listed(shares)} % of the brightness and cover {listed(areas)} % of their images."
     )
 
 
@@ -136,30 +139,24 @@ def shift_panels(
     grid: tuple[int, int],
     truth: Bools,
 ) -> Shown:
-    """How far CGE moves each region at several residual scales, on one colour scale; V (R,D), g (D,); truth
+    """How far CGE moves each region at several residual scales, on one scale of brightness; V (R,D), g (D,); truth
     outlines the objects.
     """
-    moved = {name: shift(V, g, s).reshape(grid) for name, s in scales.items()}
+    moved = {name: 100 * shift(V, g, s) for name, s in scales.items()}
     top = max(float(values.max()) for values in moved.values())
-    figure, axes = new_figure(2.15 * len(moved) + 0.8, 2.5, columns=len(moved))
-    width, height = picture.size
-    for axis, (name, values) in zip(axes[0], moved.items(), strict=True):
-        axis.imshow(np.asarray(picture.convert("L")), cmap="gray", alpha=0.75)
-        shown = axis.imshow(100 * values, cmap="magma", alpha=0.65, vmin=0, vmax=max(100 * top, 1e-6),
-                            extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")  # fmt: skip
-        axis.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
-        axis.set_title(name, fontsize=9)
-        axis.axis("off")
-    bar = figure.colorbar(shown, ax=list(axes[0]), fraction=0.04, pad=0.02)
-    bar.set_label("moved, % of its norm", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    figure, axes = new_figure(1.85 * (1 + len(moved)) + 0.8, 2.3, columns=1 + len(moved))
+    panel(axes[0, 0], picture, truth=truth, title="image")
+    for axis, (name, values) in zip(axes[0, 1:], moved.items(), strict=True):
+        attention(picture, values, grid, truth=truth, title=name, top=top, axis=axis)
+    brightness_bar(list(axes[0]), top, "moved, % of its norm")
     inside = mask_coverage(truth, grid)
-    first = next(iter(moved.values())).ravel()
+    first = next(iter(moved.values()))
     share = 100 * float((first * inside).sum() / max(first.sum(), 1e-12))
-    ends = ", ".join(f"{100 * float(values.max()):.1f} % at {name}" for name, values in moved.items())
+    ends = ", ".join(f"{float(values.max()):.1f} % at {name}" for name, values in moved.items())
     return figure, (
-        f"The region that is moved most is moved by {ends} of its norm. Whatever s is, {share:.0f} % of "
-        f"the shift lies on the outlined objects, which cover {100 * truth.mean():.0f} % of the image."
+        "The image, then the same image, brighter where a region is moved more. The region that is moved most is "
+        f"moved by {ends} of its norm. Whatever s is, {share:.0f} % of the shift lies on the outlined objects, which "
+        f"cover {100 * truth.mean():.0f} % of the image."
     )
 
 
@@ -185,10 +182,7 @@ def guided_view(
     moved = 100 * shift(V, g, residual_scale, inverse_temperature)
     figure, axes = new_figure(7.4, 2.7, columns=3)
     left, middle, right = axes[0]
-    left.imshow(np.asarray(picture))
-    left.contour(truth.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
-    left.axis("off")
-    left.set_title("objects outlined", fontsize=9)
+    panel(left, picture, truth=truth, title="image, objects outlined")
     _, said = attention(
         picture, a, grid, truth=truth, title=f"attention a, λ = {inverse_temperature:g}", axis=middle
     )
@@ -209,11 +203,6 @@ def _wrapped(text: str, width: int = 26) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width)[:3])
-
-
-def _listed(values: Sequence[float]) -> str:
-    parts = [f"{value:.0f}" for value in values]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 VERDICTS = {

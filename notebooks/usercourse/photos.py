@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from usercourse.demo.explanation import explain
 from usercourse.enhancement import with_scale
+from usercourse.overlays import attention, panel
 from usercourse.plots import Shown, new_figure, pictures
 from userlib.data.splits import Split
 from userlib.errors import UserError
@@ -31,7 +32,6 @@ MODEL = ASSETS / "photos-mini"
 REMEDY = 'Install what the notebooks need: pip install -e ".[course]" in the folder of the course, then start again.'
 LONGEST = 320  # pixels of a photo as it is shown
 LITTLE = frozenset("a an the in on of at with and its".split())  # words that no figure is spent on
-FLOOR = 0.2  # how bright a photo stays where nothing looks
 NASA, CC0, PUBLIC = "NASA, public domain", "CC0", "public domain"
 SAMPLES = {  # file -> licence, as the packages tell it
     "astronaut.png": NASA,
@@ -260,19 +260,6 @@ def vectors(encoder: CheckpointEncoder, album: Sequence[Photo]) -> Array:
     return _kept[key][2]
 
 
-def dimmed(
-    photo: Image.Image, weights: ArrayLike, grid: tuple[int, int], floor: float = FLOOR
-) -> NDArray[np.uint8]:
-    """A photo, as bright as it is where the weights (R,) >= 0 on a grid (h, w) are largest, and `floor` times as bright
-    where they are 0 -> (H, W, 3).
-    """
-    a = np.asarray(weights, dtype=float).clip(0).reshape(grid)
-    light = floor + (1 - floor) * a / max(float(a.max()), 1e-12)
-    rows = np.arange(photo.height) * grid[0] // photo.height
-    columns = np.arange(photo.width) * grid[1] // photo.width
-    return np.asarray(np.asarray(photo) * light[np.ix_(rows, columns)][..., None], np.uint8)
-
-
 def effective(weights: ArrayLike) -> float:
     """The effective number of regions that share weights (R,): R where they are uniform, 1 where one has them all."""
     a = np.asarray(weights, dtype=float)
@@ -281,7 +268,7 @@ def effective(weights: ArrayLike) -> float:
 
 def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown:
     """Above the photos, below the same photos dimmed where SGE's attention is not."""
-    figure, axes = new_figure(1.3 * len(chosen), 2.4, rows=2, columns=len(chosen))
+    figure, axes = new_figure(1.25 * len(chosen), 2.3, rows=2, columns=len(chosen))
     told = []
     for column, photo in zip(axes.T, chosen, strict=True):
         explanation = explain(encoder, photo.image)
@@ -289,13 +276,9 @@ def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown
             raise UserError("The tokens of this model form no grid that could be laid over a photo.")
         a = explanation.attention["SGE"]
         shown = photo.shown
-        column[0].imshow(np.asarray(shown))
-        column[0].set_title(photo.name, fontsize=8)
-        column[1].imshow(dimmed(shown, a, explanation.grid))
-        column[1].set_title(f"{effective(a):.1f} of {a.size}", fontsize=8)
+        panel(column[0], shown, title=photo.name, size=8)
+        attention(shown, a, explanation.grid, title=f"{effective(a):.1f} of {a.size}", size=8, axis=column[1])
         told.append(f"{photo.name} {effective(a):.1f}")
-    for axis in axes.flat:
-        axis.axis("off")
     return figure, (
         f"Above the photo, below the same photo, dark where SGE's attention a is low. The effective number of the "
         f"{a.size} regions that share it: {', '.join(told)}.{_grey(chosen)}"
@@ -337,11 +320,9 @@ def word_maps(encoder: CheckpointEncoder, photo: Photo, query: str) -> Shown:
     figure, axes = new_figure(1.2 * across, 1.4 * down, rows=down, columns=across)
     for axis in axes.flat:
         axis.axis("off")
-    axes.flat[0].imshow(np.asarray(shown))
-    axes.flat[0].set_title(photo.name, fontsize=8)
+    panel(axes.flat[0], shown, title=photo.name, size=8)
     for axis, (title, weights) in zip(axes.flat[1:], maps, strict=False):
-        axis.imshow(dimmed(shown, weights, explanation.grid))
-        axis.set_title(title, fontsize=8)
+        attention(shown, weights, explanation.grid, title=title, size=8, axis=axis)
     best = max(((float(row.max()), word) for word, row in words.items()), default=(0.0, "no word"))
     unknown = encoder.unknown(query)
     never = f" Unknown to the model: {', '.join(unknown)}." if unknown else ""

@@ -247,41 +247,6 @@ def pictures(
     return figure
 
 
-def attention(
-    picture: Image.Image,
-    weights: ArrayLike,
-    grid: tuple[int, int],
-    *,
-    truth: ArrayLike | None = None,
-    title: str = "",
-    axis: Axes | None = None,
-) -> Shown:
-    """Attention weights (R,) >= 0 on a grid (h, w), h * w = R, over an image; truth (H, W) bool is outlined.
-
-    The sentence gives the share of the attention on the truth, and the share of the image that it covers.
-    """
-    a = np.asarray(weights, dtype=float).reshape(grid)
-    a = a / a.sum()
-    figure, axis = _place(axis, 2.6, 2.8)
-    width, height = picture.size
-    axis.imshow(np.asarray(picture.convert("L")), cmap="gray", alpha=0.75)
-    ends = (-0.5, width - 0.5, height - 0.5, -0.5)
-    axis.imshow(a, cmap="magma", alpha=0.6, extent=ends, interpolation="nearest", vmin=0)
-    axis.axis("off")
-    axis.set_title(title, fontsize=9)
-    top = float(a.max() * a.size)
-    if truth is None:
-        return figure, f"Brighter cells get more attention; the brightest gets {top:.1f} times the mean."
-    mask = np.asarray(truth, dtype=bool)
-    axis.contour(mask.astype(float), levels=[0.5], colors=[COLOURS["sky"]], linewidths=1.6)
-    fine = np.kron(a, np.ones((-(-height // grid[0]), -(-width // grid[1]))))[:height, :width]
-    share = float(fine[mask].sum() / fine.sum())
-    return figure, (
-        f"{100 * share:.0f} % of the attention lies on the outlined objects, which cover "
-        f"{100 * mask.mean():.0f} % of the image."
-    )
-
-
 def _place(axis: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
     """The axis and its figure; a new one where none is given."""
     if axis is None:

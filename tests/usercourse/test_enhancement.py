@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercourse import enhancement as draw
+from usercourse.overlays import dimmed
 from usercourse.plots import new_figure
 from userlib.config import ModelConfig
 from userlib.evaluation.attention import mask_coverage
@@ -123,18 +124,19 @@ def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
         encoder, world, tokens, GRID, picture=1, residual_scale=1.0, inverse_temperature=0.0
     )
     assert f"get {area:.0f} % of the attention" in blunt  # uniform attention
-    assert len(figure.axes) == 3
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["image", "attention weights a"]
 
 
 def test_a_row_a_picture_and_a_column_a_strength(encoder, tokens, world):
     figure, sentence = draw.at_scales(encoder, world, tokens, GRID, pictures=[0, 2], scales=[0.0, 3.0])
     assert [axis.get_title() for axis in figure.axes] == [
-        "attention weights a", "importance, s = 0", "importance, s = 3", "", "", "",
+        "image", "attention\nweights a", "importance\nat s = 0", "importance\nat s = 3", "", "", "", "",
     ]  # fmt: skip
     assert "at s = 0," in sentence
-    shown = np.asarray(figure.axes[5].images[1].get_array())
     expected = draw.leave_one_out(draw.with_scale(encoder, 3.0), tokens[2])
-    assert np.allclose(shown.ravel(), expected / expected.sum())
+    image = world.picture(2)
+    assert (np.asarray(figure.axes[4].images[0].get_array()) == np.asarray(image)).all()
+    assert (np.asarray(figure.axes[7].images[0].get_array()) == dimmed(image, expected, GRID)).all()
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([0.5, 1.0, 3.0]))

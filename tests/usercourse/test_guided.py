@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from usercourse import guided
+from usercourse.overlays import dimmed
 from usercourse.verdicts import TELL
 from userlib.data.tokens import Features
 from userlib.evaluation import Interval
@@ -115,7 +116,13 @@ def test_shift_panels_say_how_far_and_where(scene):
     assert f"{400 * one.max():.1f} % at s = 4" in sentence
     assert f"{100 * one[0] / one.sum():.0f} % of the shift" in sentence
     assert "cover 25 %" in sentence
-    assert [axis.get_title() for axis in figure.axes[:2]] == ["s = 1", "s = 4"]
+    assert [axis.get_title() for axis in figure.axes] == ["image", "s = 1", "s = 4", ""]
+    top = 400 * one.max()  # one scale for all, that of the bar
+    shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[1:3]]
+    for s, image in zip((1, 4), shown, strict=True):
+        assert (image == dimmed(picture, 100 * s * one, (2, 2), top=top)).all()
+    assert figure.axes[3].get_ylabel() == "moved, % of its norm"
+    assert np.isclose(figure.axes[3].get_ylim()[1], top)
 
 
 def test_the_view_of_a_guide_gives_the_share_of_its_attention(scene):

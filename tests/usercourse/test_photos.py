@@ -11,6 +11,7 @@ from PIL import Image
 
 from usercourse import photo_folder, photo_results, photos
 from usercourse.ablations import STORED
+from usercourse.overlays import dimmed
 from userlib.data.sources import load_data
 from userlib.errors import UserError
 from userlib.files import read_json
@@ -89,14 +90,14 @@ def test_a_dimmed_photo_is_the_learner_s_own(notebooks):
     rng = np.random.default_rng(0)
     photo, a = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8), rng.uniform(size=6)
     expected = notebooks.solve(NAME, "dim")(photo, a, (3, 2))
-    drawn = photos.dimmed(Image.fromarray(photo), a, (3, 2))
+    drawn = dimmed(Image.fromarray(photo), a, (3, 2))
     assert drawn.shape == photo.shape and np.abs(drawn - expected).max() <= 1
 
 
 def test_weights_below_0_count_as_0_and_none_at_all_leave_the_floor():
     white = Image.new("RGB", (4, 4), "white")
-    assert photos.dimmed(white, [-1.0, 1.0, 0.0, 0.5], (2, 2))[::2, ::2, 0].tolist() == [[51, 255], [51, 153]]
-    assert (photos.dimmed(white, np.zeros(4), (2, 2)) == 51).all()
+    assert dimmed(white, [-1.0, 1.0, 0.0, 0.5], (2, 2))[::2, ::2, 0].tolist() == [[51, 255], [51, 153]]
+    assert (dimmed(white, np.zeros(4), (2, 2)) == 51).all()
 
 
 @pytest.mark.parametrize("grid, size", [((2, 4), (80, 50)), ((9, 9), (451, 300)), ((3, 1), (7, 5))])
@@ -106,7 +107,7 @@ def test_boxes_of_the_learner_tile_the_photo_and_lie_where_the_light_is(notebook
     area = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
     assert np.isclose(area, size[0] * size[1])
     for r, (left, top, right, bottom) in enumerate(boxes):
-        lit = photos.dimmed(Image.new("RGB", size, "white"), np.eye(len(boxes))[r], grid)[..., 0] == 255
+        lit = dimmed(Image.new("RGB", size, "white"), np.eye(len(boxes))[r], grid)[..., 0] == 255
         rows, columns = np.nonzero(lit)
         assert abs(rows.min() - top) < 1 and abs(rows.max() + 1 - bottom) < 1
         assert abs(columns.min() - left) < 1 and abs(columns.max() + 1 - right) < 1

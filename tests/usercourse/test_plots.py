@@ -10,7 +10,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from usercourse import objective, plots, recall
+from usercourse import objective, overlays, plots, recall
 from userlib.evaluation import Interval, ranks, recalls
 
 
@@ -97,11 +97,47 @@ def test_attention_counts_what_lies_on_the_truth():
     picture = Image.new("RGB", (8, 8), "green")
     truth = np.zeros((8, 8), bool)
     truth[:4, :4] = True  # the first cell of a grid of 2 x 2
-    _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2), truth=truth)
+    _, sentence = overlays.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2), truth=truth)
     assert sentence.startswith("75 % of the attention")
     assert "cover 25 % of the image" in sentence
-    _, sentence = plots.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2))
+    _, sentence = overlays.attention(picture, [3.0, 1.0, 0.0, 0.0], (2, 2))
     assert "3.0 times the mean" in sentence
+
+
+def test_attention_stands_beside_the_image_as_it_is():
+    picture = Image.new("RGB", (8, 8), (100, 200, 50))
+    figure, _ = overlays.attention(picture, [2.0, 1.0, 0.0, 0.0], (2, 2), title="a")
+    first, second = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["image", "a"]
+    assert (np.asarray(first.images[0].get_array()) == np.asarray(picture)).all()
+    shown = np.asarray(second.images[0].get_array())
+    assert (shown == overlays.dimmed(picture, [2.0, 1.0, 0.0, 0.0], (2, 2))).all()
+    assert shown[::4, ::4, 1].tolist() == [[200, 120], [40, 40]]
+
+
+def test_attention_that_is_0_everywhere_has_no_share():
+    truth = np.ones((4, 4), bool)
+    figure, sentence = overlays.attention(Image.new("RGB", (4, 4)), np.zeros(4), (2, 2))
+    assert "0.0 times the mean" in sentence
+    assert len(figure.axes) == 2
+    _, sentence = overlays.attention(Image.new("RGB", (4, 4)), np.zeros(4), (2, 2), truth=truth)
+    assert sentence.startswith("0 % of the attention")
+
+
+def test_images_on_one_scale_are_dimmed_by_it_and_the_bar_has_its_greys():
+    white = Image.new("RGB", (4, 4), "white")
+    lit = overlays.dimmed(white, [0.0, 1.0, 2.0, 8.0], (2, 2), top=4.0)[::2, ::2, 0]
+    assert lit.tolist() == [
+        [51, 102],
+        [153, 255],
+    ]  # beyond the scale's end nothing is brighter than the image
+    figure, axes = plots.new_figure(3, 2)
+    overlays.brightness_bar(list(axes[0]), 4.0, "unit")
+    bar = figure.axes[1]
+    assert bar.get_ylabel() == "unit"
+    assert bar.get_ylim() == (0.0, 4.0)
+    colours = bar.collections[-1].cmap([0.0, 1.0])[:, 0]
+    assert np.allclose(colours, [overlays.FLOOR, 1.0])
 
 
 def test_pictures_stand_in_rows_under_their_titles():

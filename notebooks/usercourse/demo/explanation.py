@@ -3,6 +3,7 @@
 Words and regions are compared where they share one space: after enhancement and projection, before pooling.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,19 @@ def reason(explanation: Explanation) -> str:
     best: dict[str, tuple[float, int]] = {}
     for word, row in zip(explanation.words, explanation.similarity, strict=True):
         best.setdefault(word, (float(row.max()), int(row.argmax())))
-    chosen = [word for word in best if word not in FUNCTION_WORDS] or list(best)
-    ranked = sorted(chosen, key=lambda word: -best[word][0])
+    ranked = sorted(shown_words(tuple(best)), key=lambda word: -best[word][0])
     if not ranked:
         return ""
     first, last = ranked[:3], ranked[3:][-1:]
     told = [f"“{word}” {best[word][0]:.2f} ({place_of(best[word][1], explanation.grid)})" for word in first]
     least = f"; least: “{last[0]}” {best[last[0]][0]:.2f}" if last else ""
     return f"Words that match, by cosine: {', '.join(told)}{least}."
+
+
+def shown_words(words: Sequence[str]) -> list[str]:
+    """The words of a query that are worth a look, each once: function words are left out where there are others."""
+    once = list(dict.fromkeys(words))
+    return [word for word in once if word not in FUNCTION_WORDS] or once
 
 
 def place_of(region: int, grid: tuple[int, int]) -> str:

@@ -1,15 +1,21 @@
 """Static snapshots of the demo: figures with a sentence each."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from usercourse.demo.engine import Engine
+from usercourse.demo.explanation import shown_words
 from usercourse.demo.gallery import Gallery
 from usercourse.demo.projection import SHADES
 from usercourse.demo.view_models import two
-from usercourse.plots import COLOURS, Shown, attention, new_figure, pictures
+from usercourse.overlays import attention, brightness_bar, panel
+from usercourse.plots import COLOURS, Shown, listed, new_figure, pictures
 from userlib.search.exact import Array
+
+ACROSS = 4  # the image and three guides; four words
 
 
 def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
@@ -29,36 +35,74 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
 
 
 def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
-    """One hit: the image, where each guide looks, and each word of the query against the regions."""
+    """One hit: above the image and what each guide attends to, below the cosine of each word of the query with each
+    region, all words on one scale; rows and columns of regions are numbered from 1.
+    """
     hit = engine.search(query, rank).hits[rank - 1]
     picture, explanation = engine.picture(hit.id), engine.explain(hit.id, query)
     if explanation is None:
         return pictures([picture], [""]), "This model has no regions to show."
-    maps = [(name, weights) for name, weights in explanation.attention.items()]
-    maps += [
-        (f'"{word}"', row.clip(0))
-        for word, row in zip(explanation.words, explanation.similarity, strict=True)
+    words = {
+        word: explanation.similarity[explanation.words.index(word)] for word in shown_words(explanation.words)
+    }
+    guides = explanation.attention
+    first = (
+        1 if guides else 0
+    )  # the row of the first word: below the guides, or next to the image where there are none
+    across = min(ACROSS, max(1 + len(guides), len(words) + 1 - first))
+    places = [(i, j) for i in range(first, first + 1 + len(words)) for j in range(across) if i + j > 0][
+        : len(words)
     ]
-    figure, axes = new_figure(8.2, 1.5 * -(-(len(maps) + 1) // 6), rows=-(-(len(maps) + 1) // 6), columns=6)
+    down = 1 + max((i for i, _ in places), default=0)
+    figure, axes = new_figure(1.85 * across + 0.9, 2.1 * down + 0.2, rows=down, columns=across)
     for axis in axes.flat:
         axis.axis("off")
-    axes.flat[0].imshow(np.asarray(picture))
-    axes.flat[0].set_title(f"hit {rank}", fontsize=9)
-    for axis, (name, weights) in zip(axes.flat[1:], maps, strict=False):
-        attention(picture, weights + 1e-9, explanation.grid, title=name, axis=axis)
-    best = max(
-        zip(explanation.words, explanation.similarity, strict=True),
-        key=lambda pair: float(pair[1].max()),
-        default=None,
-    )
+    panel(axes[0, 0], picture, title=f"hit {rank}")
+    for axis, (name, weights) in zip(axes[0, 1:], guides.items(), strict=False):
+        attention(picture, weights, explanation.grid, title=f"attention: {name}", axis=axis)
+    top = max((float(row.max()) for row in words.values()), default=1.0)
+    for place, (word, row) in zip(places, words.items(), strict=True):
+        attention(
+            picture, row, explanation.grid, title=f"“{word}” {row.max():.2f}", top=top, axis=axes[place]
+        )
+    for number, line in enumerate(axes):
+        _numbered(line[0], picture, explanation.grid, columns=number == 0)
+    if guides:
+        brightness_bar(axes[0], 1.0, "attention, relative\nto the map's largest")
+    if words:
+        brightness_bar(list(axes[first:].flat), top, "cosine of word and region")
+    best = max(words.items(), key=lambda pair: float(pair[1].max()), default=None)
     said = (
-        "" if best is None else f' The word with the highest similarity is "{best[0]}", {best[1].max():.2f}.'
+        ""
+        if best is None
+        else " Then each word against the regions, brighter where the cosine is higher: the highest is that of "
+        f'"{best[0]}", {best[1].max():.2f}, in {_place(int(best[1].argmax()), explanation.grid)}.'
     )
-    looked = " and ".join(explanation.attention) or "no attention, since mean pooling has none"
-    return figure, (
-        f'Hit {rank} of {engine.name} for "{query}": {looked}, then each word against the regions; brighter is '
-        f"higher.{said}"
+    looked = (
+        f"what {listed(list(guides))} attend{'s' * (len(guides) == 1)} to"
+        if guides
+        else "no attention, since mean pooling has none"
     )
+    return figure, f'Hit {rank} of {engine.name} for "{query}": the image, and {looked}.{said}'
+
+
+def _numbered(axis: Axes, picture: Image.Image, grid: tuple[int, int], *, columns: bool) -> None:
+    """Rows, and columns where asked, of regions along an image that is drawn, numbered from 1."""
+    axis.axis("on")
+    axis.spines[:].set_visible(False)
+    (h, w), (width, height) = grid, picture.size
+    axis.set_yticks((np.arange(h) + 0.5) * height / h - 0.5, [str(i + 1) for i in range(h)], fontsize=7)
+    axis.set_xticks(
+        (np.arange(w) + 0.5) * width / w - 0.5, [str(j + 1) if columns else "" for j in range(w)], fontsize=7
+    )
+    axis.tick_params(length=0, pad=1.5)
+    axis.set_ylabel("row of regions", fontsize=8)
+    axis.set_xlabel("column of regions" if columns else "", fontsize=8)
+
+
+def _place(region: int, grid: tuple[int, int]) -> str:
+    row, column = divmod(region, grid[1])
+    return f"row {row + 1}, column {column + 1}"
 
 
 def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
