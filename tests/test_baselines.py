@@ -8,7 +8,7 @@ import scipy.sparse
 from userlib.baselines import cca, fit_cca, mean_tokens, variance
 from userlib.data.tokens import Features
 from userlib.errors import UserError
-from userlib.evaluation import recalls
+from userlib.evaluation import ranks, recalls
 
 WORDS = ["dog", "cat", "bird", "fish", "cow", "sheep", "goat", "lion", "bear", "wolf", "fox", "duck", "frog"]
 
@@ -71,6 +71,11 @@ def test_cca_retrieves_on_new_pictures_and_is_the_same_twice():
     assert result.facts == {"ridge": result.ridge, "dimension": 12, "select_rsum": result.select_rsum}
     again = cca(train, select, test, ridges=(0.01, 1.0), dimensions=(4, 12))
     assert np.array_equal(result.ranks.t2i, again.ranks.t2i)
+    for vectors, part, ranked in (
+        (result.select_vectors, select, result.select_ranks),
+        (result.vectors, test, result.ranks),
+    ):
+        assert np.array_equal(ranks(*vectors, part[2]).t2i, ranked.t2i)
 
 
 def test_the_choice_is_made_on_select_alone():

@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     add("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it")
     add(
         "--guide",
-        help="the vector for CGE: clip-mini | open_clip:NAME/WEIGHTS | timm:NAME | timm:FILE | vectors:FOLDER",
+        help="the vector for CGE: clip-mini | efficientnet-lite2 | open_clip:NAME/WEIGHTS | timm:NAME | timm:FILE | "
+        "vectors:FOLDER",
     )
     add("--steps", type=int, help="length of the run in steps (overrides --epochs)")
     add("--epochs", type=int, help="length of the run in epochs")

@@ -35,13 +35,17 @@ TERMS = 20_000  # words and pairs of words kept, the most frequent: their covari
 
 @dataclass(frozen=True)
 class Baseline:
-    """Ranks on the report split, and what was chosen on the selection split."""
+    """Ranks on the report split, what was chosen on the selection split, and the vectors of both, (images, captions) of
+    unit norm, whose dot products are the scores.
+    """
 
     ranks: Ranks
     ridge: float
     dimension: int
     select_rsum: float
     select_ranks: Ranks
+    select_vectors: tuple[Array, Array]
+    vectors: tuple[Array, Array]
     share: float | None = None
 
     @property
@@ -111,7 +115,7 @@ def cca(
             )
             for share in shares
         ]
-    best: tuple[Ranks, float, float, int, float | None, Projection, Any] | None = None
+    best: tuple[Ranks, float, float, int, float | None, Projection, Any, tuple[Array, Array]] | None = None
     for share, (train_texts, select_texts, test_texts) in tries:
         for ridge in ridges:
             projection = fit_cca(train[0], train_texts, train[2], ridge=ridge)
@@ -121,13 +125,17 @@ def cca(
                 select_ranks = ranks(images, captions, select[2])
                 rsum = recalls(select_ranks).rsum
                 if best is None or rsum > best[1]:
-                    best = select_ranks, rsum, ridge, dimension, share, projection, test_texts
+                    found = images, captions
+                    best = select_ranks, rsum, ridge, dimension, share, projection, test_texts, found
     if best is None:
         raise UserError("the baseline needs a ridge and a dimension to try, and got none")
-    select_ranks, rsum, ridge, dimension, share, projection, test_texts = best
+    select_ranks, rsum, ridge, dimension, share, projection, test_texts, select_vectors = best
     images = projection.project_pictures(test[0], dimension)
-    test_ranks = ranks(images, projection.project_texts(test_texts, dimension), test[2])
-    return Baseline(test_ranks, ridge, dimension, rsum, select_ranks, share)
+    captions = projection.project_texts(test_texts, dimension)
+    test_ranks = ranks(images, captions, test[2])
+    return Baseline(
+        test_ranks, ridge, dimension, rsum, select_ranks, select_vectors, (images, captions), share
+    )
 
 
 def _tfidf(parts: Sequence[Part]) -> list[Any]:

@@ -45,7 +45,8 @@ class DataConfig:
         False  # for a trained tower: images at its size on the disk; else decoded at each step
     )
     workers: int | None = None  # processes that decode for a trained tower; none: one a core, 8 at most
-    # the vector for CGE: clip-mini | open_clip:NAME[/WEIGHTS] | timm:NAME | timm:FILE | vectors:FOLDER
+    # the vector for CGE: clip-mini | efficientnet-lite2 | open_clip:NAME[/WEIGHTS] | timm:NAME | timm:FILE |
+    # vectors:FOLDER
     guide: str | None = None
     min_count: int = 1  # rarer words of the train captions are unknown
     vocabulary: int | None = (

@@ -94,6 +94,20 @@ def assert_close(one: np.ndarray, other: np.ndarray, atol: float) -> None:
     np.testing.assert_allclose(one, other, rtol=0, atol=atol, equal_nan=False)
 
 
+def test_a_guide_that_is_added_starts_at_nothing_and_learns():
+    train = pairs()
+    model = model_of(train, add_guide=True, guide_dim=5)
+    init_from_cca(model, train)
+    batch, guide = train.batch(np.arange(20)), torch.randn(20, 5)
+    for encoders in (model, model.ema_model()):
+        assert torch.equal(
+            encoders.encode_image(batch.tokens, None, guide),
+            encoders.encode_image(batch.tokens, None, -guide),
+        )
+    model.encode_image(batch.tokens, None, guide)[:, 0].sum().backward()
+    assert model.image_encoder.guide_projection.weight.grad.abs().max() > 1e-6
+
+
 @pytest.mark.parametrize("text", ["gru", "bag"])
 @pytest.mark.parametrize("scaling", ["standard", "raw"])
 def test_the_model_starts_as_the_canonical_correlation(text, scaling):

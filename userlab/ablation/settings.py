@@ -33,7 +33,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--study",
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
-        "world (each part on its own) | photos | photo-recipes | "
+        "world (each part on its own) | photos | photo-recipes | photo-guide | "
         "neighbours (what related work has in their place)",
     )
     command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
@@ -51,7 +51,7 @@ def add_command(commands: Any) -> None:
         "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
     )
     command.add_argument("--token-weights", metavar="FILE", help="weights of timm tokens")
-    command.add_argument("--guide", help="the vector for CGE (default: clip-mini)")
+    command.add_argument("--guide", help="the vector for CGE (default: the study's own)")
     command.add_argument("--val-split", help="the split that picks the epoch: a name, or train:500")
     command.add_argument("--test-split", help="the split that each run is scored on once, at its end")
     command.add_argument("--preset", help="the base of all variants (default: the study's own)")

@@ -268,6 +268,45 @@ def _photos() -> Study:
     )
 
 
+def _photo_guide() -> Study:
+    """The controls of `guide` on photos, with a guide that has no text side."""
+
+    def variant(label: str, guide: str = "informed", scores: str | None = None, **model: Any) -> Variant:
+        needs_guide = "cge" in model["enhancement"] or "add_guide" in model
+        return Variant(
+            label=label,
+            changes={"model": model},
+            guide=guide,
+            scores=scores,
+            needs_guide=needs_guide,
+            seeds=3,
+        )
+
+    return Study(
+        name="photo-guide",
+        question="Can CGE be guided by a network without any text: MobileNet tokens guided by EfficientNet's pooled "
+        "vector?",
+        variants={
+            "none": variant("no enhancement", scores="none+scores", enhancement="none"),
+            "sge": variant("SGE", enhancement="sge"),
+            "cge": variant("CGE, the image's own vector", enhancement="cge"),
+            "cge-random": variant("CGE, random weights", guide="random", enhancement="cge"),
+            "cge-mismatched": variant("CGE, another image's vector", guide="mismatched", enhancement="cge"),
+            "vector-added": variant(
+                "EfficientNet's vector added to the pooled embedding", enhancement="none", add_guide=True
+            ),
+        },
+        reference="none",
+        pairs=tuple(
+            ("cge", name) for name in ("sge", "cge-random", "cge-mismatched", "vector-added", "none+scores")
+        ),
+        preset="photos",
+        steps=None,
+        guide="efficientnet-lite2",
+        fused="EfficientNet",
+    )
+
+
 def _neighbours() -> Study:
     """Every variant is the plain model with one thing changed, under one loss: InfoNCE over the batch."""
 
@@ -416,7 +455,7 @@ def _towers() -> Study:
 def _all() -> dict[str, Study]:
     makers = (
         _enhancement, _guide, _queue, _masking, _momentum, _objective, _batch, _pooling, _world, _photos,
-        _photo_recipes, _neighbours, _towers, *LONG,
+        _photo_recipes, _photo_guide, _neighbours, _towers, *LONG,
     )  # fmt: skip
     return {study.name: study for study in (make() for make in makers)}
 

@@ -111,8 +111,10 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
             )
         weights = [row.metadata["weight"] for row in rows if "weight" in row.metadata]
         if weights:
+            split = rows[0].metadata.get("select", {}).get("split", "val")
             said.append(
-                f"{name}: CLIP's scores have the weight {', '.join(f'{w:g}' for w in weights)}, chosen on val."
+                f"{name}: {study.fused}'s scores have the weight {', '.join(f'{w:g}' for w in weights)}, chosen on "
+                f"{split}."
             )
     said += _tuning(by_variant)
     short = [name for name, rows in by_variant.items() if any(provisional(row.metadata) for row in rows)]

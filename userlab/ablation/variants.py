@@ -52,7 +52,8 @@ class Variant:
     """One line of a study's table.
 
     label: its words in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
-    late score fusion of the same trained model with CLIP, with one weight. needs_guide: the data get CLIP's vector.
+    late score fusion of the same trained model with the guide's network, with one weight. needs_guide: the data get
+    its vector.
     knobs: what it tunes in addition to the study's. tuned_as: another variant whose tuned settings it takes.
     """
 
@@ -79,7 +80,8 @@ class Study:
     reference: the variant that the others are compared with. pairs: further differences, (variant, baseline). base:
     changes that all variants share. steps: a run's length where the command line gives none; None leaves the
     preset's epochs. knobs: settings of which each variant gets its own, chosen on the selection split with one seed
-    (`userlab.ablation.tuning`). costs: parameters and times are measured in addition to the scores.
+    (`userlab.ablation.tuning`). costs: parameters and times are measured in addition to the scores. guide: the one of
+    variants that need one, where the command line names none; fused: its network's name in words.
     """
 
     name: str
@@ -92,6 +94,8 @@ class Study:
     steps: int | None = 170
     knobs: tuple[Knob, ...] = ()
     costs: bool = False
+    guide: str = "clip-mini"
+    fused: str = "CLIP"
 
     def variant(self, name: str) -> Variant:
         """The variant of that name. Raises UserError that lists them."""
@@ -107,7 +111,7 @@ class Study:
         for name, variant in self.variants.items():
             labels[name] = variant.label
             if variant.scores is not None:
-                labels[variant.scores] = f"{variant.label}, late score fusion with CLIP"
+                labels[variant.scores] = f"{variant.label}, late score fusion with {self.fused}"
         return labels
 
 
@@ -134,6 +138,6 @@ def variant_config(
     """The configuration of one run of a variant; tuned: settings that were chosen for it."""
     variant = study.variant(name)
     if variant.needs_guide or variant.kind == "zero-shot" or variant.scores is not None:
-        base = replace(base, data=replace(base.data, guide=base.data.guide or "clip-mini"))
+        base = replace(base, data=replace(base.data, guide=base.data.guide or study.guide))
     config = changed(changed(changed(base, study.base), variant.changes), tuned or {})
     return replace(config, training=replace(config.training, seed=seed))

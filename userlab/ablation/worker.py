@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from userlab.ablation.costs import costs_of
-from userlab.ablation.guides import add_scores, clip_embeddings, with_guide
+from userlab.ablation.guides import Embedded, add_scores, guide_embeddings, with_guide
 from userlab.ablation.jobs import POSITIONS, Job, job_from_json
 from userlab.ablation.rows import pack, write_row
 from userlab.ablation.variants import BASELINES
@@ -46,7 +46,6 @@ from userlib.training import CollapseError, Prepared, fit, prepare
 from userscenes.ground_truth import true_elsewhere_in, truth_of
 
 BUSY, STOPPED = 75, 130
-Embedded = tuple[NDArray[np.float32], NDArray[np.float32]]
 CURVE = ("step", "loss", "rsum", "i2t_r1", "t2i_r1", "unpaired_cosine", "effective_rank", "masked_keys")
 
 
@@ -165,12 +164,13 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
 
 
 def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
-    """The rows of a job by variant: the model's own (or CLIP's, where none was trained), and of late fusion."""
+    """The rows of a job by variant: the model's own (or its guide's, where none was trained), and of late fusion."""
     splits = [pairs for pairs in (prepared.val, prepared.test) if pairs is not None]
-    clip: list[Embedded] = []
+    guides: list[Embedded] = []
+    chosen: dict[str, Any] = {}
     if job.kind == "zero-shot" or job.scores is not None:
-        clip = [clip_embeddings(job.config.data.guide or "", pairs) for pairs in splits]
-    own = clip if encoders is None else [embed(encoders, pairs) for pairs in splits]
+        guides, chosen = guide_embeddings(prepared)
+    own = guides if encoders is None else [embed(encoders, pairs) for pairs in splits]
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
     tables: list[torch.Tensor] = []
     if encoders is not None and encoders.scorer is not None:  # the model's answer is the scorer's
@@ -194,24 +194,26 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
                 scored.arrays[f"attention_{name}_{what}"] = values.astype(np.float16)
     rows = {job.variant: scored}
     if job.scores is not None and report is not None:
-        rows[job.scores] = _added(own, clip, prepared.val, report, truth)
+        rows[job.scores] = _added(own, guides, prepared.val, report, truth)
+        if chosen:
+            rows[job.scores].metadata["baseline"] = chosen
     return rows
 
 
 def _added(
     own: list[Embedded],
-    clip: list[Embedded],
+    guides: list[Embedded],
     select: CaptionDataset,
     report: CaptionDataset,
     truth: NDArray[np.bool_] | None,
 ) -> Scored:
     added = add_scores(
-        (own[0], own[1]), (clip[0], clip[1]), (select.caption_to_image, report.caption_to_image)
+        (own[0], own[1]), (guides[0], guides[1]), (select.caption_to_image, report.caption_to_image)
     )
     many = None
     if truth is not None:
-        (images, captions), (clip_images, clip_captions) = own[1], clip[1]
-        table = images @ captions.T + np.float32(added.weight) * (clip_images @ clip_captions.T)
+        (images, captions), (guide_images, guide_captions) = own[1], guides[1]
+        table = images @ captions.T + np.float32(added.weight) * (guide_images @ guide_captions.T)
         many = multi_positive_recalls_from_scores(table, report.caption_to_image, truth)
     return Scored(added.select, added.report, many, {"weight": added.weight}, {})
 

@@ -69,6 +69,11 @@ class TimmExtractor(Extractor):
             network = self._build(pretrained=False).eval()
             return network, network.forward_features, torch.empty(1, *self.settings["input_size"])
 
+    def untrained(self) -> nn.Module:
+        """The network with random weights, on torch's default device; none is fetched."""
+        network: nn.Module = self._build(pretrained=False)
+        return network
+
     def _build(self, *, pretrained: bool) -> Any:
         import timm
 

@@ -125,7 +125,8 @@ def extract(
         extractor = make_extractor(spec, weights=weights, device=device)
         if "guide" in names and extractor.guide_dim is None:
             raise UserError(
-                f"{spec!r} gives no guide vector, as clip-mini, open_clip:NAME/PRETRAINED or timm:NAME do."
+                f"{spec!r} gives no guide vector, as clip-mini, efficientnet-lite2, open_clip:NAME/PRETRAINED or "
+                "timm:NAME do."
             )
         if isinstance(extractor, GivenVectors):
             arrays["guide"] = extractor.of(whole.ids)

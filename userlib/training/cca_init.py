@@ -4,8 +4,8 @@ A few thousand images are too few to learn from nothing what each word looks lik
 train captions' words and the train images' mean tokens finds it at once: a vector for each word, and a
 linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part
 of both projections start there; all that is not linear (BiGRU, the MLP of the image's projection) starts
-with an output of zero, so that training only adds to it. Where the embedding is wider than a word vector, the
-images' further dimensions start near zero, not at it.
+with an output of zero, so that training only adds to it, and so does a guide that is added to the pooled image.
+Where the embedding is wider than a word vector, the images' further dimensions start near zero, not at it.
 
 A pretrained text encoder can stand next to the words: its states of the caption, where it is the text side itself, or
 its vectors of single words, where a bag or a GRU names one by `text_model`.
@@ -181,4 +181,7 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     projection.linear.weight[:width], projection.linear.bias[:width] = weight, bias
     projection.out.weight.zero_()
     projection.out.bias.zero_()
+    if image.guide_projection is not None:  # the closed form knows nothing of a guide
+        image.guide_projection.weight.zero_()
+        image.guide_projection.bias.zero_()
     model.init_momentum_encoders()

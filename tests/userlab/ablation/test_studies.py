@@ -138,3 +138,36 @@ def test_the_recipes_for_photos_are_the_presets():
     name = base.model.text_model
     assert made["words-prior"].model == replace(made["words"].model, text_model=name)
     assert made["words-no-queue"].model == replace(made["words"].model, queue_size=None)
+
+
+def test_the_guide_on_photos_differs_in_the_enhancement_alone():
+    """The preset of words alone, each control beside it; a guide that the command line names comes first."""
+    study, base = study_named("photo-guide"), preset("photos")
+    made = {name: variant_config(study, name, base, seed=0) for name in study.variants}
+    for name, config in made.items():
+        assert config.training == base.training and config.objective == base.objective, name
+        own = replace(config.model, enhancement="none", add_guide=False)
+        assert own == replace(base.model, enhancement="none"), name
+        wanted = None if name == "sge" else "efficientnet-lite2"
+        assert config.data == replace(base.data, guide=wanted), name
+    assert {name: made[name].model.enhancement for name in made if name.startswith("cge")} == dict.fromkeys(
+        ("cge", "cge-random", "cge-mismatched"), "cge"
+    )
+    assert made["vector-added"].model.add_guide and base.model.init == "cca"
+    assert [study.variant(name).guide for name in ("cge", "cge-random", "cge-mismatched")] == [
+        "informed",
+        "random",
+        "mismatched",
+    ]
+    assert study.reference == "none" and {baseline for _, baseline in study.pairs} == {
+        "sge",
+        "cge-random",
+        "cge-mismatched",
+        "vector-added",
+        "none+scores",
+    }
+    assert "late score fusion with EfficientNet" in study.lines()["none+scores"]
+    jobs = jobs_of(study, base, out="x")
+    assert len(jobs) == 3 * len(made) and {job.seed for job in jobs} == {0, 1, 2}
+    other = replace(base, data=replace(base.data, guide="timm:x.safetensors"))
+    assert variant_config(study, "cge", other, seed=0).data.guide == "timm:x.safetensors"

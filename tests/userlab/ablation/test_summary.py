@@ -102,7 +102,12 @@ def test_what_a_reader_must_know(stored):
     rows_of = load_study(STUDY, folder)
     said = " ".join(notes(STUDY, rows_of))
     assert "b: collapsed with seed 1" in said
-    assert "have the weight 0.5, 1.5" in said
+    assert "a+scores: CLIP's scores have the weight 0.5, 1.5, chosen on val." in said
+    other = replace(STUDY, fused="Net")
+    assert (
+        "Net's scores have" in " ".join(notes(other, rows_of))
+        and "fusion with Net" in other.lines()["a+scores"]
+    )
     assert "4 runs, 4 minutes" in said  # added scores are no run of their own
     assert "versions of the code" not in said and "add seeds" not in said
     for seed in range(2, 5):
