@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.data.copies import write_backbone, write_hub
 from userlib.__main__ import main
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.evaluation.attention import attention_of
@@ -52,3 +53,17 @@ def test_a_model_without_a_guide_has_no_attention(prepared, tmp_path, capsys):
     assert "It takes SGE or CGE" in capsys.readouterr().err
     assert main(["evaluate", "--baseline", "cca", "--attention"]) == 2
     assert "give --checkpoint" in capsys.readouterr().err
+
+
+def test_photos_in_parquet_have_no_masks_and_no_attention(tmp_path):
+    """Whole splits: a selection of images hides what its images are."""
+    own = {"tokens": "timm:test_resnet", "token_weights": str(write_backbone(tmp_path / "network"))}
+    config = Config(
+        data=DataConfig(data=str(write_hub(tmp_path / "hub")), val_split="train:2", test_split="val", **own),
+        model=ModelConfig(enhancement="sge", embed_dim=8, text_width=8, word_width=4, queue_size=None),
+        training=TrainingConfig(steps=1, batch_size=4, precision="fp32"),
+    )
+    photos = prepare(config, progress=False)
+    encoders = DualEncoder(photos.config.model).eval()
+    assert photos.test.features.grid is not None
+    assert attention_of(encoders, photos.test) is None

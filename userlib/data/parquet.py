@@ -53,20 +53,20 @@ class Row:
 class ParquetPictures:
     """Images in Parquet files; the last row groups read stay in memory."""
 
-    def __init__(self, files: Sequence[Path], places: np.ndarray) -> None:
-        self.files, self.places = tuple(files), places
+    def __init__(self, files: Sequence[Path], positions: np.ndarray) -> None:
+        self.files, self.positions = tuple(files), positions
         self._groups: dict[tuple[int, int], Any] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def __getitem__(self, i: int) -> Image.Image:
         return open_picture(self.content(i), self._name(i))
 
     def content(self, i: int) -> bytes:
         """The encoded image."""
-        file, group, row = (int(x) for x in self.places[i])
+        file, group, row = (int(x) for x in self.positions[i])
         content = image_bytes(self._group(file, group)[row].as_py(), self.files[file], self._name(i))
         if content is None:
             raise UserError(
@@ -75,7 +75,7 @@ class ParquetPictures:
         return content
 
     def _name(self, i: int) -> str:
-        file, group, row = (int(x) for x in self.places[i])
+        file, group, row = (int(x) for x in self.positions[i])
         return f"in row {row} of row group {group} of {self.files[file]}"
 
     def _group(self, file: int, group: int) -> Any:
@@ -92,7 +92,7 @@ class ParquetPictures:
             return self._groups[file, group]
 
     def __reduce__(self) -> tuple[Any, ...]:  # what a worker process is sent: no lock, no bytes
-        return ParquetPictures, (self.files, self.places)
+        return ParquetPictures, (self.files, self.positions)
 
 
 def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:

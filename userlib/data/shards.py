@@ -38,20 +38,20 @@ class Sample:
 
 
 class ShardPictures:
-    """Images at their places, (N, 3): number of the file, first byte, bytes."""
+    """Images at their positions, (N, 3): number of the file, first byte, bytes."""
 
-    def __init__(self, files: Sequence[Path], places: np.ndarray, names: Sequence[str]) -> None:
-        self.files, self.places, self.names = tuple(files), places, tuple(names)
+    def __init__(self, files: Sequence[Path], positions: np.ndarray, names: Sequence[str]) -> None:
+        self.files, self.positions, self.names = tuple(files), positions, tuple(names)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
     def __getitem__(self, i: int) -> Image.Image:
         return open_picture(self.content(i), self.names[i])
 
     def content(self, i: int) -> bytes:
         """The encoded image."""
-        number, first, size = (int(value) for value in self.places[i])
+        number, first, size = (int(value) for value in self.positions[i])
         try:
             with open(self.files[number], "rb") as file:
                 file.seek(first)
