@@ -198,12 +198,12 @@ DEFAULTS = {
 }  # fmt: skip
 PHOTOS = {
     "data.data": "path/to/photos", "data.tokens": "efficientnet-lite2",
-    "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 256, "model.enhancement": "sge",
+    "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 512, "model.enhancement": "sge",
     "model.region_scaling": "root", "model.principal_dim": 512, "model.region_channel_dropout": 0.3,
-    "model.pooling": "mean", "model.text_width": 192, "model.word_width": 192, "model.word_residual": True,
+    "model.pooling": "mean", "model.text_width": 192, "model.word_width": 256, "model.word_residual": True,
     "model.init": "cca", "model.word_dropout": 0.1, "model.text_dropout": 0.3, "model.text_pooling": "mean",
     "model.embed_dropout": 0.1, "objective.mu": 30.0, "objective.gamma": 0.4, "objective.loss_weight":
-    4.0, "training.epochs": 4, "training.lr": 0.0001, "training.warmup": 0.1, "training.caption_augment_prob":
+    4.0, "training.epochs": 2, "training.lr": 0.0001, "training.warmup": 0.1, "training.caption_augment_prob":
     0.15, "training.region_sample": 27, "training.use_ema": True,
 }  # fmt: skip
 CHANGED = {
@@ -236,8 +236,7 @@ CHANGED = {
     "photos": PHOTOS,
     "photos-text": {
         **PHOTOS, "model.text": "bert", "model.text_model": "sentence-transformers/all-MiniLM-L6-v2",
-        "model.text_width": 384, "model.text_layers": 6, "model.word_width": 256, "model.text_dropout": 0.1,
-        "training.text_lr_scale": 0.3,
+        "model.text_width": 384, "model.text_layers": 6, "model.train_text": "none", "model.text_dropout": 0.1,
     },
     "clip-finetune": {
         "data.data": "umaru97/flickr30k_train_val_test", "data.tokens": "open_clip:ViT-B-32/laion2b_s34b_b79k",

@@ -602,13 +602,13 @@ def _presets() -> dict[str, Config]:
         ),
         model=ModelConfig(
             enhancement="sge",
-            embed_dim=256,
+            embed_dim=512,
             region_scaling="root",
             principal_dim=512,
             region_channel_dropout=0.3,
             pooling="mean",
             text_width=192,
-            word_width=192,
+            word_width=256,
             init="cca",
             word_residual=True,
             word_dropout=0.1,
@@ -618,7 +618,7 @@ def _presets() -> dict[str, Config]:
         ),
         objective=ObjectiveConfig(mu=30.0, gamma=0.4, loss_weight=4.0),
         training=TrainingConfig(
-            epochs=4, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_sample=27, use_ema=True
+            epochs=2, lr=1e-4, warmup=0.1, caption_augment_prob=0.15, region_sample=27, use_ema=True
         ),
     )
     return {
@@ -660,10 +660,9 @@ def _presets() -> dict[str, Config]:
                 text_width=384,
                 text_layers=6,
                 text_heads=12,
-                word_width=256,
+                train_text="none",
                 text_dropout=0.1,
             ),
-            training=replace(photos.training, text_lr_scale=0.3),
         ),
         "scenes": Config(
             data=DataConfig(data="scenes", val_split="val", test_split="test"),

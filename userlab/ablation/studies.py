@@ -389,9 +389,11 @@ def _photo_recipes() -> Study:
                 changes=apart | {"model": {k: v for k, v in apart["model"].items() if k != "text_model"}},
                 seeds=3,
             ),
-            "text": Variant(label="photos-text: pretrained text encoder", seeds=3),
-            "text-frozen": Variant(
-                label="photos-text, frozen", changes={"model": {"train_text": "none"}}, seeds=3
+            "text": Variant(label="photos-text: pretrained text encoder, frozen", seeds=3),
+            "text-trained": Variant(
+                label="photos-text, its last two layers trained",
+                changes={"model": {"train_text": "last:2"}, "training": {"text_lr_scale": 0.3}},
+                seeds=3,
             ),
         },
         reference="cca-words",
@@ -401,7 +403,7 @@ def _photo_recipes() -> Study:
             ("words-prior", "words"),
             ("words-no-sge", "words"),
             ("words-no-queue", "words"),
-            ("text-frozen", "text"),
+            ("text-trained", "text"),
         ),
         preset="photos-text",
         steps=None,
