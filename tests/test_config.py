@@ -197,7 +197,7 @@ DEFAULTS = {
     },
 }  # fmt: skip
 PHOTOS = {
-    "data.data": "path/to/photos", "data.tokens": "efficientnet-lite2",
+    "data.data": "path/to/photos", "data.tokens": "efficientnet-lite2-wide",
     "data.min_count": 2, "data.val_split": "train:500", "model.embed_dim": 512, "model.enhancement": "sge",
     "model.region_scaling": "root", "model.principal_dim": 512, "model.region_channel_dropout": 0.3,
     "model.pooling": "mean", "model.text_width": 192, "model.word_width": 256, "model.word_residual": True,

@@ -37,7 +37,7 @@ class DataConfig:
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
     pictures: str | None = None  # the images' own folder, for SCAN's features and annotations kept elsewhere
     sizes: Mapping[str, int] | None = None  # the first n images of a split, such as {"train": 1000}
-    # region-mini | clip-mini | efficientnet-lite2 | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
+    # region-mini | clip-mini | efficientnet-lite2[-wide] | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"
     token_weights: str | None = None  # a .safetensors file with a JSON of the same stem next to it
     hflip: bool = False  # tokens of the flipped images too; training draws one of the two
@@ -596,7 +596,7 @@ def _presets() -> dict[str, Config]:
     photos = Config(
         data=DataConfig(
             data="path/to/photos",
-            tokens="efficientnet-lite2",
+            tokens="efficientnet-lite2-wide",
             val_split="train:500",
             min_count=2,
         ),

@@ -19,7 +19,7 @@ def test_what_is_registered_is_found_by_name_and_given_what_was_asked(monkeypatc
 
 
 def test_the_backbones_that_come_along_are_found_as_ones_own_are():
-    own = {"region-mini", "clip-mini", "efficientnet-lite2", "vectors", "pixels"}
+    own = {"region-mini", "clip-mini", "efficientnet-lite2", "efficientnet-lite2-wide", "vectors", "pixels"}
     assert set(BACKBONES) == {"timm", "open_clip"} | own
     assert all(callable(BACKBONES[name]) for name in BACKBONES)
     for wrong in ("timm", "timm:", "open_clip", "region-mini:x", "clip-mini:x", ":", "", "x:y"):

@@ -35,6 +35,7 @@ def settings_of(config: PhotosConfig) -> Config:
         data=replace(
             base.data,
             data=config.data,
+            tokens="efficientnet-lite2",
             val_split=config.val_split,
             test_split=config.test_split,
             vocabulary=config.vocabulary,

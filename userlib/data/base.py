@@ -64,6 +64,6 @@ def refuse_weights(spec: str, weights: str | Path | None) -> None:
 def unknown(spec: str) -> UserError:
     """The error for a name that is that of no tokens."""
     return UserError(
-        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, efficientnet-lite2, timm:NAME, "
-        "open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
+        f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, efficientnet-lite2, "
+        "efficientnet-lite2-wide, timm:NAME, open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."
     )

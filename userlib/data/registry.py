@@ -65,6 +65,7 @@ BACKBONES = Registry(
         "timm": "userlib.data.backbones:make_timm",
         "region-mini": "userlib.data.backbones:make_region_mini",
         "efficientnet-lite2": "userlib.data.efficientnet:make_efficientnet_lite2",
+        "efficientnet-lite2-wide": "userlib.data.efficientnet:make_efficientnet_lite2",
         "open_clip": "userlib.data.clip:make_clip",
         "clip-mini": "userlib.data.clip:make_clip",
         "vectors": "userlib.data.vectors:make_vectors",
