@@ -1,4 +1,6 @@
-"""efficientnet-lite2: the same tokens from the package and from a file, and a refusal of any other weights."""
+"""efficientnet-lite2 and its wide form: the same tokens from the package and from a file, and a refusal of any other
+weights.
+"""
 
 import importlib.util
 
@@ -48,9 +50,28 @@ def test_folding_and_few_images_at_a_time_change_nothing_but_rounding(plain):
 
 
 @there
-def test_a_file_of_the_same_weights_gives_the_same_tokens_and_the_same_identity(plain):
-    one = make_extractor("efficientnet-lite2")
-    other = make_extractor("efficientnet-lite2", weights=plain)
+def test_the_wide_tokens_hold_an_earlier_layer_beside_the_last_at_the_same_places(plain):
+    """Against the network as timm builds it, block by block."""
+    images = pictures(6)  # more than one share of AT_ONCE: none keeps another's layer
+    wide, pooled = make_extractor("efficientnet-lite2-wide")(images)
+    narrow, wanted = make_extractor("efficientnet-lite2")(images)
+    assert (
+        wide.shape == (6, 81, 1488) and torch.equal(wide[..., :1280], narrow) and torch.equal(pooled, wanted)
+    )
+    timm = TimmExtractor("timm:tf_efficientnet_lite2", weights=plain, device="cpu")
+    inputs = torch.stack([timm.prepare(image) for image in images]).float()
+    x = timm.network.bn1(timm.network.conv_stem((inputs - 127) / 128))
+    for block in timm.network.blocks[:6]:
+        x = block(x)
+    torch.testing.assert_close(wide[..., 1280:], 0.09 * x.flatten(2).transpose(1, 2), atol=2e-4, rtol=0)
+
+
+@there
+@pytest.mark.parametrize("spec", ["efficientnet-lite2", "efficientnet-lite2-wide"])
+def test_a_file_of_the_same_weights_gives_the_same_tokens_and_the_same_identity(plain, spec):
+    one = make_extractor(spec)
+    other = make_extractor(spec, weights=plain)
+    assert one.cache_key()["kind"] == spec  # and neither's cache is taken for the other's
     assert one.cache_key() == other.cache_key()
     assert torch.equal(one(pictures(1))[0], other(pictures(1))[0])
 
