@@ -270,7 +270,8 @@ def test_a_killed_study_goes_on_where_it_was(base, cache, tmp_path):
     first, second = set(), set()  # the folders of the two trainings, once they have a checkpoint
     while not second and study.poll() is None:
         there = row.is_file()
-        result = {path.parent for path in runs.glob("*/run.json")}
+        # a folder that is being removed has another name, which begins with a dot
+        result = {path.parent for path in runs.glob("[!.]*/run.json")}
         first |= set() if there else result
         second = result - first if there else set()
         time.sleep(0.02)
