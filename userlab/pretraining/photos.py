@@ -35,7 +35,6 @@ def settings_of(config: PhotosConfig) -> Config:
         data=replace(
             base.data,
             data=config.data,
-            tokens="efficientnet-lite2",
             val_split=config.val_split,
             test_split=config.test_split,
             vocabulary=config.vocabulary,
@@ -43,8 +42,7 @@ def settings_of(config: PhotosConfig) -> Config:
         model=replace(
             base.model,
             text_model=config.text_model,
-            region_scaling="principal",  # narrower than the preset: the file has 6 MB at most
-            principal_dim=256,
+            principal_dim=256,  # narrower than the preset: the files have 6 MB at most
             embed_dim=256,
             word_width=192,
         ),
