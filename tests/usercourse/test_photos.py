@@ -12,6 +12,7 @@ from PIL import Image
 from usercourse import photo_folder, photo_results, photos
 from usercourse.ablations import STORED
 from usercourse.overlays import dimmed
+from userlab.ablation.rows import read_rows
 from userlib.data.sources import load_data
 from userlib.errors import UserError
 from userlib.files import read_json
@@ -148,23 +149,27 @@ def test_words_over_a_photo_have_their_numbers_and_unknown_ones_are_told(album, 
 
 def test_stored_results_are_shown_as_they_are_stored():
     rows = photo_results.table()
-    stored = read_json(STORED / "flickr8k" / "seed-1.json")["tables"]["model"]["rsum"]
-    assert list(rows["SGE, queue, UTO: seed-1"]["rsum"]) == stored
+    runs = read_rows(STORED / photo_results.STUDY)
+    seeds = [row.metadata["report"]["metrics"]["rsum"] for row in runs if row.variant == "words"]
+    assert len(seeds) == 3 and rows["photos: BiGRU (3\u00a0seeds)"]["rsum"].value == pytest.approx(np.mean(seeds))
     assert (
-        list(rows["photos-mini, other tokens"]["rsum"])
+        list(rows["photos-mini, 1 seed"]["rsum"])
         == read_json(photo_results.MINI)["provenance"]["result"]["rsum"]
     )
     figure, sentence = photo_results.differences()
-    assert sentence.endswith("; inconclusive, with 0 in the interval: SGE on - off.")
-    assert "photos-mini 354 to 360" in photo_results.curves()[1]
+    assert all(label in sentence for label in photo_results.APART.values())
+    history = read_json(photo_results.MINI)["provenance"]["history"]
+    assert f"rSum {history[0]['rsum']:.0f} after the first epoch" in photo_results.curves()[1]
+    assert "photos: BiGRU (3\u00a0seeds) " in photo_results.growth()
     said = photo_results.provenance()
-    assert "**Provisional**: runs too short" in said and said.count("833d8fd9bdf9") == 3
+    assert "**Provisional**: runs too short" in said and read_json(photo_results.MINI)["provenance"]["data_hash"][:12] in said
 
 
 def test_a_missing_result_is_named(tmp_path):
-    shutil.copytree(STORED / "flickr8k", tmp_path / "flickr8k")
-    (tmp_path / "flickr8k" / "seed-2.json").unlink()
-    with pytest.raises(UserError, match=r"seed-2.json.*git checkout"):
+    shutil.copytree(STORED / photo_results.STUDY, tmp_path / photo_results.STUDY)
+    for file in (tmp_path / photo_results.STUDY).glob("cca-both*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"cca-both is not in .*git checkout"):
         photo_results.table(tmp_path)
 
 
