@@ -159,9 +159,9 @@ print(f"The region with the most attention has the largest norm in {same} of {N}
 print(f"correlation of attention and norm over the regions of a photo is {correlation:.2f} on average.")
 
 # %% [markdown]
-# Two things are easy to overlook. The attention is *narrow*: a handful of 81 regions has nearly all of it. And it follows
-# the norm of the regions, which the backbone determines for the most part, not USER: where an ImageNet network responds strongly, $g \cdot V_r$
-# is large. It is often on the thing, and sometimes next to it: look for the rocket. There are no masks for these photos, so
+# Two things are easy to overlook. The attention is *narrow* in three of these four photos: a handful of 81 regions has nearly
+# all of it. And it follows the norm of the regions, which the backbone determines for the most part, not USER: where an ImageNet
+# network responds strongly, $g \cdot V_r$ is large. It is often on the thing, and sometimes next to it: look for the rocket. There are no masks for these photos, so
 # unlike in notebook 03 no share *on the object* can be measured, and four photos that look convincing are no measurement.
 #
 # CGE has no map here: it takes CLIP's vector of the photo as its guide, and photos-mini has none. On drawn images it is in
@@ -282,7 +282,7 @@ show(*photo_results.differences())
 # %% [markdown]
 # Read the last figure slowly; all rows but photos-mini's are of the same tokens, and of three seeds where something is trained.
 # What USER adds to CCA is clear, and so is what a text encoder knows that has read millions of sentences: more than everything else in
-# this figure. NB10TEXT
+# this figure. SGE on these photos is *inconclusive*: the interval reaches from a loss to a gain of about four points of rSum.
 # The row of the queue changes two things at once, the queue and the moving average of the weights (EMA), both of which come
 # from the momentum encoders; so it cannot say which of them matters. More studies on photos: [results](../docs/results.md);
 # what others reach on Flickr30K and COCO: [the published numbers](../docs/full-scale.md#the-published-numbers).

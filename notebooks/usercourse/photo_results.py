@@ -68,7 +68,10 @@ def curves(mini: Path = MINI) -> Shown:
     axis.plot(steps, values, "o", ms=4, lw=2, color=CYCLE[0], ls=DASHES[0])
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("rSum on the 500 held-out photos", fontsize=9)
-    return figure, f"photos-mini: rSum {values[0]:.0f} after the first epoch and {values[-1]:.0f} after the last."
+    return (
+        figure,
+        f"photos-mini: rSum {values[0]:.0f} after the first epoch and {values[-1]:.0f} after the last.",
+    )
 
 
 def growth(folder: Path = STORED) -> str:

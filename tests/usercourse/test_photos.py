@@ -151,7 +151,9 @@ def test_stored_results_are_shown_as_they_are_stored():
     rows = photo_results.table()
     runs = read_rows(STORED / photo_results.STUDY)
     seeds = [row.metadata["report"]["metrics"]["rsum"] for row in runs if row.variant == "words"]
-    assert len(seeds) == 3 and rows["photos: BiGRU (3\u00a0seeds)"]["rsum"].value == pytest.approx(np.mean(seeds))
+    assert len(seeds) == 3 and rows["photos: BiGRU (3\u00a0seeds)"]["rsum"].value == pytest.approx(
+        np.mean(seeds)
+    )
     assert (
         list(rows["photos-mini, 1 seed"]["rsum"])
         == read_json(photo_results.MINI)["provenance"]["result"]["rsum"]
@@ -162,7 +164,10 @@ def test_stored_results_are_shown_as_they_are_stored():
     assert f"rSum {history[0]['rsum']:.0f} after the first epoch" in photo_results.curves()[1]
     assert "photos: BiGRU (3\u00a0seeds) " in photo_results.growth()
     said = photo_results.provenance()
-    assert "**Provisional**: runs too short" in said and read_json(photo_results.MINI)["provenance"]["data_hash"][:12] in said
+    assert (
+        "**Provisional**: runs too short" in said
+        and read_json(photo_results.MINI)["provenance"]["data_hash"][:12] in said
+    )
 
 
 def test_a_missing_result_is_named(tmp_path):
