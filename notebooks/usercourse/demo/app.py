@@ -357,7 +357,10 @@ class App(W.VBox):  # type: ignore[misc]
         key = self.asked.name if self.asked.name in engine.gallery.row else None
         if engine.gallery.captions:
             answer = engine.captions(picture, 6)
-            self.caption_hits_title.value = title("Captions found for it")
+            # of photos 3 in 100 pass for drawings, so an image that is not the gallery's is told this in any case
+            only = key is None and getattr(engine.encoder, "drawings", False)
+            seen = ", by a model that has seen drawings alone" if only else ""
+            self.caption_hits_title.value = title(f"Captions found for it{seen}")
             self.caption_hits.show(
                 items=caption_cards(engine, answer, key), wide=True, label="captions found"
             )

@@ -191,6 +191,7 @@ def test_an_upload_finds_captions(app):
     app.upload.receive({"event": "file", "name": "<b>my</b> dog.png"}, [png(app.gallery.pictures[4])])
     expected = app.engine.captions(app.gallery.pictures[4], 6)
     assert keys(app.caption_hits) == [hit.text for hit in expected.hits]
+    assert "by a model that has seen drawings alone" in app.caption_hits_title.value
     assert "&lt;b&gt;my&lt;/b&gt; dog.png" in app.heading.value
     assert keys(app.left)[0] == app.gallery.ids[4]
     assert app.regions.layout.display == ""
