@@ -29,7 +29,10 @@ def parser() -> argparse.ArgumentParser:
     add = train.add_argument
     add("--data", help="scenes, a folder, or a hub name such as owner/name or owner/name@commit")
     add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
-    add("--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed")
+    add(
+        "--tokens",
+        help="region-mini | clip-mini | efficientnet-lite2[-wide] | timm:NAME | open_clip:NAME/WEIGHTS | precomputed",
+    )
     add("--token-weights", metavar="FILE", help="a .safetensors file with a JSON of the same stem next to it")
     add(
         "--guide",

@@ -48,7 +48,8 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument("--data", help="the data of all runs (default: the study's own)")
     command.add_argument(
-        "--tokens", help="region-mini | clip-mini | timm:NAME | open_clip:NAME/WEIGHTS | precomputed"
+        "--tokens",
+        help="region-mini | clip-mini | efficientnet-lite2[-wide] | timm:NAME | open_clip:NAME/WEIGHTS | precomputed",
     )
     command.add_argument("--token-weights", metavar="FILE", help="weights of timm tokens")
     command.add_argument("--guide", help="the vector for CGE (default: the study's own)")

@@ -105,8 +105,7 @@ class TimmExtractor(Extractor):
             for key in ("mean", "std")
         )
         x = inputs.to(self.device).float().to(memory_format=torch.channels_last)
-        features = self.network.forward_features((x - mean) / std)
-        tokens = self.tokens_of(features)
+        features, tokens = self.maps((x - mean) / std)
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
                 f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON next to its weights says "
@@ -115,9 +114,10 @@ class TimmExtractor(Extractor):
         pooled = self.network.forward_head(features, pre_logits=True)
         return tokens.float(), nn.functional.normalize(pooled.float().flatten(1), dim=-1)
 
-    def tokens_of(self, features: Tensor) -> Tensor:
-        """What the network's forward_features gives -> (B, R, D)."""
-        return _tokens(self.network, features)
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs as the network takes them -> its last features, which the guide is pooled from, and tokens (B,R,D)."""
+        features = self.network.forward_features(x)
+        return features, _tokens(self.network, features)
 
 
 def _tokens(network: Any, features: Tensor) -> Tensor:
