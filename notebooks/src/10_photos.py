@@ -281,8 +281,7 @@ show(*photo_results.differences())
 
 # %% [markdown]
 # Read the last figure slowly; all rows but photos-mini's are of the same tokens, and of three seeds where something is trained.
-# What USER adds to CCA is clear, and so is what a text encoder knows that has read millions of sentences: more than everything else in
-# this figure. SGE on these photos is *inconclusive*: the interval reaches from a loss to a gain of about four points of rSum.
+# What USER adds to CCA is clear, and so is what a text encoder adds that has read millions of sentences. SGE on these photos is *inconclusive*: the interval reaches from a loss to a gain of about four points of rSum.
 # The row of the queue changes two things at once, the queue and the moving average of the weights (EMA), both of which come
 # from the momentum encoders; so it cannot say which of them matters. More studies on photos: [results](../docs/results.md);
 # what others reach on Flickr30K and COCO: [the published numbers](../docs/full-scale.md#the-published-numbers).

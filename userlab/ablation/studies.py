@@ -399,6 +399,7 @@ def _photo_recipes() -> Study:
         reference="cca-words",
         pairs=(
             ("text", "cca-both"),
+            ("words", "cca-both"),
             ("text", "words"),
             ("words-prior", "words"),
             ("words-no-sge", "words"),
