@@ -390,6 +390,11 @@ def _photo_recipes() -> Study:
                 seeds=3,
             ),
             "text": Variant(label="photos-text: pretrained text encoder, frozen", seeds=3),
+            "text-lora": Variant(
+                label="photos-text, trained by LoRA",
+                changes={"model": {"train_text": "lora"}},
+                seeds=1,
+            ),
             "text-trained": Variant(
                 label="photos-text, its last two layers trained",
                 changes={"model": {"train_text": "last:2"}, "training": {"text_lr_scale": 0.3}},
@@ -404,6 +409,7 @@ def _photo_recipes() -> Study:
             ("words-prior", "words"),
             ("words-no-sge", "words"),
             ("words-no-queue", "words"),
+            ("text-lora", "text"),
             ("text-trained", "text"),
         ),
         preset="photos-text",
