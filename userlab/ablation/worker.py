@@ -6,6 +6,7 @@ the process that started it lives: at its end this one stops too, after the step
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -251,8 +252,12 @@ def _rounded(ranks: Ranks) -> dict[str, float]:
 
 
 def _stop_with_parent() -> None:
-    """When the other end of the input is gone, ask for the stop that Ctrl-C asks for."""
-    sys.stdin.read()
+    """When the other end of the input is gone, ask for the stop that Ctrl-C asks for.
+
+    Not by sys.stdin, whose lock would be held meanwhile: a process that is forked closes it, and would wait for ever.
+    """
+    while os.read(0, 1024):
+        pass
     signal.raise_signal(signal.SIGINT)
 
 

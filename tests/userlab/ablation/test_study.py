@@ -257,6 +257,23 @@ def alive(process: int) -> bool:
         return False
 
 
+def test_processes_are_forked_while_the_end_of_the_input_is_waited_for():
+    """As those that read images for a tower that is trained: they close the input that a thread reads."""
+    program = (
+        "import multiprocessing, sys, threading, time, userlab.ablation.worker as worker\n"
+        "threading.Thread(target=worker._stop_with_parent, daemon=True).start()\n"
+        "time.sleep(0.2)\n"
+        "child = multiprocessing.get_context('fork').Process(target=int)\n"
+        "child.start(); child.join(20); print(child.exitcode, flush=True); child.kill()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "0\n"
+        process.stdin.close()
+
+
 def test_a_killed_study_goes_on_where_it_was(base, cache, tmp_path):
     """SIGKILL in the second run: its process stops by itself, and the same command repeats nothing."""
     config = replace(base, training=replace(base.training, steps=160, evaluate_every=1.0))
