@@ -13,6 +13,7 @@ from PIL import Image
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.search import Index, cross_attention, top_k
+from userlib.search.ann import hnsw
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
 
@@ -235,6 +236,32 @@ def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
     again = Index.load(tmp_path / "index", RandomEncoder())
     assert again.report == report
     assert again.search("query 1", 5) == result[1][:5]
+
+
+def test_what_the_graph_does_not_reach_is_searched_exactly():
+    """faiss gives row -1 in place of what it did not reach, and equal vectors hide one another from its walk."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.standard_normal((450, 16)))
+    vectors[rng.permutation(450)[:150]] = vectors[0]
+    index = Index(ids=tuple(f"{i:04d}" for i in range(450)), vectors=vectors, encoder=RandomEncoder())
+    queries = [f"query {i}" for i in range(20)]
+    exact = [[hit.id for hit in index.search(query, 450)] for query in queries]
+    assert index.approximate(queries, 450, M=4, ef_construction=8).recall == 1
+    for query, wanted in zip(queries, exact, strict=True):
+        hits = index.search(query, 450)
+        assert [hit.id for hit in hits] == wanted
+        assert all(-1.001 < hit.score < 1.001 for hit in hits)
+    assert len({hit.id for hit in index.similar("0003", 449)}) == 449
+
+
+def test_bad_questions_to_a_graph_are_named():
+    pytest.importorskip("faiss")
+    graph, _ = hnsw(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 2)
+    one = np.ones((1, 4), np.float32)
+    for queries, k, said in ((one, 0, "k=0"), (one[:, :3], 1, "differ in their"), (one * np.nan, 1, "NaN")):
+        with pytest.raises(UserError, match=said):
+            graph.search(queries, k)
 
 
 def test_hnsw_without_faiss_names_the_remedy(index, monkeypatch):

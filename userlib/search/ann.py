@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from userlib.errors import UserError
-from userlib.search.exact import Array, Ints, top_k
+from userlib.search.exact import Array, Ints, check, top_k
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,22 @@ class Hnsw:
         self.graph = graph
 
     def search(self, queries: Array, k: int) -> tuple[Array, Ints]:
-        """queries (Q, E) -> scores and rows (Q, min(k, N)), best first, equal ones by row."""
+        """queries (Q, E) -> scores and rows (Q, min(k, N)), best first, equal ones by row. Where the walk reaches
+        fewer rows than are asked for, as among many equal vectors, that query is answered by exact search.
+
+        Raises UserError as `top_k`.
+        """
+        check(queries, (self.graph.ntotal, self.graph.d), k)
         k = min(k, self.graph.ntotal)
         self.graph.hnsw.efSearch = max(self.graph.hnsw.efSearch, k)
         scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k)
         order = np.lexsort((rows, -scores), axis=1)
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        short = np.flatnonzero((rows < 0).any(1))  # faiss gives -1 for what it did not reach
+        if len(short):
+            vectors = self.graph.reconstruct_n(0, self.graph.ntotal)
+            scores[short], rows[short] = top_k(queries[short], vectors, k)
+        return scores, rows
 
     def to_bytes(self) -> NDArray[np.uint8]:
         """The graph with its vectors, for `from_bytes`."""

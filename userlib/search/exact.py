@@ -27,18 +27,23 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
 
     Raises UserError for k < 1, shapes that do not fit, and queries that are not finite.
     """
-    if k < 1:
-        raise UserError(f"a search returns one hit or more, and got k={k}")
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise UserError(
-            f"queries {queries.shape} and gallery {gallery.shape} differ in their dimensions; encode both by one model"
-        )
-    if not np.isfinite(queries).all():
-        raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
+    check(queries, gallery.shape, k)
     if not len(queries):
         width = min(k, len(gallery))
         return np.empty((0, width), np.float32), np.empty((0, width), np.int64)
     return _by_torch(queries, gallery, k) if "torch" in sys.modules else _by_numpy(queries, gallery, k)
+
+
+def check(queries: Array, gallery: tuple[int, ...], k: int) -> None:
+    """Raises UserError for k < 1, queries whose shape does not fit that of the gallery, and such as are not finite."""
+    if k < 1:
+        raise UserError(f"a search returns one hit or more, and got k={k}")
+    if queries.ndim != 2 or len(gallery) != 2 or queries.shape[1] != gallery[1]:
+        raise UserError(
+            f"queries {queries.shape} and gallery {gallery} differ in their dimensions; encode both by one model"
+        )
+    if not np.isfinite(queries).all():
+        raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
 
 
 def _by_numpy(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
