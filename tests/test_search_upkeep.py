@@ -226,6 +226,59 @@ def test_a_stopped_update_keeps_its_part_and_carries_on(tmp_path, error, monkeyp
     assert whole.vectors.tolist() == straight.vectors.tolist()
 
 
+def test_images_that_are_missing_no_more_are_saved(tmp_path, monkeypatch):
+    """Those left to encode were removed: the next update encodes nothing, and the index on the disk is complete."""
+    monkeypatch.setattr("userlib.search.upkeep.BATCH", 4)
+    photos, kept = tmp_path / "photos", tmp_path / "index"
+    for i in range(10):
+        save(photos, f"{i}.png", (10 * i + 5, 200, 9))
+    with pytest.raises(KeyboardInterrupt):
+        update(Index.empty(Counting(stop_at=8)), photos, keep_in=kept)
+    for i in (8, 9):
+        (photos / f"{i}.png").unlink()
+    index = Index.load(kept, Counting())
+    assert index.missing == 2
+    assert str(update(index, photos, keep_in=kept)) == "8 kept"
+    assert (index.missing, Index.load(kept, Counting()).missing) == (0, 0)
+    assert Index.load(kept, Counting()).notes("red") == ()
+    written = (kept / "manifest.json").stat().st_mtime_ns
+    update(index, photos, keep_in=kept)
+    assert (kept / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_a_stop_before_the_first_image_says_what_is_missing(tmp_path):
+    photos, kept = tmp_path / "photos", tmp_path / "index"
+    save(photos, "0.png", (5, 200, 9))
+    update(Index.empty(Counting()), photos, keep_in=kept)
+    save(photos, "1.png", (200, 5, 9))
+    with pytest.raises(KeyboardInterrupt):
+        update(Index.load(kept, Counting(stop_at=0)), photos, keep_in=kept)
+    assert Index.load(kept, Counting()).missing == 1
+
+
+def test_captions_encoded_before_a_stop_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("userlib.search.upkeep.BATCH", 1)
+    kept, split = tmp_path / "index", split_with_captions()
+    bare = Split(
+        name="test", ids=split.ids, pictures=split.pictures, captions=(), caption_to_image=np.empty(0, np.int64),
+        fingerprint="g",
+    )  # fmt: skip
+    update(Index.empty(Counting()), bare, keep_in=kept)
+    encoder = Counting()
+
+    def stopped(texts):
+        if encoder.texts:
+            raise KeyboardInterrupt
+        return Counting.encode_text(encoder, texts)
+
+    index = Index.load(kept, encoder)
+    encoder.encode_text = stopped
+    with pytest.raises(KeyboardInterrupt):
+        update(index, split, keep_in=kept)
+    part = Index.load(kept, Counting())
+    assert (len(part.texts), part.missing) == (1, 3)
+
+
 def test_a_stopped_update_of_an_index_has_nothing_stale(photos, tmp_path):
     index, _ = built(photos)
     index.save(tmp_path / "index")

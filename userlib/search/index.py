@@ -92,23 +92,23 @@ class Index(Contents, Shared):
         was encoded, the image, and how many were, of how many. UserError when no image can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
-        drawn, before = is_drawn(split), self._kept()
+        drawn, saved = is_drawn(split), self._kept()
 
         def keep() -> None:
+            nonlocal saved
             self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
-            if keep_in is not None:
+            if keep_in is not None and (self._kept() != saved or self.folder != Path(keep_in)):
                 self.save(keep_in)
+                saved = self._kept()
 
         changes = bring_in_line(self, split, progress=progress, keep=keep, seen=seen)
-        self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
-        if keep_in is not None and (self._kept() != before or self.folder != Path(keep_in)):
-            self.save(keep_in)
+        keep()
         return changes
 
     def _kept(self) -> list[Any]:
         """All that an update may change, to be compared."""
         texts = [self.texts, self.text_of.tolist()]
-        return [self.ids, self.prints, *texts, self.skipped, self.warning, self.source]
+        return [self.ids, self.prints, *texts, self.skipped, self.missing, self.warning, self.source]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -101,7 +101,7 @@ def bring_in_line(
     keep: Callable[[], object] | None = None,
     seen: Seen | None = None,
 ) -> Changes:
-    """Update `index` in place. `keep` stores what there is: now and then, and when the update is stopped. `seen` is
+    """Update `index` in place. `keep` stores what has changed: now and then, and when the update is stopped. `seen` is
     called with each image that was encoded.
 
     Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
@@ -116,8 +116,8 @@ def bring_in_line(
         update.encode_captions()
     except BaseException:
         if update.rows():
-            changes = update.settle()
-            if keep is not None and (changes or update.encoded):
+            update.settle()
+            if keep is not None:
                 keep()
         raise
     changes = update.settle()
