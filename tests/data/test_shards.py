@@ -70,6 +70,17 @@ def test_img2dataset_in_tars_and_in_folders(tmp_path):
         assert [train.pictures.content(i) for i in range(2)] == [jpeg(0), jpeg(2)]
 
 
+def test_shards_of_one_name_in_two_folders_keep_their_own_captions(tmp_path):
+    """Each split numbers its shards and samples from nought."""
+    for first, split in ((0, "train"), (5, "val")):
+        members = {f"{i:09d}.txt": "\n".join(captions(first + i)).encode() for i in range(2)}
+        members |= {f"{i:09d}.jpg": jpeg(first + i) for i in range(2)}
+        shard(tmp_path / "set" / split / "00000.tar", members)
+    data = load_data(str(tmp_path / "set"))
+    assert data.split("train").captions[:5] == tuple(captions(0))
+    assert data.split("val").captions[:5] == tuple(captions(5))
+
+
 def test_captions_of_json_and_none_at_all(tmp_path):
     shard(
         tmp_path / "said" / "a.tar",

@@ -36,6 +36,11 @@ class Sample:
     texts: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # of its JSON
 
+    @property
+    def captions(self) -> list[str]:
+        """Those of its text, else those of its JSON."""
+        return self.texts or self.said
+
 
 class ShardPictures:
     """Images at their positions, (N, 3): number of the file, first byte, bytes."""
@@ -98,8 +103,7 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
             "and are left out",
             stacklevel=2,
         )
-    captions = {sample.key: sample.texts or sample.said for sample in whole}
-    captioned = any(captions.values())
+    captioned = any(sample.captions for sample in whole)
     content = sha256_bytes("shards", *(sha256_known(file) for file in files))
     splits: dict[str, Split] = {}
     for name in dict.fromkeys(sample.split for sample in whole):
@@ -109,7 +113,7 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
             files, np.array([sample.place for sample in own], np.int64), [s.key for s in own]
         )
         splits[kept or "train"] = Split.of(
-            kept or "train", [sample.key for sample in own], [captions[sample.key] for sample in own], pictures,
+            kept or "train", [sample.key for sample in own], [sample.captions for sample in own], pictures,
             sha256_bytes(content, name, *(sample.key for sample in own)),
         )  # fmt: skip
     _refuse_shared(splits)
