@@ -70,6 +70,30 @@ def test_img2dataset_in_tars_and_in_folders(tmp_path):
         assert [train.pictures.content(i) for i in range(2)] == [jpeg(0), jpeg(2)]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "other"),
+    [
+        ("000000002.txt", b"a new caption", True),
+        ("000000001.json", b'{"caption": "a new caption"}', True),  # of a sample without a text
+        ("000000002.json", b'{"caption": "another", "width": 256}', False),  # nothing that is read
+    ],
+)
+def test_the_fingerprint_of_loose_files_follows_their_captions(tmp_path, name, text, other):
+    members = samples(0, 3)
+    del members["000000001.txt"]
+    for member, content in members.items():
+        place = tmp_path / "set" / "00000" / member
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    (tmp_path / "set" / "00000_stats.json").write_text("{}")
+    before = load_data(str(tmp_path / "set"))
+    assert load_data(str(tmp_path / "set")).fingerprint == before.fingerprint
+    (tmp_path / "set" / "00000" / name).write_bytes(text)
+    after = load_data(str(tmp_path / "set"))
+    assert (after.fingerprint != before.fingerprint) is other
+    assert (after.split("train").fingerprint != before.split("train").fingerprint) is other
+
+
 def test_shards_of_one_name_in_two_folders_keep_their_own_captions(tmp_path):
     """Each split numbers its shards and samples from nought."""
     for first, split in ((0, "train"), (5, "val")):

@@ -92,8 +92,13 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
     """
     files: list[Path] = []
     samples: list[Sample] = []
+    loose: list[Sample] = []  # those whose texts lie in none of `files`
     for shard in shards:
-        samples += _of_tar(folder, shard, files) if shard.is_file() else _of_folder(folder, shard, files)
+        if shard.is_file():
+            samples += _of_tar(folder, shard, files)
+        else:
+            loose += (own := _of_folder(folder, shard, files))
+            samples += own
     whole = [sample for sample in samples if sample.place is not None]
     if not whole:
         raise UserError(f"{shown(folder)} has {len(shards)} shards and no image in them. Fetch them again.")
@@ -104,7 +109,8 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
             stacklevel=2,
         )
     captioned = any(sample.captions for sample in whole)
-    content = sha256_bytes("shards", *(sha256_known(file) for file in files))
+    said = (sha256_bytes(one.split, one.key, *one.captions) for one in loose if one.place is not None)
+    content = sha256_bytes("shards", *(sha256_known(file) for file in files), *said)
     splits: dict[str, Split] = {}
     for name in dict.fromkeys(sample.split for sample in whole):
         own = [sample for sample in whole if sample.split == name]
