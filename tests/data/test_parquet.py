@@ -48,6 +48,17 @@ def test_a_folder_named_after_the_split_tells_it(tmp_path, cache):
     assert list(load_data(str(tmp_path)).splits) == ["val"]
 
 
+@pytest.mark.parametrize("place", ["validation/0000.parquet", "Dev/0.parquet", "validation-0.parquet"])
+@pytest.mark.parametrize("said", ["val", "valid", "Validation"])
+def test_another_column_that_agrees_with_the_file_s_split_is_no_fault(tmp_path, cache, place, said):
+    rows = [row | {"fold": said} for row in hub_rows("val", 2)]
+    write_rows(tmp_path / place, rows, drop=("split",))
+    assert list(load_data(str(tmp_path)).splits) == ["val"]
+    write_rows(tmp_path / place, [*rows[:1], rows[1] | {"fold": "test"}], drop=("split",))
+    with pytest.raises(UserError, match="row 1 of .* has 'test' in 'fold'"):
+        load_data(str(tmp_path))
+
+
 def test_uneven_captions_are_kept_where_the_schema_is_ones_own(tmp_path, cache):
     rows = hub_rows("train", 2, each=2)
     rows[1]["caption"] = ["one alone"]

@@ -29,11 +29,11 @@ def split_name(text: str) -> str:
 
 def check_split_column(row: Mapping[str, object], where: str, known: str = "") -> None:
     """Raises UserError where a row without a `split` says train, val or test under another name: were that not read,
-    what is to be tested on would be trained on. known: the split that the row has already.
+    what is to be tested on would be trained on. known: the split that the row has already, under any of its names.
     """
     for name in NEAR_SPLIT if "split" not in row else ():
         value = row.get(name)
-        if isinstance(value, str) and split_name(value) in {"train", "val", "test"} - {known}:
+        if isinstance(value, str) and split_name(value) in {"train", "val", "test"} - {split_name(known)}:
             raise UserError(
                 f"{where} has {value!r} in {name!r}, which looks like the image's split, and 'split' alone is read as "
                 f"that. Rename {name!r} to split, or remove it."
