@@ -55,3 +55,13 @@ def test_what_is_no_ensemble_is_refused(folder, tmp_path, capsys):  # noqa: F811
     two = checkpoint(tmp_path / "two", config(other))
     assert run("--ensemble", one, two) == 2
     assert "hold different images" in capsys.readouterr().err
+
+
+def test_an_ensemble_is_not_compared_on_other_images(folder, tmp_path, capsys):  # noqa: F811
+    made = [
+        replace(config(folder), data=replace(config(folder).data, val_split=f"train:{n}")) for n in (2, 2, 3)
+    ]
+    one, two, other = (checkpoint(tmp_path / str(n), each) for n, each in enumerate(made))
+    assert run("--ensemble", one, two, "--against", other, "--split", "select") == 2
+    assert f"the split 'select' of {one} and that of {other} hold different images" in capsys.readouterr().err
+    assert run("--ensemble", one, two, "--against", other, "--split", "test") == 0

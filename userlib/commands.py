@@ -173,9 +173,10 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         data = own if one is main else data_of(one.config, one, other=other, needs_train=False, notes=notes)
         parts[key] = data.split(name)
     if len({part.fingerprint for part in parts.values()}) > 1:
+        first, second = (group[0].folder for group in models.values())
         raise UserError(
-            f"the split {name!r} of {arguments.checkpoint[0]} and that of {arguments.against[0]} hold different "
-            "images, so that their results cannot be compared. Name a split from which neither --val-split took images."
+            f"the split {name!r} of {first} and that of {second} hold different images, so that their results cannot "
+            "be compared. Name a split from which neither --val-split took images."
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
