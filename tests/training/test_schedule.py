@@ -110,6 +110,9 @@ def test_the_optimizers_state_comes_back():
     again = optimizer_tensors(fresh)
     assert set(again) == set(kept) and all(torch.equal(again[k], kept[k]) for k in kept)
     assert {k.rsplit(".", 1)[1] for k in kept} == {"exp_avg", "exp_avg_sq", "step"}
+    shifted = {f"optimizer.{int(k.split('.')[1]) + 1}.{k.split('.')[2]}": v for k, v in kept.items()}
+    with pytest.raises(UserError, match="not that of the parameters that learn now"):
+        restore_optimizer(fresh, shifted)
 
 
 def test_steps_of_a_run():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from userlib.errors import UserError
 
 LISTS = ("blocks", "resblocks", "layer", "layers", "stages", "h")  # what libraries call a network's blocks
+PROJECTIONS = ("proj", "projection")  # how the names of output matrices end, which come before the blocks
 ATTENTION = "MultiheadAttention"  # torch's own: reads the weights of its linear layer past a LoRA
 
 
@@ -53,11 +54,20 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 
 def _from_block(network: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of the blocks, of the modules registered after them, and the output projections."""
-    firsts = {id(p) for p in blocks[0].parameters()}
+    """The parameters of the blocks, of what follows them, and the output projections. A network registers most of its
+    modules in the order in which they run; embeddings come before the blocks wherever they are registered.
+    """
+    own = {id(p) for block in blocks for p in block.parameters()}
+    embeddings = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
     order = list(network.named_parameters())
-    start = next((i for i, (_, p) in enumerate(order) if id(p) in firsts), len(order))
-    return [p for i, (name, p) in enumerate(order) if i >= start or name.rpartition(".")[2].endswith("proj")]
+    start = next((i for i, (_, p) in enumerate(order) if id(p) in own), len(order))
+    return [
+        p
+        for i, (name, p) in enumerate(order)
+        if id(p) in own
+        or (i >= start and id(p) not in embeddings)
+        or name.rpartition(".")[2].endswith(PROJECTIONS)
+    ]
 
 
 def _add_lora(network: nn.Module, setting: str, rank: int) -> None:

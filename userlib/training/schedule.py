@@ -16,6 +16,7 @@ from torch import Tensor
 
 from userlib.config import Config, TrainingConfig
 from userlib.data.captions import Batch, CaptionDataset
+from userlib.errors import UserError
 from userlib.model.user import USER
 from userlib.training.preparing import Prepared
 from userlib.training.workers import batches_by_workers
@@ -125,11 +126,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Takes back what `optimizer_tensors` gave."""
+    """Takes back what `optimizer_tensors` gave. Raises UserError where it was the state of other parameters."""
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         _, index, what = name.split(".")
         states.setdefault(int(index), {})[what] = value
+    shapes = dict(enumerate(p.shape for group in optimizer.param_groups for p in group["params"]))
+    for number, state in states.items():
+        if "exp_avg" in state and state["exp_avg"].shape != shapes.get(number):
+            raise UserError(
+                "the optimizer's state of the run to resume is not that of the parameters that learn now: an earlier "
+                "version chose others. Go on with that version, or start again with another --out."
+            )
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
