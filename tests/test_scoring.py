@@ -87,6 +87,38 @@ def test_own_data_that_were_moved_keep_their_slices(folder, tmp_path, capsys):
     assert note.startswith("scores on 'select' are too high, since it chose the epoch of this checkpoint")
 
 
+@pytest.mark.parametrize("flags", [[], ["--baseline", "cca"], ["--val-split", "val"]])
+@pytest.mark.parametrize("count", [4, 9])
+def test_other_data_are_not_cut_to_the_sizes_of_the_own(folder, tmp_path, capsys, monkeypatch, flags, count):
+    """Nor refused where they are smaller."""
+    made = config(folder)
+    one = checkpoint(tmp_path / "one", replace(made, data=replace(made.data, sizes={"train": 6, "test": 5})))
+    other = write_scan(tmp_path / "other", {"train": 12, "val": 4, "test": count})
+    scored: list[int] = []
+    pairs_for = commands.pairs_for
+    monkeypatch.setattr(commands, "pairs_for", lambda *a: scored.append(len(a[1])) or pairs_for(*a))
+    assert run("--checkpoint", one, "--data", other, "--split", "test", "--json", *flags) == 0
+    assert scored == [count]
+    whole = splits_of(config(other)).fingerprint
+    assert json.loads(capsys.readouterr().out)["data_hash"] == whole
+
+
+@pytest.mark.parametrize(
+    "flags, left", [([], 4), (["--baseline", "cca"], 4), (["--val-split", "train:1"], 5)]
+)
+def test_own_data_that_were_moved_keep_their_sizes(folder, tmp_path, capsys, flags, left):
+    made = config(folder)
+    made = replace(made, data=replace(made.data, val_split="train:2", sizes={"train": 6, "test": 3}))
+    one = checkpoint(tmp_path / "one", made)
+    shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy)
+    shutil.rmtree(folder)
+    assert run("--checkpoint", one, "--data", tmp_path / "moved", "--json", *flags) == 0
+    moved = replace(
+        made, data=replace(made.data, data=str(tmp_path / "moved"), val_split=f"train:{6 - left}")
+    )
+    assert json.loads(capsys.readouterr().out)["data_hash"] == splits_of(moved).fingerprint
+
+
 def test_data_that_changed_are_told(folder, tmp_path, capsys):
     one = checkpoint(tmp_path / "one", config(folder), fingerprint="before")
     assert run("--checkpoint", one, "--json") == 0
@@ -550,7 +582,7 @@ def test_the_launchers_rank_tells_the_main_process(monkeypatch):
 
 
 def test_other_data_take_neither_the_pictures_nor_the_sizes_of_the_own():
-    made = Config(data=DataConfig(data="here", pictures="pictures"))
+    made = Config(data=DataConfig(data="here", pictures="pictures", sizes={"train": 6}))
     flags = argparse.Namespace(data="there")
     assert scoring.with_flags(made, flags).data == DataConfig(data="there")
     assert scoring.with_flags(made, argparse.Namespace(data=None)).data == made.data

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from userlib.config import Config, to_json
+from userlib.config import Config, DataConfig, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import check_made_by, choose_device, made_by
 from userlib.data.sources import load_data
@@ -17,7 +17,7 @@ from userlib.errors import UserError
 from userlib.model.user import Loaded, load_model
 from userlib.training import pairs_of, splits_of, val_split_name
 from userlib.training.loop import PLACES
-from userlib.training.preparing import cut_note, token_spec, tower_of
+from userlib.training.preparing import arranged, cut_note, token_spec, tower_of
 
 DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "val_split")
 
@@ -40,7 +40,7 @@ def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
     given = {name: getattr(arguments, name, None) for name in DATA_FLAGS}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "data" in changes and changes["data"] != config.data.data:
-        changes = {"pictures": None, **changes}
+        changes = {"pictures": None, "sizes": None, **changes}
     return replace(config, data=replace(config.data, **changes))
 
 
@@ -103,29 +103,45 @@ def data_of(
     other: the command line names the data. Where they are not the model's own, moved or copied, they are taken as they
     are: a data set of one split, test, will do. needs_train: the baseline learns from them.
     """
-    known = None if model is None else model.loaded.metadata.get("fingerprint")
-    if not other or needs_train:
-        try:
-            data = splits_of(config, say=notes.append if model is None else None)
-        except UserError as error:
-            if other or model is None:
-                raise
-            raise UserError(
-                f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data."
-            ) from error
-        if known not in (None, data.fingerprint) and not other and model is not None:
-            notes.append(
-                f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
-                "has learned may be among those scored."
-            )
+    if other and model is not None and (data := _own_elsewhere(config, model)) is not None:
         return data
+    if other and not needs_train:
+        return _loaded(config.data)
     try:
-        data = splits_of(config)
-        if data.fingerprint == known:
-            return data
+        data = splits_of(config, say=notes.append if model is None else None)
+    except UserError as error:
+        if other or model is None:
+            raise
+        raise UserError(
+            f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data."
+        ) from error
+    known = None if model is None else model.loaded.metadata.get("fingerprint")
+    if known not in (None, data.fingerprint) and not other and model is not None:
+        notes.append(
+            f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
+            "has learned may be among those scored."
+        )
+    return data
+
+
+def _own_elsewhere(config: Config, model: Trained) -> RetrievalData | None:
+    """The data that the command line names where they are the model's own, moved or copied: cut and held out as in its
+    training, or as --val-split says. None for others.
+    """
+    mine = model.loaded.config.data
+    try:
+        data = _loaded(replace(config.data, sizes=mine.sizes))
+        as_trained = arranged(data, replace(config.data, val_split=mine.val_split))
     except UserError:
-        pass  # no split to train on: other data
-    return load_data(config.data.data, pictures=Path(config.data.pictures) if config.data.pictures else None)
+        return None  # too small for the sizes, or without a split to train on
+    if as_trained.fingerprint != model.loaded.metadata.get("fingerprint"):
+        return None
+    return arranged(data, config.data)
+
+
+def _loaded(data: DataConfig) -> RetrievalData:
+    pictures = Path(data.pictures) if data.pictures else None
+    return load_data(data.data, sizes=data.sizes, pictures=pictures)
 
 
 def check_captions(split: Split) -> None:
