@@ -3,11 +3,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
-from tests.data.copies import karpathy, write_coco
+from tests.data.copies import karpathy, picture, write_backbone, write_coco
 from userlib.data.coco import load_karpathy
 from userlib.data.sources import load_data
+from userlib.data.tokens import extract
 from userlib.errors import UserError
 
 COUNTS = {"test": 3, "train": 4, "restval": 2, "val": 2}
@@ -43,6 +45,25 @@ def test_the_fingerprint_follows_annotations_and_pictures(tmp_path, cache):
     annotations["images"][0]["sentences"][0]["raw"] += " again"
     file.write_text(json.dumps(annotations))
     assert load_data(str(tmp_path / "a")).fingerprint != first.fingerprint
+
+
+def test_tokens_are_those_of_the_images_that_are_there(tmp_path, cache):
+    """Images without compression have one size, whatever they show."""
+    write_coco(tmp_path / "a", karpathy({"train": 3}))
+    weights = write_backbone(tmp_path / "network")
+
+    def tokens():
+        train = load_data(str(tmp_path / "a")).split("train")
+        made = extract(train, tokens="timm:test_resnet", token_weights=weights, progress=False)
+        return np.asarray(made.tokens[:]), train.pictures.paths
+
+    paths = tokens()[1]
+    for seed, path in enumerate(paths):
+        picture(seed).save(path, "BMP")
+    before, _ = tokens()
+    picture(9).save(paths[1], "BMP")
+    after, _ = tokens()
+    assert (before == after).all((1, 2)).tolist() == [True, False, True]
 
 
 def test_annotations_may_lie_elsewhere(tmp_path, cache):

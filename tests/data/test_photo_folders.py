@@ -619,6 +619,18 @@ def test_sums_are_remembered_until_a_file_changes(tmp_path, cache, monkeypatch):
     assert read_files[3:] == ["b.jpg"]
 
 
+def test_sums_of_a_part_are_remembered_next_to_the_others(tmp_path, cache, monkeypatch):
+    from userlib.data import contents
+
+    folder = write(tmp_path, IMAGES)
+    monkeypatch.setattr(contents, "SETTLED_NS", -(10**18))
+    whole = content_sums(folder, list(IMAGES))
+    monkeypatch.setattr(contents, "sha256_file", None)
+    for name, wanted in zip(IMAGES, whole, strict=True):
+        assert content_sums(folder, [name], whole=False) == [wanted]
+    assert content_sums(folder, list(IMAGES)) == whole
+
+
 def test_a_file_that_just_changed_is_read_again(tmp_path, cache, monkeypatch):
     """Two changes within one tick of the file system's clock look alike."""
     from userlib.data import contents

@@ -73,6 +73,32 @@ def test_the_guide_comes_from_the_pictures_of_the_same_ids(tmp_path, cache):
     np.testing.assert_array_equal(features.guide, again.guide)
 
 
+def test_a_guide_is_never_that_of_other_images(tmp_path, cache):
+    """Those of another folder, or put in place of the first ones; without a guide the data are the same as before."""
+    folder = write_scan(tmp_path / "f30k")
+    clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"
+    names = [f"{i}.jpg" for i in range(11)]
+
+    def guide(pictures, sizes=None):
+        val = load_data(str(folder), pictures=pictures, sizes=sizes).split("val")
+        return np.asarray(extract(val, tokens="precomputed", guide=clip, progress=False).guide[:])
+
+    first = guide(write_pictures(tmp_path / "first", names))
+    assert len(list((cache / "tokens").glob("*.lock"))) == 1
+    np.testing.assert_array_equal(guide(write_pictures(tmp_path / "same", names)), first)
+    np.testing.assert_array_equal(guide(tmp_path / "same", {"val": 2}), first[:2])
+    assert len(list((cache / "tokens").glob("*.lock"))) == 1  # nothing is made again
+    write_pictures(tmp_path / "other", [*names[-3:], *names[:-3]])  # 6.jpg to 8.jpg show others
+    second = guide(tmp_path / "other")
+    assert not np.isclose(first, second).all(1).any()
+    for name in names:
+        (tmp_path / "first" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    np.testing.assert_array_equal(guide(tmp_path / "first"), second)
+    # models with and without a guide are compared on the same data
+    plain, pictured = (load_data(str(folder), pictures=place) for place in (None, tmp_path / "other"))
+    assert plain.fingerprint == pictured.fingerprint
+
+
 def test_what_a_feature_folder_cannot_give(tmp_path, cache):
     split = load_data(str(write_scan(tmp_path / "f30k"))).split("val")
     clip = f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}"

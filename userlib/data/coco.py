@@ -90,17 +90,17 @@ def load_karpathy(
     remedy = "Put them there (COCO: the folders train2014 and val2014), or name the right folder."
     check_present([row.path for row in every], pictures, remedy)
     content = sha256_bytes("karpathy", sha256_known(annotations))
-    splits = {name: _split(name, rows, content) for name, rows in parts.items()}
+    splits = {name: _split(name, rows, content, pictures) for name, rows in parts.items()}
     return RetrievalData(name=annotations.stem.removeprefix("dataset_"), splits=splits, fingerprint=content)
 
 
-def _split(name: str, rows: list[Row], content: str) -> Split:
+def _split(name: str, rows: list[Row], content: str, pictures: Path) -> Split:
     ids = tuple(label for row in rows for label in row.caption_ids)
     return Split.of(
         name,
         [row.name for row in rows],
         [row.captions for row in rows],
-        PictureFiles([row.path for row in rows]),
+        PictureFiles([row.path for row in rows], below=pictures),
         sha256_bytes(content, name, *(str(row.path.stat().st_size) for row in rows)),
         caption_ids=ids if all(ids) else None,
     )

@@ -13,15 +13,19 @@ SETTLED_NS = 2 * 10**9  # a file changed later than this before may change again
 PATIENCE_S = 3.0  # before progress is shown
 
 
-def content_sums(folder: Path, names: Sequence[str]) -> list[str]:
-    """Hex SHA-256 of each file `folder`/name. Raises `UserError` for a file that cannot be read."""
+def content_sums(folder: Path, names: Sequence[str], *, whole: bool = True) -> list[str]:
+    """Hex SHA-256 of each file `folder`/name. Raises `UserError` for a file that cannot be read.
+
+    whole: these are all files of the folder, and what is remembered of others is forgotten.
+    """
     place = folder.resolve()
     note = cache_dir() / "photos" / f"{sha256_bytes(str(place))[:32]}.json"
     try:
         known = dict(read_checksummed(note, "", limit=2**30)["files"])
     except (UserError, KeyError, TypeError, ValueError):
         known = {}  # none yet, or a damaged one: count again
-    files: dict[str, list[object]] = {}
+    named = {shown(name) for name in names}
+    files: dict[str, object] = {} if whole else {key: known[key] for key in known if key not in named}
     sums: list[str] = []
     now = time.time_ns()
     with Progress(len(names), "photos read", delay=PATIENCE_S) as bar:

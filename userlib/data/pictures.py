@@ -177,10 +177,12 @@ def read_picture(path: Path) -> Image.Image:
 
 
 class PictureFiles:
-    """Images in files, read on access. Satisfies `Pictures`."""
+    """Images in files, read on access. Satisfies `Pictures`. below: the folder that they all lie in, where the split's
+    fingerprint does not tell what they show.
+    """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
+    def __init__(self, paths: Sequence[Path], *, below: Path | None = None) -> None:
+        self.paths, self.below = tuple(paths), below
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -101,7 +101,7 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
         name,
         ids,
         [captions[each * i : each * (i + 1)] for i in range(len(ids))],
-        None if pictures is None else PictureFiles(_paths(folder, pictures, ids)),
+        None if pictures is None else PictureFiles(_paths(folder, pictures, ids), below=pictures),
         sha256_bytes("scan", sha256_known(file), *ids, *captions),
         features=file,
     )

@@ -21,9 +21,11 @@ import numpy as np
 import torch
 
 from userlib.data.base import Extractor
+from userlib.data.contents import content_sums
 from userlib.data.extractors import make_extractor
+from userlib.data.pictures import PictureFiles
 from userlib.data.scan import open_features
-from userlib.data.splits import Pictures, Split
+from userlib.data.splits import Pictures, Split, Subset
 from userlib.data.store import ArrayWriter, is_complete, locked, open_array
 from userlib.data.vectors import GivenVectors
 from userlib.errors import UserError
@@ -133,7 +135,7 @@ def extract(
             continue
         if "tokens" in names:
             grid = extractor.grid
-        about = {"pictures": whole.fingerprint, "extractor": extractor.cache_key(), "mirrored": mirror}
+        about = {"pictures": _images_of(whole), "extractor": extractor.cache_key(), "mirrored": mirror}
         key = json.dumps(about, sort_keys=True)
         folders = {n: root / sha256_bytes(key, "guide" if n == "guide" else "tokens")[:32] for n in names}
         with ExitStack() as stack:
@@ -146,6 +148,17 @@ def extract(
         arrays |= {name: open_array(folder) for name, folder in folders.items()}
     features = Features(grid=grid, **arrays)
     return features if split.rows is None else features.select(split.rows)
+
+
+def _images_of(split: Split) -> str:
+    """What the cache knows the images of a split by: its fingerprint, or the files' content where that tells it not."""
+    source, rows = split.pictures, np.arange(len(split))
+    while isinstance(source, Subset):
+        rows, source = source.rows[rows], source.pictures
+    if not isinstance(source, PictureFiles) or source.below is None:
+        return split.fingerprint
+    names = [str(source.paths[row].relative_to(source.below)) for row in rows]
+    return sha256_bytes("images", *content_sums(source.below, names, whole=False))
 
 
 def _fill(
