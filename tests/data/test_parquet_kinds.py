@@ -194,6 +194,26 @@ def test_a_row_for_each_caption_is_one_image_with_its_captions(tmp_path, cache, 
         np.testing.assert_array_equal(np.asarray(train.pictures[i]), expected)
 
 
+@pytest.mark.parametrize("kind", ["path", "struct", "mixed"])
+def test_an_image_replaced_in_a_file_of_its_own_makes_other_data(tmp_path, cache, kind):
+    """And copies are looked for in what is there now."""
+    for i, content in enumerate(IMAGES):
+        (tmp_path / f"{i}.jpg").write_bytes(content)
+    paths = [{"bytes": None, "path": f"{i}.jpg"} for i in range(3)]
+    mixed = [*paths[:2], {"bytes": IMAGES[2], "path": None}]
+    names = pa.array([f"{i}.jpg" for i in range(3)])
+    image = {"path": names, "struct": pa.array(paths, FILES), "mixed": pa.array(mixed, FILES)}[kind]
+    write(tmp_path / "train.parquet", image, pa.array(WORDS))
+    before, again = (load_data(str(tmp_path)) for _ in range(2))
+    assert before.fingerprint == again.fingerprint
+    (tmp_path / "1.jpg").write_bytes(jpeg(77))
+    after = load_data(str(tmp_path))
+    assert after.fingerprint != before.fingerprint
+    assert after.split("train").fingerprint != before.split("train").fingerprint
+    (tmp_path / "1.jpg").write_bytes(IMAGES[0])
+    assert len(load_data(str(tmp_path)).split("train")) == len(after.split("train")) - 1 == 2
+
+
 def test_one_image_in_two_files_of_a_split_is_one_image(tmp_path, cache, capsys):
     for shard, (pattern, names) in enumerate([("ab", ["1", "2"]), ("cb", ["3", "4"])]):
         image, caption, more = rows_of(pattern, filename=names)

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ KNOWN = {*SPLIT_NAMES, *SPLIT_NAMES.values(), "train", "val", "test"}
 SENTENCE = ("raw", "caption", "text")  # the text of a caption that is a struct
 BATCH = 128  # images read at once: Arrow cannot hold two gigabytes in one array
 KEEP = 2  # row groups in memory, because neighbours are asked for together
+APART = b"\xff" * 16  # in place of the hash of an image that lies in a file of its own
 LARGE = 2**30  # bytes of a row group of which no second one is kept at the same time
 # Arrow's types, as they are written
 TEXT = re.compile(r"(large_)?(string|binary)(_view)?|fixed_size_binary\[\d+\]|null")
@@ -114,7 +116,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
             f"The image {name} is an address ({cell[:80]!r}), and none is fetched. Download the images, and put "
             "their bytes or their paths in the column 'image'."
         )
-    if len(cell) > 200 or cell.startswith("data:"):  # longer than names are
+    if _is_spelled(cell):
         spelled = cell.partition(",")[2] if cell.startswith("data:") else cell
         try:
             return base64.b64decode("".join(spelled.split()), validate=True)
@@ -156,8 +158,11 @@ def load_parquet(
         flickr |= sentids
     if not records:
         raise UserError(f"{', '.join(map(str, files))}: no rows are there. Write or fetch the file again.")
+    beside: list[bytes] = []  # hashes of images in files of their own, which the Parquet files do not tell
     if rows is None:
-        records = _grouped(records, files, published=flickr)
+        sums = [_image_sums(file) for file in files]
+        records = _grouped(records, [bytes(one) for own, _ in sums for one in own], published=flickr)
+        beside = [bytes(one) for own, apart in sums if apart for one in own]
     each = 5 if captions_each is None and flickr else captions_each
     for row in records:
         if each is not None and len(row.captions) != each:
@@ -167,7 +172,7 @@ def load_parquet(
             )
     if rows is not None:
         check_counts(name, rows, Counter(row.split for row in records))
-    content = sha256_bytes("parquet", *(sha256_known(file) for file in files))
+    content = sha256_bytes("parquet", *(sha256_known(file) for file in files), *beside)
     parts = {}
     for split in dict.fromkeys(row.split for row in records):
         own = [row for row in records if row.split == split]
@@ -181,13 +186,13 @@ def load_parquet(
     return RetrievalData(name=name, splits=parts, fingerprint=content)
 
 
-def _grouped(rows: Sequence[Row], files: Sequence[Path], *, published: bool) -> list[Row]:
-    """One row for each image: rows of the same bytes are put together, or refused where their splits differ.
+def _grouped(rows: Sequence[Row], sums: Sequence[bytes], *, published: bool) -> list[Row]:
+    """One row for each image: rows of the same bytes are put together, or refused where their splits differ. sums: a
+    hash of each row's image.
 
     published: Flickr's schema, where each row is an image with all its captions. A publisher's twins under two names
     (Flickr8k's train split has a pair) then stay two images within a split, so that counts are those published.
     """
-    sums = [bytes(total) for file in files for total in _image_sums(file)]
     first: dict[bytes, int] = {}
     kept: dict[int, Row] = {}
     renamed = 0
@@ -214,23 +219,37 @@ def _grouped(rows: Sequence[Row], files: Sequence[Path], *, published: bool) -> 
     return list(kept.values())
 
 
-def _image_sums(file: Path) -> np.ndarray:
-    """(n, 16) uint8: a hash of each row's image, in order, zero for an empty cell; remembered with the file's own."""
+def _image_sums(file: Path) -> tuple[np.ndarray, bool]:
+    """(n, 16) uint8: a hash of each row's image, in order, zero for an empty cell; and whether some lie in files of
+    their own.
 
-    def count() -> np.ndarray:
+    The hashes are remembered with the Parquet file's own, but for those of such files, which may have changed.
+    """
+
+    def count(apart: bytes | None) -> np.ndarray:
         sums: list[bytes] = []
         for group in range(_opened(file).num_row_groups):
             for batch in _batches(file, group, ["image"]):
                 for cell in batch.column(0):
-                    sums.append(_image_sum(cell.as_py(), file, f"in row {len(sums)} of {file}"))
+                    image, name = cell.as_py(), f"in row {len(sums)} of {file}"
+                    sums.append(apart if apart and _is_path(image) else _image_sum(image, file, name))
         return np.frombuffer(b"".join(sums), np.uint8).reshape(-1, 16)
 
-    image = _plain(_opened(file).schema_arrow.field("image").type)
-    if not any(re.search(r"binary|list<", kind) for kind in _parts(image, ("bytes",))):
-        return count()  # the images are files next to it, which may have changed
-    return cached_array(
-        cache_dir() / "images" / f"{sha256_bytes('images 1', sha256_known(file))[:32]}.npy", count
-    )
+    kept = cache_dir() / "images" / f"{sha256_bytes('images 2', sha256_known(file))[:32]}.npy"
+    sums = cached_array(kept, partial(count, APART))
+    apart = bool((sums == APART[0]).all(1).any())
+    return (count(None) if apart else sums), apart
+
+
+def _is_path(cell: Any) -> bool:
+    """Whether `image_bytes` reads this cell's image from a file."""
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path")
+    return isinstance(cell, str) and bool(cell.strip()) and not _is_spelled(cell)
+
+
+def _is_spelled(cell: str) -> bool:
+    return len(cell) > 200 or cell.startswith("data:")  # longer than names are
 
 
 def _image_sum(cell: Any, file: Path, name: str) -> bytes:
