@@ -192,6 +192,19 @@ def test_weights_belong_to_timm_alone(tmp_path):
         make_extractor("clip-mini", weights=tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["timm", "clip"])
+def test_tokens_are_in_the_precision_that_names_their_cache_within_autocast(kind, clip, tmp_path):
+    if kind == "timm":
+        extractor = make_extractor("timm:test_resnet", weights=write_backbone(tmp_path))
+    else:
+        extractor = make_extractor(f"open_clip:local-dir:{clip}")
+    assert extractor.cache_key()["precision"] == "fp32"
+    wanted = extractor([picture(1)])
+    with torch.autocast("cpu", torch.bfloat16):
+        result = extractor([picture(1)])
+    assert all(torch.equal(one, other) for one, other in zip(result, wanted, strict=True))
+
+
 def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
     """Where a GPU has bf16 the towers run in it; tokens and guide come back as float32."""
     extractor = make_extractor(f"open_clip:local-dir:{clip}")

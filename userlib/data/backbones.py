@@ -19,7 +19,7 @@ from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known
-from userlib.precision import full_float32
+from userlib.precision import autocast_disabled, full_float32
 from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
 
@@ -105,13 +105,14 @@ class TimmExtractor(Extractor):
             for key in ("mean", "std")
         )
         x = inputs.to(self.device).float().to(memory_format=torch.channels_last)
-        features, tokens = self.maps((x - mean) / std)
+        with autocast_disabled(x.device):  # fp32 is a part of the cache's name
+            features, tokens = self.maps((x - mean) / std)
+            pooled = self.network.forward_head(features, pre_logits=True)
         if tuple(tokens.shape[1:]) != self.token_shape:
             raise UserError(
                 f"{self.spec} gives tokens of shape {tuple(tokens.shape[1:])}, but the JSON next to its weights says "
                 f"{self.token_shape}. Correct the JSON: a wrong setting there gives wrong features."
             )
-        pooled = self.network.forward_head(features, pre_logits=True)
         return tokens.float(), nn.functional.normalize(pooled.float().flatten(1), dim=-1)
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
