@@ -72,6 +72,13 @@ def test_every_kind_of_encoder_gives_torch_s_vectors(kind, tmp_path):
         pair.encode_text(["dog " * 300])
 
 
+def test_a_model_in_training_mode_is_exported_as_in_evaluation_mode(tmp_path):
+    one = loaded(small(enhancement="sge", text_dropout=0.5, embed_dropout=0.5, guide_dropout=0.5))
+    one.model.train()
+    assert max(export(one, tmp_path / "pair", key={"kind": "checkpoint"}).values()) < 1e-5
+    assert one.model.training and one.model.text_encoder.dropout.training
+
+
 def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(graph.RankTable, "forward", lambda self, vectors, mask=None: vectors.mean(1))
     with pytest.raises(UserError, match=r"text.onnx differs from torch by .*; it was not kept"):

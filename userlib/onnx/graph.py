@@ -81,9 +81,14 @@ class PackedBiGRU(nn.Module):
         return torch.cat([averaged, vectors], dim=-1) if self.skip else averaged
 
 
+def on_cpu(module: nn.Module) -> Any:
+    """A copy in evaluation mode and float32 on the CPU, frozen."""
+    return copy.deepcopy(module).float().cpu().eval().requires_grad_(False)
+
+
 def exportable(module: nn.Module, longest: int) -> Any:
-    """A copy in evaluation mode with those parts replaced."""
-    module = copy.deepcopy(module).float().cpu().eval().requires_grad_(False)
+    """A copy as `on_cpu` gives it, with those parts replaced."""
+    module = on_cpu(module)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, GPO):
@@ -118,13 +123,13 @@ class _Network(nn.Module):
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()
         if isinstance(extractor, TimmExtractor):
-            self.network = copy.deepcopy(extractor.network).to(memory_format=torch.contiguous_format)
+            self.network = on_cpu(extractor.network).to(memory_format=torch.contiguous_format)
             settings = extractor.settings
             scale, size = 1.0 if settings["range"] == "0-255" else 255.0, settings["input_size"][1:]
             mean, std = ([scale * v for v in settings[key]] for key in ("mean", "std"))
             self.how = {"mode": "squash", "interpolation": "bicubic", "size": list(size)}
         elif isinstance(extractor, ClipExtractor):
-            self.network = copy.deepcopy(extractor.network[0])
+            self.network = on_cpu(extractor.network[0])
             visual: Any = self.network.visual
             mean, std = ([255.0 * v for v in values] for values in (visual.image_mean, visual.image_std))
             size = extractor.prepare(Image.new("RGB", (8, 8))).shape[1:]
@@ -256,6 +261,7 @@ def export(
     regions = config.regions or LONGEST
     text = exportable(model.text_encoder, longest)
     image = exportable(model.image_encoder, max(regions, LONGEST))
+    own_text, own_image = on_cpu(model.text_encoder), on_cpu(model.image_encoder)
     uses_guide = bool(model.image_encoder.uses_guide)
     fixed = model.image_encoder.regions is not None
 
@@ -277,15 +283,11 @@ def export(
         words_axes = {"input_ids": "words", "attention_mask": "words"}
         write_graph(text, words(3, min(9, longest)), part / "text.onnx", words_axes)
         lengths = [(3, min(9, longest)), (1, 2), (5, min(40, longest))]
-        differences["text"] = compare(
-            model.text_encoder, [words(*size) for size in lengths], part / "text.onnx"
-        )
+        differences["text"] = compare(own_text, [words(*size) for size in lengths], part / "text.onnx")
         regions_axes = {} if fixed else {"tokens": "regions", "token_mask": "regions"}
         sizes = [(3, regions), (1, regions), (4, regions if fixed else 1), (2, regions if fixed else 7)]
         write_graph(image, tokens(3, regions), part / "image.onnx", regions_axes)
-        differences["image"] = compare(
-            model.image_encoder, [tokens(*size) for size in sizes], part / "image.onnx"
-        )
+        differences["image"] = compare(own_image, [tokens(*size) for size in sizes], part / "image.onnx")
         pixels: dict[str, Any] = {}
         if extractors is not None:
             whole = FromPixels(image, *extractors).eval()
@@ -301,7 +303,7 @@ def export(
 
             write_graph(whole, drawn(2), part / "pixels.onnx", {})
             differences["pixels"] = compare(
-                FromPixels(model.image_encoder, *extractors).eval(),
+                FromPixels(own_image, *extractors).eval(),
                 [drawn(1), drawn(3)],
                 part / "pixels.onnx",
             )
