@@ -61,10 +61,11 @@ def test_pictures_from_elsewhere_have_no_truth(split):
     assert true_elsewhere_in(foreign) is None
 
 
-class Looking:
+class Looking(torch.nn.Module):
     """DualEncoder whose guides look at given cells."""
 
     def __init__(self, looks):
+        super().__init__()
         self.looks, self.at = looks, 0
         self.image_encoder = SimpleNamespace(enhancement=SimpleNamespace(residual_scales=lambda: looks))
 

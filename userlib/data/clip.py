@@ -22,6 +22,7 @@ from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
+from userlib.inference import scoring
 from userlib.precision import full_float32
 from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
@@ -133,15 +134,14 @@ def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:
     return model.eval().requires_grad_(False), preprocess
 
 
-@torch.inference_mode()
-@full_float32()
 def caption_vectors(name: str, captions: Sequence[str], *, device: str = "cpu") -> NDArray[np.float32]:
     """M captions by the text tower of the model called `name` -> (M, G) of unit norm."""
     model, _ = load_clip(name, device=device)
     tokenizer, parts = tokenizer_of(name), []
-    for first in range(0, len(captions), 256):
-        inputs = tokenizer(list(captions[first : first + 256])).to(device)
-        parts.append(model.encode_text(inputs, normalize=True).float().cpu().numpy())  # type: ignore[operator]
+    with scoring(model):
+        for first in range(0, len(captions), 256):
+            inputs = tokenizer(list(captions[first : first + 256])).to(device)
+            parts.append(model.encode_text(inputs, normalize=True).float().cpu().numpy())  # type: ignore[operator]
     return np.concatenate(parts)
 
 

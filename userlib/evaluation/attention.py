@@ -10,10 +10,10 @@ objects are, is the upper control. All functions: (N, R) -> (N,).
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from userlib.errors import UserError
+from userlib.inference import scoring
 
 if TYPE_CHECKING:
     from userlib.data.captions import CaptionDataset
@@ -84,12 +84,12 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
     return weights, shares
 
 
-@torch.inference_mode()
 def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
     """The attention of a model's guides and of the baselines: name -> {"pointing", "mass"}, each (N,).
 
     None where the model has no guide, its tokens form no grid, or the images were not drawn here. Names: self
-    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre.
+    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre. The model is put into evaluation mode and
+    back.
     """
     grid = pairs.features.grid
     places = getattr(pairs.split.pictures, "places", None)  # a data set that knows its masks offers them
@@ -97,9 +97,11 @@ def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, 
         return None
     named, objects = places(grid)
     batches: dict[str, list[NDArray[Any]]] = {}
-    for tokens, mask, guide in pairs.image_batches(256):
-        for name, a in encoders.attention(tokens, mask, guide).items():
-            batches.setdefault(name, []).append(a.float().numpy())
+    with scoring(encoders) as place:
+        for tokens, *extra in pairs.image_batches(256):
+            mask, guide = (None if part is None else part.to(place) for part in extra)
+            for name, a in encoders.attention(tokens.to(place), mask, guide).items():
+                batches.setdefault(name, []).append(a.float().cpu().numpy())
     attention: dict[str, Floats] = {name: np.concatenate(a).astype(np.float64) for name, a in batches.items()}
     count = len(pairs.split)
     attention |= {"uniform": uniform(count, grid), "area": by_area(objects), "centre": centre(count, grid)}

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
-from userlib.evaluation.ranking import Ranks, ranks_from_scores
+from userlib.evaluation.ranking import Ranks, exact_products, ranks_from_scores
+from userlib.inference import scoring
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.precision import full_float32
 
@@ -34,25 +35,19 @@ class Sets:
                 "the model has no scorer, only embeddings; train one with --scorer chan, scan-t2i, scan-i2t or naaf."
             )
         self.scorer: Scorer = model.scorer
-        place = next(iter(model.parameters())).device
-        training = model.training
-        model.eval()
         regions, region_masks, words, rows = [], [], [], []
         longest = int(pairs.lengths.max())
-        try:
-            with torch.inference_mode(), full_float32():
-                for tokens, *extra in pairs.image_batches(batch_size):
-                    mask, guide = (None if part is None else part.to(place) for part in extra)
-                    vectors, mask = model.encode_regions(tokens.to(place), mask, guide)
-                    regions.append(vectors.float())
-                    region_masks.append(mask)
-                for numbers, input_ids, word_mask in pairs.caption_batches(batch_size):
-                    vectors, _ = model.encode_words(input_ids.to(place), word_mask.to(place))
-                    padded = torch.nn.functional.pad(vectors.float(), (0, 0, 0, longest - vectors.shape[1]))
-                    words.append(padded)
-                    rows.append(np.asarray(numbers))
-        finally:
-            model.train(training)
+        with scoring(model) as place:
+            for tokens, *extra in pairs.image_batches(batch_size):
+                mask, guide = (None if part is None else part.to(place) for part in extra)
+                vectors, mask = model.encode_regions(tokens.to(place), mask, guide)
+                regions.append(vectors.float())
+                region_masks.append(mask)
+            for numbers, input_ids, word_mask in pairs.caption_batches(batch_size):
+                vectors, _ = model.encode_words(input_ids.to(place), word_mask.to(place))
+                padded = torch.nn.functional.pad(vectors.float(), (0, 0, 0, longest - vectors.shape[1]))
+                words.append(padded)
+                rows.append(np.asarray(numbers))
         order = torch.from_numpy(np.argsort(np.concatenate(rows))).to(place)
         self.regions, self.words = torch.cat(regions), torch.cat(words)[order]
         known = [mask for mask in region_masks if mask is not None]
@@ -120,7 +115,7 @@ def reranked(
         raise UserError(f"k is {k}; re-ranking takes the first 1 or more of each query.")
     sets = model if isinstance(model, Sets) else Sets(model, pairs)
     place = sets.regions.device
-    with full_float32():
+    with exact_products(place):
         scores = torch.from_numpy(images).to(place) @ torch.from_numpy(texts).to(place).t()  # (N, M)
     behind = scores.double() - BEHIND  # in double precision: ties there would count against the query
     first = scores.topk(min(k, len(scores)), dim=0).indices  # (k, M) images of each caption

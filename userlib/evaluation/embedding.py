@@ -13,7 +13,7 @@ from userlib.errors import UserError
 from userlib.evaluation.checks import Array
 from userlib.evaluation.metrics import Metrics, recalls
 from userlib.evaluation.ranking import ranks
-from userlib.precision import full_float32
+from userlib.inference import scoring
 
 if TYPE_CHECKING:
     from userlib.data.captions import CaptionDataset
@@ -33,23 +33,17 @@ def embed(
     precision: what the encoders compute in; the embeddings come back in float32 either way. device: the
     model's own by default. The model is put into evaluation mode and back.
     """
-    parameter = next(iter(model.parameters()), None)
-    place = torch.device(device if device is not None else "cpu" if parameter is None else parameter.device)
     one_of("precision", precision, ("fp32", "bf16"))
-    training = model.training
-    model.eval()
     images, rows, captions = [], [], []
-    try:
-        autocast = torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16")
-        with torch.inference_mode(), full_float32(), autocast:
+    with scoring(model) as own:
+        place = own if device is None else torch.device(device)
+        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
             for tokens, *extra in pairs.image_batches(batch_size):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
             for numbers, input_ids, there in pairs.caption_batches(batch_size):  # by length, hence numbers
                 rows.append(np.asarray(numbers))
                 captions.append(model.encode_text(input_ids.to(place), there.to(place)).float().cpu())
-    finally:
-        model.train(training)
     if not images or not captions:
         raise UserError(
             f"there is nothing to embed: {len(images)} batches of images, {len(captions)} of captions"

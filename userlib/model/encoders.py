@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from userlib.config import ModelConfig
 from userlib.errors import UserError
+from userlib.inference import evaluation_mode
 from userlib.model.choice import make_enhancement
 from userlib.model.enhancement import Enhancement
 from userlib.model.image_towers import ImageTower
@@ -86,12 +87,8 @@ class ImageEncoder(_Keeping):
         """`to_tokens` in evaluation mode, a few images at a time; the mode stays as it was."""
         if self.tower is None:
             return inputs
-        training = self.training
-        self.eval()
-        try:
+        with evaluation_mode(self):
             return torch.cat([self.to_tokens(part) for part in inputs.split(16)])
-        finally:
-            self.train(training)
 
     def pretrained(self) -> list[nn.Parameter]:
         """The parameters of a tower, which learn at a rate of their own."""
@@ -185,12 +182,8 @@ class TextEncoder(_Keeping):
     @torch.no_grad()
     def undropped(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """`vectors_of` in evaluation mode; the mode stays as it was."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluation_mode(self):
             return self.vectors_of(input_ids, attention_mask)
-        finally:
-            self.train(training)
 
     def enhanced(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The words as they are pooled: input_ids (B,W), attention_mask (B,W) -> (B,W,E)."""

@@ -22,8 +22,8 @@ from userlib.data.extractors import check_made_by, choose_device, made_by, make_
 from userlib.data.tokenizers import ClipTokenizer, words_of
 from userlib.errors import UserError
 from userlib.files import sha256_bytes, sha256_known
+from userlib.inference import scoring
 from userlib.model.user import DualEncoder, load_model
-from userlib.precision import full_float32
 from userlib.search import drawings
 from userlib.search.protocol import Array
 from userlib.search.weak import USUAL, cut_query, far_images
@@ -47,17 +47,15 @@ class OpenClipEncoder:
         clip_mini = (ASSETS / "clip-mini").resolve()
         self.drawings = self.folder is not None and self.folder.resolve() == clip_mini
 
-    @torch.inference_mode()
-    @full_float32()
     def encode_text(self, texts: Sequence[str]) -> Array:
-        vectors = self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)  # type: ignore[operator]
+        with scoring(self.model):
+            vectors = self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)  # type: ignore[operator]
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
-    @torch.inference_mode()
-    @full_float32()
     def encode_image(self, images: Sequence[Image.Image]) -> Array:
         inputs = torch.stack([self.preprocess(image) for image in images]).to(self.device)
-        vectors = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
+        with scoring(self.model):
+            vectors = self.model.encode_image(inputs, normalize=True)  # type: ignore[operator]
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
     def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
@@ -155,14 +153,13 @@ class CheckpointEncoder:
         self.name = folder
         self.drawings = self.loaded.metadata.get("data") in ("scenes", "pretrain")
 
-    @torch.inference_mode()
-    @full_float32()
     def encode_text(self, texts: Sequence[str]) -> Array:
         ids = [torch.as_tensor(np.asarray(self.loaded.tokenizer.encode(text))) for text in texts]
         pad = torch.nn.utils.rnn.pad_sequence
         words = pad(ids, batch_first=True, padding_value=self.loaded.tokenizer.pad_id)
         mask = pad([torch.ones(len(one), dtype=torch.bool) for one in ids], batch_first=True)
-        vectors = self.loaded.model.encode_text(words.to(self.device), mask.to(self.device))
+        with scoring(self.loaded.model):
+            vectors = self.loaded.model.encode_text(words.to(self.device), mask.to(self.device))
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
     def encode_image(self, images: Sequence[Image.Image]) -> Array:
@@ -182,20 +179,19 @@ class CheckpointEncoder:
         limit = (1.1 if by == "guide" else 1.0) * max(float(metadata[f"{by}_limit"]), 1e-6)
         return vectors, np.asarray((away / limit).numpy(), np.float32)
 
-    @torch.inference_mode()
-    @full_float32()
     def _encode(self, images: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
         """n images -> vectors (n, E), where the model has one the guide (n, G), and the mean token (n, D)."""
         tokens, guide = self.inputs_of(images)
-        vectors = self.loaded.model.encode_image(tokens.to(self.device), None, guide)
+        with scoring(self.loaded.model):
+            vectors = self.loaded.model.encode_image(tokens, None, guide)
         return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().flatten(2).mean(1)
 
     def inputs_of(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """n images -> tokens (n, R, D), and where the model has one the guide (n, G)."""
+        """n images -> tokens (n, R, D), and where the model has one the guide (n, G), on the device of the encoder."""
         tokens, guide = self.tokens(images)
         if self.guide is not self.tokens:
             guide = None if self.guide is None else self.guide(images)[1]
-        return tokens, guide
+        return tokens.to(self.device), None if guide is None else guide.to(self.device)
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
         """A note where some of the images lie beyond the limit; none on the world that it was trained on."""

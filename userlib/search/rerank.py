@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from userlib.errors import UserError
+from userlib.inference import scoring
 from userlib.model.scorers import scan_t2i
-from userlib.precision import full_float32
 from userlib.search.encoders import CheckpointEncoder
 
 
@@ -33,9 +33,9 @@ def cross_attention(
         if missing:
             raise UserError(f"the reranker has no regions of the image {missing[0]!r}")
         rows = torch.tensor([row[name] for name in candidates])
-        words = words_of(text)[None]  # (1, W, E)
+        words = words_of(text)[None].to(regions.device)  # (1, W, E)
         mask = None if region_mask is None else region_mask[rows]
-        there = torch.ones(words.shape[:2], dtype=torch.bool)
+        there = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
         scores: list[float] = scan_t2i(regions[rows], words, there, region_mask=mask)[:, 0].tolist()
         return scores
 
@@ -56,14 +56,13 @@ def scorer_reranker(
             "--rerank out."
         )
 
-    @torch.inference_mode()
-    @full_float32()
     def rerank(text: str, candidates: Sequence[str]) -> Sequence[float]:
         tokens, guide = encoder.inputs_of([image_of(name) for name in candidates])
-        regions, _ = model.encode_regions(tokens, None, guide)
-        ids = torch.as_tensor(encoder.loaded.tokenizer.encode(text), device=tokens.device).unsqueeze(0)
-        words, mask = model.encode_words(ids, torch.ones_like(ids, dtype=torch.bool))
-        scores: list[float] = scorer(regions, words, None, mask)[:, 0].tolist()
+        with scoring(model) as place:
+            regions, _ = model.encode_regions(tokens, None, guide)
+            ids = torch.as_tensor(encoder.loaded.tokenizer.encode(text)).unsqueeze(0).to(place)
+            words, mask = model.encode_words(ids, torch.ones_like(ids, dtype=torch.bool))
+            scores: list[float] = scorer(regions, words, None, mask)[:, 0].tolist()
         return scores
 
     return rerank

@@ -26,6 +26,7 @@ from userlib.data.sentences import sentence_vectors
 from userlib.data.tokenizers import Tokenizer, WordTokenizer
 from userlib.data.tokens import Features
 from userlib.errors import UserError
+from userlib.inference import scoring
 from userlib.model.text_networks import BagOfWords
 from userlib.model.user import USER
 
@@ -130,18 +131,15 @@ def word_prior(name: str, tokenizer: Tokenizer) -> Array:
     return np.concatenate([np.zeros((first, vectors.shape[1]), np.float32), vectors - vectors.mean(0)])
 
 
-@torch.inference_mode()
 def mean_states(model: USER, train: CaptionDataset) -> Array:
     """(M, H): the mean of a pretrained text network's states over each caption, on the device of the model."""
-    network, device = model.text_encoder.states, next(model.parameters()).device
+    network = model.text_encoder.states
     means = np.empty((len(train), network.width), np.float32)
-    mode = network.training
-    network.eval()
-    for rows, input_ids, mask in train.caption_batches(BATCH):
-        states = network(input_ids.to(device), mask.to(device)).float()
-        there = mask.to(device)[..., None]
-        means[rows] = ((states * there).sum(1) / there.sum(1)).cpu().numpy()
-    network.train(mode)
+    with scoring(network) as device:
+        for rows, input_ids, mask in train.caption_batches(BATCH):
+            states = network(input_ids.to(device), mask.to(device)).float()
+            there = mask.to(device)[..., None]
+            means[rows] = ((states * there).sum(1) / there.sum(1)).cpu().numpy()
     return means
 
 
@@ -171,8 +169,9 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     text.linear.bias.zero_()
     text.linear.bias[:width] = torch.from_numpy(cca.text_bias)
     projection = image.projection
+    device = projection.linear.weight.device
     weight, bias = image.region_norm.of_tokens(
-        torch.from_numpy(cca.token_map), torch.from_numpy(cca.token_bias)
+        torch.from_numpy(cca.token_map).to(device), torch.from_numpy(cca.token_bias).to(device)
     )
     # dimensions beyond the words' are zero in every caption: were they zero in every image too, neither side would
     # ever have a gradient there

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
+from userlib.inference import scoring
 from userlib.model.user import DualEncoder
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ class Tracking:
             self.accelerator.end_training()
 
 
-@torch.inference_mode()
 def retrieved(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> NDArray[np.uint8]:
     """The first captions' best images among the split's first, (QUERIES, SIDE, FOUND * SIDE, 3): the ground-truth
     image has a green frame.
@@ -101,12 +100,10 @@ def retrieved(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> NDAr
     batch = pairs.batch(first[:QUERIES]).to(device)
     tokens, *more = next(pairs.image_batches(GALLERY))
     mask, guide = (None if part is None else part.to(device) for part in more)
-    training = encoders.training
-    encoders.eval()
-    images = encoders.encode_image(tokens.to(device), mask, guide)
-    captions = encoders.encode_text(batch.input_ids, batch.attention_mask)
-    encoders.train(training)
-    scores = (captions @ images.T).float().cpu().numpy()
+    with scoring(encoders):
+        images = encoders.encode_image(tokens.to(device), mask, guide)
+        captions = encoders.encode_text(batch.input_ids, batch.attention_mask)
+        scores = (captions @ images.T).float().cpu().numpy()
     pictures, strips = pairs.split.pictures, []
     assert pictures is not None
     for own, values in zip(batch.image_ids.tolist(), scores, strict=True):

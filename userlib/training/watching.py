@@ -11,9 +11,11 @@ from userlib.data.captions import CaptionDataset
 from userlib.errors import UserError
 from userlib.evaluation import embed, ranks, ranks_from_scores, recalls
 from userlib.evaluation.cross_scores import cross_scores
+from userlib.evaluation.ranking import exact_products
 from userlib.model.contrast import Output
 from userlib.model.enhancement import ResidualScale
 from userlib.model.user import USER, DualEncoder
+from userlib.precision import autocast_disabled
 
 POINT = 1e-3  # unit vectors that lie this near to their mean share one point
 
@@ -77,15 +79,16 @@ def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> d
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     first = first[:512]
     left, right = torch.from_numpy(images[pairs.caption_to_image[first]]), torch.from_numpy(texts[first])
-    unpaired, effective = collapse_metrics(left, right)
-    return {
-        **metrics,
-        "unpaired_cosine": unpaired,
-        "effective_rank": effective,
-        "text_effective_rank": effective_rank(right),
-        "image_cosine": collapse_metrics(left, left)[0],
-        "text_cosine": collapse_metrics(right, right)[0],
-    }
+    with exact_products(left.device):
+        unpaired, effective = collapse_metrics(left, right)
+        return {
+            **metrics,
+            "unpaired_cosine": unpaired,
+            "effective_rank": effective,
+            "text_effective_rank": effective_rank(right),
+            "image_cosine": collapse_metrics(left, left)[0],
+            "text_cosine": collapse_metrics(right, right)[0],
+        }
 
 
 @torch.no_grad()
@@ -94,13 +97,14 @@ def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None
     regions of a sample of images (self, clip), and of words (B,W) with their mask, where words are enhanced.
     """
     stats: dict[str, float] = {}
-    regions = model.image_encoder.region_norm(model.image_encoder.whole_tokens(sample))
-    for name, scale in model.image_encoder.enhancement.residual_scales().items():
-        stats |= _scale_stats(name, scale, regions)
-    for scale in model.text_encoder.enhancement.residual_scales().values():
-        if words is not None:
-            vectors = model.text_encoder.undropped(*words)
-            stats |= _scale_stats("words", scale, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
+    with autocast_disabled(sample.device):
+        regions = model.image_encoder.region_norm(model.image_encoder.whole_tokens(sample))
+        for name, scale in model.image_encoder.enhancement.residual_scales().items():
+            stats |= _scale_stats(name, scale, regions)
+        for scale in model.text_encoder.enhancement.residual_scales().values():
+            if words is not None:
+                vectors = model.text_encoder.undropped(*words)
+                stats |= _scale_stats("words", scale, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
     return stats
 
 
