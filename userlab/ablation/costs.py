@@ -1,10 +1,11 @@
 """What a model costs, next to what it scores: parameters, time per training step and time per query.
 
-Measured after a run, in its process and with its threads, so that variants compare on one machine; a median, since
-other work may share the cores. A query is one caption against every image of the split: encoding it, then scores. A
-model with a scorer is timed over all images, and with re-ranking of the first k by embeddings.
+Measured after a run, on the CPU, in its process and with its threads, so that variants compare on one machine; a
+median, since other work may share the cores. A query is one caption against every image of the split: encoding it, then
+scores. A model with a scorer is timed over all images, and with re-ranking of the first k by embeddings.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from statistics import median
@@ -16,8 +17,8 @@ import torch
 from userlib.data.captions import CaptionDataset
 from userlib.evaluation import embed, recalls
 from userlib.evaluation.cross_scores import Sets, reranked
+from userlib.inference import device_of, scoring
 from userlib.model.user import USER, DualEncoder
-from userlib.precision import full_float32
 from userlib.training import Prepared
 
 STEPS, QUERIES = 7, 20
@@ -29,6 +30,8 @@ def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -
     model = USER(prepared.config.model, prepared.config.objective)
     learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
     said: dict[str, Any] = {"parameters": learned, "step_ms": _step_ms(model, prepared)}
+    if device_of(encoders).type != "cpu":
+        encoders = copy.deepcopy(encoders).cpu()
     images, texts = embed(encoders, pairs)
     gallery = torch.from_numpy(images)
 
@@ -36,13 +39,13 @@ def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -
         batch = pairs.batch(np.array([row]))
         return encoders.encode_text(batch.input_ids, batch.attention_mask)
 
-    said["query_ms"] = _query_ms(pairs, lambda row: gallery @ encoded(row)[0])
+    said["query_ms"] = _query_ms(pairs, encoders, lambda row: gallery @ encoded(row)[0])
     if encoders.scorer is None:
         return said
     sets = Sets(encoders, pairs)
     every = torch.arange(len(images))
     said["query_ms_of_embeddings"] = said["query_ms"]
-    said["query_ms"] = _query_ms(pairs, lambda row: (encoded(row), sets.scores_of(row, every)))
+    said["query_ms"] = _query_ms(pairs, encoders, lambda row: (encoded(row), sets.scores_of(row, every)))
     said["rerank"] = {}
     for k in RERANK:
 
@@ -51,7 +54,10 @@ def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -
             sets.scores_of(row, scores.topk(min(k, len(scores))).indices)
 
         again = recalls(reranked(sets, pairs, images, texts, k=k)).as_dict()
-        said["rerank"][str(k)] = {"rsum": round(again["rsum"], 4), "query_ms": _query_ms(pairs, first)}
+        said["rerank"][str(k)] = {
+            "rsum": round(again["rsum"], 4),
+            "query_ms": _query_ms(pairs, encoders, first),
+        }
     return said
 
 
@@ -75,9 +81,9 @@ def _step_ms(model: USER, prepared: Prepared) -> float:
     return _median_ms([step] * STEPS)
 
 
-def _query_ms(pairs: CaptionDataset, query: Callable[[int], object]) -> float:
+def _query_ms(pairs: CaptionDataset, encoders: DualEncoder, query: Callable[[int], object]) -> float:
     rows = np.linspace(0, len(pairs) - 1, QUERIES).astype(int).tolist()
-    with torch.inference_mode(), full_float32():
+    with scoring(encoders):
         return _median_ms([lambda row=row: query(row) for row in rows])  # type: ignore[misc]
 
 
