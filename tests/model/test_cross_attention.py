@@ -2,6 +2,8 @@
 how they enter the loss, and how whole splits are scored and re-ranked.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from userlib.config import SCORERS, Config, ModelConfig, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.neighbours.cross_attention import Scorer
 from userlib.model.neighbours.mining import chosen_scores, hardest
+from userlib.model.neighbours.training import scorer_term
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
 
@@ -163,13 +166,50 @@ def test_the_scorer_enters_the_loss_with_its_weight_and_its_objectives():
         Config(objective=ObjectiveConfig(scorer_negatives=3))
 
 
+@pytest.mark.parametrize("negatives", [1, 99])
+def test_another_caption_of_an_image_is_no_negative_of_the_scorer(negatives):
+    """Nor is it mined as one, although it is the most similar of all: what is mined here is every true negative, so
+    that the loss is that of all pairs.
+    """
+    draws, ids = draw(3, 4, 5), torch.tensor([7, 7, 8])  # two captions of one image, and one of another
+    regions, words = draws[[0, 0, 2]], draw(3, 3, 5, seed=1)
+    there = torch.ones(3, 3, dtype=torch.bool)
+    v = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+
+    def loss(**settings):
+        sides = [SimpleNamespace(take=lambda: (regions, None)), SimpleNamespace(take=lambda: (words, there))]
+        term = scorer_term(ObjectiveConfig(scorer_loss="infonce", **settings), scorer_of("chan"), sides)
+        return float(term(v, v, ids))
+
+    assert loss(scorer_negatives=negatives) == pytest.approx(loss(), rel=1e-6)
+    assert loss(scorer_negatives=99, mask_same_image=False) > loss() + 0.01
+
+
 def test_mined_pairs_alone_are_scored():
+    """Each with the mask of its own image and of its own caption."""
     scorer, regions, words = scorer_of("chan"), draw(4, 4, 5), draw(4, 3, 5, seed=1)
     chosen = torch.eye(4, dtype=torch.bool)
-    chosen[0, 2] = True
-    whole = scorer(regions, words, None, torch.ones(4, 3, dtype=torch.bool))
-    scores = chosen_scores(scorer, regions, words, None, torch.ones(4, 3, dtype=torch.bool), chosen)
-    torch.testing.assert_close(scores, whole.masked_fill(~chosen, 0.0))
+    chosen[0, 2] = chosen[1, 0] = True
+    there = torch.cat([R, R[1:2]])
+    for region_mask, word_mask in ((None, torch.ones(4, 3, dtype=torch.bool)), (there, W)):
+        whole = scorer(regions, words, region_mask, word_mask)
+        scores = chosen_scores(scorer, regions, words, region_mask, word_mask, chosen)
+        torch.testing.assert_close(scores, whole.masked_fill(~chosen, 0.0))
+
+
+def test_whole_sets_are_scored_without_dropout_and_the_mode_comes_back():
+    """Also between steps of training: the scores of an evaluation are no draw."""
+    from tests.training.test_cca_init import pairs
+    from userlib.evaluation.cross_scores import cross_scores
+
+    given = pairs(6)
+    settings = {"vocab_size": given.tokenizer.vocab_size, "region_dim": 8, "scorer": "chan"}
+    model = USER(small(**settings, region_channel_dropout=0.5, word_dropout=0.5, text_dropout=0.5))
+    model.init_from_data(torch.from_numpy(given.features.tokens))
+    wanted = cross_scores(model.eval(), given)
+    assert not model.training
+    assert torch.equal(cross_scores(model.train(), given), wanted)
+    assert model.training and model.text_encoder.training
 
 
 def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, capsys):
