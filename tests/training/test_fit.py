@@ -156,6 +156,32 @@ def test_changed_data_on_resume_are_refused(prepared, whole):
         fit(replace(prepared, fingerprint="other"), out=whole, resume=True, progress=False)
 
 
+MADE_BY = {
+    "tokens": {"spec": "timm:x", "kind": "timm", "weights": "a" * 64, "precision": "fp32"},
+    "guide": {"spec": "open_clip:y", "kind": "open_clip", "weights": "c" * 64, "precision": "fp32"},
+}
+
+
+def test_other_tokens_or_another_guide_on_resume_are_refused(prepared, tmp_path):
+    """The same name may stand for another file of weights: half of a run would be trained on other numbers. Another
+    precision gives almost the same numbers, and where the file lies says nothing.
+    """
+
+    def with_data(**changes):
+        return replace(prepared.config, data=replace(prepared.config.data, **changes))
+
+    out, first = tmp_path / "run", with_data(token_weights="here.safetensors")
+    fit(replace(prepared, config=first, made_by=MADE_BY), out=out, stop_at=1, progress=False)
+    for part in ("tokens", "guide"):
+        other = {**MADE_BY, part: {**MADE_BY[part], "weights": "b" * 64}}
+        with pytest.raises(UserError, match=f"the {part} of .*run were made by .* with other weights"):
+            fit(replace(prepared, config=first, made_by=other), out=out, resume=True, progress=False)
+    half = {**MADE_BY, "tokens": {**MADE_BY["tokens"], "precision": "bf16"}}
+    moved = replace(prepared, config=with_data(token_weights="there.safetensors"), made_by=half)
+    assert fit(moved, out=out, resume=True, stop_at=2, progress=False).model is not None
+    assert checkpoint_path(out, "last").name == "step-00000002"
+
+
 def test_the_best_encoders_are_kept_and_returned(prepared, whole):
     loaded = load_model(whole)
     run = fit(prepared, out=whole, resume=True, progress=False)
