@@ -128,8 +128,9 @@ def test_prepare_leaves_nothing_open(folder):
     assert (config.model.regions, config.model.region_dim, config.model.guide_dim) == (4, 12, None)
     assert config.model.momentum == 0.5  # 40 steps: max(0, 1 - 20 / 40)
     assert config.model.vocab_size and config.training.precision == "fp32"
-    kept = prepare(run_config(folder, model={"momentum": 0.7}), progress=False).config
-    assert kept.model.momentum == 0.7
+    for momentum in (0.7, 0.0):  # 0: the copies are the encoders themselves, which is a setting too
+        kept = prepare(run_config(folder, model={"momentum": momentum}, steps=40), progress=False).config
+        assert kept.model.momentum == momentum
 
 
 def test_the_slice_to_select_on_is_held_out_of_train(folder):
