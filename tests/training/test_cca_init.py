@@ -148,10 +148,14 @@ def test_unseen_pairs_are_found_before_the_first_step():
     assert rsum[0] < 150 < 250 < rsum[1]
 
 
-def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count():
+@pytest.mark.parametrize("pointwise", [None, lambda tokens: np.sign(tokens) * np.sqrt(np.abs(tokens))])
+def test_both_sides_have_length_one_on_average_and_mirrored_tokens_count(pointwise):
+    """Both are taken as the model takes them: where it takes the roots of tokens, of the mirrored ones too."""
     train = pairs(hflip=True)
-    result = cca_init(train, WIDTH)
-    means = np.asarray(train.features.tokens).mean(1) / 2 + np.asarray(train.features.hflip).mean(1) / 2
+    result = cca_init(train, WIDTH, pointwise=pointwise)
+    taken = pointwise or (lambda tokens: tokens)
+    straight, mirrored = (taken(np.asarray(x)) for x in (train.features.tokens, train.features.hflip))
+    means = straight.mean(1) / 2 + mirrored.mean(1) / 2
     pictures = means @ result.token_map.T + result.token_bias
     captions = [result.words[train.ids(row)].mean(0) + result.text_bias for row in range(len(train))]
     assert np.linalg.norm(pictures, axis=1).mean() == pytest.approx(1, abs=1e-3)
@@ -219,7 +223,9 @@ def test_a_pretrained_network_starts_as_the_canonical_correlation_of_its_states_
     expected = [each[i, : len(train.ids(i))].mean(0).numpy() for i in range(len(train))]
     assert_close(states, np.stack(expected), 1e-5)
     assert states.std() > 0.01
-    init_from_cca(model, train)
+    assert_close(mean_states(model.train(), train), states, 1e-6)  # without dropout, whatever the mode is
+    assert model.training and model.text_encoder.states.training
+    init_from_cca(model.eval(), train)
     with torch.no_grad():
         images = model.encode_image(batch.tokens, None).numpy()
         texts = model.encode_text(batch.input_ids, batch.attention_mask).numpy()
