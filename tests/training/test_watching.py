@@ -160,6 +160,14 @@ def test_an_evaluation_looks_at_both_sides(monkeypatch):
         values = np.linalg.svd((side - side.mean(0)).double().numpy(), compute_uv=False)
         share = values / values.sum()
         assert healthy[name] == pytest.approx(float(np.exp(-(share * np.log(share)).sum())), rel=1e-4)
+    line = spread(100)[:, :1] * spread(1) + 1e-3 * spread(100)  # no cosine tells it: both ways along one line
+    for flat in ("images", "texts"):
+        both = {"images": spread(100), "texts": spread(500)}
+        both[flat] = line if flat == "images" else line.repeat_interleave(5, 0)
+        row = looked_at(**both, monkeypatch=monkeypatch)[0]
+        ranks_of = {"images": row["effective_rank"], "texts": row["text_effective_rank"]}
+        assert ranks_of.pop(flat) < 2 and min(ranks_of.values()) > 14
+        assert max(abs(row[name]) for name in ("image_cosine", "text_cosine", "unpaired_cosine")) < 0.5
     for noise in (0.0, 1e-7, 1e-3, 0.01):
         for side in ("images", "texts"):
             both = {"images": spread(100), "texts": spread(500)}
