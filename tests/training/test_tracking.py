@@ -70,6 +70,9 @@ def test_a_green_frame_marks_the_ground_truth(prepared):
         best = np.argsort(-(images @ captions[caption]), kind="stable")[:FOUND]
         green = [tuple(strip[0, at * SIDE]) == (0, 200, 0) for at in range(FOUND)]
         assert green == (best == prepared.val.caption_to_image[caption]).tolist()
+    run.encoders.image_encoder.dropout.p = run.encoders.text_encoder.dropout.p = 0.5
+    assert np.array_equal(retrieved(run.encoders.train(), prepared.val, "cpu"), strips)
+    assert run.encoders.training and run.encoders.text_encoder.training  # between steps of training, too
 
 
 def test_an_unknown_or_absent_tracker_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
