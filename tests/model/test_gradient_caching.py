@@ -25,7 +25,7 @@ def gradients(model, batch, seed=0):
     return output.loss.detach(), grads
 
 
-def plain_parts(encoder, *part, use_reentrant):
+def plain_parts(encoder, *part, **_):
     """The same parts with the graph of each kept: what caching must equal."""
     return encoder(*part)
 
