@@ -95,3 +95,18 @@ def test_attention_on_the_named_things(split):
     assert np.allclose(result["area"]["mass"], (things * named).sum(1) / things.sum(1))
     assert attention_of(Looking({}), pairs_of(split)) is None
     assert attention_of(Looking({"self": named}), pairs_of(split, grid=None)) is None
+
+
+def test_the_control_by_area_does_not_know_what_captions_name(split):
+    """It lies on all objects alike: only so does a model that looks at the named ones score more than it."""
+    _, things = places_of(split, GRID)
+    named = np.where(np.arange(64) % 2, things, 0.0)  # half of what is drawn
+
+    class Told(list):
+        def places(self, grid):
+            return named, things
+
+    told = replace(split, pictures=Told([None] * COUNT))
+    result = attention_of(Looking({"self": named}), pairs_of(told))
+    assert np.allclose(result["area"]["mass"], (things * named).sum(1) / things.sum(1))
+    assert (result["area"]["mass"] < result["self"]["mass"] - 0.1).all()
