@@ -18,6 +18,7 @@ from userlib.errors import UserError
 from userlib.model.user import DualEncoder, save_model
 from userlib.search import CheckpointEncoder, Index, OpenClipEncoder
 from userlib.search.protocol import difference
+from userscenes import make_world
 
 TEXTS = ["a red dog", "two cats on a long beach"]
 
@@ -138,6 +139,20 @@ def test_the_distance_is_that_from_the_mean_guide_in_units_of_the_limit(checkpoi
     far = drawn.measured([Image.new("RGB", (40, 40), "red")])[1]
     assert "trained on drawings alone" in drawn.warn(far, drawn=False)
     assert drawn.warn(far, drawn=True) is None
+
+
+@pytest.mark.parametrize(("data", "drawings"), [("scenes", True), ("pretrain", True), ("photos", False)])
+def test_a_model_of_drawings_knows_by_the_pixels_that_an_image_is_none(checkpoint, data, drawings):
+    """Both drawn sets are drawings: their models measure by pixels, whatever their guide says, and name what they have
+    seen. On the drawn world itself there is nothing to tell.
+    """
+    encoder = CheckpointEncoder(checkpoint(data=data, guide_mean=[0.0] * 12, guide_limit=9.0))
+    noise, drawn = pictures(), [make_world("test", 3).picture(i) for i in range(3)]
+    far, near = encoder.measured(noise)[1], encoder.measured(drawn)[1]
+    assert ((far > 1) == drawings).all() and (near <= 1).all()
+    said = encoder.warn(far, drawn=False)
+    assert ("trained on drawings alone: 3 of 3" in said) if drawings else (said is None)
+    assert encoder.warn(near, drawn=False) is encoder.warn(far, drawn=True) is None
 
 
 def test_equal_weights_with_other_words_or_settings_are_another_model(checkpoint):
