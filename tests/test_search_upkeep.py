@@ -366,6 +366,17 @@ def test_a_graph_is_dropped_when_an_image_is_exchanged(photos):
     assert names(index, "red", 1) != ["0-red.png"]
 
 
+def test_a_graph_is_dropped_when_an_image_is_renamed(photos):
+    """All vectors are as before, but they stand in the order of the names: the graph's numbers would be others'."""
+    pytest.importorskip("faiss")
+    index, _ = built(photos)
+    index.approximate(["red"], 2)
+    (photos / "0-red.png").rename(photos / "9-red.png")
+    changes = update(index, photos)
+    assert changes.renamed and changes.unlinked and index.nearest is None
+    assert names(index, "red", 1) == ["9-red.png"]
+
+
 def test_an_image_exchanged_under_its_name_is_saved(photos, tmp_path):
     """Names, number and captions stay as they were: the vectors on the disk do not."""
     index, _ = built(photos)
@@ -628,6 +639,22 @@ def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
     for again in (words, ["--data", photos, *words]):
         said, count = ask(*again)
         assert (count, "0-red.png" in said, "2-blue.png" in said) == (0, True, False)
+
+
+def test_other_data_are_read_as_if_the_index_were_new(ask, tmp_path):
+    """From `test`, where they have it: the split that an index was made of belongs to its own data."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for place, marks in ((own, "0123"), (other, "56")):
+        for mark in marks:
+            save(place, f"{mark}.png", (10 * int(mark), 99, 200))
+        rows = [f"{mark}.png,word {mark},{'train' if int(mark) % 2 else 'test'}" for mark in marks]
+        (place / "captions.csv").write_text("\n".join(["filename,caption,split", *rows]))
+    words = ["--index", tmp_path / "index", "--query", "red"]
+    assert "1.png" in ask("--data", own, "--split", "train", *words)[0]
+    said, _ = ask("--data", other, *words)
+    assert ("5.png" in said, "6.png" in said) == (False, True)
+    said, _ = ask("--data", other, "--split", "train", *words)
+    assert ("5.png" in said, "6.png" in said) == (True, False)
 
 
 def test_unknown_words_are_told_with_the_hits(ask, photos):
