@@ -1,5 +1,7 @@
 """Words beyond the captions': ImageNet's names first, then an encoder's words, those like these names first."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
@@ -39,6 +41,29 @@ def test_categories_come_first_and_known_words_never(encoder):
     assert own[:1] == ["puppy"] or own[:2] == ["kitten", "puppy"]
     assert not {"ab", "42", "##ing", "[PAD]"} & set(everything)
     assert own.index("puppy") < own.index("therefore")
+
+
+def test_further_words_come_in_the_order_of_their_five_nearest_names(monkeypatch):
+    """Puppies are like dogs, and that they are unlike ships says nothing. One near name alone is no sign."""
+    rng, pieces = np.random.default_rng(0), ["although", "kitten", "law", "puppies"]
+    dogs, noise = rng.standard_normal((2, 64)).astype(np.float32)
+    own = {"puppies": dogs, "law": dogs + noise, "although": rng.standard_normal(64)}
+
+    def vectors(name, words):
+        rows = rng.standard_normal((len(words), 64)).astype(np.float32)
+        rows[:5], rows[5:10] = dogs, -dogs
+        for row, word in enumerate(words):
+            rows[row] = rows[10] if word == "kitten" else own.get(word, rows[row])
+        return rows
+
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained",
+        lambda name: SimpleNamespace(get_vocab=lambda: {piece: i for i, piece in enumerate(pieces)}),
+    )  # fmt: skip
+    monkeypatch.setattr(vocabulary, "sentence_vectors", vectors)
+    everything = more_words("x", [], 100_000)
+    assert everything[-4:] == ["puppies", "law", "kitten", "although"]
+    assert more_words("x", [], len(everything) - 2) == everything[:-2]
 
 
 def test_the_tokenizer_has_them_behind_the_captions_words(encoder):
