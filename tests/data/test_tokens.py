@@ -342,9 +342,19 @@ def test_rows_read_like_the_array_they_stand_for():
         np.testing.assert_array_equal(view[key], slow[key])
     np.testing.assert_array_equal(np.asarray(view), slow)
     np.testing.assert_array_equal(np.asarray(view, dtype=np.float32), slow.astype(np.float32))
-    again = Features(tokens=base, guide=base[:, 0]).select(rows).select(np.array([2, 1]))
-    np.testing.assert_array_equal(np.asarray(again.tokens), base[[4, 0]])
-    np.testing.assert_array_equal(np.asarray(again.guide), base[[4, 0], 0])
+
+
+def test_some_images_have_each_their_own_features():
+    """Tokens, guide, mask and mirrored tokens, also of a cut of a cut; what there is not stays away."""
+    base = np.arange(60).reshape(5, 4, 3)
+    parts = {"tokens": base, "guide": base[:, 0], "mask": base[:, :, 0] % 2 > 0, "hflip": -base}
+    for kept in (parts, {"tokens": base}):
+        again = Features(**kept, grid=(2, 2)).select(np.array([3, 0, 4])).select(np.array([2, 1]))
+        assert again.grid == (2, 2)
+        for name in parts:
+            array = getattr(again, name)
+            assert (array is None) == (name not in kept)
+            assert array is None or np.array_equal(np.asarray(array), parts[name][[4, 0]]), name
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(cache):
