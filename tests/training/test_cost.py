@@ -81,8 +81,11 @@ def test_training_data_are_those_that_a_run_holds(tmp_path, cache):
     config = replace(
         preset("scenes"), data=replace(preset("scenes").data, data=str(folder), tokens="precomputed")
     )
-    held = resident.size_of(prepare(config, progress=False).train.features)
-    assert cost.training_cost(config)["gpu_memory_bytes"]["training data"] == held
+    scenes = {"sizes": {"train": 30, "val": 2, "test": 2}, "hflip": True, "guide": "clip-mini"}
+    drawn = replace(preset("scenes"), data=replace(preset("scenes").data, **scenes, test_split=None))
+    for one in (config, drawn):  # tokens of mirrored images and guides are held too
+        held = resident.size_of(prepare(one, progress=False).train.features)
+        assert cost.training_cost(one)["gpu_memory_bytes"]["training data"] == held
 
 
 def test_the_dry_run_of_clip_patches_touches_no_network(tmp_path):
