@@ -18,6 +18,7 @@ from userlib.model.image_towers import ImageTower
 from userlib.model.user import USER, load_model
 from userlib.search.encoders import CheckpointEncoder
 from userlib.training import fit, prepare
+from userlib.training.cost import training_cost
 from userlib.training.schedule import batches
 
 COUNTS = {"train": 10, "val": 6, "test": 5}
@@ -103,6 +104,19 @@ def test_the_tower_has_a_rate_of_its_own(towers, hub, cache):
     assert not torch.equal(
         run.image_encoder.projection.linear.weight, start.image_encoder.projection.linear.weight
     )
+
+
+def test_the_time_told_is_that_of_decoding_where_it_takes_longer(towers, hub, cache):
+    """Two processes read and decode 150 images a second each on a CPU, and eight next to a GPU; kept pixels are
+    decoded once.
+    """
+    config = config_for(hub, towers["timm"], steps=100_000)
+    decoded = training_cost(config)
+    kept = training_cost(replace(config, data=replace(config.data, keep_pixels=True)))
+    images = 100_000 * config.training.batch_size
+    assert decoded["seconds"] == {"cpu": round(images / 300), "cuda": round(images / 1200)}
+    assert all(kept["seconds"][device] < decoded["seconds"][device] for device in ("cpu", "cuda"))
+    assert decoded["gpu_memory_bytes"]["training data"] == 0  # a batch comes when it is needed
 
 
 def test_workers_make_the_same_batches(towers, hub, cache):
