@@ -214,6 +214,17 @@ def test_without_a_guide_the_mean_token_tells_images_unlike_those_of_the_trainin
     assert "trained on images such as those of photos alone: 1 of 4" in encoder.warn(away, drawn=False)
 
 
+def test_a_few_images_beyond_the_limit_are_usual_by_tokens_and_not_by_a_guide(plain, checkpoint):
+    """Of photos like those of the training 2 in 100 lie beyond the limit of mean tokens, and hardly any beyond a
+    guide's: 4 in 100 are told by the guide alone, 6 by both.
+    """
+    by_token = CheckpointEncoder(plain(data="photos", token_mean=[0.0], token_limit=1.0))
+    by_guide = CheckpointEncoder(checkpoint(data="photos", guide_mean=[0.0], guide_limit=1.0))
+    for far, told in ((0, (False, False)), (4, (False, True)), (6, (True, True))):
+        away = np.array([2.0] * far + [0.5] * (100 - far))
+        assert tuple(one.warn(away, drawn=False) is not None for one in (by_token, by_guide)) == told
+
+
 def test_a_query_that_is_not_read_to_its_end_is_told(clip_folder, checkpoint):
     encoder = OpenClipEncoder(f"local-dir:{clip_folder}")
     longest = tokenizer_of(f"local-dir:{clip_folder}")("").shape[1]
