@@ -27,6 +27,16 @@ def test_the_readme_shows_one_result_of_them() -> None:
     assert f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" in text, (value, low, high)
 
 
+def test_the_readme_tells_what_cge_gains_by_a_guide_without_text() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows = load_study(STUDIES["photo-guide"], ROOT / "assets" / "results")
+    assert {len(of) for of in rows.values()} == {3} and set(rows) == set(STUDIES["photo-guide"].lines())
+    _, apart = compare(ranks_by_variant(rows), [("cge", "none"), ("none+scores", "none")])
+    for differences in apart.values():
+        value, low, high = differences["rsum"]
+        assert f"({value:+.1f} [{low:+.1f}, {high:+.1f}]" in text
+
+
 CHOICES = read_json(ROOT / "assets" / "results" / "photo-choices.json")
 
 

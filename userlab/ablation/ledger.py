@@ -290,7 +290,7 @@ def notes(entries: Sequence[Entry]) -> list[str]:
         said.append(
             "On photos (flickr8k-224) one part at a time is changed of SGE, a queue of 2,048 and UTO, with three "
             f"seeds, {study_named(PHOTOS).steps} steps and the preset's learning rate for all; the model without "
-            "a queue lacks averaged weights too. CGE on photos is not measured: it takes CLIP's weights."
+            "a queue lacks the EMA weights too. CGE on photos has a study of its own, photo-guide."
         )
     reasons: dict[str, list[str]] = {}
     for entry in entries:
