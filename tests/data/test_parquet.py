@@ -1,6 +1,7 @@
 """Folders in the hub's schema, whole and with every fault."""
 
 import os
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -21,6 +22,19 @@ def test_a_folder_gives_what_was_written(tmp_path, cache):
     assert val.captions == tuple(text for i in (6, 7, 8) for text in captions(i))
     assert val.caption_to_image.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert val.pictures[2].size == (48, 36)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_images_are_read_in_a_process_that_was_forked_while_another_thread_read_one(tmp_path, cache):
+    pictures = load_data(str(write_hub(tmp_path / "flickr"))).split("val").pictures
+    pictures[0]
+    with pictures._lock:  # as that thread holds it
+        child = get_context("fork").Process(target=pictures.content, args=(1,))
+        child.start()
+        child.join(20)
+        code = child.exitcode
+        child.kill()
+    assert code == 0
 
 
 def test_split_column_and_file_names_agree(tmp_path, cache):

@@ -8,6 +8,7 @@ group when asked for. Raises `UserError` naming file, row, column and type for w
 
 import base64
 import hashlib
+import os
 import re
 import threading
 from collections import Counter
@@ -58,7 +59,7 @@ class ParquetPictures:
     def __init__(self, files: Sequence[Path], positions: np.ndarray) -> None:
         self.files, self.positions = tuple(files), positions
         self._groups: dict[tuple[int, int], Any] = {}
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -84,6 +85,8 @@ class ParquetPictures:
         """The images of a row group, as an Arrow array in chunks."""
         import pyarrow as pa
 
+        if self._process != os.getpid():  # forked, perhaps while another thread held the lock
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             if (file, group) not in self._groups:
                 large = any(known.nbytes > LARGE for known in self._groups.values())
