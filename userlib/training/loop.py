@@ -61,6 +61,7 @@ from userlib.training.watching import (
     positives,
     scale_stats,
 )
+from userlib.training.workers import workers_needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,6 +197,7 @@ class Trainer:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         with (
             GracefulInterrupt() as interrupt,
+            workers_needed(),
             Progress(self.total, "training", show=progress and main) as shown,
         ):
             shown.step(state.step)

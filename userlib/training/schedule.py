@@ -78,7 +78,7 @@ class Reader:
     @property
     def pinned(self) -> bool:
         """Whether a GPU fetches the batches; those of worker processes are pinned behind them."""
-        return torch.cuda.is_available() and self.train.pixels() is None
+        return self.train.pixels() is None and torch.cuda.is_available()
 
 
 def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
