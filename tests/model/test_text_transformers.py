@@ -53,6 +53,19 @@ def test_an_encoder_gives_what_transformers_gives(kind, folders):
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "clip_text_model"])
+def test_a_network_that_reads_from_left_to_right_does_so_here(kind):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    settings = json.dumps({"model_type": kind, "vocab_size": 40, **sizes})
+    network = TextEncoder(hf("any", text_config=settings)).eval().states
+    ids, mask = torch.randint(5, 40, (2, 6)), torch.arange(6) < torch.tensor([[6], [4]])
+    states = network(ids, mask)
+    wanted = network.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    torch.testing.assert_close(states[mask], wanted[mask])
+    ids[:, 3] = 4
+    torch.testing.assert_close(network(ids, mask)[:, :3], states[:, :3])
+
+
 def test_sizes_are_read(folders):
     read = text_settings(folders["modernbert"])
     assert (read["text_width"], read["text_layers"], read["text_heads"]) == (16, 3, 2)

@@ -82,11 +82,14 @@ class Bert(nn.Module):
         self.bert = _of_sizes(config) if self.text_config is None else _of_json(self.text_config)
         self.width = int(self.bert.config.hidden_size)
         # A mask (B,W) is asked at each step whether it masks anything, and the host waits; one that is ready is not.
-        # Transformers before 5 takes no such mask, nor does attention in windows of another kind than ModernBERT's.
+        # Transformers before 5 takes no such mask, nor does attention in windows of another kind than ModernBERT's; and
+        # a network that reads from left to right (CLIP's does not say so) would read all words by it.
         settings = self.bert.config
         self.windows = settings.model_type == "modernbert"
         other = "layer_types" in settings.to_dict() and not self.windows
-        self.asks_the_mask = other or _major_version() < 5
+        ordered = any(getattr(module, "is_causal", False) for module in self.bert.modules())
+        ordered = ordered or "clip" in settings.model_type
+        self.asks_the_mask = other or ordered or _major_version() < 5
         if (config.vocab_size or 0) > self.bert.config.vocab_size:
             raise UserError(
                 f"the vocabulary has {config.vocab_size} pieces and the text encoder {self.bert.config.vocab_size} "
