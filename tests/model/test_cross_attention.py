@@ -185,6 +185,23 @@ def test_another_caption_of_an_image_is_no_negative_of_the_scorer(negatives):
     assert loss(scorer_negatives=99, mask_same_image=False) > loss() + 0.01
 
 
+@pytest.mark.parametrize("negatives", [0, 1])
+def test_what_is_not_there_has_no_say_in_the_scorer_s_loss(negatives):
+    """Absent regions and padding may hold anything, whether all pairs are scored or the mined ones."""
+    regions, words, v = draw(3, 4, 5), draw(3, 3, 5, seed=1), draw(3, 2, seed=2)
+
+    def loss(filler):
+        sides = [
+            SimpleNamespace(take=lambda x=x, m=m: (x.masked_fill(~m.unsqueeze(-1), filler), m))
+            for x, m in ((regions, R), (words, W[:3]))
+        ]
+        objective = ObjectiveConfig(scorer_loss="infonce", scorer_negatives=negatives)
+        return float(scorer_term(objective, scorer_of("chan"), sides)(v, v, torch.arange(3)))
+
+    assert loss(99.0) == pytest.approx(loss(0.0), rel=1e-9)
+    assert loss(0.0) > 0.1
+
+
 def test_mined_pairs_alone_are_scored():
     """Each with the mask of its own image and of its own caption."""
     scorer, regions, words = scorer_of("chan"), draw(4, 4, 5), draw(4, 3, 5, seed=1)

@@ -11,6 +11,7 @@ from userlib.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.neighbours.relation import RelationGraph
 from userlib.model.neighbours.soft_targets import soft_target_loss
+from userlib.model.neighbours.training import relation_term
 from userlib.model.objective import batch_loss
 from userlib.model.user import USER
 
@@ -39,6 +40,15 @@ def test_the_relation_graph_starts_as_the_identity():
     torch.testing.assert_close(added, 3 * batch_loss(config, v @ t.T, ids))
     added.backward()
     assert module.layer.out.weight.grad.abs().max() > 0
+
+
+def test_another_caption_of_an_image_is_no_negative_of_the_relation_graph():
+    """At its start, where it is the identity, its three losses are that of the batch, with the batch's images."""
+    config = ObjectiveConfig(name="infonce", relation_weight=0.5)
+    v, t, ids = unit(3, WIDTH), unit(3, WIDTH, seed=1), torch.tensor([7, 7, 8])
+    result = relation_term(config, RelationGraph(WIDTH).double())(v, t, ids)
+    torch.testing.assert_close(result, 1.5 * batch_loss(config, v @ t.T, ids))
+    assert abs(float(result - 1.5 * batch_loss(config, v @ t.T, torch.arange(3)))) > 0.01
 
 
 def test_soft_targets_equal_their_plain_version():
