@@ -178,8 +178,23 @@ def test_other_tokens_or_another_guide_on_resume_are_refused(prepared, tmp_path)
             fit(replace(prepared, config=first, made_by=other), out=out, resume=True, progress=False)
     half = {**MADE_BY, "tokens": {**MADE_BY["tokens"], "precision": "bf16"}}
     moved = replace(prepared, config=with_data(token_weights="there.safetensors"), made_by=half)
-    assert fit(moved, out=out, resume=True, stop_at=2, progress=False).model is not None
+    fit(moved, out=out, resume=True, stop_at=2, progress=False)
     assert checkpoint_path(out, "last").name == "step-00000002"
+
+
+def test_a_run_that_does_not_say_what_made_its_tokens_keeps_the_file_of_their_weights(prepared, tmp_path):
+    """An earlier version kept no checksum: the file's name is all that tells whether it is the same."""
+    data = prepared.config.data
+    here, there = (
+        replace(prepared, config=replace(prepared.config, data=replace(data, token_weights=name)), made_by={})
+        for name in ("here.safetensors", "there.safetensors")
+    )
+    fit(here, out=tmp_path / "run", stop_at=1, progress=False)
+    with pytest.raises(
+        UserError, match=r"^data.token_weights is 'there.safetensors' and the run to resume has 'here"
+    ):
+        fit(there, out=tmp_path / "run", resume=True, progress=False)
+    fit(here, out=tmp_path / "run", resume=True, stop_at=2, progress=False)
 
 
 def test_the_best_encoders_are_kept_and_returned(prepared, whole):
@@ -310,6 +325,15 @@ def test_collapse_is_found_on_a_collapsed_run(folder, tmp_path):
     rows = read_checkpoint(checkpoint_path(tmp_path, "last"))[1]["state"]["rows"]
     assert all(row["unpaired_cosine"] > 0.9 or row["effective_rank"] < 4 for row in rows[-3:])
     assert rows[-1]["step"] >= 0.25 * 60 + 3 * 6 - 6  # three evaluations after warm-up
+
+
+def test_the_alarm_is_told_the_objective_and_the_number_of_images(folder, monkeypatch):
+    """What it takes for collapse depends on both: a hinge that is met has no gradient, and 12 images have no rank."""
+    asked = []
+    monkeypatch.setattr(loop, "check_collapse", lambda *_, **named: asked.append(named))
+    config = run_config(folder, objective={"name": "hinge-hardest"})
+    fit(prepare(config, progress=False), stop_at=3, progress=False)
+    assert asked == [{"pictures": 12, "objective": "hinge-hardest"}]
 
 
 def test_no_collapse_is_found_on_a_healthy_run(folder):
