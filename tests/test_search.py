@@ -217,6 +217,22 @@ def test_cross_attention_reranks_by_regions(index):
         cross_attention(index.ids[:3], regions, lambda text: regions[4, :3])
 
 
+def test_absent_regions_of_a_candidate_count_nowhere(index):
+    """Each candidate has the mask of its own image, whichever are asked for: c.png is the fourth of the index."""
+    draw = torch.Generator().manual_seed(0)
+    regions = torch.nn.functional.normalize(torch.randn(5, 4, 16, generator=draw), dim=2)
+    there = torch.ones(5, 4, dtype=torch.bool)
+    there[3, 2:] = False
+    rerank = cross_attention(index.ids, regions, lambda text: regions[3, 2:], region_mask=there)
+    hits = {hit.id: hit.score for hit in index.search("red", 3, rerank=rerank, candidates=3)}
+    cut = cross_attention(index.ids, regions[:, :2], lambda text: regions[3, 2:])
+    whole = cross_attention(index.ids, regions, lambda text: regions[3, 2:])
+    assert hits == pytest.approx(
+        {"a.png": whole("", ["a.png"])[0], "b.png": whole("", ["b.png"])[0], "c.png": cut("", ["c.png"])[0]}
+    )
+    assert whole("", ["c.png"])[0] > hits["c.png"] + 0.1
+
+
 def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
     pytest.importorskip("faiss")
     rng = np.random.default_rng(0)
