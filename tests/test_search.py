@@ -271,6 +271,18 @@ def test_what_the_graph_does_not_reach_is_searched_exactly():
     assert len({hit.id for hit in index.similar("0003", 449)}) == 449
 
 
+def test_a_search_for_many_leaves_the_next_as_it_was():
+    """More candidates are kept while many hits are looked for, and not from then on."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    vectors, queries = unit(rng.standard_normal((2000, 16))), unit(rng.standard_normal((50, 16)))
+    graph, _ = hnsw(vectors, queries, 2, M=2, ef_construction=4, ef_search=2)
+    before = graph.search(queries, 2)
+    graph.search(queries, 1000)
+    for now, then in zip(graph.search(queries, 2), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 def test_bad_questions_to_a_graph_are_named():
     pytest.importorskip("faiss")
     graph, _ = hnsw(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 2)

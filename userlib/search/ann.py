@@ -51,8 +51,9 @@ class Hnsw:
         """
         check(queries, (self.graph.ntotal, self.graph.d), k)
         k = min(k, self.graph.ntotal)
-        self.graph.hnsw.efSearch = max(self.graph.hnsw.efSearch, k)
-        scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k)
+        width = max(self.graph.hnsw.efSearch, k)  # of this search alone
+        wide = _faiss().SearchParametersHNSW(efSearch=width)
+        scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k, params=wide)
         order = np.lexsort((rows, -scores), axis=1)
         scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
         short = np.flatnonzero((rows < 0).any(1))  # faiss gives -1 for what it did not reach
