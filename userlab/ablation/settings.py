@@ -34,7 +34,8 @@ def add_command(commands: Any) -> None:
         "--study",
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
         "world (each part on its own) | photos | photo-recipes | photo-guide | "
-        "neighbours (what related work has in their place)",
+        "neighbours (what related work has in their place) | towers (image towers trained from pixels) | "
+        "long-objective | long-queue | long-enhancement | long-guide | long-momentum | long-images",
     )
     command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
     command.add_argument(

@@ -1,11 +1,13 @@
 """The grids: what each study runs, that it changes what it says, and that all of them fit their budget."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from usercourse.profile import PROFILES
+from userlab.__main__ import parser
 from userlab.ablation.length import LONG
 from userlab.ablation.rules import MIN_STEPS
 from userlab.ablation.studies import LEDGER, STUDIES, study_named
@@ -171,3 +173,10 @@ def test_the_guide_on_photos_differs_in_the_enhancement_alone():
     assert len(jobs) == 3 * len(made) and {job.seed for job in jobs} == {0, 1, 2}
     other = replace(base, data=replace(base.data, guide="timm:x.safetensors"))
     assert variant_config(study, "cge", other, seed=0).data.guide == "timm:x.safetensors"
+
+
+def test_the_help_names_every_study(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # no name is divided at its hyphen
+    with pytest.raises(SystemExit):
+        parser().parse_args(["ablate", "--help"])
+    assert set(STUDIES) <= set(re.findall(r"[a-z0-9-]+", capsys.readouterr().out))
