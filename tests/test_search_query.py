@@ -88,6 +88,10 @@ def test_negative_terms_thresholds_and_excluded_ids(index):
     assert max(plain, key=plain.get) == "yellow.png"
     assert ids(find(index, Query(text="red", exclude=("old/*", "yell?w*")), 9))[0] == "red.png"
     assert len(find(index, Query(text="red", exclude=("old/*", "yell?w*")), 9)) == 4
+    assert len(find(index, Query(text="red", exclude=("[r]ed.png",)), 9)) == 6  # no set of letters
+    index.ids = ("trip[1].png", *index.ids[1:])
+    assert "trip[1].png" not in ids(find(index, Query(text="red", exclude=("trip[1].png",)), 9))
+    index.ids = (*COLOURS,)
     assert ids(find(index, Query(text="red", min_score=0.99), 9)) == ["old/red.png", "red.png", "redder.png"]
     hits = find(index, Query(text="red"), 9)
     cut = hits[3].calibrated

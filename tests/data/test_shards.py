@@ -49,6 +49,18 @@ def test_shards_are_splits_by_their_names(tmp_path):
     assert load_data(str(tmp_path / "set")).fingerprint != data.fingerprint
 
 
+def test_shards_without_a_split_join_those_of_train(tmp_path):
+    """No image is lost where some shards of a set are named by their split and others by their number alone."""
+    shard(tmp_path / "set" / "train-00000.tar", samples(0, 3))
+    shard(tmp_path / "set" / "00001.tar", samples(3, 2))
+    train = load_data(str(tmp_path / "set")).split("train")
+    assert sorted(train.ids) == [f"00001/{i:09d}" for i in (3, 4)] + [
+        f"train-00000/{i:09d}" for i in (0, 1, 2)
+    ]
+    for i, id in enumerate(train.ids):
+        assert train.pictures.content(i) == jpeg(int(id.rpartition("/")[2]))
+
+
 def test_img2dataset_in_tars_and_in_folders(tmp_path):
     """A failed download leaves its text and JSON without an image; a table and statistics stand beside."""
     members = samples(0, 3)
@@ -60,6 +72,7 @@ def test_img2dataset_in_tars_and_in_folders(tmp_path):
         place = tmp_path / "files" / "00000" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
+    (tmp_path / "files" / "00000" / "._000000000.jpg").write_bytes(b"what macOS keeps of a file")
     (tmp_path / "files" / "00000_stats.json").write_text("{}")
     (tmp_path / "files" / "00000.parquet").write_bytes(b"PAR1 of img2dataset")
     for folder in ("tars", "files"):
@@ -113,9 +126,12 @@ def test_captions_of_json_and_none_at_all(tmp_path):
             "1.json": b'{"captions": ["one", "two"]}',
             "2.png": jpeg(2),
             "2.json": b'{"caption": "x"}',
+            "3.jpg": jpeg(3),
+            "3.txt": b"y",
+            "3.json": b'{"caption": NaN}',  # as pandas writes one that is missing
         },
     )
-    assert load_data(str(tmp_path / "said")).split("train").captions == ("one", "two", "x")
+    assert load_data(str(tmp_path / "said")).split("train").captions == ("one", "two", "x", "y")
     shard(tmp_path / "bare" / "a.tar", {"1.jpg": jpeg(1), "2.jpg": jpeg(2)})
     assert len(load_data(str(tmp_path / "bare")).split("all")) == 2
 

@@ -112,15 +112,16 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
     said = (sha256_bytes(one.split, one.key, *one.captions) for one in loose if one.place is not None)
     content = sha256_bytes("shards", *(sha256_known(file) for file in files), *said)
     splits: dict[str, Split] = {}
-    for name in dict.fromkeys(sample.split for sample in whole):
-        own = [sample for sample in whole if sample.split == name]
-        kept = name if captioned or name else "all"
+    unnamed = "train" if captioned else "all"
+    for name in dict.fromkeys(sample.split or unnamed for sample in whole):
+        own = [sample for sample in whole if (sample.split or unnamed) == name]
+        told = name if any(sample.split for sample in own) else ""
         pictures = ShardPictures(
             files, np.array([sample.place for sample in own], np.int64), [s.key for s in own]
         )
-        splits[kept or "train"] = Split.of(
-            kept or "train", [sample.key for sample in own], [sample.captions for sample in own], pictures,
-            sha256_bytes(content, name, *(sample.key for sample in own)),
+        splits[name] = Split.of(
+            name, [sample.key for sample in own], [sample.captions for sample in own], pictures,
+            sha256_bytes(content, told, *(sample.key for sample in own)),
         )  # fmt: skip
     _refuse_shared(splits)
     return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=content)
@@ -159,7 +160,7 @@ def _of_tar(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
 def _of_folder(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
     samples = dict[str, Sample]()
     for path in sorted(shard.iterdir()):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
             place = (len(files), 0, path.stat().st_size)
             if path.suffix.lower() in SUFFIXES:
                 files.append(path)
@@ -207,7 +208,7 @@ def _captions(text: str, where: str) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     said = value.get("captions") or value.get("caption") or []
-    for one in [said] if isinstance(said, str) else said:
+    for one in said if isinstance(said, list) else [said]:  # a missing caption is written as NaN by some
         if isinstance(one, str) and one.strip():
             yield one.strip()
 

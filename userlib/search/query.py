@@ -110,11 +110,12 @@ def find(index: Index, query: Query, k: int = 10) -> list[Found]:
     calibrated = calibrate(scores)
     own = query.image if isinstance(query.image, str) else None
     order = [int(row) for row in np.argsort(-scores, kind="stable")]
+    excluded = [pattern.replace("[", "[[]") for pattern in query.exclude]  # a bracket stands for itself
     wanted = [
         row
         for row in order
         if index.ids[row] != own
-        and not any(fnmatch.fnmatchcase(index.ids[row], pattern) for pattern in query.exclude)
+        and not any(fnmatch.fnmatchcase(index.ids[row], pattern) for pattern in excluded)
         and (query.min_score is None or scores[row] >= query.min_score)
         and (query.min_calibrated is None or calibrated[row] >= query.min_calibrated)
     ]
