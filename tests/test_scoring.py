@@ -528,6 +528,12 @@ def test_a_batch_larger_than_all_pairs_is_made_smaller_and_told():
     assert fitted(TrainingConfig(batch_size=128), 40, said.append).batch_size == 10
     assert said == ["batch_size is 10 in place of 128: the train split has 40 captions."]
     assert fitted(TrainingConfig(batch_size=128), 3, said.append).batch_size == 2
+    for part, captions, batch in ((16, 100, (16, 16)), (8, 100, (24, 8)), (32, 100, (25, None))):
+        made = fitted(TrainingConfig(batch_size=128, micro_batch=part), captions, said.append)
+        assert (
+            made.batch_size,
+            made.micro_batch,
+        ) == batch  # whole parts, or one batch that is smaller than a part
 
 
 def test_report_none_is_no_report():

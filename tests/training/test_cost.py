@@ -74,6 +74,17 @@ def test_a_batch_in_parts_keeps_the_activations_of_one_part(tmp_path, cache):
     assert memory.pop("total") > smaller.pop("total") and memory == smaller
 
 
+def test_a_step_with_soft_targets_is_counted(cache):
+    """What teaches the captions is there, as it is in a run."""
+    scenes = preset("scenes")
+    taught = replace(
+        scenes,
+        data=replace(scenes.data, guide="clip-mini"),
+        objective=replace(scenes.objective, soft_weight=0.1),
+    )
+    assert cost.training_cost(taught)["operations_a_step"] > 0
+
+
 def test_training_data_are_those_that_a_run_holds(tmp_path, cache):
     from userlib.data import resident
 

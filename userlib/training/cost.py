@@ -28,7 +28,7 @@ from userlib.training.preparing import fitted, splits_of, total_steps, tower_of
 
 ROWS = 4  # of the step that is counted
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
-VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
+VOCABULARY = {"bert": 30_522, "hf": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
 
 
 DECODERS = {"cpu": 2, "cuda": 8}  # worker processes
@@ -170,13 +170,15 @@ def _data(config: Config) -> tuple[int, tuple[int, ...], int | None, int]:
 
 def _batch(size: int, shape: tuple[int, ...], guide: int | None, words: int) -> Batch:
     """A batch of random numbers."""
+    vectors = None if guide is None else torch.rand(size, guide)
     return Batch(
         tokens=torch.rand(size, *shape),
         token_mask=None,
-        guide=None if guide is None else torch.rand(size, guide),
+        guide=vectors,
         input_ids=torch.ones(size, words, dtype=torch.long),
         attention_mask=torch.ones(size, words, dtype=torch.bool),
         image_ids=torch.arange(size),
+        caption_guide=vectors,
     )
 
 

@@ -288,9 +288,11 @@ def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
     """The same with a batch that the captions fill: a quarter of them where the batch is larger than all."""
     if captions >= training.batch_size or captions < 2:
         return training
-    batch = max(2, captions // 4)
+    batch, part = max(2, captions // 4), training.micro_batch
+    if part is not None:  # which divides a batch, and saves nothing of one that is no larger
+        batch, part = (batch - batch % part, part) if part < batch else (batch, None)
     say(f"batch_size is {batch} in place of {training.batch_size}: the train split has {captions} captions.")
-    return replace(training, batch_size=batch)
+    return replace(training, batch_size=batch, micro_batch=part)
 
 
 def precision_of(wanted: str) -> str:
