@@ -38,6 +38,17 @@ def test_captions_in_csv(folder):
     assert train.caption_to_image.tolist() == [0, 1, 1, 2]
 
 
+def test_the_fingerprint_of_the_first_images_follows_their_captions(folder):
+    """The split's own, which names its tokens, does not."""
+    (folder / "captions.csv").write_text(CSV, encoding="utf-8")
+    before = load_data(str(folder), sizes={"train": 2})
+    assert load_data(str(folder), sizes={"train": 2}).fingerprint == before.fingerprint
+    (folder / "captions.csv").write_text(CSV.replace("Wet dog", "Dry dog"), encoding="utf-8")
+    after = load_data(str(folder), sizes={"train": 2})
+    assert after.fingerprint != before.fingerprint
+    assert after.split("train").fingerprint == before.split("train").fingerprint
+
+
 def test_captions_in_jsonl_with_splits(folder):
     rows = [
         {"filename": "b.jpg", "captions": ["A dog, running", "Wet dog"], "split": "dev"},

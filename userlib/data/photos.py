@@ -82,7 +82,8 @@ def load_photos(folder: Path) -> RetrievalData:
         for i, text in zip(split.caption_to_image.tolist(), split.captions, strict=True)
     )
     whole = sha256_bytes("photos", *(split.name + split.fingerprint for split in splits.values()), *said)
-    return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=whole)
+    name = shown(folder.resolve().name)
+    return RetrievalData(name=name, splits=splits, fingerprint=whole, captions_apart=True)
 
 
 def _say_captions(contents: Folder, photos: dict[str, Photo]) -> list[Path]:

@@ -140,4 +140,5 @@ def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
         splits[name] = split.select(np.arange(size), name) if size < len(split) else split
     if splits == data.splits:
         return data
-    return replace(data, splits=splits, fingerprint="-".join(split.fingerprint for split in splits.values()))
+    parts = [split.fingerprint for split in splits.values()] + [data.fingerprint] * data.captions_apart
+    return replace(data, splits=splits, fingerprint="-".join(parts))

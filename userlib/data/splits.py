@@ -177,12 +177,15 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrievalData:
-    """A data set: its name and its splits. features_folder is SCAN's folder of features, where it came from one."""
+    """A data set: its name and its splits. features_folder is SCAN's folder of features, where it came from one.
+    captions_apart: the captions are in its fingerprint alone, not in those of its splits.
+    """
 
     name: str
     splits: Mapping[str, Split]
     fingerprint: str
     features_folder: Path | None = None
+    captions_apart: bool = False
 
     def split(self, name: str) -> Split:
         """The split of that name; the error lists those there are."""
