@@ -377,6 +377,17 @@ def test_a_graph_is_dropped_when_an_image_is_renamed(photos):
     assert names(index, "red", 1) == ["9-red.png"]
 
 
+def test_a_graph_that_was_dropped_on_the_way_is_told(photos, tmp_path, monkeypatch):
+    """Also where a long update drops it when it is kept for the first time."""
+    pytest.importorskip("faiss")
+    index, _ = built(photos)
+    index.approximate(["red"], 2)
+    monkeypatch.setattr("userlib.search.upkeep.KEEP_EVERY_S", -1.0)
+    save(photos, "new.png", (250, 5, 5))
+    assert "call approximate again" in str(update(index, photos, keep_in=tmp_path / "index"))
+    assert index.nearest is None
+
+
 def test_an_image_exchanged_under_its_name_is_saved(photos, tmp_path):
     """Names, number and captions stay as they were: the vectors on the disk do not."""
     index, _ = built(photos)

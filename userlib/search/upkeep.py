@@ -140,6 +140,7 @@ class _Update:
         self.prints: dict[int, Print] = {}
         self.skipped: dict[int, str] = {}
         self.encoded: list[str] = []
+        self.unlinked = False  # stays so once a graph is dropped, though a later settle() finds none
         with Progress(len(split), "images compared", show=progress, delay=2.0) as bar:
             for row in range(len(split)):  # as they lie there
                 try:
@@ -236,8 +237,9 @@ class _Update:
         if unlinked:
             index.nearest = index.report = None
         encoded = tuple(self.encoded)
+        self.unlinked |= unlinked
         return replace(
-            changes, encoded=encoded, skipped=index.skipped, missing=images_missing, unlinked=unlinked
+            changes, encoded=encoded, skipped=index.skipped, missing=images_missing, unlinked=self.unlinked
         )
 
     def _changes(self, rows: Sequence[int]) -> Changes:
