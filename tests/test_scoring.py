@@ -119,6 +119,36 @@ def test_own_data_that_were_moved_keep_their_sizes(folder, tmp_path, capsys, fla
     assert json.loads(capsys.readouterr().out)["data_hash"] == splits_of(moved).fingerprint
 
 
+@pytest.mark.parametrize("own", ["val", "train:2"])
+@pytest.mark.parametrize("fingerprint", [None, "before"])
+def test_another_slice_is_no_change_of_the_data(folder, tmp_path, capsys, own, fingerprint):
+    """Unless the data have changed as well."""
+    made = config(folder)
+    made = replace(made, data=replace(made.data, val_split=own))
+    about = {} if fingerprint is None else {"fingerprint": fingerprint}
+    one = checkpoint(tmp_path / "one", made, **about)
+    assert run("--checkpoint", one, "--baseline", "cca", "--val-split", "train:3", "--json") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("have changed since" in note for note in notes) is (fingerprint is not None)
+
+
+@pytest.mark.parametrize(
+    "own, now, split, why",
+    [
+        ("val", "train:3", "select", "the model was trained on it"),
+        ("val", "train:3", "val", "it chose the epoch of this checkpoint"),
+        ("val:2", "val", "val", "it chose the epoch of this checkpoint"),
+        ("val", "test:2", "select", None),
+    ],
+)
+def test_another_slice_of_what_was_trained_on_is_told(folder, tmp_path, capsys, own, now, split, why):
+    made = config(folder)
+    one = checkpoint(tmp_path / "one", replace(made, data=replace(made.data, val_split=own)))
+    assert run("--checkpoint", one, "--val-split", now, "--split", split, "--json") == 0
+    notes = [note for note in json.loads(capsys.readouterr().out)["notes"] if "too high" in note]
+    assert len(notes) == (why is not None) and all(str(why) in note for note in notes)
+
+
 def test_data_that_changed_are_told(folder, tmp_path, capsys):
     one = checkpoint(tmp_path / "one", config(folder), fingerprint="before")
     assert run("--checkpoint", one, "--json") == 0

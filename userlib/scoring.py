@@ -15,7 +15,7 @@ from userlib.data.sources import load_data
 from userlib.data.splits import RetrievalData, Split
 from userlib.errors import UserError
 from userlib.model.user import Loaded, load_model
-from userlib.training import pairs_of, splits_of, val_split_name
+from userlib.training import pairs_of, val_split_name
 from userlib.training.loop import PLACES
 from userlib.training.preparing import arranged, cut_note, token_spec, tower_of
 
@@ -108,20 +108,29 @@ def data_of(
     if other and not needs_train:
         return _loaded(config.data)
     try:
-        data = splits_of(config, say=notes.append if model is None else None)
+        whole = _loaded(config.data)
+        data = arranged(whole, config.data, say=notes.append if model is None else None)
     except UserError as error:
         if other or model is None:
             raise
         raise UserError(
             f"{model.folder} was trained on {config.data.data!r}: {error} Or give --data."
         ) from error
-    known = None if model is None else model.loaded.metadata.get("fingerprint")
-    if known not in (None, data.fingerprint) and not other and model is not None:
+    if not other and model is not None and _changed(whole, config.data, model):
         notes.append(
             f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
             "has learned may be among those scored."
         )
     return data
+
+
+def _changed(data: RetrievalData, settings: DataConfig, model: Trained) -> bool:
+    """Whether the model was trained on other data than these, by whatever slice --val-split holds out of them now."""
+    known, own = model.loaded.metadata.get("fingerprint"), model.loaded.config.data.val_split
+    try:
+        return known is not None and known != arranged(data, replace(settings, val_split=own)).fingerprint
+    except UserError:
+        return True  # the model's own slice cannot be held out of them
 
 
 def _own_elsewhere(config: Config, model: Trained) -> RetrievalData | None:
@@ -180,8 +189,12 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
 def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
     """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
     same = config.data.data == one.config.data.data or one.metadata.get("fingerprint") == data_hash
-    if not same or split not in ("train", val_split_name(one.config)):
+    own, now = one.config.data.val_split, config.data.val_split
+    source, selected = split, val_split_name(one.config)
+    if now != own:  # another slice is held out here: what counts is the split that images came from
+        source, selected = now.partition(":")[0] if split == "select" else split, own.partition(":")[0]
+    if not same or source not in ("train", selected):
         return None
-    why = "the model was trained on it" if split == "train" else "it chose the epoch of this checkpoint"
+    why = "the model was trained on it" if source == "train" else "it chose the epoch of this checkpoint"
     other = one.config.data.test_split or "test"
     return f"scores on {split!r} are too high, since {why}; report another split, such as --split {other}."
