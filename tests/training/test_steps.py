@@ -1,5 +1,6 @@
 """A run step by step against a plain loop: what is drawn, what is clipped, what moves, which encoders come back."""
 
+import copy
 import math
 import signal
 from dataclasses import replace
@@ -12,6 +13,8 @@ from tests.data.copies import write_clip
 from tests.reference.runs import run_config, write_learnable
 from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import TrainingConfig
+from userlib.data.captions import CaptionDataset
+from userlib.data.tokens import Features
 from userlib.errors import UserError
 from userlib.model.user import USER, load_model
 from userlib.training import fit, loop, prepare, preparing, stopping
@@ -35,6 +38,33 @@ def prepared(folder):
         folder, model=model, max_grad_norm=CLIP, caption_augment_prob=0.3, schedule="cosine", seed=3
     )
     return prepare(config, progress=False)
+
+
+def padded(pairs, count):
+    """The same pairs with further regions in each image, which its mask leaves out."""
+    tokens = np.asarray(pairs.features.tokens, np.float32)
+    n, regions, width = tokens.shape
+    mask = np.tile(np.arange(regions + count) < regions, (n, 1))
+    there = np.concatenate([tokens, np.full((n, count, width), 1000.0, np.float32)], axis=1)
+    return CaptionDataset(pairs.split, Features(tokens=there, mask=mask), pairs.tokenizer)
+
+
+def test_padded_regions_are_no_part_of_what_is_measured(prepared):
+    """Neither of the start that train images give, nor of how far a new image may lie from them."""
+    with_padding = replace(
+        prepared, **{name: padded(getattr(prepared, name), 3) for name in ("train", "val", "test")}
+    )
+    wanted, start = (fit(one, stop_at=0, progress=False).model for one in (prepared, with_padding))
+    assert "image_encoder.region_norm.center" in wanted.state_dict()
+    for key, value in wanted.state_dict().items():
+        assert torch.equal(start.state_dict()[key], value), key
+    means = [preparing._token_means(one.train) for one in (prepared, with_padding)]
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-6)
+    pairs = [copy.copy(one.train) for one in (prepared, with_padding)]
+    for one in pairs:
+        one.features = replace(one.features, hflip=one.features.tokens)
+    made = [cca_init(one, 4) for one in pairs]
+    np.testing.assert_allclose(made[1].token_map, made[0].token_map, atol=1e-4)
 
 
 def plain_run(prepared, steps):
@@ -357,8 +387,6 @@ def test_metadata_holds_the_guides_reach(prepared):
     guide = (draw.standard_normal((48, 5)) * 3 + 1).astype(np.float32)
     train = prepared.train
     other = replace(train.features, guide=guide)
-    import copy
-
     given = copy.copy(train)
     given.features = other
     metadata = metadata_of(replace(prepared, train=given), {"rsum": 1.0})

@@ -101,7 +101,7 @@ def cca_init(
         texts = sparse.hstack([texts, sparse.csr_matrix(more * np.float32(scale))]).tocsr()
     pictures = mean_tokens(train.features, pointwise)  # (N, D)
     if train.features.hflip is not None:
-        flipped = mean_tokens(Features(tokens=train.features.hflip), pointwise)
+        flipped = mean_tokens(Features(tokens=train.features.hflip, mask=train.features.mask), pointwise)
         pictures = (pictures + flipped) / np.float32(2)
     cca = fit_cca(pictures, texts, train.caption_to_image, ridge=RIDGE)
     to_text = cca.texts[:, :width] * cca.correlations[:width]  # (v + H, d)

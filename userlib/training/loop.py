@@ -151,6 +151,8 @@ class Trainer:
         self.sample_tokens = torch.from_numpy(
             np.array(prepared.train.features.tokens[:sampled], dtype=np.float32)
         )
+        there = prepared.train.features.mask
+        self.sample_mask = None if there is None else torch.from_numpy(np.array(there[:sampled], dtype=bool))
         ids, mask = prepared.train.words(np.arange(min(256, len(prepared.train))))
         self.sample_captions = ids.to(self.device), mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
@@ -175,7 +177,7 @@ class Trainer:
         model = USER(self.config.model, self.config.objective)
         if saved is None:
             model.load_start(self.config.data.tokens, self.config.data.token_weights)
-            model.init_from_data(self.sample_tokens)
+            model.init_from_data(self.sample_tokens, self.sample_mask)
             if self.config.model.init == "cca":
                 init_from_cca(model, self.prepared.train)
             init_concepts(model, self.prepared.train)

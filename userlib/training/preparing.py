@@ -344,7 +344,10 @@ def _reach(vectors: np.ndarray) -> tuple[list[float], float]:
 
 
 def _token_means(pairs: CaptionDataset) -> np.ndarray:
-    """(n, D): the mean token of each image, of some of them that lie evenly among all."""
+    """(n, D): the mean token of each image, of some of them that lie evenly among all; no region that is masked."""
     rows = np.unique(np.linspace(0, len(pairs.split) - 1, SAMPLE_IMAGES).astype(np.int64))
-    tokens = pairs.features.tokens
-    return np.stack([np.asarray(tokens[int(row)], np.float32).mean(0) for row in rows])
+    tokens, mask = pairs.features.tokens, pairs.features.mask
+    there = [slice(None) if mask is None else np.asarray(mask[int(row)], bool) for row in rows]
+    return np.stack(
+        [np.asarray(tokens[int(row)], np.float32)[own].mean(0) for row, own in zip(rows, there, strict=True)]
+    )
