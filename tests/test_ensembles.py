@@ -57,6 +57,16 @@ def test_what_is_no_ensemble_is_refused(folder, tmp_path, capsys):  # noqa: F811
     assert "hold different images" in capsys.readouterr().err
 
 
+def test_a_model_with_a_scorer_is_refused(folder, tmp_path, capsys):  # noqa: F811
+    """Its own scores are the scorer's, which the mean of embeddings' scores would leave out untold."""
+    one = checkpoint(tmp_path / "one", config(folder))
+    two = checkpoint(tmp_path / "two", config(folder, scorer="chan"))
+    for group in ((one, two), (two, one)):
+        assert run("--ensemble", *group) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{two} has the scorer 'chan'" in said and "Score it alone by --checkpoint" in said
+
+
 def test_an_ensemble_is_not_compared_on_other_images(folder, tmp_path, capsys):  # noqa: F811
     made = [
         replace(config(folder), data=replace(config(folder).data, val_split=f"train:{n}")) for n in (2, 2, 3)

@@ -14,8 +14,8 @@ from userlib.scoring import Trained, data_of, pairs_for, trained
 
 
 def members(arguments: argparse.Namespace) -> list[Trained]:
-    """The models named by --ensemble. Raises UserError for fewer than two, for one that is named twice, and where
-    --checkpoint names others.
+    """The models named by --ensemble. Raises UserError for fewer than two, for one that is named twice, for one with a
+    scorer, and where --checkpoint names others.
     """
     folders = arguments.ensemble
     if arguments.checkpoint:
@@ -24,7 +24,15 @@ def members(arguments: argparse.Namespace) -> list[Trained]:
         )
     if len(set(folders)) < 2 or len(set(folders)) != len(folders):
         raise UserError(f"--ensemble {' '.join(folders)} is no ensemble; name two or more different models.")
-    return [trained(folder, arguments) for folder in folders]
+    group = [trained(folder, arguments) for folder in folders]
+    for one in group:
+        if one.loaded.config.model.scorer != "dot":
+            raise UserError(
+                f"{one.folder} has the scorer {one.loaded.config.model.scorer!r}, and an ensemble is the mean of the "
+                "scores of embeddings. Score it alone by --checkpoint, or name models that were trained with --scorer "
+                "dot."
+            )
+    return group
 
 
 def score_ensemble(
