@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         one = models["model"][0]
         facts |= _coco_facts(arguments, one, pairs_for(one, parts["model"], notes))
     if arguments.baseline:
-        cca_ranks, facts["cca"] = _cca(config, own, name)
+        cca_ranks, facts["cca"] = _cca(config, own, name, notes)
         scored["cca"] = [cca_ranks]
     seed = arguments.seed or 0
     tables = {key: bootstrap(value, seed=seed) for key, value in scored.items()}
@@ -311,8 +312,14 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     return ranks(images, encode_all(encoder.encode_text, split.captions, size=256), split.caption_to_image)
 
 
-def _cca(config: Config, data: RetrievalData, split: str) -> tuple[Ranks, dict[str, Any]]:
-    """The baseline on the same tokens, tuned on the selection split."""
+def _cca(config: Config, data: RetrievalData, split: str, notes: list[str]) -> tuple[Ranks, dict[str, Any]]:
+    """The baseline on the same tokens, tuned on the selection split; of a trained tower, on its network's own tokens
+    from before the training, which is told in notes.
+    """
+    if config.model.train_image != "none":
+        pooling = "gpo" if config.model.pooling == "tower" else config.model.pooling
+        config = replace(config, model=replace(config.model, train_image="none", pooling=pooling))
+        notes.append(f"the baseline reads tokens of {config.data.tokens} as it was before the training.")
     words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
     parts = {
         name: pairs_of(config, data.split(where), words)

@@ -215,6 +215,24 @@ def test_the_towers_own_vectors(towers, hub, cache):
         USER(replace(prepared.config.model, embed_dim=16))
 
 
+@pytest.mark.parametrize("pooling", ["gpo", "tower"])
+def test_the_baseline_next_to_a_trained_tower(pooling, towers, hub, tmp_path, cache, capsys):
+    """It reads the tokens of the network as it was before, and says so."""
+    model = {"pooling": pooling, **({"enhancement": "none", "embed_dim": 12} if pooling == "tower" else {})}
+    data = {"test_split": "test"}
+    prepared = prepare(
+        config_for(hub, towers["clip"], data=data, model=model, region_mask_prob=0.0), progress=False
+    )
+    fit(prepared, out=tmp_path / "run", progress=False)
+    capsys.readouterr()
+    words = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--baseline", "cca", "--json"]
+    assert main(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {"model", "cca", "model - cca"} <= set(document["tables"])
+    note = f"the baseline reads tokens of {towers['clip']['tokens']} as it was before the training."
+    assert note in document["notes"]
+
+
 def test_what_cannot_be_is_refused(towers, hub, tmp_path, cache):
     with pytest.raises(UserError, match="tokens 'precomputed'; a tower is trained from pixels"):
         config_for(hub, {"tokens": "precomputed"})
