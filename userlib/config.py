@@ -468,6 +468,25 @@ def check(config: Config) -> None:
         )
 
 
+def check_used(config: Config) -> None:
+    """Raises UserError for a setting that does nothing next to a tower's own vector. Asked before a training alone, so
+    that runs that were stored with one still load.
+    """
+    model = config.model
+    image, text = model.pooling == "tower", model.text_pooling == "tower"
+    for name, value, unused, where in (
+        ("model.region_channel_dropout", model.region_channel_dropout, image, "pooling"),
+        ("training.region_mask_prob", config.training.region_mask_prob, image, "pooling"),
+        ("model.text_dropout", model.text_dropout, text, "text_pooling"),
+        ("model.embed_dropout", model.embed_dropout, image and text, "pooling and text_pooling"),
+    ):
+        if unused and value > 0:
+            raise UserError(
+                f"{name} is {value} and {where} 'tower'; it does nothing to a tower's own vector. Set {name} 0, or "
+                f"{where} gpo."
+            )
+
+
 def check_data(data: DataConfig) -> None:
     """Raises UserError for a setting of the data that has no meaning, or where the split that selects is the one
     reported on.

@@ -209,6 +209,18 @@ def test_the_towers_own_vectors(towers, hub, cache):
     np.testing.assert_allclose(said, zero_shot.encode_text(texts), atol=1e-4)
     run = fit(prepared, progress=False)
     assert np.isfinite(run.rows[-1]["loss"])
+    for part, setting in (
+        ("model", "region_channel_dropout"),
+        ("model", "text_dropout"),
+        ("model", "embed_dropout"),
+        ("training", "region_mask_prob"),
+    ):  # such a configuration can still be read, as one that was stored
+        changed = replace(getattr(prepared.config, part), **{setting: 0.1})
+        unused = replace(prepared, config=replace(prepared.config, **{part: changed}))
+        with pytest.raises(
+            UserError, match=f"{part}.{setting} is 0.1 and .*pooling 'tower'; it does nothing"
+        ):
+            fit(unused, progress=False)
     with pytest.raises(
         UserError, match="own vector has 12 dimensions and embed_dim is 16; set model.embed_dim 12"
     ):

@@ -28,7 +28,7 @@ from userlib.checkpoints import (
     write_checkpoint,
     writing,
 )
-from userlib.config import Config, to_json
+from userlib.config import Config, check_used, to_json
 from userlib.data.captions import Batch
 from userlib.data.extractors import check_made_by
 from userlib.data.tokenizers import Tokenizer
@@ -173,6 +173,8 @@ class Trainer:
         self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
     ) -> Run:
         """From the checkpoint `saved`, or from the start."""
+        if saved is None:
+            check_used(self.config)
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:
