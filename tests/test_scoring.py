@@ -564,6 +564,9 @@ def test_a_batch_larger_than_all_pairs_is_made_smaller_and_told():
             made.batch_size,
             made.micro_batch,
         ) == batch  # whole parts, or one batch that is smaller than a part
+    assert said[-1] == (
+        "batch_size is 25 in place of 128, and there is no micro_batch of 32: the train split has 100 captions."
+    )
 
 
 def test_report_none_is_no_report():

@@ -291,7 +291,10 @@ def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
     batch, part = max(2, captions // 4), training.micro_batch
     if part is not None:  # which divides a batch, and saves nothing of one that is no larger
         batch, part = (batch - batch % part, part) if part < batch else (batch, None)
-    say(f"batch_size is {batch} in place of {training.batch_size}: the train split has {captions} captions.")
+    parts = "" if part == training.micro_batch else f", and there is no micro_batch of {training.micro_batch}"
+    say(
+        f"batch_size is {batch} in place of {training.batch_size}{parts}: the train split has {captions} captions."
+    )
     return replace(training, batch_size=batch, micro_batch=part)
 
 
