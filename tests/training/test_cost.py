@@ -11,6 +11,7 @@ import pytest
 
 from tests.data.copies import write_scan
 from tests.reference.small import make_batch, small
+from tests.reference.towers import write_encoder
 from userlib.__main__ import main
 from userlib.config import preset
 from userlib.model.user import USER
@@ -83,6 +84,24 @@ def test_a_step_with_soft_targets_is_counted(cache):
         objective=replace(scenes.objective, soft_weight=0.1),
     )
     assert cost.training_cost(taught)["operations_a_step"] > 0
+
+
+def test_words_next_to_a_text_network_are_as_many_as_it_knows(tmp_path, cache):
+    """Its vocabulary is that of its own configuration, which may leave it at the default of its kind."""
+    scenes = preset("scenes")
+    counts = {}
+    for size in (2_000, 30_522):  # the second is BERT's default
+        folder = write_encoder(tmp_path / str(size), vocab_size=size)
+        model = replace(
+            scenes.model,
+            text="hf",
+            text_model=str(folder),
+            word_residual=True,
+            word_width=8,
+        )
+        counts[size] = cost.training_cost(replace(scenes, model=model))["gpu_memory_bytes"]["weights"]
+    width = 8 + json.loads((tmp_path / "2000" / "config.json").read_text())["hidden_size"]
+    assert counts[30_522] - counts[2_000] == 4 * (30_522 - 2_000) * width
 
 
 def test_training_data_are_those_that_a_run_holds(tmp_path, cache):

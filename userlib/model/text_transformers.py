@@ -176,17 +176,23 @@ def _of_sizes(config: ModelConfig) -> nn.Module:
 
 
 def _of_json(text: str) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     try:
-        settings = json.loads(text)
-        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        return _without_pooler(AutoModel.from_config(config)).float()
+        return _without_pooler(AutoModel.from_config(config_of_json(text))).float()
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"model.text_config names no encoder that transformers can build ({error}); leave it null, and it is read "
             "from text_model."
         ) from error
+
+
+def config_of_json(text: str) -> Any:
+    """The configuration of transformers that text_config holds, with what it leaves at its default."""
+    from transformers import AutoConfig
+
+    settings = json.loads(text)
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
 
 
 def _without_pooler(network: Any) -> nn.Module:

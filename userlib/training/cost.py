@@ -22,13 +22,13 @@ from userlib.data.estimate import DECODED, FLOPS, estimate
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.data.scan import open_features
-from userlib.model.text_transformers import text_settings
+from userlib.model.text_transformers import config_of_json, text_settings
 from userlib.model.user import USER
 from userlib.training.preparing import fitted, splits_of, total_steps, tower_of
 
 ROWS = 4  # of the step that is counted
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
-VOCABULARY = {"bert": 30_522, "hf": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
+VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
 
 
 DECODERS = {"cpu": 2, "cuda": 8}  # worker processes
@@ -95,6 +95,9 @@ def training_cost(config: Config) -> dict[str, Any]:
     model, tokens = config.model, shape
     if model.text == "hf" and model.text_config is None:
         model = replace(model, **text_settings(model.text_model or ""))
+    vocabulary = VOCABULARY.get(model.text)
+    if model.text == "hf" and model.text_config is not None:
+        vocabulary = config_of_json(model.text_config).vocab_size
     if model.train_image != "none":
         tower = tower_of(config)
         model, tokens = replace(model, image_tower=json.dumps(tower)), tower["tokens"]["shape"]
@@ -103,7 +106,7 @@ def training_cost(config: Config) -> dict[str, Any]:
         regions=tokens[0],
         region_dim=tokens[1],
         guide_dim=guide_dim,
-        vocab_size=config.model.vocab_size or VOCABULARY.get(config.model.text),
+        vocab_size=config.model.vocab_size or vocabulary,
         momentum=config.model.momentum or 0.0,
     )
     rows = min(ROWS, config.training.batch_size)
