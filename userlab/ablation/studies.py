@@ -456,8 +456,8 @@ def _towers() -> Study:
             "data": {"tokens": "clip-mini", "keep_pixels": True, "workers": 1},
             "training": {"text_lr_scale": 0.1, "image_lr_scale": 0.1, "caption_augment_prob": 0.1},
         },
-        steps=1200,
-        knobs=(Knob(setting="training.lr", start=1e-3),),
+        steps=900,
+        knobs=(Knob(setting="training.lr", start=2e-3),),
     )
 
 
