@@ -5,9 +5,8 @@
 before the projection; the guide is the unit image vector.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_known, sha256_text
 from userlib.inference import scoring
+from userlib.logs import quiet
 from userlib.precision import full_float32
 from userlib.shipped import ASSETS, REMEDY, check_shipped
 from userlib.verify import check
@@ -101,17 +101,6 @@ def _check_activation(model: str, weights: str) -> None:
             f"The weights {weights!r} were trained with {names[0]}, but {model!r} builds a network with {names[1]}. "
             f"Use open_clip:{right}/{weights}."
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without open_clip's log, which calls a network of shapes alone a failure."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def load_clip(name: str, *, device: str = "cpu") -> tuple[nn.Module, Any]:

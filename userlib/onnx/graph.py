@@ -6,7 +6,6 @@ alone, are a table of all sizes; the BiGRU is ONNX's own, told the lengths.
 
 import copy
 import json
-import logging
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from userlib.data.base import Extractor
 from userlib.data.clip import ClipExtractor
 from userlib.errors import UserError
 from userlib.files import atomic_write_folder, write_json
+from userlib.logs import quiet
 from userlib.model.pooling import GPO
 from userlib.model.text_networks import BiGRU
 from userlib.model.user import DualEncoder, Loaded
@@ -177,15 +177,13 @@ def _how(extractor: Extractor, size: list[int], mean: list[float], std: list[flo
 @contextmanager
 def _quiet() -> Any:
     """Without the exporter's warnings about lengths, which the comparison with torch settles."""
-    before, fast = logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
-    logging.disable(logging.ERROR)
+    fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # torch's own fused attention, which ONNX has not
     try:
-        with warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
