@@ -5,6 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.path import Path as Path2D
+from matplotlib.text import Annotation
 
 from usercourse import diagrams
 from userlib import UserError
@@ -35,13 +37,32 @@ def test_words_fit_their_boxes(name):
         assert inside and all(outer.x0 < box.x0 and box.x1 < outer.x1 for box in inside)
 
 
+@pytest.mark.parametrize("name", ["pipeline", "enhancements", "queues"])
+def test_no_words_stand_on_a_line_and_no_line_goes_through_a_box(name):
+    figure, _ = diagrams.DIAGRAMS[name]()
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    words = [text.get_window_extent() for text in axis.texts if text.get_text()]
+    boxes = [patch.get_window_extent().padded(-2) for patch in axis.patches]
+    to_pixels = axis.transData.transform
+    lines = [to_pixels(line.get_xydata()) for line in axis.lines]
+    lines += [to_pixels([text.xyann, text.xy]) for text in axis.texts if isinstance(text, Annotation)]
+    assert len(lines) >= 8
+    for line in lines:
+        path = Path2D(line)
+        assert not any(path.intersects_bbox(box, filled=False) for box in words + boxes)
+    for box in words:
+        held = [outer for outer in boxes if outer.overlaps(box)]
+        assert all(outer.contains(*corner) for outer in held for corner in (box.min, box.max))
+
+
 @pytest.mark.parametrize("part", diagrams.PARTS)
 def test_each_part_has_a_frame_and_is_named(part):
     figure, sentence = diagrams.pipeline((part,))
     framed = [one for one in figure.axes[0].patches if one.get_linewidth() > 2]
-    assert 1 <= len(framed) <= 2 and "framed in red" in sentence
+    assert 1 <= len(framed) <= 2 and "with the thick frame" in sentence
     plain, said = diagrams.pipeline()
-    assert all(one.get_linewidth() <= 2 for one in plain.axes[0].patches) and "framed" not in said
+    assert all(one.get_linewidth() <= 2 for one in plain.axes[0].patches) and "thick frame" not in said
 
 
 def test_what_there_is_not_is_refused():
