@@ -5,14 +5,15 @@
 #
 # - say whether the course runs on your machine;
 # - name the five steps that lead from images and captions to a search;
-# - search 500 images with a model that you trained yourself a minute earlier, and say what a longer training adds.
+# - search 500 images with a model that you trained yourself a minute earlier, and say what longer training adds.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
 # | nothing but the installation: no GPU, no network | 1 to 2 minutes | none | 2 GB |
 #
-# Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time. Later notebooks have
-# cells that only prepare or draw something; their code is collapsed to three dots, and a click on these shows it.
+# Run the cells from top to bottom: *Run, Run All Cells* in the menu, or Shift+Enter for one at a time. Later notebooks
+# have cells that only prepare or draw something; their code is collapsed to three dots, and a click on the dots shows
+# it.
 
 # %%
 from usercourse import compare, course_config, expect_trained, predict, show, start
@@ -24,9 +25,9 @@ diagram("pipeline")
 # %% [markdown]
 # ## Does it work here?
 #
-# The doctor looks at the machine, the packages and the files. A line begins with `[ok]`, with `[skip]` where only a
-# part of the course needs it, or with `[fail]` and what to do. `python -m userlib doctor` in a terminal prints
-# more; include that output in a bug report.
+# The doctor checks the machine, the packages and the files. Each line of its report begins with `[ok]`, with `[skip]`
+# if something is missing that only a part of the course needs, or with `[fail]`; a line with `[fail]` also says what to
+# do. In a terminal, `python -m userlib doctor` prints more; include that output in a bug report.
 
 # %%
 import platform
@@ -42,8 +43,8 @@ for line in all_checks():
 # %% [markdown]
 # ## A first search
 #
-# Below, a sentence finds its images among 1,000 that no model of this course was trained on. The model comes with the
-# course: it is USER, the model that you will build, trained for 3,000 steps on 16,000 drawn images.
+# Below, you search with a sentence among 1,000 images that no model of this course was trained on. The model comes with
+# the course: it is USER, the model that you will build, trained for 3,000 steps on 16,000 drawn images.
 
 # %%
 from usercourse import Demo, choice, field, slider, snapshot
@@ -61,11 +62,12 @@ def find(query, k):
 snapshot(find, query="an elephant in the desert", k=8)
 
 # %% [markdown]
-# Now a query of your own: click into the field, write, and press Enter. (After *Run All Cells* it answers once the cells below have
-# run, within a minute or two.) It knows people, animals, vehicles, furniture, food
-# and toys, colours, and places from the beach to the classroom. Expect mistakes: of 200 queries as short as this one, its first hit is
-# right for about half ([the models of the demo](../docs/results.md#the-models-of-the-demo)). What a model misses, and why, is a
-# question that every notebook comes back to.
+# Now a query of your own: click into the field, write, and press Enter. (After *Run All Cells* the answer comes once
+# the cells below have run, within a minute or two.) The model knows people, animals, vehicles, furniture, food and
+# toys, colours, and places from the beach to the classroom. Expect mistakes: we tried 200 queries as short as this one,
+# and for about half of them the first hit was right ([the models of the
+# demo](../docs/results.md#the-models-of-the-demo)). What a model misses, and why, is a question that every notebook
+# comes back to.
 
 # %%
 Demo(find, query=field("query", "a woman rides a horse"), k=slider("images", 1, 16, value=8, step=1))
@@ -75,11 +77,12 @@ Demo(find, query=field("query", "a woman rides a horse"), k=slider("images", 1, 
 #
 # ## What is image-text retrieval?
 #
-# Two networks turn an image and a caption into two vectors with the same number of dimensions. Where the two match,
-# the vectors should point in the same direction. Search then compares directions: it takes the cosine of the angle
-# between two vectors, which for vectors of unit norm is their dot product.
+# Two networks, one for images and one for captions, turn an image and a caption into two vectors with the same number
+# of dimensions. If the caption matches the image, the two vectors should point in the same direction. Search then
+# compares directions: it takes the cosine of the angle between two vectors, which for vectors of unit norm is their dot
+# product.
 #
-# Here are three images and one query by hand, with vectors of two dimensions: how red, and how round.
+# Here are three images and one query with vectors that we made up, of two dimensions: how red, and how round.
 #
 # **Think:** which image does the query *a red car* retrieve?
 
@@ -92,8 +95,9 @@ for name, image in images_by_hand.items():
     print(f"{name:12} {score:.1f}")
 
 # %% [markdown]
-# The fire engine: of the three, its direction is closest to that of the query. The whole course, and the paper that
-# it teaches, is about learning *good* vectors. These are the steps, and where each of them is in the library:
+# The fire engine: of the three images, its direction is closest to that of the query. The whole course, like the paper
+# that it teaches, is about learning *good* vectors. These are the steps, with the part of the library that performs
+# each:
 #
 # | step | what happens | library |
 # |---|---|---|
@@ -107,8 +111,8 @@ for name, image in images_by_hand.items():
 # ## Images and captions
 #
 # The course comes with its own world: images drawn by code, five captions for each, and the ground truth about what
-# they show. We take 1,000 images for training, 200 for validation, which decide when the model was best, and 500 that
-# are kept for the test at the end.
+# they show. We take 1,000 images for training and 200 for validation, which shows at which step the model was best;
+# another 500 are kept for the test at the end.
 
 # %%
 from usercourse.plots import pictures
@@ -121,7 +125,7 @@ figure = pictures([test.pictures[i] for i in range(20)], [""] * 20, columns=10, 
 show(figure, "The first 20 of 500 test images: people, animals, vehicles and objects, indoors and outdoors.")
 
 # %% [markdown]
-# These five captions belong to the first of them:
+# These five captions belong to the first of these images:
 
 # %%
 for text, owner in zip(test.captions, test.caption_to_image, strict=True):
@@ -132,10 +136,11 @@ for text, owner in zip(test.captions, test.caption_to_image, strict=True):
 # ## Train
 #
 # One call computes the tokens and stores them, so that the next run can reuse them; one call trains. The whole method
-# is in these two lines: self-guided enhancement, momentum encoders, two queues, the unified objective. The course
-# takes them apart one by one.
+# is in these two calls: self-guided enhancement, momentum encoders, two queues, the unified objective. The course
+# explains these parts one by one.
 #
-# Before you run it: by chance, a caption ranks its image first among 500 in one case out of 500, that is 0.2 %.
+# Before you run it, something to compare with: by chance, a caption ranks its image first among 500 in one case out of
+# 500, that is, 0.2 %.
 
 # %%
 predict(
@@ -163,14 +168,14 @@ run.history[["step", "loss", "t2i_r1", "t2i_r10", "rsum"]].round(2)
 # Do not be surprised that the loss is **negative**. The unified objective has a positive term $-\log(1 + s^+)$, which
 # falls below 0 as soon as the matching pair's score $s^+$ is above 0, and a negative term that is never below 0. A
 # model that scores every matching pair 1 and every other pair low would reach $-\log 2 \approx -0.69$ per query
-# ([notebook 06](06_unified_objective.ipynb)). The loss in the table adds both directions, and the batch's part to the
-# queue's, so only its trend matters here: lower is better.
+# ([notebook 06](06_unified_objective.ipynb)). The loss in the table is a sum over both directions of search, and over a
+# part for the batch and a part for the queues, so only its trend matters here: lower is better.
 #
 # ## How good is it?
 #
 # **R@K** is the share of queries with a relevant item among the first K. In *t2i* (text to image) the query is a
 # caption and its image is to be found; in *i2t* (image to text) the query is an image, and one of its five captions is
-# to be found. The test images are scored once, now.
+# to be found. The test images are scored only once, now.
 
 # %%
 from userlib.evaluation import bootstrap, embed, ranks, table
@@ -181,8 +186,8 @@ print(table({"a first USER": measured}))
 compare("start_first", measured["t2i_r1"])
 
 # %% [markdown]
-# The brackets are 95 % confidence intervals: they show how much the values would vary with the choice of the 500 test
-# images ([notebook 01](01_recall.ipynb) computes one).
+# The brackets contain 95 % confidence intervals, which show how much the values would vary with the choice of the 500
+# test images ([notebook 01](01_recall.ipynb) shows how to compute one).
 #
 # ## Search
 #
@@ -208,9 +213,9 @@ def search(query, k):
 snapshot(search, query="a red car on the street", k=8)
 
 # %% [markdown]
-# Compare these images with what the shipped model found. Both models have the same parts. This one saw 80 batches of 1,000
-# images, the shipped one some 3,000 batches of 16,000: much of what looks like a better method is a longer training on
-# more data, a trap that [notebook 11](11_ablations.ipynb) comes back to.
+# Compare these images with what the shipped model found. Both models have the same parts. This one was trained for 80
+# steps on 1,000 images, the shipped one for 3,000 steps on 16,000. Much of what looks like a better method is only
+# longer training on more data, a trap that [notebook 11](11_ablations.ipynb) comes back to.
 
 # %% [markdown]
 # ## Your turn
@@ -238,8 +243,8 @@ snapshot(search, query="a zebra in a library", k=8)
 # %% [markdown]
 # ## Your progress
 #
-# The later notebooks have exercises, each with a check. What a check has found correct is noted on this machine, so that
-# this table shows where you are: run the cell again whenever you come back.
+# The later notebooks have exercises, each with a check. Answers that a check has found correct are recorded on this
+# machine, so that the table below can show where you are. Run the cell again whenever you come back.
 
 # %%
 from usercourse import progress
@@ -249,16 +254,16 @@ progress.show()
 # %% [markdown]
 # ## Verdict
 #
-# **Shown.** A model that was trained for less than a minute finds the right one of 500 test images far more often than
-# chance does.
+# **Shown.** A model that was trained for less than a minute ranks a caption's image first among 500 test images far
+# more often than chance would.
 #
-# **Not shown.** Which of its parts help: to find out, each has to be removed in turn, over several seeds. Nor anything
-# about photos: this model was trained on drawings only, and [data](../docs/data.md) explains how to train on your own
-# photos.
+# **Not shown.** Which of its parts help: to find out, one has to remove each in turn and train with several seeds.
+# Nothing is shown about photos either: this model was trained on drawings only; [data](../docs/data.md) explains how to
+# train on your own photos.
 #
-# **What to try next.** Search for something that the world lacks: what does the model do with a word that it does not
-# know? Swap two words, *a dog left of a cat*: does word order matter to it? Train for 400 steps instead of 80: how much
-# higher is R@1?
+# **What to try next.** Search for something that the drawn world lacks: what does the model do with a word that it does
+# not know? Swap the two animals in *a dog left of a cat*: does word order matter to the model? Train for 400 steps
+# instead of 80: how much higher is R@1?
 #
 # **Reference.** Y. Zhang, Z. Ji, D. Wang, Y. Pang, X. Li:
 # [USER: Unified Semantic Enhancement With Momentum Contrast for Image-Text Retrieval](https://doi.org/10.1109/TIP.2023.3348297),
