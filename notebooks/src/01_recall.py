@@ -4,7 +4,7 @@
 # You will be able to
 #
 # - say what image-text retrieval is, and score images against captions with one matrix product;
-# - build R@K, the metric that every paper of the field reports, from a loop, and know its traps;
+# - build R@K, the metric that every paper in the field reports, starting from a loop, and know its traps;
 # - say how certain such a value is, and whether one model beats another.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
@@ -27,9 +27,9 @@ diagram("pipeline", here=("recall",))
 #
 # The abstract of the USER paper ([Zhang and others, 2024](https://doi.org/10.1109/TIP.2023.3348297)) says that on the
 # 5,000 test images of MSCOCO the method improves [R@1](GLOSSARY.md#recall-at-k) over the best earlier method by 5 % for
-# captions and by 2.4 % for images, and that its search is more than 60 times faster.
+# the retrieval of captions and by 2.4 % for that of images, and that its search is more than 60 times faster.
 #
-# Before we build any of it: what is R@1, and is a gain of 2.4 large?
+# Before we build any of it: what is R@1, and is a gain of 2.4 % large?
 #
 # [Image-text retrieval](GLOSSARY.md#retrieval) has two directions. **t2i**: a caption is the
 # [query](GLOSSARY.md#query), and its image, the *ground-truth image*, is to be found in a
@@ -68,8 +68,9 @@ N, M = len(v), len(t)
 show(*draw.unit_circle(v, t, caption_to_image, names))
 
 # %% [markdown]
-# All scores at once are one matrix product, $S = V T^\top$ with $N$ rows and $M$ columns. We will often
-# look at matrices as shaded cells, so here is the drawing first for a matrix that we know: the identity.
+# One matrix product gives all scores at once: $S = V T^\top$, where the rows of $V$ are the image vectors and those of
+# $T$ the caption vectors. $S$ has $N$ rows, one per image, and $M$ columns, one per caption. We will often draw a
+# matrix as shaded cells; first, here is a matrix that you know, the identity.
 
 # %%
 show(*heat_map(np.eye(4), rows=list("abcd"), columns=list("abcd")))
@@ -94,7 +95,7 @@ show(*heat_map(s, rows=["v0", "v1", "v2"], columns=columns, own=own))
 #
 # $$ \mathrm{R@K} = \frac{100}{M}\, \#\{\, j : r_j \le K \,\} $$
 #
-# Write the loop as the formula says it.
+# Here is the first formula as a loop.
 
 
 # %%
@@ -118,11 +119,11 @@ for j, text in enumerate(written):
 print(f"t2i R@1 = {100 * (r <= 1).mean():.1f} %, R@2 = {100 * (r <= 2).mean():.1f} %")
 
 # %% [markdown]
-# Four of six captions rank their image first: 66.7 %. The name *recall* is customary. What is counted is a
-# [hit rate](GLOSSARY.md#hit-rate): was there a relevant item among the first K, yes or no?
+# Four of six captions rank their image first: 66.7 %. The name *recall* is customary, but what is measured is a [hit
+# rate](GLOSSARY.md#hit-rate): was there a relevant item among the first K, yes or no?
 #
-# In the other direction an image has several relevant captions. The **best-ranked** of them counts, and an image's own
-# captions do not compete with each other:
+# In the other direction each query, an image, has several relevant captions. The **best-ranked** of them counts, and
+# the captions of one image do not compete with each other:
 #
 # $$ r_i = 1 + \#\{\, j : i(j) \ne i,\; s_{ij} \ge \max_{j' : i(j') = i} s_{ij'} \,\} $$
 
@@ -143,8 +144,9 @@ assert r.shape == (N,)
 print("ranks of the images:", r)
 
 # %% [markdown]
-# Image 2 has rank 2: "a dog that feels at home" was written for image 0, but scores higher with image 2 than either of
-# the captions written for image 2. This counts as an error of the model. Is it one? Keep the question; we come back to it.
+# Image 2 has rank 2: "a dog that feels at home" was written for image 0, but it scores higher with image 2 than either
+# of the captions written for image 2. This counts as an error of the model. Is it one? Keep the question in mind; we
+# will come back to it.
 #
 # ### From the loop to the product
 #
@@ -173,8 +175,9 @@ assert (image_ranks_counted(trial, owners) == image_ranks_loop(trial, owners)).a
 print("loop and product agree, ties included")
 
 # %% [markdown]
-# The library should agree too; from here on we use it, since we can read what it agrees with. It takes embeddings, works
-# in tiles so that memory stays small, and returns both directions at once.
+# The library should agree with the loops too. From here on we use it, now that we know what it computes. It takes
+# embeddings or scores, works tile by tile so that it needs little memory, and returns the ranks of both directions at
+# once.
 
 # %%
 from userlib.evaluation import (
@@ -194,13 +197,13 @@ for metric, value in recalls(library).as_dict().items():
     print(f"{metric:11} {value:6.1f}")
 
 # %% [markdown]
-# Twelve values. Papers usually quote seven: R@1, R@5 and R@10 in both directions, and their sum
+# Twelve values. Papers usually report seven: R@1, R@5 and R@10 in both directions, and their sum
 # [rSum](GLOSSARY.md#rsum), at most 600.
 #
 # ## The trap of ties
 #
-# A model has [collapsed](GLOSSARY.md#collapse): it maps every image and every caption to the same vector, so all scores
-# are equal. Suppose that ranks are counted with `>` where we wrote `>=`.
+# Imagine a model that has [collapsed](GLOSSARY.md#collapse): it maps every image and every caption to the same vector,
+# so all scores are equal. And suppose that ranks are counted with `>` where we wrote `>=`.
 
 # %%
 predict("recall_collapsed", "What R@1 does the collapsed model get, counted with > ?", unit="%")
@@ -220,8 +223,8 @@ compare("recall_collapsed", 100 * float((strict <= 1).mean()), unit="%")
 #
 # ### Exercise 1. R@K (difficulty 1 of 3, about 5 minutes)
 #
-# Combine the two formulas for captions as queries: scores and owners in, one percentage out. The check knows four ways
-# to be almost right.
+# Combine the two formulas for captions as queries: the function takes the scores and the image of each caption, and
+# returns one percentage. The check recognises four ways to be almost right.
 
 
 # %%
@@ -258,7 +261,7 @@ check("recall_at_k", recall_at_k)
 #
 # ### Exercise 2. The best of five (difficulty 2 of 3, about 10 minutes)
 #
-# Now the other direction, with or without a loop: the rank of every image. Captions may come in any order.
+# Now the other direction: compute the rank of every image, with or without a loop. The captions may come in any order.
 
 
 # %%
@@ -272,7 +275,8 @@ check("image_ranks", image_ranks)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For one image: split its row of scores into its own captions and all others. Which of its own counts?
+# For one image: split its row of scores into those of its own captions and all others. Which of its own captions
+# counts?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -297,8 +301,9 @@ check("image_ranks", image_ranks)
 #
 # ### Exercise 3. Ranks by sorting (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# Who has sorted the gallery anyway can read the ranks off the order. This function is what one finds in public code; its
-# test had two images and no ties, and passed. **It has two faults.** Write it without them, with or without a sort.
+# If the gallery has been sorted anyway, the ranks can be read off the order. Functions like the one below are found in
+# public code. The test of this one had two images and no ties, and it passed. **It has two faults.** Write it without
+# them, with or without a sort.
 
 
 # %%
@@ -323,14 +328,14 @@ check("sorted_ranks", sorted_ranks)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `order[k, j]` is the image in place k. Which question is asked here, and which does the code answer? And in which place does a stable
-# sort leave images of equal score?
+# `order[k, j]` is the image in place k for caption j. Which question is to be answered, and which one does the code
+# answer? And in what order does a stable sort leave images with equal scores?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The place of image i is where `order[:, j] == i`. With ties the last of the places counts in which an image has the score
-# of the ground-truth image; to count `scores >= own` answers both questions at once.
+# The place of image i is where `order[:, j] == i`. With ties, the place that counts is the last one whose image has the
+# same score as the ground-truth image. Counting `scores >= own` answers both questions at once.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -348,7 +353,8 @@ check("sorted_ranks", sorted_ranks)
 # ## Try it: a retriever of known quality
 #
 # We have no model yet, so we make one up. Every image is a random direction; each of its captions is that direction
-# plus noise. Noise 0 is perfect, large noise is guessing. The curve shows R@K for every K.
+# plus noise. With noise 0 retrieval is perfect, with large noise it is guesswork. The two curves, one for each
+# direction, show R@K for every K.
 #
 # **Think** before you move anything: which curve is higher, and what does a larger gallery do to R@1?
 
@@ -365,8 +371,8 @@ Demo(
 # <details><summary>What you may have seen</summary>
 #
 # Image to caption is higher, because the best of five captions counts; with one caption per image the two curves
-# coincide. A larger gallery contains more competitors, so R@1 falls with N although the model is the same. Values of R@K
-# from galleries of different sizes cannot be compared.
+# coincide. A larger gallery contains more competitors, so R@1 falls as N grows, although the model is the same. Values
+# of R@K from galleries of different sizes cannot be compared.
 #
 # </details>
 #
@@ -376,11 +382,11 @@ Demo(
 # ## How certain is a value?
 #
 # With other test images R@1 would have come out differently. The [bootstrap](GLOSSARY.md#bootstrap) estimates how
-# differently: draw N images *with replacement* from the N that we have, together with their captions, compute R@1, repeat
-# this many times, and take the central 95 % of the values. That range is (an approximation of) the **95 % confidence
-# interval** ([interval](GLOSSARY.md#interval)). What the 95 % refer to is the procedure: if we drew new test sets over and
-# over and computed an interval from each, about 95 % of these intervals would contain the model's true R@1. Images are
-# drawn, not captions, because the five captions of one image tend to succeed and fail together.
+# different it could have been: draw N images *with replacement* from the N that we have, together with their captions,
+# compute R@1, repeat this many times, and take the central 95 % of the values. That range is (approximately) the **95 %
+# confidence interval** ([interval](GLOSSARY.md#interval)). The 95 % refer to the procedure: if we drew new test sets
+# over and over and computed an interval from each, about 95 % of these intervals would contain the model's true R@1.
+# Images are drawn, not captions, because the five captions of one image tend to succeed and fail together.
 
 # %%
 predict(
@@ -405,12 +411,12 @@ print(f"1,000 images: t2i R@1 = {value:.1f} [{low:.1f}, {high:.1f}]")
 compare("recall_width", high - low, unit="points")
 
 # %% [markdown]
-# Ten times as many images make the interval about three times narrower: $\sqrt{10}$. (R@1 itself falls, as you saw,
-# because there are more competitors.) So on 1,000 test images a difference of one or two points between two papers may be
-# due to chance.
+# Ten times as many images make the interval about $\sqrt{10} \approx 3$ times narrower. (R@1 itself falls, as you saw,
+# because there are more competitors.) So on 1,000 test images a difference of one or two points between two papers may
+# be due to chance.
 #
-# Comparing both models on the **same images** changes that. What is hard for one is mostly hard for the other, and in
-# the difference this cancels.
+# Comparing both models on the **same images** changes that. An image that is hard for one is mostly hard for the other
+# too, and in the difference this cancels out.
 
 # %%
 moved = captions + 0.007 * images[owner]  # the same captions, each slightly nearer to its image
@@ -430,8 +436,9 @@ show(*intervals(apart, x_label="second - first: difference in t2i R@1, in points
 # %% [markdown]
 # ### Exercise 4. A confidence interval of your own (difficulty 3 of 3, about 15 minutes)
 #
-# You are given the rank of every caption, its image, and `draws` of shape (S, N), each row of which contains N indices of
-# images drawn with replacement. Return the bounds of the 95 % confidence interval of R@1 in percent.
+# You are given the rank of every caption, the image that it belongs to, and `draws`, an array of shape (S, N). Each row
+# of `draws` contains the indices of N images drawn with replacement. Return the bounds of the 95 % confidence interval
+# of R@1 in percent.
 
 
 # %%
@@ -451,8 +458,8 @@ check("interval", interval)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `np.concatenate([hits[caption_to_image == i] for i in draw])` collects them. Their
-# means over all rows are S values; the quantiles 0.025 and 0.975 of these are the bounds.
+# `np.concatenate([hits[caption_to_image == i] for i in draw])` collects them. One mean for each row of `draws` makes S
+# values; their quantiles 0.025 and 0.975 are the bounds.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -469,13 +476,14 @@ check("interval", interval)
 #
 # ## The experiment: retrieval without learning
 #
-# The course comes with a world of drawn images, five captions each, in which the truth about every image is known.
-# How far do we get without any model? Let the **first caption represent the image**, and let the other four be queries
-# that search for it by the words they share, where rare words count more. Whatever we train later must beat this.
+# The course comes with a world of drawn images, five captions each, in which the truth about every image is known. How
+# far do we get without any model? Let the **first caption represent the image**, and let the other four be queries that
+# search for it by the words that they share with the first, where rare words count more. Whatever we train later must
+# beat this.
 #
 # Half of the test images are drawn like the training images (*in-distribution*); the other half combine known words in
-# ways that do not occur in training (*novel compositions*), such as an object in a colour that it never had. Every table
-# of the course reports the two separately.
+# ways that do not occur in training (*novel compositions*), such as an object in a colour that it never has in the
+# training images. Every table of the course reports the two halves separately.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 import re
@@ -526,8 +534,8 @@ show_table(rows)
 # ## Was it an error? Many relevant images
 #
 # Back to the dog that feels at home. R@K counts one image as relevant for a caption and every other as not relevant,
-# although a caption may be true of several. In photo collections it is unknown of how many. Here it is known, because
-# every caption translates into facts, and every image into the facts that are true of it.
+# although a caption may be true of several. In a collection of photos it is not known of how many. Here it is, because
+# every caption can be translated into facts, and for every image we have the list of facts that are true of it.
 
 # %%
 truth = TruthTable([one.facts for one in queries], [closed_facts(world[i]) for i in range(N)]).true_matrix()
@@ -566,17 +574,17 @@ show(
 #
 # **Shown.** R@K is a count that takes two lines of numpy. A tie must count against the query. On 1,000 images a 95 %
 # confidence interval of R@1 is three to five points wide, so a gain of 2.4 is meaningful only in a paired comparison or
-# on a larger test set. Counting a single relevant item understates a retriever in this world.
+# on a larger test set. Counting only one item as relevant understates how good a retriever is in this world.
 #
-# **Not shown.** By how much R@K understates on photos, where captions are vaguer: human judges have found many more
-# matching pairs there (ECCV Caption). And nothing has been learned yet: the baseline reads captions on both sides, which
-# a search over images cannot do.
+# **Not shown.** By how much R@K understates it on photos, where captions are vaguer: human judges have found many more
+# matching pairs there (ECCV Caption). And nothing has been learned yet: the baseline compares captions with captions,
+# whereas a real search is over images that have no captions.
 #
 # ## What to try next
 #
 # - In the demo, find the noise at which 1,000 images give the R@1 that 100 images give at noise 3.
-# - Let two captions represent each image. Do the other three find it more often, and by how much, with a 95 % confidence
-#   interval?
+# - Let two captions represent each image. Do the other three find it more often? By how much? Give a 95 % confidence
+#   interval.
 # - Go on to the first retriever that learns: notebook 02.
 #
 # ## References
