@@ -5,7 +5,8 @@
 #
 # - turn an image into region tokens and a caption into word ids, and each into one vector of unit norm;
 # - train two encoders with the hinge loss of VSE++, with a loop that you can read in one go;
-# - say what such a retriever gets wrong, and how often: the object's category, its colour, how many, who does what to whom.
+# - say what such a retriever gets wrong, and how often: the category of an object, its colour, how many there are, who
+#   does what to whom.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
@@ -32,14 +33,15 @@ diagram("pipeline", here=("tokens",))
 # %% [markdown]
 # ## The claim
 #
-# The USER paper starts from a weakness of earlier methods: they divide an image into [regions](GLOSSARY.md#region), give
-# each a vector, and take the [mean](GLOSSARY.md#pooling), *as if all regions mattered equally*. The paper's remedy is
-# the subject of notebook 03. A remedy can only be judged against a baseline, so this notebook builds exactly that: the
-# mean, and nothing more. Whatever comes later must beat it.
+# The USER paper starts from a weakness of earlier methods: they divide an image into [regions](GLOSSARY.md#region),
+# give each region a vector, and take the [mean](GLOSSARY.md#pooling) of these vectors, *as if all regions mattered
+# equally*. The paper's remedy is the subject of notebook 03. A remedy can only be judged against a baseline, so this
+# notebook builds exactly that: the mean, and nothing more. Whatever comes later must beat it.
 #
 # ## A hand example: what a mean forgets
 #
-# Two images of two regions each. A region here has four dimensions: how much red, blue, dog, ball.
+# Take two images of two regions each. Here the vector of a region has four dimensions: how much red, blue, dog and ball
+# there is in it.
 
 # %%
 red_dog, blue_ball = [1, 0, 1, 0], [0, 1, 0, 1]
@@ -60,8 +62,8 @@ show(figure, f"Each row is a vector. No region of A is in B, and yet the two mea
 # <details><summary>An answer</summary>
 #
 # Dimensions for the combinations: how much red dog, blue dog, red ball, blue ball. A network that processes each region
-# *before* the mean can compute them, because it sees red and dog in the same region. So watch what a projection before
-# the pooling does.
+# *before* the mean can compute them, because it sees red and dog in the same region. This is what the layers before the
+# pooling are for.
 #
 # </details>
 #
@@ -97,10 +99,10 @@ check("same_mean", same_mean)
 #
 # ## From image to regions
 #
-# The paper takes its regions from an object detector: 36 boxes per image, 2,048 dimensions each. The course has a small
-# network of its own, *region-mini*, trained on the drawn training images to name categories and colours in a grid of
-# 8 x 8 cells; it was never trained on captions. It gives $R = 64$ regions of $D = 192$ dimensions. They are computed once
-# for every image and stored; from here on no pixels are needed.
+# The paper takes its regions from an object detector: 36 boxes per image, 2,048 dimensions each. The course uses a
+# small network instead, *region-mini*. It was trained on the drawn training images to name the categories and colours
+# in each cell of an 8 x 8 grid; it was never trained on captions. For each image it gives $R = 64$ regions of $D = 192$
+# dimensions. The regions are computed once and stored; from here on no pixels are needed.
 
 # %%
 from usercourse import course_config, expect_trained, variant
@@ -123,9 +125,10 @@ unit = F.normalize((some - center) / spread, dim=-1).numpy()  # (100, R, D), eac
 print(f"The regions of one image have shape {tuple(first.shape[1:])}, from a grid of {grid}.")
 
 # %% [markdown]
-# What do 192 dimensions encode? Look at which other regions are similar. Choose an image and one of its cells: the middle
-# shows the [cosine](GLOSSARY.md#cosine) with all regions of the same image, the right-hand side the most similar regions
-# of the first hundred test images, with some of their surroundings.
+# What do the 192 dimensions of a region encode? To find out, look at which other regions are similar to it. Choose an
+# image and one of its cells: the middle shows the [cosine](GLOSSARY.md#cosine) of its region with every region of the
+# same image, and the right-hand side shows the most similar regions in the first hundred test images, with some of
+# their surroundings.
 
 
 # %%
@@ -147,9 +150,9 @@ Demo(
 # %% [markdown]
 # ### Exercise 2. The gallery that changes its images (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# For the cosines above, regions were standardised channel by channel, with mean and spread of *training* regions, and then brought to unit
-# norm. This function was written for that. Its result has the right shape, and nothing is infinite. **It has two faults.** Write it
-# without them.
+# For the cosines above, the regions were standardised channel by channel, with the mean and the standard deviation of
+# the *training* regions, and then scaled to unit norm. The function below was written to do this. Its result has the
+# right shape, and no value is infinite. **It has two faults.** Write it without them.
 
 
 # %%
@@ -176,12 +179,13 @@ check("unit_regions", unit_regions)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The vector of an image must not depend on which other images are in the gallery. What in the function does?
+# The vector of an image must not depend on which other images are in the gallery. What in the function depends on them?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Mean and spread belong to `train`. Of the three dimensions N, R and D, which one does the norm of a *region* sum over?
+# Mean and standard deviation must be those of `train`. Of the three dimensions N, R and D, which one does the norm of a
+# *region* sum over?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -217,7 +221,8 @@ print(f"{words.vocab_size} ids in all; the longest test caption has {test.length
 # %% [markdown]
 # ### Exercise 3. Words to ids (difficulty 1 of 3, about 10 minutes)
 #
-# Write it: lower case, words of letters and digits, 3 in front, 4 at the end, 1 for a word that `ids` lacks.
+# Write the function that turns a caption into ids. It takes the text in lower case and splits it into words of letters,
+# digits and apostrophes; 3 comes first and 4 last, and a word that `ids` lacks becomes 1.
 
 
 # %%
@@ -252,19 +257,21 @@ check("word_ids", word_ids)
 #
 # ## Two encoders into one space
 #
-# **The image.** Every region goes through a linear layer and, in parallel, through a small network with one hidden layer
-# (MLP); their outputs are added. Then come the mean and L2 normalisation to unit norm:
+# **The image.** Every region goes through a linear layer and, in parallel, through a small network with one hidden
+# layer (MLP); their outputs are added. Then come the mean and L2 normalisation, which scales the result to unit norm.
+# ($[x]_+$ is the larger of $x$ and 0.)
 #
 # $$ h_r = W_1 V_r + W_3\,[\mathrm{norm}(W_2 V_r)]_+ , \qquad
 #    v = \mathrm{l2norm}\Big( \frac{1}{R} \sum_{r=1}^{R} h_r \Big) $$
 #
 # The hidden layer comes *before* the mean: that is where a region can learn a feature for *red dog*.
 #
-# **The caption.** Every word has a learned vector $e$; a linear layer, the mean over the words, and unit norm:
+# **The caption.** Every word $w$ has a learned vector $e_w$, which goes through a linear layer. Then come the mean over
+# the words and L2 normalisation:
 #
 # $$ t = \mathrm{l2norm}\Big( \frac{1}{W} \sum_{w=1}^{W} (U e_w + b) \Big) $$
 #
-# The order of the words is ignored: a [bag of words](GLOSSARY.md#bag-of-words).
+# The order of the words is ignored; such an encoder treats a caption as a [bag of words](GLOSSARY.md#bag-of-words).
 
 
 # %%
@@ -296,7 +303,8 @@ class CaptionEncoder(nn.Module):
 
 
 # %% [markdown]
-# Do shapes agree, and are these the library's encoders? With the library's weights, both must give the same vectors.
+# Are the shapes right, and do these encoders compute what the library's encoders compute? With the same weights, both
+# must give the same vectors.
 
 # %%
 D, E, width = first.shape[2], prepared.config.model.embed_dim, prepared.config.model.word_width
@@ -326,9 +334,9 @@ print("The same vectors, to within 1e-5.")
 # %% [markdown]
 # ### Exercise 4. A mean that skips padding (difficulty 2 of 3, about 5 minutes)
 #
-# `CaptionEncoder` above hides a step that is easy to get wrong. The captions of a batch are padded with zeros to the length
-# of the longest, and a [mask](GLOSSARY.md#mask) marks the real words. The mean must not depend on how long the other
-# captions of the batch are.
+# `CaptionEncoder` above contains a step that is easy to get wrong. The captions of a batch are padded with zeros to the
+# length of the longest, and a [mask](GLOSSARY.md#mask) marks the real words. The mean must not depend on how long the
+# other captions of the batch are.
 
 
 # %%
@@ -342,7 +350,7 @@ check("masked_mean", masked_mean)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two sums, one divided by the other: of the vectors of real words, and of ones where there is a word.
+# You need two sums, one divided by the other: the sum of the vectors of all real words, and the number of real words.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -362,13 +370,15 @@ check("masked_mean", masked_mean)
 #
 # ## The hinge: a margin for every pair
 #
-# A [mini-batch](GLOSSARY.md#mini-batch) contains $B$ pairs. Row $i$ of the scores $s_{ij} = v_i \cdot t_j$ has image $i$ as
-# the query, column $i$ has caption $i$. A [negative](GLOSSARY.md#negative) adds to the loss as soon as its score comes
-# within a [margin](GLOSSARY.md#margin) $\alpha$ of the matching pair's score:
+# A [mini-batch](GLOSSARY.md#mini-batch) contains $B$ pairs. Row $i$ of the scores $s_{ij} = v_i \cdot t_j$ has image
+# $i$ as the query, column $i$ has caption $i$. A [negative](GLOSSARY.md#negative), that is, a pair that does not match,
+# adds to the loss as soon as its score comes within a [margin](GLOSSARY.md#margin) $\alpha$ of the matching pair's
+# score, or exceeds it:
 #
 # $$ L = \frac{1}{B} \sum_{i} \Big( \sum_{j \ne i} [\alpha - s_{ii} + s_{ij}]_+ + \sum_{j \ne i} [\alpha - s_{ii} + s_{ji}]_+ \Big) $$
 #
-# Two captions of the *same* image may occur in one batch. Both match it, so neither counts as a negative of the other.
+# Two captions of the *same* image may occur in one batch. Both match that image, so neither counts as a negative for
+# it.
 
 
 # %%
@@ -392,7 +402,8 @@ print(f"By hand {hinge_batch_loop(hand, ids, 0.2):.4f}, library {batch_loss(obje
 show(*heat_map(hand, rows=["v0", "v1", "v2"], columns=["t0", "t1", "t2"], own=torch.eye(3, dtype=torch.bool)))
 
 # %% [markdown]
-# **Think:** which scores off the diagonal add to the loss here, and which of them twice? Take a pencil before you unfold.
+# **Think:** which scores off the diagonal add to the loss here, and which of them twice? Take a pencil before you
+# unfold the answer.
 #
 # <details><summary>An answer</summary>
 #
@@ -404,7 +415,8 @@ show(*heat_map(hand, rows=["v0", "v1", "v2"], columns=["t0", "t1", "t2"], own=to
 #
 # ### Exercise 5. The whole batch at once (difficulty 3 of 3, about 15 minutes)
 #
-# The loop visits 32,000 entries in Python. Write it with whole matrices; here all pairs are of different images.
+# For a batch of 128 pairs the loop visits 32,000 entries in Python. Write the loss with whole matrices; here no two
+# pairs share an image.
 
 
 # %%
@@ -475,10 +487,11 @@ show(figure, sentence + " At the start every negative costs about the margin, 12
 # %% [markdown]
 # ## The experiment: what does word order add?
 #
-# The same images, loss, steps and seeds; only the text encoder differs. *bag*: the encoder above. *GRU*: a recurrent network
-# that reads the words in order, in both directions (VSE++ reads them in one). Both are compared with a baseline that needs
-# no network: [CCA](GLOSSARY.md#cca), a closed-form method of 1936 that finds the directions in which the mean region and the
-# words (and pairs of adjacent words) of a caption are most correlated.
+# We train two retrievers with the same images, loss, steps and seeds; only the text encoder differs. *bag* has the
+# encoder above. *GRU* has a recurrent network that reads the words in order, in both directions (VSE++ reads them in
+# one). Both are compared with a baseline that needs no network: [CCA](GLOSSARY.md#cca), a closed-form method from 1936.
+# It finds the directions in which the mean region of an image and the words (and pairs of adjacent words) of its
+# caption are most correlated.
 
 # %%
 predict(
@@ -524,29 +537,29 @@ show(*intervals(apart, x_label="difference in rSum on the test images", differen
 compare("baseline_order", outcome(order))
 
 # %% [markdown]
-# *In-distribution* and *novel compositions* are the two halves of the test images, as in [notebook 01](01_recall.ipynb).
-# Where CCA is ahead, nothing is broken: it solves for all training captions at once and exactly, while the encoders here
-# saw few batches. A network has to justify itself against such a baseline, by more training (notebook 09) and by what a
-# linear method cannot do; without the baseline in the table it is impossible to judge whether it does.
-# `python -m userlib evaluate --baseline cca` adds it to your own tables.
+# *In-distribution* and *novel compositions* are the two halves of the test images, as in [notebook
+# 01](01_recall.ipynb). Where CCA is ahead, nothing is broken: it finds the exact solution for all training captions at
+# once, while the encoders here saw only a few batches. A network has to justify itself against such a baseline, by more
+# training (notebook 09) and by doing what a linear method cannot do; without the baseline in the table we could not
+# judge whether it does. `python -m userlib evaluate --baseline cca` adds this baseline to your own tables.
 #
 # ## What it gets wrong
 #
-# R@K says how often a search fails, not how. Here the truth about every image is known, so for each caption and the image
-# that was ranked **first** we can check: is the caption true of it, and if not, what is wrong? Each group is judged only
-# where it can be:
+# R@K says how often a search fails, not how. Here the truth about every image is known, so for each caption and the
+# image that was ranked **first** we can check: is the caption true of this image, and if not, what is wrong? We sort
+# the errors into six groups and judge each group only where that is possible:
 #
 # | group | wrong when | judged where |
 # |---|---|---|
 # | kind | an object that the caption names is not in the image | always |
-# | colour | it is there, but not in that colour or pattern | the object's category is there |
+# | colour | the object is there, but not in that colour or pattern | the object's category is there |
 # | count | there are not as many as the caption says | the object, as described, is there |
 # | relation | no two such objects are in that relation: riding, holding, left of | both objects are there |
 # | action | no such object does this, has that size, or is on that side | the object is there |
 # | setting | place, time of day or weather differs | the caption mentions it |
 #
-# The baseline is an image drawn at random. A retriever that ignores colours would be wrong about colour roughly as often as
-# that baseline.
+# The baseline is an image drawn at random in place of the first hit. A retriever that ignores colours would be wrong
+# about colour roughly as often as this baseline.
 
 # %%
 predict(
@@ -575,19 +588,21 @@ main = {group: rates["bag"][group].value for group in ("kind", "colour", "count"
 compare("baseline_group", max(main, key=main.get))
 
 # %% [markdown]
-# Read it row by row, comparing each error rate with its own baseline: a rate far below the random one shows something that
-# the retriever has learned to see; a rate near it, something that it does not use.
+# Read the figure row by row, and compare each error rate with the random one of the same row. A rate far below the
+# random one shows something that the retriever has learned to see; a rate near it, something that it does not use.
 #
 # **Think:** why can a bag of words be right about a relation at all, when it cannot distinguish *a dog on a sofa* from *a sofa on a dog*?
 #
 # <details><summary>An answer</summary>
 #
-# Because the world is biased. Sofas do not lie on dogs; women ride bicycles and not the other way round. The two categories
-# alone often leave only one possible relation, and so does the word for it: "riding" implies a rider wherever it stands.
+# Because the world is biased. Sofas do not lie on dogs; women ride bicycles, not the other way round. The two
+# categories alone often leave only one possible relation, and so does the word for the relation: "riding" implies a
+# rider wherever it stands in the caption.
 #
 # </details>
 #
-# Now the worst failures, among those with **a single kind of error**, where the rest of the caption was true.
+# Now the worst failures among those with **a single kind of error**, where the rest of the caption was true of the
+# image.
 
 # %%
 v, t = vectors["bag"]
@@ -619,26 +634,29 @@ verdict = "inconclusive" if low <= 0 <= high else "the interval excludes 0"
 print(f"Errors in relations, GRU - bag: {value:+.1f} points [{low:+.1f}, {high:+.1f}], {verdict}.")
 
 # %% [markdown]
-# **Shown.** A retriever is two encoders, a dot product and a loss; a loop of ten lines trains it. A mean of regions cannot
-# tell which colour belongs to which object, nor how many objects there are, unless the layers before it encode that in the
-# regions. What a retriever gets wrong can be counted, group by group, and compared with what chance gets wrong.
+# **Shown.** A retriever is two encoders, a dot product and a loss; a loop of ten lines trains it. A mean of regions
+# does not show which colour belongs to which object, nor how many objects there are, unless the layers before it encode
+# that in the regions. The errors of a retriever can be counted, group by group, and compared with the errors of a
+# random choice.
 #
-# **Not shown.** That the *mean* is to blame. Regions from a better detector, more training or another loss might remove the
-# same errors; only a comparison in which one factor changes can tell, and notebook 03 makes one. The error rates are for
-# one seed and for the first hit only. And the drawn world has its own mix of easy and hard cases: on photos the rates will
-# differ.
+# **Not shown.** That the *mean* is to blame. Regions from a better detector, more training or another loss might remove
+# the same errors; only a comparison in which a single factor changes can show the cause, and notebook 03 makes one. The
+# error rates are for one seed and for the first hit only. And the drawn world has its own mix of easy and hard cases:
+# on photos the rates will differ.
 #
 # ## What to try next
 #
-# - In the demo, find a region that is similar to its own category in another colour. Which of the two, category or colour,
-#   matters more to region-mini?
-# - Train with `pooling="max"` through `variant(prepared, pooling="max")`. Which group improves, which gets worse? Start with counts.
+# - In the demo, find a region that is similar to regions of the same category in another colour. Which of the two,
+#   category or colour, matters more to region-mini?
+# - Train with the maximum in place of the mean, `variant(prepared, pooling="max")`. Which group improves, and which
+#   gets worse? Start with counts.
 # - `variant(prepared, region_scaling="raw")` removes the scaling of the regions. What happens in the first steps, and why?
 # - Go on to the paper's first remedy: [notebook 03](03_self_guided_enhancement.ipynb).
 #
 # ## References
 #
-# - F. Faghri and others, *VSE++*, BMVC 2018: the hinge, in its second form on the hardest negative.
+# - F. Faghri and others, *VSE++*, BMVC 2018: the hinge loss, summed or, in its second form, on the hardest negative
+#   only.
 # - P. Anderson and others, *Bottom-up and top-down attention*, CVPR 2018: the detector's regions.
 # - H. Hotelling, *Relations between two sets of variates*, Biometrika 28, 1936: CCA.
 # - Y. Zhang and others, *USER*, IEEE TIP 33, 595-609, 2024. [doi](https://doi.org/10.1109/TIP.2023.3348297)
