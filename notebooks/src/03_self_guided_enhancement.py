@@ -4,8 +4,8 @@
 # You will be able to
 #
 # - write SGE from its formula, region by region and then all at once, and say what each part is for;
-# - measure how much it adds, and why the paper's own residual scale adds next to nothing;
-# - say where it attends and whether it helps, each against a baseline and with a confidence interval.
+# - measure how much it adds, and explain why this is next to nothing at the paper's residual scale;
+# - say where it attends and whether it helps, each in comparison with a baseline and with a confidence interval.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
@@ -38,14 +38,15 @@ diagram("pipeline", here=("enhancement",))
 #
 # ## A hand example
 #
-# Three regions $V_r$ of two dimensions, and a guide $g$ of unit norm that is given to us. The attention weights $a$ and the
-# enhanced regions are
+# Take three regions $V_r$ of two dimensions, and a guide $g$ of unit norm; how to compute a guide comes later. The
+# attention weights $a$ and the enhanced regions $V'_r$ are
 #
 # $$ a = \mathrm{l2norm}\Big( \mathrm{softmax}_r\,( \lambda\; g \cdot V_r ) \Big), \qquad V'_r = V_r + s\, a_r\, g $$
 #
-# $\lambda$ is the inverse temperature; the paper has $\lambda = 1$. $s$ is the [residual scale](GLOSSARY.md#residual-scale);
-# the paper has none, that is, $s = 1$. With $g = (1, 0)$ the products $g \cdot V_r$ are 2, 1 and 0, their
-# [softmax](GLOSSARY.md#softmax) is 0.665, 0.245 and 0.090, a vector of norm 0.714; so $a$ = 0.931, 0.343, 0.126.
+# $\lambda$ is the inverse temperature, which is 1 in the paper. $s$ is the [residual
+# scale](GLOSSARY.md#residual-scale); the paper has none, that is, $s = 1$. With $g = (1, 0)$ the products $g \cdot V_r$
+# are 2, 1 and 0, their [softmax](GLOSSARY.md#softmax) is 0.665, 0.245 and 0.090, a vector of norm 0.714. Divided by
+# this norm it is $a$ = 0.931, 0.343, 0.126.
 
 
 # %%
@@ -72,21 +73,21 @@ show(
 print(f"The norm of all that was added: {(moved - V).norm():.3f}.")
 
 # %% [markdown]
-# Look at the last line. Since both $g$ and $a$ have unit norm, what is added to *all* regions together has norm $s$, for
-# every image, every $\lambda$ and every weight that training may find. Keep that in mind.
+# Look at the last line of the output. Since both $g$ and $a$ have unit norm, what is added to *all* regions together
+# has norm $s$, for every image, every $\lambda$ and whatever weights training may find. Keep that in mind.
 #
 # ## Where the guide comes from
 #
-# From the regions themselves. Each region goes through a *local* branch, their mean through a *global* one; the better the
-# two outputs match, the larger the region's weight $w_r$:
+# The guide is computed from the regions themselves. Each region goes through a *local* branch, and the mean of all
+# regions through a *global* one; the better the two outputs match, the larger the region's weight $w_r$:
 #
 # $$ L_r = \tanh(\mathrm{norm}(W_l V_r)), \quad G = \tanh\Big(\mathrm{norm}\Big(W_g \tfrac{1}{R} \sum_r V_r\Big)\Big), \quad
 #    w = \mathrm{softmax}_r\big( w_c \cdot (L_r \odot G) \big), \quad g = \mathrm{l2norm}\Big( \sum_r w_r V_r \Big) $$
 #
-# So there are two attentions here: $w$ determines what the guide is made of, $a$ determines which regions receive it. (In
-# training, dropout also zeroes 40 % of both branches. The release normalises $L$ over the positions of the regions, which
-# ties a model to 36 of them; the course normalises each region by itself. Presets named after the paper do as the release
-# does.)
+# So there are two sets of attention weights here: $w$ determines what the guide is made of, and $a$ how much of it each
+# region receives. (In training, dropout also sets 40 % of the outputs of both branches to zero. The authors' release
+# normalises $L$ over the positions of the regions, which ties a model to 36 regions; the course normalises each region
+# by itself. The presets named after the paper follow the release.)
 
 
 # %%
@@ -154,7 +155,7 @@ check("region_attention", region_attention)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# One matrix product for all regions; two functions of PyTorch around it.
+# One matrix product for all regions, and two functions of PyTorch around it.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -206,9 +207,10 @@ check("enhance", enhance)
 #
 # ### Exercise 3. The guide that reads padding (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# region-mini gives 64 regions for every image. A detector gives as many as it finds, so that images of a batch are padded to the longest,
-# and behind a linear layer padding is not even 0. Here is the path of the guide without its learned matrices, as somebody
-# wrote it for images of equal size. It raises no error. **It has two faults.** Write it without them.
+# region-mini gives 64 regions for every image. A detector gives as many as it finds, so the images of a batch are
+# padded to the largest number of regions, and after a linear layer the padding is no longer even 0. Here is the
+# computation of the guide without its learned matrices, as somebody wrote it for images with equal numbers of regions.
+# With padding it raises no error. **It has two faults.** Write it without them.
 
 
 # %%
@@ -235,13 +237,14 @@ check("padded_guide", padded_guide)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The two printed vectors should be equal. In which two lines does a region that is not there take part?
+# The two printed vectors should be equal. In which two lines do regions that do not exist take part?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A mean is a sum divided by a number, and both concern the real regions alone: `mask.sum(1, keepdim=True)`. Before the
-# softmax the scores of padding need minus infinity, `masked_fill(~mask, float("-inf"))`.
+# A mean is a sum divided by a count, and both must be those of the real regions alone; the count is
+# `mask.sum(1, keepdim=True)`. Before the softmax the scores of padding must become minus infinity:
+# `masked_fill(~mask, float("-inf"))`.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -259,7 +262,7 @@ check("padded_guide", padded_guide)
 #
 # ## How much is that?
 #
-# Now real regions: those of region-mini, 64 per image, scaled as in notebook 02.
+# Now we take real regions: those of region-mini, 64 per image, scaled as in notebook 02.
 
 # %%
 predict(
@@ -297,15 +300,15 @@ print(
 compare("sge_added", round(added, 2), unit="%")
 
 # %% [markdown]
-# So the paper's formula, taken literally, barely changes the regions. (36 regions of 2,048 random values of standard
-# deviation 1 have norm $\sqrt{36 \cdot 2048} = 272$ together: 0.4 %.) The course therefore makes the residual scale a
-# parameter, $s = e^{\sigma}$, which is **learned** like a weight and starts where the residual has a tenth of the norm of the
-# regions: $s / \sqrt{R}$ is 10 % of the median region's norm. The inverse temperature $\lambda$ is no substitute: it
-# redistributes $a$, while the norm stays $s$.
+# So the paper's formula, taken literally, barely changes the regions. (The same holds for regions of the paper's size:
+# 36 regions of 2,048 random values with standard deviation 1 together have norm $\sqrt{36 \cdot 2048} = 272$, of which
+# 1 is 0.4 %.) The course therefore makes the residual scale a parameter, $s = e^{\sigma}$, which is **learned** like a
+# weight and starts where the residual has a tenth of the norm of the regions: $s / \sqrt{R}$ is 10 % of the median
+# region's norm. The inverse temperature $\lambda$ is no substitute: it redistributes $a$, while the norm stays $s$.
 #
 # ### Exercise 4. The scale that is needed (difficulty 2 of 3, about 5 minutes)
 #
-# Which $s$ gives all that is added `share` times the norm of all regions together?
+# For which $s$ is the norm of all that is added `share` times the norm of all regions together?
 
 
 # %%
@@ -339,9 +342,9 @@ check("scale_for", scale_for)
 #
 # ## The experiment: with and without
 #
-# The retriever of notebook 02 (mean of regions, bag of words, summed hinge) is the baseline, *none*. It is compared with
-# SGE with the paper's fixed $s = 1$ and with SGE with a learned scale; nothing else differs, and each is trained from the
-# same seeds.
+# The retriever of notebook 02 (mean of regions, bag of words, summed hinge) is the baseline, *none*. It is compared
+# with two forms of SGE, one with the paper's fixed $s = 1$ and one with a learned scale; nothing else differs, and all
+# three are trained with the same seeds.
 
 # %%
 predict(
@@ -387,17 +390,18 @@ print(f"The learned residual scale began at {began:.2f} and ended at {', '.join(
 compare("sge_help", outcome(helps))
 
 # %% [markdown]
-# A confidence interval from one seed covers other images, not other seeds; the full profile trains three seeds per model.
-# And the same seed is not the same initialisation: SGE's own weights are drawn before the others. So a difference at
-# $s = 1$, where little is added, may be no more than the effect of another initialisation. Compare the difference of the
-# learned scale with it.
+# A confidence interval from one seed accounts for the choice of test images, not for the choice of seed; the full
+# profile trains three seeds per model. And the same seed does not mean the same initialisation: SGE's own weights are
+# drawn first, so all others differ from those of a model without SGE. A difference at $s = 1$, where little is added,
+# may therefore be no more than the effect of another initialisation. Compare the difference at the learned scale with
+# the one at $s = 1$.
 #
 # ## Where does it attend?
 #
-# The table says whether SGE helps, not why. In the drawn world it is known which pixels belong to the objects that captions
-# name, so we can measure how much of the [attention](GLOSSARY.md#attention) $a$ is on them. By itself such a share means
-# nothing: uniform attention already gets the share of the image that the objects cover (*uniform*). We add four more
-# baselines:
+# The table says whether SGE helps, not why. In the drawn world it is known which pixels belong to the objects that
+# captions name, so we can measure how much of the [attention](GLOSSARY.md#attention) $a$ is on them. By itself such a
+# share means nothing: attention that is spread evenly already gets the share of the image that the objects cover. This
+# is our first baseline, *uniform*. There are four more:
 #
 # - *centre*: a Gaussian around the middle of the image, since objects are rarely at its edge;
 # - *norm*: a softmax over the regions' norms, which needs no guide at all;
@@ -442,8 +446,8 @@ compare("sge_where", shares["a, trained"], unit="%")
 # %% [markdown]
 # ### Exercise 5. The share on a mask (difficulty 3 of 3, about 15 minutes)
 #
-# What was just measured, for one image: attention on a grid of cells, a mask of pixels, and the share of the attention on
-# the mask. Within a cell, attention is spread evenly.
+# Compute for one image what was just measured. You are given the attention on a grid of cells and a mask of pixels;
+# return the share of the attention that is on the mask. Within a cell, attention is spread evenly.
 
 
 # %%
@@ -479,11 +483,13 @@ check("share_on_mask", share_on_mask)
 #
 # ## See it
 #
-# The attention $a$ does not depend on the residual scale; the effect of a region on the embedding does. We measure it as the
-# *leave-one-out importance*: leave the region out and see how far the image's vector turns. Move the residual scale: its
-# values are in units of the learned one, so that 0 is an image without SGE. The image stands on the left as it is, and next to
-# it dimmed: as bright as it is where attention or importance is largest, a fifth as bright where it is 0. Blue outlines mark the
-# named objects. On the right are all 64 regions, along the guide and across it, with arrows for those that move most.
+# The attention $a$ does not depend on the residual scale; the effect of a region on the embedding does. We measure it
+# as the *leave-one-out importance*: leave the region out and see how far the image's vector turns. Move the slider of
+# the residual scale: it is in units of the learned one, so that 1 is the trained model and 0 is no SGE at all. On the
+# left is the image as it is; next to it the same image is dimmed twice, by attention and by importance: at full
+# brightness where these are largest, a fifth as bright where they are 0. Blue outlines mark the named objects. On the
+# right all 64 regions are drawn as points, with one axis along the guide and one across it, and arrows for those that
+# move most.
 
 # %%
 encoder, learned = runs["SGE, s learned"][0].encoders.image_encoder, ended[0]
@@ -515,8 +521,8 @@ snapshot(view, image=0, residual_scale=1.0, inverse_temperature=1.0)
 #
 # <details><summary>An answer</summary>
 #
-# All of them equally. Every region moves by the same vector, so no difference between regions changes; to a mean right after
-# it, the image has been shifted as a whole.
+# All of them equally. Every region moves by the same vector, so no difference between regions changes; if a mean
+# follows, it sees an image that was shifted as a whole.
 #
 # </details>
 #
@@ -529,8 +535,8 @@ show(*draw.at_scales(encoder, world, tokens, grid, pictures=[0, 3, 5, 8], scales
 # %% [markdown]
 # ## Verdict
 #
-# In numbers, for this run and this profile. Points are percentage points of the attention; "inconclusive" means that the
-# 95 % confidence interval contains 0.
+# First in numbers, for this run and this profile. Points are percentage points of the attention; "inconclusive" means
+# that the 95 % confidence interval contains 0.
 
 # %%
 from IPython.display import Markdown
@@ -548,22 +554,24 @@ Markdown("\n".join(f"- {sentence}" for sentence in verdicts))
 
 # %% [markdown]
 # **Shown.** What SGE computes, implemented three times with the same result. What it adds has norm $s$, whatever it has
-# learned; at the paper's $s = 1$ that is little compared with these regions. Where $a$ attends, against five baselines.
+# learned; at the paper's $s = 1$ that is little compared with these regions. Where $a$ attends, compared with five
+# baselines.
 #
-# **Not shown.** That training taught SGE where to attend: compare *trained* with *untrained* above before you claim it. The
-# regions of a trained detector have a large norm where there is an object to name, and $g \cdot V_r$ is large where the norm
-# of $V_r$ is. Nor that a gain or a loss of SGE is due to its attention: SGE also adds weights of its own in $W_l$ and $W_g$,
-# and only a control with these weights but without the attention could tell. Runs here are short, the pooling is a mean and
-# not the paper's, and no photos were used; notebook 11 repeats the question in the full model.
+# **Not shown.** That training taught SGE where to attend: compare *trained* with *untrained* above before you claim it.
+# The regions of a trained detector have a large norm where there is an object to name, and $g \cdot V_r$ is large where
+# the norm of $V_r$ is large. Nor is it shown that a gain or a loss with SGE is due to its attention: SGE also adds
+# parameters, $W_l$ and $W_g$, and only a control with these parameters but without the attention could separate the
+# two. The runs here are short, the pooling is a mean and not the paper's, and no photos were used; notebook 11 repeats
+# the question in the full model.
 #
 # ## What to try next
 #
-# - Train a further variant with `inverse_temperature=0.0`: the guide is added equally to all regions. What is left of the
-#   difference from *none*?
+# - Train one more variant, with `inverse_temperature=0.0`, which adds the guide equally to all regions. What is left of
+#   the difference from *none*?
 # - In the demo, find an image where $a$ is on the background. What is there?
 # - `variant(prepared, pooling="gpo")` sorts every channel before it sums. Does SGE help there? Compare as above, with a confidence interval.
 # - `variant(prepared, region_scaling="unit")` gives every region unit norm. Is $a$ still on the objects?
-# - Go on to a guide from outside, CLIP's: notebook 04.
+# - Go on to a guide that comes from another network, CLIP: notebook 04.
 #
 # ## References
 #
