@@ -39,19 +39,21 @@ diagram("enhancements")
 # [SGE](03_self_guided_enhancement.ipynb) computes from the regions themselves. CLIP is frozen; one small network projects
 # its vector to the dimension of the regions.
 #
-# The authors' release does not contain CGE. What follows is built from their answers to users, and choices that they
-# leave open are named. Keep two points in mind. Zero-shot CLIP alone already outperforms most methods trained on Flickr30K
-# alone, so *CGE beats a model without CLIP* is a low bar. And a higher score does not say what knowledge was transferred.
+# The authors' release does not contain CGE. What follows is built from the answers that they gave to users, and where
+# these leave a choice open, we say so. Keep two points in mind. *Zero-shot* CLIP, used as it is and without any
+# training on Flickr30K, already outperforms most methods trained on Flickr30K alone, so *CGE beats a model without
+# CLIP* is a low bar. And a higher score does not show what knowledge was transferred.
 #
-# The drawn world has a small CLIP of its own, so that all of this can be measured here: **clip-mini** was trained on 80,000
-# images of a wider world with more categories, colours and settings, and with captions in a different, terser style. Its
-# training data contain the compositions that our training images lack, such as an object in a certain colour; those of
-# `region-mini`, our detector, do not.
+# The drawn world has a small CLIP of its own, so that all of this can be measured here: **clip-mini** was trained on
+# 80,000 images of a wider world with more categories, colours and settings, and with captions in a different, terser
+# style. Its training data contain the compositions that our training images lack, such as an object in a certain
+# colour; the training data of `region-mini`, our detector, do not.
 #
 # ## Two kinds of output from CLIP
 #
-# Its last layer gives one [token](GLOSSARY.md#token) per patch, and one vector of the image in the space shared with captions.
-# The first figure has each image twice, the second time dimmed where a patch is unlike its caption.
+# The last layer of CLIP's image network gives one [token](GLOSSARY.md#token) per patch, and one vector of the whole
+# image in the space that images and captions share. The first figure shows each image twice, the second time dimmed
+# where a patch is unlike the image's caption. The second figure shows the score of each image with each caption.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 from userlib.search import OpenClipEncoder
@@ -89,9 +91,9 @@ show(
 #
 # ## The teacher alone
 #
-# Before anything is trained: how well does clip-mini retrieve our test images for our captions, *zero-shot*? Half of the
-# test images are drawn like the training images (*in-distribution*), half combine known words in ways that do not occur in
-# training (*novel compositions*).
+# Before anything is trained: how well does clip-mini retrieve our test images for our captions, *zero-shot*? Half of
+# the test images are drawn like the training images (*in-distribution*); the other half combine known words in ways
+# that do not occur in training (*novel compositions*).
 
 # %%
 predict("guided_zero", "clip-mini zero-shot, all test images: t2i R@10?", unit="%")
@@ -130,7 +132,7 @@ compare("guided_zero", bootstrap(zero)["t2i_r10"], unit="%")
 # %% [markdown]
 # ## CGE, by hand
 #
-# Three regions of two dimensions, and a guide of unit norm. Only the origin of $g$ differs from notebook 03:
+# Take three regions of two dimensions, and a guide $g$ of unit norm. Only the origin of $g$ differs from notebook 03:
 #
 # $$ a = \mathrm{l2norm}\big(\mathrm{softmax}_r(\lambda\, g \cdot V_r)\big), \qquad V'_r = V_r + s\, a_r\, g $$
 #
@@ -138,13 +140,14 @@ compare("guided_zero", bootstrap(zero)["t2i_r10"], unit="%")
 # [softmax](GLOSSARY.md#softmax) with $\lambda = 1$ is 0.212, 0.316, 0.472; scaled to unit norm it is $a$ = 0.350, 0.522, 0.778.
 # The region that points in the guide's direction is moved most.
 #
-# $g$ is CLIP's vector $G$ after two linear layers. As the authors describe it, with the activation that they say must be
-# added:
+# $g$ is CLIP's vector $G$ after two linear layers. This is the authors' description, with the activation that they say
+# must be added:
 #
 # $$ h = \mathrm{ReLU}\big(\mathrm{norm}(W_1\, \mathrm{norm}(G) + b_1)\big), \qquad g = \mathrm{l2norm}(W_2\, h + b_2) $$
 #
-# Theirs is [BatchNorm](GLOSSARY.md#normalisation); the course's presets use LayerNorm, which normalises one image at a
-# time, so that a single query and a batch give the same result. CLIP's weights get no gradient; $W_1, W_2$ do.
+# The authors' norm is [BatchNorm](GLOSSARY.md#normalisation); the course's presets use LayerNorm, which normalises one
+# image at a time, so that a single query and a batch give the same result. CLIP's weights get no gradient; $W_1, W_2$
+# do.
 
 
 # %%
@@ -186,7 +189,7 @@ print("a  =", [f"{one:.3f}" for one in a])
 print("V' =", [[f"{one:.2f}" for one in region] for region in moved])
 
 # %% [markdown]
-# The library implements it in `userlib/model/enhancement.py`. Loop and library, on random values:
+# The library implements it in `userlib/model/enhancement.py`. Here are loop and library on random values:
 
 # %%
 from userlib.model.enhancement import Enhancement
@@ -205,7 +208,8 @@ print("Loop and library agree.")
 # %% [markdown]
 # ### Exercise 1. From CLIP's vector to the guide (difficulty 2 of 3, about 10 minutes)
 #
-# The same for a whole batch, without loops. `F.layer_norm(x, x.shape[-1:])` is the norm without weights.
+# Compute the guides of a whole batch, without loops. `F.layer_norm(x, x.shape[-1:])` is the norm without learned
+# weights.
 
 
 # %%
@@ -242,9 +246,10 @@ check("guide_from_clip", guide_from_clip)
 #
 # ### Exercise 2. Whose guide is it? (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# Before that network the guides of a batch have to be looked up. A batch consists of captions, by their rows in the table; CLIP's
-# vectors are stored once per image, and here they go in with unit norm. The shapes of this function are right, no index is out of
-# range, and a model trains with it. **It has two faults.** Write it without them.
+# Before these layers can run, the CLIP vectors of a batch have to be looked up. A batch consists of captions, given by
+# their row numbers in the table of captions; CLIP's vectors are stored once per image, and here each is scaled to unit
+# norm first. The result of this function has the right shape, no index is out of range, and a model trains with it.
+# **It has two faults.** Write it without them.
 
 
 # %%
@@ -272,7 +277,8 @@ check("batch_guides", batch_guides)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Which numbers are in `rows`, and which does `clip` want? And what has norm 1 in the printed vectors: a row or a column?
+# What do the numbers in `rows` count, and what do the rows of `clip` stand for? And what has norm 1 in the printed
+# vectors: a row or a column?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -290,8 +296,8 @@ check("batch_guides", batch_guides)
 #
 # </details>
 #
-# The first fault gives almost every image the guide of another one. Below that is a control, made on purpose; here it came about
-# by accident, and no error said so.
+# The first fault gives almost every image the guide of another image. Below we do this on purpose, as a control; here
+# it happened by accident, and no error message said so.
 #
 # ## How much is added
 #
@@ -320,12 +326,14 @@ show(*draw.residuals(size, learned=s0))
 compare("guided_residual", round(100 / size, 2), unit="%")
 
 # %% [markdown]
-# At s = 1 CGE is almost negligible compared with such regions, so outside the paper's presets the library learns $s$. It
-# starts where an even share of the residual, $s / \sqrt{R}$, is a tenth of the median region's norm.
+# At $s = 1$ what CGE adds is almost negligible compared with such regions, so outside the paper's presets the library
+# learns $s$. Its initial value is the one at which an even share of the residual, $s / \sqrt{R}$, is a tenth of the
+# median region's norm.
 #
 # ### Exercise 3. The residual (difficulty 1 of 3, about 5 minutes)
 #
-# For one image: the Frobenius norm (the square root of the sum of all squares) of what is added, divided by that of $V$.
+# Compute for one image the Frobenius norm (the square root of the sum of all squares) of what is added, divided by that
+# of $V$.
 
 
 # %%
@@ -359,20 +367,21 @@ check("residual_ratio", residual_ratio)
 #
 # ## The controls
 #
-# A model with CGE receives CLIP's vector of every image. Suppose that it beats one without. There are four possible
-# reasons, and each needs its control:
+# A model with CGE receives CLIP's vector of every image. Suppose that it beats a model without CGE. There are four
+# possible reasons, and each of the first three needs a control:
 #
 # | possible reason | control |
 # |---|---|
 # | CLIP alone is better than our model | clip-mini zero-shot |
 # | two models know more than one, however they are combined | late score fusion of the plain model and clip-mini, its weight chosen on val |
 # | more parameters, or the effect that any added vector has | CGE with the guide of **another image** |
-# | what CGE is meant to do: the guide selects regions | what remains |
+# | what CGE is meant to do: the guide selects regions | none; it is the reason that remains |
 #
 # ### Exercise 4. Late score fusion (difficulty 2 of 3, about 10 minutes)
 #
-# $s_{ij} = v_i \cdot t_j + w\, v^{\mathrm{clip}}_i \cdot t^{\mathrm{clip}}_j$. Which $w$? The one that is best on **val**; on
-# test it is used once. `value` is a function that returns how good a score matrix is.
+# $s_{ij} = v_i \cdot t_j + w\, v^{\mathrm{clip}}_i \cdot t^{\mathrm{clip}}_j$. Which $w$? The one that is best on the
+# validation images (**val**); on the test images it is used only once. `value` is a function that returns how good a
+# score matrix is.
 
 
 # %%
@@ -386,7 +395,7 @@ check("choose_weight", choose_weight)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Try them all and keep the best. w = 0 should be the model alone.
+# Try them all and keep the best. With w = 0 you should get the model alone.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -406,8 +415,8 @@ check("choose_weight", choose_weight)
 #
 # ## The experiment
 #
-# The same data, steps, batch and seeds: the plain model, CGE, and CGE with the guides of other images, in training and
-# in the test. No queue and no SGE, so that nothing else can help.
+# Three models are trained with the same data, steps, batch size and seeds: the plain model, CGE, and CGE with the
+# guides of other images, both in training and in the test. There is no queue and no SGE, so that nothing else can help.
 
 # %%
 predict(
@@ -472,10 +481,11 @@ compare("guided_best", first if clear else "inconclusive")
 # %% [markdown]
 # ## What was transferred
 #
-# Three differences, on both halves of the test images. *CGE - plain* says whether CGE helps; *CGE - other's*, whether that is
-# due to the guide's knowledge of this image; *CGE - scores*, whether guiding the regions is better than combining the scores
-# of both models. Knowledge that our training data could not have supplied must show on the **novel compositions**. (A
-# confidence interval from one seed, as in the fast profile, covers other images, not other seeds.)
+# Here are three differences, on both halves of the test images. *CGE - plain* says whether CGE helps; *CGE - other's*,
+# whether that is due to the guide's knowledge of this image; *CGE - scores*, whether guiding the regions is better than
+# combining the scores of both models. Knowledge that our training data could not have supplied must show up on the
+# **novel compositions**. (A confidence interval from one seed, as in the fast profile, accounts for the choice of test
+# images, not for the choice of seed.)
 
 # %%
 bases = {"plain": "plain", "other's": "CGE, other's", "scores": "plain + scores"}
@@ -501,9 +511,10 @@ for name, difference in zip(names, overall.values(), strict=True):
 # %% [markdown]
 # ## Where does it attend?
 #
-# The attention $a$ of the trained model, on test images, with the objects outlined: the image as it is, and dimmed where $a$ is
-# low. Choose whose guide it uses, the inverse
-# temperature ($\lambda$, which only sharpens $a$) and the residual scale ($s$, which only scales what is added).
+# The demo shows the attention $a$ of the trained model on test images with the objects outlined: first the image as it
+# is, then the image dimmed where $a$ is low, and on the right how far each region is moved. You can choose which image
+# the guide is taken from, the inverse temperature ($\lambda$, which only makes $a$ sharper or flatter) and the residual
+# scale ($s$, which only scales what is added).
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 from usercourse import Demo, choice, slider, snapshot
@@ -547,8 +558,9 @@ for i in (0, 1):
     show(*draw.shift_panels(tested.picture(i), V[i], g[i], scales, test.features.grid, truth))
 
 # %% [markdown]
-# A few images prove nothing. So we compute, over all 60 images of the demo, the share of the attention on the objects and
-# compare it with attention that ignores the image. Uniform attention gets the share of the image that the objects cover.
+# A few images prove nothing. So we compute, over all 60 images of the demo, the share of the attention on the objects
+# and compare it with attention that ignores the image. Uniform attention, for instance, gets the share of the image
+# that the objects cover.
 
 # %%
 from userlib.evaluation import means
@@ -579,15 +591,15 @@ for name, difference in zip(("uniform attention", "other images' guides"), diffe
 #
 # <details><summary>One answer</summary>
 #
-# $V' = V + s\,a\,g$ writes CLIP's representation of the whole image into some regions, and pooling reads it from wherever it
-# was written. For passing CLIP's vector on to the embedding, any region will do. That is also why late score fusion is the
-# fair control.
+# $V' = V + s\,a\,g$ writes CLIP's representation of the whole image into some regions, and pooling reads it from
+# wherever it was written. To pass CLIP's vector on to the embedding, any region will do. That is also why late score
+# fusion is the fair control.
 #
 # </details>
 #
 # ## Verdict
 #
-# The sentences below are generated from this notebook's own confidence intervals.
+# The sentences below are generated from the confidence intervals that this notebook has just computed.
 
 # %%
 print(draw.verdict(overall, apart))
@@ -597,16 +609,17 @@ print(draw.verdict(overall, apart))
 # as in SGE; at $s = 1$ it adds next to nothing to regions of this norm; and a claim of transfer needs all of its controls, or
 # it can be true for the wrong reason.
 #
-# **Not shown.** How CGE performs on photos with the real CLIP: the teacher here is small and was trained on drawings only. The
-# paper's own ablation of CGE was not available to us, and we know of no public code for it. The runs are short, the seeds
-# few, and a teacher's vector could be integrated in better ways than any of these.
+# **Not shown.** How CGE performs on photos with the real CLIP: the teacher here is small and was trained on drawings
+# only. The paper's own ablation of CGE was not available to us, and we know of no public code for CGE. The runs are
+# short, the seeds are few, and there may be better ways to use a teacher's vector than any of these.
 #
 # ## What to try next
 #
-# - `variant(prepared, enhancement="none", add_guide=True)` adds a projection of CLIP's vector to the pooled image. Does CGE beat that?
+# - `variant(prepared, enhancement="none", add_guide=True)` adds a projection of CLIP's vector to the pooled vector of
+#   the image. Does CGE beat that?
 # - `enhancement="sge+cge"` has both guides, each with its own residual scale. Which scale grows?
 # - Use clip-mini's patches as regions: `course_config(tokens="clip-mini", guide="clip-mini", enhancement="cge")`.
-# - Go on to what turns many vectors into one: [notebook 05](05_pooling_and_text.ipynb).
+# - Go on to the step that turns many vectors into one: [notebook 05](05_pooling_and_text.ipynb).
 #
 # ## References
 #
