@@ -9,7 +9,7 @@
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
-# | [02_baseline](02_baseline.ipynb) | a quarter of a minute in each profile | 40 minutes | 1 GB |
+# | [02_baseline](02_baseline.ipynb) | 15 s in either profile | 40 minutes | 1 GB |
 
 # %%
 import math  # noqa: F401, for your answers
@@ -31,16 +31,17 @@ diagram("pipeline", here=("pooling", "text"))
 # %% [markdown]
 # ## The claim
 #
-# An encoder ends with a set of vectors, one per region or word, and a retriever needs one vector. Notebook 02 took the
-# mean. The maximum of each channel is the other classical choice, and which of them is better depends on the data and on
-# the encoder. The generalised [pooling](GLOSSARY.md#pooling) operator, [GPO](GLOSSARY.md#gpo), which USER adopted from
-# VSE-infinity, learns what to take.
+# An encoder ends with a set of vectors, one per region or word, but a retriever needs a single vector. Notebook 02 took
+# the mean. The maximum of each channel is the other classical choice, and which of them is better depends on the data
+# and on the encoder. The generalised [pooling](GLOSSARY.md#pooling) operator, [GPO](GLOSSARY.md#gpo), which USER
+# adopted from VSE-infinity, learns from the data how to pool.
 #
 # ## A hand example
 #
-# Three vectors with two channels: (1, 5), (4, 2), (1, 2). Sort each channel, largest value first: the first channel is 4, 1, 1,
-# the second 5, 2, 2. Now weigh the **ranks**, not the vectors. Weights (1, 0, 0) give the maximum, (4, 5); weights
-# (1/3, 1/3, 1/3) give the mean, (2, 3). Weights (1/2, 1/2, 0) give the mean of the two largest, (2.5, 3.5).
+# Take three vectors with two channels: (1, 5), (4, 2), (1, 2). Sort each channel by itself, largest value first: the
+# first channel becomes 4, 1, 1, the second 5, 2, 2. Now give weights to the **ranks** (largest, second, third), not to
+# the vectors. Weights (1, 0, 0) give the maximum, (4, 5); weights (1/3, 1/3, 1/3) give the mean, (2, 3). Weights (1/2,
+# 1/2, 0) give the mean of the two largest, (2.5, 3.5).
 
 # %%
 vectors = torch.tensor([[1.0, 5.0], [4.0, 2.0], [1.0, 2.0]])
@@ -52,8 +53,8 @@ assert torch.equal(torch.tensor([1.0, 0, 0]) @ ordered, max_pool(vectors[None])[
 assert torch.allclose(torch.full((3,), 1 / 3) @ ordered, mean_pool(vectors[None])[0])
 
 # %% [markdown]
-# Such weights have to exist for sets of any size. So GPO does not store them; it computes them from the *number* of each
-# rank. First the number becomes a vector, a position code:
+# Such weights are needed for sets of any size $n$. So GPO does not store them; it computes them from the *number* $p$
+# of each rank. First this number becomes a vector of $d$ dimensions, a position code:
 #
 # $$ c_{p,\,2k} = \sin\!\big(p / 10000^{2k / d}\big), \qquad c_{p,\,2k+1} = \cos\!\big(p / 10000^{2k / d}\big),
 #    \qquad p = 0, \dots, n - 1 $$
@@ -72,12 +73,13 @@ check("rank_codes", rank_codes)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The angles are a matrix of n rows and width / 2 columns. Weave its sine and its cosine together.
+# The angles are a matrix of n rows and width / 2 columns. Interleave their sines and cosines.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.stack([angles.sin(), angles.cos()], -1).flatten(1)` weaves. `torch.arange(0, width, 2) / width` are the exponents.
+# `torch.stack([angles.sin(), angles.cos()], -1).flatten(1)` interleaves them. `torch.arange(0, width, 2) / width` are
+# the exponents.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -91,8 +93,8 @@ check("rank_codes", rank_codes)
 #
 # </details>
 #
-# A BiGRU reads the n codes, a linear map makes one score of each state, and a softmax at temperature 0.1 makes weights of
-# the scores. The rest is the hand example.
+# A BiGRU, a recurrent network that reads in both directions, reads the n codes; a linear layer turns each of its states
+# into one score; and a softmax with temperature 0.1 turns the scores into weights. The rest is as in the hand example.
 #
 # ### Exercise 2. From scores to the pooled vector (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 
@@ -108,7 +110,7 @@ check("pool_ranks", pool_ranks)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three things: weights that sum to 1, channels sorted each by itself, and a weighted sum.
+# You need three things: weights that sum to 1, each channel sorted by itself, and a weighted sum.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -127,7 +129,7 @@ check("pool_ranks", pool_ranks)
 #
 # </details>
 #
-# Here is the whole operator with the library's parameters, and the library next to it.
+# Here is the whole operator with the library's parameters, compared with the library's own result.
 
 # %%
 predict("pooling_mean", "An untrained GPO over 36 regions: which weight has the first rank?", unit="%")
@@ -158,14 +160,15 @@ show(
 compare("pooling_mean", round(100 * weights[0].item(), 1))
 
 # %% [markdown]
-# So a GPO starts as an uneven average of all ranks, as its random parameters have it, and training moves the weights where
-# the loss asks. They depend on the size of the set alone, not on what is in it.
+# So a GPO starts as an uneven average of all ranks, which depends on its random initial parameters, and training then
+# changes the weights so that the loss falls. The weights depend on the size of the set alone, not on what is in it.
 #
 # ## Words: ids, padding, masks
 #
-# A batch of captions is a matrix of word ids, the short captions filled up with 0, and a mask that says where words are.
-# The **trap**: everything that reads along a caption can read the padding too. A BiGRU reads in both directions, and
-# its backward direction *begins* at the end, so that a short caption would begin with padding.
+# A batch of captions is a matrix of word ids, in which short captions are filled up with 0, together with a mask that
+# says where there are words. The **trap**: everything that reads along a caption can read the padding too. A BiGRU
+# reads in both directions, and its backward direction *begins* at the end, so in a short caption it would begin with
+# padding.
 
 # %%
 captions = [[5, 9, 3, 7], [8, 2]]
@@ -187,12 +190,13 @@ def padding_test(encode):
 print(f"nn.GRU on padded captions: {padding_test(lambda w, m: gru(embedding(w))[0]):.3f}")
 
 # %% [markdown]
-# The caption's states change with the company it keeps. That is no error message, only a worse model. The remedy: let the
-# backward direction read each caption turned within its own length, and turn its states back.
+# The states of a caption, the network's outputs at its words, change with the other captions in the batch. There is no
+# error message, only a worse model. The remedy: reverse each caption within its own length before the backward
+# direction reads it, and reverse the resulting states back.
 #
 # ### Exercise 3. Turn each caption (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# `x.flip(1)` is what one finds in public code. Write what it should have been.
+# In public code one finds `x.flip(1)` for this step. Write what it should have been.
 
 
 # %%
@@ -206,7 +210,7 @@ check("turn", turn)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Which position does position p of a caption of length n come from? And where p is n or more?
+# In a caption of length n, from which position of x does position p of the result come? And if p is n or more?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -229,8 +233,9 @@ check("turn", turn)
 #
 # ## A small transformer
 #
-# In a transformer every word reads every other word, weighted by [attention](GLOSSARY.md#attention). There is no direction,
-# but there is padding, and a softmax gives weight to whatever it sees.
+# In a transformer every word reads all words of the caption, weighted by [attention](GLOSSARY.md#attention). There is
+# no direction of reading, but there is padding, and a softmax gives weight to whatever it sees. With queries $Q$, keys
+# $K$ and values $V$, which are three linear maps of the words' vectors, of $d$ dimensions each, attention is
 #
 # $$ \mathrm{attend}(Q, K, V) = \mathrm{softmax}\big(Q K^\top / \sqrt{d}\big)\, V $$
 #
@@ -248,7 +253,8 @@ check("attend", attend)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The scores are (B, W, W): rows are the words that read, columns the words that are read. Which of them may not be padding?
+# The scores are (B, W, W): rows are the words that read, columns the words that are read. Which of the two must not be
+# padding?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -269,8 +275,8 @@ check("attend", attend)
 #
 # ## What each costs
 #
-# The library's text encoders in the size of the course: a bag of words, a BiGRU, and a transformer of two layers (the
-# arithmetic of BERT, untrained). Each with GPO, and the padding test for each.
+# Here are the library's text encoders, in the size that the course uses: a bag of words, a BiGRU, and a transformer of
+# two layers (the architecture of BERT, untrained). Each is followed by GPO, and each is put to the padding test.
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
 from time import perf_counter
@@ -310,9 +316,10 @@ for name, (text, sizes) in kinds.items():
 # %% [markdown]
 # ## What each brings
 #
-# Pooling was compared in stored runs: `assets/results/pooling` holds two seeds of each for the model with SGE, 170 steps on
-# drawn images, with the settings, the version of the code and the processor in each file. Two short runs of each are no
-# basis for a verdict: between mean and GPO the seeds do not even agree, and the maximum had hardly begun to learn.
+# Mean, maximum and GPO were compared in stored runs: `assets/results/pooling` contains two seeds of each, for the model
+# with SGE after 170 steps on drawn images. Each file also has the settings, the version of the code and the processor.
+# Two short runs of each are no basis for a verdict: the two seeds do not even agree on whether mean or GPO is better,
+# and the runs with the maximum had hardly begun to learn.
 
 # %%
 from usercourse.ablations import STORED
@@ -328,16 +335,17 @@ for run in sorted(runs, key=lambda run: (run["cell"], run["seed"])):
 # %% [markdown]
 # ## Verdict
 #
-# **Shown.** GPO is a sort, weights of ranks and a sum; mean and maximum are two settings of it.
-# Padding reaches a caption's vector through the backward direction of a BiGRU and through the softmax of attention, and a
-# test with one caption alone finds both.
+# **Shown.** GPO is a sort, weights of ranks and a sum; mean and maximum are two settings of it. Padding reaches a
+# caption's vector through the backward direction of a BiGRU and through the softmax of attention, and a test that
+# compares a caption alone with the same caption in a padded batch finds both faults.
 #
-# **Not shown.** Which text encoder retrieves better: the costs above are of one machine, the encoders were not trained here,
-# and what speaks for a transformer is its pretraining, which an untrained one lacks.
+# **Not shown.** Which text encoder retrieves better: the costs above were measured on one machine, the encoders were
+# not trained here, and the case for a transformer is its pretraining, which ours lacks.
 #
 # ## What to try next
 #
-# - Give `pool_ranks` scores that are learned for one data set. What happens for a set of another size?
+# - Suppose that the scores of `pool_ranks` were learned directly, one number for each rank. What happens with a set of
+#   another size?
 # - Replace `turn` by `x.flip(1)` in a copy of the BiGRU, and run the padding test with more padding.
 # - Go on to the objective: [notebook 06](06_unified_objective.ipynb).
 #
