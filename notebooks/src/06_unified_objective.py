@@ -30,11 +30,11 @@ diagram("pipeline", here=("objective",))
 # %% [markdown]
 # ## The claim
 #
-# A retriever is trained to score a matching pair high and all other pairs low. USER does both with one formula, which the
-# paper calls the Unified Training [Objective](GLOSSARY.md#objective), [UTO](GLOSSARY.md#uto): *unified*, because the same
-# formula later serves two kinds of [negatives](GLOSSARY.md#negative). Here they are the other pairs of the
+# A retriever is trained to score a matching pair high and all other pairs low. USER does both with one formula, which
+# the paper calls the Unified Training [Objective](GLOSSARY.md#objective), [UTO](GLOSSARY.md#uto): *unified*, because
+# the same formula later serves two kinds of [negatives](GLOSSARY.md#negative). Here they are the other pairs of the
 # [mini-batch](GLOSSARY.md#mini-batch); [notebook 07](07_momentum_queues.ipynb) adds those of a queue. For a
-# [query](GLOSSARY.md#query) whose matching pair scores $s^+$ and whose negatives score $s_j$ it is
+# [query](GLOSSARY.md#query) whose matching pair scores $s^+$ and whose negatives score $s_j$ the loss is
 #
 # $$ \ell(s^+, \{s_j\}) \;=\; \underbrace{\frac{1}{\mu} \log\Big(1 + \sum_j e^{\,\mu (s_j - \gamma)}\Big)}_{\text{negative term}}
 #    \;\underbrace{-\; \log\big(1 + [s^+]_+\big)}_{\text{positive term}} $$
@@ -45,9 +45,10 @@ diagram("pipeline", here=("objective",))
 #
 # ## A hand example
 #
-# One caption. Its image scores $s^+ = 0.6$; three other images score 0.5, 0.7 and -0.2. To allow a calculation by hand,
-# $\mu = 10$. The exponents $\mu (s_j - \gamma)$ are 0, 2 and -7, so the sum is $1 + e^0 + e^2 + e^{-7} = 9.390$, the negative
-# term $\log(9.390) / 10 = 0.224$, the positive term $-\log(1.6) = -0.470$, and the loss $-0.246$.
+# Take one caption. Its image scores $s^+ = 0.6$; three other images score 0.5, 0.7 and -0.2. To allow a calculation by
+# hand, let $\mu = 10$ and $\gamma = 0.5$. The exponents $\mu (s_j - \gamma)$ are 0, 2 and -7, so the sum is
+# $1 + e^0 + e^2 + e^{-7} = 9.390$, the negative term $\log(9.390) / 10 = 0.224$, the positive term
+# $-\log(1.6) = -0.470$, and the loss $-0.246$.
 #
 # **A negative loss is no error.** Unlike the hinge and InfoNCE, UTO is not bounded below by 0: its positive term falls from
 # 0 at $s^+ = 0$ to $-\log 2 \approx -0.69$ at $s^+ = 1$, while the negative term approaches 0 from above. So a loss of 0 has
@@ -82,8 +83,8 @@ print(f"hinge    {hinge_loop(0.6, hand, margin=0.2, hardest=True):.3f}  hardest 
 print(f"InfoNCE  {infonce_loop(0.6, hand, temperature=0.05):.3f}")
 
 # %% [markdown]
-# The library implements each of them once, for a whole batch of queries: `positive` (B,), `negatives` (B, K) -> (B,). The
-# same letters, and the same values.
+# The library implements each of them once, for a whole batch of queries: `positive` (B,), `negatives` (B, K) -> (B,).
+# It uses the same letters and gives the same values.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -105,8 +106,8 @@ print(f"Loops and library agree on {B} random queries.")
 # %% [markdown]
 # ## Read a loss by its gradient
 #
-# The value of a loss says little; its gradient moves the vectors. For one negative with score $s$, where does the gradient
-# of each objective set in?
+# The value of a loss says little; it is the gradient that moves the vectors. For one negative with score $s$, where
+# does the gradient of each objective set in?
 
 # %%
 predict(
@@ -130,25 +131,26 @@ snapshot(draw.objective_curves, mu=90, gamma=0.5, positive=0.8)
 compare("objective_start", 0.5)
 
 # %% [markdown]
-# Move $s^+$: hinge and InfoNCE move along, UTO does not. That is what replaces the margin. Hinge and InfoNCE compare a
-# negative with *the matching pair*; UTO compares it with $\gamma$, a fixed threshold. Move $\mu$: it sets how sharp that
-# threshold is.
+# Move $s^+$: the curves of hinge and InfoNCE move along, that of UTO does not. Hinge and InfoNCE compare a negative
+# with *the matching pair*; UTO compares it with $\gamma$, a fixed threshold, and this is what replaces the margin. Move
+# $\mu$: it sets how sharp the threshold is.
 #
-# The gradient with respect to several negatives is
+# With several negatives, the derivative with respect to the score of one of them is
 #
 # $$ \frac{\partial \ell}{\partial s_j} = \frac{e^{\mu (s_j - \gamma)}}{1 + \sum_k e^{\mu (s_k - \gamma)}} $$
 #
-# This is a [softmax](GLOSSARY.md#softmax) over the negatives and one additional class, a *null class* with score $\gamma$.
-# While all negatives stay well below $\gamma$, the null class gets all the weight and the gradient is zero. Here are six
-# negatives and the gradient that each of them gets, at the $\mu$ and $\gamma$ that the course trains with.
+# This is a [softmax](GLOSSARY.md#softmax) over the negatives and one additional class, a *null class* with score
+# $\gamma$. While all negatives stay well below $\gamma$, the null class gets almost all the weight and the gradient is
+# almost zero. Here are six negatives and the gradient that each of them gets, at the $\mu$ and $\gamma$ that the course
+# trains with.
 
 # %%
 show(*draw.gradient_shares(0.6, [0.7, 0.65, 0.6, 0.5, 0.3, 0.0], mu=30.0, gamma=0.3))
 
 # %% [markdown]
-# The summed hinge treats all violating negatives equally; the hinge on the hardest uses one and ignores the rest, which is
-# risky when that one is a [false negative](GLOSSARY.md#false-negative). InfoNCE and UTO are in between and need no
-# hard-negative mining.
+# The summed hinge treats all violating negatives, those within the margin, equally. The hinge on the hardest negative
+# uses only that one and ignores the rest, which is risky when it is a [false negative](GLOSSARY.md#false-negative).
+# InfoNCE and UTO are in between and need no hard-negative mining.
 #
 # ### Exercise 1. The gradient (difficulty 1 of 3, about 5 minutes)
 #
@@ -207,14 +209,15 @@ show(*draw.overflow())
 compare("objective_overflow", round(first, 2))
 
 # %% [markdown]
-# A score of 0.63 is not unusual. In single precision it takes $\mu = 177$ and a perfect score. The remedy is never to
-# compute the sum itself: with $x_j = \mu (s_j - \gamma)$,
+# A score of 0.63 is not unusual. In single precision, overflow takes a $\mu$ of about 177 and a perfect score. The
+# remedy is never to compute the sum itself. With $x_j = \mu (s_j - \gamma)$,
 #
 # $$ \log\Big(1 + \sum_j e^{x_j}\Big) = \mathrm{softplus}\big(\mathrm{logsumexp}_j\, x_j\big),
 #    \qquad \mathrm{softplus}(z) = \log(1 + e^z) $$
 #
-# and both functions subtract the largest exponent before they exponentiate. The library also computes every loss in
-# single precision, whatever the precision of the vectors.
+# and PyTorch computes both functions without overflow: logsumexp subtracts the largest exponent before it
+# exponentiates, and softplus returns $z$ itself when $z$ is large. The library also computes every loss in single
+# precision, whatever the precision of the vectors.
 #
 # ### Exercise 2. A negative term that cannot overflow (difficulty 2 of 3, about 5 minutes)
 
@@ -230,7 +233,8 @@ check("stable_negative", stable_negative)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `torch.logsumexp` is log of a sum of exponentials, without the 1. What does log(1 + e^z) need z to be?
+# `torch.logsumexp` is the logarithm of a sum of exponentials, without the 1. What must z be so that log(1 + e^z) is the
+# logarithm in the negative term?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -250,8 +254,9 @@ check("stable_negative", stable_negative)
 #
 # ## Trap 2: relevant items among the negatives
 #
-# A batch contains pairs of an image and a caption. Two of the pairs may be of the **same image**; then each caption matches
-# the image of both, yet would count as a negative for the other pair. Here pairs 1 and 3 belong together.
+# A batch contains pairs of an image and a caption. Two of the pairs may be of the **same image**; then the caption of
+# each pair also matches the image of the other, yet would count as a negative for it. Here pairs 1 and 3 have the same
+# image.
 
 # %%
 ids = torch.tensor([7, 4, 9, 4, 2])  # the image of each of five pairs
@@ -260,12 +265,13 @@ show(*heat_map(same.float(), rows=[f"pair {i}" for i in range(5)], columns=[f"pa
 print(f"Negative term of one other matching caption that scores 0.9: {draw.mask_effect():.3f}.")
 
 # %% [markdown]
-# So these scores are [masked](GLOSSARY.md#mask): their exponent becomes $-\infty$, their weight $e^{-\infty} = 0$. The order matters. Scale
-# first, mask last, and leave the sum to `torch.logsumexp`; then even a query whose negatives are all masked has loss 0 and gradient 0.
+# So these scores are [masked](GLOSSARY.md#mask): their exponent becomes $-\infty$, their weight $e^{-\infty} = 0$. The
+# order matters: scale first, then mask, and leave the sum to `torch.logsumexp`. Then even a query whose negatives are
+# all masked has loss 0 and gradient 0.
 #
 # ### Exercise 3. Masked negatives (difficulty 2 of 3, about 10 minutes)
 #
-# Values and gradients are checked, also for a row in which nothing is left.
+# Both values and gradients are checked, also for a row in which every score is masked.
 
 
 # %%
@@ -300,16 +306,16 @@ check("masked_negative", masked_negative)
 #
 # ## The loss of a batch: one score matrix
 #
-# So far there was one query. A batch of B pairs has B images and B captions, and one matrix product gives all of their
-# scores, the [score matrix](GLOSSARY.md#score-matrix): $S = V T^\top$, where $s_{ij}$ is the score of image $i$ with caption
-# $j$. Read it in two directions. Row $i$ is image $i$ as the query, its negatives the other captions; column $i$ is caption
-# $i$ as the query, its negatives the other images. Both share the matching pair on the diagonal, and UTO counts its positive
-# term once. With $n$ for the negative term,
+# So far we had one query. A batch of B pairs has B images and B captions, and one matrix product gives all of their
+# scores, the [score matrix](GLOSSARY.md#score-matrix): $S = V T^\top$, where $s_{ij}$ is the score of image $i$ with
+# caption $j$. Read it in two directions. In row $i$ the query is image $i$, and its negatives are the other captions;
+# in column $i$ the query is caption $i$, and its negatives are the other images. Row and column share the matching pair
+# on the diagonal, and UTO counts its positive term only once. With $n$ for the negative term,
 #
 # $$ L_b = \frac{1}{B} \sum_i \Big[\, n\big(\{s_{ij}\}_{j \ne i}\big) + n\big(\{s_{ji}\}_{j \ne i}\big) - \log\big(1 + [s_{ii}]_+\big) \Big],
 #    \qquad n(\{s\}) = \frac{1}{\mu} \log\Big(1 + \sum_j e^{\,\mu (s_j - \gamma)}\Big) $$
 #
-# less the pairs that are masked. Here are the five pairs from above with vectors of eight dimensions.
+# where masked pairs are left out of the sums. Here are the five pairs from above with vectors of eight dimensions.
 
 
 # %%
@@ -336,8 +342,9 @@ show(*draw.loss_matrices(S, same))
 # %% [markdown]
 # ### Exercise 4. The loss that passed its test (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# The same without loops, as one finds it in code that was copied from one line to the next. Its test compared it with the loop on
-# a symmetric $S$ of five different images, and passed. **It has two faults.** Write it without them.
+# Here is the loss of a batch without loops, in which one line was copied to make the next, as happens in real code. Its
+# test compared it with the loop on a symmetric $S$ of five different images, and it passed. **It has two faults.**
+# Write it without them.
 
 
 # %%
@@ -363,13 +370,13 @@ check("batch_uto", batch_uto)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# What does a symmetric S not tell apart? And what do five different images never need?
+# Which two things are the same if S is symmetric? And what is never needed if all five images are different?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `dim=0` runs down the columns. `ids[:, None] == ids[None, :]` is True on the diagonal, and wherever two pairs are of one
-# image.
+# `dim=0` runs down the columns. `ids[:, None] == ids[None, :]` is True on the diagonal, and wherever two pairs have the
+# same image.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -385,23 +392,25 @@ check("batch_uto", batch_uto)
 #
 # </details>
 #
-# A caption and its image move together for one reason, the blue cell; they move away from all the others for up to
-# $2 (B - 1)$ reasons, one for each orange cell in their row and column. That is also the limit of a batch: the negatives are
-# its own B pairs, however many images there are. The second part of USER's objective, $L_q$, applies the same formula to
-# scores with embeddings that are kept from earlier batches, and the two are added, $L = w L_b + L_q$. What is kept and how
-# is the subject of notebook 07. Everything in this notebook is $L_b$.
+# A caption and its image move together because of one score, the blue cell; they move away from all the others because
+# of up to $2 (B - 1)$ scores, the orange cells in their row and column. This also shows the limit of a batch: its
+# negatives come from its own $B$ pairs only, however many images the training set has. The second part of USER's
+# objective, $L_q$, applies the same formula to scores with embeddings that are kept from earlier batches. The two are
+# added with a weight $w$: $L = w L_b + L_q$. What is kept, and how, is the subject of notebook 07. Everything in this
+# notebook is $L_b$.
 #
 # ## Trap 3: a vanishing gradient at initialisation
 #
-# Look at the positive term again: $-\log(1 + [s^+]_+)$. Below $s^+ = 0$ it is flat. In a model that starts with *all* scores
-# below 0 the positive term has no gradient, and with all scores far below $\gamma$ neither has the negative term: the loss is
-# 0.0000 and stays there. Users of the release have met this: an rSum of 2.4, which one of them reported, is what such a
-# model scores.
+# Look at the positive term again: $-\log(1 + [s^+]_+)$. Below $s^+ = 0$ it is flat. In a model that starts with *all*
+# scores below 0 the positive term has no gradient, and if all scores are far below $\gamma$, the negative term has none
+# either: the loss is 0.0000 and stays there. Users of the release have run into this: one of them reported an rSum of
+# 2.4, which is what such a model scores.
 #
 # Does it happen? We train a tiny model: 48 pairs, two networks with three hidden layers, 200 steps, twelve
-# [seeds](GLOSSARY.md#seed). Its inputs are far from centred, as real features are, so that at the start all vectors of one
-# modality point in much the same direction. Depth, width, learning rate and offset were **chosen** so that the problem
-# occurs: this demonstrates that it can occur, and a remedy; it does not measure how often it occurs.
+# [seeds](GLOSSARY.md#seed). Like real features, its inputs are far from centred, so that at the start all vectors of
+# one modality point in much the same direction. Depth, width, learning rate and offset were **chosen** so that the
+# problem occurs: the runs demonstrate that it can occur and that there is a remedy; they do not measure how often it
+# occurs.
 
 # %%
 predict(
@@ -466,9 +475,9 @@ if stuck.any():
 compare("objective_dead", int(stuck.sum()))
 
 # %% [markdown]
-# These runs do not learn slowly; they do not learn at all. (With other sizes the count will differ, down to none.) The
-# remedy takes one line of code: below 0, continue as a straight line with the derivative that the positive term has at 0.
-# We call this the *leaky* form, as in leaky ReLU, and the paper's the *original* form.
+# These runs do not learn slowly; they do not learn at all. (With other sizes the count will differ, and may be 0.) The
+# remedy takes one line of code: below 0, continue as a straight line with the derivative that the positive term has at
+# $s^+ = 0$. We call this the *leaky* form, as in leaky ReLU, and the paper's the *original* form.
 #
 # $$ \mathrm{positive}(s^+) = -\begin{cases} \log(1 + s^+) & s^+ > 0 \\ s^+ & s^+ \le 0 \end{cases} $$
 
@@ -476,13 +485,15 @@ compare("objective_dead", int(stuck.sum()))
 show(*draw.positive_curves())
 
 # %% [markdown]
-# A gradient is no guarantee of fast learning. In the right-hand figure above some runs need many steps before two bundles of
-# vectors that point in different directions have turned towards each other. The leaky form buys safety, not speed. The
-# course's presets use the leaky form; those named after the paper use the original form, and training says so.
+# A gradient is no guarantee of fast learning. In the right-hand panel of the figure of the twelve seeds, some runs need
+# many steps before the vectors of the two modalities, two bundles that point in different directions, have turned
+# towards each other. The leaky form buys safety, not speed. The course's presets use the leaky form; those named after
+# the paper use the original form, and `python -m userlib train` says so.
 #
 # ### Exercise 5. The leaky positive term (difficulty 3 of 3, about 10 minutes)
 #
-# Value *and* gradient are checked, also at $s^+ = 0$, where `relu`, `clamp` and `minimum` each have a convention of their own.
+# Write the term so that its value *and* its gradient are as in the formula, also at $s^+ = 0$, where `relu`, `clamp`
+# and `minimum` each have their own convention for the gradient.
 
 
 # %%
@@ -501,8 +512,8 @@ check("leaky_positive", leaky_positive)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.where(s > 0, a, b)`. The gradient runs through both branches, so keep negative numbers out of the
-# logarithm with `relu`, or NaN comes back from the branch that was not selected.
+# `torch.where(s > 0, a, b)`. The gradient is computed through both branches, so keep negative numbers out of the
+# logarithm with `relu`; otherwise the branch that was not selected turns it into NaN.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -517,10 +528,11 @@ check("leaky_positive", leaky_positive)
 #
 # ## The experiment: three objectives on the drawn world
 #
-# The same encoders, data, steps and seeds; only the objective differs. No queue and no enhancement, so that nothing else
-# can help: the mini-batch alone. The baseline is the summed hinge, the first form in VSE++. It was not our first choice: the
-# hinge on the hardest negative, the form that VSE++ recommends, was still near chance after 80 steps and was replaced, so
-# the baseline here is the form that trains in so few steps, not the one that its authors settled on.
+# All runs have the same encoders, data, steps and seeds; only the objective differs. There is no queue and no
+# enhancement, so that nothing else can help: each objective sees the mini-batch alone. The baseline is the summed
+# hinge, the first form in VSE++. It was not our first choice: the hinge on the hardest negative, the form that VSE++
+# recommends, was still near chance after 80 steps and was replaced, so the baseline here is the form that trains in so
+# few steps, not the one that its authors settled on.
 
 # %%
 predict(
@@ -566,28 +578,29 @@ clear = paired_bootstrap(ranks_of[first], ranks_of[second])["rsum"].low > 0
 compare("objective_best", first if clear else "inconclusive")
 
 # %% [markdown]
-# *In-distribution* test images are drawn like the training images; *novel* ones are novel compositions of known words, such
-# as an object in a colour that it never had in training. A confidence interval from one seed covers other images, not other
-# seeds.
+# *In-distribution* test images are drawn like the training images; *novel* ones are novel compositions of known words,
+# such as an object in a colour that it never has in the training images. A confidence interval from one seed accounts
+# for the choice of test images, not for the choice of seed.
 #
 # ## Verdict
 #
-# **Shown.** UTO has two terms. The gradient of the negative term is a softmax with a null class at $\gamma$, so it needs no
-# margin and no hard-negative mining; the positive term has no gradient below 0 in its original form, and one in the leaky
-# form. The loss of a batch reads one score matrix along its rows and along its columns. Overflow and masks are a matter of
-# writing the formula in the right order.
+# **Shown.** UTO has two terms. The gradient of the negative term is a softmax with a null class at $\gamma$, so it
+# needs no margin and no hard-negative mining; the positive term has no gradient below 0 in its original form, but has
+# one in the leaky form. The loss of a batch reads one score matrix along its rows and along its columns. To avoid
+# overflow and to mask scores, it is enough to compute the formula in the right order.
 #
 # **Not shown.** That UTO is the best objective. Each of the three has hyperparameters (here $\mu$ = 30, $\gamma$ = 0.3,
-# temperature 0.05, margin 0.2), none was tuned as thoroughly as its authors would, the runs are short, and the paper's own
-# comparison was not available to us. Nor is it shown that one objective for batch *and* queue helps: there was no queue yet.
+# temperature 0.05, margin 0.2), none of the three was tuned as thoroughly as its authors would have tuned it, the runs
+# are short, and the paper's own comparison was not available to us. Nor is it shown that one objective for batch *and*
+# queue helps: there was no queue yet.
 #
 # ## What to try next
 #
 # - In the demo, find the $\mu$ and $\gamma$ at which UTO's gradient looks most like InfoNCE's. At which $s^+$ does that break?
 # - Train `objective="hinge-hardest"` through `variant`, without `expect_trained`. Its loss stays near twice the margin,
-#   once per direction. Why there, and what might help? (Users of VSE++ have asked for years.)
-# - Train UTO with `gamma=0.0` through `variant(prepared, gamma=0.0)`. Do all negatives then get a gradient?
-# - Give `train_tiny` inputs that are centred (0.0 in place of 3.0). How many of twelve never learn now?
+#   one margin per direction. Why there, and what might help? (Users of VSE++ have asked for years.)
+# - Train UTO with $\gamma = 0$, `variant(prepared, gamma=0.0)`. Do all negatives then get a gradient?
+# - Give `train_tiny` inputs that are centred (0.0 in place of 3.0). How many of the twelve seeds never learn now?
 # - Go on to more negatives than a batch has: [notebook 07](07_momentum_queues.ipynb).
 #
 # ## References
