@@ -6,6 +6,7 @@ narrow window.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -73,7 +74,7 @@ def _box(
 
 def _arrow(axis: Axes, *points: tuple[float, float], dashed: bool = False) -> None:
     """An arrow along straight lines through the points (x, y)."""
-    look = {"color": GREY, "lw": 1.2, "ls": "--" if dashed else "-"}
+    look: dict[str, Any] = {"color": GREY, "lw": 1.2, "ls": "--" if dashed else "-"}
     before, start, end = (points[0], *points)[-3:]
     if before != start:
         axis.plot(*zip(before, start, strict=True), solid_capstyle="round", **look)
