@@ -79,8 +79,8 @@ Demo(find, query=field("query", "a woman rides a horse"), k=slider("images", 1, 
 #
 # Two networks, one for images and one for captions, turn an image and a caption into two vectors with the same number
 # of dimensions. If the caption matches the image, the two vectors should point in the same direction. Search then
-# compares directions: it takes the cosine of the angle between two vectors, which for vectors of unit norm is their dot
-# product.
+# compares directions: it takes the cosine of the angle between two vectors, which for vectors of unit norm (norm 1) is
+# their dot product.
 #
 # Here are three images and one query with vectors that we made up, of two dimensions: how red, and how round.
 #
@@ -101,7 +101,7 @@ for name, image in images_by_hand.items():
 #
 # | step | what happens | library |
 # |---|---|---|
-# | 1 | a frozen network turns each image into a set of region tokens | `userlib.data` |
+# | 1 | a frozen network, which is not trained further, turns each image into a set of vectors, its region tokens | `userlib.data` |
 # | 2 | the image encoder enhances the tokens and pools them into one vector | `userlib.model` |
 # | 3 | the text encoder turns a caption into one vector | `userlib.model` |
 # | 4 | training raises the scores of matching pairs and lowers those of all others | `userlib.training` |
@@ -213,9 +213,9 @@ def search(query, k):
 snapshot(search, query="a red car on the street", k=8)
 
 # %% [markdown]
-# Compare these images with what the shipped model found. Both models have the same parts. This one was trained for 80
-# steps on 1,000 images, the shipped one for 3,000 steps on 16,000. Much of what looks like a better method is only
-# longer training on more data, a trap that [notebook 11](11_ablations.ipynb) comes back to.
+# Compare these images with those that the shipped model found. Both models have the same parts. This one was trained
+# for 80 steps on 1,000 images, the shipped one for 3,000 steps on 16,000. Much of what looks like a better method is
+# only longer training on more data, a trap that [notebook 11](11_ablations.ipynb) comes back to.
 
 # %% [markdown]
 # ## Your turn

@@ -34,7 +34,7 @@ diagram("pipeline", here=("enhancement",))
 # regions of the image and added to each of them, with a weight that grows with the similarity of region and guide. Regions
 # that show what the image is about should thus be emphasised over the rest.
 #
-# Three questions, in this order: what does it compute, where does it attend, and does it help?
+# Three questions, in this order: what does it compute, does it help, and where does it attend?
 #
 # ## A hand example
 #
@@ -142,6 +142,8 @@ print("Loop, batch and library agree.")
 
 # %% [markdown]
 # ### Exercise 1. The attention weights (difficulty 1 of 3, about 5 minutes)
+#
+# Write the formula for $a$ as code, without a loop.
 
 
 # %%
@@ -174,6 +176,8 @@ check("region_attention", region_attention)
 # </details>
 #
 # ### Exercise 2. The enhancement (difficulty 1 of 3, about 5 minutes)
+#
+# Write the formula for $V'$ as code, without a loop.
 
 
 # %%
@@ -526,7 +530,7 @@ snapshot(view, image=0, residual_scale=1.0, inverse_temperature=1.0)
 #
 # </details>
 #
-# The same for four images at once, from no enhancement to far too much.
+# Here is the same for four images at once, from no enhancement to far too much.
 
 # %%
 scales = [0.0, 1.0, learned, 8 * learned]

@@ -60,6 +60,8 @@ assert torch.allclose(torch.full((3,), 1 / 3) @ ordered, mean_pool(vectors[None]
 #    \qquad p = 0, \dots, n - 1 $$
 #
 # ### Exercise 1. Position codes (difficulty 1 of 3, importance 2 of 3, about 10 minutes)
+#
+# Write the formula as code; $d$ is `width`.
 
 
 # %%
@@ -97,6 +99,8 @@ check("rank_codes", rank_codes)
 # into one score; and a softmax with temperature 0.1 turns the scores into weights. The rest is as in the hand example.
 #
 # ### Exercise 2. From scores to the pooled vector (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# Turn the scores into weights, then pool as in the hand example.
 
 
 # %%
@@ -240,6 +244,8 @@ check("turn", turn)
 # $$ \mathrm{attend}(Q, K, V) = \mathrm{softmax}\big(Q K^\top / \sqrt{d}\big)\, V $$
 #
 # ### Exercise 4. Attention with a mask (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
+#
+# Write the formula as code, so that no word reads padding.
 
 
 # %%

@@ -220,6 +220,8 @@ compare("objective_overflow", round(first, 2))
 # precision, whatever the precision of the vectors.
 #
 # ### Exercise 2. A negative term that cannot overflow (difficulty 2 of 3, about 5 minutes)
+#
+# Write the negative term with these two functions.
 
 
 # %%
