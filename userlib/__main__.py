@@ -21,14 +21,14 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser(
         "train",
-        help="train a model and print its table",
-        description="Train a model. Start from a preset, change what you like, name a folder for results.",
+        help="train a model and print a table of its scores",
+        description="Train a model. Choose a preset, change what you like, and name a folder for the results.",
         epilog="example: python -m userlib train --data scenes --epochs 5 --out runs/first",
     )
     _common(train)
     add = train.add_argument
     add("--data", help="scenes, a folder, or a hub name such as owner/name or owner/name@commit")
-    add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
+    add("--pictures", metavar="DIR", help="folder of the images, if --data holds features or annotations")
     add(
         "--tokens",
         help="region-mini | clip-mini | efficientnet-lite2[-wide] | timm:NAME | open_clip:NAME/WEIGHTS | precomputed",
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         type=_queue_size,
         default=argparse.SUPPRESS,
         metavar="none|K",
-        help="keys a queue; 0: momentum positives only; none: no queue",
+        help="keys per queue; 0: momentum positives only; none: no queue",
     )
     add("--enhancement", help="none | sge | cge | sge+cge | graph | route | concepts")
     add(
@@ -59,21 +59,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="KIND[:NAME]",
         help="bag | gru | hf:NAME_OR_FOLDER (any encoder of transformers) | clip:NAME",
     )
-    add("--train-text", help="all | last:N (blocks) | lora | none: which part of it learns")
+    add("--train-text", help="all | last:N (blocks) | lora | none: which part of the text network is trained")
     add(
         "--train-image",
-        help="none | last:N | lora | all: which part of the tokens' network is trained, from pixels",
+        help="none | last:N | lora | all: which part of the network that makes the tokens is trained, from pixels",
     )
     add(
         "--interpolate",
         action="store_const",
         const=True,
-        help="at the end: pretrained weights between start and end, the share chosen on the split that picks the epoch",
+        help="at the end, move pretrained weights back towards their start, by the share best on the val split",
     )
+    add("--micro-batch", type=int, metavar="N", help="pairs encoded at a time: same loss, less memory")
     add(
-        "--micro-batch", type=int, metavar="N", help="pairs encoded at a time: the same loss with less memory"
+        "--val-split",
+        help="the split that picks the epoch: a name, or train:500 to hold out 500 images of train",
     )
-    add("--val-split", help="the split that picks the epoch: a name, or train:500 to hold 500 images out")
     add("--test-split", help="the split that is scored once, at the end; none: no report")
     add(
         "--set",
@@ -86,17 +87,19 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--track",
         metavar="TRACKER",
-        help="also show the run by tensorboard | wandb | trackio and others of accelerate; several with commas",
+        help="also show the run in tensorboard | wandb | trackio or others of accelerate (several: with commas)",
     )
-    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--resume", action="store_true", help="resume the run in --out")
     add(
-        "--dry-run", action="store_true", help="say what would be downloaded, stored and computed; do nothing"
+        "--dry-run",
+        action="store_true",
+        help="print what would be downloaded, stored and computed; do nothing",
     )
 
     evaluate = commands.add_parser(
         "evaluate",
         help="score trained models on a split",
-        description="Score checkpoints on a split, with intervals, and what they gain over a baseline.",
+        description="Score checkpoints on a split, with confidence intervals, and show what they gain over a baseline.",
         epilog="example: python -m userlib evaluate --checkpoint runs/first --split test --baseline cca",
     )
     _common(evaluate)
@@ -116,40 +119,42 @@ def parser() -> argparse.ArgumentParser:
         help="two or more models whose scores are averaged; each is scored alone too",
     )
     add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    add("--data", help="the data, where they are not those that the checkpoint was trained on")
-    add("--split", help="the split to score; default: the one named for the report")
-    add("--pictures", metavar="DIR", help="the images' folder, where --data is features or annotations")
-    _tokens(evaluate, "; without a checkpoint, those of the baseline")
+    add("--data", help="the data, if not those that the checkpoint was trained on")
+    add("--split", help="the split to score (default: the test split of the run)")
+    add("--pictures", metavar="DIR", help="folder of the images, if --data holds features or annotations")
+    _tokens(evaluate, "; without a checkpoint, the network of the baseline")
     add("--val-split", help="the split on which the baseline is tuned: a name, or train:500")
     add(
         "--folds",
         type=int,
         metavar="SIZE",
-        help="also the mean over consecutive folds of so many images; 1000 gives COCO's 1K numbers",
+        help="also print the mean over consecutive folds of SIZE images; 1000 gives COCO's 1K numbers",
     )
     add(
         "--eccv",
         action="store_true",
-        help="also ECCV Caption and CxC: COCO's test split, with the package eccv_caption installed",
+        help="also score by ECCV Caption and CxC, on COCO's test split; needs the package eccv_caption",
     )
     add("--baseline", choices=["cca"], help="also score canonical correlation analysis on the same tokens")
     add(
         "--attention",
         action="store_true",
-        help="also say how much of SGE's and CGE's attention lies on what captions name (drawn scenes only)",
+        help="also print how much of SGE's and CGE's attention lies on what the captions name (drawn scenes only)",
     )
     add(
         "--rerank",
         type=int,
         metavar="K",
-        help="also the first K by embeddings in the order of the model's scorer (a model trained with --scorer)",
+        help="also re-rank the first K by embeddings with the model's scorer (for models trained with --scorer)",
     )
-    add("--against", nargs="+", default=[], metavar="DIR", help="checkpoints to subtract, pair by pair")
+    add(
+        "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to compare with, paired by query"
+    )
 
     search = commands.add_parser(
         "search",
-        help="search a folder of images with a text query",
-        description="Index a folder of images (or a data set) and find the images for a text query.",
+        help="search a folder of images with a text query or an image",
+        description="Index a folder of images (or a data set) and find the images for a text query or an image.",
         epilog="example: python -m userlib search --data path/to/photos --query 'two dogs on a beach'. Without "
         "--checkpoint and --model, photos are searched with photos-mini, a small model that comes with the project.",
     )
@@ -157,18 +162,32 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print JSON for machines")
     add("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
-    add("--data", help="a folder of images or a data set; default: the data that it was trained on")
+    add("--data", help="a folder of images or a data set (default: the data that the model was trained on)")
     _tokens(search, "")
-    add("--split", help="which images of a data set (default: test, or the first there is)")
+    add("--split", help="which split of a data set (default: test, or else its first split)")
     add("--query", help="the text query")
     add("--image", metavar="FILE", help="an image to search with, alone or with --query")
-    add("--arithmetic", action="store_true", help='+ and - in the query count: "two dogs - beach + snow"')
+    add(
+        "--arithmetic",
+        action="store_true",
+        help='add and subtract parts of the query: "two dogs - beach + snow"',
+    )
     repeated: Any = {"action": "append", "default": []}
     add("--minus", **repeated, metavar="TEXT", help="what hits should not look like; repeatable")
     add("--exclude", **repeated, metavar="IDS", help="ids to leave out, such as 'old/*'; repeatable")
-    add("--min-score", type=float, metavar="S", help="leave out hits of a lower cosine")
-    add("--min-calibrated", type=float, metavar="Z", help="leave out hits fewer deviations above the median")
-    add("--alike", type=float, metavar="S", help="images of at least this cosine are one hit, such as 0.97")
+    add("--min-score", type=float, metavar="S", help="leave out hits with a lower cosine")
+    add(
+        "--min-calibrated",
+        type=float,
+        metavar="Z",
+        help="leave out hits fewer than Z deviations above the median",
+    )
+    add(
+        "--alike",
+        type=float,
+        metavar="S",
+        help="merge images whose cosine is at least S into one hit, such as 0.97",
+    )
     add("--hits", metavar="TARGET", help="write the hits: NAME.csv, NAME.json, or a folder of copies")
     add("--vectors", metavar="FILE", help="write the images' vectors: NAME.npz or NAME.parquet")
     add("--top", type=int, default=5, help="how many images (default: 5)")
@@ -176,14 +195,14 @@ def parser() -> argparse.ArgumentParser:
         "--rerank",
         type=int,
         metavar="K",
-        help="put the first K images by embeddings in the order of the model's scorer",
+        help="re-rank the first K images by embeddings with the model's scorer",
     )
     add("--index", metavar="DIR", help="where the index is kept; it follows the images from run to run")
 
     export = commands.add_parser(
         "export",
         help="write a trained model for other runtimes",
-        description="Write the two encoders as ONNX, compared with torch; they search without torch.",
+        description="Write both encoders as ONNX, compared with torch. The exported model searches without torch.",
         epilog="example: python -m userlib export --checkpoint runs/first --out runs/first-onnx",
     )
     add = export.add_argument
@@ -191,27 +210,30 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", required=True, metavar="DIR", help="folder of a run")
     add("--out", required=True, metavar="DIR", help="the folder to write")
     add("--format", choices=["onnx"], default="onnx", help="the format (default: onnx)")
-    add("--int8", action="store_true", help="also in eight bits, and what that costs in rSum")
-    add("--split", help="the split that rSum is compared on (default: that of the report); none: none")
+    add("--int8", action="store_true", help="also write eight-bit encoders, and print what they cost in rSum")
+    add(
+        "--split",
+        help="the split on which rSum is compared (default: the run's test split); none: no comparison",
+    )
     add("--latency", action="store_true", help="also time a text query and 32 images")
     _tokens(export, "")
 
     doctor = commands.add_parser(
         "doctor",
-        help="what a bug report needs, and what is wrong here",
-        description="Check this machine, the packages and what is on disk.",
+        help="check this installation, and print what a bug report needs",
+        description="Check this machine, the packages and the files on disk.",
     )
     add = doctor.add_argument
     add("--verify", action="store_true", help="also check every checkpoint, cache and index on disk")
-    add("--json", action="store_true", help="as JSON")
+    add("--json", action="store_true", help="print JSON for machines")
     return whole
 
 
 def _common(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
+    add("--config", metavar="FILE", help="a JSON file of settings, which override the preset's")
     add("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
-    add("--seed", type=int, help="the seed of all random draws, of intervals too")
+    add("--seed", type=int, help="the seed of all random draws, including those of the confidence intervals")
     add("--out", metavar="DIR", help="where results are written")
     add("--json", action="store_true", help="print JSON for machines in place of tables")
 
@@ -219,10 +241,13 @@ def _common(command: argparse.ArgumentParser) -> None:
 def _tokens(command: argparse.ArgumentParser, more: str) -> None:
     """Where a trained model's extractors are now. Others than those that it was trained with are refused."""
     add = command.add_argument
-    add("--tokens", help=f"the tokens' network, where it has another name now{more}")
-    add("--token-weights", metavar="FILE", help="their weights, where the file has been moved")
-    add("--guide", help="the guide's network, where it has another name now")
-    add("--device", help="cpu | cuda | cuda:N (default: that of the run where it is here, else the best)")
+    add("--tokens", help=f"the network of the tokens, if it has another name now{more}")
+    add("--token-weights", metavar="FILE", help="weights of the tokens' network, if the file has been moved")
+    add("--guide", help="the network of the guide, if it has another name now")
+    add(
+        "--device",
+        help="cpu | cuda | cuda:N (default: the device of the run if this machine has it, else the best)",
+    )
 
 
 def _queue_size(text: str) -> int | None:
