@@ -26,26 +26,26 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser(
         "ablate",
         help="compare models that differ in one thing, over several seeds",
-        description="Run a study: a grid of runs that differ in one thing, or show its results. A study "
-        "that was stopped goes on with the same command; finished runs are kept.",
+        description="Run a study (a grid of runs that differ in one thing), or show its results. A study "
+        "that was stopped is resumed by the same command; finished runs are kept.",
         epilog="example: python -m userlab ablate --study queue --seeds 2 --processes 2 --out runs/studies",
     )
     command.add_argument(
         "--study",
         help="enhancement | guide | queue | masking | momentum | objective | batch | pooling | all of these | "
         "world (each part on its own) | photos | photo-recipes | photo-guide | "
-        "neighbours (what related work has in their place) | towers (image towers trained from pixels) | "
+        "neighbours (alternatives from related work) | towers (image towers trained from pixels) | "
         "long-objective | long-queue | long-enhancement | long-guide | long-momentum | long-images",
     )
     command.add_argument("--variant", nargs="+", metavar="NAME", help="only these variants of the study")
     command.add_argument(
-        "--seeds", type=int, metavar="N", help="seeds of every variant (default: 5 or 2, as it says)"
+        "--seeds", type=int, metavar="N", help="seeds of every variant (default: 5 or 2, set by the study)"
     )
     command.add_argument(
-        "--processes", type=int, default=1, metavar="P", help="runs side by side (default: 1)"
+        "--processes", type=int, default=1, metavar="P", help="how many runs at a time (default: 1)"
     )
     command.add_argument(
-        "--threads", type=int, metavar="T", help="threads of each run (default: the cores shared out)"
+        "--threads", type=int, metavar="T", help="threads of each run (default: an equal share of the cores)"
     )
     command.add_argument("--data", help="the data of all runs (default: the study's own)")
     command.add_argument(
@@ -57,7 +57,9 @@ def add_command(commands: Any) -> None:
     command.add_argument("--val-split", help="the split that picks the epoch: a name, or train:500")
     command.add_argument("--test-split", help="the split that each run is scored on once, at its end")
     command.add_argument("--preset", help="the base of all variants (default: the study's own)")
-    command.add_argument("--config", metavar="FILE", help="a JSON file of settings, over the preset's")
+    command.add_argument(
+        "--config", metavar="FILE", help="a JSON file of settings, which override the preset's"
+    )
     command.add_argument("--steps", type=int, help="steps of each run (default: the study's own)")
     command.add_argument("--epochs", type=int, help="epochs of each run, in place of steps")
     command.add_argument(
@@ -68,7 +70,7 @@ def add_command(commands: Any) -> None:
         "--out", default=RESULTS, metavar="DIR", help="the folder of all results (default: %(default)s)"
     )
     command.add_argument(
-        "--summary", action="store_true", help="run nothing; show what the finished runs say"
+        "--summary", action="store_true", help="run nothing; show the results of the finished runs"
     )
     command.add_argument(
         "--markdown", nargs="*", metavar="FILE",
@@ -76,7 +78,7 @@ def add_command(commands: Any) -> None:
         f"(default: {TEXT})",
     )  # fmt: skip
     command.add_argument(
-        "--repeat", metavar="ROW.json", help="make one finished row again and say whether it is bit-equal"
+        "--repeat", metavar="ROW.json", help="repeat one finished run and say whether it is equal bit by bit"
     )
     command.add_argument("--list", action="store_true", help="run nothing; list the runs of the study")
     command.add_argument("--json", action="store_true", help="print JSON for machines in place of tables")

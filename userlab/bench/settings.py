@@ -32,25 +32,25 @@ def add_command(commands: Any) -> None:
     """Adds bench to the other commands."""
     command = commands.add_parser(
         "bench",
-        help="how fast each part is here, compared with a reference implementation and the machine's roofline",
-        description="Time each part of the library, interleaved with a reference implementation and with the least "
-        "that this machine could take. Every number is a median after warm-up, and every group has a process of its "
-        "own, as what ran before changes the speed of what follows. All groups take half an hour. With --threads 1 "
-        "processor time is counted, and other work on the machine leaves the ratios nearly as they are; with more "
-        "threads it is the wall clock, and the machine should be idle.",
+        help="time each part on this machine, compared with a reference implementation and the machine's roofline",
+        description="Time each part of the library, interleaved with a reference implementation, and compare it "
+        "with the least time that this machine could take. Every number is a median after warm-up. Every group runs in "
+        "a separate process, as earlier work changes the speed of what follows. All groups take half an hour. With "
+        "--threads 1 processor time is counted, so other work on the machine hardly changes the ratios; with more "
+        "threads the wall clock is read, so the machine should be idle.",
         epilog="example: python -m userlab bench --group train --out assets/results/bench.json",
     )
-    command.add_argument(
-        "--group", action="append", choices=list(GROUPS), help="only this group; may be given again"
-    )
-    command.add_argument("--case", metavar="WORDS", help="only the cases whose name holds these words")
+    command.add_argument("--group", action="append", choices=list(GROUPS), help="only this group; repeatable")
+    command.add_argument("--case", metavar="WORDS", help="only cases whose name contains these words")
     command.add_argument("--runs", type=int, default=10, help="readings per side (default: %(default)s)")
-    command.add_argument("--threads", type=int, help="threads of torch (default: as many as it takes)")
-    command.add_argument("--tiny", action="store_true", help="tiny sizes: shows that it runs, says nothing")
+    command.add_argument("--threads", type=int, help="threads of torch (default: torch's own number)")
+    command.add_argument(
+        "--tiny", action="store_true", help="tiny sizes, to test that it runs; the times mean nothing"
+    )
     command.add_argument(
         "--out",
         metavar="FILE.json",
-        help=f"write the rows there, such as {RESULTS}; rows of other cases stay",
+        help=f"write the rows into this file, such as {RESULTS}; rows of other cases are kept",
     )
     command.add_argument(
         "--markdown", nargs="?", const=TEXT, metavar="FILE",

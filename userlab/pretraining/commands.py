@@ -13,18 +13,18 @@ from userlib.errors import UserError
 def add_commands(commands: Any) -> None:
     """Adds pretrain-regions, pretrain-clip and pretrain-photos to the other commands."""
     for name, config, made in (
-        ("pretrain-regions", RegionsConfig, "region-mini, which plays the detector"),
-        ("pretrain-clip", ClipConfig, "clip-mini, which plays CLIP"),
+        ("pretrain-regions", RegionsConfig, "region-mini, which stands in for the object detector"),
+        ("pretrain-clip", ClipConfig, "clip-mini, which stands in for CLIP"),
         ("pretrain-photos", PhotosConfig, "photos-mini, which searches photos"),
     ):
         command = commands.add_parser(
             name,
             help=f"make {made}",
-            description=f"Make {made}. After a kill, run it again: it goes on.",
+            description=f"Make {made}. An interrupted run is resumed by the same command.",
             epilog=f"example: python -m userlab {name} --out runs/{made.split(',')[0]}",
         )
         command.add_argument(
-            "--out", required=True, metavar="DIR", help="the folder of weights, log and provenance"
+            "--out", required=True, metavar="DIR", help="the folder for weights, log and provenance"
         )
         for one in fields(config):
             command.add_argument(
@@ -34,7 +34,7 @@ def add_commands(commands: Any) -> None:
                 help=f"{one.metadata['about']} (default: %(default)s)",
             )
         command.add_argument(
-            "--processes", type=int, default=1, help="that draw images (default: %(default)s)"
+            "--processes", type=int, default=1, help="processes that draw images (default: %(default)s)"
         )
         command.add_argument("--json", action="store_true", help="print the provenance as JSON")
 
