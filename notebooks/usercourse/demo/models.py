@@ -234,11 +234,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, default=MODEL_DIR, help="the folder to write them into")
     parser.add_argument(
-        "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="some of the models"
+        "--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="make only these models"
     )
-    parser.add_argument("--map", action="store_true", help="lay out the maps again, and train nothing")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each run (default %(default)s)")
-    parser.add_argument("--images", type=int, default=IMAGES, help="to train on (default %(default)s)")
+    parser.add_argument("--map", action="store_true", help="train nothing; only lay out the maps again")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of each run (default %(default)s)")
+    parser.add_argument("--images", type=int, default=IMAGES, help="images to train on (default %(default)s)")
     parser.add_argument(
         "--lr", type=float, default=LR, help="the highest learning rate (default %(default)s)"
     )

@@ -74,8 +74,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--show", action="store_true", help="the queries that the full model gets wrong, too")
-    parser.add_argument("--count", type=int, default=COUNT, help="of queries (default %(default)s)")
+    parser.add_argument(
+        "--show", action="store_true", help="also show the queries that the full model gets wrong"
+    )
+    parser.add_argument("--count", type=int, default=COUNT, help="number of queries (default %(default)s)")
     chosen = parser.parse_args(arguments)
     gallery = world_gallery()
     if gallery.world is None:
