@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Install the course and open it; test it; show its demo. Needs nothing but Python 3.11 or newer.
+"""Install the course, then open it, test it or show its demo. Needs nothing but Python 3.11 or newer.
 
     python course.py            install, then open JupyterLab at the first notebook
-    python course.py test       install, then run every check and print where the time went
-    python course.py demo       install, then serve the retrieval demo as a web page; with --checkpoint runs/mine a
-                                model of your own is in it
-    python course.py soak       install, then run the long tests: some hours; `soak faults` runs one of its steps
+    python course.py test       install, then run every check and print how long each took
+    python course.py demo       install, then serve the retrieval demo as a web page; --checkpoint runs/mine adds
+                                your own model to it
+    python course.py soak       install, then run the long tests, for some hours; `soak faults` runs one step
 
-Packages go into the virtual or conda environment that is active; when none is, into .venv beside this file.
-They are installed once, and again only after pyproject.toml changed. Servers listen on 127.0.0.1 and ask for
-a fresh token.
+Packages go into the virtual or conda environment that is active; when none is, into .venv next to this file.
+They are installed once, and again only when pyproject.toml has changed. Servers listen on 127.0.0.1 and require
+a token that is new at each start.
 """
 
 import sys
@@ -561,11 +561,14 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("what", nargs="?", choices=("course", "test", "demo", "soak"), default="course")
     parser.add_argument(
-        "steps", nargs="*", help="with test or soak: only these steps, by the names in the last table"
+        "steps", nargs="*", help="with test or soak: only these steps, by their names in the table at the end"
     )
-    parser.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
+    parser.add_argument("--no-browser", action="store_true", help="print the address, but open no browser")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="with demo: a run's folder, whose model it shows too"
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="with demo: the folder of a run whose model is shown too",
     )
     chosen = parser.parse_args(arguments)
     if chosen.checkpoint is not None and chosen.what != "demo":
