@@ -4,7 +4,7 @@
 # You will be able to
 #
 # - build a first-in first-out queue of keys that accepts any batch size, and the momentum encoder that produces the keys;
-# - explain the trade-off of momentum: keys that are consistent with each other against keys that are up to date;
+# - explain the trade-off of momentum, between keys that are consistent with each other and keys that are up to date;
 # - write the queue's part of the loss next to the batch's, with the same objective in both;
 # - count the relevant items among the negatives, and see a model collapse without negatives.
 #
@@ -77,9 +77,9 @@ show(
 compare("queues_memory", round(kept[128]))
 
 # %% [markdown]
-# One line rises steeply with the number of negatives, the other slowly, because a key is 256 floats and nothing else. No
-# gradient flows into it, so nothing else is needed. (With BERT and 36 regions of 2,048 dimensions the first line is far
-# steeper.)
+# One line rises steeply with the number of negatives, the other slowly, because a key is 256 floats and nothing else.
+# No gradient flows into it, so nothing else has to be kept. (With BERT and 36 regions of 2,048 dimensions the first
+# line is far steeper.)
 #
 # ## The queue, by hand
 #
@@ -111,8 +111,8 @@ show(*draw.ring(5, [[1, 2], [3, 4], [5, 6], [7, 8]]))
 #
 # ### Exercise 1. Where the keys go (difficulty 2 of 3, about 10 minutes)
 #
-# Without a loop: the slots of a batch of n keys, and the new pointer. Where the batch is larger than the queue, the
-# last K keys stay, each in the slot where the loop would have put it.
+# Compute, without a loop, the slots that a batch of n keys goes to, and the new pointer. If the batch is larger than
+# the queue, only its last K keys stay, each in the slot where the loop would have put it.
 
 
 # %%
@@ -147,13 +147,14 @@ check("slots_of", slots_of)
 #
 # ## Momentum
 #
-# The encoder changes at every step, so keys of different ages come from different encoders. MoCo's answer: make them
-# with a copy that changes slowly. With $\theta_q$ the weights that are trained and $\theta_k$ those of the copy,
+# The encoder changes at every step, so keys of different ages come from different encoders. MoCo's answer is to compute
+# them with a copy that changes slowly. With $\theta_q$ the weights that are trained and $\theta_k$ those of the copy,
 #
 # $$ \theta_k \leftarrow m\, \theta_k + (1 - m)\, \theta_q $$
 #
 # once per step, with $m = 0.999$ in the release. By hand, for one weight: the copy is at 0, the trained one at 0.5,
-# $m = 0.9$. Then the copy is at 0.05, 0.095, 0.1355: each step covers a tenth of the remaining distance.
+# $m = 0.9$. After one, two and three steps the copy is at 0.05, 0.095 and 0.1355: each step covers a tenth of the
+# remaining distance.
 
 
 # %%
@@ -208,9 +209,9 @@ check("half_life", half_life)
 #
 # ### Exercise 3. The copy that stays behind (bug hunt, difficulty 2 of 3, about 10 minutes)
 #
-# This function should move a copy by one momentum step: its weights follow slowly, and its buffers, such as the running mean
-# of a BatchNorm, are taken over as they are. It raises no error, and a run with it looks normal; keys of a copy that never
-# moves are even perfectly consistent. **It has two faults.** Write it without them.
+# This function should move a copy by one momentum step: its weights follow slowly, and its buffers, such as the running
+# mean of a BatchNorm, are copied unchanged. It raises no error, and a run with it looks normal; the keys of a copy that
+# never moves are in fact perfectly consistent with each other. **It has two faults.** Write it without them.
 
 
 # %%
@@ -240,13 +241,14 @@ check("momentum_step", momentum_step)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# What does `k = ...` do to the module, and what to the name `k`? And what of a BatchNorm is not among its `parameters()`?
+# What does `k = ...` do to the module, and what does it do to the name `k`? And which part of a BatchNorm's state is
+# not among its `parameters()`?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `k.lerp_(q, 1 - m)` or `k.mul_(m).add_(q, alpha=1 - m)` edit the weight itself. The rest is in `buffers()`; `copy_` takes
-# a buffer over. Without `torch.no_grad()` the copy would keep the graph of every step.
+# `k.lerp_(q, 1 - m)` or `k.mul_(m).add_(q, alpha=1 - m)` edit the weight itself. The rest is in `buffers()`; `copy_`
+# copies the values of a buffer. Without `torch.no_grad()` the copy would keep the graph of every step.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -264,12 +266,13 @@ check("momentum_step", momentum_step)
 #
 # </details>
 #
-# So $m$ has to fit the **length of the run**. At 0.999 half of the copy is older than 693 steps: a small part of a run of
-# 20,000 steps, and more than the whole of a run of 500. The course uses $m = 1 - 20 / \text{steps}$, at most 0.999.
+# So $m$ has to fit the **length of the run**. At 0.999, half of the copy still consists of weights from more than 693
+# steps ago: a small part of a run of 20,000 steps, but more than the whole of a run of 500. The course uses
+# $m = 1 - 20 / \text{steps}$, at most 0.999.
 #
 # There is a trap. $1 - m$ is small, and a copy stored in [half precision](GLOSSARY.md#half-precision) cannot make small
-# steps. A weight follows a constant 0.5, from 0, for 3,000 steps at m = 0.999. **Think**: in exact arithmetic it reaches
-# 0.475. How far does a bfloat16 weight get?
+# steps. Let a weight start at 0 and follow a constant target of 0.5 for 3,000 steps, at m = 0.999. **Think**: in exact
+# arithmetic it reaches 0.475. How far does a bfloat16 weight get?
 
 # %%
 for dtype in (torch.float32, torch.float16, torch.bfloat16):
@@ -279,22 +282,24 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{str(dtype):15}  {weight.item():.3f}")
 
 # %% [markdown]
-# In half precision it stops where a step becomes smaller than half of the last digit, and it stays there. The library
-# stores the copies in float32, whatever precision the model computes in.
+# In half precision the weight stops where a step becomes smaller than half a unit in its last digit, and it stays
+# there. The library stores the copies in float32, whatever precision the model computes in.
 #
 # ## The queue's part of the loss
 #
-# The batch loss $L_b$ compares an image with the captions of its batch. The queue loss $L_q$ does the same with keys: an image
-# is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys in the queue; a
-# caption with the key of its image and with the image keys. The objective is the same [UTO](GLOSSARY.md#uto) $\ell$ for one
-# query. $\tilde v_i, \tilde t_i$ are the momentum keys of pair $i$, and $V_k, T_k$ those in the queue:
+# The batch loss $L_b$ compares an image with the captions of its batch. The queue loss $L_q$ does the same with keys:
+# an image is compared with the key of its own caption, its [positive](GLOSSARY.md#positive), and with the caption keys
+# in the queue; a caption with the key of its image and with the image keys. The objective is the same,
+# [UTO](GLOSSARY.md#uto), written $\ell$ for one query. $\tilde v_i, \tilde t_i$ are the momentum keys of pair $i$, and
+# $V_k, T_k$ those in the queue:
 #
 # $$ L_q = \frac{1}{B} \sum_i \Big[\, \ell\big(v_i \cdot \tilde t_i, \{v_i \cdot T_k\}\big)
 #    + \ell\big(t_i \cdot \tilde v_i, \{t_i \cdot V_k\}\big) \Big], \qquad L = w L_b + L_q $$
 #
-# Two things differ from $L_b$. The positives of the two directions are two scores, so each has its positive term. And there
-# are two score matrices of $B \times K$, one for each direction, because the keys of one side are not the queries of the other.
-# $w$ weighs the parts: 20 on Flickr30K and 1 on MSCOCO in the release, 1 in this course.
+# Two things differ from $L_b$. There, both directions share one positive score, and it counts once; here they have two
+# different ones, so there is a positive term in each direction. And there are two score matrices of $B \times K$, one
+# for each direction, because the keys of one modality are not the queries of the other. $w$ is the weight of the batch
+# loss: 20 on Flickr30K and 1 on MSCOCO in the release, 1 in this course.
 
 
 # %%
@@ -325,14 +330,15 @@ same = ids[:, None] == ids[None, :]
 show(*loss_matrices(v @ t.T, same, own=(v * t_keys).sum(1), keys=v @ T.T, ignore_mask=ignore_mask))
 
 # %% [markdown]
-# Pairs 0 and 2 are of one image, so the batch masks one cell for each of them; the queue masks the keys of a query's own
-# image and, for all queries, the slots that are empty.
+# Pairs 0 and 2 belong to the same image, so the batch loss masks one cell for each of them. The queue loss masks the
+# keys of each query's own image and, for all queries, the empty slots.
 #
 # ## The smallest retriever that has a queue
 #
-# To look inside, we train something small enough to be retrained at every move of a slider: two matrices. An image is the
-# mean of its [regions](GLOSSARY.md#region), a caption its word counts; each matrix maps its modality to 32 dimensions. We
-# use the first 1,000 training images, batches of 32 and a queue of 512. Everything else is the library's.
+# To look inside, we train something small enough to be retrained at every move of a slider: two matrices. An image is
+# the mean of its [regions](GLOSSARY.md#region), a caption its word counts; each matrix maps its modality to 32
+# dimensions. We use the first 1,000 training images, batches of 32 and a queue of 512. Everything else comes from the
+# library.
 
 
 # %% jupyter={"source_hidden": true} tags=["hide-input"]
@@ -433,13 +439,13 @@ print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by cha
 # **relevant**: those of its own image, and those of other images that it happens to be true of. The latter are
 # [false negatives](GLOSSARY.md#false-negative): training lowers their scores.
 #
-# On the right: the cosine of keys of each age with the key encoder's present embeddings of the same images (are the keys
-# [stale](GLOSSARY.md#stale-key)?), and the cosine of the key encoder's embeddings with the query encoder's (does it lag?).
-# Move the step first and watch the queue fill; then the momentum. Each new value of the momentum starts a new run of a few
-# seconds.
+# On the right of the demo below are two cosines. The first compares the keys of each age with the embeddings that the
+# key encoder (the momentum encoder) gives the same images now: are the keys [stale](GLOSSARY.md#stale-key)? The second
+# compares the key encoder's embeddings with the query encoder's: does it lag? Move the step first and watch the queue
+# fill; then move the momentum. Each new value of the momentum starts a new run of a few seconds.
 #
-# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. What does each line on the right do in
-# between? The last of the figures below has both cosines at an early step, over m.
+# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. How does each line on the right
+# behave in between? The last figure below shows both cosines at an early step, plotted over m.
 
 # %%
 from usercourse import Demo, choice, slider, snapshot
@@ -489,8 +495,8 @@ print(
 #
 # </details>
 #
-# Look at R@10 as well before concluding that some m is the best: this retriever learns so fast, and its queue is so short
-# (16 steps), that m matters little until it is nearly 1. Keys become stale in long queues and with deep encoders.
+# Look at R@10 as well before concluding that one m is the best: this retriever learns so fast, and its queue is so
+# short (16 steps), that m matters little until it is nearly 1. Keys become stale in long queues and with deep encoders.
 #
 # ## Relevant items among the negatives
 #
@@ -546,7 +552,7 @@ check("own_keys", own_keys)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Which captions of the image can be in the queue when this one has not been enqueued yet?
+# The query's own caption has not been enqueued yet. Which captions of its image can be in the queue?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -588,15 +594,15 @@ show(*draw.relevant_keys(true_of, N, [size for size in (128, 512, 2048, 8192) if
 compare("queues_true", round(2048 * float((true_of - 1).mean()) / N, 1))
 
 # %% [markdown]
-# The mean hides how unequal captions are: one such as "A person" is true of hundreds of images, most of them only of their
-# own. In photo collections this cannot be counted, and captions are vaguer there. The other direction, an image query among
-# caption keys, has the same mean, since it counts the same pairs.
+# The mean hides how unequal captions are: one such as "A person" is true of hundreds of images, but most are true only
+# of their own image. In photo collections this cannot be counted, and captions there are vaguer. The other direction,
+# an image query among caption keys, has the same mean, since it counts the same pairs.
 #
 # ## Collapse
 #
-# A momentum positive defines a loss even without negatives: set K = 0, leave out the batch part, and
-# $L_q = -\log(1 + v \cdot \tilde t) - \log(1 + t \cdot \tilde v)$. Each term has its minimum, $-\log 2$, when the two vectors
-# are equal.
+# A momentum positive defines a loss even without negatives: set K = 0 and leave out the batch loss; what remains is
+# $L_q = -\log(1 + v \cdot \tilde t) - \log(1 + t \cdot \tilde v)$. Each term has its minimum, $-\log 2$, when the two
+# vectors are equal.
 
 # %%
 predict(
@@ -614,16 +620,17 @@ show(*draw.collapse_curves({"positives only": alone, "with negatives": negatives
 compare("queues_collapse", round(alone[-1].unpaired, 2))
 
 # %% [markdown]
-# The loss without negatives is the lower one: its minimum is $-2 \log 2 = -1.386$, reached by a model that maps everything
-# to the same vector. That is [collapse](GLOSSARY.md#collapse), and the reason why the loss alone is not a measure of
-# quality. Two matrices keep some order among nearly equal vectors; deep encoders lose that too. Training therefore monitors
-# the unpaired cosine and the [effective rank](GLOSSARY.md#effective-rank), and stops with advice. And the queue's part
+# The loss without negatives is the lower one: its minimum is $-2 \log 2 = -1.386$, reached by a model that maps
+# everything to the same vector. That is [collapse](GLOSSARY.md#collapse), and the reason why the loss alone is not a
+# measure of quality. The two matrices trained here keep some order among nearly equal vectors; deep encoders lose even
+# that. The library's training therefore monitors the cosine of images with captions of other images and the [effective
+# rank](GLOSSARY.md#effective-rank); if they show a collapse, it stops and says what to change. The queue loss, too,
 # counts only after warm-up: while the copies hardly move, their positives move all vectors towards one point.
 #
 # ## The experiment: a queue for a small batch
 #
-# The course's model with a batch of 32: without a queue (the baseline), with 1,024 keys per modality and the momentum that
-# fits the length of the run, and with as many keys at m = 0. Same data, steps and seeds.
+# The course's model with a batch of 32: without a queue (the baseline), with 1,024 keys per modality and the momentum
+# that fits the length of the run, and with the same number of keys at m = 0. Data, steps and seeds are the same.
 
 # %%
 predict(
@@ -672,16 +679,16 @@ compare("queues_helps", outcome(help_))
 #
 # <details><summary>A likely answer, not tested here</summary>
 #
-# $L_q$ adds a second positive term for each pair, towards the keys, next to the term of its negatives. UTO's negative term
-# has a gradient only from scores near $\gamma$ on, and early in a run few negatives score that high; the second positive term
-# acts at once, and moves all vectors closer together before the negative term separates them. At m = 0 its target is the
-# query encoder itself. What this costs early has to be regained later, and a short run may end before that. The other
-# reason is in the next figure.
+# $L_q$ adds a second positive term for each pair, towards the keys, along with a second negative term. UTO's negative
+# term has a gradient only for scores near $\gamma$ or above, and early in a run few negatives score that high; the
+# second positive term acts at once, and moves all vectors closer together before the negative term separates them. At
+# m = 0 its target is the query encoder itself. What this costs early has to be regained later, and a short run may end
+# before that. A second reason can be seen in the next figure.
 #
 # </details>
 #
-# One more look, at the trained model with its queue. The gradient of UTO's negative term is distributed over the keys by a
-# [softmax](GLOSSARY.md#softmax), most of it to the hardest. Which keys are the hardest?
+# Now look once more at the trained model with its queue. The gradient of UTO's negative term is distributed over the
+# keys by a [softmax](GLOSSARY.md#softmax), and most of it goes to the hardest ones. Which keys are the hardest?
 
 # %%
 rows = np.array([i * 5 for i, _ in queries_of])  # the first caption of each sampled image
@@ -698,9 +705,9 @@ keys = {"own": own, "other": right & ~own, "wrong": ~right & ~own}
 show(*draw.gradient_bars(shares, {name: 100 * mask.float().mean().item() for name, mask in keys.items()}))
 
 # %% [markdown]
-# Compare the first bar with the second. Where relevant keys get a larger share of the gradient than of the keys, the model
-# scores them high for good reason, and is trained to score them lower; the better the model, the more so. That is what the
-# mask is for, and also its limit: it knows only the query's own image.
+# Compare the first bar with the second. Where the relevant keys have a larger share of the gradient than of the queue,
+# the model scores them high for good reason, and yet is trained to score them lower; the better the model, the more so.
+# That is what the mask is for, and also its limit: it knows only the query's own image.
 #
 # ## Verdict
 #
@@ -708,17 +715,17 @@ show(*draw.gradient_bars(shares, {name: 100 * mask.float().mean().item() for nam
 # loss. Momentum trades consistency of the keys against lag, and m has to fit the length of the run. There are further
 # relevant items among the keys, and without negatives the loss is lowest for a model that has collapsed.
 #
-# **Not shown.** More than the printed differences say: one batch size, one K, short runs, a small model. Whether m = 0.999
-# and K = 2,048 are right for Flickr30K is not answered here; the paper's ablations were not available to us. Queue size
-# and momentum over several seeds are in notebook 11.
+# **Not shown.** Anything beyond the printed differences, which come from one batch size, one K, short runs and a small
+# model. Whether m = 0.999 and K = 2,048 are right for Flickr30K is not answered here; the paper's ablations were not
+# available to us. Queue size and momentum over several seeds are in notebook 11.
 #
 # ## What to try next
 #
 # - Train through `variant(prepared, queue_size=K, mask_same_image=False)`. Does rSum move?
 # - Train through `variant(prepared, queue_size=K, loss_weight=20.0)`, the release's weight for Flickr30K. Which part of the
 #   loss falls faster?
-# - `prepare(course_config(enhancement="none", queue_size=None, batch_size=128, steps=steps // 4))` sees as many pairs with four times the
-#   memory. How does it compare with the queue?
+# - `prepare(course_config(enhancement="none", queue_size=None, batch_size=128, steps=steps // 4))` sees the same number
+#   of pairs with four times the memory. How does it compare with the queue?
 # - In `train_small`, call `queue.enqueue` before the loss, and switch off the mask. What happens to the loss, and why?
 # - Set `steps=60` and `K=2048` in `train_small`: at which m is R@10 highest now?
 #
