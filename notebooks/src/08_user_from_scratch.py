@@ -32,9 +32,10 @@ diagram("losses")
 # %% [markdown]
 # ## The plan
 #
-# So far each part of USER had a notebook of its own, and the library did the rest. Here you write the rest. Five pieces are
-# left for you; everything around them stands below, in plain PyTorch, without a line of the library. Together they are
-# at most 150 lines. At the end the library's model gets the same weights and the same three batches, and the two must agree.
+# So far each part of USER has had its own notebook, and the library did the rest. Here you write the rest. Five pieces
+# are left for you; everything around them is given below, in plain PyTorch, without a line of the library. Together
+# they are at most 150 lines. At the end the library's model gets the same weights and the same three batches, and the
+# two must agree.
 #
 # ```
 # image    regions - SGE - projection - GPO -> v    L_b: v with t,
@@ -43,8 +44,8 @@ diagram("losses")
 # queues   V, T: the last K of v~ and of t~              t with v~ and V
 # ```
 #
-# Where a piece of yours is not there yet or not yet correct, the solution stands in for it, so that the notebook runs in any
-# case. Your own code is what runs as soon as its check says *correct*.
+# As long as one of your pieces is missing or not yet correct, the solution stands in for it, so that the notebook runs
+# in any case. As soon as its check says *correct*, your own code is used.
 #
 # ## Piece 1: the enhancement
 #
@@ -69,7 +70,8 @@ check("move_regions", move_regions)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Two sums over regions: one makes g, (B, D), the other the dot products, (B, R). `F.normalize(x, dim=-1)` makes unit norm.
+# Two sums: one over the regions gives g, (B, D), one over the dimensions gives the dot products, (B, R).
+# `F.normalize(x, dim=-1)` gives unit norm.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -91,8 +93,9 @@ check("move_regions", move_regions)
 #
 # ## Piece 2: the pooling
 #
-# [GPO](GLOSSARY.md#gpo) sorts each channel over the set, largest value first, and sums the ranks with weights. A BiGRU gives
-# each rank a score; a softmax over the ranks that the set has makes them weights.
+# [GPO](GLOSSARY.md#gpo) sorts each channel over the set, largest value first, and sums the sorted values with one
+# weight per rank. A BiGRU gives each rank a score; a softmax over the ranks that the set has turns these scores into
+# weights.
 #
 # ### Exercise 2. Sort, weigh, sum (difficulty 3 of 3, importance 2 of 3, about 15 minutes)
 #
@@ -117,7 +120,7 @@ check("sorted_sum", sorted_sum)
 # <details><summary>Hint 2</summary>
 #
 # `ranks = torch.arange(N) < mask.sum(1, keepdim=True)` says which ranks a set has. Mask the scores with it before the
-# softmax, and replace what is left of minus infinity by 0 afterwards, because 0 times infinity is NaN.
+# softmax. Then replace each minus infinity that is left among the sorted values by 0, because 0 times infinity is NaN.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -135,7 +138,8 @@ check("sorted_sum", sorted_sum)
 #
 # ## Piece 3: the losses
 #
-# UTO is here as two functions. What remains is to apply it: to the score matrix of the batch, and to the queue's.
+# UTO is given below as two functions: its negative term $n$ and its positive term $p$. What remains is to apply them to
+# the score matrix of the batch and to those of the queue.
 #
 # $$ L_b = \frac{1}{B} \sum_i \big[\, n(\{s_{ij}\}) + n(\{s_{ji}\}) + p(s_{ii}) \big], \qquad
 #    L_q = \frac{1}{B} \sum_i \big[\, n(\{v_i \cdot T_k\}) + p(v_i \cdot \tilde t_i) + n(\{t_i \cdot V_k\}) + p(t_i \cdot \tilde v_i) \big] $$
@@ -193,8 +197,8 @@ check("both_losses", both_losses)
 # ## Piece 4: this queue leaks
 #
 # The function below enqueues a batch into both queues and returns them, with the pointer to the next slot. It raises no
-# error, shapes are right, and a training run with it goes on for hours. Yet memory grows from step to step, and the loss is
-# higher than it ought to be, because queries meet keys of their own images.
+# error, its shapes are right, and a training run with it goes on for hours. Yet memory grows from step to step, and the
+# loss is higher than it ought to be, because queries meet keys of their own images.
 
 
 # %%
@@ -238,13 +242,13 @@ check("enqueue", enqueue)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First fault: keys with a graph keep all that made them. Second: which slots do the numbers of the images go to? Third: five
-# slots and batches of two; where does the third batch end?
+# First fault: keys that still have their graph keep in memory everything that they were computed from. Second: which
+# slots do the ids of the images go to? Third: five slots and batches of two; where does the third batch end?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `detach()`; the same `slots` for keys and numbers; a pointer modulo K.
+# `detach()`; the same `slots` for keys and ids; a pointer modulo K.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -267,7 +271,8 @@ check("enqueue", enqueue)
 #
 # ### Exercise 5. Everything in its order (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# The copies follow before they make the keys, the gradient's norm is at most 2, and nothing is enqueued before the loss.
+# The copies follow before they compute the keys, the norm of the gradient is clipped to at most 2, and nothing is
+# enqueued before the loss.
 
 
 # %%
@@ -311,8 +316,8 @@ check("train_step", train_step)
 #
 # ## Assembly: pooling and enhancement
 #
-# From here on there is nothing to fill in. Read it as one reads a model for the first time: what goes in, what comes out,
-# which shapes.
+# From here on there is nothing to fill in. Read it as you would read any model for the first time: what goes in, what
+# comes out, and in which shapes.
 
 # %%
 from usercourse.capstone import ready
@@ -369,8 +374,8 @@ class SGE(nn.Module):
 # %% [markdown]
 # ## Assembly: two encoders
 #
-# The image side: regions, SGE, a linear map plus a small network, GPO, unit norm. The text side: word vectors, a BiGRU, a
-# linear map, GPO, unit norm. All regions are there, so the image's mask is full.
+# The image side: regions, SGE, a linear map plus a small network, GPO, unit norm. The text side: word vectors, a BiGRU,
+# a linear map, GPO, unit norm. No image lacks a region, so the image's mask is full.
 
 
 # %%
@@ -403,8 +408,9 @@ class TextEncoder(nn.Module):
 # %% [markdown]
 # ## Assembly: the model
 #
-# Two encoders, their copies, two queues, and the five methods that the training step calls. The copies are never trained
-# (`requires_grad_(False)`) and always in evaluation mode, so that one image gives one key; `train()` must not change that.
+# Two encoders, their copies, two queues, and the five methods that the training step calls. The copies are never
+# trained (`requires_grad_(False)`) and always in evaluation mode, so that an image always gives the same key; `train()`
+# must not change that.
 
 
 # %% tags=["whole"]
@@ -457,7 +463,7 @@ def make_optimizer(model, lr):
 
 
 # %% [markdown]
-# That is USER. Where do its weights lie?
+# That is USER. Which of its parts have the most parameters?
 
 # %%
 predict("capstone_share", "What share of the trained parameters do the two GPOs have?", unit="%")
@@ -483,11 +489,11 @@ compare("capstone_share", round(100 * sizes["both GPOs"] / whole, 1))
 # %% [markdown]
 # ## The proof: three steps of two implementations
 #
-# The library's `USER` gets the same settings and, parameter by parameter, the same weights. Both then take three steps on the
-# same batches of 32 captions, with momentum 0.9 so that the copies move, and a queue of 50, which the second batch already
-# overfills. Dropout is off, because the two would draw other random numbers. All of it runs in double precision: some
-# gradients are 0 but for rounding (which ones? a softmax does not notice a bias that all of its scores share), and AdamW, which
-# divides a gradient by its own size, would make steps of that rounding.
+# The library's `USER` gets the same settings and, parameter by parameter, the same weights. Both then take three steps
+# on the same batches of 32 captions, with momentum 0.9 so that the copies move, and a queue of 50, which the second
+# batch already overfills. Dropout is off, because the two would draw different random numbers. All of it runs in double
+# precision: some gradients are 0 except for rounding (which ones? a bias that is added to all scores does not change
+# their softmax), and AdamW, which divides a gradient by its own magnitude, would turn that rounding into whole steps.
 
 # %%
 from dataclasses import replace
@@ -535,9 +541,10 @@ for step, batch in enumerate(batches, 1):
 print("Equal to 1e-5.")
 
 # %% [markdown]
-# One difference anywhere, a mask, an order, a bias too many, and the third row would show it: the weights after step 1 make
-# the keys of step 2, and the keys of step 2 are negatives in step 3. That is why three steps prove more than one, and why a
-# reimplementation should be tested against the original like this, not by its final score, which forgives much.
+# A single difference anywhere (a mask, an order, one bias too many) would show in the third row: the weights after step
+# 1 determine the keys of step 2, and the keys of step 2 are negatives in step 3. That is why three steps prove more
+# than one, and why a reimplementation should be tested against the original like this, not by its final score, which
+# hides many faults.
 #
 # ## Does it learn?
 #
@@ -583,21 +590,21 @@ compare("capstone_r10", round(found.t2i_r10, 1))
 # %% [markdown]
 # ## Verdict
 #
-# **Shown.** USER is small: two encoders, one enhancement of three lines, a sort with learned weights, two copies, a ring of
-# keys and one objective used on three score matrices. Written again from the equations it equals the library, in losses,
-# queues and weights, over three steps.
+# **Shown.** USER is small: two encoders, one enhancement of three lines, a sort with learned weights, two copies, a
+# ring of keys and one objective used on three score matrices. Written again from the equations, it equals the library
+# in losses, queues and weights over three steps.
 #
-# **Not shown.** That the equations are those of the paper: both implementations follow the authors' release where it and
-# the paper could be compared, and share a misreading if there is one. That 150 lines are enough for a training
-# *run*: no checkpoint, no resuming, no schedule, no second device, no monitoring. That is the other part of the library, and
-# the subject of [notebook 09](09_train_user.ipynb).
+# **Not shown.** That the equations are those of the paper: both implementations follow the authors' release where it
+# and the paper could be compared, and share a misreading if there is one. That 150 lines are enough for a training
+# *run*: they have no checkpoint, no resuming, no schedule, no second device and no monitoring. These are the other part
+# of the library, and the subject of [notebook 09](09_train_user.ipynb).
 #
 # ## What to try next
 #
 # - Break one thing on purpose (mask, order, one norm) and watch at which step and in which column the table above shows it.
 # - Replace SGE's guide by CLIP's vector: two lines of `ImageEncoder` and a `Sequential`. Then you have CGE.
-# - Take the copies out: keys from the query encoders under `no_grad`. How far does R@10 fall?
-# - A project: [INSTRUCTOR.md](INSTRUCTOR.md) has one for this notebook, with the points that it is judged by.
+# - Take the copies out, and compute the keys with the query encoders under `no_grad`. How far does R@10 fall?
+# - A project: [INSTRUCTOR.md](INSTRUCTOR.md) has one for this notebook, with the points by which it is judged.
 #
 # ## References
 #
