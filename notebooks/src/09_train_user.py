@@ -6,11 +6,11 @@
 # - train the full model on drawn images, on a folder of your own or on a data set of the hub, and search with it;
 # - say what a run will cost before you start it, and which network its tokens come from;
 # - report a result by the standard protocol: selected on one split, reported on another, in folds, with a confidence
-#   interval. Optional: stop a run, have it killed, and resume it to the same bits.
+#   interval. Optional: stop a run, let it be killed, and resume it so that the final weights are the same bit by bit.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what is inside | 100 s in the fast profile, 17 minutes in the full | 28 minutes | 1.6 GB, and as much for a second process |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) explain what is inside | 100 s in the fast profile, 17 minutes in the full | 28 minutes | 1.6 GB, and as much for a second process |
 #
 # The line under the first cell says which profile the stored outputs come from. In the fast one a run is far too short to
 # judge a model.
@@ -38,12 +38,13 @@ diagram("pipeline")
 #
 # ## Three doors
 #
-# **One variable selects the data**, a second the network of the [tokens](GLOSSARY.md#token). All that follows is the same.
+# **One variable selects the data**, a second the network that computes the [tokens](GLOSSARY.md#token). Everything
+# after that is the same for all three doors.
 #
 # | door | `DATA` | what it needs |
 # |---|---|---|
 # | 1 | `"scenes"` | nothing: drawn images, with networks that were trained on drawings |
-# | 2 | the path of a folder with photos and a `captions.csv` (columns `filename,caption`, perhaps `split`) | at least 24 photos; a network for photos, which is chosen and told, or asked for |
+# | 2 | the path of a folder with photos and a `captions.csv` (columns `filename,caption`, optionally `split`) | at least 24 photos; a network for photos: one is chosen and named in a line, or you are asked to give one |
 # | 3 | a name on the hub, such as `"umaru97/flickr30k_train_val_test"` | a download, and for Flickr30K a GPU |
 #
 # A folder without splits is split for you, photo by photo, and the sizes are printed. Networks trained on drawings are never
@@ -68,8 +69,8 @@ print(f"selected on {config.data.val_split}, reported on {config.data.test_split
 #
 # ## What will it cost?
 #
-# Estimate before you start. A *dry run* sends a model without data (on PyTorch's meta device) through one step, counts
-# operations and bytes, and uses no network.
+# Estimate before you start. A *dry run* takes a model through one step on PyTorch's meta device, where tensors have
+# shapes but no values. It counts operations and bytes, and it needs no internet connection.
 
 # %%
 predict(
@@ -91,13 +92,14 @@ print(
 compare("running_days", round(flickr["seconds"]["cpu"]["total"] / 86_400, 1), unit="days")
 
 # %% [markdown]
-# On a GPU it takes minutes, on a CPU days: an order of magnitude, computed and not measured. In a terminal the same
-# estimate is `python -m userlib train --preset clip-patches --data umaru97/flickr30k_train_val_test --dry-run`.
+# On a GPU such a run takes minutes, on a CPU days; these are orders of magnitude, computed and not measured. In a
+# terminal the same estimate is
+# `python -m userlib train --preset clip-patches --data umaru97/flickr30k_train_val_test --dry-run`.
 #
 # ## Train
 #
-# `prepare` reads the data, makes the tokens once, and says what it held out. `fit` trains, evaluates on the split that is
-# selected on, and writes a [checkpoint](GLOSSARY.md#checkpoint) at each evaluation.
+# `prepare` reads the data, makes the tokens once, and says what it held out. `fit` trains, evaluates on the split that
+# is used for selection, and writes a [checkpoint](GLOSSARY.md#checkpoint) at each evaluation.
 
 # %%
 from usercourse import expect_trained
@@ -111,8 +113,8 @@ run.history[["step", "loss", "queue_loss", "t2i_r1", "t2i_r10", "rsum"]].round(2
 # %% [markdown]
 # ## Search
 #
-# The run's folder is all that a search needs: it holds the best checkpoint, the words, and the names of the networks that
-# make the tokens. The images of the test split were not trained on.
+# The run's folder is all that a search needs: it holds the best checkpoint, the vocabulary, and the names of the
+# networks that compute the tokens. No image of the test split was used in training.
 
 # %%
 from userlib.evaluation import embed
@@ -129,8 +131,9 @@ QUERY = test.split.captions[0]  # or a sentence of yours
 show(*running.hits(searcher, test.split, v, QUERY))
 
 # %% [markdown]
-# As a page, with attention over each hit, and your own images to drop into it: `App(checkpoint=runs / "whole")` in a cell
-# after `from usercourse.demo import App`. In a terminal, with a run that was kept by `--out`:
+# The same as a web page, which shows the attention over each hit and lets you drop in images of your own:
+# `App(checkpoint=runs / "whole")` in a cell after `from usercourse.demo import App`. In a terminal, with a run that was
+# saved with `--out`:
 #
 # ```
 # python course.py demo --checkpoint runs/photos
@@ -179,10 +182,10 @@ check("to_report", to_report)
 #
 # ## The table
 #
-# Test is scored once. On Scenes it has two halves: *in-distribution* is drawn like the training images, *novel compositions*
-# combines known words in ways that do not occur in training. The baseline is [CCA](GLOSSARY.md#cca), a closed-form method of
-# 1936 on the same tokens and words, with its ridge and dimension selected on the same val. The
-# [confidence intervals](GLOSSARY.md#interval) resample images with their captions.
+# Test is scored once. On Scenes it has two halves: *in-distribution* is drawn like the training images, *novel
+# compositions* combines known words in ways that do not occur in training. The baseline is [CCA](GLOSSARY.md#cca), a
+# closed-form method of 1936, applied to the same tokens and words; its ridge and its dimension are selected on the same
+# val split. The [confidence intervals](GLOSSARY.md#interval) resample images with their captions.
 
 # %%
 from usercourse.plots import intervals
@@ -209,9 +212,10 @@ for half, difference in apart.items():
     print(f"{half}: " + describe("the full model", "CCA", difference))
 
 # %% [markdown]
-# A short run need not beat a good closed-form method; that is what a baseline is for. CCA solves for all training pairs at
-# once; the model sees them one batch at a time, each caption a few times in the full profile and less than once in the fast
-# one. A confidence interval here covers other test images. It does not cover other seeds: one run is one seed.
+# A short run need not beat a good closed-form method; that is what a baseline is for. CCA solves for all training pairs
+# at once; the model sees them one batch at a time, each caption a few times in the full profile and less than once in
+# the fast one. A confidence interval here accounts for the choice of test images. It does not account for the seed: one
+# run is one seed.
 #
 # ## Folds: why COCO has two results
 #
@@ -260,7 +264,7 @@ snapshot(by_folds, size=fifth, metric="t2i R@1")
 #
 # <details><summary>An answer</summary>
 #
-# No. Nor two 1K results of which one is the first fold alone, or is from random folds.
+# No. Nor can you compare two 1K results if one of them is from the first fold alone, or from random folds.
 #
 # </details>
 #
@@ -308,8 +312,8 @@ check("fold_r1", fold_r1)
 #
 # ## Door 2: a folder with a table of captions
 #
-# What a folder needs is shown on a small one: 60 images as PNG files, and a `captions.csv`. They are drawn, so the network
-# for drawings is *named*; for photos leave `tokens` out, and read the line that says what was chosen.
+# A small folder shows what is needed: 60 images as PNG files, and a `captions.csv`. The images are drawn, so the
+# network for drawings is *named*; for photos leave `tokens` out, and read the line that says which network was chosen.
 
 # %%
 from userlib.data.sources import load_data
@@ -324,8 +328,8 @@ found = embed(small.encoders, mine.test)[0]
 show(*running.hits(CheckpointEncoder(runs / "mine"), mine.test.split, found, mine.test.split.captions[0]))
 
 # %% [markdown]
-# Twenty-four steps on 40 images teach next to nothing; what they show is the way through the door. With a few thousand
-# photos, in a terminal:
+# In twenty-four steps on 40 images a model learns next to nothing; they only show the way through the door. With a few
+# thousand photos, in a terminal:
 #
 # ```
 # python -m userlib train --data path/to/folder --tokens open_clip:ViT-B-32/laion2b_s34b_b79k --val-split train:500 --out runs/mine
@@ -333,8 +337,9 @@ show(*running.hits(CheckpointEncoder(runs / "mine"), mine.test.split, found, min
 #
 # ## Door 3: the hub's schema
 #
-# Flickr30K is on the hub as Parquet files: one row per image, with its bytes, its captions and the name of its split. A name
-# on the hub is downloaded once and pinned; a folder of such files takes the same way without a download. Here is one.
+# Flickr30K is on the hub as Parquet files: one row per image, with its bytes, its captions and the name of its split. A
+# name on the hub is downloaded once and pinned; a folder of such files is read in the same way, without a download.
+# Here is one.
 
 # %%
 import pyarrow.parquet as parquet
@@ -362,14 +367,14 @@ if DATA == "scenes":
 # python -m userlib evaluate --checkpoint runs/f30k --split test
 # ```
 #
-# What others report there, and what was measured here, stands in
-# [the published numbers](../docs/full-scale.md#the-published-numbers). One line of it: zero-shot CLIP, which was not trained on
-# Flickr30K at all, outperforms most methods that were.
+# What others report on Flickr30K, and what was measured here, is in [the published
+# numbers](../docs/full-scale.md#the-published-numbers). One line of it: zero-shot CLIP, which was not trained on
+# Flickr30K at all, outperforms most methods that were trained on it.
 
 # %% [markdown]
 # ## Optional: stop it, kill it, resume it
 #
-# Skip this part where you only want a model. It costs a second run, so it runs on Scenes alone.
+# Skip this part if you only want a model. It costs a second run, so it runs on Scenes alone.
 #
 # ### A hand example: what has to be saved
 #
@@ -404,7 +409,7 @@ print("only x saved, u lost:     ", first + descend(x, 0.0, 2)[2])
 # | what | where it is |
 # |---|---|
 # | weights of the encoders, of their momentum copies, and the queue with its pointer | in the [checkpoint](GLOSSARY.md#checkpoint) |
-# | the optimizer's two moments of every weight | in the checkpoint |
+# | the optimizer's two moments for every weight | in the checkpoint |
 # | step, history, the best evaluation so far | in the checkpoint |
 # | learning rate, order of the captions, every random draw | nowhere: they follow from [seed](GLOSSARY.md#seed) and step |
 #
@@ -413,8 +418,8 @@ print("only x saved, u lost:     ", first + descend(x, 0.0, 2)[2])
 #
 # ### Exercise 3. The captions of a step (difficulty 2 of 3, about 10 minutes)
 #
-# [Epoch](GLOSSARY.md#epoch) $e$ has the order `np.random.default_rng([seed, 1, e]).permutation(captions)`. It is split into
-# consecutive batches; the last, incomplete one is dropped. Which captions does step `step`, counted from 0, see?
+# [Epoch](GLOSSARY.md#epoch) $e$ has the order `np.random.default_rng([seed, 1, e]).permutation(captions)`. It is split
+# into consecutive batches; the last, incomplete one is dropped. Which captions does step `step`, counted from 0, use?
 
 
 # %%
@@ -428,7 +433,7 @@ check("rows_of", rows_of)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# How many whole batches does an epoch have? The first step of the second epoch has that index.
+# How many whole batches does an epoch have? That is also the index of the first step of the second epoch.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -450,9 +455,10 @@ check("rows_of", rows_of)
 #
 # ### Interrupted twice
 #
-# Three things will happen to a second run with the same data, settings and seed. *Stop* is pressed (Ctrl-C in a terminal):
-# the step is finished, a checkpoint is written, and the run ends properly. Then it is resumed in a separate process, as in a
-# terminal, and that process is **killed**, without a chance to write anything. Then it is resumed here, and finishes.
+# Three things will happen to a second run with the same data, settings and seed. *Stop* is pressed (Ctrl-C in a
+# terminal): the step is finished, a checkpoint is written, and the run ends properly. Then it is resumed in a separate
+# process, as from a terminal, and that process is **killed**, without a chance to write anything. Then it is resumed
+# here, and finishes.
 #
 # A checkpoint is a folder. It is written under a temporary name and then renamed, and one small file names the current one;
 # so a kill in the middle of writing leaves the previous checkpoint intact. Steps after the last checkpoint are repeated.
@@ -505,8 +511,9 @@ compare("running_bits", measured)
 #
 # <details><summary>An answer</summary>
 #
-# You would train several seeds of each, interrupted and not, and compare them with a confidence interval that is several
-# points wide. A bug that costs one point would go unnoticed. A bitwise comparison needs one pair of runs, and any bug shows.
+# You would train several seeds of each, interrupted and not, and compare them with a confidence interval that is
+# several points wide. A bug that costs one point would go unnoticed. A bitwise comparison needs only one pair of runs,
+# and every such bug shows.
 #
 # </details>
 #
@@ -528,15 +535,16 @@ print(f"Counting the same vectors in folds of {fifth} changes t2i R@1 by {more:+
 # together with the split used for selection, the split reported on, the size of the gallery and a confidence interval. Data
 # are selected by one name, the network of the tokens by a second.
 #
-# **Not shown.** That the full model is better than its parts: this is one seed of it, after a short run, against CCA. What
-# each part contributes is measured over several seeds in the studies of [results](../docs/results.md). Anything on Flickr30K
-# or on photos: that needs the data, and for Flickr30K a GPU. Equal bits on a GPU.
+# **Not shown.** That the full model is better than its parts: there is only one seed of it here, after a short run, and
+# it is compared with CCA. What each part contributes is measured over several seeds in the studies of
+# [results](../docs/results.md). Anything on Flickr30K or on photos: that needs the data, and for Flickr30K a GPU. Equal
+# bits on a GPU.
 #
 # ## What to try next
 #
 # - Set `DATA` to a folder of your own and run the whole notebook again.
-# - `fit(prepared, out=broken, resume=True)` once more: what does it do with a run that is finished? And with `prepare(...)` of
-#   another learning rate?
+# - `fit(prepared, out=broken, resume=True)` once more: what does it do with a run that is finished? And what if you
+#   give it a `prepare(...)` with another learning rate?
 # - Change one byte of a file in the last checkpoint and resume. What does the error say?
 # - Train with `seed=1` through `variant(prepared, seed=1)`. Is the other seed's rSum inside the confidence interval of the first?
 #
