@@ -3,8 +3,8 @@
 #
 # You will be able to
 #
-# - search photos by sentence with a model that was trained on photos, and say honestly where it fails;
-# - draw attention and word-region similarity over a photo, and read no more out of them than they say;
+# - search photos with text queries, by a model that was trained on photos, and say honestly where it fails;
+# - draw attention and word-region similarity over a photo, and read no more into them than they show;
 # - take a folder of your own from a table of captions to a trained search, and notice when its score is too good.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
@@ -42,11 +42,11 @@ diagram("pipeline", here=("enhancement", "search"))
 # %% [markdown]
 # ## The claim
 #
-# The notebooks so far used drawn images, where the truth is known. The paper speaks of photos: its
-# [enhancement](GLOSSARY.md#enhancement) should emphasise what a photo is about, and its queue should pay. The model here is
-# **photos-mini**: the course's USER (SGE, a queue of 2,048, UTO), trained on 5,500 photos of Flickr8K, with
-# [tokens](GLOSSARY.md#token) of a small ImageNet network, the [backbone](GLOSSARY.md#backbone). It comes with the course and
-# is for non-commercial research and teaching, as those photos are.
+# The notebooks so far used drawn images, where the truth is known. The paper is about photos: its
+# [enhancement](GLOSSARY.md#enhancement) is meant to emphasise what a photo is about, and its queue is meant to raise
+# recall. The model here is **photos-mini**: the course's USER (SGE, a queue of 2,048, UTO), trained on 5,500 photos of
+# Flickr8K, with [tokens](GLOSSARY.md#token) from a small ImageNet network, the [backbone](GLOSSARY.md#backbone). It
+# comes with the course and is for non-commercial research and teaching, as those photos are.
 #
 # **The photos** are samples that scikit-image and scikit-learn install; nothing is downloaded. Their licences are in the
 # table. This page, as it is stored, shows only those in the public domain (by their author's dedication, CC0, or from the
@@ -93,23 +93,23 @@ for query in ("a woman in an orange suit", "no cat", "an astronaut"):
     show(*photos.hits(model, own_album, query))
 
 # %% [markdown]
-# <details><summary>What is seen in the stored output</summary>
+# <details><summary>What the stored output shows</summary>
 #
-# *No cat* finds the cat first: captions of Flickr8K say what is there, so *no* has hardly a meaning of its own. *Astronaut* is
-# not among the model's 8,000 words. What is left of the query is *an*, and the ranks come from that. The page of the demo
-# says such a thing; a bare list of hits does not.
+# *No cat* finds the cat first: captions of Flickr8K say what is there, so *no* has hardly any meaning for the model.
+# *Astronaut* is not among the model's 8,000 words. All that is left of the query is *an*, and the ranks come from that.
+# The demo's page points this out; a bare list of hits does not.
 #
 # </details>
 #
 # ## A hand example: attention over a photo
 #
-# Attention painted over a photo in colour would hide the photo. So here, as in notebooks 03 and 04, it is *dimmed*: every pixel
-# is multiplied by a factor that depends on the attention $a_r$ of the region $r$ that it is in,
+# Attention painted over a photo in colour would hide the photo. So here, as in notebooks 03 and 04, it is *dimmed*:
+# every pixel is multiplied by a factor that depends on the attention $a_r$ of the region $r$ that contains it,
 #
 # $$ \text{factor} = 0.2 + 0.8\, \frac{a_r}{\max_r a_r} $$
 #
-# A photo of 4 x 6 pixels, all of them 100, and a grid of 2 x 2 regions with $a$ = 0.6, 0.3, 0, 0.1: the blocks of 2 x 3 pixels
-# become 100, 60, 20 and 33.3. Nothing is black, so what is *not* looked at stays in sight.
+# Take a photo of 4 x 6 pixels, all of value 100, and a grid of 2 x 2 regions with $a$ = 0.6, 0.3, 0, 0.1: the blocks of
+# 2 x 3 pixels become 100, 60, 20 and 33.3. Nothing is black, so what is *not* looked at stays in sight.
 #
 # ### Exercise 1. Build it (difficulty 2 of 3, about 10 minutes)
 
@@ -125,7 +125,7 @@ check("dim", dim)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First make $a$ as large as the photo: each of its values becomes a block of $H/h$ by $W/w$ pixels.
+# First enlarge $a$ to the size of the photo: each of its values becomes a block of $H/h$ by $W/w$ pixels.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -147,8 +147,8 @@ check("dim", dim)
 #
 # ## Where does SGE attend?
 #
-# The tokens are a grid of 9 x 9 regions. $a$ decides which of them receive the guide (notebook 03). It is the same for every
-# query: SGE sees the photo alone.
+# The tokens are a grid of 9 x 9 regions. $a$ decides which of them receive the guide (notebook 03). It is the same for
+# every query, because SGE sees only the photo.
 
 # %%
 chosen = [photos.by_name(album, name) for name in ("astronaut", "chelsea", "camera", "rocket")]
@@ -159,13 +159,14 @@ print(f"The region with the most attention has the largest norm in {same} of {N}
 print(f"correlation of attention and norm over the regions of a photo is {correlation:.2f} on average.")
 
 # %% [markdown]
-# Two things are easy to overlook. The attention is *narrow* in three of these four photos: a handful of 81 regions has nearly
-# all of it. And it follows the norm of the regions, which the backbone determines for the most part, not USER: where an ImageNet
-# network responds strongly, $g \cdot V_r$ is large. It is often on the thing, and sometimes next to it: look for the rocket. There are no masks for these photos, so
-# unlike in notebook 03 no share *on the object* can be measured, and four photos that look convincing are no measurement.
+# Two things are easy to overlook. The attention is *narrow* in three of these four photos: a handful of the 81 regions
+# has nearly all of it. And it follows the norm of the regions, which is determined mostly by the backbone, not by USER:
+# where an ImageNet network responds strongly, $g \cdot V_r$ is large. The attention is often on the main object, and
+# sometimes next to it: look at the rocket. There are no masks for these photos, so the share of the attention *on the
+# object* cannot be measured as in notebook 03, and four photos that look convincing are no measurement.
 #
-# CGE has no map here: it takes CLIP's vector of the photo as its guide, and photos-mini has none. On drawn images it is in
-# notebook 04.
+# CGE has no map here: it takes CLIP's vector of the photo as its guide, and photos-mini does without CLIP. Notebook 04
+# has CGE's maps on drawn images.
 #
 # ## Words and regions
 #
@@ -188,15 +189,16 @@ Demo(view, photo=choice("photo", names), sentence=choice("sentence", SENTENCES))
 snapshot(view, photo="astronaut", sentence="a woman in an orange suit")
 
 # %% [markdown]
-# *Orange* is on the suit. Then choose a sentence that does *not* fit the photo: each map is scaled to its own maximum, so it
-# has a bright spot all the same. Compare the numbers, not the light. And the words are read by a
-# network that has seen the whole sentence, so the vector of *suit* contains some *orange*.
+# The map of *orange* lies on the suit. Then choose a sentence that does *not* fit the photo: each map is scaled to its
+# own maximum, so it has a bright spot all the same. Compare the numbers, not the brightness. Besides, the text network
+# reads the whole sentence before it gives a word its vector, so the vector of *suit* contains some *orange*.
 #
 # ### Exercise 2. A bug hunt: the wrong box (difficulty 2 of 3, about 10 minutes)
 #
 # This function should give the box of region `r` in the pixels of a photo, as PIL's `crop` takes it: left, top, right,
-# bottom. `size` is `photo.size`, as PIL has it. The photo was squashed to a square for the backbone, so all of it is in the grid. All tests passed, on
-# square photos with square grids. **Two of its lines are wrong.** Write the function that is right for every photo.
+# bottom. `size` is `photo.size`, as PIL gives it. The photo was squashed to a square for the backbone, so the grid
+# covers all of it. The function passed all its tests, which were on square photos with square grids. **Two of its lines
+# are wrong.** Write it so that it is right for every photo.
 
 
 # %%
@@ -243,7 +245,8 @@ check("cell_box", cell_box)
 #
 # ## Failures, and what SGE has to do with them
 #
-# The ten queries again, by the same model with the residual scale of SGE at 0: nothing is added, all else is the same.
+# Here are the ten queries again, searched by the same model, once with SGE and once with SGE's residual scale set to 0:
+# then nothing is added to the regions, and all else is the same.
 
 # %%
 without = photos.without_sge(model)
@@ -255,15 +258,16 @@ for query, rank in ranks.items():
     print(f"{query:28} rank {rank:2} with SGE, {plain[query]:2} with its residual at 0")
 
 # %% [markdown]
-# Ten queries decide nothing; they show the size of the effect, a turn of about a degree. *A cup of coffee* fails with either: Flickr8K is about people and
-# dogs outdoors, and a cup filling the photo is unlike everything in it. **Think:** what would you need to claim that SGE
-# helps on photos? A gallery of a thousand photos, several seeds, a run without SGE, and a confidence interval.
+# Ten queries decide nothing; they show the size of the effect, a turn of about a degree. *A cup of coffee* fails in
+# both cases: Flickr8K is about people and dogs outdoors, and a cup that fills the photo is unlike everything in it.
+# **Think:** what would you need to claim that SGE helps on photos? A gallery of a thousand photos, several seeds, a run
+# without SGE, and a confidence interval.
 #
 # ## Measured on Flickr8K
 #
-# All of that was run, and is stored in `assets/results`; no photo is in it. First the learning curve of photos-mini, on 500
-# photos held out of the training photos, and what the study's models have on the 100 that they held out. The scale of the axis
-# does not begin at 0.
+# All of that was run, and the results, without the photos, are stored in `assets/results`. First comes the learning
+# curve of photos-mini, on 500 photos held out of the training photos, and those of the models of a study on the 100
+# photos that they held out. The axis does not begin at 0.
 
 # %%
 show(*photo_results.curves())
@@ -271,25 +275,28 @@ print(photo_results.growth())
 Markdown(photo_results.provenance())
 
 # %% [markdown]
-# It begins high, since word vectors and projections start at a [CCA](GLOSSARY.md#cca) of the training photos, and the second
-# epoch adds little to the first. Whatever is said of SGE and of the queue here is said of short runs that start there. Now 1,000
-# photos that no choice was made on (the validation split), with 95 % confidence intervals over photos and seeds:
+# The curve begins high, since word vectors and projections start at a [CCA](GLOSSARY.md#cca) of the training photos,
+# and the second epoch adds little to the first. Whatever is said here about SGE and the queue is about short runs that
+# start there. Next come the results on 1,000 photos that no choice was based on (the validation split), with 95 %
+# confidence intervals over photos and seeds:
 
 # %%
 show_table(photo_results.table())
 show(*photo_results.differences())
 
 # %% [markdown]
-# Read the last figure slowly; all rows but photos-mini's are of the same tokens, and of three seeds where something is trained.
-# What USER adds to CCA is clear, and so is what a text encoder adds that has read millions of sentences. SGE on these photos is *inconclusive*: the interval reaches from a loss to a gain of about four points of rSum.
-# The row of the queue changes two things at once, the queue and the moving average of the weights (EMA), both of which come
-# from the momentum encoders; so it cannot say which of them matters. More studies on photos: [results](../docs/results.md);
-# what others reach on Flickr30K and COCO: [the published numbers](../docs/full-scale.md#the-published-numbers).
+# Read the last figure slowly; all rows except that of photos-mini use the same tokens, and three seeds wherever
+# something is trained. What USER adds to CCA is clear, and so is the gain from a text encoder that has read millions of
+# sentences. SGE on these photos is *inconclusive*: the interval reaches from a loss to a gain of about four points of
+# rSum. The row of the queue changes two things at once, the queue and the moving average of the weights (EMA), both of
+# which come from the momentum encoders; so it does not show which of them matters. More studies on photos:
+# [results](../docs/results.md); what others reach on Flickr30K and COCO: [the published
+# numbers](../docs/full-scale.md#the-published-numbers).
 #
 # ## A folder of your own
 #
-# Photos and a `captions.csv` with the columns `filename,caption` are all that is needed. Where `FOLDER` is `None`, a
-# folder is made of crops of the samples, each with two captions.
+# Photos and a `captions.csv` with the columns `filename,caption` are all that is needed. If `FOLDER` is `None`, a
+# folder is made from crops of the samples, each with two captions.
 
 # %%
 count = 30 if profile.name == "fast" else 64
@@ -298,8 +305,8 @@ mine = Path(FOLDER).expanduser() if FOLDER else photo_folder.write_folder(here /
 print(photo_folder.first_captions(mine))
 
 # %% [markdown]
-# Some photos must be held out: to select the epoch, and to report on. Where the table has no column `split`, `prepare` holds
-# them out and says so.
+# Some photos must be held out: some to select the epoch on, others to report on. If the table has no column `split`,
+# `prepare` holds them out and says so.
 #
 # ### Exercise 3. Hold out photos (difficulty 2 of 3, about 10 minutes)
 #
@@ -377,18 +384,20 @@ folder_album = photos.of_folder(mine, licences={} if FOLDER else photo_folder.li
 show(*photos.hits(trained, folder_album, test.split.captions[0]))
 
 # %% [markdown]
-# In the made folder a short run does better than it should: every held-out image is a crop of a photo of which *other crops* were
-# trained on. No photo file is on both sides, and still the test photos have been seen. A folder of your own has that too:
-# ten photos of one party, a burst of one dog. **Think:** how would you hold out photos then?
+# In the made folder a short run does better than it should: every held-out image is a crop of a photo whose *other
+# crops* were in the training set. No file is on both sides, and still the model has seen the test photos. A folder of
+# your own may have this problem too: ten photos of one party, a burst of shots of one dog. **Think:** how would you
+# hold out photos then?
 #
 # <details><summary>An answer</summary>
 #
-# By occasion: whole days, places or bursts go to one side. Write a column `split` into the table. The search has a help:
-# its option `--alike 0.97` shows near-duplicates as one hit, and what it joins belongs on one side.
+# By occasion: whole days, places or bursts go to one side. Write a column `split` into the table. The search can help:
+# its option `--alike 0.97` shows near-duplicates as one hit, and photos that it joins belong on the same side.
 #
 # </details>
 #
-# In the demo, your model and your photos: `App(checkpoint=here / "run")` in a cell after `from usercourse.demo import App`, or
+# For your model and your photos in the demo: `App(checkpoint=here / "run")` in a cell after
+# `from usercourse.demo import App`, or
 #
 # ```
 # python course.py demo --checkpoint runs/photos
@@ -396,20 +405,21 @@ show(*photos.hits(trained, folder_album, test.split.captions[0]))
 #
 # ## Verdict
 #
-# **Shown.** A model of 5.5 MB and a backbone search photos offline, and put the right one among the first three for most of
-# ten simple queries. SGE attends to few regions, and to those of large norm. Words find regions. A folder with a table of
-# captions goes the same way from tokens to search.
+# **Shown.** A model of 5.5 MB and a backbone search photos offline, and put the right one among the first three for
+# most of ten simple queries. SGE attends to few regions, and to those of large norm. Words find regions. A folder with
+# a table of captions takes the same path, from tokens to search.
 #
 # **Not shown.** That SGE helps on photos: inconclusive, and provisional. That a bright region is *why* a photo was found.
 # Anything about the paper's own photos, Flickr30K and COCO, or its tokens. That a small folder makes a good model: look for
 # what test and train have in common before you believe its score.
 #
-# **Takeaways.** Ask what a model was trained on before you ask it. Draw attention so that the photo stays visible, and put a
-# number next to it. Hold out photos, not captions, and occasions rather than photos.
+# **Takeaways.** Ask what a model was trained on before you search with it. Draw attention so that the photo stays
+# visible, and put a number next to it. Hold out photos, not captions, and occasions rather than photos.
 #
 # ## What to try next
 #
-# - Set `FOLDER` to photos of yours and run all. Which of your queries fail, and are the words unknown or the things?
+# - Set `FOLDER` to photos of yours and run all. Which of your queries fail, and what is unknown to the model, the words
+#   or the things?
 # - Write ten queries of your own *before* you search, as was done here, and count.
 # - `photos.word_maps(model, photos.by_name(album, "astronaut"), "a dog on a beach")`: how high are the similarities of a sentence that
 #   does not fit?
