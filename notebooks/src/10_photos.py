@@ -245,8 +245,8 @@ check("cell_box", cell_box)
 #
 # ## Failures, and what SGE has to do with them
 #
-# Here are the ten queries again, searched by the same model, once with SGE and once with SGE's residual scale set to 0:
-# then nothing is added to the regions, and all else is the same.
+# Here are the ten queries again, with the same model, once with SGE and once with SGE's residual scale set to 0: then
+# nothing is added to the regions, and all else is the same.
 
 # %%
 without = photos.without_sge(model)
@@ -384,15 +384,16 @@ folder_album = photos.of_folder(mine, licences={} if FOLDER else photo_folder.li
 show(*photos.hits(trained, folder_album, test.split.captions[0]))
 
 # %% [markdown]
-# In the made folder a short run does better than it should: every held-out image is a crop of a photo whose *other
-# crops* were in the training set. No file is on both sides, and still the model has seen the test photos. A folder of
-# your own may have this problem too: ten photos of one party, a burst of shots of one dog. **Think:** how would you
-# hold out photos then?
+# In the folder made from crops a short run does better than it should: every held-out image is a crop of a photo whose
+# *other crops* were in the training set. No file is on both sides, and still the model has seen the test photos. A
+# folder of your own may have this problem too: ten photos of one party, a burst of shots of one dog. **Think:** how
+# would you hold out photos then?
 #
 # <details><summary>An answer</summary>
 #
-# By occasion: whole days, places or bursts go to one side. Write a column `split` into the table. The search can help:
-# its option `--alike 0.97` shows near-duplicates as one hit, and photos that it joins belong on the same side.
+# By occasion: all photos of a day, of a place or of a burst go to the same side. Write a column `split` into the table.
+# The search can help: its option `--alike 0.97` shows near-duplicates as one hit, and photos that it joins belong on
+# the same side.
 #
 # </details>
 #
