@@ -3,13 +3,13 @@
 #
 # You will be able to
 #
-# - compute a confidence interval of a gain that includes sampling variance (of images) and seed variance;
+# - compute a confidence interval of a gain that accounts for sampling variance (of images) and seed variance;
 # - read a study: models that differ in one factor, their runs, their differences from a reference;
 # - keep a ledger of claims, each with a verdict that follows from its confidence interval alone.
 #
 # | needs | time on two CPU cores | exercises, an estimate | memory |
 # |---|---|---|---|
-# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) say what the parts are | 2 minutes in the fast profile, 3 in the full | 50 minutes | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
+# | [01_recall](01_recall.ipynb); [03](03_self_guided_enhancement.ipynb) to [07](07_momentum_queues.ipynb) explain the parts | 2 minutes in the fast profile, 3 in the full | 50 minutes | 1.6 GB, and in the full profile 2.4 GB for each of the two runs |
 
 # %%
 import math
@@ -129,9 +129,10 @@ check("paired_gain", paired_gain)
 #
 # ## Now the seeds
 #
-# A model is not one run but the population of all its possible runs; a seed is a sample from these, just as a test image is a
-# sample from all images. So both are resampled. Let $a_{ri}$ be the percent of hits of run $r$ on image $i$, with $n$ runs and $N$ images. One
-# resample draws images $i_1 \dots i_N$, the same for all runs of both models, and runs $r_1 \dots r_n$ of each model:
+# A model is not one run but the population of all its possible runs; the run of one seed is a sample from these, just
+# as a test image is a sample from all images. So both are resampled. Let $a_{ri}$ be the percentage of hits of run $r$
+# on image $i$, with $n$ runs and $N$ images. One resample draws images $i_1 \dots i_N$, the same for all runs of both
+# models, and runs $r_1 \dots r_n$ of each model:
 #
 # $$ m_r = \frac1N \sum_{j=1}^{N} a_{r i_j}, \qquad \bar m = \frac1n \sum_{r=1}^{n} m_r, \qquad
 #    m^* = \bar m + \sqrt{\frac{n}{n-1}} \Big( \frac1n \sum_{k=1}^{n} m_{r_k} - \bar m \Big) $$
@@ -187,9 +188,9 @@ print(
 #
 # ### Exercise 2. Images and seeds, without loops (difficulty 3 of 3, importance 3 of 3, about 15 minutes)
 #
-# Write the formula above with arrays. What is drawn is given: row s of `images` is the draw of both models, row s of `runs_a`
-# and `runs_b` the runs of each. Return the bounds of the 95 % confidence interval of the gain of a over b. With a single run
-# the factor is 1.
+# Write the formula above with arrays. The draws are given: row s of `images` contains the images drawn for both models,
+# and row s of `runs_a` and of `runs_b` the runs drawn for each. Return the bounds of the 95 % confidence interval of
+# the gain of a over b. With a single run the factor is 1.
 
 
 # %%
@@ -269,10 +270,11 @@ check("claim_verdict", claim_verdict)
 #
 # ## The studies
 #
-# A *study* trains models that differ in one factor, with several seeds each, and scores every run once on the 1,000 test
-# images of [Scenes](GLOSSARY.md#scenes). Half of these are *novel compositions*: known words in combinations that training
-# lacks. Studies take hours, so their runs are stored with the repository. Each row contains the rank of every image and
-# caption, so that everything below can be recomputed, and names the command that reproduces it.
+# A *study* trains models that differ in one factor, with several seeds each, and scores every run once on the 1,000
+# test images of [Scenes](GLOSSARY.md#scenes). Half of these are *novel compositions*: known words in combinations that
+# training lacks. Studies take hours, so their runs are stored with the repository. The row of a run contains the rank
+# of every image and caption, so that everything below can be recomputed; it also names the command that reproduces the
+# run.
 #
 # On the left is each model with its 95 % confidence interval; the small strokes are its runs. On the right is its difference
 # from the reference, on the same draws. Choose a study, a subset of the images, and a metric. **Think**: on which subset do
@@ -297,13 +299,13 @@ Demo(
 # %% [markdown]
 # <details><summary>One answer</summary>
 #
-# On the novel compositions. They do not occur in training, while the guide comes from a wider world in which they do. A
-# component that only helps to fit the training images better has its effect on the half that was drawn like them.
+# On the novel compositions. They do not occur in training, while CGE's guide comes from a wider world in which they do.
+# A component that only helps to fit the training images better shows its effect on the half that was drawn like them.
 #
 # </details>
 #
-# Are the runs long enough to be compared? A difference between two models that are still improving is a difference in speed.
-# Here are the curves, scored on val during training.
+# Are the runs long enough to be compared? A difference between two models that are still improving may only be a
+# difference in speed. Here are the curves, scored on val during training.
 
 # %%
 from userlab.ablation.studies import STUDIES
@@ -320,8 +322,9 @@ Demo(curves_demo, study=choice("study", names, value=first))
 # %% [markdown]
 # ## The control that was missing
 #
-# The paper multiplies the loss of the batch by 20 on Flickr30K and adds a queue. Compared with no queue at weight 1 that is a
-# gain. **Think**: two factors were changed at once; which model is missing from the comparison? The study `queue` has it.
+# The paper multiplies the loss of the batch by 20 on Flickr30K and adds a queue. Compared with a model without a queue,
+# at weight 1, that is a gain. **Think**: two factors were changed at once; which model is missing from the comparison?
+# The study `queue` has it.
 
 # %%
 if "queue" in results:
@@ -337,16 +340,17 @@ else:
     show(*draw.nothing())
 
 # %% [markdown]
-# The weight alone, without any queue, gains as much as queue and weight together. But why should a factor before the loss
-# help when Adam divides by the magnitude of the gradient anyway? Because gradients are clipped before Adam sees them: with a
-# loss that is 20 times as large, the clipping acts as if its threshold were 20 times lower. The last row leaves the weight at
-# 1, clips at a twentieth, and does as well. What looked like a gain of the queue was an effect of the optimizer. It took one
-# more row in the table to see it.
+# The weight alone, without any queue, gains as much as queue and weight together. But why should a factor before the
+# loss help when Adam divides by the magnitude of the gradient anyway? Because gradients are clipped before Adam sees
+# them: with a loss that is 20 times as large, the clipping acts as if its threshold were 20 times lower. The model of
+# the last row leaves the weight at 1, clips at a twentieth of the threshold, and does as well. What looked like a gain
+# of the queue was an effect of the optimizer. It took one more row in the table to see it.
 #
 # ## How many seeds?
 #
-# With one seed per model the interval includes only the sampling variance of the images: it is narrow because it leaves seed
-# variance out. With two seeds it has to estimate the seed variance from two runs. Only then do further seeds narrow it.
+# With one seed per model the interval includes only the sampling variance of the images: it is narrow because it leaves
+# seed variance out. With two seeds it includes the seed variance, estimated from two runs. Only from there on do
+# further seeds narrow it.
 
 # %%
 stored = results.get("world", {})
@@ -452,10 +456,10 @@ compare("ablations_mine", outcome(yours))
 #
 # ## The ledger
 #
-# Now all claims at once. The [ledger](GLOSSARY.md#ledger) is a list of claims as data: a statement, its source, a study, and
-# the two variants whose difference decides. The values printed below are computed from the stored rows, and so are the
-# verdicts. Claims whose source is a *control* are ours: what a claim must beat to mean what it says. That CGE helps, for
-# example, could mean that any second model helps.
+# Now look at all claims at once. The [ledger](GLOSSARY.md#ledger) is a list of claims as data: a statement, its source,
+# a study, and the two variants whose difference decides it. The values printed below are computed from the stored rows,
+# and so are the verdicts. Claims whose source is a *control* are ours: they name what a component must beat before a
+# claim about it means what it says. If CGE helps, for example, the reason could be that any second model helps.
 
 # %%
 from userlab.ablation.ledger import in_metric, ledger, markdown
@@ -494,16 +498,16 @@ changed = [
 print("\n".join([f"{len(changed)} of {measured} verdicts differ in rSum.", *changed]))
 
 # %% [markdown]
-# *Runs end when they end.* A verdict from runs that were still improving, or whose settings were not tuned, is marked as
-# provisional: more steps may reverse it.
+# *A verdict that may not last is marked.* If the runs were still improving, or their settings were not tuned, the
+# verdict is marked as provisional: more steps may reverse it.
 #
-# *Multiple comparisons are accounted for.* The ledger needs p < 0.05 after Holm's adjustment. Among many confidence intervals, some will exclude 0 even though there is no
-# effect.
+# *Multiple comparisons are accounted for.* Among many confidence intervals, some will exclude 0 even though there is no
+# effect. So the ledger takes a claim as decided only if p < 0.05 after Holm's adjustment.
 #
 # ### Exercise 5. Chance findings among many claims (difficulty 2 of 3, about 5 minutes)
 #
-# Suppose that no component has any effect. What is the probability that at least one of n independent confidence intervals of
-# a level (such as 0.95) excludes 0?
+# Suppose that no component has any effect. What is the probability that at least one of n independent confidence
+# intervals of a given level (such as 0.95) excludes 0?
 
 
 # %%
@@ -535,14 +539,15 @@ check("chance_findings", chance_findings)
 #
 # </details>
 #
-# Some of the ledger's claims share a model, so they are not independent, and the true probability is smaller than yours.
+# Some of the ledger's claims share a model, so they are not independent, and the true probability is smaller than the
+# one you computed.
 #
 # ### Exercise 6. A gain out of nothing (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# One study with several variants is enough for a chance finding. This function chooses the best of them and says how much it
-# gains over variant 0, the baseline. The line below it says what it reports, on average, for 1,000 studies in which
-# no variant has any effect. **It has two faults.** Write it without them; the choice may be the baseline, with a gain
-# of 0.
+# One study with several variants is enough for a chance finding. This function chooses the best variant and says how
+# much it gains over variant 0, the baseline. The printed line says what gain the function reports, on average, for
+# 1,000 studies in which no variant has any effect. **It has two faults.** Write it without them; it may also choose the
+# baseline, with a gain of 0.
 
 
 # %%
@@ -566,7 +571,7 @@ check("study_gain", study_gain)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# What does `val` do in this function? And which run of the choice is compared with which run of the baseline?
+# What does `val` do in this function? And which run of the chosen variant is compared with which run of the baseline?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -585,8 +590,8 @@ check("study_gain", study_gain)
 #
 # </details>
 #
-# **Think**: "SGE helps the plain model" and "SGE helps with queue and UTO" are two claims in the ledger. How can one
-# hold without the other?
+# **Think**: "SGE helps the plain model" and "SGE helps with queue and UTO" are two claims in the ledger. How can one of
+# them hold without the other?
 #
 # <details><summary>One answer</summary>
 #
