@@ -29,9 +29,9 @@ diagram("pipeline", here=("search",))
 # ## The claim
 #
 # The paper's figures show that USER's [enhancement](GLOSSARY.md#enhancement) attends to the relevant
-# [regions](GLOSSARY.md#region), and that its search retrieves matching images. Figures are selected by their authors. Here
-# you choose: small models, trained on the drawn world and stored in the repository, search 1,000 test images that none of
-# them was trained on.
+# [regions](GLOSSARY.md#region), and that its search retrieves matching images. Figures are selected by their authors.
+# Here you choose what to search for: small models, trained on the drawn world and stored in the repository, search
+# 1,000 test images that none of them was trained on.
 
 # %%
 with waiting("the gallery and its models"):
@@ -48,7 +48,7 @@ for title, engine in engines.items():
 # word is similar to which region? Take two words and three regions, with vectors of two dimensions. The cosine of word $w$
 # and region $r$ is $w \cdot r$ divided by both norms.
 #
-# **Think:** the third region has five times the norm of the first. Which of them is more similar to *red*?
+# **Think:** the third region has five times the norm of the first. Which of these two is more similar to *red*?
 
 # %%
 hand_words = {"red": (1.0, 0.0), "ball": (0.6, 0.8)}
@@ -58,7 +58,7 @@ for word, w in hand_words.items():
     print(word, [round(float(c), 2) for c in cosines])
 
 # %% [markdown]
-# The first, with a cosine of 1: the norm does not matter. *Ball* is most similar to the third.
+# The first region, with a cosine of 1: the norm does not matter. *Ball* is most similar to the third.
 #
 # ### Exercise 1. Words against regions (difficulty 1 of 3, about 5 minutes)
 #
@@ -127,10 +127,10 @@ snapshot(why, model=best.name, query="A penguin rides a scooter in a classroom."
 # %% [markdown]
 # ### Exercise 2. The words that matter (difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# The figure shows where each word of the query is similar to the image: all words are on one scale, whose bar is the cosine, and
-# words such as *a* and *in* are left out. It does not show which word the hit is due to. Leave each word out of the query
-# once: by how much does the score fall? This is the *leave-one-out importance* of a word. `encode` and `image` below are
-# those of the model, so that you can try your function on the hit above.
+# The figure shows where each word of the query is similar to the image: all words share one scale, whose bar shows the
+# cosine, and words such as *a* and *in* are left out. It does not show which word the hit is due to. Leave out each
+# word of the query in turn: by how much does the score fall? This is the *leave-one-out importance* of a word. `encode`
+# and `image` below come from the model, so that you can try your function on the hit above.
 
 
 # %%
@@ -154,7 +154,8 @@ check("word_importance", word_importance)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The score is `encode(words) @ image`. Which list has all the words but the one in place i? A word may stand in a query twice.
+# The score is `encode(words) @ image`. Which list has all the words but the one in place i? The same word may occur
+# twice in a query.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -181,7 +182,7 @@ check("word_importance", word_importance)
 # the map of the joint space, the failures, and a folder of your photos. Everything works from the keyboard: Tab, arrow
 # keys, Enter.
 #
-# As a page of its own: `make demo`, or `python course.py demo`.
+# To open the demo as a separate page: `make demo`, or `python course.py demo`.
 
 # %%
 App()
@@ -202,9 +203,9 @@ for title in (next(iter(engines)), best.name):
 # %% [markdown]
 # ### Exercise 3. Search among some (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# A page may offer to search among some images only, such as those of one folder. This function does so; its test showed all the
-# images and asked for one hit, and passed. **It has two faults.** Write it without them: the rows of the k best images
-# among those shown, best first, and fewer than k where fewer are shown.
+# A page may offer to search among some images only, such as those of one folder. This function does so, and it passed
+# its only test, in which all images were shown and one hit was asked for. **It has two faults.** Write it without them:
+# return the rows of the k best images among those shown, best first, and fewer than k if fewer are shown.
 
 
 # %%
@@ -252,8 +253,8 @@ check("search_shown", search_shown)
 #
 # ### Exercise 4. Side by side (difficulty 2 of 3, about 10 minutes)
 #
-# Two models return lists of image ids, best first. For each image of the first list: by how many ranks is it better placed
-# by the first model than by the second? None where the second list lacks it.
+# Two models return lists of image ids, best first. For each image of the first list: by how many ranks does the first
+# model place it better than the second? The answer is None if the image is not in the second list.
 
 
 # %%
@@ -291,10 +292,10 @@ check("rank_changes", rank_changes)
 # %% [markdown]
 # ## When is a failure a failure?
 #
-# [R@K](GLOSSARY.md#recall-at-k) counts one image as relevant for a caption: its ground-truth image. But *a boy in the park*
-# may be true of twenty images, and a model that ranks another of them first counts as wrong. In photo collections it is
-# unknown how often that happens. Here the scene graph tells: a caption is a set of facts, an image is a larger set, and the
-# caption is true if its set is contained in the image's.
+# [R@K](GLOSSARY.md#recall-at-k) counts one image as relevant for a caption: its ground-truth image. But *a boy in the
+# park* may be true of twenty images, and a model that ranks another of them first counts as wrong. In photo collections
+# it is unknown how often that happens. Here the scene graph gives the answer: a caption is a set of facts, an image is
+# a larger set, and the caption is true if its set is contained in the image's.
 #
 # ### Exercise 5. What a caption is true of (difficulty 1 of 3, about 5 minutes)
 
@@ -373,12 +374,13 @@ compare("demo_also_true", measured[best.name], unit="%")
 # %% [markdown]
 # ## The map
 #
-# Images and captions on one plane, by UMAP: what is close in the joint space is close on the map. Training makes a caption
-# more similar to its own image than to *other images*; it does not make it more similar to an image than to other captions.
-# So the two modalities stay apart, as they do in CLIP, where this is called the modality gap. It does not affect ranks, since
-# a query is only compared with items of the other modality, but it would fill the map: two clouds and nothing else. Therefore
-# each kind is taken relative to its own mean. The colours are the places that the images show. Images of one place lie
-# together, and the captions that name a place lie at its edge; captions that name none lie elsewhere.
+# The map shows images and captions in one plane, by UMAP: what is close in the joint space is close on the map.
+# Training makes a caption more similar to its own image than to *other images*; it does not make it more similar to an
+# image than to other captions. So the two modalities stay apart, as they do in CLIP, where this is called the modality
+# gap. It does not affect ranks, since a query is only compared with items of the other modality, but it would fill the
+# map: two clouds and nothing else. Therefore the mean of each modality is subtracted first. The colours are the places
+# that the images show. Images of one place lie together, and the captions that name a place lie at the edge of its
+# images; captions that name none lie elsewhere.
 
 # %%
 name = available_models()[best.name]
@@ -387,18 +389,19 @@ show(*map_figure(stored_map(name), gallery, best.name))
 # %% [markdown]
 # ## Your own photos
 #
-# The last panel indexes a folder: each image is encoded once, and the index is stored and reused. These models were trained
-# on drawings only, and the page says so. An open_clip model was trained on images from the web; give its name, such as
-# `ViT-B-32/laion2b_s34b_b79k`, and its weights are downloaded once.
+# The last panel of the demo indexes a folder: each image is encoded once, and the index is stored and reused. These
+# models were trained on drawings only, and the page says so. An open_clip model was trained on images from the web;
+# give its name, such as `ViT-B-32/laion2b_s34b_b79k`, and its weights are downloaded once.
 #
 # ## Verdict
 #
-# **Shown.** Some of what R@K counts as failures, a few percent here, are relevant images that the label does not name; their
-# share is far above chance. The scene graph tells them from the others, and names for every other failure the fact that the
-# first hit lacks. Attention can be displayed over the image and read.
+# **Shown.** Of the first hits that R@K counts as failures, some, a few percent here, are relevant images that the label
+# does not name; their share is far above chance. The scene graph separates these from the others, and for each of the
+# others it names the fact that the first hit lacks. Attention can be displayed over the image and read.
 #
-# **Not shown.** That attention *causes* the better hits: a map over an image is a description. Anything about photos. Which of
-# the models is better, beyond these test images and one seed each: that is the question of notebook 11.
+# **Not shown.** That attention *causes* the better hits: a map over an image is a description. Anything about photos.
+# Which of the models is better in general, and not only on these test images and with one seed each: that is the
+# question of notebook 11.
 #
 # **What to try next.** Search for *a red ball and a blue car*, then swap the colours: does the order of the hits change?
 # Open the failures of *mean pooling* and of the full model: which causes become rarer? Cover the object that you searched for
