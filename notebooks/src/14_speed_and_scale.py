@@ -39,9 +39,9 @@ diagram("pipeline", here=("search",))
 #
 # ## A hand example
 #
-# Let an image have $R = 36$ regions and a caption $W = 13$ words, all of $d = 1024$ dimensions. All dot products of words
-# and regions take $2RWd$ multiplications and additions. Then each word sums the regions with its weights, which gives a
-# *context*: another $2RWd$. The embeddings take $2d$.
+# Let an image have $R = 36$ regions and a caption $W = 13$ words, all of $d = 1024$ dimensions. All dot products of
+# words and regions take $2RWd$ multiplications and additions. Then each word sums the regions with its weights, which
+# gives a *context*: another $2RWd$. The dot product of two embeddings takes $2d$.
 #
 # $$ \frac{4RWd}{2d} \;=\; 2RW \;=\; 2 \cdot 36 \cdot 13 \;=\; 936 $$
 #
@@ -135,15 +135,15 @@ show(*draw.bars(seconds, x_label=f"{unit} for {pictures:,} x {captions:,}"))
 compare("speed_ratio", seconds["vectorised"] / seconds["embeddings"], unit="times")
 
 # %% [markdown]
-# There are two gaps, not one. The gap between the loop and the vectorised form is due to the *implementation*; that between
-# the vectorised form and the embeddings is due to the *method*. A paper that times its own method against a loop of another
-# reports the product of both.
+# There are two gaps, not one. The gap between the loop and the vectorised form is due to the *implementation*; that
+# between the vectorised form and the embeddings is due to the *method*. A paper that times its own method against
+# another method written as a loop reports the product of both gaps.
 #
 # <details><summary>Think: the estimate was 936. Why is the measured factor different?</summary>
 #
-# The Gram matrix removes most of the second product, which would halve the factor. Softmax, exponentials and normalisation of
-# every word with every region are not counted, and they are slow compared with a matrix product. And a search by embeddings
-# also has to find the ten best of each row, which is not part of its $2d$.
+# The Gram matrix removes most of the second product, which would halve the factor. Exponentials, softmax and
+# normalisation for every word with every region are not in the estimate, and they are slow compared with a matrix
+# product. And a search by embeddings also has to find the ten best of each row, which is not part of its $2d$.
 #
 # </details>
 #
@@ -222,9 +222,10 @@ check("context_cosine", context_cosine)
 #
 # ### Exercise 3. The clock that stopped too early (bug hunt, difficulty 2 of 3, importance 3 of 3, about 10 minutes)
 #
-# A GPU works in the background: a call queues work and returns at once. Here is one that is simulated, so that its times are known:
-# a run takes 20 ms, and the first call prepares for 500 ms more. The function below is how such a device is often
-# timed. **It has two faults.** Write it without them: the median of `runs` runs, after one that does not count.
+# A GPU works in the background: a call queues work and returns at once. Here is a simulated one, so that its times are
+# known: a run takes 20 ms, and the first call needs another 500 ms to prepare. The function below times it as such
+# devices are often timed. **It has two faults.** Write it without them: return the median time of `runs` runs, after
+# one run that does not count.
 
 
 # %%
@@ -254,7 +255,8 @@ check("time_of", time_of)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# When does `run()` return, and when is the work done? Why do ten runs seem to take longer, each, than a thousand?
+# When does `run()` return, and when is the work done? Why does each of ten runs seem to take longer than each of a
+# thousand?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -328,8 +330,9 @@ show(*draw.bars(middle, x_label=unit))
 
 # %% [markdown]
 # The difference between the two bars is the cost of everything else: sorting in [pooling](GLOSSARY.md#pooling), norms,
-# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile shows the share of each; look at it before you
-# optimise anything. (Sorted is the sort, which numpy does, and Direction what the BiGRU does between its products.)
+# [softmax](GLOSSARY.md#softmax), dropout, the optimizer, copies. A profile shows the share of each; look at it before
+# you optimise anything. (In the profile below, *Sorted* is the sort, which numpy does, and *Direction* is what the
+# BiGRU computes between its matrix products.)
 
 # %%
 from userlab.bench.op_profile import op_profile
@@ -337,15 +340,15 @@ from userlab.bench.op_profile import op_profile
 show(*draw.shares(op_profile(step)))
 
 # %% [markdown]
-# No single one stands out, so there is no single optimisation left that would gain much. At the course's small shapes all of
-# them together weigh more than at the paper's, where the products are a hundred times larger; [speed](../docs/speed.md) has
-# both.
+# No single operation stands out, so there is no single optimisation left that would gain much. At the course's small
+# shapes all of them together take a larger share of the step than at the paper's, where the products are a hundred
+# times larger; [speed](../docs/speed.md) has both.
 #
 # ## What a queue costs
 #
-# Keys of the [queue](GLOSSARY.md#queue) are not encoded again. A step computes one product with them, $4BKE$ operations in
-# both directions, and copies them. But the keys have to be computed in the first place: the
-# [momentum encoders](GLOSSARY.md#momentum-encoder) encode every batch a second time, and that is the larger cost.
+# Keys of the [queue](GLOSSARY.md#queue) are not encoded again. A step multiplies the queries by them, $4BKE$ operations
+# for both directions together, and copies them. But the keys have to be computed in the first place: the [momentum
+# encoders](GLOSSARY.md#momentum-encoder) encode every batch a second time, and that is the larger cost.
 
 # %%
 predict(
@@ -367,8 +370,8 @@ compare("speed_queue", 100 * (middle["4,096 keys"] / middle["momentum encoders, 
 # %% [markdown]
 # ## A gallery too large for the memory
 #
-# Exact search needs the vectors only once, and in any order. So a gallery need not be in memory: it is read part by part, and what is
-# kept are the k best hits so far.
+# Exact search needs the vectors only once, and in any order. So a gallery need not be in memory: it is read part by
+# part, and only the k best hits so far are kept.
 #
 # ### Exercise 4. Search part by part (difficulty 3 of 3, importance 3 of 3, about 15 minutes)
 #
@@ -416,10 +419,10 @@ check("search_parts", search_parts)
 #
 # ## A gallery too large for exact search
 #
-# Exact search compares the query with every item. A graph index (HNSW, Malkov and Yashunin) links each item with its nearest
-# neighbours and follows these links; it visits a few hundred of a million items, and misses some hits. How many can only be
-# determined by exact search, so the two are always measured together. Our gallery: captions of the wide drawn world, encoded
-# by the text encoder of clip-mini.
+# Exact search compares the query with every item. A graph index (HNSW, Malkov and Yashunin) links each item with its
+# nearest neighbours, and a search follows these links; it visits a few hundred of a million items, and misses some
+# hits. How many it misses can only be determined by exact search, so the two are always measured together. Our gallery:
+# captions of the wide drawn world, encoded by the text encoder of clip-mini.
 #
 # Many captions mean nearly the same and have nearly equal scores. So a hit is judged by its *score*: it counts if it scores at
 # least as high as the tenth exact hit.
@@ -458,10 +461,10 @@ print(f"memory with E = 1024: a million images {gigabytes(1e6):.1f} GB, a billio
 # %% [markdown]
 # <details><summary>Think: at which gallery size does the graph begin to pay off?</summary>
 #
-# The time of exact search grows linearly with the gallery, that of the graph hardly at all. Building the graph costs as much as
-# many thousand searches, and a changed gallery needs an updated graph. Below a few hundred thousand items, exact search is
-# fast enough. A billion images do not fit on one machine in float32: there vectors are compressed to codes, which costs
-# accuracy that has to be measured, too.
+# The time of exact search grows linearly with the gallery, that of the graph hardly at all. Building the graph costs as
+# much as many thousand searches, and a changed gallery needs an updated graph. Below a few hundred thousand items,
+# exact search is fast enough. A billion images do not fit on one machine in float32: at that size vectors are
+# compressed to codes. That costs accuracy, which has to be measured, too.
 #
 # </details>
 #
@@ -511,7 +514,7 @@ check("score_recall", score_recall)
 # $nb - 1$ other pairs, and keys, so that all queues are identical. In each step a GPU receives
 #
 # - embeddings and keys: $(n-1)\,b \cdot (4E \cdot 4 + 8)$ bytes, which grows with $n$;
-# - gradients, averaged in a ring: $2\,\frac{n-1}{n} \cdot 4$ bytes per parameter, which does not.
+# - gradients, averaged in a ring: $2\,\frac{n-1}{n} \cdot 4$ bytes per parameter, which stays below 8 for any $n$.
 #
 # The oldest keys of a queue of $K$ keys are $K / nb$ steps old.
 
@@ -540,11 +543,12 @@ snapshot(draw.traffic, gpus=10, K=2048)
 # ## Verdict
 #
 # **Shown.** On this machine, search by embeddings is faster than well-written cross-attention by the ratio in the first
-# figure, and faster than the loop by far more; most of what a comparison with a loop shows is due to the implementation. Cost
-# can be estimated beforehand to within a small factor. The momentum encoders cost more than the keys that they produce.
+# figure, and faster than the loop by a far larger one; most of what a comparison with a loop shows is due to the
+# implementation. Cost can be estimated beforehand to within a small factor. The momentum encoders cost more than the
+# keys that they produce.
 #
-# **Not shown.** That the factor of 60 in the paper's abstract holds: NAAF is not implemented here, and its timing table was not
-# available to us. Nothing about GPUs was measured in this notebook; the last part is arithmetic.
+# **Not shown.** That the factor of 60 in the paper's abstract holds: NAAF is not implemented here, and the paper's
+# timing table was not available to us. Nothing about GPUs was measured in this notebook; the last part is arithmetic.
 #
 # ## What to try next
 #
