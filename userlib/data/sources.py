@@ -1,4 +1,4 @@
-"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, one's own photos, or a name on the
+"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, your own photos, or a name on the
 hub.
 """
 
@@ -33,7 +33,7 @@ def load_data(
       names what else is read)
     - `owner/name` or `owner/name@revision`: a data set on the hub, at a branch, tag or commit
 
-    sizes keeps the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images
+    sizes keeps only the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images
     themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
     """
     for split, size in (sizes or {}).items():

@@ -70,7 +70,7 @@ def infonce(positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, 
 def query_loss(
     config: ObjectiveConfig, positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None
 ) -> Tensor:
-    """The chosen objective of one row a query: positive (B,), negatives (B,K), ignore_mask (B,K) -> (B,)."""
+    """The chosen objective, one row per query: positive (B,), negatives (B,K), ignore_mask (B,K) -> (B,)."""
     positive = to_fp32(positive)
     if config.name == "uto":
         return uto_positive(positive, leaky_positive=config.leaky_positive) + uto_negative(

@@ -69,7 +69,7 @@ class GPO(nn.Module):
     """Sorts each channel over the set in descending order and sums the ranks with learned weights.
 
     The weights come from a BiGRU over position codes and depend on the set's size alone, so where sizes differ they are
-    computed for every size up to the longest: which sizes a batch has, the host never asks. Beyond `MANY` they are
+    computed for every size up to the longest: the host need not ask which a batch has. Beyond `MANY` they are
     computed for the sets of the batch, one by one: a query of 2,500 words would take gigabytes otherwise.
     """
 

@@ -1,4 +1,4 @@
-"""Two first-in first-out queues of keys, one a modality (USER: negatives beyond the mini-batch)."""
+"""Two first-in first-out queues of keys, one per modality (USER: negatives beyond the mini-batch)."""
 
 import torch
 from torch import Tensor, nn

@@ -25,7 +25,7 @@ from userlib.model.objective import ContrastiveLoss
 
 
 class DualEncoder(Shared, nn.Module):
-    """An image and a text encoder into one space: all that search and evaluation need."""
+    """An image encoder and a text encoder into one space: all that search and evaluation need."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class DualEncoder(Shared, nn.Module):
     def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:  # type: ignore[override]
         """The encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in fp16.
 
-        Raises UserError where it has no tokenizer: `fit` and `from_pretrained` give it one.
+        Raises UserError where the model has no tokenizer: `fit` and `from_pretrained` give it one.
         """
         from userlib.model.card import model_card
 
