@@ -490,7 +490,7 @@ show(*draw.positive_curves())
 # A gradient is no guarantee of fast learning. In the right-hand panel of the figure of the twelve seeds, some runs need
 # many steps before the vectors of the two modalities, two bundles that point in different directions, have turned
 # towards each other. The leaky form buys safety, not speed. The course's presets use the leaky form; those named after
-# the paper use the original form, and `python -m userlib train` says so.
+# the paper use the original form, and a training run says so.
 #
 # ### Exercise 5. The leaky positive term (difficulty 3 of 3, about 10 minutes)
 #
