@@ -16,6 +16,7 @@ from userlib.config import (
     ModelConfig,
     ObjectiveConfig,
     TrainingConfig,
+    check_used,
     from_json,
     preset,
     to_json,
@@ -133,6 +134,27 @@ def test_a_setting_without_a_meaning_is_an_error_that_names_it(part, changes, sa
     with pytest.raises(UserError) as error:
         replace(config, **{part: replace(getattr(config, part), **changes)})
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (
+            {"text_dropout": 0.1},
+            "model.text_dropout is 0.1 and text_pooling 'tower'.* Set model.text_dropout 0,",
+        ),
+        (
+            {"word_residual": True},
+            "model.word_residual is true and text_pooling 'tower'.* Set model.word_residual false, or text_pooling gpo",
+        ),
+    ],
+)
+def test_a_setting_that_does_nothing_next_to_a_towers_own_vector(changes, said):
+    """Such a configuration can be read, as one that was stored, and used with another pooling."""
+    model = ModelConfig(text="clip", text_model="clip-mini", text_pooling="tower", **changes)
+    check_used(Config(model=replace(model, text_pooling="mean")))
+    with pytest.raises(UserError, match=said):
+        check_used(Config(model=model))
 
 
 def test_averaged_needs_momentum_encoders():

@@ -478,12 +478,14 @@ def check_used(config: Config) -> None:
         ("model.region_channel_dropout", model.region_channel_dropout, image, "pooling"),
         ("training.region_mask_prob", config.training.region_mask_prob, image, "pooling"),
         ("model.text_dropout", model.text_dropout, text, "text_pooling"),
+        ("model.word_residual", model.word_residual, text, "text_pooling"),
         ("model.embed_dropout", model.embed_dropout, image and text, "pooling and text_pooling"),
     ):
         if unused and value > 0:
+            given, without = ("true", "false") if value is True else (value, 0)
             raise UserError(
-                f"{name} is {value} and {where} 'tower'; it does nothing to a tower's own vector. Set {name} 0, or "
-                f"{where} gpo."
+                f"{name} is {given} and {where} 'tower'; it does nothing to a tower's own vector. Set {name} "
+                f"{without}, or {where} gpo."
             )
 
 
