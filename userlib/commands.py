@@ -16,7 +16,7 @@ import torch.distributed as dist
 from userlib import legacy
 from userlib.baselines import cca, mean_tokens
 from userlib.checkpoints import check_run, writing
-from userlib.config import Config, to_json
+from userlib.config import Config, check_used, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.splits import RetrievalData, Split
@@ -45,6 +45,7 @@ from userlib.search.encoders import OpenClipEncoder
 from userlib.search.protocol import encode_all
 from userlib.training import fit, pairs_of, prepare, val_split_name
 from userlib.training.cost import run_cost, summary
+from userlib.training.interpolation import check_interpolation
 from userlib.training.tracking import check_trackers
 
 __all__ = ["evaluate", "export", "search", "train"]  # the commands, by their names
@@ -52,6 +53,9 @@ __all__ = ["evaluate", "export", "search", "train"]  # the commands, by their na
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
     """Trains, then scores the report split once."""
+    if not arguments.resume:
+        check_used(config)
+    check_interpolation(config)
     if arguments.dry_run:
         return dry_run(arguments, config)
     out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")

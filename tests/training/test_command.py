@@ -1,5 +1,6 @@
 """What `python -m userlib train` tells before it trains."""
 
+import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ from tests.data.copies import write_scan
 from tests.reference.runs import run_config, words, write_learnable
 from userlib.__main__ import main
 from userlib.config import Config, DataConfig
+from userlib.model.user import load_model
 from userlib.scoring import seen_in_training
+from userlib.training import fit, prepare
 
 PAIRS = 5 * 8
 
@@ -66,3 +69,29 @@ def test_the_note_stands_below_the_table(tmp_path, cache, capsys):
         assert (
             "Note: scores on 'val' are too high, since it chose the epoch" in capsys.readouterr().out
         ) is told
+
+
+def test_what_a_training_refuses_a_dry_run_refuses(tmp_path, cache, capsys, monkeypatch):
+    """Before any token is made; a run that was stored with it loads and resumes."""
+    model = {
+        "text": "clip",
+        "text_model": "clip-mini",
+        "text_width": 128,
+        "embed_dim": 128,
+        "queue_size": None,
+    }
+    model |= {"text_pooling": "tower", "text_dropout": 0.1, "word_residual": True}
+    config = run_config(write_learnable(tmp_path / "data"), model=model, steps=2, evaluate_every=0.03)
+    line = words(config, tmp_path / "c.json", tmp_path / "run")
+    for flags in (["--dry-run"], []):
+        assert main([*line, *flags]) == 2
+        assert "model.text_dropout is 0.1 and text_pooling 'tower'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    with monkeypatch.context() as before:
+        before.setattr("userlib.training.loop.check_used", lambda config: None)
+        fit(prepare(config, progress=False), out=tmp_path / "run", stop_at=1, progress=False)
+    assert load_model(tmp_path / "run").config.model.word_residual
+    assert main([*line, "--resume", "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main([*line, "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2

@@ -79,10 +79,12 @@ def test_of_equal_shares_the_one_nearest_to_the_end_is_kept():
     torch.testing.assert_close(linear.weight, 0.3 * end)
 
 
-def test_without_a_start_it_is_refused(tmp_path, cache):
+def test_without_a_start_it_is_refused(tmp_path, cache, capsys):
     plain = run_config(write_learnable(tmp_path / "data"), interpolate=True)
     with pytest.raises(UserError, match="no pretrained network is trained, so that there is no start"):
         fit(prepare(plain, progress=False), progress=False)
+    assert main(words(plain, tmp_path / "c.json", tmp_path / "out", "--dry-run")) == 2
+    assert "no pretrained network is trained" in capsys.readouterr().err
 
 
 def test_the_cost_of_a_trained_tower(config, tmp_path, cache, capsys):
