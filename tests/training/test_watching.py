@@ -65,6 +65,16 @@ def test_strengths_and_the_residuals_share():
     assert result["scale_self_is_clamped"] == 0.0
 
 
+def test_regions_that_are_masked_do_not_count_beside_the_residual():
+    config = small(enhancement="sge", residual_scale=3.0)
+    batch = make_batch(config, [0, 1, 2], mask=True)
+    assert not batch.token_mask.all()
+    noise = batch.tokens.masked_fill(~batch.token_mask.unsqueeze(-1), 1e3)
+    result = scale_stats(USER(config), noise, mask=batch.token_mask)
+    sizes = [rows[there].norm() for rows, there in zip(noise, batch.token_mask, strict=True)]
+    assert result["residual_self"] == pytest.approx(3.0 / float(torch.stack(sizes).mean()), rel=1e-5)
+
+
 def test_strength_on_words_is_told_too():
     config = small(text_enhancement="sge", residual_scale=3.0, text_dropout=0.5)
     model, batch = USER(config), make_batch(config, [0, 1, 2])

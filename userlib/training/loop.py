@@ -152,7 +152,9 @@ class Trainer:
             np.array(prepared.train.features.tokens[:sampled], dtype=np.float32)
         )
         there = prepared.train.features.mask
-        self.sample_mask = None if there is None else torch.from_numpy(np.array(there[:sampled], dtype=bool))
+        self.sample_mask: Tensor | None = None
+        if there is not None:
+            self.sample_mask = torch.from_numpy(np.array(there[:sampled], dtype=bool)).to(self.device)
         ids, mask = prepared.train.words(np.arange(min(256, len(prepared.train))))
         self.sample_captions = ids.to(self.device), mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
@@ -300,7 +302,12 @@ class Trainer:
             "lr": self.training.lr * lr_factor(state.step - 1, self.total, self.training),
             "masked_keys": float(output.masked_keys),
             "key_age": key_age(self.model),
-            **scale_stats(self.model, self.sample_tokens.to(self.device), self.sample_captions),
+            **scale_stats(
+                self.model,
+                self.sample_tokens.to(self.device),
+                self.sample_captions,
+                mask=self.sample_mask,
+            ),
             **evaluate_now(encoders, self.prepared.val, str(self.device)),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}

@@ -92,24 +92,32 @@ def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> d
 
 
 @torch.no_grad()
-def scale_stats(model: USER, sample: Tensor, words: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
+def scale_stats(
+    model: USER,
+    sample: Tensor,
+    words: tuple[Tensor, Tensor] | None = None,
+    *,
+    mask: Tensor | None = None,
+) -> dict[str, float]:
     """s of each guide and the residual's norm relative to the vectors that it is added to, ||s a g|| / ||V||: of the
-    regions of a sample of images (self, clip), and of words (B,W) with their mask, where words are enhanced.
+    regions of a sample of images (self, clip) with their mask (B,R), and of words (B,W) with theirs, where words are
+    enhanced.
     """
     stats: dict[str, float] = {}
     with autocast_disabled(sample.device):
         regions = model.image_encoder.region_norm(model.image_encoder.whole_tokens(sample))
         for name, scale in model.image_encoder.enhancement.residual_scales().items():
-            stats |= _scale_stats(name, scale, regions)
+            stats |= _scale_stats(name, scale, regions, mask)
         for scale in model.text_encoder.enhancement.residual_scales().values():
             if words is not None:
-                vectors = model.text_encoder.undropped(*words)
-                stats |= _scale_stats("words", scale, vectors.masked_fill(~words[1].unsqueeze(-1), 0.0))
+                stats |= _scale_stats("words", scale, model.text_encoder.undropped(*words), words[1])
     return stats
 
 
-def _scale_stats(name: str, scale: ResidualScale, vectors: Tensor) -> dict[str, float]:
+def _scale_stats(name: str, scale: ResidualScale, vectors: Tensor, mask: Tensor | None) -> dict[str, float]:
     s = float(scale().detach())
+    if mask is not None:
+        vectors = vectors.masked_fill(~mask.unsqueeze(-1), 0.0)
     return {
         f"scale_{name}": s,
         f"residual_{name}": s / float(vectors.float().flatten(1).norm(dim=1).mean()),
