@@ -10,7 +10,7 @@ import torch
 
 from tests.reference.runs import run_config, words, write_learnable
 from tests.reference.small import small
-from tests.reference.towers import KINDS, write_encoder
+from tests.reference.towers import KINDS, OWN_MASKS, write_encoder
 from userlib.__main__ import config_of, main, parser
 from userlib.data.tokenizers import make_tokenizer
 from userlib.errors import UserError
@@ -51,6 +51,24 @@ def test_an_encoder_gives_what_transformers_gives(kind, folders):
         wanted = plain(input_ids=torch.tensor([one])).last_hidden_state[0]
         torch.testing.assert_close(row[: len(one)], wanted, atol=1e-5, rtol=1e-4)
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
+
+
+@pytest.mark.parametrize("kind", OWN_MASKS)
+def test_attention_with_masks_of_its_own_trains_and_reads_no_padding(kind, folders):
+    encoder = TextEncoder(hf(folders[kind]))
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.01)
+    ids, mask = torch.randint(5, 60, (3, 9)), torch.arange(9) < torch.tensor([[9], [5], [2]])
+    ids = ids.masked_fill(~mask, encoder.states.bert.config.pad_token_id)
+    losses = []
+    for _ in range(3):
+        losses.append(encoder(ids, mask)[:, 0].sum())
+        losses[-1].backward()
+        optimizer.step(), optimizer.zero_grad()
+    assert losses[2] < losses[0]
+    encoder.eval()
+    for row, count in enumerate(mask.sum(1).tolist()):
+        alone = encoder(ids[row : row + 1, :count], mask[row : row + 1, :count])
+        torch.testing.assert_close(encoder(ids, mask)[row], alone[0])
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "clip_text_model"])
@@ -170,6 +188,11 @@ def test_what_cannot_be_is_refused(folders, tmp_path):
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(UserError, match="is a vit, which is no encoder of text alone"):
+        text_settings(str(tmp_path / "vit"))
+    (tmp_path / "vit" / "config.json").write_text('{"model_type": "convbert"}')
+    with pytest.raises(
+        UserError, match="is a convbert, which reads the padding of a batch too.*hf:bert-base"
+    ):
         text_settings(str(tmp_path / "vit"))
     with pytest.raises(UserError, match="last:9.*it has 3 blocks. Use last:1 to last:3"):
         TextEncoder(hf(folders["bert"], train_text="last:9"))

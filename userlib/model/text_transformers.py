@@ -1,8 +1,9 @@
 """Token ids to the last hidden states of a transformers encoder: BERT by its sizes, or any encoder that AutoModel loads
-(RoBERTa, MPNet, MiniLM, ModernBERT, ...) by its own configuration.
+(RoBERTa, MPNet, MiniLM, DeBERTa, ModernBERT, ...) by its own configuration.
 """
 
 import json
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,8 @@ UNUSED = (
     "torch_dtype",
     "transformers_version",
 )  # change no number
+# mix the padding into the words: a caption alone and in a batch would differ
+PADDING_READ = ("convbert", "nystromformer", "yoso")
 
 
 def text_settings(name: str) -> dict[str, Any]:
@@ -46,6 +49,11 @@ def text_settings(name: str) -> dict[str, Any]:
         raise UserError(
             f"{name!r} is a {config.model_type}, which is no encoder of text alone. Name one such as "
             "hf:bert-base-uncased, or clip:NAME for the text tower of an open_clip model."
+        )
+    if config.model_type in PADDING_READ:
+        raise UserError(
+            f"{name!r} is a {config.model_type}, which reads the padding of a batch too: a caption alone and in a "
+            "batch would differ. Name one such as hf:bert-base-uncased or hf:microsoft/deberta-v3-base."
         )
     kept = {key: value for key, value in config.to_diff_dict().items() if key not in UNUSED}
     return {
@@ -82,11 +90,14 @@ class Bert(nn.Module):
         self.bert = _of_sizes(config) if self.text_config is None else _of_json(self.text_config)
         self.width = int(self.bert.config.hidden_size)
         # A mask (B,W) is asked at each step whether it masks anything, and the host waits; one that is ready is not.
-        # Transformers before 5 takes no such mask, nor does attention in windows of another kind than ModernBERT's; and
-        # a network that reads from left to right (CLIP's does not say so) would read all words by it.
+        # Transformers before 5 takes no such mask, nor does a network that makes its own in another way (DeBERTa), nor
+        # attention in windows of another kind than ModernBERT's (Longformer); and a network that reads from left to
+        # right (CLIP's does not say so) would read all words by it.
         settings = self.bert.config
         self.windows = settings.model_type == "modernbert"
-        other = "layer_types" in settings.to_dict() and not self.windows
+        other = not hasattr(sys.modules[type(self.bert).__module__], "create_bidirectional_mask")
+        windows = {"layer_types", "attention_window"} & set(settings.to_dict())
+        other = other or bool(windows) and not self.windows
         ordered = any(getattr(module, "is_causal", False) for module in self.bert.modules())
         ordered = ordered or "clip" in settings.model_type
         self.asks_the_mask = other or ordered or _major_version() < 5
