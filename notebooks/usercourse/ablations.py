@@ -3,7 +3,6 @@
 Stored runs are read from assets/results; where none is stored, figures say so in place of failing.
 """
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +10,21 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, difference, new_figure, verdict_legend
+from usercourse.plots import (
+    COLOURS,
+    CYCLE,
+    DASHES,
+    WIDEST,
+    Shown,
+    difference,
+    legend_below,
+    new_figure,
+    verdict_legend,
+    wrapped,
+)
 from userlab.ablation.claims import ALL, NEW
 from userlab.ablation.ledger import (
     CONTRADICTED,
@@ -151,7 +162,9 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
     key = METRICS[metric]
     names = list(rows)
     labels = {name: label_of(study, name, rows[name]) for name in names}
-    figure, axes = new_figure(9.0, 1.4 + 0.46 * len(names), columns=2)
+    words = [wrapped(labels[name], 24) for name in names]
+    height = max(0.46, 0.06 + 0.15 * max(one.count("\n") + 1 for one in words))
+    figure, axes = new_figure(WIDEST, 1.5 + height * len(names), columns=2)
     left, right = axes[0]
     for y, name in enumerate(names):
         value, low, high = measured.values[name][key]
@@ -163,13 +176,14 @@ def study_figure(study: Study, rows: Rows, measured: Measured, part: str, metric
         if name in measured.apart:
             _difference(right, y, measured.apart[name][key])
     right.axvline(0, color="black", lw=1, ls=":")
-    wrapped = [textwrap.fill(labels[name], 34) for name in names]
-    left.set_yticks(range(len(names)), wrapped, fontsize=8)
+    left.set_yticks(range(len(names)), words, fontsize=9)
     right.set_yticks([])
     for axis in (left, right):
         axis.set_ylim(len(names) - 0.5, -0.6)
-    left.set_xlabel(f"{metric}, {_pictures(part)}", fontsize=9)
-    right.set_xlabel("difference from the reference (black)", fontsize=9)
+        axis.locator_params(axis="x", nbins=4)
+    right.margins(x=0.15)  # room for a number at either end
+    left.set_xlabel(wrapped(f"{metric}, {_pictures(part)}", 24), fontsize=9)
+    right.set_xlabel("difference from\nthe reference (black)", fontsize=9)
     verdict_legend(figure)
     return figure, _study_sentence(study, rows, measured, part, metric)
 
@@ -184,9 +198,7 @@ def _difference(
 ) -> None:
     """A difference by its verdict, filled where it has one; place: its y, or its x where it stands upright."""
     verdict = verdict or verdict_of(interval)
-    difference(
-        axis, place, interval, *VERDICTS[verdict], hollow=verdict == INCONCLUSIVE, size=8, upright=upright
-    )
+    difference(axis, place, interval, *VERDICTS[verdict], hollow=verdict == INCONCLUSIVE, upright=upright)
 
 
 def _study_sentence(study: Study, rows: Rows, measured: Measured, part: str, metric: str) -> str:
@@ -239,7 +251,7 @@ def _pictures(part: str) -> str:
 
 def nothing(words: str = "No study is stored yet.") -> Shown:
     """An empty figure that says so."""
-    figure, axes = new_figure(6.0, 1.2)
+    figure, axes = new_figure(WIDEST, 1.2)
     axes[0, 0].axis("off")
     axes[0, 0].text(0.5, 0.5, words, ha="center", va="center", fontsize=11)
     return figure, f"{words} Run one with: python -m userlab ablate --study world --processes 2."
@@ -256,7 +268,7 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
         return nothing("No run with a curve is stored yet.")
     chosen = sorted(with_curve, key=lambda name: -len(rows[name]))[:most]
     chosen = [name for name in with_curve if name in chosen]
-    figure, axes = new_figure(8.4, 3.6)
+    figure, axes = new_figure(WIDEST, 3.2 + 0.2 * len(chosen))
     axis = axes[0, 0]
     ends: dict[str, float] = {}
     for name, colour, dash in zip(chosen, CYCLE, DASHES, strict=False):
@@ -273,12 +285,12 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
         mean = [float(np.mean([rsum[steps.index(step)] for steps, rsum in lines_])) for step in shared]
         axis.plot(
             shared, mean, color=colour, ls=dash, lw=2.4, marker="o", ms=4,
-            label=textwrap.fill(study.lines().get(name, name), 30),
+            label=wrapped(study.lines().get(name, name), 64),
         )  # fmt: skip
         ends[short_label(study, name)] = mean[-1]
     axis.set_xlabel("step", fontsize=9)
     axis.set_ylabel("rSum on val", fontsize=9)
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure, axis=axis)
     order = sorted(ends, key=lambda name: -ends[name])
     left_out = f" Further models left out: {len(with_curve) - len(chosen)}." if len(with_curve) > most else ""
     return figure, (
@@ -323,7 +335,7 @@ def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> S
     if len(counts) < 2:
         return nothing("Fewer than two seeds of these two are stored.")
     gains = [gain(a[:n], b[:n], key=key) for n in counts]
-    figure, axes = new_figure(6.4, 3.3)
+    figure, axes = new_figure(WIDEST, 3.3)
     axis = axes[0, 0]
     for n, one in zip(counts, gains, strict=True):
         _difference(axis, n, one, upright=True)
@@ -353,7 +365,9 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
     shown = [e for e in entries if e.verdict != UNMEASURED or e.photos is not None]
     if not shown:
         return nothing("No claim is measured yet.")
-    figure, axes = new_figure(8.6, 1.2 + 0.5 * len(shown))
+    words = [wrapped(e.claim.text, 30) for e in shown]
+    height = max(0.5, 0.08 + 0.15 * max(one.count("\n") + 1 for one in words))
+    figure, axes = new_figure(WIDEST, 1.6 + height * len(shown))
     axis = axes[0, 0]
     for y, entry in enumerate(shown):
         judged, new, photos = entry.part(entry.claim.judged), entry.part(NEW), entry.photos
@@ -366,10 +380,10 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
             axis.plot(photos[1:3], [y + 0.34] * 2, color=COLOURS["orange"], lw=1.6)
             axis.plot(photos.value, y + 0.34, "^", color=COLOURS["orange"], ms=6)
     axis.axvline(0, color="black", lw=1, ls=":")
-    axis.set_yticks(range(len(shown)), [textwrap.fill(e.claim.text, 34) for e in shown], fontsize=8)
+    axis.set_yticks(range(len(shown)), words, fontsize=9)
     axis.set_ylim(len(shown) - 0.4, -0.7)
     axis.set_xlabel("difference in mean R@1, points", fontsize=9)
-    _legend(axis)
+    _legend(figure)
     by = {word: [e.claim.text for e in shown if e.verdict == word] for word in VERDICTS}
     parts = [f"{word.capitalize()}: {'; '.join(of)}" for word, of in by.items() if of]
     return (
@@ -378,7 +392,7 @@ def ledger_figure(entries: Sequence[Entry]) -> Shown:
     )
 
 
-def _legend(axis: Axes) -> None:
+def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
@@ -390,4 +404,4 @@ def _legend(axis: Axes) -> None:
         Line2D([], [], color=COLOURS["sky"], marker="o", ms=4, lw=1.6, label="novel compositions alone"),
         Line2D([], [], color=COLOURS["orange"], marker="^", ms=6, lw=1.6, label="photos"),
     ]
-    axis.legend(handles=marks, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure, *marks, columns=2)

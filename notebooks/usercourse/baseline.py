@@ -1,17 +1,14 @@
 """What notebook 02 draws: what a region resembles, and what a retriever gets wrong, read off the scene graph."""
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from usercourse.overlays import attention
-from usercourse.plots import COLOURS, CYCLE, DPI, Shown
+from usercourse.plots import COLOURS, CYCLE, WIDEST, Shown, empty_figure, legend_below, new_figure, wrapped
 from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
 
@@ -142,9 +139,8 @@ class _Draw:
 def rates_figure(rates: Mapping[str, Rates]) -> Shown:
     """name -> its error rates by group; the groups one under the other, the names side by side in each."""
     groups = [group for group in GROUPS if any(group in one for one in rates.values())]
-    figure = _empty(7.4, 0.9 + 0.56 * len(groups))
-    axis = figure.subplots()
-    axis.spines[["top", "right"]].set_visible(False)
+    figure, axes = new_figure(WIDEST, 1.2 + 0.56 * len(groups))
+    axis = axes[0, 0]
     shift = 0.6 / max(len(rates), 1)
     for k, ((name, one), colour, mark) in enumerate(zip(rates.items(), CYCLE, "osD^v", strict=False)):
         for i, group in enumerate(groups):
@@ -157,9 +153,8 @@ def rates_figure(rates: Mapping[str, Rates]) -> Shown:
     axis.set_yticks(range(len(groups)), groups, fontsize=9)
     axis.set_ylim(len(groups) - 0.4, -0.6)
     axis.set_xlim(-2, 102)
-    axis.tick_params(labelsize=9)
     axis.set_xlabel("wrong, in percent of the captions where it can be judged", fontsize=9)
-    axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure, axis=axis, columns=3)
     told = [
         f"{group} "
         + ", ".join(f"{one[group].value:.0f} ({name})" for name, one in rates.items() if group in one)
@@ -197,7 +192,7 @@ def worst(
     caption was written for and the one that was found first.
     """
     far, owner = np.asarray(ranks), np.asarray(caption_to_image)
-    figure = _empty(7.6, 2.55 * len(groups))
+    figure = empty_figure(WIDEST, 2.3 * len(groups))
     boxes = figure.subfigures(len(groups), each, squeeze=False)
     counts, first = [], []
     for row, group in zip(boxes, groups, strict=True):
@@ -205,7 +200,7 @@ def worst(
         for box, p in zip(row, chosen, strict=False):
             j, i = int(judged.captions[p]), int(judged.pictures[p])
             missing = ", ".join(absent(said[j], holds[i], group))
-            box.suptitle(textwrap.fill(f"{group}: {texts[j]}", 46), fontsize=8, x=0.02, ha="left")
+            box.suptitle(wrapped(f"{group}: {texts[j]}", 66 // each), fontsize=9, x=0.02, ha="left")
             left, right = box.subplots(1, 2)
             shown = (
                 (left, int(owner[j]), f"written for this one, which ranks {ordinal(int(far[j]))}"),
@@ -214,7 +209,7 @@ def worst(
             for axis, picture, title in shown:
                 axis.imshow(np.asarray(world.picture(picture)))
                 axis.axis("off")
-                axis.set_title(textwrap.fill(title, 26), fontsize=7.5)
+                axis.set_title(wrapped(title, 34 // each), fontsize=9)
         counts.append(f"{group} {int(judged.alone(group).sum())}")
         if len(chosen):
             j, i = int(judged.captions[chosen[0]]), int(judged.pictures[chosen[0]])
@@ -295,9 +290,9 @@ def resembling(
     others[picture] = -2.0
     near = np.argsort(-others.max(1))[:ALIKE]  # at most one region of an image
     cells = [divmod(int(others[i].argmax()), grid[1]) for i in near]
-    figure = _empty(7.6, 2.9)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1.0), squeeze=False)[0]
-    first, second = left.subplots(1, 2)
+    figure = empty_figure(5.2, 5.6)
+    above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.25), squeeze=False)[:, 0]
+    first, second = above.subplots(1, 2)
     image = world.picture(picture)
     first.imshow(np.asarray(image))
     first.axis("off")
@@ -310,8 +305,8 @@ def resembling(
             )
         )
     attention(image, np.maximum(own, 0.0), grid, title="cosine with it, where above 0", axis=second)
-    right.suptitle("the most similar regions of other images", fontsize=9)
-    for axis, i, at in zip(right.subplots(2, ALIKE // 2).flat, near, cells, strict=True):
+    below.suptitle("the most similar regions of other images", fontsize=9)
+    for axis, i, at in zip(below.subplots(2, ALIKE // 2).flat, near, cells, strict=True):
         axis.imshow(_around(np.asarray(world.picture(int(i))), at, grid))
         axis.axis("off")
     mine, named = _name(world, picture, cell, grid)
@@ -344,9 +339,3 @@ def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, ..., 11th, ..., 21st."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
-
-
-def _empty(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=DPI)
-    FigureCanvasAgg(figure)
-    return figure

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usercourse.overlays import attention, panel
-from usercourse.plots import COLOURS, Shown, new_figure
+from usercourse.plots import COLOURS, WIDEST, Shown, new_figure
 from userlib.evaluation.attention import attention_mass, mask_coverage
 from userlib.model.encoders import ImageEncoder
 from userlib.model.enhancement import Enhancement, ResidualScale
@@ -101,10 +101,11 @@ def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> 
     axis.update_datalim(np.column_stack([x + s * a, y]))
     axis.autoscale_view()
     axis.set_title("regions, and where they move", fontsize=9)
-    axis.set_xlabel("along the guide g", fontsize=8)
-    axis.set_ylabel("across it", fontsize=8)
-    axis.tick_params(labelsize=8)
-    axis.legend(fontsize=7.5, frameon=False, loc="best")
+    axis.set_xlabel("along the guide g", fontsize=9)
+    axis.set_ylabel("across it", fontsize=9)
+    axis.locator_params(nbins=5)
+    axis.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2,
+                handletextpad=0.1, columnspacing=1.0)  # fmt: skip
 
 
 def attention_view(
@@ -124,13 +125,12 @@ def attention_view(
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
     inside = mask_coverage(truth, grid)
     regions, _, a = parts(changed, own)
-    figure, axes = new_figure(8.4, 2.7, columns=4)
-    axes[0, 0].get_gridspec().set_width_ratios((1, 1, 1, 1.35))
+    figure, axes = new_figure(5.4, 5.4, rows=2, columns=2)
     panel(axes[0, 0], image, truth=truth, title="image")
     attention(image, a.numpy(), grid, truth=truth, title="attention weights a", axis=axes[0, 1])
     importance = leave_one_out(changed, own)
-    attention(image, importance, grid, truth=truth, title="leave-one-out\nimportance", axis=axes[0, 2])
-    moves(changed, own, inside, axes[0, 3])
+    attention(image, importance, grid, truth=truth, title="leave-one-out importance", axis=axes[1, 0])
+    moves(changed, own, inside, axes[1, 1])
     shares = [100 * float(attention_mass(one[None], inside[None])[0]) for one in (a.numpy(), importance)]
     length = 100 * residual_scale / float(regions.norm())
     return figure, (
@@ -150,30 +150,33 @@ def at_scales(
     pictures: Sequence[int],
     scales: Sequence[float],
 ) -> Shown:
-    """A row per image: the image, then dimmed by SGE's attention weights, then by each region's leave-one-out
+    """A column per image: the image, then dimmed by SGE's attention weights, then by each region's leave-one-out
     importance at each residual scale; the named objects are outlined.
     """
-    across = 2 + len(scales)
-    figure, axes = new_figure(1.4 * across, 1.5 * len(pictures), rows=len(pictures), columns=across)
+    down, across = 2 + len(scales), len(pictures)
+    width = min(1.3, (WIDEST - 0.5) / across)
+    figure, axes = new_figure(0.5 + width * across, width * down, rows=down, columns=across)
     on_things = np.zeros((len(pictures), 1 + len(scales)))
     area = []
-    for row, picture, shares in zip(axes, pictures, on_things, strict=True):
+    titles = ["image", "attention\nweights a", *(f"importance\nat s = {_short(s)}" for s in scales)]
+    for axis, title in zip(axes[:, 0], titles, strict=True):
+        axis.text(
+            -0.08, 0.5, title, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=9
+        )
+    for column, picture, shares in zip(axes.T, pictures, on_things, strict=True):
         truth, image, own = named(world, picture), world.picture(picture), tokens[picture]
         inside = mask_coverage(truth, grid)
         area.append(100 * inside.mean())
         shown = [parts(encoder, own)[2].double().numpy()]
         shown += [leave_one_out(with_scale(encoder, s), own) for s in scales]
-        titles = ["image", "attention\nweights a", *(f"importance\nat s = {_short(s)}" for s in scales)]
-        if picture != pictures[0]:
-            titles = [""] * across
-        panel(row[0], image, truth=truth, title=titles[0])
-        for k, (axis, weights, title) in enumerate(zip(row[1:], shown, titles[1:], strict=True)):
-            attention(image, weights, grid, truth=truth, title=title, axis=axis)
+        panel(column[0], image, truth=truth)
+        for k, (axis, weights) in enumerate(zip(column[1:], shown, strict=True)):
+            attention(image, weights, grid, truth=truth, axis=axis)
             shares[k] = 100 * float(attention_mass(weights[None], inside[None])[0])
     mean = on_things.mean(0)
     told = ", ".join(f"{share:.0f} % at s = {_short(s)}" for share, s in zip(mean[1:], scales, strict=True))
     return figure, (
-        "Each image, then the same image, dark where the attention or the importance is low. "
+        "Each image, below it the same image, dark where the attention or the importance is low. "
         f"The outlined objects cover {np.mean(area):.0f} % of these images. They get {mean[0]:.0f} % of the attention, "
         f"which does not depend on s, and of the leave-one-out importance {told}."
     )

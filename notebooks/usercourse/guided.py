@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from usercourse.overlays import attention, brightness_bar, panel
-from usercourse.plots import COLOURS, Shown, listed, new_figure
+from usercourse.plots import COLOURS, WIDEST, Shown, listed, new_figure, two_above_one, wrapped
 from usercourse.verdicts import TELL, outcome
 from userlib.data.captions import CaptionDataset
 from userlib.evaluation import Interval
@@ -87,13 +87,16 @@ def patch_maps(
     """similarity (n, R): cosine of each patch with the caption of its image, below the image as its brightness from
     the least to the largest; masks outline the objects.
     """
-    figure, axes = new_figure(2.0 * len(pictures), 4.4, rows=2, columns=len(pictures))
+    width = min(2.2, WIDEST / len(pictures))
+    titles = [wrapped(caption, int(12.5 * width)) for caption in captions]
+    height = 2 * width + 0.16 * max(title.count("\n") + 1 for title in titles)
+    figure, axes = new_figure(width * len(pictures), height, rows=2, columns=len(pictures))
     shares, areas = [], []
-    for (above, below), picture, row, truth, caption in zip(
-        axes.T, pictures, similarity, masks, captions, strict=True
+    for (above, below), picture, row, truth, title in zip(
+        axes.T, pictures, similarity, masks, titles, strict=True
     ):
         weights = row - row.min() + 1e-9
-        panel(above, picture, truth=truth, title=_wrapped(caption))
+        panel(above, picture, truth=truth, title=title)
         attention(picture, weights, grid, truth=truth, axis=below)
         inside = mask_coverage(truth, grid)
         shares.append(f"{100 * float((weights * inside).sum() / weights.sum()):.0f}")
@@ -110,7 +113,7 @@ def residuals(size: float, *, learned: float) -> Shown:
     and where a learned s starts.
     """
     s = np.logspace(-1, 3, 200)
-    figure, axes = new_figure(7.0, 3.0)
+    figure, axes = new_figure(WIDEST, 3.0)
     axis = axes[0, 0]
     axis.plot(s, 100 * s / size, color=COLOURS["blue"], lw=2)
     for name, at, colour, mark in (
@@ -120,6 +123,7 @@ def residuals(size: float, *, learned: float) -> Shown:
         axis.plot(at, 100 * at / size, mark, color=COLOURS[colour], ms=8, ls="", label=name)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
     ticks = [t for t in (0.1, 1.0, 10.0, 100.0) if 10 / size <= t <= 1e5 / size]
     axis.set_yticks(ticks, [f"{t:g} %" for t in ticks])
     axis.set_xlabel("residual scale s", fontsize=9)
@@ -144,11 +148,16 @@ def shift_panels(
     """
     moved = {name: 100 * shift(V, g, s) for name, s in scales.items()}
     top = max(float(values.max()) for values in moved.values())
-    figure, axes = new_figure(1.85 * (1 + len(moved)) + 0.8, 2.3, columns=1 + len(moved))
+    count = 1 + len(moved)
+    across = count if count <= 3 else 2
+    down, width = -(-count // across), 1.6 if across == 3 else 2.0
+    figure, axes = new_figure(width * across + 0.8, (width + 0.2) * down, rows=down, columns=across)
+    for axis in axes.flat[count:]:
+        axis.remove()
     panel(axes[0, 0], picture, truth=truth, title="image")
-    for axis, (name, values) in zip(axes[0, 1:], moved.items(), strict=True):
+    for axis, (name, values) in zip(axes.flat[1:count], moved.items(), strict=True):
         attention(picture, values, grid, truth=truth, title=name, top=top, axis=axis)
-    brightness_bar(list(axes[0]), top, "moved, % of its norm")
+    brightness_bar(list(axes.flat[:count]), top, "moved, % of its norm")
     inside = mask_coverage(truth, grid)
     first = next(iter(moved.values()))
     share = 100 * float((first * inside).sum() / max(first.sum(), 1e-12))
@@ -171,7 +180,7 @@ def guided_view(
     truth: Bools,
     whose: str,
 ) -> Shown:
-    """An image, CGE's attention a on it, and the shift s a / ||V||, for one guide g (D,), residual scale
+    """An image, CGE's attention a on it, and below the shift s a / ||V||, for one guide g (D,), residual scale
     and inverse temperature.
     """
     a = (
@@ -180,29 +189,22 @@ def guided_view(
         .numpy()
     )
     moved = 100 * shift(V, g, residual_scale, inverse_temperature)
-    figure, axes = new_figure(7.4, 2.7, columns=3)
-    left, middle, right = axes[0]
+    figure, (left, right, below) = two_above_one(5.4, 5.0)
     panel(left, picture, truth=truth, title="image, objects outlined")
     _, said = attention(
-        picture, a, grid, truth=truth, title=f"attention a, λ = {inverse_temperature:g}", axis=middle
+        picture, a, grid, truth=truth, title=f"attention a, λ = {inverse_temperature:g}", axis=right
     )
     order = np.sort(moved)[::-1]
-    right.plot(np.arange(1, len(order) + 1), order, color=COLOURS["vermillion"], lw=2)
-    right.set_xlabel("regions, most moved first", fontsize=9)
-    right.set_ylabel("moved, % of its norm", fontsize=9)
-    right.set_ylim(0, max(1.05 * float(order[0]), 1e-3))
-    right.set_title(f"s = {residual_scale:.3g}", fontsize=9)
+    below.plot(np.arange(1, len(order) + 1), order, color=COLOURS["vermillion"], lw=2)
+    below.set_xlabel("regions, most moved first", fontsize=9)
+    below.set_ylabel("moved, % of its norm", fontsize=9)
+    below.set_ylim(0, max(1.05 * float(order[0]), 1e-3))
+    below.set_title(f"s = {residual_scale:.3g}", fontsize=9)
     half = int(np.searchsorted(np.cumsum(order), order.sum() / 2)) + 1
     return figure, (
         f"{said} With the guide of {whose}, half of the shift goes to {half} of {len(order)} regions; the most "
         f"moved is moved by {order[0]:.1f} % of its norm."
     )
-
-
-def _wrapped(text: str, width: int = 26) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width)[:3])
 
 
 VERDICTS = {

@@ -9,7 +9,7 @@ import torch
 from matplotlib.colors import ListedColormap
 from torch import Tensor
 
-from usercourse.plots import COLOURS, Shown, lines, new_figure
+from usercourse.plots import COLOURS, WIDEST, Shown, lines, new_figure
 from userlib.config import ObjectiveConfig
 from userlib.model.objective import query_loss, uto_negative, uto_positive
 
@@ -39,24 +39,24 @@ def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
         label = "hinge" if name == "hinge-sum" else NAMES[name]
         losses[label] = value - value[0]
         slopes[label] = slope[:, 0] / slope.max()
-    figure, axes = new_figure(8.4, 3.2, columns=2)
-    left, right = axes[0]
-    lines(s, losses, x_label="score s of the negative", y_label="rise over s = -1", title="loss", axis=left)
+    figure, axes = new_figure(WIDEST, 5.4, rows=2)
+    above, below = axes[:, 0]
+    lines(s, losses, x_label="score s of the negative", y_label="rise over s = -1", title="loss", axis=above)
     lines(
         s,
         slopes,
         x_label="score s of the negative",
         y_label="share of its largest",
         title="gradient",
-        axis=right,
+        axis=below,
     )
-    left.set_ylim(-0.05, 1.25)
-    for axis in (left, right):
+    above.set_ylim(-0.05, 1.25)
+    for axis in (above, below):
         axis.axvline(positive, color="0.6", lw=1)
         axis.annotate("s+", (positive, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
         axis.axvline(gamma, color="0.6", lw=1, ls=":")
         axis.annotate("γ", (gamma, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
-    right.get_legend().remove()
+    below.get_legend().remove()
     band = float(np.log(9.0)) / mu  # from 10 % to 90 % of the gradient is twice this
     return figure, (
         f"UTO's gradient sets in at γ = {gamma:g}, whatever the positive scores, and rises from 10 % to 90 % "
@@ -68,21 +68,23 @@ def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
 def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, gamma: float) -> Shown:
     """The gradient on each of a row's negatives, under four objectives, as shares of the row's whole."""
     row, plus = torch.tensor([list(negatives)]), torch.tensor([positive])
-    figure, axes = new_figure(8.4, 2.6, columns=4)
+    figure, axes = new_figure(WIDEST, 4.6, rows=2, columns=2)
     said = []
-    for axis, (name, label) in zip(axes[0], NAMES.items(), strict=True):
+    for axis, (name, label) in zip(axes.flat, NAMES.items(), strict=True):
         config = ObjectiveConfig(name=name, mu=mu, gamma=gamma)
         _, gradient = value_and_gradient(lambda x, c=config: query_loss(c, plus, x, None), row)  # type: ignore[misc]
         whole = float(gradient.sum())
         share = (gradient[0] / whole if whole > 0 else gradient[0]).numpy()
         axis.bar(range(len(negatives)), share, color=COLOURS["blue"])
-        axis.set_xticks(range(len(negatives)), [f"{value:g}" for value in negatives], fontsize=8)
+        axis.set_xticks(range(len(negatives)), [f"{value:g}" for value in negatives], fontsize=9)
         axis.set_title(label, fontsize=10, loc="left")
         axis.set_ylim(0, 1.08)
-        axis.set_xlabel("score of the negative", fontsize=9)
+        if axis in axes[1]:
+            axis.set_xlabel("score of the negative", fontsize=9)
         count = int((share > 0.01).sum())
         said.append(f"{label} {count}")
-    axes[0, 0].set_ylabel("share of the gradient", fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share of the gradient", fontsize=9)
     return figure, (
         f"The positive scores {positive:g}. Negatives that receive more than 1 % of the gradient, of "
         f"{len(negatives)}: {', '.join(said)}."
@@ -92,7 +94,7 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
 def overflow(gamma: float = 0.5) -> Shown:
     """The exponent mu (s - gamma) at s = 1 over mu, against what two number formats can represent."""
     mu = np.linspace(1, 250, 250)
-    figure, axes = new_figure(7.0, 3.0)
+    figure, axes = new_figure(WIDEST, 3.0)
     axis = axes[0, 0]
     lines(
         mu,
@@ -123,13 +125,13 @@ def positive_curves() -> Shown:
         name: value_and_gradient(lambda x, on=leaky: uto_positive(x, leaky_positive=on), s)  # type: ignore[misc]
         for name, leaky in parts.items()
     }
-    figure, axes = new_figure(8.4, 3.0, columns=2)
+    figure, axes = new_figure(WIDEST, 5.0, rows=2)
     names = list(parts)
     lines(s, {n: both[n][0] for n in names[::-1]}, x_label="score s+ of the matching pair", y_label="",
           title="positive term", axis=axes[0, 0])  # fmt: skip
     lines(s, {n: -both[n][1] for n in names[::-1]}, x_label="score s+ of the matching pair", y_label="",
-          title="minus its gradient", axis=axes[0, 1])  # fmt: skip
-    axes[0, 1].set_ylim(-0.08, 1.15)
+          title="minus its gradient", axis=axes[1, 0])  # fmt: skip
+    axes[1, 0].set_ylim(-0.08, 1.15)
     original, leaky = (abs(float(both[name][1][(s + 0.5).abs().argmin()])) for name in parts)
     return figure, (
         f"Above zero the two are one. At s+ = -0.5 the original form has gradient {original:g}: nothing draws the "
@@ -141,19 +143,19 @@ def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
     """R@1 (seeds, steps) under the original and the leaky form; a run that ends below `alive` percent is drawn
     dashed.
     """
-    figure, axes = new_figure(8.4, 3.2, columns=len(curves))
+    figure, axes = new_figure(WIDEST, 2.6 * len(curves), rows=len(curves))
     said = []
-    for axis, (name, runs) in zip(axes[0], curves.items(), strict=True):
+    for axis, (name, runs) in zip(axes[:, 0], curves.items(), strict=True):
         dead = [run for run in runs if run[-1] < alive]
         for run in runs:
             lost = run[-1] < alive
             colour = COLOURS["vermillion" if lost else "blue"]
             axis.plot(run, color=colour, ls="--" if lost else "-", lw=1.6, alpha=0.85)
         axis.set_title(f"{name} form: {len(dead)} of {len(runs)} never learn", fontsize=10, loc="left")
-        axis.set_xlabel("step", fontsize=9)
         axis.set_ylim(-3, 103)
+        axis.set_ylabel("R@1 on the training\npairs, %", fontsize=9)
         said.append(f"{len(dead)} of {len(runs)} with the {name} form")
-    axes[0, 0].set_ylabel("R@1 on the training pairs, %", fontsize=9)
+    axes[-1, 0].set_xlabel("step", fontsize=9)
     return figure, (
         f"One line per seed; dashed lines end below {alive:g} % and have learned nothing: {' and '.join(said)}."
     )
@@ -168,7 +170,7 @@ def loss_matrices(
     ignore_mask: Tensor | None = None,
 ) -> Shown:
     """What each score is to L_b: batch (B,B), same (B,B) True where two pairs are of one image. With `own` (B,), the
-    scores with the queries' own keys, keys (B,K) and ignore_mask (B,K), L_q of the image queries next to it.
+    scores with the queries' own keys, keys (B,K) and ignore_mask (B,K), L_q of the image queries below it.
     """
     B = len(batch)
     diagonal = torch.eye(B, dtype=torch.bool)
@@ -179,18 +181,18 @@ def loss_matrices(
         parts.append(("L_q", torch.cat([own[:, None], keys], 1), torch.cat([first, torch.zeros_like(ignore_mask)], 1),
                       torch.cat([~first, ignore_mask], 1), names))  # fmt: skip
     widths = [scores.shape[1] for _, scores, *_ in parts]
-    figure, axes = new_figure(1.2 + 0.66 * sum(widths), 0.9 + 0.5 * B, columns=len(parts))
-    axes[0, 0].get_gridspec().set_width_ratios(widths)
+    width = min(WIDEST, 1.2 + 0.66 * max(widths))
+    figure, axes = new_figure(width, (0.9 + 0.4 * B) * len(parts), rows=len(parts))
     said = []
-    for axis, (name, scores, positive, ignored, columns) in zip(axes[0], parts, strict=True):
+    for axis, (name, scores, positive, ignored, columns) in zip(axes[:, 0], parts, strict=True):
         role = torch.where(positive, 2, torch.where(ignored, 0, 1))
         axis.imshow(role.numpy(), cmap=ROLES, vmin=0, vmax=2, aspect="auto")
         for i, j in np.ndindex(*scores.shape):
             words = "masked" if ignored[i, j] else f"{round(float(scores[i, j]), 2) + 0.0:.2f}"
             look = {"color": "white", "weight": "bold"} if positive[i, j] else {"color": "black"}
-            axis.text(j, i, words, ha="center", va="center", fontsize=8 if ignored[i, j] else 9, **look)
-        axis.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30 if len(columns) > 5 else 0)
-        axis.set_yticks(range(B), [f"image {i}" for i in range(B)], fontsize=8)
+            axis.text(j, i, words, ha="center", va="center", fontsize=9, **look)
+        axis.set_xticks(range(len(columns)), columns, fontsize=9, rotation=30 if len(columns) > 5 else 0)
+        axis.set_yticks(range(B), [f"image {i}" for i in range(B)], fontsize=9)
         axis.tick_params(length=0)
         axis.spines[["left", "bottom"]].set_visible(False)
         axis.set_title(

@@ -65,8 +65,8 @@ def brightness_bar(axes: Sequence[Axes], top: float, label: str, *, floor: float
     figure = axes[0].get_figure(root=True)
     assert figure is not None
     bar = figure.colorbar(ScalarMappable(Normalize(0, max(top, 1e-6)), greys), ax=list(axes), pad=0.02)
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=9)
 
 
 def attention(

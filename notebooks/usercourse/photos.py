@@ -20,7 +20,7 @@ from PIL import Image
 from usercourse.demo.explanation import explain
 from usercourse.enhancement import with_scale
 from usercourse.overlays import attention, panel
-from usercourse.plots import Shown, new_figure, pictures
+from usercourse.plots import WIDEST, Shown, new_figure, pictures, wrapped
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.search import CheckpointEncoder
@@ -173,8 +173,13 @@ def licences(album: Sequence[Photo]) -> str:
 
 def contact_sheet(album: Sequence[Photo]) -> Shown:
     """All photos of an album, each under its name."""
-    figure = pictures([one.shown for one in album], [one.name for one in album], columns=8, size=0.86)
+    figure = pictures([one.shown for one in album], [_lines(one.name) for one in album], columns=5, size=1.05)
     return figure, f"{len(album)} photos, each under its name.{_grey(album)}"
+
+
+def _lines(name: str) -> str:
+    """A name as a title: a long one in two lines, broken at an underscore."""
+    return name if len(name) < 13 else name.replace("_", "_\n", 1)
 
 
 def _grey(album: Sequence[Photo]) -> str:
@@ -198,14 +203,16 @@ def ranks_of(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str
 def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str]) -> Shown:
     """scores (queries, photos): a row per query with its three best photos; its own photo is framed."""
     ranks = ranks_of(scores, album, wanted)
-    figure, axes = new_figure(6.2, 0.58 * ((len(wanted) + 1) // 2), rows=(len(wanted) + 1) // 2, columns=8)
+    down = (len(wanted) + 1) // 2
+    figure, axes = new_figure(WIDEST, 0.68 * down, rows=down, columns=8)
+    axes[0, 0].get_gridspec().set_width_ratios((1.8, 1, 1, 1, 1.8, 1, 1, 1))
     for axis in axes.flat:
         axis.axis("off")
     shown = []
     for i, (row, (query, name)) in enumerate(zip(np.asarray(scores), wanted.items(), strict=True)):
         line = axes[i // 2, 4 * (i % 2) : 4 * (i % 2) + 4]
         line[0].text(
-            1.0, 0.5, f"{_wrapped(query)}\nrank {ranks[query]}", ha="right", va="center", fontsize=7.5
+            1.0, 0.5, f"{wrapped(query, 14)}\nrank {ranks[query]}", ha="right", va="center", fontsize=9
         )
         for axis, best in zip(line[1:], np.argsort(-row, kind="stable")[:3], strict=True):
             photo = album[int(best)]
@@ -217,11 +224,6 @@ def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, 
         f"Each query with its three best photos, its own one framed: {hits} of {len(ranks)} have it among the first "
         f"three. Ranks that are not 1: {told}.{_grey(shown)}"
     )
-
-
-def _wrapped(query: str) -> str:
-    words = query.split()
-    return query if len(words) < 4 else " ".join(words[:3]) + "\n" + " ".join(words[3:])
 
 
 def _framed(axis: Axes, image: Image.Image, frame: bool) -> None:
@@ -238,8 +240,8 @@ def hits(encoder: CheckpointEncoder, album: Sequence[Photo], query: str, count: 
     scores = encoder.encode_text([query])[0] @ vectors(encoder, album).T
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
     found = [album[i] for i in best]
-    titles = [f"{photo.name}\n{scores[i]:.2f}" for photo, i in zip(found, best, strict=True)]
-    figure = pictures([photo.shown for photo in found], titles, columns=5, size=0.95)
+    titles = [f"{_lines(photo.name)}\n{scores[i]:.2f}" for photo, i in zip(found, best, strict=True)]
+    figure = pictures([photo.shown for photo in found], titles, columns=5, size=1.1)
     unknown = encoder.unknown(query)
     never = f" Words that the model does not know: {', '.join(unknown)}." if unknown else ""
     return figure, (
@@ -268,7 +270,8 @@ def effective(weights: ArrayLike) -> float:
 
 def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown:
     """Above the photos, below the same photos dimmed where SGE's attention is not."""
-    figure, axes = new_figure(1.25 * len(chosen), 2.3, rows=2, columns=len(chosen))
+    width = min(1.35, WIDEST / len(chosen))
+    figure, axes = new_figure(width * len(chosen), 2.5, rows=2, columns=len(chosen))
     told = []
     for column, photo in zip(axes.T, chosen, strict=True):
         explanation = explain(encoder, photo.image)
@@ -276,8 +279,8 @@ def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown
             raise UserError("The tokens of this model form no grid that could be laid over a photo.")
         a = explanation.attention["SGE"]
         shown = photo.shown
-        panel(column[0], shown, title=photo.name, size=8)
-        attention(shown, a, explanation.grid, title=f"{effective(a):.1f} of {a.size}", size=8, axis=column[1])
+        panel(column[0], shown, title=_lines(photo.name))
+        attention(shown, a, explanation.grid, title=f"{effective(a):.1f} of {a.size}", axis=column[1])
         told.append(f"{photo.name} {effective(a):.1f}")
     return figure, (
         f"Above the photo, below the same photo, dark where SGE's attention a is low. The effective number of the "
@@ -315,14 +318,14 @@ def word_maps(encoder: CheckpointEncoder, photo: Photo, query: str) -> Shown:
         if word not in LITTLE
     }
     maps += [(f'"{word}" {row.max():.2f}', row) for word, row in words.items()]
-    across = min(6, len(maps) + 1)
+    across = min(4, len(maps) + 1)
     down = -(-(len(maps) + 1) // across)
-    figure, axes = new_figure(1.2 * across, 1.4 * down, rows=down, columns=across)
+    figure, axes = new_figure(1.4 * across, 1.5 * down, rows=down, columns=across)
     for axis in axes.flat:
         axis.axis("off")
-    panel(axes.flat[0], shown, title=photo.name, size=8)
+    panel(axes.flat[0], shown, title=_lines(photo.name))
     for axis, (title, weights) in zip(axes.flat[1:], maps, strict=False):
-        attention(shown, weights, explanation.grid, title=title, size=8, axis=axis)
+        attention(shown, weights, explanation.grid, title=title, axis=axis)
     best = max(((float(row.max()), word) for word, row in words.items()), default=(0.0, "no word"))
     unknown = encoder.unknown(query)
     never = f" Unknown to the model: {', '.join(unknown)}." if unknown else ""

@@ -7,6 +7,7 @@ state.
 
 import html
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ COLOURS = {
 CYCLE = tuple(COLOURS.values())[:7]  # yellow is too pale for a line on white
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # colour is never alone
 DPI = 110
+WIDEST = 5.6  # inches; a narrow window shows this at 390 pixels, where 9 points are still legible
 VERDICTS = {  # of a difference A - B by its outcome: what the legend says, colour, marker
     "higher": ("better, above 0", "green", "o"),
     "lower": ("worse, below 0", "vermillion", "D"),
@@ -37,16 +39,46 @@ Shown = tuple[Figure, str]
 
 
 def new_figure(
-    width: float = 7.0, height: float = 3.2, *, rows: int = 1, columns: int = 1
+    width: float = WIDEST, height: float = 3.2, *, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, Any]:
-    """Figure and its axes as an array (rows, columns), in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    """Figure and its axes as an array (rows, columns), in inches. Raises ValueError for one that is too wide."""
+    figure = empty_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=9)
     return figure, axes
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure without axes, in inches. Raises ValueError where it is wider than WIDEST."""
+    if width > WIDEST + 1e-6:
+        raise ValueError(f"a figure of {width:.2f} inches is too wide for a narrow window; at most {WIDEST}.")
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def two_above_one(width: float, height: float) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
+    """Figure and three axes: two side by side, and below them one as wide as both."""
+    figure, axes = new_figure(width, height, rows=2, columns=2)
+    for one in axes[1]:
+        one.remove()
+    below = figure.add_subplot(axes[0, 0].get_gridspec()[1, :])
+    below.spines[["top", "right"]].set_visible(False)
+    below.tick_params(labelsize=9)
+    return figure, (axes[0, 0], axes[0, 1], below)
+
+
+def legend_below(figure: Figure, *handles: Any, axis: Axes | None = None, columns: int = 1) -> None:
+    """A legend under the axes, where it takes no width: of the handles, or of what has a label on `axis`."""
+    named = {"handles": list(handles)} if axis is None else {"handles": axis.get_legend_handles_labels()[0]}
+    figure.legend(**named, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+
+
+def wrapped(words: str, width: int) -> str:
+    """Words in lines of at most `width` letters."""
+    return textwrap.fill(words, width, break_long_words=False)
 
 
 def png(figure: Figure) -> bytes:
@@ -94,11 +126,11 @@ def heat_map(
     """
     table = np.asarray(values, dtype=float)
     n, m = table.shape
-    figure, axes = new_figure(min(8.5, 1.8 + 0.62 * m), min(7.0, 1.0 + 0.5 * n))
+    figure, axes = new_figure(min(WIDEST, 1.8 + 0.62 * m), min(7.0, 1.0 + 0.5 * n))
     axis = axes[0, 0]
     low, high = float(table.min()), float(table.max())
     axis.imshow(table, cmap="Blues", vmin=low, vmax=high if high > low else low + 1, aspect="auto")
-    if table.size <= 150:
+    if table.size <= 150 and m <= 10:
         for i, j in np.ndindex(n, m):
             dark = table[i, j] > (low + high) / 2
             axis.text(
@@ -115,6 +147,8 @@ def heat_map(
     axis.set_yticks(range(n) if rows else [], rows or [])
     axis.spines[["left", "bottom"]].set_visible(False)
     axis.tick_params(length=0)
+    if columns and max(map(len, columns)) * m > 55:  # side by side they would stand on one another
+        axis.tick_params(axis="x", rotation=30)
     if title:
         axis.set_title(title, fontsize=10, loc="left")
     i, j = divmod(int(table.argmax()), m)
@@ -139,7 +173,7 @@ def lines(
     """Curves over a common x (P,), each with its own colour and dash; into `axis` where one is given."""
     across = np.asarray(x, dtype=float)
     narrow = axis is not None  # one of several: room for fewer numbers
-    figure, axis = _place(axis, 7.0, 3.2)
+    figure, axis = _place(axis, WIDEST, 3.2)
     if narrow:
         axis.locator_params(axis="x", nbins=5)
     ends = []
@@ -159,7 +193,9 @@ def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool =
     """Values with their 95 % confidence intervals, one per line. Differences are drawn around 0, and colour and marker
     tell their verdict, where a larger value is better.
     """
-    figure, axes = new_figure(7.0, (1.2 if differences else 0.9) + 0.42 * len(rows))
+    names = [wrapped(name, 24) for name in rows]
+    height = 0.42 * len(rows) + 0.1 * sum(name.count("\n") for name in names)
+    figure, axes = new_figure(WIDEST, (1.2 if differences else 0.9) + height)
     axis = axes[0, 0]
     for i, interval in enumerate(rows.values()):
         verdict = outcome(interval) if differences else ""
@@ -168,9 +204,9 @@ def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool =
     if differences:
         axis.axvline(0, color="black", lw=1, ls=":", zorder=0)
         verdict_legend(figure)
-    axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axis.set_yticks(range(len(rows)), names, fontsize=9)
     axis.set_ylim(len(rows) - 0.5, -0.6)
-    axis.set_xlabel(x_label, fontsize=9)
+    axis.set_xlabel(wrapped(x_label, 42), fontsize=9)
     if differences:
         return figure, _verdicts(rows)
     best = max(rows, key=lambda name: rows[name].value)
@@ -188,7 +224,10 @@ def verdict_legend(figure: Figure) -> None:
                mfc="white" if verdict == TELL else COLOURS[colour])
         for verdict, (words, colour, marker) in VERDICTS.items()
     ]  # fmt: skip
-    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False)
+    figure.legend(
+        handles=marks, loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False, handlelength=1.6,
+        columnspacing=1.2,
+    )  # fmt: skip
 
 
 def difference(
@@ -234,8 +273,12 @@ def _verdicts(rows: Mapping[str, Interval]) -> str:
 def pictures(
     images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.7
 ) -> Figure:
-    """Images side by side, each under its title; the caller says what is to be seen in them."""
-    across = min(columns, len(images))
+    """Images, each under its title, in as few rows of at most `columns` as fit a narrow window; the caller says what is
+    to be seen in them.
+    """
+    most = min(columns, len(images), int(WIDEST / size))
+    across = -(-len(images) // -(-len(images) // most))
+    across = min(across + across % 2, most)  # even where there is room, so that pairs stay together
     down = -(-len(images) // across)
     lines_ = max(title.count("\n") + 1 for title in titles)
     figure, axes = new_figure(size * across, (size + 0.17 * lines_) * down, rows=down, columns=across)
@@ -243,7 +286,7 @@ def pictures(
         one.axis("off")
     for one, image, title in zip(axes.flat, images, titles, strict=False):
         one.imshow(np.asarray(image))
-        one.set_title(title, fontsize=8)
+        one.set_title(title, fontsize=9)
     return figure
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from usercourse.plots import COLOURS, CYCLE, DASHES, Shown, lines, new_figure
+from usercourse.plots import COLOURS, CYCLE, DASHES, WIDEST, Shown, lines, new_figure
 from userlib.model.queue import EMPTY, DualQueue
 
 MB = 1e6
@@ -69,7 +69,7 @@ def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes
     """
     small, large = min(batches), max(batches)
     queues = {K: batches[small] + copies + 2 * K * embed_dim * 4 / MB for K in sizes}
-    figure, axes = new_figure(7.0, 3.4)
+    figure, axes = new_figure(WIDEST, 3.4)
     axis = axes[0, 0]
     axis.plot([B - 1 for B in batches], list(batches.values()), "o-", color=COLOURS["vermillion"], lw=2,
               label="all in one batch")  # fmt: skip
@@ -105,13 +105,13 @@ def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
         ages.append((queue.step - queue.enqueued_at).tolist())
     table, old = np.array(ids), np.array(ages, float)
     old[table == EMPTY] = np.nan
-    figure, axes = new_figure(1.2 + 0.62 * size, 0.7 + 0.42 * len(batches))
+    figure, axes = new_figure(min(WIDEST, 1.2 + 0.62 * size), 0.7 + 0.42 * len(batches))
     axis = axes[0, 0]
     axis.imshow(old, cmap="Blues_r", vmin=-0.5, vmax=len(batches) + 1, aspect="auto")
     for i, j in np.ndindex(table.shape):
         empty = table[i, j] == EMPTY
         axis.text(j, i, "empty" if empty else str(table[i, j]), ha="center", va="center",
-                  fontsize=8 if empty else 10, color="0.5" if empty or old[i, j] < 1.5 else "black")  # fmt: skip
+                  fontsize=9 if empty else 10, color="0.5" if empty or old[i, j] < 1.5 else "black")  # fmt: skip
         if not empty and old[i, j] < 1.5:
             axis.texts[-1].set_color("white")
     axis.set_yticks(range(len(batches)), [f"after {', '.join(map(str, batch))}" for batch in batches])
@@ -137,22 +137,22 @@ def follow_curves(momenta: Sequence[float], steps: int) -> Shown:
 
 def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> Shown:
     """The slots as cells with their ages, and for one caption which keys are relevant: own is its
-    image, true (N,) which images it is true of. On the right what age and momentum do to the keys.
+    image, true (N,) which images it is true of. Below what age and momentum do to the keys.
     """
     K = len(moment.ids)
     rows = -(-K // columns)
     cells = np.full(rows * columns, np.nan)
     cells[:K][moment.filled] = moment.ages[moment.filled]
-    figure, axes = new_figure(8.6, 3.4, columns=2)
-    left, right = axes[0]
+    figure, axes = new_figure(WIDEST, 5.8, rows=2)
+    above, below = axes[:, 0]
     newest = max(1.0, float(np.nanmax(cells)))
-    left.imshow(cells.reshape(rows, columns), cmap="Blues_r", vmin=-0.15 * newest, vmax=1.35 * newest)
+    above.imshow(cells.reshape(rows, columns), cmap="Blues_r", vmin=-0.15 * newest, vmax=1.35 * newest)
     places = np.arange(K)
     mine = moment.filled & (moment.ids == own)
     held = np.where(moment.filled, moment.ids, 0)
     wrong = moment.filled & true[held] & ~mine
     empty = places[~moment.filled]
-    left.plot(empty % columns, empty // columns, ".", color="0.75", ms=2, label="empty")
+    above.plot(empty % columns, empty // columns, ".", color="0.75", ms=2, label="empty")
     for name, chosen, style in (
         ("its own image: masked", mine, {"marker": "s", "color": "black", "mfc": "white"}),
         (
@@ -162,24 +162,24 @@ def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> 
         ),
     ):
         at = places[chosen]
-        left.plot(at % columns, at // columns, ls="", ms=6, mew=2, label=name, **style)
-    left.set_xticks([])
-    left.set_yticks([])
-    left.set_title(f"step {moment.step}: {K} slots, darker is newer", fontsize=10, loc="left")
-    left.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3,
+        above.plot(at % columns, at // columns, ls="", ms=6, mew=2, label=name, **style)
+    above.set_xticks([])
+    above.set_yticks([])
+    above.set_title(f"step {moment.step}: {K} slots, darker is newer", fontsize=10, loc="left")
+    above.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3,
                 handletextpad=0.2, columnspacing=1.0)  # fmt: skip
     ages = np.unique(moment.ages[moment.filled])
     means = [moment.same[moment.filled & (moment.ages == age)].mean() for age in ages]
-    right.plot(
+    below.plot(
         ages, means, "o-", color=COLOURS["blue"], ms=4, lw=1.5, label="old key and current key of its image"
     )
-    right.axhline(
+    below.axhline(
         moment.lag, color=COLOURS["vermillion"], ls="--", lw=1.5, label="key and query encoder, current"
     )
-    right.set_ylim(min(0.0, moment.lag, *means) - 0.05, 1.05)
-    right.set_xlabel("age of the key, in steps", fontsize=9)
-    right.set_ylabel("mean cosine", fontsize=9)
-    right.legend(fontsize=8, frameon=False, loc="lower left")
+    below.set_ylim(min(0.0, moment.lag, *means) - 0.05, 1.05)
+    below.set_xlabel("age of the key, in steps", fontsize=9)
+    below.set_ylabel("mean cosine", fontsize=9)
+    below.legend(fontsize=9, frameon=False, loc="lower left")
     return figure, (
         f"After step {moment.step}, {int(moment.filled.sum())} of {K} slots contain a key; the oldest is "
         f"{int(ages.max())} steps old. Relevant keys for this caption: {int(mine.sum())} of its own image, masked, "
@@ -192,7 +192,7 @@ def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> 
 def consistency_and_lag(moments: Mapping[float, Moment]) -> Shown:
     """Over m: how alike the keys in the queue are made, and how far behind the query encoder they are."""
     momenta = list(moments)
-    figure, axes = new_figure(7.0, 3.2)
+    figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
     across = range(len(momenta))
     series = {
@@ -222,7 +222,7 @@ def relevant_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, caption
     K = np.asarray(sizes, float)
     own = expected_own(K, pictures, captions)
     others = K * float((true_of - 1).mean()) / pictures
-    figure, axes = new_figure(7.0, 3.2)
+    figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
     for name, values, colour, dash, mark in (
         ("other images it is true of", others, COLOURS["vermillion"], "-", "o"),
@@ -271,7 +271,7 @@ def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> 
     """
     rest = max(100 - unmasked["own"], 1e-9)
     masked = {name: 0.0 if name == "own" else 100 * unmasked[name] / rest for name in unmasked}
-    figure, axes = new_figure(7.4, 2.5)
+    figure, axes = new_figure(WIDEST, 2.5)
     axis = axes[0, 0]
     names = {"own": "of its own image", "other": "of other images that it is true of"}
     colours = {"own": COLOURS["black"], "other": COLOURS["vermillion"]}
@@ -288,7 +288,7 @@ def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> 
     axis.invert_yaxis()
     axis.set_xlim(0, 1.15 * max(max(row["own"] + row["other"] for row in rows.values()), 1e-6))
     axis.set_xlabel("relevant keys, %", fontsize=9)
-    axis.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
+    axis.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
     right = count["own"] + count["other"]
     return figure, (
         f"Relevant keys are {right:.2f} % of all keys. Without the mask they get "
@@ -299,13 +299,14 @@ def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> 
 
 def collapse_curves(runs: Mapping[str, Sequence[Moment]]) -> Shown:
     """Loss, unpaired cosine and R@10 over the steps of some runs of the same length."""
-    figure, axes = new_figure(8.6, 2.9, columns=3)
+    figure, axes = new_figure(WIDEST, 6.9, rows=3)
     parts = (("loss", "loss"), ("unpaired", "mean unpaired cosine"), ("r10", "t2i R@10 on val, percent"))
-    for axis, (part, title) in zip(axes[0], parts, strict=True):
+    for axis, (part, title) in zip(axes[:, 0], parts, strict=True):
         series = {name: [getattr(one, part) for one in run] for name, run in runs.items()}
         steps = [one.step for one in next(iter(runs.values()))]
-        lines(steps, series, x_label="step", y_label="", title=title, axis=axis)
-    for axis in axes[0, 1:]:
+        lines(steps, series, x_label="", y_label="", title=title, axis=axis)
+    axes[2, 0].set_xlabel("step", fontsize=9)
+    for axis in axes[1:, 0]:
         axis.get_legend().remove()
     ends = "; ".join(
         f"{name}: loss {run[-1].loss:.2f}, unpaired cosine {run[-1].unpaired:.2f}, R@10 {run[-1].r10:.0f} %"

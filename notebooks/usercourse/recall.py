@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, CYCLE, Shown, new_figure
+from usercourse.plots import COLOURS, CYCLE, WIDEST, Shown, legend_below, new_figure
 from userlib.evaluation import Ranks, ranks, recalls
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ def unit_circle(
     image.
     """
     v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(caption_to_image)
-    figure, axes = new_figure(6.6, 4.2)
+    figure, axes = new_figure(4.8, 5.2)
     axis = axes[0, 0]
     angle = np.linspace(-0.3 * np.pi, 0.8 * np.pi, 200)
     axis.plot(np.cos(angle), np.sin(angle), color="0.8", lw=1)
@@ -50,7 +50,7 @@ def unit_circle(
     axis.set_yticks([-0.5, 0, 0.5, 1])
     axis.set_xlabel("more dog", fontsize=9)
     axis.set_ylabel("more sofa", fontsize=9)
-    axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure, axis=axis)
     stray = [f"t{j}" for j in range(len(t)) if np.argmax(v @ t[j]) != owner[j]]
     return figure, (
         "Arrows are images, marks are captions in the colour and shape of their image. Nearer to "
@@ -68,7 +68,7 @@ def recall_curves(ranks: Ranks) -> Shown:
     """R@K for every K, in both directions, and by chance."""
     size = len(ranks.i2t)
     across = np.arange(1, size + 1)
-    figure, axes = new_figure(7.0, 3.4)
+    figure, axes = new_figure(WIDEST, 3.4)
     axis = axes[0, 0]
     for name, one, colour, dash in (
         ("i2t: image to caption", ranks.i2t, COLOURS["blue"], "-"),

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from usercourse.plots import COLOURS, Shown, new_figure, pictures
+from usercourse.plots import COLOURS, WIDEST, Shown, legend_below, new_figure, pictures, wrapped
 from usercourse.profile import course_config, profile
 from userlib.checkpoints import checkpoint_path, read_checkpoint
 from userlib.config import Config, preset, to_json
@@ -169,7 +169,7 @@ def hits(encoder: CheckpointEncoder, split: Split, vectors: ArrayLike, query: st
     if split.pictures is None:
         raise UserError(f"{split.name} has features but no images that could be shown.")
     titles = [f"{rank}: {scores[i]:.2f}" for rank, i in enumerate(best, 1)]
-    figure = pictures([split.pictures[i] for i in best], titles, columns=k, size=1.2)
+    figure = pictures([split.pictures[i] for i in best], titles, columns=3, size=1.6)
     own = [int(i) for text, i in zip(split.captions, split.caption_to_image, strict=True) if text == query]
     rank = int((scores >= scores[own[0]]).sum()) if own else 0
     told = f" Its ground-truth image has rank {rank} of {len(v):,}." if own else ""
@@ -305,19 +305,24 @@ class Session:
 
 def timeline(sessions: Sequence[Session], total: int) -> Shown:
     """The sessions of a run, one under the other over its steps."""
-    figure, axes = new_figure(7.2, 0.9 + 0.42 * len(sessions))
+    figure, axes = new_figure(WIDEST, 0.9 + 0.42 * len(sessions))
     axis = axes[0, 0]
     for i, one in enumerate(sessions):
         colour = COLOURS["vermillion" if one.lost else "blue"]
         axis.barh(i, one.last - one.first, left=one.first, height=0.5, color=colour)
         if one.lost:
             axis.plot(one.last + 0.02 * total, i, "x", color=colour, ms=9, mew=2.5)
-        inside = one.last - one.first > 0.2 * total
+        if one.last - one.first > 0.2 * total:
+            start, shift, side, shade = one.first, 4, "left", "white"
+        elif one.last < total / 2:  # next to a short bar, where there is more room
+            start, shift, side, shade = one.last, 18, "left", "black"
+        else:
+            start, shift, side, shade = one.first, -4, "right", "black"
         axis.annotate(
-            f"{one.first} to {one.last}", (one.first, i), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=9, color="white" if inside else "black",
+            f"{one.first} to {one.last}", (start, i), xytext=(shift, 0), textcoords="offset points", va="center",
+            fontsize=9, ha=side, color=shade,
         )  # fmt: skip
-    axis.set_yticks(range(len(sessions)), [one.name for one in sessions], fontsize=9)
+    axis.set_yticks(range(len(sessions)), [wrapped(one.name, 22) for one in sessions], fontsize=9)
     axis.set_ylim(len(sessions) - 0.4, -0.6)
     axis.set_xlim(0, 1.06 * total)
     axis.set_xlabel("step that is kept", fontsize=9)
@@ -350,7 +355,7 @@ def folds_figure(
     values = [getattr(one, metric) for one in fold_metrics(v, captions, caption_to_image, size)]
     whole = getattr(fold_metrics(v, captions, caption_to_image, len(v))[0], metric)
     mean = float(np.mean(values))
-    figure, axes = new_figure(7.0, 2.8)
+    figure, axes = new_figure(WIDEST, 3.4)
     axis = axes[0, 0]
     axis.plot(np.arange(1, len(values) + 1), values, "o", color=COLOURS["blue"], ms=7, label="each fold")
     axis.axhline(mean, color=COLOURS["blue"], ls="--", lw=2, label=f"their mean, {mean:.1f}")
@@ -361,7 +366,7 @@ def folds_figure(
     axis.set_ylim(0, min(100.0, 1.15 * max(*values, whole, 1.0)))
     axis.set_xlabel(f"fold of {size:,} images", fontsize=9)
     axis.set_ylabel(f"{in_words(metric)} in percent", fontsize=9)
-    axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure, axis=axis, columns=2)
     many = "s" if len(values) > 1 else ""
     return figure, (
         f"{in_words(metric)} over {len(values)} fold{many} of {size:,} images: {mean:.1f} on average, "

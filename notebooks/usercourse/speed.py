@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from usercourse.plots import COLOURS, CYCLE, Shown, new_figure
+from usercourse.plots import COLOURS, CYCLE, WIDEST, Shown, new_figure, wrapped
 
 FLOAT = 4  # bytes
 NUMBER = 8  # bytes of an image's number
@@ -40,7 +40,7 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     """Seconds by name as bars, on a logarithmic scale where some would vanish; the sentence compares each with the
     fastest.
     """
-    figure, axes = new_figure(7.0, 0.9 + 0.45 * len(times))
+    figure, axes = new_figure(WIDEST, 0.9 + 0.45 * len(times))
     axis = axes[0, 0]
     for i, (seconds, colour) in enumerate(zip(times.values(), CYCLE, strict=False)):
         axis.barh(i, seconds, color=colour, height=0.6)
@@ -49,11 +49,12 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
     if most > 20 * least:
         axis.set_xscale("log")
         axis.set_xlim(least / 3, most * 8)
+        axis.xaxis.set_major_formatter("{x:g}")
     else:
         axis.set_xlim(0, most * 1.15)
-    axis.set_yticks(range(len(times)), list(times), fontsize=9)
+    axis.set_yticks(range(len(times)), [wrapped(name, 18) for name in times], fontsize=9)
     axis.set_ylim(len(times) - 0.4, -0.6)
-    axis.set_xlabel(x_label, fontsize=9)
+    axis.set_xlabel(wrapped(x_label, 50), fontsize=9)
     best = min(times, key=lambda name: times[name])
     ratios = {name: seconds / times[best] for name, seconds in times.items() if name != best}
     others = [
@@ -65,7 +66,7 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
 
 def shares(percent: Mapping[str, float]) -> Shown:
     """Percent of a step's time by what it went into, from above in the order given; the sentence names the largest."""
-    figure, axes = new_figure(7.0, 0.9 + 0.28 * len(percent))
+    figure, axes = new_figure(WIDEST, 0.9 + 0.28 * len(percent))
     axis = axes[0, 0]
     axis.barh(range(len(percent)), list(percent.values()), color=COLOURS["blue"], height=0.6)
     for i, share in enumerate(percent.values()):
@@ -81,11 +82,11 @@ def shares(percent: Mapping[str, float]) -> Shown:
 
 def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], *, exact_ms: float) -> Shown:
     """Recall in percent over milliseconds per query, a point for each search width; exact search is the line."""
-    figure, axes = new_figure(7.0, 3.2)
+    figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
     axis.plot(ms, recalls, "o-", color=COLOURS["blue"], lw=2)
     for width, x, y in zip(widths, ms, recalls, strict=True):
-        axis.annotate(str(width), (x, y), xytext=(4, -11), textcoords="offset points", fontsize=8)
+        axis.annotate(str(width), (x, y), xytext=(4, -11), textcoords="offset points", fontsize=9)
     axis.axvline(exact_ms, color=COLOURS["vermillion"], ls="--", lw=1.5, label="exact search, recall 100")
     axis.set_xlabel("milliseconds per query", fontsize=9)
     axis.set_ylabel("recall@10, %", fontsize=9)
@@ -133,7 +134,7 @@ def traffic(gpus: int, K: int) -> Shown:
     shape = {"share": 128, "embed_dim": 1024, "keys": K, "pairs": 145_000, "parameters": 122_000_000}
     steps = [many(gpus=n, **shape) for n in counts]
     one = many(gpus=gpus, **shape)
-    figure, axes = new_figure(7.0, 3.2)
+    figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
     axis.plot(
         counts,

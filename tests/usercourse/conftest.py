@@ -1,4 +1,6 @@
-"""Sources of the notebooks as code: what they define, and their folded solutions."""
+"""Sources of the notebooks as code: what they define, and their folded solutions; and a look at every figure of a
+test.
+"""
 
 import ast
 import re
@@ -8,10 +10,30 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.usercourse.legible import small_words
+from usercourse import plots
+
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "src"
 SOLUTION = re.compile(r"<!-- solution: (\w+) -->\s*```python\n(.*?)```", re.DOTALL)
 CHECK = re.compile(r"^check\(\"(\w+)\"", re.MULTILINE)
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+
+
+@pytest.fixture(autouse=True)
+def every_figure_is_legible(monkeypatch):
+    """No figure that a test makes by the course's functions has small words, or is wider than a narrow window shows."""
+    made = []
+
+    class Kept(plots.Figure):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(plots, "Figure", Kept)
+    yield made
+    for figure in made:
+        assert figure.get_figwidth() <= plots.WIDEST + 1e-6
+        assert not small_words(figure)
 
 
 def source(name: str) -> str:

@@ -127,15 +127,15 @@ def test_the_demo_states_shares_length_and_turn(encoder, tokens, world):
     assert [axis.get_title() for axis in figure.axes[:2]] == ["image", "attention weights a"]
 
 
-def test_a_row_a_picture_and_a_column_a_strength(encoder, tokens, world):
+def test_a_column_a_picture_and_a_row_a_strength(encoder, tokens, world):
     figure, sentence = draw.at_scales(encoder, world, tokens, GRID, pictures=[0, 2], scales=[0.0, 3.0])
-    assert [axis.get_title() for axis in figure.axes] == [
-        "image", "attention\nweights a", "importance\nat s = 0", "importance\nat s = 3", "", "", "", "",
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == [
+        "image", "attention\nweights a", "importance\nat s = 0", "importance\nat s = 3",
     ]  # fmt: skip
     assert "at s = 0," in sentence
     expected = draw.leave_one_out(draw.with_scale(encoder, 3.0), tokens[2])
     image = world.picture(2)
-    assert (np.asarray(figure.axes[4].images[0].get_array()) == np.asarray(image)).all()
+    assert (np.asarray(figure.axes[1].images[0].get_array()) == np.asarray(image)).all()
     assert (np.asarray(figure.axes[7].images[0].get_array()) == dimmed(image, expected, GRID)).all()
 
 

@@ -12,10 +12,10 @@ from usercourse.demo.gallery import Gallery
 from usercourse.demo.projection import SHADES
 from usercourse.demo.view_models import two
 from usercourse.overlays import attention, brightness_bar, panel
-from usercourse.plots import COLOURS, Shown, listed, new_figure, pictures
+from usercourse.plots import COLOURS, WIDEST, Shown, listed, new_figure, pictures
 from userlib.search.exact import Array
 
-ACROSS = 4  # the image and three guides; four words
+ACROSS = 3  # the image and two guides, or three words
 
 
 def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
@@ -24,8 +24,8 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
     figure = pictures(
         [engine.picture(hit.id) for hit in answer.hits],
         [f"{hit.rank}: {two(hit.score)}" for hit in answer.hits],
-        columns=8,
-        size=1.05,
+        columns=4,
+        size=1.35,
     )
     strange = [piece for piece, known in answer.pieces if not known]
     never = f" Words that the model does not know: {', '.join(strange)}." if strange else ""
@@ -54,7 +54,7 @@ def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
         : len(words)
     ]
     down = 1 + max((i for i, _ in places), default=0)
-    figure, axes = new_figure(1.85 * across + 0.9, 2.1 * down + 0.2, rows=down, columns=across)
+    figure, axes = new_figure(1.5 * across + 1.1, 1.75 * down + 0.2, rows=down, columns=across)
     for axis in axes.flat:
         axis.axis("off")
     panel(axes[0, 0], picture, title=f"hit {rank}")
@@ -91,13 +91,13 @@ def _numbered(axis: Axes, picture: Image.Image, grid: tuple[int, int], *, column
     axis.axis("on")
     axis.spines[:].set_visible(False)
     (h, w), (width, height) = grid, picture.size
-    axis.set_yticks((np.arange(h) + 0.5) * height / h - 0.5, [str(i + 1) for i in range(h)], fontsize=7)
+    axis.set_yticks((np.arange(h) + 0.5) * height / h - 0.5, [str(i + 1) for i in range(h)], fontsize=9)
     axis.set_xticks(
-        (np.arange(w) + 0.5) * width / w - 0.5, [str(j + 1) if columns else "" for j in range(w)], fontsize=7
+        (np.arange(w) + 0.5) * width / w - 0.5, [str(j + 1) if columns else "" for j in range(w)], fontsize=9
     )
     axis.tick_params(length=0, pad=1.5)
-    axis.set_ylabel("row of regions", fontsize=8)
-    axis.set_xlabel("column of regions" if columns else "", fontsize=8)
+    axis.set_ylabel("row of regions", fontsize=9)
+    axis.set_xlabel("column of regions" if columns else "", fontsize=9)
 
 
 def _place(region: int, grid: tuple[int, int]) -> str:
@@ -110,7 +110,7 @@ def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
     few of the images as thumbnails.
     """
     count = len(gallery)
-    figure, axes = new_figure(7.2, 6.4)
+    figure, axes = new_figure(WIDEST, 5.2)
     axis = axes[0, 0]
     places = sorted(set(gallery.settings))
     group = np.array([places.index(one) for one in gallery.settings], int)
