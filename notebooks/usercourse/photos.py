@@ -173,13 +173,13 @@ def licences(album: Sequence[Photo]) -> str:
 
 def contact_sheet(album: Sequence[Photo]) -> Shown:
     """All photos of an album, each under its name."""
-    figure = pictures([one.shown for one in album], [_lines(one.name) for one in album], columns=5, size=1.05)
+    figure = pictures([one.shown for one in album], [_lines(one.name) for one in album], columns=6, size=0.86)
     return figure, f"{len(album)} photos, each under its name.{_grey(album)}"
 
 
 def _lines(name: str) -> str:
     """A name as a title: a long one in two lines, broken at an underscore."""
-    return name if len(name) < 13 else name.replace("_", "_\n", 1)
+    return name if len(name) < 12 else name.replace("_", "_\n", 1)
 
 
 def _grey(album: Sequence[Photo]) -> str:
@@ -204,8 +204,8 @@ def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, 
     """scores (queries, photos): a row per query with its three best photos; its own photo is framed."""
     ranks = ranks_of(scores, album, wanted)
     down = (len(wanted) + 1) // 2
-    figure, axes = new_figure(WIDEST, 0.68 * down, rows=down, columns=8)
-    axes[0, 0].get_gridspec().set_width_ratios((1.8, 1, 1, 1, 1.8, 1, 1, 1))
+    figure, axes = new_figure(WIDEST, 0.63 * down, rows=down, columns=8)
+    axes[0, 0].get_gridspec().set_width_ratios((1.9, 1, 1, 1, 1.9, 1, 1, 1))
     for axis in axes.flat:
         axis.axis("off")
     shown = []
@@ -241,7 +241,7 @@ def hits(encoder: CheckpointEncoder, album: Sequence[Photo], query: str, count: 
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
     found = [album[i] for i in best]
     titles = [f"{_lines(photo.name)}\n{scores[i]:.2f}" for photo, i in zip(found, best, strict=True)]
-    figure = pictures([photo.shown for photo in found], titles, columns=5, size=1.1)
+    figure = pictures([photo.shown for photo in found], titles, columns=5, size=0.95)
     unknown = encoder.unknown(query)
     never = f" Words that the model does not know: {', '.join(unknown)}." if unknown else ""
     return figure, (
@@ -270,8 +270,8 @@ def effective(weights: ArrayLike) -> float:
 
 def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown:
     """Above the photos, below the same photos dimmed where SGE's attention is not."""
-    width = min(1.35, WIDEST / len(chosen))
-    figure, axes = new_figure(width * len(chosen), 2.5, rows=2, columns=len(chosen))
+    width = min(1.25, WIDEST / len(chosen))
+    figure, axes = new_figure(width * len(chosen), 2.4, rows=2, columns=len(chosen))
     told = []
     for column, photo in zip(axes.T, chosen, strict=True):
         explanation = explain(encoder, photo.image)
@@ -320,7 +320,7 @@ def word_maps(encoder: CheckpointEncoder, photo: Photo, query: str) -> Shown:
     maps += [(f'"{word}" {row.max():.2f}', row) for word, row in words.items()]
     across = min(4, len(maps) + 1)
     down = -(-(len(maps) + 1) // across)
-    figure, axes = new_figure(1.4 * across, 1.5 * down, rows=down, columns=across)
+    figure, axes = new_figure(1.2 * across, 1.4 * down, rows=down, columns=across)
     for axis in axes.flat:
         axis.axis("off")
     panel(axes.flat[0], shown, title=_lines(photo.name))
