@@ -489,10 +489,10 @@ check("share_on_mask", share_on_mask)
 #
 # The attention $a$ does not depend on the residual scale; the effect of a region on the embedding does. We measure it
 # as the *leave-one-out importance*: leave the region out and see how far the image's vector turns. Move the slider of
-# the residual scale: it is in units of the learned one, so that 1 is the trained model and 0 is no SGE at all. On the
-# left is the image as it is; next to it the same image is dimmed twice, by attention and by importance: at full
-# brightness where these are largest, a fifth as bright where they are 0. Blue outlines mark the named objects. On the
-# right all 64 regions are drawn as points, with one axis along the guide and one across it, and arrows for those that
+# the residual scale: it is in units of the learned one, so that 1 is the trained model and 0 is no SGE at all. First
+# comes the image as it is, then the same image, dimmed twice, by attention and by importance: at full
+# brightness where these are largest, a fifth as bright where they are 0. Blue outlines mark the named objects. Last,
+# all 64 regions are drawn as points, with one axis along the guide and one across it, and arrows for those that
 # move most.
 
 # %%

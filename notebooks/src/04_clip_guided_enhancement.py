@@ -512,7 +512,7 @@ for name, difference in zip(names, overall.values(), strict=True):
 # ## Where does it attend?
 #
 # The demo shows the attention $a$ of the trained model on test images with the objects outlined: first the image as it
-# is, then the image dimmed where $a$ is low, and on the right how far each region is moved. You can choose which image
+# is, then the image dimmed where $a$ is low, and below how far each region is moved. You can choose which image
 # the guide is taken from, the inverse temperature ($\lambda$, which only makes $a$ sharper or flatter) and the residual
 # scale ($s$, which only scales what is added).
 

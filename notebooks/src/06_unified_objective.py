@@ -487,7 +487,7 @@ compare("objective_dead", int(stuck.sum()))
 show(*draw.positive_curves())
 
 # %% [markdown]
-# A gradient is no guarantee of fast learning. In the right-hand panel of the figure of the twelve seeds, some runs need
+# A gradient is no guarantee of fast learning. In the leaky form's panel of the figure of the twelve seeds, some runs need
 # many steps before the vectors of the two modalities, two bundles that point in different directions, have turned
 # towards each other. The leaky form buys safety, not speed. The course's presets use the leaky form; those named after
 # the paper use the original form, and a training run says so.

@@ -439,12 +439,12 @@ print(f"Val t2i R@10 after {first[-1].step} steps: {first[-1].r10:.1f} %, by cha
 # **relevant**: those of its own image, and those of other images that it happens to be true of. The latter are
 # [false negatives](GLOSSARY.md#false-negative): training lowers their scores.
 #
-# On the right of the demo below are two cosines. The first compares the keys of each age with the embeddings that the
+# The plot of the demo below has two cosines. The first compares the keys of each age with the embeddings that the
 # key encoder (the momentum encoder) gives the same images now: are the keys [stale](GLOSSARY.md#stale-key)? The second
 # compares the key encoder's embeddings with the query encoder's: does it lag? Move the step first and watch the queue
 # fill; then move the momentum. Each new value of the momentum starts a new run of a few seconds.
 #
-# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. How does each line on the right
+# **Think**: at m = 0 the key encoder is the query encoder. At m = 1 it never changes. How does each line of the plot
 # behave in between? The last figure below shows both cosines at an early step, plotted over m.
 
 # %%

@@ -276,7 +276,7 @@ check("claim_verdict", claim_verdict)
 # of every image and caption, so that everything below can be recomputed; it also names the command that reproduces the
 # run.
 #
-# On the left is each model with its 95 % confidence interval; the small strokes are its runs. On the right is its difference
+# First comes each model with its 95 % confidence interval; the small strokes are its runs. Then follows its difference
 # from the reference, on the same draws. Choose a study, a subset of the images, and a metric. **Think**: on which subset do
 # you expect an effect of components that bring in knowledge from outside?
 
