@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -185,7 +186,8 @@ def test_sums_of_parts_tell_where_one_part_ends():
     assert sha256_bytes("ab", b"c") == sha256_bytes(b"ab", "c")
 
 
-def test_a_known_sum_follows_the_file(tmp_path, cache):
+def test_a_known_sum_follows_the_file(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr("userlib.files.SETTLED_NS", -(10**18))  # remember it at once
     file = tmp_path / "a.bin"
     file.write_bytes(b"one")
     first = sha256_known(file)
@@ -196,6 +198,33 @@ def test_a_known_sum_follows_the_file(tmp_path, cache):
     assert sha256_known(file) == sha256_file(file) != first
     next((cache / "sums").iterdir()).write_text("damaged")
     assert sha256_known(file) == sha256_file(file)
+
+
+def test_a_known_sum_is_not_that_of_another_file_with_the_same_size_and_time(tmp_path, cache, monkeypatch):
+    """`cp -p`, `rsync -t` and `tar x` keep the time of change."""
+    monkeypatch.setattr("userlib.files.SETTLED_NS", -(10**18))
+    file, other = tmp_path / "a.bin", tmp_path / "b.bin"
+    file.write_bytes(b"one")
+    first, before = sha256_known(file), file.stat()
+    assert list((cache / "sums").iterdir())
+    other.write_bytes(b"two")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(other, file)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    assert sha256_known(file) == sha256_file(file) != first
+
+
+def test_the_sum_of_a_file_that_just_changed_is_not_remembered(tmp_path, cache, monkeypatch):
+    """Two changes within one tick of the file system's clock look alike."""
+    file, now = tmp_path / "a.bin", time.time_ns()
+    file.write_bytes(b"one")
+    monkeypatch.setattr("userlib.files.time.time_ns", lambda: now)
+    first = sha256_known(file)
+    assert not (cache / "sums").exists()
+    monkeypatch.setattr("userlib.files.time.time_ns", lambda: now + 10**12)
+    sha256_known(file)
+    monkeypatch.setattr("userlib.files.sha256_file", None)
+    assert sha256_known(file) == first
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

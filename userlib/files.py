@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
+SETTLED_NS = 2 * 10**9  # a file changed later than this before it is read may change again in the same tick
 FORMAT = 2  # of checksummed files; 1 had no checksum
 MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
 BESIDE = (MANIFEST, "README.md")  # what every stored folder may have, and its next save write again
@@ -454,20 +456,28 @@ def sum_fault(path: Path, expected: str, content: bytes | None = None) -> str | 
 
 
 def sha256_known(path: Path) -> str:
-    """`sha256_file`, remembered in the cache under path, size and time of change, because data files run to
-    gigabytes.
+    """`sha256_file`, remembered in the cache under path, size, times of change and inode, because data files run to
+    gigabytes. The time of change of the content alone does not tell: copies that keep it (`cp -p`, `rsync -t`) differ.
     """
     path = Path(path).resolve()
     stat = path.stat()
     note = cache_dir() / "sums" / f"{sha256_bytes(str(path))[:32]}.json"
-    seen = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    seen = {
+        "path": str(path),
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "ctime_ns": stat.st_ctime_ns,
+        "inode": stat.st_ino,
+    }
     try:
         known = read_checksummed(note, "", limit=2**16)
         if {key: known.get(key) for key in seen} == seen:
             return str(known["sha256"])
     except (UserError, KeyError):
         pass  # no note yet, or a damaged one: count again
+    settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS
     seen["sha256"] = sha256_file(path)
-    with suppress(UserError):  # a cache that cannot be written costs time, not correctness
-        write_checksummed(note, seen, over=True)
+    if settled:
+        with suppress(UserError):  # a cache that cannot be written costs time, not correctness
+            write_checksummed(note, seen, over=True)
     return str(seen["sha256"])

@@ -1,4 +1,4 @@
-"""The checksums of a folder's files, remembered by name, size and time of change, because photos run to gigabytes."""
+"""The checksums of a folder's files, remembered by name, size, times and inode, because photos run to gigabytes."""
 
 import time
 from collections.abc import Sequence
@@ -6,10 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from userlib.errors import UserError
-from userlib.files import cache_dir, read_checksummed, sha256_bytes, sha256_file, shown, write_checksummed
+from userlib.files import (
+    SETTLED_NS,
+    cache_dir,
+    read_checksummed,
+    sha256_bytes,
+    sha256_file,
+    shown,
+    write_checksummed,
+)
 from userlib.progress import Progress
 
-SETTLED_NS = 2 * 10**9  # a file changed later than this before may change again within a tick of its clock
 PATIENCE_S = 3.0  # before progress is shown
 
 
@@ -33,13 +40,13 @@ def content_sums(folder: Path, names: Sequence[str], *, whole: bool = True) -> l
             path, key = folder / name, shown(name)
             try:
                 stat = path.stat()
-                state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+                state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
                 old = known.get(key)
-                if isinstance(old, list) and old[:3] == state and len(old) == 4:
-                    sums.append(str(old[3]))
+                if isinstance(old, list) and old[:4] == state and len(old) == 5:
+                    sums.append(str(old[4]))
                 else:
                     sums.append(sha256_file(path))
-                if now - max(state[1:]) > SETTLED_NS:
+                if now - max(state[1:3]) > SETTLED_NS:
                     files[key] = [*state, sums[-1]]
             except OSError as error:
                 raise UserError(

@@ -12,10 +12,9 @@ from PIL import Image
 from userlib.data.pictures import PictureFiles, open_picture, read_picture
 from userlib.data.splits import Pictures, Split, Subset
 from userlib.errors import UserError
-from userlib.files import sha256_bytes
+from userlib.files import SETTLED_NS, sha256_bytes
 
 BATCH = 64  # images or captions at a time
-SETTLED_NS = 2 * 10**9  # a file changed later than this before it was read may change again in the same tick
 
 State = tuple[int, ...]  # of a file: bytes, times of change, inode
 
