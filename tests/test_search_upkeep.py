@@ -355,6 +355,18 @@ def test_a_graph_for_approximate_search_is_dropped_when_images_change(photos):
     assert "0-red.png" not in names(index)
 
 
+def test_a_graph_made_after_the_index_was_saved_is_saved_by_an_update(photos, tmp_path):
+    """Also by one that finds nothing changed."""
+    pytest.importorskip("faiss")
+    kept = tmp_path / "index"
+    built(photos)[0].save(kept)
+    index = Index.load(kept, Counting())
+    index.approximate(["red"], 2)
+    assert not update(index, photos, keep_in=kept)
+    again = Index.load(kept, Counting())
+    assert again.nearest is not None and again.report == index.report
+
+
 def test_a_graph_is_dropped_when_an_image_is_exchanged(photos):
     """As many images as before, and yet the graph has another's vector under that name."""
     pytest.importorskip("faiss")
@@ -552,6 +564,14 @@ def test_the_command_follows_the_folder_and_says_what_it_did(ask, photos, tmp_pa
     save(tmp_path / "other", "other.png", (1, 2, 3))
     said, _ = ask("--data", tmp_path / "other", "--index", kept, "--query", "red")
     assert [line.split()[-1] for line in said.splitlines()[1:]] == ["other.png"]
+
+
+def test_images_that_were_only_moved_are_found_by_the_next_search(ask, photos, tmp_path):
+    words = ["--index", tmp_path / "index", "--query", "red"]
+    ask("--data", photos, *words)
+    photos.rename(tmp_path / "moved")
+    assert "4 kept" in ask("--data", tmp_path / "moved", *words)[0]
+    assert "4 kept" in ask(*words)[0]
 
 
 def test_the_command_keeps_its_part_when_it_is_stopped(ask, photos, tmp_path, monkeypatch):

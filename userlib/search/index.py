@@ -92,23 +92,22 @@ class Index(Contents, Shared):
         was encoded, the image, and how many were, of how many. UserError when no image can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
-        drawn, saved = is_drawn(split), self._kept()
+        drawn = is_drawn(split)
 
         def keep() -> None:
-            nonlocal saved
             self.warning = warning_of(self.encoder, self.distances, drawn=drawn)
-            if keep_in is not None and (self._kept() != saved or self.folder != Path(keep_in)):
+            if keep_in is not None and (self._kept() != self.stored or self.folder != Path(keep_in)):
                 self.save(keep_in)
-                saved = self._kept()
 
         changes = bring_in_line(self, split, progress=progress, keep=keep, seen=seen)
         keep()
         return changes
 
-    def _kept(self) -> list[Any]:
-        """All that an update may change, to be compared."""
-        texts = [self.texts, self.text_of.tolist()]
-        return [self.ids, self.prints, *texts, self.skipped, self.missing, self.warning, self.source]
+    def _kept(self) -> list[object]:
+        """All that may change, to be compared with what is stored."""
+        texts, graph = [self.texts, self.text_of.tolist()], [self.nearest, self.report]
+        about = [self.skipped, self.missing, self.warning, dict(self.source)]
+        return [self.ids, self.prints, *texts, *about, *graph]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -206,7 +205,7 @@ class Index(Contents, Shared):
             "report": None if self.report is None else asdict(self.report),
         }
         write_arrays(Path(folder), arrays, {"contents": contents}, card=card)
-        self.folder = Path(folder)
+        self.folder, self.stored = Path(folder), self._kept()
 
     @classmethod
     def load(cls, folder: str | Path, encoder: Encoder) -> "Index":
@@ -236,7 +235,7 @@ class Index(Contents, Shared):
                 )
             index = cls._of(contents, arrays, encoder)
             index._check()
-            index.folder = Path(folder)
+            index.folder, index.stored = Path(folder), index._kept()
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"the index {folder} cannot be used: its parts do not fit together ({error}). {remedy}"

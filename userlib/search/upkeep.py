@@ -52,6 +52,7 @@ class Contents:
     missing: int = 0
     source: dict[str, str] = field(default_factory=dict)
     folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved
+    stored: list[object] = field(default_factory=list, repr=False)  # its contents in that folder, to compare
 
     def __post_init__(self) -> None:
         if not len(self.distances):
