@@ -165,6 +165,16 @@ def test_another_encoder_or_folder_is_refused(index, tmp_path):
         Index.load(tmp_path / "nowhere", ColourEncoder())
 
 
+def test_an_index_opens_with_the_model_that_it_was_built_with(index, tmp_path, monkeypatch):
+    """As `build` does, `load` takes a trained model too."""
+    index.save(tmp_path / "index")
+    model = object()
+    encoders = {model: ColourEncoder()}
+    monkeypatch.setattr("userlib.search.encoders.CheckpointEncoder", encoders.__getitem__)
+    for opened in (Index.load(tmp_path / "index", model), Index.from_pretrained(tmp_path / "index", model)):
+        assert opened.ids == index.ids and opened.encoder is encoders[model]
+
+
 @pytest.mark.parametrize(
     ("ask", "words"),
     [

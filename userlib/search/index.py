@@ -57,11 +57,7 @@ class Index(Contents, Shared):
     @classmethod
     def empty(cls, encoder: "Encoder | DualEncoder") -> "Index":
         """An index of nothing, to be filled by `update`."""
-        if not hasattr(encoder, "cache_key"):  # a model, not an encoder of search
-            from userlib.search.encoders import CheckpointEncoder
-
-            encoder = CheckpointEncoder(cast("DualEncoder", encoder))
-        return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=cast(Encoder, encoder))
+        return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=_encoder_of(encoder))
 
     @classmethod
     def build(
@@ -175,7 +171,9 @@ class Index(Contents, Shared):
         self.save(folder, card=index_card(self, folder.name, card))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, encoder: Encoder, **fetching: Any) -> "Index":  # type: ignore[override]
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path, encoder: "Encoder | DualEncoder", **fetching: Any
+    ) -> "Index":
         """`load`, of a folder or of the hub's `owner/name`; fetching: revision and so on, as
         `userlib.model.hub.resolve` takes them.
         """
@@ -208,8 +206,9 @@ class Index(Contents, Shared):
         self.folder, self.stored = Path(folder), self._kept()
 
     @classmethod
-    def load(cls, folder: str | Path, encoder: Encoder) -> "Index":
-        """Open a saved index. UserError when a file is missing or changed, or another encoder made it.
+    def load(cls, folder: str | Path, encoder: "Encoder | DualEncoder") -> "Index":
+        """Open a saved index with the encoder or model that made it. UserError when a file is missing or changed, or
+        another one made it.
 
         It searches the images as they were; `update` brings it in line with them.
         """
@@ -227,6 +226,7 @@ class Index(Contents, Shared):
         contents = documents.get("contents")
         if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in arrays:
             raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
+        encoder = _encoder_of(encoder)
         try:
             if differs := difference(contents["encoder"], encoder.cache_key()):
                 raise UserError(
@@ -294,6 +294,15 @@ class Index(Contents, Shared):
             raise UserError(f"there is no image {image!r} in this index of {len(self.ids)}")
         row = self.ids.index(image)
         return self.vectors[row : row + 1]
+
+
+def _encoder_of(model: "Encoder | DualEncoder") -> Encoder:
+    """An encoder of search as it is, a trained model as one."""
+    if hasattr(model, "cache_key"):
+        return cast(Encoder, model)
+    from userlib.search.encoders import CheckpointEncoder
+
+    return CheckpointEncoder(cast("DualEncoder", model))
 
 
 def check_query(text: str) -> None:
