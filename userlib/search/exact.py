@@ -34,10 +34,15 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
     return _by_torch(queries, gallery, k) if "torch" in sys.modules else _by_numpy(queries, gallery, k)
 
 
+def check_k(k: int) -> None:
+    """Raises UserError for k < 1."""
+    if k < 1:
+        raise UserError(f"a search returns one hit or more, and got k={k}; ask for 1 or more")
+
+
 def check(queries: Array, gallery: tuple[int, ...], k: int) -> None:
     """Raises UserError for k < 1, queries whose shape does not fit that of the gallery, and such as are not finite."""
-    if k < 1:
-        raise UserError(f"a search returns one hit or more, and got k={k}")
+    check_k(k)
     if queries.ndim != 2 or len(gallery) != 2 or queries.shape[1] != gallery[1]:
         raise UserError(
             f"queries {queries.shape} and gallery {gallery} differ in their dimensions; encode both by one model"

@@ -25,7 +25,7 @@ from userlib.data.splits import LONGEST, Split
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.search.ann import Hnsw, Report, hnsw
-from userlib.search.exact import Array, Ints, top_k
+from userlib.search.exact import Array, Ints, check_k, top_k
 from userlib.search.protocol import Encoder, difference, encode_all, warning_of
 from userlib.search.reading import Print, is_drawn, only_split
 from userlib.search.upkeep import Changes, Contents, Seen, bring_in_line, finite
@@ -112,6 +112,7 @@ class Index(Contents, Shared):
         self, text: str, k: int = 10, *, rerank: Reranker | None = None, candidates: int = 100
     ) -> list[Hit]:
         """The k images nearest to a query; with `rerank`, the best of that many candidates by its scores."""
+        check_k(k)
         query = self.encode_text([text])
         scores, rows = self._images(query, max(k, candidates) if rerank else k)
         ids = [self.ids[row] for row in rows[0]]
@@ -133,6 +134,7 @@ class Index(Contents, Shared):
 
     def similar(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
         """The k images nearest to an image; one given by its id is not among them."""
+        check_k(k)
         own = isinstance(image, str)
         scores, rows = self._images(self._vector_of(image), k + own)
         others = [i for i, row in enumerate(rows[0]) if self.ids[row] != image][:k]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from userlib.errors import UserError
+from userlib.search.exact import check_k
 from userlib.search.index import Index, check_query
 from userlib.search.protocol import Array
 
@@ -97,8 +98,7 @@ def find(index: Index, query: Query, k: int = 10) -> list[Found]:
 
     Raises UserError for k < 1, an empty index, and as `vector_of`.
     """
-    if k < 1:
-        raise UserError(f"a search returns one hit or more, and got k={k}")
+    check_k(k)
     if not index.ids:
         raise UserError("the index is empty; fill it by update(FOLDER)")
     for text in query.minus:
