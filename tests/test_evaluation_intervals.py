@@ -224,6 +224,20 @@ def test_models_that_agree_on_few_pictures_may_differ_on_others(n):
         assert all(interval == (0, 0, 0) for interval in same.values())  # a model and itself: no estimate
 
 
+def test_a_model_and_itself_differ_by_nothing_with_several_seeds_too():
+    """Whatever the seeds do, they do it to both sides; in another order they are still the same runs."""
+    runs = [shifted(some_ranks(30, seed=7), by) for by in (0, 4, 8)]
+    for again in (runs, runs[::-1]):
+        for same in (
+            paired_bootstrap(runs, again, resamples=20),
+            compare({"a": runs, "b": again}, [("a", "b")], resamples=20)[1]["a", "b"],
+        ):
+            assert all(interval == (0, 0, 0) for interval in same.values())
+    numbers = [np.random.default_rng(seed).random(30) for seed in range(3)]
+    same = means({"a": numbers, "b": numbers}, [("a", "b")], resamples=20)[1]["a", "b"]
+    assert same == (0, 0, 0)
+
+
 def test_models_that_differ_on_every_picture():
     difference = paired_bootstrap(exact([True] * 8), exact([False] * 8), resamples=20)["i2t_r1"]
     half = 1.959964 * np.sqrt(8 + 1 - 64 / 10) / 10

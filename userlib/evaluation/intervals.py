@@ -84,8 +84,10 @@ def paired_bootstrap(
     """
     left, right = _runs(a), _runs(b)
     draw = _Draw([*left, *right], images, resamples, seed)
-    one, other = ((draw.value(part), draw.sample(part)) for part in (left, right))
-    return _difference(one, other, level, METRICS, edge=None if _same(left, right) else _agresti_min)
+    one = draw.value(left), draw.sample(left)
+    if _same(left, right):
+        return _difference(one, one, level, METRICS, edge=None)
+    return _difference(one, (draw.value(right), draw.sample(right)), level, METRICS, edge=_agresti_min)
 
 
 def compare(
@@ -105,7 +107,7 @@ def compare(
     by_name = {name: _runs(ranks) for name, ranks in runs.items()}
     draw = _Draw([run for group in by_name.values() for run in group], images, resamples, seed, medians=False)
     drawn = {name: (draw.value(part), draw.sample(part)) for name, part in by_name.items()}
-    itself = {pair for pair in differences if _same(by_name[pair[0]], by_name[pair[1]])}
+    itself = {(a, b) for a, b in differences if _same(by_name[a], by_name[b])}
     return _all_intervals(drawn, differences, level, METRICS, edges=True, itself=itself)
 
 
@@ -127,7 +129,8 @@ def means(
         name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))
         for name, part in by_name.items()
     }
-    values, apart = _all_intervals(drawn, differences, level, ("mean",))
+    itself = {(a, b) for a, b in differences if _same(by_name[a], by_name[b])}
+    values, apart = _all_intervals(drawn, differences, level, ("mean",), itself=itself)
     return {k: v["mean"] for k, v in values.items()}, {k: v["mean"] for k, v in apart.items()}
 
 
@@ -146,7 +149,9 @@ def _all_intervals(
         name: _intervals(value, sample, level, names, edge=one) for name, (value, sample) in drawn.items()
     }
     apart = {
-        (a, b): _difference(drawn[a], drawn[b], level, names, edge=None if (a, b) in itself else two)
+        (a, b): _difference(drawn[a], drawn[a], level, names, edge=None)
+        if (a, b) in itself
+        else _difference(drawn[a], drawn[b], level, names, edge=two)
         for a, b in differences
     }
     return values, apart
@@ -260,9 +265,9 @@ def _runs(ranks: Ranks | Sequence[Ranks]) -> list[Ranks]:
     return runs
 
 
-def _same(a: Sequence[Ranks], b: Sequence[Ranks]) -> bool:
-    """Whether these are the very same runs, whose difference is no estimate."""
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+def _same(a: Sequence[object], b: Sequence[object]) -> bool:
+    """Whether these are the very same runs, in any order, whose difference is no estimate."""
+    return sorted(map(id, a)) == sorted(map(id, b))
 
 
 def _wilson(share: Floats, n: int, z: float) -> tuple[Floats, Floats]:
