@@ -207,6 +207,9 @@ def test_the_encoders_of_the_best_evaluation_come_back(
             assert torch.equal(value, seen[best][name]), name
         for other in set(range(4)) - {best}:
             assert any(not torch.equal(value, seen[other][name]) for name, value in state.items())
+    assert run.encoders.loaded.metadata["selected"] == run.rows[best]
+    # of the encoders that are trained, the last row; where their averages are evaluated, no row is theirs
+    assert run.model.loaded.metadata["selected"] == ({} if averaged else run.rows[-1])
     last = run.model.ema_model() if averaged else run.model
     for name, value in last.state_dict().items():
         assert torch.equal(value, seen[-1][name]), name  # the model itself is where it ended

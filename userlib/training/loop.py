@@ -432,9 +432,12 @@ class Trainer:
         if self.training.interpolate and self.state.step == self.total:
             told = {"interpolation": self.interpolate(encoders)}
         row = next((row for row in self.state.rows if row["step"] == self.state.best_step), {})
-        about = metadata_of(self.prepared, row) | told
-        for model in (self.model, encoders):
-            model.loaded = Loaded(model, self.prepared.tokenizer, self.config, about)
+        about = metadata_of(self.prepared, row)
+        encoders.loaded = Loaded(encoders, self.prepared.tokenizer, self.config, about | told)
+        # the weights of the last step are other ones: theirs is the row of that step, if they were evaluated there
+        last = self.state.rows[-1] if self.state.rows and not self.training.use_ema else {}
+        own = {"selected": last if last.get("step") == self.state.step else {}}
+        self.model.loaded = Loaded(self.model, self.prepared.tokenizer, self.config, about | own)
         return Run(
             self.model,
             encoders.eval(),
