@@ -304,6 +304,13 @@ def test_standard_regions_as_a_linear_map():
     assert torch.isfinite(regions(flat)).all()  # a channel that never changes has no spread to divide by
 
 
+def test_a_component_whose_entries_sum_to_zero_is_kept():
+    """The sign of a component is set by that sum; of such a one either sign will do."""
+    regions = RegionNorm("principal", 4, 4)
+    regions.init_from_data(torch.eye(4).repeat(10, 1)[None])  # one channel is 1, as in drawn images
+    torch.testing.assert_close(regions.components @ regions.components.T, torch.eye(4))
+
+
 def test_padding_of_captions_is_word_zero_and_never_learns():
     encoder, batch = TextEncoder(small(text="bag")), make_batch(small(), [0, 1, 2])
     assert not encoder.states.embedding.weight[0].any()

@@ -131,7 +131,7 @@ class RegionNorm(nn.Module):
             return
         away = (there - there.mean(0)).double()
         values, vectors = torch.linalg.eigh(away.T @ away / len(away))  # ascending
-        signs = vectors.sum(0).sign()  # an eigenvector's sign is arbitrary
+        signs = torch.where(vectors.sum(0) < 0, -1.0, 1.0)  # an eigenvector's sign is arbitrary, but never 0
         self.components.copy_((vectors * signs).flip(1).T[: self.width])
         self.spread.fill_(float(values.flip(0)[: self.width].mean().sqrt().clamp(min=1e-3)))
 
