@@ -8,6 +8,7 @@ from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small, small_paper
 from userlib.errors import UserError
 from userlib.model.encoders import ImageEncoder, TextEncoder
+from userlib.model.layers import RegionNorm
 
 TEXTS = {
     "bag": {"text": "bag"},
@@ -129,6 +130,12 @@ def test_regions_are_raw_unit_standard_or_principal():
     assert narrow.to_regions(tokens).shape == (3, 5, 8)  # a token has no more channels
     with pytest.raises(UserError, match="'whitened'"):
         ImageEncoder(small(region_scaling="whitened"))
+
+
+def test_one_region_has_no_spread():
+    norm = RegionNorm("standard", 3)
+    norm.init_from_data(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    assert (norm(torch.tensor([[[1.0, 2.0, 3.0]]])) == 0).all() and (norm.spread > 0).all()
 
 
 def test_the_guide_is_added_to_the_pooled_picture():

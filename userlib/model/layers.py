@@ -127,7 +127,8 @@ class RegionNorm(nn.Module):
         there = (tokens.flatten(0, 1) if mask is None else tokens[mask]).float()  # (n, D)
         self.center.copy_(there.mean(0))
         if self.scaling == "standard":
-            self.spread.copy_(there.std(0).clamp(min=1e-3))
+            unbiased = int(len(there) > 1)  # one region has no spread: 0, not NaN
+            self.spread.copy_(there.std(0, correction=unbiased).clamp(min=1e-3))
             return
         away = (there - there.mean(0)).double()
         values, vectors = torch.linalg.eigh(away.T @ away / len(away))  # ascending
