@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.reference.small import make_batch, small
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
+from userlib.model.contrast import MomentumContrast
 from userlib.model.objective import uto_negative
 from userlib.model.queue import EMPTY, DualQueue
 from userlib.model.user import USER
@@ -38,6 +39,22 @@ def test_queue_size_not_a_multiple_of_the_batch(size, batches):
     assert (queue.images[filled, 0] == queue.ids[filled]).all()
     assert (queue.texts[filled, 0] == -queue.ids[filled]).all()
     assert sorted(queue.ages().tolist()) == sorted(len(batches) - born for _, born in plain)
+
+
+def test_ids_are_whole_numbers_of_any_type():
+    encoders = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
+    model, x = MomentumContrast(*encoders, dim=4, queue_size=8), torch.randn(4, 3)
+    for dtype in (torch.int32, torch.uint8, torch.int64):
+        model(x, x, torch.arange(4).to(dtype))
+    assert model.queue.ids.tolist() == [*range(4)] * 2 and len(model.queue.ages()) == 8
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        UserError, match="an image id is -1; the queue marks its empty slots by -1.*from 0 up"
+    ):
+        model(x, x, torch.arange(4) - 1)
+    with pytest.raises(UserError, match=r"the image ids are of the type torch.float32; give whole numbers"):
+        model(x, x, torch.arange(4.0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_queue_size_in_the_checkpoint_differs():

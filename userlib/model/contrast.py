@@ -24,7 +24,7 @@ from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
 from userlib.model.neighbours.views import take_penalties
 from userlib.model.objective import ContrastiveLoss, UTOLoss
-from userlib.model.queue import EMPTY, DualQueue
+from userlib.model.queue import EMPTY, DualQueue, image_numbers
 from userlib.precision import autocast_disabled, to_fp32
 
 Inputs = Tensor | tuple[Tensor | None, ...]
@@ -236,8 +236,8 @@ class MomentumContrast(Shared, nn.Module):
         further: Further | None = None,
     ) -> Output:
         """One batch of pairs. images and texts: what the encoders take, a tensor or a tuple of their arguments.
-        image_ids (B,): equal for captions of one image, which are no negatives of each other; None: all differ, and the
-        queue masks nothing.
+        image_ids (B,), whole numbers from 0 up: equal for captions of one image, which are no negatives of each other;
+        None: all differ, and the queue masks nothing.
 
         In training mode, in this order: the momentum encoders follow, both losses are computed, then both keys are
         enqueued. In evaluation mode the losses alone. count_queue False (warm-up): keys are enqueued, L_q is
@@ -245,6 +245,8 @@ class MomentumContrast(Shared, nn.Module):
         to one point. further(v, t, ids) of this process's pairs gives a loss that is
         added.
         """
+        if image_ids is not None:
+            image_ids = image_numbers(image_ids)
         v, t = self._encode(self.image_encoder, images), self._encode(self.text_encoder, texts)
         if image_ids is None:
             image_ids = self._fresh_ids(len(v), v.device)

@@ -8,6 +8,22 @@ from userlib.errors import UserError
 EMPTY = -1  # the image number of a slot that no key has filled yet
 
 
+def image_numbers(ids: Tensor) -> Tensor:
+    """ids of any integer type -> int64, as a queue holds them.
+
+    Raises UserError for other types, and for numbers below 0; on a GPU, where the host would have to wait, these are
+    not looked for.
+    """
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise UserError(f"the image ids are of the type {ids.dtype}; give whole numbers from 0 up.")
+    if ids.device.type == "cpu" and bool((ids < 0).any()):
+        raise UserError(
+            f"an image id is {int(ids.min())}; the queue marks its empty slots by {EMPTY}. "
+            "Give whole numbers from 0 up."
+        )
+    return ids.long()
+
+
 class DualQueue(nn.Module):
     """K image keys and K caption keys with the number of the image that each belongs to.
 
@@ -59,8 +75,9 @@ class DualQueue(nn.Module):
     @torch.no_grad()
     def enqueue(self, images: Tensor, texts: Tensor, ids: Tensor) -> None:
         """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays
-        valid.
+        valid. ids (B,): whole numbers from 0 up, of any integer type.
         """
+        ids = image_numbers(ids)
         self.step += 1
         if self.size == 0:
             return
