@@ -426,6 +426,12 @@ def check(config: Config) -> None:
             f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; "
             "give --guide, such as clip-mini."
         )
+    guide = config.data.guide or ""
+    if objective.soft_weight > 0 and guide != "clip-mini" and not guide.startswith("open_clip:"):
+        raise UserError(
+            f"soft_weight is {objective.soft_weight} and guide {guide!r}, which reads no captions; soft targets are of "
+            "images and captions. Use --guide clip-mini or open_clip:NAME, or soft_weight 0."
+        )
     if config.data.vocabulary is not None and (model.text_model is None or model.text not in ("bag", "gru")):
         raise UserError(
             f"vocabulary is {config.data.vocabulary}, text {model.text!r} and text_model {model.text_model!r}; further "

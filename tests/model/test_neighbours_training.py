@@ -108,7 +108,13 @@ def test_both_learn_with_momentum_copies_and_a_queue():
 def test_soft_targets_without_a_teacher_are_refused():
     with pytest.raises(UserError, match="soft_weight is 0.1.*--guide"):
         Config(objective=ObjectiveConfig(soft_weight=0.1))
-    Config(objective=ObjectiveConfig(soft_weight=0.1), data=DataConfig(guide="clip-mini"))
+    for guide in ("efficientnet-lite2", "timm:resnet18", "vectors:here"):
+        with pytest.raises(
+            UserError, match=rf"soft_weight is 0.1 and guide '{guide}', which reads no captions"
+        ):
+            Config(objective=ObjectiveConfig(soft_weight=0.1), data=DataConfig(guide=guide))
+    for guide in ("clip-mini", "open_clip:ViT-B-32/laion2b_s34b_b79k"):
+        Config(objective=ObjectiveConfig(soft_weight=0.1), data=DataConfig(guide=guide))
     model = USER(small(), ObjectiveConfig(soft_weight=0.1))
     with pytest.raises(UserError, match="no teacher"):
         model(make_batch(small(), [0, 1]))
