@@ -161,6 +161,9 @@ def test_saved_again_over_itself_and_an_edited_card_stays_readable(model, tmp_pa
 def test_save_pretrained_pushes_where_asked(hub, model, tmp_path):
     address = model.save_pretrained(tmp_path / "one", push_to_hub=True, repo_id="me/one", half=True)
     assert "/me/one/commit/" in address
+    files = hub.repos["me/one"][-1][2]
+    assert files["tensors.safetensors"] == (tmp_path / "one" / "tensors.safetensors").read_bytes()
+    assert b'"F16"' in files["tensors.safetensors"] and b"half" not in files["README.md"].split(b"---")[1]
     with pytest.raises(UserError, match="no argument 'privat'"):
         model.save_pretrained(tmp_path / "two", privat=True)
     with pytest.raises(UserError, match="given a config"):
@@ -229,6 +232,8 @@ def test_momentum_contrast_with_its_queue(hub, tmp_path):
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     assert again.momentum == 0.5 and again.loss.config == model.loss.config and again.queue.filled == 4
     assert torch.equal(model(x, y, torch.arange(4, 8)), again(x, y, torch.arange(4, 8)))
+    with pytest.raises(UserError, match="half is True, and a MomentumContrast .*leave half out"):
+        model.save_pretrained(tmp_path / "half", half=True)
     with pytest.raises(UserError, match="does not fit the model"):
         MomentumContrast.from_pretrained("me/contrast", torch.nn.Linear(7, 4), torch.nn.Linear(5, 4))
 

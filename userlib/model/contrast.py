@@ -144,7 +144,7 @@ class MomentumContrast(Shared, nn.Module):
             self.image_momentum_encoder = MomentumEncoder(image_encoder)
             self.text_momentum_encoder = MomentumEncoder(text_encoder)
 
-    def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None:
+    def _save(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Everything that a further step needs: both encoders, their momentum copies and the queues."""
         from userlib.model.card import card_of
 

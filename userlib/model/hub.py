@@ -7,6 +7,7 @@ fetched lies in the hub's cache, at its commit, and is compared with its manifes
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from userlib.errors import UserError
 from userlib.verify import MANIFEST, read_manifest
 
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+HALF = "_half"  # passes `half` through the mixin, which hands on the card's fields alone
 
 
 class Shared(
@@ -35,7 +37,7 @@ class Shared(
         return object.__new__(cls)
 
     @abstractmethod
-    def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None: ...
+    def _save(self, folder: Path, card: Mapping[str, Any]) -> None: ...
 
     def save_pretrained(  # type: ignore[override]
         self,
@@ -45,33 +47,39 @@ class Shared(
         push_to_hub: bool = False,
         config: None = None,
         model_card_kwargs: Mapping[str, Any] | None = None,
+        half: bool = False,
         **settings: Any,
     ) -> str | None:
         """A folder for `from_pretrained`, written whole or not at all, with a model card in its README.md.
 
         model_card_kwargs: fields of the card's header in place of those told from the model, such as
-        {"license": "cc-by-4.0"}. push_to_hub: also to the hub, as repo_id or under the folder's name, with the other
-        arguments of `push_to_hub`; the commit's address is returned. UserError for a config: the model has its own.
+        {"license": "cc-by-4.0"}. half: weights in fp16. push_to_hub: also to the hub, as repo_id or under the folder's
+        name, with the other arguments of `push_to_hub`; the commit's address is returned. UserError for a config, as
+        the model has its own, and for half where what is saved has no such form.
         """
         if config is not None:
             raise UserError("save_pretrained was given a config; the one that it was built with is stored.")
-        own = {name: settings.pop(name) for name in ("half",) if name in settings}
         if settings and not push_to_hub:
             raise UserError(
                 f"save_pretrained has no argument {next(iter(settings))!r} without push_to_hub=True."
             )
-        self._save(Path(folder), model_card_kwargs or {}, **own)
+        card = dict(model_card_kwargs or {})
+        half = card.pop(HALF, half)
+        if half and "half" not in signature(self._save).parameters:
+            raise UserError(
+                f"half is True, and a {type(self).__name__} is saved in the types that it has; leave half out."
+            )
+        self._save(Path(folder), card, **({"half": True} if half else {}))
         if not push_to_hub:
             return None
-        return self.push_to_hub(
-            repo_id or Path(folder).name, model_card_kwargs=dict(model_card_kwargs or {}), **settings
-        )
+        return self.push_to_hub(repo_id or Path(folder).name, model_card_kwargs=card, half=half, **settings)
 
-    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
+    def push_to_hub(self, repo_id: str, *, half: bool = False, **settings: Any) -> str:
         """Saves to the repository `owner/name` in one commit, and returns the commit's address.
 
-        Takes what huggingface_hub's ModelHubMixin takes: private, token, branch, create_pr, commit_message and so on.
-        Raises UserError where the hub does not answer or refuses, with what it said.
+        half: as in `save_pretrained`. settings: what huggingface_hub's ModelHubMixin takes, private, token, branch,
+        create_pr, commit_message and so on. Raises UserError where the hub does not answer or refuses, with what it
+        said.
         """
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
@@ -81,7 +89,11 @@ class Shared(
                 "folder by save_pretrained, and push it when you are connected."
             )
         try:
-            settings["model_card_kwargs"] = {"title": repo_id, **(settings.get("model_card_kwargs") or {})}
+            settings["model_card_kwargs"] = {
+                "title": repo_id,
+                **(settings.get("model_card_kwargs") or {}),
+                **({HALF: True} if half else {}),
+            }
             return str(super().push_to_hub(repo_id, **settings))
         except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -86,7 +86,7 @@ class DualEncoder(Shared, nn.Module):
         """
         return load_model(resolve(name, **fetching), device=device).model
 
-    def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:  # type: ignore[override]
+    def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:
         """The encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in fp16.
 
         Raises UserError where the model has no tokenizer: `fit` and `from_pretrained` give it one.
@@ -126,7 +126,7 @@ class USER(MomentumContrast, DualEncoder):
         self.loaded = None
 
     # its encoders, tokenizer and settings; a queue is of its run alone
-    _save = DualEncoder._save  # type: ignore[assignment]
+    _save = DualEncoder._save
 
     @property
     def objective(self) -> ObjectiveConfig:

@@ -167,7 +167,7 @@ class Index(Contents, Shared):
         self.nearest, self.report = hnsw(self.vectors, vectors, k, **settings)
         return self.report
 
-    def _save(self, folder: Path, card: Mapping[str, Any], **settings: Any) -> None:
+    def _save(self, folder: Path, card: Mapping[str, Any]) -> None:
         from userlib.search.card import index_card
 
         self.save(folder, card=index_card(self, folder.name, card))
