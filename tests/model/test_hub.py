@@ -15,6 +15,7 @@ from tests.reference.small import make_batch, shake, small
 from userlib import USER, Index, MomentumContrast, UserError
 from userlib.config import Config, DataConfig
 from userlib.data.tokenizers import WordTokenizer
+from userlib.model.card import model_card, place
 from userlib.model.user import DualEncoder, Loaded, load_model, save_model
 
 REPORT = {
@@ -138,6 +139,21 @@ def test_the_card_says_what_there_is_and_no_path(hub, model, tmp_path):
     assert "license: other" in (tmp_path / "plain" / "README.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="header"):
         model.save_pretrained(tmp_path / "odd", model_card_kwargs={"eval_results": "good"})
+
+
+def test_a_card_names_files_and_folders_without_where_they_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path)), monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "secret"
+    assert place(f"timm:{folder / 'net.safetensors'}") == "timm:net.safetensors"
+    assert place(f"vectors:{folder}") == "vectors:secret" and place("~/secret") == "secret"
+    assert place(f"open_clip:local-dir:{folder}") == "open_clip:local-dir:secret"
+    assert place(f"local-dir:{folder}") == "local-dir:secret" and place(".") == tmp_path.name
+    for name in ("timm:resnet18", "open_clip:ViT-B-32/laion2b_s34b_b79k", "region-mini", "owner/name@main"):
+        assert place(name) == name
+    data = DataConfig(tokens=f"timm:{folder / 'net.safetensors'}", guide=f"vectors:{folder}")
+    assert "secret/" not in (card := model_card("t", Config(data=data), {}, {}))
+    assert str(tmp_path) not in card and "`timm:net.safetensors`" in card
 
 
 def test_a_run_without_a_report_says_so(model, tmp_path):

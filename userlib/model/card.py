@@ -3,14 +3,15 @@ it is told from what the checkpoint remembers.
 """
 
 import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from userlib.config import Config, to_json
 from userlib.errors import UserError
 from userlib.version import __version__
 
+PREFIXES = ("timm:", "vectors:", "open_clip:", "local-dir:")  # of what may be a path, or a name
 DRAWN = ("scenes", "pretrain")  # data that this project draws itself
 NAMES = {
     f"{way}_r{k}": f"{said} R@{k}"
@@ -38,7 +39,11 @@ def place(name: str | None) -> str:
     """A data set's name, or the last part of a folder's: a card shows no path of the machine that it was made on."""
     if name is None:
         return "none"
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return prefix + place(name.removeprefix(prefix))
+    path = os.path.expanduser(name)
+    return os.path.basename(os.path.abspath(path)) if os.path.isabs(path) or os.path.exists(path) else name
 
 
 def model_card(title: str, config: Config, metadata: Mapping[str, Any], given: Mapping[str, Any]) -> str:
