@@ -41,6 +41,25 @@ def test_words_are_numbered_by_count_after_the_five_special_ones():
     assert WordTokenizer.fit(CAPTIONS, min_count=2).words == ("a", "dog")
 
 
+def test_a_word_in_quotes_is_that_word():
+    words = WordTokenizer.fit(
+        ["a sign that says 'stop'", "the dogs' bowl", "stop the dogs", "rock 'n' roll ' "]
+    )
+    assert words.words[:3] == ("dogs", "stop", "the") and not [
+        word for word in words.words if "'" in word[1:]
+    ]
+    assert words.unknown("'a' 'dogs stop' n ''roll'' 'cat'") == ["'cat'"]
+    assert words.encode("'stop'") == words.encode("‘stop’") == words.encode("stop")
+    assert words.encode("dogs' the") == words.encode("dogs’ the") == words.encode("dogs the")
+    assert words.encode("dog's")[1:-1] == [words.unknown_id]  # a word of its own
+
+
+def test_a_vocabulary_that_holds_words_with_their_quotes_keeps_their_numbers():
+    words = WordTokenizer(["dog", "'s", "'dog'", "'", "cat"])
+    assert words.encode("dog 's ' 'dog' 'cat'") == [3, 5, 6, 8, 7, 9, 4]
+    assert words.unknown("'dog dog' s") == ["s"]
+
+
 @given(
     texts=st.lists(
         st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=5

@@ -42,6 +42,11 @@ def words_of(text: str) -> list[str]:
     return words
 
 
+def bare(word: str) -> str:
+    """A word without the quotes around it, 'stop' or dogs', as read from apostrophes; an apostrophe alone stays."""
+    return word.strip("'") or word
+
+
 def pieces_of(text: str) -> list[str]:
     """The text between blanks, as it is written; a script without blanks by the character."""
     pieces: list[str] = PIECE.findall(text)
@@ -90,7 +95,11 @@ class Tokenizer:
 
 
 class WordTokenizer(Tokenizer):
-    """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on."""
+    """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on.
+
+    A word in single quotes is that word. A vocabulary of an earlier version may also hold it with its quotes, as
+    another one: what is there as it is written has its own number.
+    """
 
     name = "words"
     longest = None
@@ -105,18 +114,22 @@ class WordTokenizer(Tokenizer):
     @classmethod
     def fit(cls, captions: Iterable[str], *, min_count: int = 1) -> "WordTokenizer":
         """The words that occur at least min_count times in the captions: give it those of the train split alone."""
-        counts = Counter(word for caption in captions for word in words_of(caption))
+        counts = Counter(bare(word) for caption in captions for word in words_of(caption))
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls(sorted(kept, key=lambda word: (-counts[word], word)))
 
+    def _number(self, word: str) -> int:
+        number = self.ids.get(word)
+        return self.ids.get(bare(word), self.unknown_id) if number is None else number
+
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = [[self.ids.get(word, self.unknown_id) for word in words_of(text)] for text in texts]
+        ids = [[self._number(word) for word in words_of(text)] for text in texts]
         return [[self.start_id, *(words or [self.unknown_id]), self.end_id] for words in ids]
 
     def unknown(self, text: str) -> list[str]:
         """The words of the text that no train caption held; the whole text where it holds no word."""
         words = words_of(text)
-        return [word for word in words if word not in self.ids] if words else text.split()
+        return [word for word in words if self._number(word) == self.unknown_id] if words else text.split()
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "words": list(self.words)}
