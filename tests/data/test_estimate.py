@@ -52,6 +52,18 @@ def test_a_local_folder_costs_what_extraction_then_writes(tmp_path, cache):
     assert result["store_bytes"]["total"] <= written < result["store_bytes"]["total"] + 7 * 128
 
 
+def test_pixels_that_are_kept_are_stored_and_decoded_once():
+    plain = PRESETS["clip-finetune"]
+    plain = replace(plain, data=replace(plain.data, tokens="clip-mini", guide=None))
+    kept = replace(plain, data=replace(plain.data, keep_pixels=True))
+    without, result = (estimate(FLICKR, config, device="cpu", workers=2) for config in (plain, kept))
+    pictures = 29_000 + 1_014 + 1_000
+    assert "pixels" not in without["store_bytes"] and "pixels" not in without["seconds"]
+    assert result["store_bytes"]["pixels"] == pictures * 3 * 64 * 64 * 2
+    assert result["seconds"]["pixels"] == round(pictures / 300)
+    assert result["store_bytes"]["total"] - without["store_bytes"]["total"] == result["store_bytes"]["pixels"]
+
+
 def test_an_unknown_hub_set_cannot_be_told():
     with pytest.raises(UserError, match="Nothing is known of the hub's data set 'some/set'"):
         estimate("some/set", PRESETS["clip-patches"])

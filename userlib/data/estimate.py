@@ -1,5 +1,6 @@
 """What a run will download, store, compute and hold in memory, told before the first byte and without the network."""
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from userlib.config import Config
 from userlib.data.base import Extractor
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
+from userlib.data.pixels import tower_settings
 from userlib.errors import UserError
 
 # Orders of magnitude: two cores of a server CPU, one data-centre GPU, JPEGs of 500 x 375, a usual line.
@@ -42,6 +44,9 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         wanted[tokens] = []
     if guide is not None and not guide.startswith("vectors:"):
         wanted.setdefault(guide, []).append("guide")
+    if config.model.train_image != "none" and data.keep_pixels:
+        parts["store_bytes"]["pixels"] = pictures * _pixels(config) * 2
+        parts["seconds"]["pixels"] = pictures / (DECODED * workers)
     memory = 0.0
     for spec, arrays in wanted.items():
         weights = data.token_weights if spec == tokens else None
@@ -90,6 +95,15 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
     splits = load_data(name, sizes=sizes).splits
     terms = "The terms under which you got the images apply."
     return sum(len(split) for split in splits.values()), None, terms
+
+
+def _pixels(config: Config) -> int:
+    """Numbers that are kept of an image for a tower that is trained."""
+    if config.model.image_tower is not None:
+        return math.prod(map(int, json.loads(config.model.image_tower)["input_size"]))
+    weights = config.data.token_weights
+    tower = tower_settings(config.data.tokens, Path(weights) if weights else None)
+    return math.prod(map(int, tower["input_size"]))
 
 
 def _costs(extractor: Extractor) -> tuple[float, float]:
