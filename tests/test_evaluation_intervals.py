@@ -104,6 +104,13 @@ def test_bad_comparisons_are_named():
         paired_bootstrap(ranked, some_ranks(59))
     with pytest.raises(UserError, match="empty"):
         bootstrap([])
+    for study, ones in ((compare, ranked), (means, [np.ones(3)])):
+        with pytest.raises(UserError, match="the study is empty. Give the runs of one"):
+            study({}, [])
+        with pytest.raises(
+            UserError, match="a difference is of 'b', which is not among the models: a. Give its runs"
+        ):
+            study({"a": ones}, [("a", "b")])
     with pytest.raises(UserError, match="resamples=0"):
         bootstrap(ranked, resamples=0)
     with pytest.raises(UserError, match="level"):

@@ -442,6 +442,8 @@ def test_ids_that_are_no_utf8_come_back_from_the_disk(tmp_path):
 def test_an_empty_index_and_a_folder_without_images(tmp_path):
     with pytest.raises(UserError, match="the index is empty"):
         Index.empty(ColourEncoder()).search("red")
+    with pytest.raises(UserError, match="the index is empty; fill it"):
+        Index.empty(ColourEncoder()).approximate(["red"])
     with pytest.raises(UserError, match="no picture|no image"):
         Index.build(tmp_path, ColourEncoder(), progress=False)
     save(tmp_path, "only.png", "red")

@@ -84,6 +84,12 @@ def test_dropping_regions_leaves_one_and_invents_none(n, r, share, seed, masked)
         assert not (kept & ~there).any()
 
 
+def test_an_image_without_a_region_is_named():
+    mask = torch.tensor([[True, False], [False, False]])
+    with pytest.raises(UserError, match="image 1 of a batch of 2 has no region"):
+        drop_regions(mask, (2, 2), 0.5, np.random.default_rng(0))
+
+
 def test_dropping_regions_drops_the_share():
     kept = drop_regions(None, (400, 50), 0.3, np.random.default_rng(0))
     assert abs(kept.float().mean().item() - 0.7) < 0.02

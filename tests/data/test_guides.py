@@ -68,6 +68,14 @@ def test_vectors_go_to_their_images(hub, tmp_path, cache, capsys):
     assert "made by 'vectors:" in capsys.readouterr().err
 
 
+def test_ids_may_begin_with_a_byte_order_mark(tmp_path):
+    """As editors of Windows write it."""
+    folder = tmp_path / "own"
+    vectors = write_vectors(folder, ["a.jpg", "b.jpg"])
+    (folder / "ids.txt").write_text("a.jpg\nb.jpg\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(make_extractor(f"vectors:{folder}").of(["b.jpg", "a.jpg"]), vectors[[1, 0]])
+
+
 @pytest.mark.parametrize(
     "change, said",
     [

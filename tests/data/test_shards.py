@@ -118,6 +118,20 @@ def test_shards_of_one_name_in_two_folders_keep_their_own_captions(tmp_path):
     assert data.split("val").captions[:5] == tuple(captions(5))
 
 
+def test_shards_of_one_name_and_one_split_are_told_apart_by_their_folders(tmp_path):
+    """Where they share a key; where they share none, the ids are as they were."""
+    for first, part in ((0, "a"), (2, "b")):
+        shard(tmp_path / "set" / part / "00000.tar", samples(first, 2))
+    shard(tmp_path / "set" / "b" / "00001.tar", samples(1, 1))
+    train = load_data(str(tmp_path / "set")).split("train")
+    assert tuple(train.ids) == (*(f"00000/{i:09d}" for i in range(4)), "00001/000000001")
+    shard(tmp_path / "set" / "b" / "00000.tar", samples(1, 2))
+    train = load_data(str(tmp_path / "set")).split("train")
+    owners = ["a/00000/000000000", "a/00000/000000001", "b/00000/000000001", "b/00000/000000002"]
+    assert list(train.ids) == [*owners, "00001/000000001"]
+    assert train.captions[10:15] == tuple(captions(1)) and train.pictures.content(3) == jpeg(2)
+
+
 def test_captions_of_json_and_none_at_all(tmp_path):
     shard(
         tmp_path / "said" / "a.tar",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from userlib.config import OBJECTIVES, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.objective import (
+    UTOLoss,
     batch_loss,
     hinge,
     infonce,
@@ -145,6 +146,11 @@ def test_the_queue_loss_counts_each_positive():
     none = torch.zeros(2, 0)
     loss = queue_loss(UTO, torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.2]), none, none, none.bool())
     assert float(loss) == pytest.approx(-math.log(1.5) - math.log(1.2), abs=1e-6)
+
+
+def test_ids_that_are_not_as_many_as_the_pairs_are_named():
+    with pytest.raises(UserError, match=r"the image ids have the shape \(2,\) and the scores \(3, 3\)"):
+        UTOLoss()(torch.zeros(3, 3), torch.arange(2))
 
 
 def test_an_unknown_objective_is_an_error():

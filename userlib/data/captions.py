@@ -290,8 +290,15 @@ def draw_regions(
 def drop_regions(
     mask: Tensor | None, shape: tuple[int, int], share: float, rng: np.random.Generator
 ) -> Tensor:
-    """A mask (B, R) that leaves out a share of the regions there are, and of no image all."""
+    """A mask (B, R) that leaves out a share of the regions there are, and of no image all. Raises UserError where an
+    image has none.
+    """
     there = np.ones(shape, dtype=bool) if mask is None else mask.numpy()
+    if not there.any(1).all():
+        raise UserError(
+            f"image {int(np.flatnonzero(~there.any(1))[0])} of a batch of {shape[0]} has no region: all are masked. "
+            "Leave it out of the data, or give it a region."
+        )
     kept = there & (rng.random(shape) >= share)
     for row in np.flatnonzero(~kept.any(1)):
         kept[row, rng.choice(np.flatnonzero(there[row]))] = True

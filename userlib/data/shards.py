@@ -10,6 +10,7 @@ import json
 import re
 import tarfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -28,10 +29,11 @@ TEXT_LIMIT = 2**20  # bytes of a caption or JSON member
 
 @dataclass
 class Sample:
-    """What belongs to one key. place: file, first byte and bytes of its image."""
+    """What belongs to one key of a shard. place: file, first byte and bytes of its image."""
 
     key: str
     split: str
+    shard: Path
     place: tuple[int, int, int] | None = None
     texts: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # of its JSON
@@ -109,10 +111,11 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
             stacklevel=2,
         )
     captioned = any(sample.captions for sample in whole)
+    unnamed = "train" if captioned else "all"
+    _tell_apart(folder, whole, unnamed)
     said = (sha256_bytes(one.split, one.key, *one.captions) for one in loose if one.place is not None)
     content = sha256_bytes("shards", *(sha256_known(file) for file in files), *said)
     splits: dict[str, Split] = {}
-    unnamed = "train" if captioned else "all"
     for name in dict.fromkeys(sample.split or unnamed for sample in whole):
         own = [sample for sample in whole if (sample.split or unnamed) == name]
         told = name if any(sample.split for sample in own) else ""
@@ -125,6 +128,16 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
         )  # fmt: skip
     _refuse_shared(splits)
     return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=content)
+
+
+def _tell_apart(folder: Path, samples: Sequence[Sample], unnamed: str) -> None:
+    """Where two shards of one split and name, in two folders, have one key, the keys of both begin with their paths."""
+    named = Counter((one.split or unnamed, one.key) for one in samples)
+    shared = {one.shard for one in samples if named[one.split or unnamed, one.key] > 1}
+    for one in samples:
+        if one.shard in shared:
+            path = one.shard.relative_to(folder).with_suffix("").as_posix()
+            one.key = f"{path}/{one.key.partition('/')[2]}"
 
 
 def _split_of(folder: Path, shard: Path) -> str:
@@ -175,7 +188,7 @@ def _add(
     at = PurePosixPath(name)
     stem, _, kind = at.name.partition(".")
     key = f"{shard.stem}/{(at.parent / stem).as_posix()}"
-    sample = samples.setdefault(key, Sample(key, _split_of(folder, shard)))
+    sample = samples.setdefault(key, Sample(key, _split_of(folder, shard), shard))
     where = f"{shown(name)} in {shown(shard)}"
     if f".{kind.lower().rpartition('.')[2]}" in SUFFIXES:
         if sample.place is not None:

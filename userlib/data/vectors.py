@@ -54,7 +54,7 @@ class GivenVectors(Extractor):
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
         """The vectors of these images -> (N, G) float32. Raises UserError for one that is missing or not finite."""
-        lines = (self.folder / "ids.txt").read_text(encoding="utf-8").splitlines()
+        lines = (self.folder / "ids.txt").read_text(encoding="utf-8-sig").splitlines()
         row = {line.strip(): i for i, line in enumerate(lines)}
         if len(lines) != len(self._vectors) or len(row) != len(lines):
             raise UserError(

@@ -102,8 +102,10 @@ def compare(
     """A whole study at once: `bootstrap` of each model and `paired_bootstrap` of each (a, b), all on the same draws.
 
     runs: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
-    and median ranks, which cost most of the time, are left out.
+    and median ranks, which cost most of the time, are left out. Raises UserError for a study without models, and a
+    difference of one that is not among them.
     """
+    _check_study(runs, differences)
     by_name = {name: _runs(ranks) for name, ranks in runs.items()}
     draw = _Draw([run for group in by_name.values() for run in group], images, resamples, seed, medians=False)
     drawn = {name: (draw.value(part), draw.sample(part)) for name, part in by_name.items()}
@@ -121,8 +123,9 @@ def means(
 ) -> tuple[dict[str, Interval], dict[tuple[str, str], Difference]]:
     """The mean of a number per image, in the manner of `compare`: name -> its runs, each (N,).
 
-    Raises UserError where two runs differ in the number of images, or have none.
+    Raises UserError where two runs differ in the number of images, or have none, and as `compare`.
     """
+    _check_study(runs, differences)
     by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
     draw = _Means([run for group in by_name.values() for run in group], resamples, seed)
     drawn = {
@@ -132,6 +135,16 @@ def means(
     itself = {(a, b) for a, b in differences if _same(by_name[a], by_name[b])}
     values, apart = _all_intervals(drawn, differences, level, ("mean",), itself=itself)
     return {k: v["mean"] for k, v in values.items()}, {k: v["mean"] for k, v in apart.items()}
+
+
+def _check_study(runs: Mapping[str, object], differences: Sequence[tuple[str, str]]) -> None:
+    if not runs:
+        raise UserError("there are no models to compare: the study is empty. Give the runs of one at least.")
+    if missing := [name for pair in differences for name in pair if name not in runs]:
+        raise UserError(
+            f"a difference is of {missing[0]!r}, which is not among the models: {', '.join(runs)}. Give its runs, or "
+            "leave the difference out."
+        )
 
 
 def _all_intervals(

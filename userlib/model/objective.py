@@ -146,6 +146,11 @@ class ContrastiveLoss(nn.Module):
             raise UserError(
                 f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), pairs on the diagonal."
             )
+        if image_ids is not None and image_ids.shape != scores.shape[:1]:
+            raise UserError(
+                f"the image ids have the shape {tuple(image_ids.shape)} and the scores {tuple(scores.shape)}; give an "
+                "id for each pair, (B,)."
+            )
         ids = torch.arange(len(scores), device=scores.device) if image_ids is None else image_ids
         return batch_loss(self.config, scores, ids)
 

@@ -180,6 +180,10 @@ def _check(
             f"inverse_temperature is {inverse_temperature}; it must lie between 0 and 40: float32 overflows beyond."
         )
     for name, vectors, mask in (("word", words, word_mask), ("region", regions, region_mask)):
+        if not vectors.shape[1]:
+            raise UserError(
+                f"the {name}s have the shape {tuple(vectors.shape)}: there is none to look at. Give one at least."
+            )
         if mask is None:
             continue
         if mask.shape != vectors.shape[:2]:

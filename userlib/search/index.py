@@ -163,6 +163,8 @@ class Index(Contents, Shared):
         """Search by HNSW from here on; its recall against exact search on these queries is in the report."""
         if not queries:
             raise UserError("there are no captions to encode; give some")
+        if not self.ids:
+            raise UserError("the index is empty; fill it by update(FOLDER)")
         vectors = finite(encode_all(self.encoder.encode_text, queries))
         self.nearest, self.report = hnsw(self.vectors, vectors, k, **settings)
         return self.report
