@@ -453,11 +453,21 @@ def _towers() -> Study:
         reference="zero-shot",
         pairs=(("frozen", "fine-tuned"), ("trained", "fine-tuned"), ("trained", "frozen")),
         base={
-            "data": {"tokens": "clip-mini", "keep_pixels": True, "workers": 1},
-            "training": {"text_lr_scale": 0.1, "image_lr_scale": 0.1, "caption_augment_prob": 0.1},
+            "data": {
+                "tokens": "clip-mini",
+                "keep_pixels": True,
+                "workers": 1,
+                "sizes": {"train": 16_000, "val": 500, "test": 1000},
+            },
+            "training": {
+                "text_lr_scale": 0.1,
+                "image_lr_scale": 0.1,
+                "caption_augment_prob": 0.1,
+                "evaluate_every": 0.25,
+            },
         },
         steps=900,
-        knobs=(Knob(setting="training.lr", start=2e-3),),
+        knobs=(Knob(setting="training.lr", start=4e-3),),
     )
 
 
