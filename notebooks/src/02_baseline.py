@@ -126,7 +126,7 @@ print(f"The regions of one image have shape {tuple(first.shape[1:])}, from a gri
 
 # %% [markdown]
 # What do the 192 dimensions of a region encode? To find out, look at which other regions are similar to it. Choose an
-# image and one of its cells. The second picture shows the [cosine](GLOSSARY.md#cosine) of its region with every region
+# image and one of its cells. The second panel shows the [cosine](GLOSSARY.md#cosine) of its region with every region
 # of the same image, and the small ones show the most similar regions in the first hundred test images, with some of
 # their surroundings.
 

@@ -16,10 +16,9 @@ def image_numbers(ids: Tensor) -> Tensor:
     """
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise UserError(f"the image ids are of the type {ids.dtype}; give whole numbers from 0 up.")
-    if ids.device.type == "cpu" and bool((ids < 0).any()):
+    if ids.device.type == "cpu" and (lowest := ids.numpy().min(initial=0)) < 0:
         raise UserError(
-            f"an image id is {int(ids.min())}; the queue marks its empty slots by {EMPTY}. "
-            "Give whole numbers from 0 up."
+            f"an image id is {lowest}; the queue marks its empty slots by {EMPTY}. Give whole numbers from 0 up."
         )
     return ids.long()
 
