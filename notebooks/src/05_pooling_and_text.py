@@ -136,7 +136,7 @@ check("pool_ranks", pool_ranks)
 # Here is the whole operator with the library's parameters, compared with the library's own result.
 
 # %%
-predict("pooling_mean", "An untrained GPO over 36 regions: which weight has the first rank?", unit="%")
+predict("pooling_mean", "An untrained GPO over 36 regions: what weight does the first rank have?", unit="%")
 
 
 # %%
@@ -316,7 +316,8 @@ for name, (text, sizes) in kinds.items():
         times.append(1000 * (perf_counter() - began))
     size = sum(p.numel() for p in encoder.parameters())
     print(
-        f"{name:13} {size:9,} parameters, {sorted(times)[2]:5.0f} ms for 64 captions and back, padding {apart:.0e}"
+        f"{name:13} {size:9,} parameters, {sorted(times)[2]:5.0f} ms for 64 captions, "
+        f"forward and backward, padding {apart:.0e}"
     )
 
 # %% [markdown]
