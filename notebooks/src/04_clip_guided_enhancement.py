@@ -583,7 +583,7 @@ shares = {name: [100 * attention_mass(np.asarray(a, np.float64), inside)] for na
 values, differences = means(shares, [("CGE, own guide", base) for base in ("uniform", "CGE, other guide")])
 show(*intervals(values, x_label="share of the attention on the objects, %, mean over 60 test images"))
 for name, difference in zip(("uniform attention", "other images' guides"), differences.values(), strict=True):
-    print(describe("attention with the own guide", name, difference, what="the share on objects"))
+    print(describe("attention with its own guide", name, difference, what="the share on objects"))
 
 # %% [markdown]
 # **Think**: attention that misses the objects need not be useless. What else could the guide do by moving regions of sky or
