@@ -13,9 +13,7 @@ def quiet() -> Iterator[None]:
     """Within it, errors and less that this thread logs on the root logger, as open_clip and onnxruntime do, are not
     shown; other threads log as before.
     """
-    logging.root.addFilter(
-        _is_shown
-    )  # and stays: taken out, it could be missed by a thread that logs just then
+    logging.root.addFilter(_is_shown)  # it stays: taken out, a thread that logs just then could miss it
     before = _QUIET.set(True)
     try:
         yield
