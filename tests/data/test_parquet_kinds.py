@@ -1,6 +1,7 @@
 """Parquet files of other kinds than Flickr's: each is read for what it is, or refused by file, row, column and type."""
 
 import base64
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -192,6 +193,20 @@ def test_a_row_for_each_caption_is_one_image_with_its_captions(tmp_path, cache, 
     for i, letter in enumerate("abc"):
         expected = np.asarray(open_picture(jpeg(ord(letter)), "x"))
         np.testing.assert_array_equal(np.asarray(train.pictures[i]), expected)
+
+
+@pytest.mark.parametrize("split", [["train"] * 4, ["train", "test", "val", "train"]])
+@pytest.mark.parametrize("empty", [None, {"bytes": None, "path": None}, {"bytes": b"", "path": " "}])
+def test_rows_whose_image_cells_are_empty_are_not_one_image(tmp_path, cache, empty, split):
+    """Each stays an image of its own split, which is named as missing when it is asked for."""
+    image = pa.array([empty, empty, empty, {"bytes": IMAGES[0], "path": None}], FILES)
+    file = write(tmp_path / "x.parquet", image, pa.array([*WORDS, "a cow"]), split=pa.array(split))
+    data = load_parquet([file], "x")
+    assert {name: len(part) for name, part in data.splits.items()} == Counter(split)
+    texts = zip([*WORDS, "a cow"], split, strict=True)
+    assert data.split("train").captions == tuple(text for text, name in texts if name == "train")
+    with pytest.raises(UserError, match="is missing: its cell is empty"):
+        data.split("train").pictures[0]
 
 
 @pytest.mark.parametrize("kind", ["path", "struct", "mixed"])

@@ -257,8 +257,8 @@ def _is_spelled(cell: str) -> bool:
 
 def _image_sum(cell: Any, file: Path, name: str) -> bytes:
     content: bytes | None
-    path = cell.get("path") if isinstance(cell, dict) and not cell.get("bytes") else None
-    if path and not (file.parent / str(path)).is_file():  # told where it is asked for
+    path = cell.get("path") if isinstance(cell, dict) and not cell.get("bytes") and _is_path(cell) else None
+    if path and not (file.parent / path).is_file():  # told where it is asked for
         content = f"path {path}".encode()
     else:
         content = image_bytes(cell, file, name)
