@@ -1,6 +1,7 @@
 """The objectives: hand-computed rows, the traps of half precision and of masks, the dead start."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from userlib.config import OBJECTIVES, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.objective import (
+    HingeLoss,
+    InfoNCELoss,
     UTOLoss,
     batch_loss,
     hinge,
@@ -112,6 +115,26 @@ def test_same_image_in_the_batch_is_no_negative(name):
         batch_loss(config, scores, ids).backward()
         assert bool(scores.grad[0, 2] == 0 and scores.grad[2, 0] == 0) is masked
         assert scores.grad[0, 1] != 0
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    "kind, name, settings",
+    [
+        (UTOLoss, "uto", {"mu": 20.0, "gamma": 0.1, "leaky_positive": False}),
+        (InfoNCELoss, "infonce", {"temperature": 0.3}),
+        (HingeLoss, "hinge-hardest", {"margin": 0.7}),
+        (partial(HingeLoss, hardest=False), "hinge-sum", {"margin": 0.7}),
+    ],
+)
+def test_a_loss_is_the_objective_of_its_settings(kind, name, settings, masked):
+    """All of them, the one that lets captions of one image be negatives of each other too."""
+    loss = kind(**settings, weight=3.0, mask_same_image=masked)
+    config = ObjectiveConfig(name=name, **settings, loss_weight=3.0, mask_same_image=masked)
+    assert loss.config == config
+    scores, ids = torch.linspace(-0.5, 0.5, 9).view(3, 3), torch.tensor([7, 7, 8])
+    assert float(loss(scores, ids)) == float(batch_loss(config, scores, ids))
+    assert float(loss(scores)) == float(batch_loss(config, scores, torch.arange(3)))
 
 
 def test_the_mask_is_symmetric_and_holds_the_diagonal():
