@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from tests.reference.small import make_batch, small
-from userlib.config import ObjectiveConfig
+from userlib.config import Config, ObjectiveConfig
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.contrast import gather
 from userlib.model.objective import batch_loss
-from userlib.model.user import USER, DualEncoder
+from userlib.model.user import USER, DualEncoder, save_model
+from userlib.training.loop import _encoder_state
 from userlib.training.watching import collapse_metrics
 
 
@@ -128,6 +130,28 @@ def test_averaged_are_the_key_encoders():
         averaged.encode_text(batch.input_ids, batch.attention_mask),
         model.text_momentum_encoder(batch.input_ids, batch.attention_mask),
     )
+
+
+def test_the_averaged_model_scores_pairs_by_the_scorer_that_learned():
+    model = USER(small(scorer="naaf"))
+    with torch.no_grad():
+        model.scorer.threshold += 0.3
+    draw = torch.Generator().manual_seed(0)
+    pair = torch.randn(2, 4, 5, generator=draw), torch.randn(3, 6, 5, generator=draw)
+    there = torch.ones(3, 6, dtype=torch.bool)
+    assert torch.equal(model.ema_model().scorer(*pair, None, there), model.scorer(*pair, None, there))
+
+
+def test_a_scorer_that_learned_is_kept_saved_and_read(tmp_path):
+    """As the best of a run, and as a model to search with or to train further."""
+    config = Config(model=small(scorer="naaf"))
+    model, best = USER(config.model), DualEncoder(config.model)
+    with torch.no_grad():
+        model.scorer.threshold += 0.3
+    best.load_state_dict(_encoder_state(model))
+    save_model(tmp_path / "model", best, WordTokenizer(["dog"]), config, {})
+    for one in (best, *(kind.from_pretrained(tmp_path / "model") for kind in (DualEncoder, USER))):
+        assert torch.equal(one.scorer.threshold, model.scorer.threshold)
 
 
 def test_signs_of_collapse():
