@@ -18,6 +18,7 @@ from userlib import commands, scoring
 from userlib.__main__ import main
 from userlib.config import Config, DataConfig, ModelConfig, TrainingConfig
 from userlib.data.extractors import check_made_by, choose_device, made_by
+from userlib.data.splits import RetrievalData, Split
 from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.evaluation import bootstrap, ranks
@@ -25,7 +26,7 @@ from userlib.files import read_json
 from userlib.model.user import DualEncoder, Loaded, save_model
 from userlib.scoring import Trained, check_seeds, with_flags
 from userlib.training import prepare, splits_of
-from userlib.training.preparing import cut_note, fitted
+from userlib.training.preparing import arranged, cut_note, fitted
 
 SMALL = ModelConfig(
     regions=36,
@@ -465,6 +466,18 @@ def test_what_is_held_out(tmp_path, count, select, report, sizes):
         data=DataConfig(data=str(photos(tmp_path / "photos", count)), val_split=select, test_split=report)
     )
     assert {name: len(split) for name, split in splits_of(made).splits.items()} == sizes
+
+
+@pytest.mark.parametrize("select, selected", [("val", 1000), ("train:500", 500)])
+def test_of_many_images_a_thousand_are_held_out(select, selected):
+    """To report on; and to select on, where no number is asked for."""
+    ids = [str(i) for i in range(6600)]
+    whole = Split.of("train", ids, [["a photo"]] * len(ids), ids, "f")
+    data = RetrievalData(name="photos", splits={"train": whole}, fingerprint="f")
+    held = arranged(data, DataConfig(val_split=select, test_split="test"))
+    sizes = {name: len(split) for name, split in held.splits.items()}
+    assert sizes.pop("test") == 1000 and sizes.pop("train") == 5600 - selected
+    assert list(sizes.values()) == [selected]
 
 
 def test_one_more_photo_moves_few_others(tmp_path):
