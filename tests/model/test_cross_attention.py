@@ -229,6 +229,19 @@ def test_whole_sets_are_scored_without_dropout_and_the_mode_comes_back():
     assert model.training and model.text_encoder.training
 
 
+def test_what_is_not_reranked_stays_in_the_order_of_the_embeddings():
+    """However near their scores lie, here 5e-6: in single precision 1,000 could not be taken off them."""
+    from tests.training.test_cca_init import pairs
+    from userlib.evaluation.cross_scores import reranked
+
+    given = pairs(6)
+    model = USER(small(vocab_size=given.tokenizer.vocab_size, region_dim=8, scorer="chan"))
+    images, texts = ((0.5 + 1e-5 * np.arange(n, dtype=np.float32))[:, None] for n in (6, 18))
+    result = reranked(model, given, images, texts, k=1)
+    assert result.i2t.tolist() == [16, 13, 10, 7, 4, 1]  # behind the three captions of each later image
+    assert result.t2i.tolist() == np.repeat([6, 5, 4, 3, 2, 1], 3).tolist()
+
+
 def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, capsys):
     from dataclasses import replace
 
