@@ -1,6 +1,7 @@
 """Ranks, metrics, folds and embeddings, against plain loops; and a test for each evaluation trap of the
 field."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,6 +99,27 @@ def test_recalls_by_hand():
     assert (metrics.rsum, metrics.r1) == (350, 37.5)
 
 
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        ([0, 0, 1], "distinct indices from 0 to 1"),
+        ([-1, 0], "from 0 to 1, and got -1 to 0"),
+        ([0, 2], "from 0 to 1, and got 0 to 2"),
+        ([], "chooses at least one"),
+        ([0.0, 1.0], "got float64"),
+        ([True], r"a mask of 2 .* got bool of shape \(1,\)"),
+        ([[0, 1]], r"shape \(1, 2\)"),
+    ],
+)
+def test_each_image_is_chosen_once_or_not_at_all(images, words):
+    ranked = Ranks(i2t=np.array([1, 6]), t2i=np.array([1, 7]), caption_to_image=np.arange(2))
+    vectors = np.eye(2, dtype=np.float32)
+    with pytest.raises(UserError, match=words):
+        recalls(ranked, images=images)
+    with pytest.raises(UserError, match=words):
+        subset(vectors, vectors, np.arange(2), images)
+
+
 def test_groups_restrict_the_queries_but_not_the_gallery():
     images, captions, caption_to_image = pairs(80, noise=2.0)
     ranked = ranks(images, captions, caption_to_image)
@@ -117,6 +139,28 @@ def test_embed_gives_rows_in_the_order_of_the_split_and_restores_the_mode():
     assert np.array_equal(captions[:, 0], np.arange(35, dtype=np.float32))
     assert images.dtype == captions.dtype == np.float32
     assert model.training
+
+
+def test_an_image_is_embedded_with_its_own_mask_and_guide_and_a_caption_with_its_own_length():
+    from tests.reference.small import small
+    from tests.training.test_cca_init import pairs as drawn
+    from userlib.data.captions import CaptionDataset
+    from userlib.model.user import DualEncoder
+
+    plain, rng = drawn(6, named=(1, 2, 3)), np.random.default_rng(0)
+    mask = np.arange(5) < 2 + np.arange(6)[:, None] % 4
+    features = replace(plain.features, mask=mask, guide=rng.standard_normal((6, 6)).astype(np.float32))
+    given = CaptionDataset(plain.split, features, plain.tokenizer)
+    config = small(vocab_size=given.tokenizer.vocab_size, region_dim=8, enhancement="sge+cge")
+    model = DualEncoder(config).eval()
+    images, captions = embed(model, given, batch_size=4)
+    for row in range(len(given)):
+        one = given.batch(np.array([row]))
+        with torch.no_grad():
+            image = model.encode_image(one.tokens, one.token_mask, one.guide)
+            caption = model.encode_text(one.input_ids, one.attention_mask)
+        assert images[given.caption_to_image[row]] == pytest.approx(image[0].numpy(), abs=1e-5)
+        assert captions[row] == pytest.approx(caption[0].numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
