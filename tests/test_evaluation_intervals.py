@@ -92,6 +92,19 @@ def test_seeds_widen_the_interval_by_what_they_vary():
     assert against.low < 0.1
 
 
+def test_the_value_of_several_seeds_is_their_mean():
+    """Not their median, nor that of the first; no run lies in the middle of these."""
+    flat = Ranks(i2t=np.full(9, 10), t2i=np.full(9, 10), caption_to_image=np.arange(9))
+    runs = [shifted(flat, by) for by in (0, 1, 5)]
+    values, apart = compare({"a": runs, "b": flat}, [("a", "b")], resamples=20)
+    mean, difference = means({"a": [run.i2t for run in runs], "b": [flat.i2t]}, [("a", "b")], resamples=20)
+    for one in (bootstrap(runs, resamples=20)["i2t_mean"], values["a"]["i2t_mean"], mean["a"]):
+        assert one.value == pytest.approx(12)
+    paired = paired_bootstrap(runs, flat, resamples=20)["i2t_mean"]
+    for one in (paired, apart["a", "b"]["i2t_mean"], difference["a", "b"]):
+        assert one.value == pytest.approx(2)
+
+
 def test_intervals_are_the_same_for_a_seed_and_differ_between_seeds():
     ranked = some_ranks()
     assert bootstrap(ranked, seed=1) == bootstrap(ranked, seed=1)
