@@ -79,6 +79,15 @@ def test_the_package_gets_names_best_first_and_gives_percent(split, package):
     assert all(len(best) == 10 for best in Metrics.seen["i2t"].values())
 
 
+def test_as_many_places_are_given_as_an_item_has_relevant_ones(split, package, monkeypatch):
+    """Ten would cut mAP@R and R-Precision short."""
+    names = [1000 * i + k for i in (1, 2, 3) for k in range(5)][:12]
+    monkeypatch.setattr(Metrics, "eccv_gts", {"i2t": {1: names}, "t2i": {1000: [1]}})
+    eccv_caption(*vectors(split), split)
+    assert {len(best) for best in Metrics.seen["i2t"].values()} == {12}
+    assert {len(best) for best in Metrics.seen["t2i"].values()} == {6}  # there are no more images
+
+
 def test_what_is_missing_is_named(split, package, monkeypatch, tmp_path):
     few = split.select([0, 2, 3, 4, 5], "part")
     with pytest.raises(UserError, match="1 images of ECCV Caption and CxC are not in the split 'part'"):
