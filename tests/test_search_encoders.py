@@ -174,6 +174,15 @@ def test_either_encoder_s_weights_are_part_of_what_a_model_is(checkpoint, side):
     assert "weights" in difference(first.cache_key(), second.cache_key())
 
 
+@pytest.mark.parametrize("part", ["tokens", "guide"])
+def test_what_makes_tokens_and_guide_is_part_of_what_a_model_is(checkpoint, part):
+    """One model with another network in front of it gives other vectors."""
+    first, second = (CheckpointEncoder(checkpoint()) for _ in range(2))
+    second.loaded.model.load_state_dict(first.loaded.model.state_dict())
+    setattr(second, part, {"tokens": second.guide, "guide": second.tokens}[part])
+    assert f"{part}." in difference(first.cache_key(), second.cache_key())
+
+
 def test_token_weights_that_were_moved_are_named(checkpoint, tmp_path):
     folder = checkpoint()
     stored = Path(CheckpointEncoder(folder).loaded.config.data.token_weights)
