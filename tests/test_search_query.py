@@ -58,7 +58,10 @@ def test_arithmetic_is_that_of_unit_vectors(index):
 def test_an_image_alone_and_with_a_text(index):
     assert ids(find(index, Query(image="green.png"), 1)) == ["yellow.png"]  # itself is left out
     assert ids(find(index, Query(image=Image.new("RGB", (2, 2), (0, 255, 0))), 1)) == ["green.png"]
-    assert ids(find(index, Query(image="green.png", text="red"), 1)) == ["yellow.png"]
+    both = find(index, Query(image="green.png", text="red"), 3)
+    assert both[0].id == "yellow.png" and both[0].score == pytest.approx(1)
+    # text and image count alike, however many terms a text adds up
+    assert find(index, Query(image="green.png", text="red + red + red + red", arithmetic=True), 3) == both
     with pytest.raises(UserError, match="neither a text nor an image"):
         find(index, Query())
 
@@ -78,6 +81,9 @@ def test_a_group_is_what_is_like_its_first_image(index):
     assert grouped(vectors, [0, 1, 2, 3], float(np.cos(np.radians(25))), 9) == [[0, 1], [2, 3]]
     assert grouped(vectors, [1, 0, 2, 3], float(np.cos(np.radians(25))), 9) == [[1, 0, 2], [3]]
     assert grouped(vectors, [0, 1, 2, 3], float(np.cos(np.radians(25))), 1) == [[0, 1]]
+    # 20 lies as near to 40 as to 0, and goes with the better hit, whichever of them that is
+    assert grouped(vectors, [0, 2, 1], float(np.cos(np.radians(25))), 9) == [[0, 1], [2]]
+    assert grouped(vectors, [2, 0, 1], float(np.cos(np.radians(25))), 9) == [[2, 1], [0]]
 
 
 def test_negative_terms_thresholds_and_excluded_ids(index):
