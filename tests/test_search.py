@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.search import Index, cross_attention, top_k
 from userlib.search.ann import hnsw
+from userlib.search.query import Query, find
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
 
@@ -105,6 +107,18 @@ def test_search_by_words_and_by_picture(index):
     assert len(index.search("red", 99)) == 5
     assert len(index.similar("a.png", 99)) == 4
     assert index.unknown("red bananas") == ["bananas"]
+
+
+def test_similar_images_are_as_many_others_as_are_asked_for(index):
+    """Of two equal images each is the first that the other one finds; an image without an id leaves none out."""
+    for row, name in enumerate(index.ids):
+        cosines = dict(zip(index.ids, index.vectors @ index.vectors[row], strict=True))
+        others = sorted(set(index.ids) - {name}, key=lambda other: (-cosines[other], other))
+        for k in range(1, 7):
+            assert [hit.id for hit in index.similar(name, k)] == others[:k]
+            assert [hit.id for hit in find(index, Query(image=name), k)] == others[:k]
+    red = Image.new("RGB", (3, 3), "red")
+    assert [hit.id for hit in index.similar(red, 3)] == ["a.png", "b.png", "c.png"]
 
 
 def test_captions_stay_with_their_pictures():
@@ -266,6 +280,18 @@ def test_hnsw_reports_its_recall_and_is_kept(tmp_path):
     again = Index.load(tmp_path / "index", RandomEncoder())
     assert again.report == report
     assert again.search("query 1", 5) == result[1][:5]
+
+
+def test_the_report_of_a_graph_gives_each_time_its_name(monkeypatch):
+    pytest.importorskip("faiss")
+    moments = iter(
+        [0.0, 1.0, 3.0, 7.0]
+    )  # built for a second, then searched with it for two, and exactly for four
+    monkeypatch.setattr("userlib.search.ann.time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    vectors = np.eye(4, dtype=np.float32)
+    _, report = hnsw(vectors, vectors[:2], 2)
+    assert (report.build_s, report.approximate_ms, report.exact_ms) == (1.0, 1000.0, 2000.0)
+    assert (report.queries, report.k) == (2, 2)
 
 
 def test_what_the_graph_does_not_reach_is_searched_exactly():
