@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow
@@ -21,6 +22,7 @@ from userlib.errors import UserError
 from userlib.files import sha256_bytes
 from userlib.search import Index
 from userlib.search import command as search_command
+from userlib.search.query import Query
 from userlib.search.reading import is_drawn, only_split, print_of, read
 
 
@@ -697,6 +699,49 @@ def test_unknown_words_are_told_with_the_hits(ask, photos):
     )
     assert "arbitrary" in ask("--data", photos, "--query", "xylophone 犬")[0]
     assert "arbitrary" not in ask("--data", photos, "--query", "red")[0]
+
+
+def test_hits_unlike_the_training_images_are_marked(ask, photos, tmp_path):
+    """Each by its own distance, also those of an index that was kept."""
+
+    class Strict(Counting):
+        def measured(self, images):
+            vectors = self.encode_image(images)
+            return vectors, 1.5 * vectors[:, 0]  # 1.5 of red, 0.9 of grey
+
+        def warn(self, distances, *, drawn):
+            return "some are strange"
+
+    for words in (["--data", photos], []):
+        said, _ = ask(*words, "--index", tmp_path / "index", "--query", "red", encoder=Strict())
+        assert "some are strange" in said
+        marked = [line.split()[2] for line in said.splitlines() if "(unlike the training images)" in line]
+        assert marked == ["0-red.png"]
+    assert "(unlike the training images)" not in ask("--data", photos, "--query", "red")[0]
+
+
+def test_every_part_of_a_query_is_read_from_the_command_line(ask, photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr(search_command, "find", lambda index, query, k: asked.append((query, k)) or [])
+    words = ["--query", "red + grey", "--image", photos / "1-green.png", "--arithmetic", "--minus", "blue"]
+    words += ["--minus", "green", "--exclude", "old/*", "--min-score", "0.25", "--min-calibrated", "-2"]
+    ask("--data", photos, *words, "--alike", "0.9", "--top", "3")
+    ((query, k),) = asked
+    assert query.image.getpixel((0, 0)) == COLOURS["green"] and k == 3
+    assert replace(query, image=None) == Query(
+        text="red + grey", arithmetic=True, minus=("blue", "green"), exclude=("old/*",), min_score=0.25,
+        min_calibrated=-2.0, alike=0.9,
+    )  # fmt: skip
+
+
+def test_near_duplicates_are_told_with_their_hit(ask, photos):
+    save(photos, "z.png", "red")
+    words = ["--data", photos, "--query", "red", "--alike", "0.999", "--top", "2"]
+    lines = ask(*words)[0].splitlines()
+    assert lines[0].endswith("0-red.png  and 1 nearly the same") and lines[1].endswith("3-grey.png")
+    hits = json.loads(ask(*words, "--json")[0])
+    assert [hit["duplicates"] for hit in hits] == [["z.png"], []]
+    assert all(set(hit) == {"id", "score", "rank", "calibrated", "duplicates"} for hit in hits)
 
 
 def test_vectors_are_those_of_the_encoder(photos):
