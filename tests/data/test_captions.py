@@ -158,6 +158,7 @@ def test_training_augments_and_evaluation_does_not(pairs):
     changed = pairs.batch(rows, rng=np.random.default_rng(0), caption_augment_prob=0.9, region_mask_prob=0.9)
     assert changed.attention_mask.sum() < plain.attention_mask.sum()
     assert changed.token_mask.sum() < plain.token_mask.sum()
+    assert not (changed.token_mask & ~plain.token_mask).any()  # a region that is not there stays away
     again = pairs.batch(rows, rng=np.random.default_rng(0), caption_augment_prob=0.9, region_mask_prob=0.9)
     assert torch.equal(changed.input_ids, again.input_ids)
     assert torch.equal(changed.token_mask, again.token_mask)
