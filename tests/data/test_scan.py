@@ -73,6 +73,16 @@ def test_the_guide_comes_from_the_pictures_of_the_same_ids(tmp_path, cache):
     np.testing.assert_array_equal(features.guide, again.guide)
 
 
+def test_ids_that_are_names_of_files_are_their_images(tmp_path):
+    """As the ids of COCO's images are: no suffix is added to one."""
+    names = ["0.png", "folder/1.jpeg", "2.jpg"]
+    folder = write_scan(tmp_path / "coco", {"train": 3})
+    (folder / "train_ids.txt").write_text("".join(f"{name}\n" for name in [*names[:2], "2"]))
+    pictures = write_pictures(tmp_path / "pictures", names)
+    train = load_data(str(folder), pictures=pictures).split("train")
+    assert train.pictures.paths == tuple(pictures / name for name in names)
+
+
 def test_a_guide_is_never_that_of_other_images(tmp_path, cache):
     """Those of another folder, or put in place of the first ones; without a guide the data are the same as before."""
     folder = write_scan(tmp_path / "f30k")
