@@ -144,6 +144,17 @@ def test_crops_and_mirrors():
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 20_000
     assert areas.min() > 0.42 and areas.max() <= 1.0 and np.quantile(areas, 0.9) > 0.8
     assert boxes.min() >= 0 and boxes[:, 2].max() <= 200 and boxes[:, 3].max() <= 100
+    wide, high = (boxes[:, 2] - boxes[:, 0]) / 200, (boxes[:, 3] - boxes[:, 1]) / 100
+    aspects = wide / high
+    assert 0.74 < aspects.min() < 0.85 and 1.2 < aspects.max() < 1.34
+    for start, size in (
+        (boxes[:, 0] / 200, wide),
+        (boxes[:, 1] / 100, high),
+    ):  # anywhere, and at no edge more often
+        free = size < 0.99
+        assert np.quantile(start[free] / (1 - size[free]), [0.1, 0.5, 0.9]) == pytest.approx(
+            [0.1, 0.5, 0.9], abs=0.12
+        )
     ramp = Image.fromarray(np.tile(np.arange(0, 240, 5, dtype=np.uint8), (48, 1))).convert("RGB")
     settings = {
         "input_size": [3, 48, 48],
