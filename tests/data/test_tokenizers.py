@@ -2,13 +2,17 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.copies import WORDS, write_bert, write_clip
+from userlib.config import ModelConfig
+from userlib.data.clip import caption_vectors
 from userlib.data.tokenizers import (
     BertTokenizer,
     ClipTokenizer,
@@ -17,6 +21,8 @@ from userlib.data.tokenizers import (
     tokenizer_from_json,
 )
 from userlib.errors import UserError
+from userlib.model.text_networks import ClipText
+from userlib.shipped import ASSETS
 
 CAPTIONS = ["A dog runs.", "a DOG, and a cat", "the dog's bowl"]
 
@@ -121,6 +127,26 @@ def test_the_pieces_of_the_projects_own_clip_know_their_words():
     ids = np.array(mini.encode("a dog runs over the grass"))
     assert mini._tokens.tokenizer.convert_ids_to_tokens(ids.tolist())[3:6] == ["\u0120r", "un", "s"]
     assert mini.word_numbers(ids).tolist() == [0, 1, 2, 3, 3, 3, 4, 5, 6, 6, 6, 6, 7]
+
+
+def test_a_clip_that_pads_with_its_end_token_keeps_one(tmp_path):
+    """Numbers are those of the network with a pad token of its own, and vectors open_clip's, alone as in a batch."""
+    shutil.copytree(ASSETS / "clip-mini", tmp_path / "clip")
+    settings = tmp_path / "clip/tokenizer_config.json"
+    settings.write_text(
+        settings.read_text(encoding="utf-8").replace("<pad>", "<end_of_text>"), encoding="utf-8"
+    )
+    mini, clip = ClipTokenizer("clip-mini"), ClipTokenizer(name := f"local-dir:{tmp_path / 'clip'}")
+    texts = ["a dog", "", "dog " * 30, "dog " * 31]
+    assert clip.encode_all(texts) == mini.encode_all(texts)
+    assert [clip.is_cut(text) for text in texts] == [False, False, False, True]
+    states = ClipText(ModelConfig(text="clip", text_model=name, text_width=128))
+    states.load_text(name)
+    for some in (texts, texts[:1], texts[:2]):
+        ids = [torch.tensor(clip.encode(text)) for text in some]
+        batch = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=clip.pad_id)
+        vectors = torch.nn.functional.normalize(states.vector(batch), dim=1).detach().numpy()
+        np.testing.assert_allclose(vectors, caption_vectors(name, some), atol=1e-5)
 
 
 def same(a, b):

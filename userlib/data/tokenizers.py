@@ -118,6 +118,8 @@ class ClipTokenizer(Tokenizer):
         empty = self._tokens("")[0].tolist()
         self.longest, self.pad_id, self.vocab_size = len(empty), empty[-1], vocab_size_of(self._tokens)
         self.special_ids = frozenset(empty)
+        # 1 where texts end by what pads them (of HF's CLIPTokenizer both are one token), which then stays once
+        self._end = int(self._tokens("* " * self.longest)[0, -1] == self.pad_id)
         self.mask_id = next(i for i in self.encode("*") if i not in self.special_ids)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -125,7 +127,7 @@ class ClipTokenizer(Tokenizer):
 
     def _unpadded(self, row: list[int]) -> list[int]:
         end = len(row)
-        while end > 1 and row[end - 1] == self.pad_id:
+        while end > 1 and row[end - 1] == row[end - 1 - self._end] == self.pad_id:
             end -= 1
         return row[:end]
 
