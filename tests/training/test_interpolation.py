@@ -1,6 +1,7 @@
 """Between the start and the end of a fine-tuning: the share that is best on val, kept with the checkpoint."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,6 +78,13 @@ def test_of_equal_shares_the_one_nearest_to_the_end_is_kept():
     by_share = iter([1.0, 3.0, 2.0, 3.0, *[0.0] * 7])
     assert interpolate(linear, start, lambda now: next(by_share))["alpha"] == 0.3
     torch.testing.assert_close(linear.weight, 0.3 * end)
+
+
+def test_a_text_network_that_began_at_random_has_no_start(config):
+    prepared = prepare(config, progress=False).config
+    model = replace(prepared.model, text="bert", text_model=None, text_heads=4, train_text="all")
+    start = start_of(replace(prepared, model=model))
+    assert start and all(name.startswith("image_encoder.tower") for name in start)
 
 
 def test_without_a_start_it_is_refused(tmp_path, cache, capsys):

@@ -77,7 +77,7 @@ def test_seeds_differ_by_step_and_rank():
 
 
 def test_optimizer_groups():
-    model = USER(small_paper(residual_scale="learned"))
+    model = USER(small_paper(residual_scale="learned", text_model="named"))
     training = TrainingConfig(lr=1e-3, text_lr_scale=0.1, weight_decay=0.01)
     optimizer = make_optimizer(model, training)
     groups = {g["factor"]: g for g in optimizer.param_groups}

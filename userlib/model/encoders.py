@@ -156,6 +156,7 @@ class TextEncoder(_Keeping):
         kinds: dict[str, type[BagOfWords | Bert | ClipText]]
         kinds = {"bag": BagOfWords, "gru": BiGRU, "bert": Bert, "hf": Bert, "clip": ClipText}
         self.states = kinds[config.text](config)
+        self.starts_at_random = config.text_model is None or isinstance(self.states, BagOfWords)
         self.embed_dim = config.embed_dim
         set_trainable(self.states, config.train_text, setting="model.train_text", rank=config.lora_rank)
         # a pretrained network's states, and each word's own vector next to them; a GRU does that by itself
@@ -208,7 +209,7 @@ class TextEncoder(_Keeping):
 
     def pretrained(self) -> list[nn.Parameter]:
         """The parameters of a network that came with weights, which learn at a rate of their own."""
-        return [] if isinstance(self.states, BagOfWords) else list(self.states.parameters())
+        return [] if self.starts_at_random else list(self.states.parameters())
 
 
 def _check_width(what: str, width: int, embed_dim: int) -> None:
