@@ -77,7 +77,7 @@ WRONG = [
     (lambda: two(queue_size=-1), "queue size is -1"),
     (lambda: two(momentum=1.5), "momentum is 1.5"),
     (lambda: MomentumContrast(torch.nn.Linear(4, 3), torch.nn.Linear(5, 3), dim=4)(
-        torch.zeros(2, 4), torch.zeros(2, 5)), "dim says"),
+        torch.zeros(2, 4), torch.zeros(2, 5)), "dim is 4"),
     (lambda: two(momentum=None)(torch.zeros(2, 4), torch.zeros(2, 5)), "momentum is not set"),
 ]  # fmt: skip
 

@@ -115,7 +115,7 @@ def test_a_revision_is_that_commit(hub, model):
     assert equal(later, load_model("me/moving@next").model)
     with pytest.raises(UserError, match="no revision 'gone'"):
         DualEncoder.from_pretrained("me/moving", revision="gone")
-    with pytest.raises(UserError, match="leave one of them out"):
+    with pytest.raises(UserError, match="leave one out"):
         DualEncoder.from_pretrained("me/moving@next", revision="main")
 
 

@@ -52,16 +52,16 @@ def test_ids_are_whole_numbers_of_any_type():
         UserError, match="an image id is -1; the queue marks its empty slots by -1.*from 0 up"
     ):
         model(x, x, torch.arange(4) - 1)
-    with pytest.raises(UserError, match=r"the image ids are of the type torch.float32; give whole numbers"):
+    with pytest.raises(UserError, match=r"the image ids have the type torch.float32; give whole numbers"):
         model(x, x, torch.arange(4.0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_queue_size_in_the_checkpoint_differs():
-    with pytest.raises(UserError, match="queue holds 64 keys and the model's 32.*queue_size to 64"):
+    with pytest.raises(UserError, match="queue holds 64 slots and the model's 32.*queue_size to 64"):
         DualQueue(32, 4).load_state_dict(DualQueue(64, 4).state_dict())
     saved, model = USER(small(queue_size=64)), USER(small(queue_size=32))
-    with pytest.raises(UserError, match="64 keys and the model's 32"):
+    with pytest.raises(UserError, match="64 slots and the model's 32"):
         model.load_state_dict(saved.state_dict())
 
 

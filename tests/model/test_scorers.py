@@ -73,8 +73,8 @@ def test_a_sharpness_that_would_overflow_is_named():
     ("change", "words_of_error"),
     [
         (lambda r, w, m: (r[:, :, :5], w, m), "one E"),
-        (lambda r, w, m: (r[:, :0], w, m), "the regions have the shape .*there is none to look at"),
-        (lambda r, w, m: (r, w[:, :0], m[:, :0]), "the words have the shape .*there is none to look at"),
+        (lambda r, w, m: (r[:, :0], w, m), "the regions have the shape .*give at least one region"),
+        (lambda r, w, m: (r, w[:, :0], m[:, :0]), "the words have the shape .*give at least one word"),
         (lambda r, w, m: (r, w, m[:, :-1]), "word_mask has the shape"),
         (lambda r, w, m: (r, w, m & (torch.arange(40) != 3)[:, None]), "row 3"),
     ],

@@ -187,23 +187,21 @@ def test_what_cannot_be_is_refused(folders, tmp_path):
         text_settings(str(tmp_path))
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(UserError, match="is a vit, which is no encoder of text alone"):
+    with pytest.raises(UserError, match="is a vit, which is not a plain text encoder"):
         text_settings(str(tmp_path / "vit"))
     (tmp_path / "vit" / "config.json").write_text('{"model_type": "convbert"}')
-    with pytest.raises(
-        UserError, match="is a convbert, which reads the padding of a batch too.*hf:bert-base"
-    ):
+    with pytest.raises(UserError, match="is a convbert, whose vectors depend on the padding.*hf:bert-base"):
         text_settings(str(tmp_path / "vit"))
     with pytest.raises(UserError, match="last:9.*it has 3 blocks. Use last:1 to last:3"):
         TextEncoder(hf(folders["bert"], train_text="last:9"))
-    with pytest.raises(UserError, match="no linear layer to add it to. Use last:1, all or none"):
+    with pytest.raises(UserError, match="no linear layer. Use last:1, all or none"):
         TextEncoder(small(train_text="lora"))
     with pytest.raises(UserError, match="it has no blocks that are known by name. Use all, lora or none"):
         TextEncoder(small(train_text="last:1"))
     with pytest.raises(UserError, match="vocabulary has 99999 pieces"):
         TextEncoder(replace(hf(folders["bert"]), vocab_size=99999))
     encoder = TextEncoder(hf(folders["bert"]))
-    with pytest.raises(UserError, match="is not model.text_config"):
+    with pytest.raises(UserError, match="differs from model.text_config"):
         encoder.load_text(folders["roberta"])
 
 

@@ -261,7 +261,7 @@ def test_what_cannot_be_is_refused(towers, hub, tmp_path, cache):
         config_for(hub, {"tokens": "precomputed"})
     with pytest.raises(UserError, match="train_image is 'some'; it must be none, last:N"):
         config_for(hub, towers["timm"], how="some")
-    with pytest.raises(UserError, match="no linear layer to add it to. Use last:1"):
+    with pytest.raises(UserError, match="no linear layer. Use last:1"):
         USER(prepare(config_for(hub, towers["timm"], how="lora"), progress=False).config.model)
     with pytest.raises(UserError, match="pooling is 'tower', train_image 'none'"):
         config_for(hub, towers["clip"], how="none", model={"pooling": "tower", "enhancement": "none"})

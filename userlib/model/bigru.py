@@ -1,11 +1,12 @@
-"""A BiGRU on a CPU: torch's own arithmetic with as few passes over memory as its matrix products allow.
+"""A BiGRU that is faster than torch's on a CPU, with the same arithmetic (`bigru`), and one that needs no lengths on
+the host, for a GPU (`padded_bigru`).
 
-torch's packed GRU cuts the inputs of every step out of one tensor, and on the way back each cut makes a gradient of
-the whole length; it also adds a matrix of weight gradients per step. Here the backward pass is written out: the steps
-leave what they know in arrays of all words, and each weight then takes one product over all of them. Both directions
-walk together: the second reads each sequence from its end, so that a step is one batched product for the two.
+torch's packed GRU slices the inputs of every step out of one tensor, and in the backward pass each slice allocates a
+gradient of the whole length; it also adds a matrix of weight gradients per step. Here the backward pass is written out:
+the steps write into arrays over all words, and the gradient of each weight is then one product over all of them. Both
+directions run together: the second reads each sequence from its end, so that a step is one batched product for both.
 
-A step, with x_t the word and h the state before it (Cho et al., EMNLP 2014, as torch writes it):
+A step, with the word x_t and the state h before it (Cho et al., EMNLP 2014, in torch's form):
     r, z = sigmoid(W_i x_t + b_i + W_h h + b_h),  n = tanh(W_i x_t + b_i + r (W_h h + b_h)),  h' = (1 - z) n + z h
 """
 
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 
 def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     """vectors (B,W,I) and lengths (B,) of at least 1 -> states (B,W,2H), forward then backward direction, zero
-    behind the end of a sequence. As `gru` on packed sequences gives them; any number of layers, no dropout.
+    beyond the end of a sequence: those of `gru` on packed sequences, for any number of layers, without dropout.
 
-    Under autocast the products run in its type, the rest in float32.
+    Under autocast the products have its type, all else is float32.
     """
     count, longest, _ = vectors.shape
     order = lengths.argsort(descending=True, stable=True)
@@ -31,7 +32,7 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     place = order[row] * longest + step
     opposite = (
         starts[lengths[row] - 1 - step] + row
-    )  # where the word stands that is as far from the other end
+    )  # the place of the word at the same distance from the other end
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     learning = torch.is_grad_enabled() and (vectors.requires_grad or gru.weight_hh_l0.requires_grad)
     with torch.autocast("cpu", enabled=False):
@@ -49,15 +50,14 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
 
 
 def padded_bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
-    """As `bigru`, on a GPU: nothing is packed, for which the host would have to know the lengths. Backwards each
-    sequence is turned round within its own length; what lies behind its end is computed and dropped.
+    """As `bigru`, for a GPU: packing is avoided, since the host would have to wait for the lengths. For the backward
+    direction each sequence is reversed within its length; states beyond its end are computed and set to zero.
     """
     count, longest, _ = vectors.shape
     place = torch.arange(longest, device=vectors.device)
     there = place < lengths.unsqueeze(1)  # (B, W)
-    turned = torch.where(there, lengths.unsqueeze(1) - 1 - place, place).unsqueeze(
-        -1
-    )  # (B, W, 1), its own inverse
+    # (B, W, 1), its own inverse
+    turned = torch.where(there, lengths.unsqueeze(1) - 1 - place, place).unsqueeze(-1)
     states = vectors
     for layer in range(gru.num_layers):
         both = []
@@ -75,8 +75,8 @@ def padded_bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
-    """Two GRUs over packed words (2, P, I) -> states (2, P, H). working: how many sequences, from the first on, have a
-    word at each step; half: the type of the products, or None; learning: whether a backward pass may follow.
+    """Two GRUs over packed words (2, P, I) -> states (2, P, H). working: for each step, how many sequences (the first
+    ones) have a word; half: the type of the products, or None; learning: whether a backward pass may follow.
     """
 
     @staticmethod
@@ -139,7 +139,7 @@ class _Recurrence(torch.autograd.Function):
                 carry.baddbmm_(inner[:, here], square)
             else:
                 carry += (inner[:, here].to(half) @ square).float()
-        # the states before all words but the first ones: of each sequence all states but its last
+        # the states before all words but the first of each sequence: all its states but the last
         going_on = torch.cat([torch.arange(a) < b for a, b in zip(working, [*working[1:], 0], strict=True)])
         w_h_grad = _product(inner[:, first:].mT, states[:, going_on], half)
         b_h_grad = inner.sum(1)
@@ -150,5 +150,5 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _product(a: Tensor, b: Tensor, half: torch.dtype | None) -> Tensor:
-    """a @ b, in the narrow type where there is one."""
+    """a @ b, computed in the type `half` where it is given and returned as float32."""
     return a @ b if half is None else (a.to(half) @ b.to(half)).float()

@@ -1,5 +1,5 @@
-"""The model card of a saved model: what it is, how it was trained, what it reaches, and what it is no good for. All of
-it is told from what the checkpoint remembers.
+"""The model card of a saved model: what it is, how it was trained, its results and its limits, all of it from the
+configuration and metadata of the checkpoint.
 """
 
 import json
@@ -11,7 +11,7 @@ from userlib.config import Config, to_json
 from userlib.errors import UserError
 from userlib.version import __version__
 
-PREFIXES = ("timm:", "vectors:", "open_clip:", "local-dir:")  # of what may be a path, or a name
+PREFIXES = ("timm:", "vectors:", "open_clip:", "local-dir:")  # before a name or a path
 DRAWN = ("scenes", "pretrain")  # data that this project draws itself
 NAMES = {
     f"{way}_r{k}": f"{said} R@{k}"
@@ -21,8 +21,8 @@ NAMES = {
 
 
 def card_of(title: str, about: str, header: Mapping[str, Any], *, results: Any = None) -> str:
-    """The text of a README.md: the header as YAML, then the title and the text. Raises UserError for a field that the
-    hub does not take.
+    """The text of a README.md: the header as YAML, then the title and the text `about`. Raises UserError for a header
+    that the hub does not accept.
     """
     from huggingface_hub import ModelCardData
 
@@ -30,13 +30,13 @@ def card_of(title: str, about: str, header: Mapping[str, Any], *, results: Any =
         data = ModelCardData(eval_results=results, model_name=title if results else None, **header)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the model card's header {dict(header)} is not what the hub takes: {error}"
+            f"the hub does not accept the model card's header {dict(header)}: {error}. Correct model_card_kwargs."
         ) from error
     return f"---\n{data.to_yaml()}\n---\n\n# {title}\n\n{about}\n"
 
 
 def place(name: str | None) -> str:
-    """A data set's name, or the last part of a folder's: a card shows no path of the machine that it was made on."""
+    """A data set's name, or the last part of a folder's: a card shows no paths of the machine that wrote it."""
     if name is None:
         return "none"
     for prefix in PREFIXES:
@@ -47,7 +47,7 @@ def place(name: str | None) -> str:
 
 
 def model_card(title: str, config: Config, metadata: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """The card of a trained model. given: fields of the header that replace those told here."""
+    """The card of a trained model. given: fields that replace those of the header."""
     data, drawn = place(metadata.get("data", config.data.data)), config.data.data in DRAWN
     terms = (
         {"license": "mit"} if drawn else {"license": "other", "license_name": "terms-of-the-training-images"}
@@ -89,7 +89,7 @@ def model_card(title: str, config: Config, metadata: Mapping[str, Any], given: M
 
 
 def _changed(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a part that differ from its defaults; folders by their last part."""
+    """The settings of a part that differ from the defaults; of folders only the last part."""
     default = to_json(Config())[part]
     paths = ("data", "pictures", "token_weights", "tokens", "guide", "text_model")
     return {
@@ -100,7 +100,7 @@ def _changed(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(metadata: Mapping[str, Any]) -> str:
-    """The report's metrics with their intervals, else those that selected the epoch, said apart."""
+    """The metrics of the report with their confidence intervals, else the rSum that selected the epoch."""
     report, selected = metadata.get("report"), metadata.get("selected") or {}
     if report:
         rows = [
@@ -115,14 +115,14 @@ def _table(metadata: Mapping[str, Any]) -> str:
         )
     if selected:
         return (
-            f"No report was made. rSum {selected.get('rsum', float('nan')):.1f} on the split that chose the epoch, "
-            "which is too high for that reason."
+            f"There is no report. rSum is {selected.get('rsum', float('nan')):.1f} on the split that selected the "
+            "epoch, and too high for that reason."
         )
     return "None is stored with it."
 
 
 def _results(metadata: Mapping[str, Any], data: str) -> Any:
-    """The report for the hub's own table of results; None where there is none."""
+    """The report in the form of the hub's table of results; None where there is none."""
     from huggingface_hub import EvalResult
 
     report = metadata.get("report")
@@ -144,7 +144,7 @@ def _results(metadata: Mapping[str, Any], data: str) -> Any:
 
 
 def _limits(data: str, drawn: bool) -> str:
-    """What the model is no good for."""
+    """What the model cannot be used for."""
     world = (
         "It was trained on images that code draws, and is of no use on photos. "
         if drawn

@@ -1,4 +1,4 @@
-"""An enhancement by its name: USER's own, and those of related work."""
+"""Builds an enhancement by its name: those of USER (`GUIDED`) and those of related work."""
 
 from collections.abc import Callable, Mapping
 
@@ -47,6 +47,6 @@ MAKERS: Mapping[str, Callable[[str, ModelConfig, int, bool], RegionEnhancement]]
 def make_enhancement(
     kind: str, config: ModelConfig, width: int, *, on_words: bool = False
 ) -> RegionEnhancement:
-    """The enhancement `kind` of vectors of that width, regions or words. Raises UserError for another name."""
+    """The enhancement `kind` for regions, or words, of `width` dimensions. Raises UserError for an unknown name."""
     one_of("enhancement", kind, ENHANCEMENTS)
     return MAKERS[kind](kind, config, width, on_words)

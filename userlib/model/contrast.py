@@ -33,20 +33,19 @@ Further = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass
 class Output:
-    """What one step gives; the loss alone carries a gradient."""
+    """The result of one step; only the loss carries a gradient."""
 
-    loss: Tensor  # loss_weight * L_b + L_q
+    loss: Tensor  # loss_weight * L_b + L_q, and the terms added in training
     batch_loss: Tensor  # L_b
     queue_loss: Tensor | None  # L_q, None where there is no queue
     images: Tensor  # (B, E)
     texts: Tensor  # (B, E)
-    masked_keys: Tensor | int  # queue keys of a query's own image, over the batch
+    masked_keys: Tensor | int  # over the batch, keys in the queue that belong to the query's own image
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all ranks in rank order. The gradient of one's own rows comes back times the number of ranks,
-    which the averaging of gradients over ranks then takes off again: the sum equals one process on the
-    joined batch.
+    """Rows of all ranks in rank order. A rank gets the gradient of its own rows times the number of ranks, which
+    the averaging of gradients over ranks cancels: the result equals that of one process on the joined batch.
     """
 
     @staticmethod
@@ -62,10 +61,10 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(rows: Tensor, *, equal: bool = False) -> Tensor:
-    """(B,...) of each rank -> (B * ranks,...) with gradient; the identity where there is one process. equal: the ranks
-    are known to hold equally many rows, and none is asked, which the host would have to wait for.
+    """(B,...) of each rank -> (B * ranks,...) with gradient; the identity for a single process. equal: all ranks are
+    known to have the same number of rows; to compare them, the host would have to wait for the device.
 
-    Raises UserError where ranks hold different numbers of rows: gloo would abort or return garbage.
+    Raises UserError where the numbers of rows differ: gloo would abort or return garbage.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
@@ -75,8 +74,8 @@ def gather(rows: Tensor, *, equal: bool = False) -> Tensor:
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     if len({int(count) for count in counts}) > 1:
         raise UserError(
-            f"the ranks hold {[int(count) for count in counts]} rows of one batch; they must hold equally "
-            "many. Drop the last, incomplete batch."
+            f"the ranks have {[int(count) for count in counts]} rows of one batch; all must have the same number. "
+            "Drop the last, incomplete batch."
         )
     return _Gather.apply(rows)  # type: ignore[no-any-return]
 
@@ -84,16 +83,20 @@ def gather(rows: Tensor, *, equal: bool = False) -> Tensor:
 def encode_in_parts(encoder: nn.Module, inputs: Inputs, size: int | None) -> Tensor:
     """inputs of B rows -> vectors (B,E), encoded `size` rows at a time (None: all at once).
 
-    Gradient caching (Gao et al., RepL4NLP 2021): of each part the vectors alone are kept. The backward pass brings the
-    loss's gradient to them, then encodes one part after the other again, with the random draws that it had, and takes
-    the part's gradient: the loss of the whole batch with the memory of a part, for a second forward pass.
+    Gradient caching (Gao et al., RepL4NLP 2021): only the vectors of each part are kept. The backward pass computes the
+    gradient of the loss at the vectors, then encodes one part after the other again, with the same random draws, to
+    backpropagate through it: the loss of the whole batch in the memory of a part, at the cost of a second forward pass.
+
+    Raises UserError where B is not a multiple of size.
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     rows = next(len(one) for one in given if one is not None)
     if size is None or size >= rows:
         return encoder(*given)  # type: ignore[no-any-return]
     if rows % size:
-        raise UserError(f"micro_batch is {size} and the batch has {rows} pairs; it must divide them.")
+        raise UserError(
+            f"micro_batch is {size} and the batch has {rows} pairs; set micro_batch to a divisor of {rows}."
+        )
     parts = [
         tuple(None if one is None else one[start : start + size] for one in given)
         for start in range(0, rows, size)
@@ -107,10 +110,11 @@ class MomentumContrast(Shared, nn.Module):
     """Two query encoders, their momentum copies, the queues and an objective.
 
     image_encoder and text_encoder map a batch to vectors (B, dim), which are L2-normalised here (normalize False: they
-    already are). queue_size None means no queue and no momentum encoders (L_q absent); 0 keeps L_q with the
-    momentum positive and no negative. momentum None: to be set before the first step (`self.momentum`).
+    already are). queue_size None means no queue and no momentum encoders (L_q absent); 0 keeps L_q, with the
+    momentum positive and no negatives. momentum None: to be set before the first step (`self.momentum`). loss: by
+    default UTOLoss().
 
-    Raises UserError for a setting that has no meaning.
+    Raises UserError for an invalid argument.
     """
 
     def __init__(
@@ -135,9 +139,7 @@ class MomentumContrast(Shared, nn.Module):
         self.loss = loss or UTOLoss()
         self.momentum, self.normalize, self.dim = momentum, normalize, dim
         self.micro_batch: int | None = None  # rows that are encoded at a time (`encode_in_parts`)
-        self.equal_ranks = (
-            False  # whether all ranks are known to hold equally many rows, as those of a run do
-        )
+        self.equal_ranks = False  # whether all ranks are known to have equally many rows (`gather`)
         self.queue: DualQueue | None = None
         if queue_size is not None:
             self.queue = DualQueue(queue_size, dim)
@@ -145,7 +147,7 @@ class MomentumContrast(Shared, nn.Module):
             self.text_momentum_encoder = MomentumEncoder(text_encoder)
 
     def _save(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Everything that a further step needs: both encoders, their momentum copies and the queues."""
+        """Writes all that a further step needs: both encoders, their momentum copies and the queues."""
         from userlib.model.card import card_of
 
         header = dict(card)
@@ -175,10 +177,10 @@ class MomentumContrast(Shared, nn.Module):
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, image_encoder: nn.Module, text_encoder: nn.Module, **fetching: Any
     ) -> "MomentumContrast":
-        """What `save_pretrained` wrote into a folder or onto the hub, with encoders of the same shapes, whose weights
-        are replaced. fetching: revision and so on, as `userlib.model.hub.resolve` takes them.
+        """What `save_pretrained` wrote into a folder or onto the hub. It needs encoders of the same architecture, whose
+        weights are replaced. fetching: the keyword arguments of `userlib.model.hub.resolve`, such as revision.
 
-        Raises UserError where it is damaged, of another kind, or does not fit these encoders.
+        Raises UserError where it is missing, damaged, of another kind, or does not fit these encoders.
         """
         folder = resolve(name, **fetching)
         tensors, documents = read_checkpoint(folder)
@@ -190,14 +192,16 @@ class MomentumContrast(Shared, nn.Module):
             "normalize",
             "loss",
         }:
-            raise UserError(f"{folder} holds no MomentumContrast; give what its save_pretrained wrote.")
+            raise UserError(
+                f"{folder} holds no MomentumContrast; give a folder that MomentumContrast.save_pretrained wrote."
+            )
         loss = ContrastiveLoss(from_json(ObjectiveConfig, about.pop("loss"), where="objective"))
         model = MomentumContrast(image_encoder, text_encoder, loss=loss, **about)
         load_state_strict(model, tensors, where=str(folder))
         return model
 
     def init_momentum_encoders(self) -> None:
-        """The momentum encoders become copies of the query encoders."""
+        """Copies the query encoders into the momentum encoders."""
         if self.queue is not None:
             self.image_momentum_encoder.copy_from(self.image_encoder)
             self.text_momentum_encoder.copy_from(self.text_encoder)
@@ -206,7 +210,7 @@ class MomentumContrast(Shared, nn.Module):
         """theta_k <- m theta_k + (1 - m) theta_q, both encoders. Raises UserError while m is not set."""
         if self.momentum is None:
             raise UserError(
-                "momentum is not set; give it in ModelConfig, or let a run fill it in from its length."
+                "momentum is not set; give it, or set it in ModelConfig. fit derives it from the length of the run."
             )
         self.image_momentum_encoder.update_momentum(self.image_encoder, self.momentum)
         self.text_momentum_encoder.update_momentum(self.text_encoder, self.momentum)
@@ -215,15 +219,15 @@ class MomentumContrast(Shared, nn.Module):
         vectors = encode_in_parts(encoder, inputs, self.micro_batch)
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise UserError(
-                f"{type(encoder).__name__} gave a tensor of the shape {tuple(vectors.shape)}; dim says "
-                f"(B, {self.dim})."
+                f"{type(encoder).__name__} returned a tensor of the shape {tuple(vectors.shape)}; it must be (B, dim), "
+                f"and dim is {self.dim}."
             )
         return F.normalize(to_fp32(vectors), dim=-1) if self.normalize else vectors
 
     def forward(
         self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
     ) -> Tensor:
-        """One batch of pairs -> the loss; `step` gives its parts and the embeddings too."""
+        """One batch of pairs -> the loss; `step` also returns its parts and the embeddings."""
         return self.step(images, texts, image_ids, count_queue=count_queue).loss
 
     def step(
@@ -237,13 +241,15 @@ class MomentumContrast(Shared, nn.Module):
     ) -> Output:
         """One batch of pairs. images and texts: what the encoders take, a tensor or a tuple of their arguments.
         image_ids (B,), whole numbers from 0 up: equal for captions of one image, which are no negatives of each other;
-        None: all differ, and the queue masks nothing.
+        None: all differ, and the queue masks nothing. further(v, t, ids) -> scalar is added to the loss, for the
+        embeddings and ids of this process's pairs.
 
-        In training mode, in this order: the momentum encoders follow, both losses are computed, then both keys are
-        enqueued. In evaluation mode the losses alone. count_queue False (warm-up): keys are enqueued, L_q is
-        left out of the loss: while the momentum encoders hardly move, the momentum positives alone draw everything
-        to one point. further(v, t, ids) of this process's pairs gives a loss that is
-        added.
+        In training mode the momentum encoders are updated before the keys are computed, and the keys are enqueued after
+        L_q; in evaluation mode only the losses are computed. count_queue False (warm-up): keys are enqueued, but L_q is
+        left out of the loss, since while the momentum encoders hardly move, the momentum positives alone would draw all
+        embeddings to one point.
+
+        Raises UserError for ids that `image_numbers` refuses, and for encoders whose vectors are not (B, dim).
         """
         if image_ids is not None:
             image_ids = image_numbers(image_ids)
@@ -283,8 +289,8 @@ class MomentumContrast(Shared, nn.Module):
         return Output(loss, loss_b.detach(), loss_q.detach(), v.detach(), t.detach(), masked)
 
     def _fresh_ids(self, count: int, device: torch.device) -> Tensor:
-        """Numbers that no key in the queue has; on many ranks image_ids must be given."""
+        """(B,) ids that no key in the queue has. Raises UserError on several processes, which would draw the same."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            raise UserError("image_ids is None; on several processes give the number of each pair's image.")
+            raise UserError("image_ids is None; on several processes, give the id of each pair's image.")
         fresh = torch.arange(count, device=device)
         return fresh if self.queue is None else fresh + self.queue.num_enqueued

@@ -1,4 +1,4 @@
-"""Image and caption to one unit vector each: the two query encoders (USER, Zhang et al., IEEE TIP 2024)."""
+"""The two query encoders, from an image and from a caption to one unit vector (USER, Zhang et al., IEEE TIP 2024)."""
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from userlib.precision import to_fp32
 
 
 class _Keeping(nn.Module):
-    """Keeps the vectors of the last batch before pooling, in training and for a scorer alone."""
+    """Keeps the vectors of the last batch from before pooling, in training mode and for a scorer only."""
 
     keeps: bool
     kept: tuple[Tensor, Tensor | None] | None
@@ -28,9 +28,12 @@ class _Keeping(nn.Module):
         self.kept = (vectors, mask) if self.keeps and self.training else None
 
     def take(self) -> tuple[Tensor, Tensor | None]:
-        """The vectors (B,N,E) and their mask, which are then forgotten. Raises UserError where none are kept."""
+        """Returns the vectors (B,N,E) and their mask, and clears them. Raises UserError where none are kept."""
         if self.kept is None:
-            raise UserError("the encoder keeps vectors for a scorer in training alone; set scorer and train.")
+            raise UserError(
+                "the encoder has kept no vectors for a scorer: it does so in training mode alone, and where "
+                "ModelConfig.scorer is not dot. Set the scorer, call train(), and encode a batch first."
+            )
         kept, self.kept = self.kept, None
         return kept
 
@@ -38,9 +41,11 @@ class _Keeping(nn.Module):
 class ImageEncoder(_Keeping):
     """Region tokens (and a guide) -> enhancement -> projection -> pooling -> unit vector.
 
-    Any number of regions with a mask; where norm is "batch" (the paper) BatchNorm runs over the R positions,
-    so R is fixed and no region may be missing in training. LayerNorm is the rule elsewhere: it sees one image
-    at a time, so keys, single queries and ranks agree.
+    With norm "layer" R may vary and regions may be masked, and since LayerNorm sees one image at a time, keys,
+    single queries and ranks agree. With "batch" (the paper) BatchNorm runs over the R positions, so R is fixed and
+    no region may be masked in training.
+
+    Raises UserError where the configuration lacks a size that it needs.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -76,7 +81,7 @@ class ImageEncoder(_Keeping):
         self.uses_guide = "cge" in config.enhancement or config.add_guide
 
     def to_tokens(self, inputs: Tensor) -> Tensor:
-        """Tokens as they are; pixels (B,3,H,W), which a trained tower takes, as tokens (B,R,D)."""
+        """inputs -> tokens (B,R,D): pixels (B,3,H,W) by the tower where there is one, else the tokens unchanged."""
         if self.tower is None:
             return inputs
         tokens: Tensor = self.tower(inputs)
@@ -84,19 +89,19 @@ class ImageEncoder(_Keeping):
 
     @torch.no_grad()
     def whole_tokens(self, inputs: Tensor) -> Tensor:
-        """`to_tokens` in evaluation mode, a few images at a time; the mode stays as it was."""
+        """`to_tokens` in evaluation mode, 16 images at a time; the mode is restored."""
         if self.tower is None:
             return inputs
         with evaluation_mode(self):
             return torch.cat([self.to_tokens(part) for part in inputs.split(16)])
 
     def pretrained(self) -> list[nn.Parameter]:
-        """The parameters of a tower, which learn at a rate of their own."""
+        """The parameters of the tower, which have a learning rate of their own."""
         return [] if self.tower is None else list(self.tower.parameters())
 
     def to_regions(self, tokens: Tensor) -> Tensor:
-        """V: the tokens as the enhancement reads them. Raises UserError where their number does not fit the
-        model.
+        """tokens (B,R,D) or pixels -> the normalised regions V that the enhancement reads. Raises UserError for
+        another R than a norm "batch" has.
         """
         tokens = self.to_tokens(tokens)
         if self.regions is not None and tokens.shape[1] != self.regions:
@@ -108,16 +113,18 @@ class ImageEncoder(_Keeping):
         return regions
 
     def vectors_of(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """The regions as they are pooled: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E)."""
+        """The enhanced and projected regions, before pooling: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E).
+        Raises UserError for a guide that is missing, and where `to_regions` and `refuse_missing` do.
+        """
         if self.uses_guide and guide is None:
             raise UserError(
-                "the model uses a guide and the batch has none; give --guide when the tokens are made."
+                "the model uses a guide and the batch has none; name its network by --guide, or pass guide (B,G)."
             )
         if self.training and self.regions is not None:
             refuse_missing(mask)
         regions = self.to_regions(tokens)
         if self.training and self.dropout.p > 0:
-            # a channel goes from all regions at once: pooling cannot average it back in
+            # a channel is dropped in all regions at once, or pooling would average it in again
             regions = regions * self.dropout(torch.ones_like(regions[:, :1]))  # (B, 1, D)
         vectors: Tensor = self.projection(self.enhancement(regions, mask, guide))
         return vectors
@@ -140,7 +147,7 @@ class ImageEncoder(_Keeping):
     def attention(
         self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Where each guide looks: {"self", "clip"} -> a (B,R), and "self weights" -> SGE's w (B,R)."""
+        """Attention weights by guide: "self" and "clip" -> a (B,R), and "self weights" -> SGE's w (B,R)."""
         regions = self.to_regions(tokens)
         weights = {name: a for name, (_, a) in self.enhancement.guides(regions, mask, guide).items()}
         if isinstance(self.enhancement, Enhancement) and "self" in weights:
@@ -149,7 +156,9 @@ class ImageEncoder(_Keeping):
 
 
 class TextEncoder(_Keeping):
-    """Words -> bag | BiGRU | a transformers encoder | CLIP's text tower -> Linear -> pooling -> unit vector."""
+    """Words -> bag | BiGRU | a transformers encoder | CLIP's text tower -> Linear -> enhancement -> pooling -> unit
+    vector. Raises UserError where the configuration lacks a size that it needs.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -159,7 +168,7 @@ class TextEncoder(_Keeping):
         self.starts_at_random = config.text_model is None or isinstance(self.states, BagOfWords)
         self.embed_dim = config.embed_dim
         set_trainable(self.states, config.train_text, setting="model.train_text", rank=config.lora_rank)
-        # a pretrained network's states, and each word's own vector next to them; a GRU does that by itself
+        # with word_residual, each word's own vector next to a pretrained network's states; BiGRU adds it by itself
         beside = config.word_residual and not isinstance(self.states, BagOfWords)
         self.words = BagOfWords(config) if beside else None
         self.dropout = Dropout(config.text_dropout)
@@ -173,7 +182,7 @@ class TextEncoder(_Keeping):
         self.keeps, self.kept = config.scorer != "dot", None
 
     def vectors_of(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """V: the words as the enhancement reads them; input_ids (B,W) long, attention_mask (B,W) -> (B,W,E)."""
+        """V, the words as the enhancement reads them: input_ids (B,W) long, attention_mask (B,W) -> (B,W,E)."""
         states = self.states(input_ids, attention_mask)
         if self.words is not None:
             states = torch.cat([states, self.words(input_ids, attention_mask)], dim=-1)
@@ -182,12 +191,12 @@ class TextEncoder(_Keeping):
 
     @torch.no_grad()
     def undropped(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """`vectors_of` in evaluation mode; the mode stays as it was."""
+        """`vectors_of` in evaluation mode; the mode is restored."""
         with evaluation_mode(self):
             return self.vectors_of(input_ids, attention_mask)
 
     def enhanced(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The words as they are pooled: input_ids (B,W), attention_mask (B,W) -> (B,W,E)."""
+        """The enhanced words, before pooling: input_ids (B,W), attention_mask (B,W) -> (B,W,E)."""
         vectors: Tensor = self.enhancement(self.vectors_of(input_ids, attention_mask), attention_mask)
         return vectors
 
@@ -203,12 +212,14 @@ class TextEncoder(_Keeping):
         return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 
     def load_text(self, name: str) -> None:
-        """Weights to start from, for transformers and CLIP; the others start from none."""
+        """Loads pretrained weights by name or folder into a transformers encoder or CLIP's text tower; for a bag or a
+        BiGRU there are none.
+        """
         if not isinstance(self.states, BagOfWords):
             self.states.load_text(name)
 
     def pretrained(self) -> list[nn.Parameter]:
-        """The parameters of a network that came with weights, which learn at a rate of their own."""
+        """The parameters of a pretrained network, which have a learning rate of their own."""
         return [] if self.starts_at_random else list(self.states.parameters())
 
 

@@ -1,8 +1,8 @@
-"""Global-representation based semantic enhancement: regions weighed by a global guide (USER: GSE in its two
+"""Global-representation based semantic enhancement: regions weighted by a global guide (USER: GSE in its two
 forms, SGE and CGE).
 
-A guide g (B,D) of unit norm comes from the image itself (SGE) or from CLIP (CGE). The regions are then
-moved towards it, each as far as it agrees:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
+A guide g (B,D) of unit norm comes from the image itself (SGE) or from CLIP (CGE). Each region is then moved
+towards it in proportion to its attention weight:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
 """
 
 import math
@@ -23,7 +23,7 @@ GUIDED = ("none", "sge", "cge", "sge+cge")
 def region_attention(
     regions: Tensor, guide: Tensor, mask: Tensor | None = None, *, inverse_temperature: float = 1.0
 ) -> Tensor:
-    """a: how far each region agrees with the guide; regions (B,R,D), guide (B,D) -> (B,R) of unit norm."""
+    """a = l2norm(softmax_r(lambda g . V_r)): regions V (B,R,D), guide g (B,D), mask (B,R) -> (B,R) of unit norm."""
     scores = inverse_temperature * dot_products(guide, regions)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
@@ -31,21 +31,22 @@ def region_attention(
 
 
 def dot_products(guide: Tensor, regions: Tensor) -> Tensor:
-    """g . V_r: guide (B,D), regions (B,R,D) -> (B,R), float32 or wider: a softmax over them turns the rounding of
-    half precision into percents.
+    """g . V_r: guide (B,D), regions (B,R,D) -> (B,R), float32 or wider: rounded to half precision, they would change
+    a softmax by several percent.
     """
     with autocast_disabled(regions.device):
         return torch.einsum("bd,brd->br", to_fp32(guide), to_fp32(regions))
 
 
 class SelfGuide(nn.Module):
-    """SGE's guide: a weighted sum of the regions, weighed by how each one answers to their mean.
+    """SGE's guide: a weighted sum of the regions, each weighted by comparing it with their mean.
 
     L = dropout(tanh(norm(W_l V))), G = dropout(tanh(norm(W_g mean_r V))), w = softmax_r(w_c . (L * G)),
     g = l2norm(sum_r w_r V_r). With norm="batch" L is normalised over the R positions as in the paper, which
-    ties the module to one R; with "layer" any R and any mask will do. weight_init: torch | xavier.
+    fixes R; with "layer" R may vary and regions may be masked. weight_init: torch | xavier.
 
-    Raises UserError for another norm or weight_init, and for "batch" without a number of regions.
+    Raises UserError for an unknown norm or weight_init, for "batch" without the number of regions, and for
+    "batch" in training where regions are masked.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class SelfGuide(nn.Module):
     ) -> None:
         super().__init__()
         if norm == "batch" and not regions:
-            raise UserError("norm is 'batch' and the number of regions is not set; give regions.")
+            raise UserError("norm is 'batch' and the number of regions is not set; give it, as regions=36.")
         self.norm = norm
         self.local_linear, self.global_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.local_norm = Norm(norm, regions or 0, width)
@@ -76,8 +77,8 @@ class SelfGuide(nn.Module):
         whole = self.dropout(
             torch.tanh(self.global_norm(self.global_linear(mean_pool(regions, mask))))
         )  # (B, D)
-        seen = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
-        scores = dot_products(seen, local) + to_fp32(self.weigh.bias)
+        query = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
+        scores = dot_products(query, local) + to_fp32(self.weigh.bias)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1)
@@ -86,10 +87,11 @@ class SelfGuide(nn.Module):
 
 
 class ClipGuide(nn.Module):
-    """CGE's guide: CLIP's image vector (B,G), frozen, brought to the width of the regions.
+    """CGE's guide: the image vector (B,G) of a frozen CLIP, projected to the width of the regions.
 
-    norm -> Linear(G,D) -> norm -> ReLU -> Linear(D,D) -> l2norm, as the authors describe the module in their
-    answers; no released code has it. norm is BatchNorm in the paper presets, LayerNorm elsewhere.
+    norm -> Linear(G,D) -> norm -> ReLU -> Linear(D,D) -> l2norm, after the authors' description, since their code
+    does not include the module. They only say that activation functions have to be added: the ReLU and its place
+    are our choice. Raises UserError for an unknown norm.
     """
 
     def __init__(self, guide_dim: int, width: int, *, norm: str = "layer") -> None:
@@ -116,10 +118,10 @@ def check_residual_scale(residual_scale: float | str) -> None:
 
 
 class ResidualScale(nn.Module):
-    """s, the factor in front of a_r g: fixed, or exp(log_scale), learned and kept within its first value +- 4.
+    """s, the factor in front of a_r g: fixed, or exp(log_scale), learned, with log_scale at most 4 from its start.
 
     The whole residual has Frobenius norm s whatever the image, so s = 1 (the paper) all but vanishes next to
-    regions of large norm. `start` puts a learned s where s / sqrt(R) is a tenth of the median region norm.
+    regions of large norm. `init_from_data` starts a learned s where s / sqrt(R) is a tenth of the median region norm.
 
     Raises UserError for a residual scale that is neither "learned" nor a number from 0 up.
     """
@@ -138,7 +140,7 @@ class ResidualScale(nn.Module):
 
     @torch.no_grad()
     def init_from_data(self, regions: Tensor, mask: Tensor | None = None) -> None:
-        """Sets log_scale from regions (B,R,D) of the first training images; does nothing where s is fixed."""
+        """Sets log_scale from regions (B,R,D) of the first training images; a fixed s stays as it is."""
         if not self.learned:
             return
         norms = regions.float().norm(dim=-1)  # (B, R)
@@ -166,9 +168,10 @@ class ResidualScale(nn.Module):
 
 
 class Enhancement(RegionEnhancement):
-    """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a read from the raw V.
+    """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a computed from the raw V.
 
-    Raises UserError for another kind, norm, residual scale or weight_init, and for a width that the kind needs.
+    Raises UserError for an invalid argument, for "cge" without guide_dim, and for a forward pass of "cge" without a
+    guide.
     """
 
     def __init__(
@@ -193,7 +196,7 @@ class Enhancement(RegionEnhancement):
         if width < 1:
             raise UserError(f"the regions' width is {width}; it must be a whole number from 1 up.")
         if not 0 <= dropout < 1:
-            raise UserError(f"dropout is {dropout}; it must lie between 0 and 1.")
+            raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
         if "cge" in kind and not guide_dim:
             raise UserError(
                 f"enhancement is {kind!r} and guide_dim is not set; give the width of CLIP's vectors."
@@ -251,8 +254,8 @@ class Enhancement(RegionEnhancement):
 class SGE(Enhancement):
     """Self-guided enhancement by itself (SGE of USER): `SGE(256)(regions)`, regions (B,R,256) -> (B,R,256).
 
-    residual_scale: "learned" or a number from 0 up (the paper: 1). regions: how many there are, for norm "batch".
-    Raises UserError for a setting that has no meaning.
+    residual_scale: "learned" or a number from 0 up (the paper: 1). norm: "layer", or "batch" (the paper), which needs
+    the number of regions R. Raises UserError for an invalid argument.
     """
 
     def __init__(
@@ -280,7 +283,7 @@ class CGE(Enhancement):
     """CLIP-guided enhancement by itself (CGE of USER, as its authors describe it): regions (B,R,256) and CLIP's image
     vectors (B,512) -> (B,R,256), as `CGE(256, guide_dim=512)(regions, guide=vectors)`.
 
-    Raises UserError for a setting that has no meaning.
+    Raises UserError for an invalid argument, and for a forward pass without a guide.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Models and indexes on the Hugging Face hub, through the hub's own mixin.
+"""Models and indexes on the Hugging Face hub, by the hub's own mixin.
 
-What is shared is a stored folder (safetensors, JSON, a manifest with the checksum of each) with a model card. What is
-fetched lies in the hub's cache, at its commit, and is compared with its manifest when it is read.
+What is uploaded is a stored folder (safetensors, JSON, and a manifest with their checksums) with a model card. What is
+downloaded lies in the hub's cache under its commit, and is compared with its manifest whenever it is read.
 """
 
 import re
@@ -19,7 +19,7 @@ from userlib.errors import UserError
 from userlib.verify import MANIFEST, read_manifest
 
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
-HALF = "_half"  # passes `half` through the mixin, which hands on the card's fields alone
+HALF = "_half"  # passes `half` through the mixin, which only passes on the fields of the card
 
 
 class Shared(
@@ -28,12 +28,12 @@ class Shared(
     tags=["image-text-retrieval", "image-retrieval"],
     paper_url="https://doi.org/10.1109/TIP.2023.3348297",
 ):
-    """What has `save_pretrained`, `from_pretrained` and `push_to_hub`. A subclass writes its whole folder, card
-    included, in `_save`: the mixin's own way leaves a folder half written where it is stopped.
+    """Base class with `save_pretrained`, `from_pretrained` and `push_to_hub`. A subclass writes its whole folder, card
+    included, in `_save`: what the mixin writes by itself is left incomplete where the process is stopped.
     """
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:
-        """Without the mixin's guess at a configuration from the arguments: each save has its own."""
+        """Skips the mixin's, which derives a configuration from the arguments: `_save` writes its own."""
         return object.__new__(cls)
 
     @abstractmethod
@@ -50,24 +50,27 @@ class Shared(
         half: bool = False,
         **settings: Any,
     ) -> str | None:
-        """A folder for `from_pretrained`, written whole or not at all, with a model card in its README.md.
+        """Writes a folder for `from_pretrained`, whole or not at all, with a model card as its README.md.
 
-        model_card_kwargs: fields of the card's header in place of those told from the model, such as
-        {"license": "cc-by-4.0"}. half: weights in fp16. push_to_hub: also to the hub, as repo_id or under the folder's
-        name, with the other arguments of `push_to_hub`; the commit's address is returned. UserError for a config, as
-        the model has its own, and for half where what is saved has no such form.
+        model_card_kwargs: fields that replace those of the card's header, such as {"license": "cc-by-4.0"}. half:
+        weights in fp16. push_to_hub: also uploads it, as repo_id or else under the folder's name, with the other
+        arguments of `push_to_hub`, and returns the address of the commit.
+
+        Raises UserError for a config, since the model stores its own, and for half where a class has no such form.
         """
         if config is not None:
-            raise UserError("save_pretrained was given a config; the one that it was built with is stored.")
+            raise UserError(
+                "save_pretrained was given a config, but stores the one that the model was built with; leave it out."
+            )
         if settings and not push_to_hub:
             raise UserError(
-                f"save_pretrained has no argument {next(iter(settings))!r} without push_to_hub=True."
+                f"save_pretrained takes {next(iter(settings))!r} only with push_to_hub=True; leave it out, or set that."
             )
         card = dict(model_card_kwargs or {})
         half = card.pop(HALF, half)
         if half and "half" not in signature(self._save).parameters:
             raise UserError(
-                f"half is True, and a {type(self).__name__} is saved in the types that it has; leave half out."
+                f"half is True, but a {type(self).__name__} can be saved only in its own precision; leave half out."
             )
         self._save(Path(folder), card, **({"half": True} if half else {}))
         if not push_to_hub:
@@ -75,18 +78,17 @@ class Shared(
         return self.push_to_hub(repo_id or Path(folder).name, model_card_kwargs=card, half=half, **settings)
 
     def push_to_hub(self, repo_id: str, *, half: bool = False, **settings: Any) -> str:
-        """Saves to the repository `owner/name` in one commit, and returns the commit's address.
+        """Uploads to the repository `owner/name` in one commit, and returns the address of the commit.
 
-        half: as in `save_pretrained`. settings: what huggingface_hub's ModelHubMixin takes, private, token, branch,
-        create_pr, commit_message and so on. Raises UserError where the hub does not answer or refuses, with what it
-        said.
+        half: as in `save_pretrained`. settings: the arguments of huggingface_hub's ModelHubMixin: private, token,
+        branch, create_pr, commit_message and so on. Raises UserError where the hub cannot be reached, or refuses.
         """
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
         if not hub_answers():
             raise UserError(
                 f"Cannot push {repo_id}: {hub_address()} cannot be reached, or HF_HUB_OFFLINE is set. Save it to a "
-                "folder by save_pretrained, and push it when you are connected."
+                "folder with save_pretrained, and push it when you are connected."
             )
         try:
             settings["model_card_kwargs"] = {
@@ -96,10 +98,10 @@ class Shared(
             }
             return str(super().push_to_hub(repo_id, **settings))
         except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"Cannot push {repo_id}: {hub_address()} answered {said!r}. Check the name, and log in by `hf auth "
-                "login` with a token that may write there."
+                f"Cannot push {repo_id}: {hub_address()} answered {reason!r}. Check the name, and log in with `hf auth "
+                "login` and a token that may write there."
             ) from error
 
 
@@ -112,26 +114,27 @@ def resolve(
     force_download: bool = False,
     local_files_only: bool = False,
 ) -> Path:
-    """The folder called `name`; where there is none, that of the hub's `owner/name` or `owner/name@revision`.
+    """The folder called `name`; where there is none, the downloaded hub repository `owner/name` or
+    `owner/name@revision`.
 
-    revision: a branch, tag or commit; by default the branch main. Without a network the newest one fetched is taken.
+    revision: a branch, tag or commit; by default the branch main. Without a network, the newest download is taken.
     Raises UserError where there is neither, and for a repository that was not saved by this library.
     """
     path, match = Path(name), NAME.fullmatch(str(name))
     if path.exists():
         if revision is not None:
             raise UserError(
-                f"{path} is a folder, and revision {revision!r} is one of a hub name; leave it out."
+                f"{path} is a folder, but revision {revision!r} belongs to a name on the hub; leave the revision out."
             )
         return path
     if match is None or path.parent.is_dir() and path.parent != Path("."):
         raise UserError(
-            f"There is no folder {path}. Give the folder of a run: the one that train wrote (--out); or a model on the "
-            "hub, as owner/name."
+            f"There is no folder {path}. Give the folder of a run, which train wrote (--out), or a model on the hub, "
+            "as owner/name."
         )
     if revision is not None and match["revision"] is not None:
         raise UserError(
-            f"{name} has a revision and so has the argument ({revision!r}); leave one of them out."
+            f"two revisions are given, one in the name {name} and one as the argument {revision!r}; leave one out."
         )
     how: dict[str, Any] = {
         "token": token, "cache_dir": cache_dir, "force_download": force_download, "endpoint": hub_address(),
@@ -140,11 +143,11 @@ def resolve(
         with hub_access(f"the model {match['repo']}"):
             return _fetch(match["repo"], revision or match["revision"] or "main", local_files_only, how)
     except UserError as error:
-        raise UserError(f"There is no folder {path}, and not on the hub either: {error}") from error
+        raise UserError(f"There is no folder {path}, and it cannot be read from the hub: {error}") from error
 
 
 def _fetch(repo: str, revision: str, local_files_only: bool, how: dict[str, Any]) -> Path:
-    """The manifest first, then what it lists, at the same commit."""
+    """Downloads the manifest, then the files that it lists, from the same commit."""
     from huggingface_hub import errors, hf_hub_download, snapshot_download
 
     try:
@@ -153,7 +156,7 @@ def _fetch(repo: str, revision: str, local_files_only: bool, how: dict[str, Any]
         raise
     except errors.EntryNotFoundError as error:
         raise UserError(
-            f"{repo} has no {MANIFEST} at {revision!r}: it was not saved by this library. Give one that was."
+            f"{repo} has no {MANIFEST} at {revision!r}, so it was not saved by this library. Name one that was."
         ) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(
@@ -161,10 +164,10 @@ def _fetch(repo: str, revision: str, local_files_only: bool, how: dict[str, Any]
         ) from error
     except errors.GatedRepoError as error:
         raise UserError(
-            f"{repo} asks to accept its terms on its page first, then `hf auth login`."
+            f"{repo} is gated: accept its terms on its page, then log in with `hf auth login`."
         ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise UserError(f"it has no model {repo!r}, or it is private. Check the name, or log in.") from error
+        raise UserError(f"{repo} does not exist, or it is private. Check the name, or log in.") from error
     folder = Path(file).parent
     _, sums = read_manifest(folder, f"Delete {folder} and fetch it again.")
     check_names(folder, sums, "Do not use it.")

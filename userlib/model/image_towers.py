@@ -1,7 +1,7 @@
 """An image tower as a part of the model, so that it can be trained: a timm network, or the image side of open_clip.
 
-BatchNorm inside it keeps the statistics that it came with: those of a batch would tie its images together, and a key
-would not be what the same image gives alone.
+BatchNorm inside it keeps its pretrained statistics: with those of a batch, the vector of an image would depend on the
+other images of the batch, and a key would differ from the vector of the same image alone.
 """
 
 import json
@@ -16,9 +16,10 @@ from userlib.model.trainable import load_start, set_trainable
 
 
 class ImageTower(nn.Module):
-    """settings: JSON, as `userlib.data.pixels.tower_settings` gives it; how: none | last:N | lora | all.
+    """settings: JSON, as `userlib.data.pixels.tower_settings` writes it; how: none | last:N | lora | all; rank: LoRA's.
 
-    width is D of its tokens, vector_width G of its own vector. Raises UserError where the network cannot be built.
+    regions and width are R and D of its tokens, vector_width is G of its own vector. Raises UserError where the network
+    cannot be built.
     """
 
     def __init__(self, settings: str, how: str, *, rank: int = 8) -> None:
@@ -35,12 +36,12 @@ class ImageTower(nn.Module):
 
     @property
     def vector_width(self) -> int:
-        """G."""
+        """G: dimensions of `vector`."""
         own = self.settings.get("embed_dim")
         return int(own if own is not None else self.network.num_features)
 
     def train(self, mode: bool = True) -> "ImageTower":
-        """As any module, but for BatchNorm."""
+        """As for any module, except that BatchNorm stays in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -48,11 +49,13 @@ class ImageTower(nn.Module):
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (B,3,H,W) of 0 to 255 -> tokens (B,R,D)."""
+        """pixels (B,3,H,W) from 0 to 255 -> tokens (B,R,D)."""
         return self._both(pixels)[0]
 
     def vector(self, pixels: Tensor) -> Tensor:
-        """pixels (B,3,H,W) of 0 to 255 -> the tower's own vector (B,G): of CLIP in the joint space, else pooled."""
+        """pixels (B,3,H,W) from 0 to 255 -> the tower's own vector (B,G): CLIP's in the joint space, else the pooled
+        one.
+        """
         return self._both(pixels, vector=True)[1]
 
     def _both(self, pixels: Tensor, *, vector: bool = False) -> tuple[Tensor, Tensor]:
@@ -69,7 +72,9 @@ class ImageTower(nn.Module):
         return features[:, getattr(self.network, "num_prefix_tokens", 0) :], pooled
 
     def load(self, spec: str, weights: Path | None) -> None:
-        """The weights of the tokens' network called spec, in float32. Raises UserError where they cannot be had."""
+        """Loads the pretrained weights of the backbone `spec` (data.tokens) in float32; weights: data.token_weights.
+        Raises UserError where they cannot be loaded or do not fit.
+        """
         from userlib.data.extractors import make_extractor
 
         source: Any = make_extractor(spec, weights=weights).network
@@ -79,8 +84,8 @@ class ImageTower(nn.Module):
                                       for name, value in network.state_dict().items()})  # fmt: skip
         except RuntimeError as error:
             raise UserError(
-                f"the weights of {spec!r} do not fit model.image_tower ({str(error).splitlines()[0]}); leave it null, "
-                "and it is read from data.tokens."
+                f"the weights of {spec!r} do not fit model.image_tower ({str(error).splitlines()[0]}). Set "
+                "model.image_tower to null; it is then taken from data.tokens."
             ) from error
 
 
@@ -90,7 +95,10 @@ def _timm(settings: dict[str, Any]) -> Any:
     try:
         return timm.create_model(settings["model"], pretrained=False, **settings["kwargs"])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"timm cannot build the image tower {settings['model']!r}: {error}.") from error
+        raise UserError(
+            f"timm cannot build the image tower {settings['model']!r}: {error}. Name another network in data.tokens, "
+            "or install the version of timm that it was trained with."
+        ) from error
 
 
 def _open_clip(settings: dict[str, Any]) -> Any:

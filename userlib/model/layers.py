@@ -13,8 +13,8 @@ from userlib.precision import to_fp32
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout whose mask is cheap on a CPU: uniform numbers compared in place, from torch's own generator
-    (Srivastava et al., JMLR 2014). On a GPU it is torch's fused kernel.
+    """nn.Dropout (Srivastava et al., JMLR 2014) whose mask is cheap on a CPU: uniform numbers from torch's generator,
+    compared in place. On a GPU it is torch's fused kernel.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,9 @@ class Dropout(nn.Dropout):
 
 
 class Norm(nn.Module):
-    """LayerNorm over the last axis, or BatchNorm over axis 1 (regions of a (B,R,D), channels of a (B,D))."""
+    """layer: LayerNorm over the last axis; batch: BatchNorm over axis 1, the regions of a (B,R,D) or the channels of a
+    (B,D). Raises UserError for an unknown kind.
+    """
 
     def __init__(self, kind: str, channels: int, width: int) -> None:
         super().__init__()
@@ -40,17 +42,17 @@ class Norm(nn.Module):
 
 
 def refuse_missing(mask: Tensor | None) -> None:
-    """Raises UserError where regions are missing, mask (B,R): BatchNorm would count what stands in their place."""
+    """Raises UserError where the mask (B,R) leaves regions out: BatchNorm's statistics would include their padding."""
     if mask is not None and not bool(mask.all()):
         raise UserError(
             f"norm is 'batch' and {int((~mask).sum())} of {mask.numel()} regions are masked; they would enter "
-            "BatchNorm's statistics. Use norm layer, or images that have all their regions and region_mask_prob 0."
+            "BatchNorm's statistics. Use norm layer, or region_mask_prob 0 and images that all have their R regions."
         )
 
 
 def init_weights(how: str, *layers: nn.Linear) -> None:
-    """torch: as they were made. xavier: uniform weights (Glorot and Bengio, AISTATS 2010) and zero biases, as the
-    authors' release starts SGE and the projection.
+    """torch: torch's defaults stay. xavier: uniform weights (Glorot and Bengio, AISTATS 2010) and zero biases, with
+    which the authors' release initialises SGE and the projection. Raises UserError for anything else.
     """
     one_of("weight_init", how, WEIGHT_INITS)
     if how == "xavier":
@@ -60,7 +62,9 @@ def init_weights(how: str, *layers: nn.Linear) -> None:
 
 
 class RegionEnhancement(nn.Module):
-    """What the encoders ask of an enhancement; one that lacks a part has nothing to say."""
+    """The interface of all enhancements; its defaults are those of one without a guide and without a step on the pooled
+    vector.
+    """
 
     def residual_scales(self) -> Mapping[str, Any]:
         """The residual scales in use, by guide."""
@@ -69,24 +73,27 @@ class RegionEnhancement(nn.Module):
     def guides(
         self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each guide in use its g (B,D) and its attention a (B,R)."""
+        """For each guide in use its g (B,D) and its attention weights a (B,R)."""
         return {}
 
     def on_vector(self, vectors: Tensor) -> Tensor:
-        """What is done to the pooled vectors (B,E) -> (B,E)."""
+        """The step on the pooled vectors: (B,E) -> (B,E)."""
         return vectors
 
 
 class RegionNorm(nn.Module):
-    """Tokens -> regions V. raw: as they came (the paper). unit: each region of unit norm. standard: each channel
-    minus its mean and over its standard deviation. principal: the first `principal` principal components, or as many
-    as there are channels, over the root of their mean variance. root: the same of sign(x) sqrt|x|. Mean, deviation and
-    components are measured once on training images.
+    """Tokens -> regions V, by scaling:
 
-    Features behind a ReLU are non-negative and share a large mean, which makes all images look alike at the
-    start; standard and principal take that mean away. Most of their values are zero and a few very large, which
-    then decide alone what a region is; the root makes less of those (Perronnin, Sanchez and Mensink, ECCV 2010).
-    Raises UserError for another scaling.
+    raw        unchanged (the paper)
+    unit       each region L2-normalised
+    standard   each channel minus its mean, divided by its standard deviation
+    principal  the first `principal` principal components (at most D), divided by the root of their mean variance
+    root       principal components of sign(x) sqrt|x|
+
+    Mean, deviation and components are measured once, by `init_from_data`. Features after a ReLU are non-negative and
+    share a large mean, so that all images look alike at first; standard and principal remove that mean. Most of these
+    values are zero and a few are very large and dominate; the root reduces them (Perronnin, Sanchez and Mensink, ECCV
+    2010). Raises UserError for an unknown scaling.
     """
 
     def __init__(self, scaling: str, width: int, principal: int | None = None) -> None:
@@ -115,7 +122,7 @@ class RegionNorm(nn.Module):
         return self.principal or self.scaling == "standard"
 
     def pointwise(self, tokens: Tensor) -> Tensor:
-        """What comes first and number by number: the root, or nothing; tokens of any shape."""
+        """The elementwise first step on tokens of any shape: the signed root for root, else the identity."""
         return tokens.sign() * tokens.abs().sqrt() if self.scaling == "root" else tokens
 
     @torch.no_grad()
@@ -127,7 +134,7 @@ class RegionNorm(nn.Module):
         there = (tokens.flatten(0, 1) if mask is None else tokens[mask]).float()  # (n, D)
         self.center.copy_(there.mean(0))
         if self.scaling == "standard":
-            unbiased = int(len(there) > 1)  # one region has no spread: 0, not NaN
+            unbiased = int(len(there) > 1)  # of a single region the deviation is 0, not NaN
             self.spread.copy_(there.std(0, correction=unbiased).clamp(min=1e-3))
             return
         away = (there - there.mean(0)).double()
@@ -137,8 +144,9 @@ class RegionNorm(nn.Module):
         self.spread.fill_(float(values.flip(0)[: self.width].mean().sqrt().clamp(min=1e-3)))
 
     def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """A linear map of tokens (of their roots, where V is of those), weight (E,D) and bias (E,), as the map of V
-        that gives the same; of principal components, as far as they go.
+        """The linear map of V that equals a linear map of the tokens (for root: of their signed roots) with weight
+        (E,D) and bias (E,) -> its weight (E,width) and bias (E,). For principal components it is equal up to the
+        components left out.
 
         Raises UserError for unit, which is not linear.
         """
@@ -165,7 +173,7 @@ class RegionNorm(nn.Module):
 class Projection(nn.Module):
     """Linear(D,E)(x) + MLP(D -> E/2 -> E)(x), with norm and ReLU between the MLP's two layers.
 
-    weight_init: torch | xavier, of Linear(D,E). Raises UserError for another one, or another norm.
+    weight_init: torch | xavier, of Linear(D,E). Raises UserError for an unknown weight_init or norm.
     """
 
     def __init__(self, width: int, embed: int, *, norm: str, weight_init: str = "torch") -> None:

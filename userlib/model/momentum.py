@@ -12,14 +12,14 @@ M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
 
 def momentum_for(steps: int) -> float:
-    """m for a run of that many steps, max(0, min(.999, 1 - 20 / steps)): the copy's memory is a twentieth of
+    """m = max(0, min(0.999, 1 - 20 / steps)) for a run of that many steps: the copy averages over a twentieth of
     the run.
     """
     return max(0.0, min(0.999, 1.0 - 20.0 / max(steps, 1)))
 
 
 def half_life(m: float) -> float:
-    """Steps after which a weight's share in the copy has halved."""
+    """Steps after which the share of a query weight in the copy has halved: log(1/2) / log(m)."""
     return (
         float("inf") if m >= 1 else 0.0 if m <= 0 else float(torch.tensor(0.5).log() / torch.tensor(m).log())
     )
@@ -27,11 +27,10 @@ def half_life(m: float) -> float:
 
 @torch.no_grad()
 def update(copied: nn.Module, source: nn.Module, m: float) -> None:
-    """theta_k <- m theta_k + (1 - m) theta_q in fp32; buffers (BatchNorm statistics) are taken over as they
-    are.
+    """theta_k <- m theta_k + (1 - m) theta_q in the type of the copy; buffers (BatchNorm statistics) are copied.
 
-    A bf16 or fp16 copy would drift: moving from 0 towards a constant .5 with m = .999 for 3000 steps gives
-    .475 in fp32, .366 in fp16 and .250 in bf16. Raises UserError where m does not lie between 0 and 1.
+    A copy in bf16 or fp16 would fall behind: moving from 0 towards a constant 0.5 with m = 0.999 for 3000 steps
+    reaches 0.475 in fp32, 0.366 in fp16 and 0.250 in bf16. Raises UserError where m does not lie between 0 and 1.
     """
     if not 0 <= m <= 1:
         raise UserError(f"the momentum is {m}; it must lie between 0 and 1.")
@@ -47,7 +46,7 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
 class MomentumEncoder(nn.Module, Generic[M_co]):
     """A copy of an encoder in fp32 that has no gradient and is always in evaluation mode.
 
-    Evaluation mode is the policy for both keys: no dropout, stored BatchNorm statistics, so the same input
+    In evaluation mode there is no dropout and BatchNorm uses its stored statistics, so that the same input always
     gives the same key. (The authors' release runs one key encoder with dropout and the other without.)
     """
 
@@ -60,7 +59,7 @@ class MomentumEncoder(nn.Module, Generic[M_co]):
         return super().train(False)
 
     def copy_from(self, encoder: nn.Module) -> None:
-        """Takes over the encoder as it is, what never learns included."""
+        """Copies all parameters and buffers of the encoder, frozen ones included."""
         self.encoder.load_state_dict(encoder.state_dict())
 
     def update_momentum(self, encoder: nn.Module, m: float) -> None:

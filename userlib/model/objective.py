@@ -1,7 +1,7 @@
-"""What is minimised: the Unified Training Objective (UTO), the hinge losses of VSE++, and InfoNCE.
+"""The objectives: the Unified Training Objective (UTO) of USER, the hinge losses of VSE++, and InfoNCE.
 
-Each is written once for a row: a query's positive score against its negatives. The batch part and the queue
-part call the same rows. All of it runs in fp32 at least, whatever the embeddings came in.
+Each is written once, for a query's positive score against its negatives; the batch loss and the queue loss share
+it. All of it is computed in float32 or wider, whatever the type of the scores.
 """
 
 import math
@@ -16,10 +16,10 @@ from userlib.precision import to_fp32
 
 
 def uto_positive(positive: Tensor, *, leaky_positive: bool = True) -> Tensor:
-    """UTO's positive part, -log(1 + relu(s+)): positive (B,) -> (B,).
+    """UTO's positive term, -log(1 + relu(s+)): positive (B,) -> (B,).
 
-    It has no gradient at s+ <= 0, so a model that starts with all positives there learns nothing. The
-    leaky form continues it below 0 as a straight line of the same derivative, -s+.
+    It has no gradient at s+ <= 0, so a model whose positive scores all start there learns nothing. The leaky form
+    continues it below 0 as -s+, a straight line with its derivative at 0.
     """
     if not leaky_positive:
         return -torch.log1p(positive.relu())
@@ -29,10 +29,10 @@ def uto_positive(positive: Tensor, *, leaky_positive: bool = True) -> Tensor:
 def uto_negative(
     negatives: Tensor, ignore_mask: Tensor | None, *, mu: float | Tensor, gamma: float
 ) -> Tensor:
-    """UTO's negative part, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
+    """UTO's negative term, (1/mu) log(1 + sum_j exp(mu (s_j - gamma))): negatives (B,K) -> (B,).
 
-    ignore_mask (B,K) is True where a score is not a negative. It is applied last, after the scaling: a row with
-    nothing left is exactly zero and so is its gradient. softplus(logsumexp) never overflows; the sum of
+    ignore_mask (B,K) is True where a score is no negative. It is applied after the scaling, so that a row without
+    negatives is exactly zero, and so is its gradient. softplus(logsumexp) cannot overflow, where the sum of
     exponentials does at mu = 200.
     """
     scaled = mu * (to_fp32(negatives) - gamma)
@@ -46,8 +46,8 @@ def uto_negative(
 def hinge(
     positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, margin: float, hardest: bool
 ) -> Tensor:
-    """VSE++: sum or maximum over negatives of [margin - s+ + s_j]_+; (B,), (B,K) -> (B,)  (Faghri et al.,
-    BMVC 2018).
+    """Maximum (hardest) or sum over the negatives of [margin - s+ + s_j]_+: positive (B,), negatives (B,K),
+    ignore_mask (B,K) -> (B,)  (VSE++, Faghri et al., BMVC 2018).
     """
     cost = (margin - to_fp32(positive).unsqueeze(1) + to_fp32(negatives)).relu()
     if ignore_mask is not None:
@@ -58,7 +58,9 @@ def hinge(
 
 
 def infonce(positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, temperature: float) -> Tensor:
-    """-log(e^{s+/T} / (e^{s+/T} + sum_j e^{s_j/T})): (B,), (B,K) -> (B,)  (van den Oord et al., 2018)."""
+    """-log(e^{s+/T} / (e^{s+/T} + sum_j e^{s_j/T})): positive (B,), negatives (B,K), ignore_mask (B,K) -> (B,)
+    (van den Oord et al., 2018).
+    """
     gap = (to_fp32(negatives) - to_fp32(positive).unsqueeze(1)) / temperature
     if ignore_mask is not None:
         gap = gap.masked_fill(ignore_mask, -math.inf)
@@ -70,7 +72,9 @@ def infonce(positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None, *, 
 def query_loss(
     config: ObjectiveConfig, positive: Tensor, negatives: Tensor, ignore_mask: Tensor | None
 ) -> Tensor:
-    """The chosen objective, one row per query: positive (B,), negatives (B,K), ignore_mask (B,K) -> (B,)."""
+    """l(s+, {s_j}) of each query by the objective that config names: positive (B,), negatives (B,K), ignore_mask (B,K)
+    -> (B,). Raises UserError for an unknown name.
+    """
     positive = to_fp32(positive)
     if config.name == "uto":
         return uto_positive(positive, leaky_positive=config.leaky_positive) + uto_negative(
@@ -86,16 +90,14 @@ def query_loss(
 
 
 def same_image(ids: Tensor) -> Tensor:
-    """ids (B,) of the images -> (B,B) True where two rows are captions of one image, the diagonal
-    included.
-    """
+    """ids (B,) of the images -> (B,B), True where two pairs have the same image, the diagonal included."""
     return ids.unsqueeze(0) == ids.unsqueeze(1)
 
 
 def batch_loss(config: ObjectiveConfig, scores: Tensor, ids: Tensor) -> Tensor:
     """L_b over scores (B,B), s_ij = image i with caption j, ids (B,) -> scalar.
 
-    Both directions are summed. UTO counts its positive part once (paper: L_b), the others in each direction.
+    The losses of both directions are summed; UTO's positive term is counted only once, as in the paper's L_b.
     """
     diagonal = torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     ignore_mask = same_image(ids) if config.mask_same_image else diagonal
@@ -116,10 +118,10 @@ def queue_loss(
     image_scores: Tensor,
     ignore_mask: Tensor,
 ) -> Tensor:
-    """L_q -> scalar: image queries against caption keys, and caption queries against image keys.
+    """L_q -> scalar: image queries v against caption keys, plus caption queries t against image keys.
 
-    positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~ momentum keys), text_scores (B,K) =
-    v_i . T_k, image_scores (B,K) = t_i . V_k, ignore_mask (B,K).
+    positive_texts (B,) = v_i . t~_i, positive_images (B,) = t_i . v~_i (~: momentum keys), text_scores (B,K) =
+    v_i . T_k, image_scores (B,K) = t_i . V_k over both queues, ignore_mask (B,K).
     """
     return (
         query_loss(config, positive_texts, text_scores, ignore_mask)
@@ -128,9 +130,9 @@ def queue_loss(
 
 
 class ContrastiveLoss(nn.Module):
-    """An objective as a module: called with scores it is the batch loss L_b, `queue` is L_q.
+    """An objective as a module: called with scores it computes the batch loss L_b, and `queue` computes L_q.
 
-    `MomentumContrast` computes `weight * L_b + L_q`. Raises UserError for settings that have no meaning.
+    `MomentumContrast` combines them as `loss_weight * L_b + L_q`. The settings raise UserError if they are invalid.
     """
 
     def __init__(self, config: ObjectiveConfig) -> None:
@@ -141,14 +143,16 @@ class ContrastiveLoss(nn.Module):
         return str(self.config)
 
     def forward(self, scores: Tensor, image_ids: Tensor | None = None) -> Tensor:
-        """scores (B,B), s_ij = image i with caption j, image_ids (B,) -> scalar. Without ids every image is its own."""
+        """scores (B,B), s_ij = image i with caption j, image_ids (B,), by default all different -> scalar. Raises
+        UserError for other shapes.
+        """
         if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
             raise UserError(
-                f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), pairs on the diagonal."
+                f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), with the pairs on the diagonal."
             )
         if image_ids is not None and image_ids.shape != scores.shape[:1]:
             raise UserError(
-                f"the image ids have the shape {tuple(image_ids.shape)} and the scores {tuple(scores.shape)}; give an "
+                f"the image ids have the shape {tuple(image_ids.shape)} and the scores {tuple(scores.shape)}; give one "
                 "id for each pair, (B,)."
             )
         ids = torch.arange(len(scores), device=scores.device) if image_ids is None else image_ids
@@ -162,14 +166,14 @@ class ContrastiveLoss(nn.Module):
         image_scores: Tensor,
         ignore_mask: Tensor,
     ) -> Tensor:
-        """As `queue_loss`."""
+        """L_q, as `queue_loss` computes it."""
         return queue_loss(
             self.config, positive_texts, positive_images, text_scores, image_scores, ignore_mask
         )
 
 
 class UTOLoss(ContrastiveLoss):
-    """The unified training objective of USER. weight: of L_b in L; the paper: 20 (Flickr30K)."""
+    """The unified training objective of USER. weight: loss_weight of L_b; the paper: 20 (Flickr30K), 1 (COCO)."""
 
     def __init__(
         self,
@@ -206,7 +210,7 @@ class InfoNCELoss(ContrastiveLoss):
 
 
 class HingeLoss(ContrastiveLoss):
-    """Triplet loss over the hardest negative of each query, or their sum (Faghri et al., VSE++, BMVC 2018)."""
+    """Hinge loss of the hardest negative of each query, or of all negatives (VSE++, Faghri et al., BMVC 2018)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""From a set of vectors to one: mean, max, the generalised pooling operator (GPO), and others by name.
+"""Pools a set of vectors into one: mean, max, the generalised pooling operator (GPO), and others by name.
 
 GPO: Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
 """
@@ -18,7 +18,7 @@ from userlib.precision import autocast_disabled, fp32_type
 
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
+    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider; zero for an empty set."""
     if mask is None:
         return vectors.mean(1, dtype=fp32_type(vectors))
     there = vectors.masked_fill(~mask.unsqueeze(-1), 0.0)
@@ -26,7 +26,7 @@ def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def max_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """vectors (B,N,E), mask (B,N) -> (B,E), the largest value of each channel."""
+    """vectors (B,N,E), mask (B,N) -> (B,E), the largest value of each channel; -inf for an empty set."""
     if mask is not None:
         vectors = vectors.masked_fill(~mask.unsqueeze(-1), -math.inf)
     return vectors.amax(1)
@@ -61,16 +61,17 @@ def position_codes(
 
 
 def _run(codes: Tensor) -> Callable[[nn.GRU, Tensor, Tensor], Tensor]:
-    """The BiGRU of where the codes are."""
+    """The implementation of the BiGRU for the device of the codes."""
     return bigru if codes.device.type == "cpu" else padded_bigru
 
 
 class GPO(nn.Module):
-    """Sorts each channel over the set in descending order and sums the ranks with learned weights.
+    """Sorts each channel over the set in descending order and takes the sum over ranks with learned weights.
 
-    The weights come from a BiGRU over position codes and depend on the set's size alone, so where sizes differ they are
-    computed for every size up to the longest: the host need not ask which a batch has. Beyond `MANY` they are
-    computed for the sets of the batch, one by one: a query of 2,500 words would take gigabytes otherwise.
+    The weights come from a BiGRU over position codes and depend on the size of the set alone. With a mask they are
+    computed for every size up to N, so that the host need not wait for the sizes of a batch. Where N is above `MANY`
+    and the batch has fewer than N sets, they are computed for the size of each set: for every size, a query of 2,500
+    words would take gigabytes. Raises UserError for a temperature that is not above 0.
     """
 
     MANY = 256
@@ -84,14 +85,14 @@ class GPO(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def full(self, count: int) -> Tensor:
-        """Weights of the ranks of one full set -> (count,)."""
+        """Weights of the ranks of a set of `count` vectors -> (count,)."""
         codes = self._codes(count).unsqueeze(0)
         with autocast_disabled(codes.device):
             states = _run(codes)(self.gru, codes, torch.full((1,), count, device=codes.device))
             return self._scores(states)[0].softmax(-1)
 
     def weights(self, longest: int, sizes: Tensor | None = None) -> Tensor:
-        """Weights of the ranks -> (U, longest), zero beyond a set's size. sizes (U,); without, 1..longest."""
+        """Weights of the ranks for sizes (U,), by default 1..longest -> (U, longest), zero beyond the size."""
         ranks = torch.arange(longest, device=self.score.weight.device)
         sizes = ranks + 1 if sizes is None else sizes
         codes = self._codes(longest).expand(len(sizes), -1, -1)
@@ -104,7 +105,7 @@ class GPO(nn.Module):
         return position_codes(count, self.code_width, device=weight.device, dtype=weight.dtype)
 
     def _scores(self, states: Tensor) -> Tensor:
-        """states (U, N, 2H) of both directions -> (U, N), to go through the softmax."""
+        """states (U, N, 2H) of both directions -> (U, N), before the softmax."""
         forward, backward = states.chunk(2, dim=-1)
         scores: Tensor = self.score((forward + backward) / 2).squeeze(-1) / self.temperature
         return scores
@@ -133,7 +134,9 @@ KINDS: Mapping[str, Callable[[int], nn.Module]] = {
 
 
 def make_pooling(name: str, width: int = 0) -> nn.Module:
-    """mean | max | gpo | esa | views; the last two need the vectors' width. Raises UserError for another name."""
+    """mean | max | gpo | esa | views; the last two need the width of the vectors. Raises UserError for an unknown
+    name.
+    """
     if name not in KINDS:
         raise UserError(f"pooling is {name!r}; it must be one of {', '.join(KINDS)}.")
     return KINDS[name](width)

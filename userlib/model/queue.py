@@ -5,32 +5,31 @@ from torch import Tensor, nn
 
 from userlib.errors import UserError
 
-EMPTY = -1  # the image number of a slot that no key has filled yet
+EMPTY = -1  # the image id of a slot that no key has filled yet
 
 
 def image_numbers(ids: Tensor) -> Tensor:
-    """ids of any integer type -> int64, as a queue holds them.
+    """ids of any integer type -> int64, as a queue stores them.
 
-    Raises UserError for other types, and for numbers below 0; on a GPU, where the host would have to wait, these are
-    not looked for.
+    Raises UserError for other types and, on a CPU, for ids below 0; on a GPU the host would have to wait for them.
     """
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise UserError(f"the image ids are of the type {ids.dtype}; give whole numbers from 0 up.")
+        raise UserError(f"the image ids have the type {ids.dtype}; give whole numbers from 0 up.")
     if ids.device.type == "cpu" and (lowest := ids.numpy().min(initial=0)) < 0:
         raise UserError(
-            f"an image id is {lowest}; the queue marks its empty slots by {EMPTY}. Give whole numbers from 0 up."
+            f"an image id is {lowest}, and the queue marks its empty slots by {EMPTY}; give whole numbers from 0 up."
         )
     return ids.long()
 
 
 class DualQueue(nn.Module):
-    """K image keys and K caption keys with the number of the image that each belongs to.
+    """K image keys and K caption keys (K,E), with the id of the image that each belongs to (K,).
 
-    Everything is a buffer, so a checkpoint holds it and every rank can be compared. Slots start empty (number
-    -1) and count as nothing until they are filled; K need not be a multiple of the batch, and a batch larger
-    than K leaves its last K keys.
+    All state is in buffers, so checkpoints contain it and ranks can be compared. Slots start empty (id -1) and are
+    masked until they are filled; K need not be a multiple of the batch, and of a batch larger than K the last K keys
+    stay.
 
-    Raises UserError where K is negative or a checkpoint holds another K.
+    Raises UserError for a K that is negative or no int, and for a checkpoint with another K.
     """
 
     def __init__(self, size: int, embed_dim: int) -> None:
@@ -55,16 +54,16 @@ class DualQueue(nn.Module):
 
     @property
     def filled(self) -> int:
-        """Slots that hold a key."""
+        """The number of slots that hold a key."""
         return min(int(self.num_enqueued), self.size)
 
     def ages(self) -> Tensor:
-        """(filled,) how many batches ago each key was made."""
+        """(filled,): how many batches ago each key was enqueued."""
         return (self.step - self.enqueued_at)[self.ids != EMPTY]
 
     def ignore_mask(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
-        """ids (B,) of the queries' images -> (B,K) True where a key is no negative: empty, or of the
-        query's image.
+        """ids (B,) of the queries' images -> (B,K), True where a key is no negative: its slot is empty or, with
+        same_image, it belongs to the query's image.
         """
         empty = (self.ids == EMPTY).unsqueeze(0)
         if not same_image:
@@ -73,8 +72,10 @@ class DualQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, images: Tensor, texts: Tensor, ids: Tensor) -> None:
-        """Writes keys (B,E) of both modalities over the oldest ones; new tensors, so a loss read before stays
-        valid. ids (B,): whole numbers from 0 up, of any integer type.
+        """Replaces the oldest keys by keys (B,E) of both modalities, with ids (B,) of any integer type, from 0 up. The
+        buffers become new tensors, so that a loss computed before can still be backpropagated.
+
+        Raises UserError for ids that `image_numbers` refuses, and for unequal numbers of keys and ids.
         """
         ids = image_numbers(ids)
         self.step += 1
@@ -82,8 +83,8 @@ class DualQueue(nn.Module):
             return
         if not len(images) == len(texts) == len(ids):
             raise UserError(
-                f"{len(images)} image keys, {len(texts)} caption keys and {len(ids)} numbers were enqueued "
-                "together; the three must be equally many."
+                f"{len(images)} image keys, {len(texts)} caption keys and {len(ids)} ids were enqueued together; give "
+                "equally many of each."
             )
         skipped = max(0, len(ids) - self.size)
         slots = (self.pointer + torch.arange(skipped, len(ids), device=self.ids.device)) % self.size
@@ -98,7 +99,7 @@ class DualQueue(nn.Module):
         saved = state_dict.get(prefix + "ids")
         if saved is not None and len(saved) != self.size:
             raise UserError(
-                f"the checkpoint's queue holds {len(saved)} keys and the model's {self.size}; set "
-                f"queue_size to {len(saved)}, or load an inference checkpoint, which holds no queue."
+                f"the checkpoint's queue has {len(saved)} slots and the model's {self.size}; set queue_size to "
+                f"{len(saved)}, or load an inference checkpoint, which has no queue."
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)

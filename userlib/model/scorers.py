@@ -1,17 +1,17 @@
-"""Cross-attention scores in the manner of SCAN: every image and caption are compared word by region.
+"""Cross-attention scores as in SCAN: every image and every caption are compared word by region, without gradient.
 
-What the embedding methods are measured against, and a second opinion on the first hits of a search. t2i: each
-word w looks at the regions v_r with weights p_r = softmax_r(lambda s_r), where s_r is w . v_r through a
-leaky rectifier and normalised over the words; it sees the context c = sum_r p_r v_r and is relevant by
-cos(w, c); the relevances are pooled over the words. i2t is the same with words and regions exchanged.
+They are a baseline for embeddings, and re-rank the first hits of a search. t2i: each word w attends to the
+regions v_r with weights p_r = softmax_r(lambda s_r), where s_r is leaky_relu(w . v_r), normalised over the
+words; with the context c = sum_r p_r v_r its relevance is cos(w, c); the relevances are pooled over the words.
+i2t is the same with words and regions exchanged.
 
-A context is never built: w . c = sum_r p_r (w . v_r) needs the similarities alone, and |c|^2 = p^T G p the
-Gram matrix G = V V^T of the image, R x R. A block of pairs is then two matrix products, one of them small,
-and no vector of E numbers is made for any pair. As a cosine ignores length, p need not sum to 1, and padding
-is a zero vector.
+A context is never computed: w . c = sum_r p_r (w . v_r) needs only the similarities, and |c|^2 = p^T G p the
+Gram matrix G = V V^T of the image, R x R. A block of pairs then takes two matrix products, one of them small,
+and no vector of E dimensions for any pair. Since a cosine ignores norms, p need not sum to 1; padding is a zero
+vector.
 
-Source: Lee et al., Stacked Cross Attention, ECCV 2018, sections 3.1 and 3.2; the leak is that of their
-release, where the text clips at 0.
+Source: Lee et al., Stacked Cross Attention, ECCV 2018, sections 3.1 and 3.2; the leaky rectifier is that of
+their release, where the paper clips at 0.
 """
 
 import math
@@ -45,8 +45,9 @@ def scan_t2i(
 ) -> Tensor:
     """regions (N, R, E), words (M, W, E), word_mask (M, W), region_mask (N, R) -> scores (N, M).
 
-    Words look at regions. inverse_temperature: lambda, up to 40; temperature: of logsumexp pooling. Vectors
-    are normalised here. For scoring only: no gradient is kept.
+    Words attend to regions. inverse_temperature: lambda, up to 40; temperature: of the pooling "logsumexp". Vectors
+    are normalised here. Raises UserError for shapes that do not fit, an image or caption that is all masked, and
+    invalid settings.
     """
     _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
     with autocast_disabled(regions.device):
@@ -64,7 +65,7 @@ def scan_i2t(
     temperature: float = 5.0,
     pooling: Pooling = "logsumexp",
 ) -> Tensor:
-    """As `scan_t2i`, with regions that look at words."""
+    """As `scan_t2i`, with regions that attend to words."""
     _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
     with autocast_disabled(regions.device):
         return _look(regions, region_mask, words, word_mask, inverse_temperature, temperature, pooling)
@@ -79,13 +80,13 @@ def _look(
     temperature: float,
     pooling: Pooling,
 ) -> Tensor:
-    """queries (B, Q, E) look at contexts (A, C, E) -> scores (B, A), block by block."""
+    """queries (B, Q, E) attend to contexts (A, C, E) -> scores (B, A), block by block."""
     scores = queries.new_empty(len(queries), len(contexts))
     looking, looked_at = _blocks(queries, query_mask), _blocks(contexts, context_mask)
     grams = [seen @ seen.transpose(1, 2) for _, seen, _ in looked_at]  # (a, C, C) each
     order = torch.cat([rows for rows, _, _ in looked_at])
     most = math.prod(max(block.shape[:2].numel() for _, block, _ in side) for side in (looking, looked_at))
-    room = torch.empty(3, most, device=queries.device)  # for every block: new memory costs page faults
+    room = torch.empty(3, most, device=queries.device)  # reused by every block: new memory costs page faults
     for here, vectors, mask in looking:
         along, squared = torch.empty(2, len(contexts), mask.numel(), device=queries.device)
         start = 0
@@ -105,9 +106,10 @@ def _attend(
     room: Tensor,
     out: tuple[Tensor, Tensor],
 ) -> None:
-    """queries (b, Q, E) look at contexts (a, C, E) with gram (a, C, C): w . c and |c|^2, (a, b Q) each, go into out.
+    """queries (b, Q, E) attend to contexts (a, C, E) with gram (a, C, C): writes w . c and |c|^2, (a, b Q) each, into
+    out.
 
-    room (3, n) is written over; n is at least a C b Q.
+    room (3, n) is overwritten; n is at least a C b Q.
     """
     (b, q, _), (a, c, _) = queries.shape, contexts.shape
     s, weights, product = (part[: a * c * b * q].view(a, c, b * q) for part in room)
@@ -128,8 +130,10 @@ def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling)
 
 
 def _blocks(vectors: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """vectors (B, Q, E) -> blocks of rows, unit vectors (padding zero) and mask, shortest first, trimmed."""
-    if mask is None:  # nothing to sort, trim or blank: no copy but the normalised one
+    """vectors (B, Q, E) -> blocks of (rows, unit vectors with zero padding, mask), shortest rows first, without columns
+    that are all padding.
+    """
+    if mask is None:  # nothing to sort, trim or set to zero: no copy but the normalised one
         size = max(1, VECTORS // vectors.shape[1])
         there = torch.arange(len(vectors), device=vectors.device)
         whole = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
@@ -146,7 +150,7 @@ def _blocks(vectors: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, 
 
 
 def _sizes(lengths: list[int]) -> list[int]:
-    """Rising lengths -> how many rows in a row make a block of at most VECTORS vectors, one at least."""
+    """Ascending lengths -> the number of rows of each block: as many as have at most VECTORS vectors, at least one."""
     sizes = [0]
     for length in lengths:
         if sizes[-1] and (sizes[-1] + 1) * length > VECTORS:
@@ -164,33 +168,30 @@ def _check(
     temperature: float,
     pooling: str,
 ) -> None:
-    """UserError for shapes that do not fit, settings without a meaning, and an image or caption without a single
-    vector.
-    """
+    """The errors of `scan_t2i`."""
     one_of("pooling", pooling, typing.get_args(Pooling))
     if not 0 < temperature < math.inf:
         raise UserError(f"the temperature is {temperature}; it must be above 0.")
     if regions.ndim != 3 or words.ndim != 3 or regions.shape[2] != words.shape[2]:
         raise UserError(
-            f"regions must be (N, R, E) and words (M, W, E) with one E, and got {tuple(regions.shape)} and "
-            f"{tuple(words.shape)}"
+            f"regions have the shape {tuple(regions.shape)} and words {tuple(words.shape)}; give (N, R, E) and "
+            "(M, W, E) with the same E."
         )
     if not 0 <= inverse_temperature <= 40:
         raise UserError(
-            f"inverse_temperature is {inverse_temperature}; it must lie between 0 and 40: float32 overflows beyond."
+            f"inverse_temperature is {inverse_temperature}; it must lie between 0 and 40, as float32 overflows above."
         )
     for name, vectors, mask in (("word", words, word_mask), ("region", regions, region_mask)):
         if not vectors.shape[1]:
-            raise UserError(
-                f"the {name}s have the shape {tuple(vectors.shape)}: there is none to look at. Give one at least."
-            )
+            raise UserError(f"the {name}s have the shape {tuple(vectors.shape)}; give at least one {name}.")
         if mask is None:
             continue
         if mask.shape != vectors.shape[:2]:
             raise UserError(
-                f"{name}_mask has the shape {tuple(mask.shape)} and must have {tuple(vectors.shape[:2])}"
+                f"{name}_mask has the shape {tuple(mask.shape)}; it must be {tuple(vectors.shape[:2])}, as the {name}s."
             )
         if not mask.bool().any(1).all():
             raise UserError(
-                f"{name}_mask leaves row {int((~mask.bool().any(1)).nonzero()[0])} nothing to look at"
+                f"{name}_mask is False in all of row {int((~mask.bool().any(1)).nonzero()[0])}; leave at least one "
+                f"{name} in each row."
             )

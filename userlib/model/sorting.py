@@ -1,4 +1,4 @@
-"""The numbers of a set, channel by channel, from large to small: what the generalised pooling operator weighs."""
+"""Sorts each channel of a set of vectors in descending order, with gradient: what generalised pooling weights."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from userlib.precision import to_fp32
 
-LARGE = 10**5  # numbers; fewer are sorted before a second thread has begun
-BLOCK = 2**15  # numbers at once: few enough to stay in the cache until they are sorted
-BEHIND = 2.0**128  # above every float32, and its last bits are zero
-FAST_ARGSORT = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # numpy's
+LARGE = 10**5  # values; fewer are sorted before a second thread has started
+BLOCK = 2**15  # values at a time: few enough to stay in the processor's cache while they are sorted
+BEHIND = 2.0**128  # above every float32, with zeros in the bits that `_sort` writes places into
+FAST_ARGSORT = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # numpy's argsort uses it
 
 
 def descending(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E,N), float32 or wider, with gradient: each
-    channel's numbers from large to small, then zeros in place of what the mask leaves out.
+    """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E,N), float32 or wider, with gradient: the values
+    of each channel in descending order, followed by zeros for the vectors that the mask leaves out.
 
-    On a CPU numpy sorts, which takes a fraction of the time of torch's sort, in as many threads as torch has.
+    On a CPU numpy sorts float32, in as many threads as torch uses; torch's own sort takes several times as long.
     """
     vectors = to_fp32(vectors)
     if vectors.device.type == "cpu" and vectors.dtype == torch.float32:
         return _Sorted.apply(vectors, mask)  # type: ignore[no-any-return]
-    channels = vectors.transpose(1, 2).contiguous()  # the sort runs over contiguous numbers
+    channels = vectors.transpose(1, 2).contiguous()  # the sort runs over contiguous values
     if mask is None:
         return channels.sort(dim=-1, descending=True).values
     ordered = channels.masked_fill(~mask.unsqueeze(1), -math.inf).sort(dim=-1, descending=True).values
@@ -34,15 +34,15 @@ def descending(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def behind(mask: Tensor) -> Tensor:
-    """mask (B,N) -> (B,N), True for the ranks that its sets, sorted, do not reach."""
+    """mask (B,N) -> (B,N), True at the ranks beyond the size of each set."""
     return torch.arange(mask.shape[1], device=mask.device) >= mask.sum(1, keepdim=True)
 
 
 def _sort(numbers: NDArray[Any], places: NDArray[np.int64] | None) -> None:
-    """Sorts the last axis in place; places (int64, the same shape) take where each number stood.
+    """Sorts the last axis in place, ascending; places (int64, same shape) receive the previous position of each value.
 
-    Without AVX-512, to find their order costs numpy several times what sorting them does. A float32 that was made a
-    float64 has 29 bits to spare: its place is written there, and one sort moves both. Rounding takes it off again.
+    Without AVX-512, numpy's argsort takes several times as long as its sort. A float32 converted to float64 has 29
+    unused bits: its position is written into them, and a single sort moves both. Rounding to float32 removes it again.
     """
     if places is None:
         numbers.sort(axis=-1)
@@ -96,8 +96,8 @@ class _Sorted(torch.autograd.Function):
         return ordered
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         order, mask = ctx.saved_tensors
-        of_channels = torch.empty(order.shape, dtype=slope.dtype).scatter_(-1, order, slope)
+        of_channels = torch.empty(order.shape, dtype=grad_output.dtype).scatter_(-1, order, grad_output)
         of_vectors = of_channels.transpose(1, 2).contiguous()
         return of_vectors if mask is None else of_vectors.masked_fill_(~mask.unsqueeze(-1), 0.0), None

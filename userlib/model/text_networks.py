@@ -1,5 +1,5 @@
-"""Token ids to word states: a bag of words, a BiGRU, or CLIP's text tower (others: text_transformers.py). Each says its
-width.
+"""Token ids to word states: a bag of words, a BiGRU, or CLIP's text tower (others: text_transformers.py). Each has a
+`width`, the dimensions of a state.
 """
 
 from typing import Any, TypeVar
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 
 def from_data(name: str, value: T | None) -> T:
-    """The value of a setting that a run takes from its data. Raises UserError while it is not set."""
+    """The value of a setting that a run derives from its data. Raises UserError while it is not set."""
     if value is None:
         raise UserError(
-            f"{name} is not set; it is taken from the data when a run starts, or given in ModelConfig."
+            f"{name} is not set; give it in ModelConfig, or let fit or prepare derive it from the data."
         )
     return value
 
 
 class BagOfWords(nn.Module):
-    """Word vectors as they are: the order of the words does not count."""
+    """Word vectors alone: the order of the words does not count."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class BagOfWords(nn.Module):
 
 
 class BiGRU(BagOfWords):
-    """Word vectors through a BiGRU, its two directions averaged (VSE-infinity's GRU text side).
+    """Word vectors through a BiGRU whose two directions are averaged, as in VSE-infinity (Chen et al., CVPR 2021).
 
-    word_residual keeps each word's own vector next to its state, so that the GRU adds to a bag of words.
+    With word_residual each word's own vector is concatenated to its state, so that the GRU adds to a bag of words.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -95,31 +95,31 @@ class ClipText(nn.Module):
         return F.pad(input_ids, (0, context - length)) if length < context else input_ids
 
     def load_text(self, name: str) -> None:
-        """The weights of an open_clip model by name."""
+        """Loads the weights of an open_clip model by name. Raises UserError where they do not fit."""
         from userlib.data.clip import load_clip
 
         source: Any = _without_image_tower(load_clip(name)[0])
         theirs, own = (_heads(clip) for clip in (source, self.clip))
         if theirs != own:
             raise UserError(
-                f"the CLIP weights {name!r} have {theirs} attention heads and text_model's network {own}; set "
+                f"the CLIP weights {name!r} have {theirs} attention heads and the network of text_model {own}; set "
                 f"model.text_model to {name}."
             )
         try:
             load_start(self.clip, source.state_dict())
         except RuntimeError as error:
             raise UserError(
-                f"the CLIP weights {name!r} do not fit text_model's network ({str(error).splitlines()[0]}); set "
+                f"the CLIP weights {name!r} do not fit the network of text_model ({str(error).splitlines()[0]}); set "
                 f"model.text_model to {name}."
             ) from error
 
 
 def _heads(clip: Any) -> list[int]:
-    """Attention heads of each block of an open_clip text tower; no shape of a weight tells them."""
+    """The attention heads of each block of an open_clip text tower, which do not show in the shapes of its weights."""
     return [module.num_heads for module in clip.modules() if isinstance(module, nn.MultiheadAttention)]
 
 
 def _without_image_tower(clip: nn.Module) -> nn.Module:
-    """An open_clip model with its image tower taken out: it stays unused on the text side."""
+    """An open_clip model without its image tower, which the text side does not use."""
     clip.visual = nn.Identity()
     return clip

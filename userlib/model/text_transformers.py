@@ -1,5 +1,5 @@
-"""Token ids to the last hidden states of a transformers encoder: BERT by its sizes, or any encoder that AutoModel loads
-(RoBERTa, MPNet, MiniLM, DeBERTa, ModernBERT, ...) by its own configuration.
+"""Token ids to the last hidden states of a transformers encoder: BERT built from its sizes, or any encoder that
+AutoModel loads (RoBERTa, MPNet, MiniLM, DeBERTa, ModernBERT, ...) built from its own configuration.
 """
 
 import json
@@ -16,20 +16,15 @@ from userlib.data.network import hub_access
 from userlib.errors import UserError
 from userlib.model.trainable import load_start
 
-UNUSED = (
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-)  # change no number
-# mix the padding into the words: a caption alone and in a batch would differ
+# keys of a configuration that have no effect on the result
+UNUSED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
+# their words depend on the padding: a caption would have another vector alone than in a batch
 PADDING_READ = ("convbert", "nystromformer", "yoso")
 
 
 def text_settings(name: str) -> dict[str, Any]:
-    """What ModelConfig holds of the encoder in a folder or on the hub: text_config (its configuration as JSON) and its
-    sizes text_width, text_layers, text_heads. Raises UserError for what is no text encoder.
+    """The settings in ModelConfig of the encoder in a folder or on the hub: text_config (its configuration as JSON)
+    and its sizes text_width, text_layers and text_heads. Raises UserError for anything but a text encoder.
     """
     from transformers import AutoConfig
 
@@ -39,7 +34,7 @@ def text_settings(name: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"There is no text encoder {name!r}: {str(error).strip().splitlines()[0]} Give the hub name of one that "
-            "transformers' AutoModel loads without code of its own, or a folder with its config.json."
+            "transformers' AutoModel loads without remote code, or a folder with its config.json."
         ) from error
     sizes = [
         getattr(config, key, None) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -47,13 +42,13 @@ def text_settings(name: str) -> dict[str, Any]:
     encodes = getattr(config, "vocab_size", None) and not getattr(config, "is_encoder_decoder", False)
     if not encodes or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise UserError(
-            f"{name!r} is a {config.model_type}, which is no encoder of text alone. Name one such as "
+            f"{name!r} is a {config.model_type}, which is not a plain text encoder. Name one, such as "
             "hf:bert-base-uncased, or clip:NAME for the text tower of an open_clip model."
         )
     if config.model_type in PADDING_READ:
         raise UserError(
-            f"{name!r} is a {config.model_type}, which reads the padding of a batch too: a caption alone and in a "
-            "batch would differ. Name one such as hf:bert-base-uncased or hf:microsoft/deberta-v3-base."
+            f"{name!r} is a {config.model_type}, whose vectors depend on the padding of a batch, so that a caption "
+            "would have another vector alone. Name another, such as hf:bert-base-uncased."
         )
     kept = {key: value for key, value in config.to_diff_dict().items() if key not in UNUSED}
     return {
@@ -63,13 +58,13 @@ def text_settings(name: str) -> dict[str, Any]:
 
 
 class Bert(nn.Module):
-    """An encoder of transformers and its last hidden states; built from sizes alone, weights come by `load_text`.
+    """The last hidden states of a transformers encoder, with random weights until `load_text` is called.
 
-    text "bert": BERT of text_width, text_layers and text_heads. "hf": what text_config says, else the folder or hub
-    name text_model.
+    text "bert": BERT of text_width, text_layers and text_heads. "hf": by the configuration in text_config, else by
+    that of the folder or hub name text_model. Raises UserError where it cannot be built.
     """
 
-    # what decides the arithmetic of BERT, and the setting that decides it
+    # what decides the arithmetic of BERT, and which setting it comes from
     ARITHMETIC: Mapping[str, str | None] = types.MappingProxyType(
         {
             "hidden_size": "text_width",
@@ -89,10 +84,10 @@ class Bert(nn.Module):
             self.text_config = config.text_config or text_settings(config.text_model or "")["text_config"]
         self.bert = _of_sizes(config) if self.text_config is None else _of_json(self.text_config)
         self.width = int(self.bert.config.hidden_size)
-        # A mask (B,W) is asked at each step whether it masks anything, and the host waits; one that is ready is not.
-        # Transformers before 5 takes no such mask, nor does a network that makes its own in another way (DeBERTa), nor
-        # attention in windows of another kind than ModernBERT's (Longformer); and a network that reads from left to
-        # right (CLIP's does not say so) would read all words by it.
+        # Transformers checks at each step whether a mask (B,W) masks anything, for which the host waits for the device;
+        # a complete mask (B,1,W,W) is used as it is. It does not work for transformers before 5, for a network that
+        # makes its own mask (DeBERTa), or for windowed attention other than ModernBERT's (Longformer); and in a causal
+        # network (CLIP's does not declare itself one) every word would read all words.
         settings = self.bert.config
         self.windows = settings.model_type == "modernbert"
         other = not hasattr(sys.modules[type(self.bert).__module__], "create_bidirectional_mask")
@@ -103,8 +98,8 @@ class Bert(nn.Module):
         self.asks_the_mask = other or ordered or _major_version() < 5
         if (config.vocab_size or 0) > self.bert.config.vocab_size:
             raise UserError(
-                f"the vocabulary has {config.vocab_size} pieces and the text encoder {self.bert.config.vocab_size} "
-                "rows; they belong to different models. Give the folder in which both were saved."
+                f"the vocabulary has {config.vocab_size} tokens and the text encoder {self.bert.config.vocab_size} "
+                "embeddings, so they belong to different models. Give the folder in which both were saved."
             )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -114,7 +109,9 @@ class Bert(nn.Module):
         return states
 
     def _ready(self, attention_mask: Tensor) -> Any:
-        """attention_mask (B,W) -> (B,1,W,W), 0 where a word may be read and the lowest float32 where none is."""
+        """attention_mask (B,W) -> (B,1,W,W), 0 where a word may be read and the lowest float32 elsewhere; for windowed
+        attention one for each kind of layer.
+        """
         lowest = torch.finfo(torch.float32).min
         ready = torch.zeros(attention_mask.shape, device=attention_mask.device)
         ready = ready.masked_fill(~attention_mask.bool(), lowest)[:, None, None, :]
@@ -126,8 +123,8 @@ class Bert(nn.Module):
         return {"full_attention": ready, "sliding_attention": ready.masked_fill(far, lowest)}
 
     def load_text(self, name: str) -> None:
-        """The weights of a transformers model by name or folder, in float32 whatever they are kept in. Raises UserError
-        where they cannot be had or do not fit.
+        """Loads the weights of a transformers model by name or folder, as float32 whatever their stored type. Raises
+        UserError where they cannot be loaded or do not fit.
         """
         from transformers import AutoModel, BertModel
 
@@ -145,22 +142,22 @@ class Bert(nn.Module):
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"the weights {name!r} of the text encoder could not be loaded ({str(error).splitlines()[0]}); give a "
-                "folder with config.json and model.safetensors, or connect to the net once."
+                "folder with config.json and model.safetensors, or connect to the network once to download them."
             ) from error
 
     def _compare(self, name: str, theirs: Any) -> None:
-        """Raises UserError where weights of the same shapes were made for other arithmetic."""
+        """Raises UserError where weights of the same shapes belong to another configuration."""
         if self.text_config is not None:
             if text_settings(name)["text_config"] != self.text_config:
                 raise UserError(
-                    f"the configuration of {name!r} is not model.text_config; leave model.text_config null, and it is "
-                    "read again."
+                    f"the configuration of {name!r} differs from model.text_config; set model.text_config to null, and "
+                    "it is read again."
                 )
             return
         for key, setting in self.ARITHMETIC.items():
             given, own = getattr(theirs, key, None), getattr(self.bert.config, key)
             if given != own:
-                remedy = f"set model.{setting} to {given}" if setting else "use weights that fit"
+                remedy = f"set model.{setting} to {given}" if setting else "use other weights"
                 raise UserError(
                     f"the BERT weights {name!r} have {key} {given} and the model has {own}; {remedy}, or name them "
                     f"by --text hf:{name}, which reads all sizes."
@@ -193,13 +190,13 @@ def _of_json(text: str) -> nn.Module:
         return _without_pooler(AutoModel.from_config(config_of_json(text))).float()
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"model.text_config names no encoder that transformers can build ({error}); leave it null, and it is read "
-            "from text_model."
+            f"model.text_config describes no encoder that transformers can build ({error}); set it to null, and it is "
+            "read from text_model."
         ) from error
 
 
 def config_of_json(text: str) -> Any:
-    """The configuration of transformers that text_config holds, with what it leaves at its default."""
+    """The transformers configuration of a text_config; what it leaves out has its default."""
     from transformers import AutoConfig
 
     settings = json.loads(text)
@@ -207,7 +204,7 @@ def config_of_json(text: str) -> Any:
 
 
 def _without_pooler(network: Any) -> nn.Module:
-    """Without the layers for classification, which no caption uses."""
+    """The network without its pooler, which is for classification and not used here."""
     if getattr(network, "pooler", None) is not None:
         network.pooler = None
     return network  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""USER (Zhang et al., IEEE TIP 2024): MomentumContrast with an image encoder that weighs regions by a global guide."""
+"""USER (Zhang et al., IEEE TIP 2024): MomentumContrast with an image encoder that weights regions by a global guide."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from userlib.model.objective import ContrastiveLoss
 
 
 class DualEncoder(Shared, nn.Module):
-    """An image encoder and a text encoder into one space: all that search and evaluation need."""
+    """An image encoder and a text encoder into one space of E dimensions: all that search and evaluation need."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class DualEncoder(Shared, nn.Module):
         self.image_encoder = image_encoder or ImageEncoder(config)
         self.text_encoder = text_encoder or TextEncoder(config)
         self.scorer = scorer or _scorer(config)
-        self.loaded: Loaded | None = None  # with what it was trained, once it is trained or read
+        self.loaded: Loaded | None = None  # tokenizer, settings and metadata, once it is trained or loaded
 
     def encode_image(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """tokens (B,R,D), mask (B,R), guide (B,G) -> (B,E) of unit norm."""
@@ -53,16 +53,16 @@ class DualEncoder(Shared, nn.Module):
     def encode_regions(
         self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """What a scorer reads of images: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E), and the mask."""
+        """The regions that a scorer reads: tokens (B,R,D), mask (B,R), guide (B,G) -> (B,R,E), and the mask."""
         return self.image_encoder.vectors_of(tokens, mask, guide), mask
 
     def encode_words(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What a scorer reads of captions: input_ids (B,W), attention_mask (B,W) -> (B,W,E), and the mask."""
+        """The words that a scorer reads: input_ids (B,W), attention_mask (B,W) -> (B,W,E), and the mask."""
         return self.text_encoder.enhanced(input_ids, attention_mask), attention_mask
 
     def load_start(self, tokens: str, token_weights: str | Path | None) -> None:
-        """The weights that pretrained networks come with: the text encoder's text_model, and for a trained image tower
-        those of the tokens' network. Raises UserError where they cannot be had.
+        """Loads the weights of pretrained networks: of text_model into the text encoder, and of the backbone `tokens`
+        into a trained image tower. Raises UserError where they cannot be loaded or do not fit.
         """
         if self.config.text_model is not None:
             self.text_encoder.load_text(self.config.text_model)
@@ -72,29 +72,31 @@ class DualEncoder(Shared, nn.Module):
     def attention(
         self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """As `ImageEncoder.attention`."""
+        """The attention weights of `ImageEncoder.attention`."""
         return self.image_encoder.attention(tokens, mask, guide)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, *, device: str = "cpu", **fetching: Any
     ) -> "DualEncoder":
-        """The best model of a run's folder, or of one checkpoint, in evaluation mode, or the hub's `owner/name`.
+        """The best model of a run's folder, the model of a checkpoint, or the hub's `owner/name`, in evaluation mode.
 
-        fetching: revision, token, cache_dir, force_download, local_files_only, as `userlib.model.hub.resolve` takes
-        them. UserError as `load_model`.
+        fetching: revision, token, cache_dir, force_download and local_files_only, as for `userlib.model.hub.resolve`.
+        Raises UserError as `load_model` does.
         """
         return load_model(resolve(name, **fetching), device=device).model
 
     def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:
-        """The encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in fp16.
-
-        Raises UserError where the model has no tokenizer: `fit` and `from_pretrained` give it one.
+        """Writes the encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in
+        fp16. Raises UserError where the model has no tokenizer, which `fit` and `from_pretrained` set.
         """
         from userlib.model.card import model_card
 
         if self.loaded is None:
-            raise UserError("the model has no tokenizer to save with it; train it by fit, or use save_model.")
+            raise UserError(
+                "the model has no tokenizer, without which it cannot be used; train it with fit, or call save_model, "
+                "which takes one."
+            )
         known = self.loaded
         header = dict(card)
         text = model_card(header.pop("title", folder.name), known.config, known.metadata, header)
@@ -102,7 +104,7 @@ class DualEncoder(Shared, nn.Module):
 
 
 class USER(MomentumContrast, DualEncoder):
-    """The full model: `model(batch)` gives the losses of one batch; see `MomentumContrast.step` for their order."""
+    """The full model: `model(batch)` returns the losses of one batch as an `Output`; see `MomentumContrast.step`."""
 
     image_encoder: ImageEncoder
     text_encoder: TextEncoder
@@ -125,7 +127,7 @@ class USER(MomentumContrast, DualEncoder):
         self.terms = TrainingTerms(self.loss.config, model.embed_dim)
         self.loaded = None
 
-    # its encoders, tokenizer and settings; a queue is of its run alone
+    # the encoders, tokenizer and settings only: the queues are of no use beyond the run
     _save = DualEncoder._save
 
     @property
@@ -134,7 +136,7 @@ class USER(MomentumContrast, DualEncoder):
         return self.loss.config
 
     def ema_model(self) -> DualEncoder:
-        """The momentum encoders as a model of their own: an average over the run's last steps."""
+        """The momentum encoders as a model: an exponential moving average over the last steps."""
         return DualEncoder(
             self.config,
             image_encoder=self.image_momentum_encoder.encoder,
@@ -143,8 +145,8 @@ class USER(MomentumContrast, DualEncoder):
         ).eval()
 
     def init_from_data(self, tokens: Tensor, mask: Tensor | None = None) -> None:
-        """Before the first step: the region norm and the learned residual scales from the first training
-        images, tokens (B,R,D) or pixels (B,3,H,W); then the momentum encoders become copies.
+        """To be called before the first step: sets the region norm and the learned residual scales from the first
+        training images, tokens (B,R,D) or pixels (B,3,H,W), then copies the encoders into the momentum encoders.
         """
         made = self.image_encoder.whole_tokens(tokens)
         self.image_encoder.region_norm.init_from_data(made, mask)
@@ -155,9 +157,9 @@ class USER(MomentumContrast, DualEncoder):
 
     @torch.no_grad()
     def init_from_captions(self, input_ids: Tensor, attention_mask: Tensor) -> None:
-        """Before the first step, once the text encoder has the weights that it starts from: the learned residual
-        scale of SGE on words from the first captions, input_ids and attention_mask (B,W); then the momentum
-        encoders become copies. Does nothing where words are not enhanced.
+        """To be called before the first step, once the text encoder has its initial weights: sets the learned residual
+        scale of SGE on words from the first captions, input_ids and attention_mask (B,W), then copies the encoders
+        into the momentum encoders. Does nothing where words have no SGE.
         """
         scales = self.text_encoder.enhancement.residual_scales()
         if scales:
@@ -167,13 +169,13 @@ class USER(MomentumContrast, DualEncoder):
             self.init_momentum_encoders()
 
     def clamp_residual_scales(self) -> None:
-        """After an optimizer's step: every learned residual scale back into its range."""
+        """To be called after an optimizer's step: clamps every learned residual scale to its range."""
         for module in self.modules():
             if isinstance(module, ResidualScale):
                 module.clamp_()
 
     def forward(self, batch: Batch, *, count_queue: bool = True) -> Output:  # type: ignore[override]
-        """One batch -> losses and embeddings."""
+        """One batch -> losses and embeddings; the terms of `TrainingTerms` and the scorer only in training mode."""
         return self.step(
             (batch.tokens, batch.token_mask, batch.guide),
             (batch.input_ids, batch.attention_mask),
@@ -183,7 +185,7 @@ class USER(MomentumContrast, DualEncoder):
         )
 
     def _further(self, batch: Batch) -> Further | None:
-        """What is added to the loss in training alone."""
+        """The sum of the terms that are added to the loss in training only."""
         terms = self.terms.of(batch)
         if self.scorer is not None:
             sides = self.image_encoder, self.text_encoder
@@ -194,8 +196,8 @@ class USER(MomentumContrast, DualEncoder):
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, *, device: str = "cpu", **fetching: Any
     ) -> "USER":
-        """As `DualEncoder.from_pretrained`, with empty queues and momentum encoders that are copies: it can be trained
-        further.
+        """As `DualEncoder.from_pretrained`, with empty queues and the encoders copied into the momentum encoders,
+        so that it can be trained further.
         """
         loaded = load_model(resolve(name, **fetching), device=device)
         with torch.random.fork_rng(devices=[]):
@@ -231,8 +233,8 @@ def save_model(
     half: bool = False,
     card: str | None = None,
 ) -> None:
-    """An inference checkpoint: encoders, tokenizer, configuration. No queue and no optimizer. half: weights in
-    fp16. card: its README.md.
+    """Writes an inference checkpoint: encoders, tokenizer, configuration and metadata, without queues and optimizer.
+    half: weights in fp16. card: the text of its README.md.
     """
     weights = {
         **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
@@ -250,11 +252,10 @@ def save_model(
 
 
 def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
-    """The model of a run's folder (its best checkpoint) or of one checkpoint, in evaluation mode; where there is no
-    such folder, the hub's `owner/name` or `owner/name@revision`.
+    """The model of a run's folder (its best checkpoint) or of a checkpoint, in evaluation mode; where there is no such
+    folder, the hub's `owner/name` or `owner/name@revision`.
 
-    Raises UserError where the folder holds no checkpoint, is damaged, or its weights do not fit its
-    configuration.
+    Raises UserError where there is no checkpoint, or where it is damaged or does not fit its configuration.
     """
     path, report = resolve(folder), {}
     if (path / "run.json").is_file():
@@ -264,7 +265,7 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
     if not {"config", "tokenizer", "metadata"} <= set(documents):
         raise UserError(f"{path} is not a checkpoint for inference; give the folder of the run.")
     config = from_json(Config, documents["config"], where=f"configuration of {path}")
-    # The weights drawn here are overwritten; the caller's draws stay as they were.
+    # the random weights drawn here are overwritten; the caller's random state is kept
     with torch.random.fork_rng(devices=[]):
         model = DualEncoder(config.model).to(device).eval()
     load_state_strict(model, tensors, where=str(path))
@@ -274,7 +275,7 @@ def load_model(folder: str | Path, *, device: str = "cpu") -> Loaded:
 
 
 def _report_of(run: Path) -> dict[str, Any]:
-    """{"report": the metrics with their intervals} where a run's folder has its result and a split was reported on."""
+    """{"report": split and metrics} of a run's folder; empty where it has no result, or one without a report."""
     if not (run / "result.json").is_file():
         return {}
     report = read_checksummed(run / "result.json", "Delete it, and evaluate the run again.").get("report")

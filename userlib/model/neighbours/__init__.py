@@ -1,5 +1,5 @@
-"""What related work puts where USER has SGE and CGE, GPO and the dot product, one mechanism per file.
+"""Alternatives from related work to USER's SGE and CGE, GPO and dot product, one mechanism per file.
 
-Poolings: esa, views. Enhancements: graph, route, concepts. All are chosen by name, as SGE and GPO are
-(`ModelConfig.enhancement`, `ModelConfig.pooling`), and leave one vector per image and per caption.
+Poolings: esa, views. Enhancements: graph, route, concepts. Like SGE and GPO they are chosen by name
+(`ModelConfig.enhancement`, `ModelConfig.pooling`), and each image and each caption still has one vector.
 """

@@ -1,8 +1,8 @@
-"""One Transformer layer over a set, with whatever is added to its attention: what `route` and `relation` build on.
+"""One Transformer layer over a set, with an optional bias on its attention scores, for `route` and `relation`.
 
     X <- X + W_o attend(LN(X)),   X <- X + FFN(LN(X)),   attend = softmax(Q K^T / sqrt(d) + bias) V  per head
 
-Source: Vaswani et al., NeurIPS 2017, with the norms in front (Xiong et al., ICML 2020).
+Source: Vaswani et al., NeurIPS 2017, with LayerNorm before each part (Xiong et al., ICML 2020).
 """
 
 import math
@@ -17,7 +17,7 @@ HEADS = 8
 
 
 class TransformerLayer(nn.Module):
-    """start_as_identity: the last map of both parts starts at zero. Heads: the most that divide the width, up to 8.
+    """start_as_identity: the output layers of both parts start at zero. It has gcd(width, 8) heads.
 
     Raises UserError for a width below 1.
     """
@@ -26,7 +26,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         if width < 1:
             raise UserError(
-                f"width is {width}; it must be the dimensions of a vector, a whole number from 1 up."
+                f"width is {width}; it must be the number of dimensions of a vector, a whole number from 1 up."
             )
         self.heads = math.gcd(width, HEADS)
         self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)

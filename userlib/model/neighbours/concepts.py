@@ -4,12 +4,12 @@
     u_c = sum_c softmax_c(lambda H u)_c H_c
     u'  = l2norm(beta u + (1 - beta) u_c)
 
-H_0 holds a vector for each concept word, A how often two of them stand in one caption. Both come from the train
-captions (`concept_graph`): the vectors are the factors of the words' positive pointwise mutual information (Levy and
-Goldberg, NeurIPS 2014), where the source has pretrained word vectors; A = P(word j | word i) + I, rows summing to 1.
+H_0 has a vector for each concept word; A says how often two of them occur in one caption. Both come from the train
+captions (`concept_graph`): the vectors factorise the words' positive pointwise mutual information (Levy and Goldberg,
+NeurIPS 2014), where the source uses pretrained word vectors; A_ij is P(word j | word i), rows normalised to sum to 1.
 
-Source: CVSE (Wang et al., ECCV 2020), which shares its layers between images and captions; here each side has its own,
-so that each has its momentum copy.
+Source: CVSE (Wang et al., ECCV 2020), which shares its layers between images and captions. Here each side has its own,
+so that each has a momentum copy.
 """
 
 from collections.abc import Iterable
@@ -24,14 +24,14 @@ from userlib.errors import UserError
 from userlib.model.layers import RegionEnhancement
 from userlib.precision import autocast_disabled, to_fp32
 
-COMMON = 0.2  # words in a larger share of the captions say too little ("a", "on")
+COMMON = 0.2  # words in a larger share of the captions ("a", "on") carry too little meaning
 BETA, INVERSE_TEMPERATURE = 0.75, 10.0
 
 
 def with_concepts(
     vectors: Tensor, concepts: Tensor, there: Tensor, *, beta: float, inverse_temperature: float
 ) -> Tensor:
-    """u': vectors u (B,E), concepts H (q,E), there (q,) True where a concept is one -> (B,E) of unit norm."""
+    """u': vectors u (B,E), concepts H (q,E), there (q,) True where a row of H is in use -> (B,E) of unit norm."""
     u, h = F.normalize(vectors, dim=-1), F.normalize(concepts, dim=-1)
     scores = inverse_temperature * u @ h.t()  # (B, q)
     shares = scores.masked_fill(~there, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~there, 0.0)
@@ -41,10 +41,10 @@ def with_concepts(
 def concept_graph(
     captions: Iterable[NDArray[np.int64]], *, count: int, special: Iterable[int] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Token numbers of each caption -> H_0 (count, count) and A (count, count), float32.
+    """The token ids of each caption -> H_0 (count, count) and A (count, count), float32.
 
-    The concepts are the `count` most frequent tokens that stand in at most a fifth of the captions; where there are
-    fewer, the last rows are zero. special: tokens that are none.
+    The concepts are the `count` most frequent tokens that occur in at most a fifth of the captions; where there are
+    fewer, the last rows are zero. special: token ids that are no words.
     """
     sets = [np.unique(ids) for ids in captions]
     size = 1 + max((int(ids.max()) for ids in sets if len(ids)), default=0)
@@ -71,10 +71,9 @@ def concept_graph(
 
 
 class Concepts(RegionEnhancement):
-    """`with_concepts` on the pooled vector, with two learned graph layers. Regions pass unchanged.
+    """`with_concepts` on the pooled vector, with two learned graph layers; regions stay unchanged.
 
-    Until `set_graph` has given it a graph, it is the identity (up to the norm). Raises UserError for a number of
-    concepts or a width below 1.
+    Until `set_graph` is called, it only L2-normalises. Raises UserError for a width or a number of concepts below 1.
     """
 
     def __init__(self, width: int, *, count: int) -> None:
@@ -90,7 +89,7 @@ class Concepts(RegionEnhancement):
 
     @torch.no_grad()
     def set_graph(self, vectors: Tensor, graph: Tensor) -> None:
-        """H_0 and A, as `concept_graph` gives them."""
+        """Sets H_0 and A, as `concept_graph` returns them."""
         self.vectors.copy_(vectors)
         self.graph.copy_(graph)
 

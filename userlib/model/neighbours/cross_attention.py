@@ -1,20 +1,21 @@
-"""Scores of pairs by cross-attention, with gradient: what can stand in place of the dot product.
+"""Scores of pairs by cross-attention, with gradient, as alternatives to the dot product.
 
-All of them see an image's regions v_r and a caption's words w_j through s_rj = cos(v_r, w_j).
+All of them compare an image's regions v_r and a caption's words w_j by s_rj = cos(v_r, w_j).
 
     chan       mean_j max_r s_rj
-    scan-t2i   each word attends to the regions: p_r = exp(lambda s'_rj), s' = s through a leaky rectifier and of unit
-               norm over the words; relevance cos(w_j, sum_r p_r v_r); the words' relevances by log-sum-exp
+    scan-t2i   each word attends to the regions: p_r = exp(lambda s'_rj), with s' = leaky_relu(s) of unit norm over the
+               words; its relevance is cos(w_j, sum_r p_r v_r); the relevances are pooled by log-sum-exp
     scan-i2t   the same with regions and words exchanged
     naaf       a word whose best region lies below a learned threshold t is mismatched and costs t - max_r s_rj; the
-               others attend with p_r = relu(s_rj - t) and count as in scan; the mean over words
+               relevance of the others is as in scan-t2i, with p_r = relu(s_rj - t); the mean over words
 
-The norm of a context is p^T G p, with the Gram matrix G of the regions (or words), so that no context is built; as a
-cosine ignores length, p need not sum to 1. The same code scores all pairs of a batch, or pairs one by one.
+The squared norm of a context sum_r p_r v_r is p^T G p, with the Gram matrix G of the regions (or words), so that no
+context is computed; since a cosine ignores norms, p need not sum to 1. The same code scores all pairs of a batch, or
+pairs one by one.
 
-Sources: CHAN (Pan et al., CVPR 2023); SCAN (Lee et al., ECCV 2018); NAAF (Zhang et al., CVPR 2022), which finds its
-threshold from two distributions, where here it is a parameter. `userlib.model.scorers` scores as scan does, faster and
-without gradient.
+Sources: CHAN (Pan et al., CVPR 2023); SCAN (Lee et al., ECCV 2018); NAAF (Zhang et al., CVPR 2022), which computes its
+threshold from two distributions, where here it is a parameter. `userlib.model.scorers` computes the scores of SCAN
+faster, without gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,12 +44,12 @@ def attend(
     """SCAN: s (..., C, Q) of contexts and queries, gram (..., C, C), query_mask (..., Q) -> (...)."""
     leaky = F.leaky_relu(similarities, LEAK)
     leaky = leaky / (torch.linalg.vector_norm(leaky, dim=-1, keepdim=True) + EPSILON)
-    found = relevance((inverse_temperature * leaky).exp(), similarities, gram)
-    return torch.logsumexp((temperature * found).masked_fill(~query_mask, -torch.inf), -1) / temperature
+    relevances = relevance((inverse_temperature * leaky).exp(), similarities, gram)
+    return torch.logsumexp((temperature * relevances).masked_fill(~query_mask, -torch.inf), -1) / temperature
 
 
 class Scorer(nn.Module):
-    """dot has no scorer; chan | scan-t2i | scan-i2t | naaf. Raises UserError for another kind."""
+    """kind: chan | scan-t2i | scan-i2t | naaf. Raises UserError for any other."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class Scorer(nn.Module):
             return self._score(s.transpose(1, 2), grams, r.unsqueeze(1), there.unsqueeze(0))
 
     def pairs(self, regions: Tensor, words: Tensor, region_mask: Tensor | None, word_mask: Tensor) -> Tensor:
-        """regions (P,R,E), words (P,W,E), masks (P,R) and (P,W) -> scores (P,), of each with its own."""
+        """regions (P,R,E), words (P,W,E), masks (P,R) and (P,W) -> scores (P,) of the P pairs."""
         with autocast_disabled(regions.device):
             (v, r), (w, there) = unit_vectors(regions, region_mask), unit_vectors(words, word_mask)
             grams = v @ v.transpose(1, 2), w @ w.transpose(1, 2)
@@ -102,7 +103,7 @@ class Scorer(nn.Module):
 
 
 def unit_vectors(vectors: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """vectors (B,N,E), mask (B,N) -> of unit norm, zero where there is none, in float32 or wider; and the mask."""
+    """vectors (B,N,E), mask (B,N) -> unit vectors, zero where masked, float32 or wider; and the mask, never None."""
     if mask is None:
         mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
     unit = F.normalize(to_fp32(vectors), dim=-1)

@@ -2,8 +2,8 @@
 
     A = softmax_r(V W^T + b),   v = sum_r A_r * V_r      (* by channel)
 
-Source: ESA ("enhanced semantic similarity learning" for image-text matching), as its public code has it. Its training
-with two views of each image is not part of the pooling and is left out.
+Source: ESA (Zhu et al., "External Space Attention Aggregation for Image-Text Retrieval", IEEE TCSVT 2023). Its training
+with two randomly masked views of each image is not part of the pooling and is left out.
 """
 
 import torch
@@ -15,18 +15,18 @@ from userlib.precision import autocast_disabled, to_fp32
 
 def esa_pool(vectors: Tensor, scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """vectors (B,N,E), scores (B,N,E) of each channel, mask (B,N) True where there is a vector -> (B,E), float32 or
-    wider. A set without a vector gives zero.
+    wider. An empty set gives zero.
     """
     scores, vectors = to_fp32(scores), to_fp32(vectors)
     if mask is None:
         return (scores.softmax(1) * vectors).sum(1)
-    lowest = torch.finfo(scores.dtype).min  # not -inf: a set of nothing would be nan
+    lowest = torch.finfo(scores.dtype).min  # not -inf: an empty set would give nan
     weights = scores.masked_fill(~mask.unsqueeze(-1), lowest).softmax(1)
     return (weights * vectors.masked_fill(~mask.unsqueeze(-1), 0.0)).sum(1)
 
 
 class ESAPool(nn.Module):
-    """`esa_pool` with learned scores, Linear(E,E). The weights start at zero, so that it begins as mean pooling.
+    """`esa_pool` with learned scores, Linear(E,E). The weights start at zero, so that it starts as mean pooling.
 
     Raises UserError for a width below 1.
     """
@@ -35,7 +35,7 @@ class ESAPool(nn.Module):
         super().__init__()
         if width < 1:
             raise UserError(
-                f"width is {width}; it must be the dimensions of a vector, a whole number from 1 up."
+                f"width is {width}; it must be the number of dimensions of a vector, a whole number from 1 up."
             )
         self.score = nn.Linear(width, width)
         nn.init.zeros_(self.score.weight)

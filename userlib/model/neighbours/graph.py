@@ -1,11 +1,11 @@
-"""A graph over regions: each one takes over something of those that it relates to.
+"""A graph over regions: each region is updated by all others, in proportion to how it relates to them.
 
     R_ij = theta(v_i) . phi(v_j) / n          (n regions; no softmax)
     V  <- V + norm(W_r (R g(V)))              four layers
 
 The norm's gain and bias start at zero, so that each layer starts as the identity.
-Source: VSRN (Li et al., ICCV 2019). There a GRU reads the enhanced regions; here the pooling in use does. The norm is
-BatchNorm in the paper presets, as in the source, and LayerNorm elsewhere.
+Source: VSRN (Li et al., ICCV 2019). There a GRU reads the enhanced regions, here the pooling that is set. norm "batch"
+is as in the source.
 """
 
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ LAYERS = 4
 
 
 def relate(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(R g(V))_i = sum_j (theta_i . phi_j) g_j / n: three (B,R,H), mask (B,R) True where there is a region -> (B,R,H)
-    in float32 or wider.
+    """(R g(V))_i = sum_j (theta_i . phi_j) g_j / n: queries theta, keys phi and values g (B,R,H), mask (B,R) True where
+    there is a region -> (B,R,H), float32 or wider.
     """
     with autocast_disabled(queries.device):
         queries, keys, values = to_fp32(queries), to_fp32(keys), to_fp32(values)
@@ -52,14 +52,14 @@ class GraphLayer(nn.Module):
 
 
 class RegionGraph(RegionEnhancement):
-    """The layers, one after the other. Raises UserError for a width below 1 or another norm."""
+    """The layers, one after the other. Raises UserError for a width below 1 or an unknown norm."""
 
     def __init__(self, width: int, *, norm: str = "layer", layers: int = LAYERS) -> None:
         super().__init__()
         one_of("norm", norm, NORMS)
         if width < 1:
             raise UserError(
-                f"width is {width}; it must be the dimensions of a region, a whole number from 1 up."
+                f"width is {width}; it must be the number of dimensions of a region, a whole number from 1 up."
             )
         self.layers = nn.ModuleList(GraphLayer(width, norm=norm) for _ in range(layers))
 

@@ -1,13 +1,14 @@
-"""A relation graph at training only: the vectors of a batch, images and captions, look at one another once.
+"""A relation graph in training only: the images and captions of a batch attend to one another in one layer.
 
     X  = [v_1..v_B, t_1..t_B]
     r  = sigmoid(w_k cos(x_i, x_j) + b_k)      k: among images, among captions, across
     X' = l2norm(Transformer layer of X, with log r added to its attention)
     L  = L_b(v', t) + L_b(v, t') + L_b(v', t')   next to L_b(v, t)
 
-The layer starts as the identity, so that all four losses start equal. Search and evaluation use v and t alone: a dot
-product, as without it. Source: HREM (Fu et al., CVPR 2023), whose relevance is a network of its own; here it is a
-line through the cosine for each kind of pair, and the objective in use stands for its hinge.
+The layer starts as the identity, so that all four losses start equal. Search and evaluation use v and t, a dot product
+as without it. Source: HREM (Fu et al., CVPR 2023), whose relevance is a network of its own and whose loss is a hinge;
+here the relevance is linear in the cosine for each kind of pair, before the sigmoid, and L_b is the objective that is
+set.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,12 @@ STEEPNESS = 5.0  # w at the start; b is 0
 
 
 def log_relevance(vectors: Tensor, count: int, weight: Tensor, bias: Tensor) -> Tensor:
-    """log r: vectors (N,E), the first `count` of images, weight and bias (3,) -> (N,N)."""
+    """log r: vectors (N,E), of which the first `count` are images, weight and bias (3,) -> (N,N)."""
     cosines = F.normalize(vectors, dim=-1)
     cosines = cosines @ cosines.t()
     is_text = (torch.arange(len(vectors), device=vectors.device) >= count).long()
-    kind = torch.where(
-        is_text.unsqueeze(0) == is_text.unsqueeze(1), is_text.unsqueeze(1), 2
-    )  # 0, 1, 2: across
+    # 0: two images, 1: two captions, 2: one of each
+    kind = torch.where(is_text.unsqueeze(0) == is_text.unsqueeze(1), is_text.unsqueeze(1), 2)
     return F.logsigmoid(weight[kind] * cosines + bias[kind])
 
 
@@ -53,7 +53,7 @@ class RelationGraph(nn.Module):
     def loss(
         self, loss: Callable[[Tensor, Tensor], Tensor], images: Tensor, texts: Tensor, ids: Tensor
     ) -> Tensor:
-        """The three further losses; loss(scores (B,B), ids (B,)) -> scalar is that of the batch."""
+        """The sum of the three further losses; loss(scores (B,B), ids (B,)) -> scalar is L_b."""
         v, t = self(images, texts)
         pairs = ((v, texts), (images, t), (v, t))
         return torch.stack([loss(left @ right.t(), ids) for left, right in pairs]).sum()

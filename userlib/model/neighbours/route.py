@@ -1,4 +1,4 @@
-"""Routed interaction: three kinds of cells in three densely connected layers, and a router that weighs the paths.
+"""Routed interaction: three kinds of cells in three densely connected layers, and routers that weight the paths.
 
     rectified   relu(X)
     reasoning   one Transformer layer over the set
@@ -7,8 +7,8 @@
     next input  sum over cells of p_c X_c / sum over cells of p_c
 
 Each cell of a layer reads its own mixture of all cells of the layer before; the last layer's mixture is the result.
-Source: DIME (Qu et al., SIGIR 2021), without its fourth cell: that one reads the other modality and so needs a score
-for each pair. The router's last bias starts at 1.5, so that all paths start open.
+Source: DIME (Qu et al., SIGIR 2021), without its fourth cell, which reads the other modality and would need a pass for
+each pair. The last bias of each router starts at 1.5, so that all paths start open.
 """
 
 import torch
@@ -24,15 +24,15 @@ DEPTH, OPEN = 3, 1.5
 
 
 def gate(vectors: Tensor, keys: Tensor, whole: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(1 + l2norm_r(keys * whole)) * vectors: two (B,N,D), whole (B,D), mask (B,N) -> (B,N,D)."""
-    agreement = keys * whole.unsqueeze(1)
+    """(1 + l2norm_r(keys * whole)) * vectors: vectors and keys (B,N,D), whole (B,D), mask (B,N) -> (B,N,D)."""
+    product = keys * whole.unsqueeze(1)
     if mask is not None:
-        agreement = agreement.masked_fill(~mask.unsqueeze(-1), 0.0)
-    return (1 + F.normalize(agreement, dim=1)) * vectors
+        product = product.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return (1 + F.normalize(product, dim=1)) * vectors
 
 
 def mixture(outputs: Tensor, paths: Tensor) -> Tensor:
-    """outputs (C,B,N,D) of C cells, paths (C,B) from 0 up -> (B,N,D); where every path is closed, their mean."""
+    """outputs (C,B,N,D) of C cells, path weights (C,B) from 0 up -> (B,N,D), the mean where all weights are 0."""
     total = paths.sum(0)
     closed = (total <= 0).unsqueeze(0)
     shares = (paths / total.masked_fill(closed[0], 1.0)).masked_fill(closed, 1.0 / len(paths))
@@ -48,7 +48,7 @@ class Rectified(nn.Module):
 
 
 class Reasoning(nn.Module):
-    """Self-attention and a feed-forward network; vectors that are not there are not looked at."""
+    """A Transformer layer, in which no vector attends to masked ones."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Reasoning(nn.Module):
 
 
 class Gate(nn.Module):
-    """`gate` by the set's own mean."""
+    """`gate` with the mean of the set as `whole`, and keys from a linear layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Gate(nn.Module):
 
 
 class Cell(nn.Module):
-    """What a cell computes, and its router's paths to `targets` cells."""
+    """A cell with its router, which weights the paths to the `targets` cells of the next layer."""
 
     def __init__(self, width: int, inside: nn.Module, targets: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Cell(nn.Module):
         nn.init.constant_(self.paths.bias, OPEN)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B,N,D) -> (B,N,D), and the paths (B, targets)."""
+        """x (B,N,D), mask (B,N) -> (B,N,D), and the path weights (B, targets)."""
         paths = self.paths(self.hidden(mean_pool(x, mask)).relu()).tanh().relu()
         return self.inside(x, mask), paths
 
@@ -94,7 +94,7 @@ class Route(RegionEnhancement):
         super().__init__()
         if width < 1:
             raise UserError(
-                f"width is {width}; it must be the dimensions of a region, a whole number from 1 up."
+                f"width is {width}; it must be the number of dimensions of a region, a whole number from 1 up."
             )
         self.layers = nn.ModuleList()
         for depth in range(DEPTH):

@@ -1,10 +1,10 @@
-"""Soft targets: a frozen teacher says how alike two images or two captions are, and the model's softmax follows it.
+"""Soft targets: the model's softmax is fitted to how similar a frozen teacher finds two images or two captions.
 
     across   KL(softmax(V V^T / T) || softmax(v t^T / T)) + KL(softmax(W W^T / T) || softmax(t v^T / T))
     within   KL(softmax'(V V^T / T) || softmax'(v v^T / T)) + KL(softmax'(W W^T / T) || softmax'(t t^T / T))
 
-V, W: the teacher's vectors of images and captions; v, t: the model's; softmax' leaves out what is compared with
-itself. The sum is added to the loss, weighed by `ObjectiveConfig.soft_weight` (in the source 0.1, next to InfoNCE).
+V, W: the teacher's vectors of images and captions; v, t: the model's; softmax' leaves out the diagonal. The sum is
+added to the loss, times `ObjectiveConfig.soft_weight` (in the source 0.1, next to InfoNCE).
 Source: CUSA (Huang et al., AAAI 2024). Its teachers are one network for images and another for text; here both are
 CLIP's towers.
 """
@@ -20,8 +20,8 @@ from userlib.precision import to_fp32
 
 
 def divergence(target: Tensor, scores: Tensor, *, temperature: float, itself: bool = True) -> Tensor:
-    """KL(softmax(target / T) || softmax(scores / T)), two (B,B), mean over rows -> scalar. itself False leaves the
-    diagonal out; one row alone then has nothing to follow and gives 0.
+    """KL(softmax(target / T) || softmax(scores / T)), target and scores (B,B), mean over rows -> scalar. itself False
+    leaves the diagonal out; a single pair then gives 0.
     """
     target, scores = to_fp32(target) / temperature, to_fp32(scores) / temperature
     if not itself:
@@ -34,7 +34,9 @@ def divergence(target: Tensor, scores: Tensor, *, temperature: float, itself: bo
 def soft_target_loss(
     images: Tensor, texts: Tensor, teacher_images: Tensor, teacher_texts: Tensor, *, temperature: float
 ) -> Tensor:
-    """v (B,E), t (B,E), V (B,G), W (B,H) -> scalar. Raises UserError for a temperature that is not above 0."""
+    """v (B,E), t (B,E), V (B,G), W (B,H), normalised here -> scalar. Raises UserError for a temperature that is not
+    above 0.
+    """
     if not 0 < temperature < math.inf:
         raise UserError(f"the temperature is {temperature}; it must be above 0.")
     v, t, V, W = (F.normalize(to_fp32(x), dim=-1) for x in (images, texts, teacher_images, teacher_texts))

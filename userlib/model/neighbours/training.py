@@ -1,6 +1,6 @@
-"""What is added to the loss in training alone: the relation graph, soft targets, and the loss of a scorer.
+"""Terms that are added to the loss in training only: the relation graph, soft targets, and the loss of a scorer.
 
-Each is a function (v, t, ids) -> scalar of the embeddings and the image numbers of this process's pairs.
+Each is a function (v, t, ids) -> scalar of the embeddings (B,E) and the image ids (B,) of this process's pairs.
 """
 
 from dataclasses import replace
@@ -22,15 +22,15 @@ from userlib.precision import autocast_disabled
 
 
 def added(terms: list[Further]) -> Further | None:
-    """Their sum; None of none."""
+    """The sum of the terms, as one term; None where there are none."""
     if not terms:
         return None
     return lambda v, t, ids: torch.stack([term(v, t, ids) for term in terms]).sum()
 
 
 class TrainingTerms(nn.Module):
-    """The terms of an objective that read embeddings; the relation graph is the only one with parameters. Both take
-    in the pairs of all processes.
+    """The terms that read only embeddings: the relation graph, the only one with parameters, and soft targets. Both
+    compare the pairs of all processes.
     """
 
     def __init__(self, objective: ObjectiveConfig, width: int) -> None:
@@ -39,7 +39,9 @@ class TrainingTerms(nn.Module):
         self.relation = RelationGraph(width) if objective.relation_weight > 0 else None
 
     def of(self, batch: Batch) -> list[Further]:
-        """Those that are asked for. Raises UserError where soft targets are and the batch has no teacher."""
+        """The terms with a weight above 0. Raises UserError where soft targets are among them and the batch has no
+        teacher's vectors.
+        """
         terms: list[Further] = []
         if self.relation is not None:
             terms.append(relation_term(self.objective, self.relation))
@@ -54,7 +56,7 @@ class TrainingTerms(nn.Module):
 
 
 def relation_term(objective: ObjectiveConfig, relation: RelationGraph) -> Further:
-    """The relation graph's losses, weighed."""
+    """The relation graph's losses times relation_weight."""
 
     def term(v: Tensor, t: Tensor, ids: Tensor) -> Tensor:
         with autocast_disabled(v.device):
@@ -67,7 +69,7 @@ def relation_term(objective: ObjectiveConfig, relation: RelationGraph) -> Furthe
 
 
 def soft_term(objective: ObjectiveConfig, teacher_images: Tensor, teacher_texts: Tensor) -> Further:
-    """Soft targets of the batch, weighed."""
+    """The loss of the batch's soft targets times soft_weight."""
 
     def term(v: Tensor, t: Tensor, ids: Tensor) -> Tensor:
         with autocast_disabled(v.device):
@@ -81,8 +83,8 @@ def soft_term(objective: ObjectiveConfig, teacher_images: Tensor, teacher_texts:
 def scorer_term(
     objective: ObjectiveConfig, scorer: Scorer, sides: tuple[ImageEncoder, TextEncoder]
 ) -> Further:
-    """The scorer's loss over this process's pairs, weighed: all of them, or the hardest by the embeddings. It takes
-    what the two encoders have kept of the batch, which they then forget.
+    """The scorer's loss times scorer_weight, over all of this process's pairs or those with the hardest negatives. It
+    takes the vectors that the two encoders kept of the batch, and so clears them.
     """
 
     def term(v: Tensor, t: Tensor, ids: Tensor) -> Tensor:
@@ -104,8 +106,8 @@ def scorer_term(
 
 
 def scorer_loss(objective: ObjectiveConfig, scores: Tensor, ignore_mask: Tensor) -> Tensor:
-    """scores (B,B), ignore_mask (B,B) True where a pair is no negative -> scalar: the sum of the objectives that
-    scorer_loss names, both directions each.
+    """scores (B,B), ignore_mask (B,B) True where a pair is no negative -> scalar: the sum of the objectives named by
+    objective.scorer_loss, each in both directions.
     """
     total = scores.new_zeros(())
     for name in objective.scorer_loss.split("+"):

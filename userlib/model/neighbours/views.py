@@ -1,9 +1,9 @@
-"""Multi-view pooling: k learned codes look at the set, each in its own way; what they see is concatenated.
+"""Multi-view pooling: each of k learned codes attends to the set; the k pooled vectors are concatenated and projected.
 
     A = softmax_r(V c_m / sqrt(E)),  m = 1..k;   v = W [sum_r A_r1 V_r, ..., sum_r A_rk V_r]
     diversity = mean over the batch of || A^T A - I ||^2_F
 
-Source: multi-view attention with learned view codes (CAMERA, Qu et al., ACM MM 2020; MVAM), the penalty that keeps
+Source: multi-view attention with learned view codes (CAMERA, Qu et al., ACM MM 2020; MVAM). The penalty that keeps the
 views apart is that of structured self-attention (Lin et al., ICLR 2017). The division by sqrt(E) is ours.
 """
 
@@ -19,7 +19,9 @@ VIEWS = 4  # k
 
 
 def view_weights(vectors: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A: vectors (B,N,E), codes (k,E), mask (B,N) True where there is a vector -> (B,N,k), each view sums to 1."""
+    """A: vectors (B,N,E), codes (k,E), mask (B,N) True where there is a vector -> (B,N,k), where each view sums to
+    1.
+    """
     scores = vectors @ codes.t() / math.sqrt(codes.shape[1])
     if mask is not None:
         lowest = torch.finfo(scores.dtype).min
@@ -29,7 +31,7 @@ def view_weights(vectors: Tensor, codes: Tensor, mask: Tensor | None = None) -> 
 
 
 def diversity(weights: Tensor) -> Tensor:
-    """weights (B,N,k) -> scalar: 0 where each view looks at one vector, and no two at the same."""
+    """weights (B,N,k) -> scalar: 0 where each view attends to a single vector, and no two to the same."""
     overlap = weights.transpose(1, 2) @ weights  # (B, k, k)
     identity = torch.eye(overlap.shape[1], device=overlap.device, dtype=overlap.dtype)
     return (overlap - identity).square().sum((1, 2)).mean()
@@ -38,8 +40,8 @@ def diversity(weights: Tensor) -> Tensor:
 class ViewPool(nn.Module):
     """k views of a set, concatenated and projected to one vector.
 
-    In training mode `penalty` holds the diversity of the last batch (else None), which `MomentumContrast` adds to the
-    loss, weighed by `ObjectiveConfig.diversity_weight`. Raises UserError for a width or a number of views below 1.
+    In training mode `penalty` is the diversity of the last batch (else None); `MomentumContrast` adds it to the loss,
+    times `ObjectiveConfig.diversity_weight`. Raises UserError for a width or a number of views below 1.
     """
 
     def __init__(self, width: int, *, views: int = VIEWS) -> None:
@@ -64,7 +66,7 @@ class ViewPool(nn.Module):
 
 
 def take_penalties(model: nn.Module) -> list[Tensor]:
-    """The penalties of a model's last batch, which its poolings then forget."""
+    """Returns the penalties of the model's last batch, and clears them."""
     taken = []
     for module in model.modules():
         if isinstance(module, ViewPool) and module.penalty is not None:
