@@ -445,7 +445,7 @@ def test_sixty_photos_without_splits_are_divided_and_told(tmp_path):
     assert len({i for split in data.splits.values() for i in split.ids}) == 60
     assert said == [
         "The data set 'photos' has no splits: of its 60 images 10 are held out as 'test' to report on, 10 (not 500, of "
-        "so few) are held out to select the epoch on, 40 train."
+        "so few) are held out to select the epoch on, and 40 train."
     ]
     again = splits_of(made)
     assert again.fingerprint == data.fingerprint and again.split("test").ids == data.split("test").ids
@@ -561,7 +561,7 @@ def test_data_that_are_gone_are_told_with_the_model_that_was_trained_on_them(tmp
 def test_photos_without_captions_cannot_be_trained_on(tmp_path):
     own = photos(tmp_path / "photos", 3)
     (own / "captions.csv").unlink()
-    with pytest.raises(UserError, match="has no captions, and training needs some"):
+    with pytest.raises(UserError, match="has no captions, without which no model can be trained"):
         splits_of(Config(data=DataConfig(data=str(own))))
 
 
@@ -578,7 +578,7 @@ def test_a_batch_larger_than_all_pairs_is_made_smaller_and_told():
             made.micro_batch,
         ) == batch  # whole parts, or one batch that is smaller than a part
     assert said[-1] == (
-        "batch_size is 25 in place of 128, and there is no micro_batch of 32: the train split has 100 captions."
+        "batch_size is 25 in place of 128, and micro_batch 32 is not used: the train split has 100 captions."
     )
 
 
@@ -612,8 +612,8 @@ def test_captions_past_the_context_are_counted_once():
     finally:
         del argparse.Namespace.__len__
     assert said == (
-        "3 of 5 captions have more than the 3 tokens that the text tower reads; what follows is not read. 1 of them "
-        "become equal to another."
+        "3 of 5 captions have more than the 3 tokens that the text tower can read, and are cut. This makes 1 of "
+        "them equal to another."
     )
 
 

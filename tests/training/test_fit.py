@@ -135,7 +135,7 @@ def test_a_run_already_there_is_not_touched(prepared, whole):
 def test_changed_data_are_told_before_what_follows_from_them(prepared, whole):
     """Another caption may change the size of the vocabulary, which nobody has set."""
     config = replace(prepared.config, model=replace(prepared.config.model, vocab_size=99))
-    with pytest.raises(UserError, match="it has changed since"):
+    with pytest.raises(UserError, match="have changed since"):
         fit(replace(prepared, config=config, fingerprint="other"), out=whole, resume=True, progress=False)
 
 
@@ -191,7 +191,7 @@ def test_a_run_that_does_not_say_what_made_its_tokens_keeps_the_file_of_their_we
     )
     fit(here, out=tmp_path / "run", stop_at=1, progress=False)
     with pytest.raises(
-        UserError, match=r"^data.token_weights is 'there.safetensors' and the run to resume has 'here"
+        UserError, match=r"^data.token_weights is 'there.safetensors', and in the run to resume it is 'here"
     ):
         fit(there, out=tmp_path / "run", resume=True, progress=False)
     fit(here, out=tmp_path / "run", resume=True, stop_at=2, progress=False)

@@ -92,7 +92,7 @@ def test_processes_share_a_batch_evenly_and_no_batch_norm_on_cpus(made):
     assert ddp.broadcast_buffers is False and ddp.find_unused_parameters is False
     with pytest.raises(UserError, match="batch_size is 9 and 2 processes"):
         make_accelerator(replace(Config(), training=TrainingConfig(batch_size=9)))
-    with pytest.raises(UserError, match="norm is batch and 2 processes"):
+    with pytest.raises(UserError, match="norm is 'batch' and 2 processes"):
         make_accelerator(replace(even, model=ModelConfig(norm="batch")))
     clip = ModelConfig(text="clip", text_model="clip-mini")
     make_accelerator(replace(even, model=clip))

@@ -111,7 +111,7 @@ def test_the_optimizers_state_comes_back():
     assert set(again) == set(kept) and all(torch.equal(again[k], kept[k]) for k in kept)
     assert {k.rsplit(".", 1)[1] for k in kept} == {"exp_avg", "exp_avg_sq", "step"}
     shifted = {f"optimizer.{int(k.split('.')[1]) + 1}.{k.split('.')[2]}": v for k, v in kept.items()}
-    with pytest.raises(UserError, match="not that of the parameters that learn now"):
+    with pytest.raises(UserError, match="belongs to other parameters than are trained now"):
         restore_optimizer(fresh, shifted)
 
 

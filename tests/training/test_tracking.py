@@ -90,7 +90,7 @@ def test_an_unknown_or_absent_tracker_is_refused_before_any_work(tmp_path, capsy
 
 def test_a_tracked_run_needs_a_folder(prepared):
     pytest.importorskip("tensorboard")
-    with pytest.raises(UserError, match="needs a folder"):
+    with pytest.raises(UserError, match="no folder to write to"):
         fit(prepared, progress=False, track=("tensorboard",))
 
 

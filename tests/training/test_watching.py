@@ -26,7 +26,7 @@ GOOD, FLAT, NEAR = (0.2, 30.0), (0.2, 3.9), (0.91, 30.0)
 
 @pytest.mark.parametrize("signs", [[FLAT] * 3, [NEAR] * 3, [GOOD, FLAT, NEAR, FLAT]])
 def test_three_running_stop_the_run(signs):
-    with pytest.raises(CollapseError, match="three evaluations running"):
+    with pytest.raises(CollapseError, match="third evaluation in a row"):
         check_collapse(rows(*signs), 100, TrainingConfig(warmup=0.05), pictures=500)
 
 
@@ -120,7 +120,7 @@ def signs(**changes):
 ])  # fmt: skip
 def test_each_sign_alone_stops_the_run(changes):
     training = TrainingConfig(warmup=0.05)
-    with pytest.raises(CollapseError, match="three evaluations running.*objective.leaky_positive true"):
+    with pytest.raises(CollapseError, match="third evaluation in a row.*objective.leaky_positive true"):
         check_collapse(signs(**changes), 100, training, pictures=500)
     check_collapse(signs(), 100, training, pictures=500)
     one_healthy = signs(**changes)[:2] + signs()[2:]

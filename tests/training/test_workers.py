@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_told_in_its_own_words(workers):
 
 
 def test_one_that_is_ended_from_outside_is_told():
-    with pytest.raises(UserError, match="ended from outside.*data.workers=COUNT"), workers_needed():
+    with pytest.raises(UserError, match="was killed.*data.workers=COUNT"), workers_needed():
         list(batches_by_workers(batch, 6, 9, workers=1))
     with pytest.raises(RuntimeError, match="another"), workers_needed():
         raise RuntimeError("another")

@@ -1,4 +1,4 @@
-"""Training: prepare(config) makes the data ready, fit(prepared) trains."""
+"""Training: prepare(config) loads the data and makes the tokens, fit(prepared) trains."""
 
 from userlib.training.loop import Run, fit
 from userlib.training.preparing import Prepared, pairs_of, prepare, splits_of, val_split_name

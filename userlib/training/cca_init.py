@@ -1,17 +1,17 @@
 """An initialisation in closed form: before its first step the model is a canonical correlation of words and tokens.
 
-A few thousand images are too few to learn from nothing what each word looks like. Regularised CCA of the
-train captions' words and the train images' mean tokens finds it at once: a vector for each word, and a
-linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part
-of both projections start there; all that is not linear (BiGRU, the MLP of the image's projection) starts
-with an output of zero, so that training only adds to it, and so does a guide that is added to the pooled image.
-Where the embedding is wider than a word vector, the images' further dimensions start near zero, not at it.
+A few thousand images are too few to learn from scratch what each word looks like. A regularised CCA of the words
+of the train captions and the mean tokens of the train images computes it directly: a vector for each word, and a
+linear map of a token into the same space (`userlib.baselines.fit_cca`). The word vectors and the linear part of
+both projections start there. All other parts (the BiGRU, the MLP of the image's projection, a guide that is added
+to the pooled image) start with an output of zero, so that training only adds to it. Where the embedding is wider
+than a word vector, the further dimensions of the images start near zero.
 
-A pretrained text encoder can stand next to the words: its states of the caption, where it is the text side itself, or
-its vectors of single words, where a bag or a GRU names one by `text_model`.
+A pretrained text encoder can be added to the words: its states of the caption, where it is the text side itself, or
+its vectors of single words, where `text_model` names one for a bag or a GRU.
 
-A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power
-makes rare words count at all among the frequent ones. Validation and test images are never seen.
+A caption is the mean of its words, each times idf^1.5: the model pools words by their mean, and the power gives rare
+words a weight among the frequent ones. Images of validation and test are not used.
 """
 
 from collections.abc import Callable
@@ -33,21 +33,21 @@ from userlib.model.user import USER
 Array = NDArray[np.float32]
 RIDGE = 2.0  # of the mean variance of each side
 IDF_POWER = 1.5
-STATES = 1.0  # the spread of a pretrained network's states, of that of the words
+STATES = 1.0  # the standard deviation of a pretrained network's states, relative to that of the words
 BATCH = 256  # captions
-WAKING = 0.001  # of the usual initialisation, where the closed form says nothing: no cosine moves by 0.001
-WORDS = 20_000  # their covariance takes 1.6 GB
+WAKING = 0.001  # factor on the usual initialisation of further dimensions: changes no cosine by 0.001
+WORDS = 20_000  # at most: their covariance takes 1.6 GB
 
 
 @dataclass(frozen=True)
 class CCAInit:
     """Word vectors and a map of tokens into one space of d directions, the most correlated first.
 
-    A caption is mean(words[ids] + state_map @ states) + text_bias, an image token_map @ mean token + token_bias; both
-    have norm 1 on average over train.
+    A caption is mean(words[ids] + state_map @ states) + text_bias, an image token_map @ mean token + token_bias; over
+    train, the mean of their norms is 1.
     """
 
-    words: Array  # (V, d); zero for words that are not in train, and for the special ones
+    words: Array  # (V, d); zero for words that are not in train, and for special tokens
     state_map: Array  # (d, H) of a pretrained network's states; H is 0 without one
     text_bias: Array  # (d,)
     token_map: Array  # (d, D)
@@ -62,12 +62,12 @@ def cca_init(
     prior: Array | None = None,
     pointwise: Callable[[Array], Array] | None = None,
 ) -> CCAInit:
-    """The closed form of a train split, d = width directions. With states (M, H), the mean of a pretrained network's
-    states over each caption, of both together. With prior (V, H), a vector of each word, words of like vectors share
-    what is learned of them, and those that train lacks have a vector too. pointwise: of what this makes of the tokens.
+    """The closed form for a train split, with d = width directions. states (M, H): the mean of a pretrained network's
+    states over each caption, which the CCA reads next to the words. prior (V, H): a vector for each word, so that words
+    of similar vectors share what is learned, and words outside train get a vector too. pointwise: a function that is
+    applied to the tokens first.
 
-    Raises UserError where the vocabulary is too large for a covariance, or the tokens have fewer than `width`
-    channels.
+    Raises UserError where train has more than 20,000 words, or the tokens have fewer than `width` channels.
     """
     from scipy import sparse
 
@@ -76,8 +76,8 @@ def cca_init(
     size, count = train.tokenizer.vocab_size, len(train)
     if width > train.features.tokens.shape[2]:
         raise UserError(
-            f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; with init 'cca' "
-            "word vectors cannot be wider than a token."
+            f"word_width is {width} and a token has {train.features.tokens.shape[2]} channels; with init 'cca' a word "
+            "vector cannot be wider than a token. Give a smaller --set model.word_width."
         )
     ids = [train.ids(row) for row in range(count)]
     rows = np.repeat(np.arange(count), train.lengths)
@@ -87,12 +87,12 @@ def cca_init(
     weight = (np.log(count / np.maximum(found_in, 1)) + 1) ** IDF_POWER  # (V,)
     weight[found_in == 0] = 0
     weight[sorted(train.tokenizer.special_ids)] = 0
-    # (v,): of a pretrained vocabulary, which is larger than what train says, the words that train says
+    # (v,): of a pretrained vocabulary, only the words that occur in train
     there = np.arange(size) if states is None else np.flatnonzero(weight)
     if len(there) > WORDS:
         raise UserError(
-            f"init is 'cca' and the train captions have {len(there):,} words; their covariance takes at most "
-            f"{WORDS:,}. Give a larger --set data.min_count."
+            f"init is 'cca' and the train captions have {len(there):,} different words; a CCA takes at most {WORDS:,}. "
+            "Give a larger --set data.min_count."
         )
     texts = bags[:, there].multiply(weight[there].astype(np.float32)[None]).tocsr().astype(np.float32)
     more, scale = states if prior is None else np.asarray(bags @ prior, np.float32), 0.0  # (M, H)
@@ -123,16 +123,21 @@ def cca_init(
 
 
 def word_prior(name: str, tokenizer: Tokenizer) -> Array:
-    """(V, H): a pretrained text encoder's vector of each word by itself, minus their mean; zero for special ids."""
+    """(V, H): a pretrained text encoder's vector of each single word, minus their mean; zero for special ids. Raises
+    UserError where the tokenizer splits words, or the encoder cannot be loaded.
+    """
     if not isinstance(tokenizer, WordTokenizer):
-        raise UserError("a text encoder gives vectors of words; the vocabulary holds pieces of words.")
+        raise UserError(
+            f"a {type(tokenizer).__name__} splits words, and text_model gives vectors of whole words; use --text bag "
+            "or --text gru."
+        )
     vectors = sentence_vectors(name, tokenizer.words)
     first = tokenizer.vocab_size - len(vectors)
     return np.concatenate([np.zeros((first, vectors.shape[1]), np.float32), vectors - vectors.mean(0)])
 
 
 def mean_states(model: USER, train: CaptionDataset) -> Array:
-    """(M, H): the mean of a pretrained text network's states over each caption, on the device of the model."""
+    """(M, H): the mean of a pretrained text network's states over each caption."""
     network = model.text_encoder.states
     means = np.empty((len(train), network.width), np.float32)
     with scoring(network) as device:
@@ -145,13 +150,16 @@ def mean_states(model: USER, train: CaptionDataset) -> Array:
 
 @torch.no_grad()
 def init_from_cca(model: USER, train: CaptionDataset) -> None:
-    """Puts the closed form into a model whose regions' scaling is measured (`USER.start`), keys included."""
+    """Sets the weights of a model, momentum encoders included, after `USER.init_from_data`. Raises UserError where
+    `cca_init` does, and for a text side without word vectors.
+    """
     image, text = model.image_encoder, model.text_encoder
     own = isinstance(text.states, BagOfWords)
     words = text.states if own else text.words
     if not isinstance(words, BagOfWords):
         raise UserError(
-            "only a text encoder with word vectors can start from a CCA. Set model.word_residual true."
+            "init is 'cca' and the text side has no word vectors, in which a CCA could start; set model.word_residual "
+            "true."
         )
     width = words.embedding.embedding_dim
     name = model.config.text_model
@@ -165,7 +173,7 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     words.embedding.weight.copy_(torch.from_numpy(cca.words))
     text.linear.weight.zero_()
     text.linear.weight[:width, : cca.state_map.shape[1]] = torch.from_numpy(cca.state_map)
-    text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors lie behind the states
+    text.linear.weight[:width, -width:] = torch.eye(width)  # word vectors are concatenated after the states
     text.linear.bias.zero_()
     text.linear.bias[:width] = torch.from_numpy(cca.text_bias)
     projection = image.projection
@@ -173,8 +181,8 @@ def init_from_cca(model: USER, train: CaptionDataset) -> None:
     weight, bias = image.region_norm.of_tokens(
         torch.from_numpy(cca.token_map).to(device), torch.from_numpy(cca.token_bias).to(device)
     )
-    # dimensions beyond the words' are zero in every caption: were they zero in every image too, neither side would
-    # ever have a gradient there
+    # dimensions beyond those of the words are zero in every caption: if they were zero in every image too, neither side
+    # would ever have a gradient there
     projection.linear.weight.mul_(WAKING)
     projection.linear.bias.zero_()
     projection.linear.weight[:width], projection.linear.bias[:width] = weight, bias

@@ -1,4 +1,4 @@
-"""The concepts of a run: the frequent words of its train captions, and how often they stand together."""
+"""The concepts of a run: the frequent words of its train captions, and how often they occur together."""
 
 from userlib.data.captions import CaptionDataset
 from userlib.model.neighbours.concepts import Concepts, concept_graph
@@ -6,7 +6,9 @@ from userlib.model.user import USER
 
 
 def init_concepts(model: USER, train: CaptionDataset) -> None:
-    """Before the first step: gives every `Concepts` of a model its graph, keys included. Other models stay."""
+    """To be called before the first step: sets the graph of every `Concepts` in a model, momentum copies included; a
+    model without concepts stays unchanged.
+    """
     parts = [module for module in model.modules() if isinstance(module, Concepts)]
     if not parts:
         return

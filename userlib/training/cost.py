@@ -1,8 +1,8 @@
-"""What a run takes, told before it starts: bytes, steps, seconds and GPU memory.
+"""An estimate of what a run costs before it starts: bytes, steps, seconds and GPU memory.
 
-One step of the configured model runs on a few rows of random numbers, and the count is scaled to the batch. Operations
-are counted as torch counts them (matrix products alone); activations are the tensors that the backward pass keeps.
-Nothing is downloaded.
+One step of the configured model runs on a few rows of random numbers, and its cost is scaled to the batch. Operations
+are counted by torch (matrix products only); activations are the tensors that the backward pass needs. Nothing is
+downloaded.
 """
 
 import json
@@ -26,7 +26,7 @@ from userlib.model.text_transformers import config_of_json, text_settings
 from userlib.model.user import USER
 from userlib.training.preparing import fitted, splits_of, total_steps, tower_of
 
-ROWS = 4  # of the step that is counted
+ROWS = 4  # pairs in the step that is counted
 WORDS = 32  # tokens of the longest caption of a batch; Flickr30K's batches of 128 have 25 to 40
 VOCABULARY = {"bert": 30_522, "clip": 49_408, "gru": 8_000, "bag": 8_000}
 
@@ -36,7 +36,7 @@ PLACES = {"cpu": "two CPU cores", "cuda": "one data-centre GPU"}
 
 
 def run_cost(config: Config) -> dict[str, Any]:
-    """The cost of data, tokens and training: what `estimate` and `training_cost` say, seconds on both devices."""
+    """The cost of data, tokens and training, from `estimate` and `training_cost`, with seconds on "cpu" and "cuda"."""
     parts = {device: estimate(config.data.data, config, device=device) for device in FLOPS}
     training = training_cost(config)
     seconds = {}
@@ -55,7 +55,7 @@ def run_cost(config: Config) -> dict[str, Any]:
 
 
 def summary(cost: dict[str, Any]) -> str:
-    """The cost for people: a line a part. Times are an order of magnitude, for what no cache holds yet."""
+    """The cost as text, one line per part. Times are an order of magnitude, for data that are not cached yet."""
     lines = [f"data: {cost['data']}, {cost['pictures']:,} images"]
     for word in ("download", "store"):
         lines += _lines(word, cost[f"{word}_bytes"], lambda number: f"{number / 1e9:.2f} GB")
@@ -85,9 +85,9 @@ def _duration(seconds: float) -> str:
 
 
 def training_cost(config: Config) -> dict[str, Any]:
-    """steps, operations_a_step, seconds on "cpu" and "cuda" (an order of magnitude, without the evaluations), and
-    gpu_memory_bytes by part: weights, gradients, optimizer, momentum copies and queues, activations (float32; bf16
-    has about half of them), training data.
+    """steps, operations_a_step, seconds on "cpu" and "cuda" (an order of magnitude, without evaluations), and
+    gpu_memory_bytes by part: weights, gradients, optimizer, momentum copies and queues, activations (in float32; bf16
+    takes about half), training data.
     """
     captions, shape, guide_dim, data_bytes = _data(config)
     config = replace(config, training=fitted(config.training, captions, lambda _: None))
@@ -119,7 +119,7 @@ def training_cost(config: Config) -> dict[str, Any]:
     operations = counted[0] * batch // rows
     if (
         part is not None
-    ):  # each part is encoded once more: next to queries forward, keys forward and two parts backward
+    ):  # a second forward pass, on top of one for queries, one for keys, and a backward pass of two
         operations = operations * 5 // 4
     activations = counted[1] * (part or batch) // rows
     learnt = sum(4 * p.numel() for p in user.parameters() if p.requires_grad)
@@ -148,7 +148,9 @@ def training_cost(config: Config) -> dict[str, Any]:
 
 
 def _data(config: Config) -> tuple[int, tuple[int, ...], int | None, int]:
-    """Train captions, (R, D) of the tokens or (3, H, W) of the pixels, the guide's width, bytes of the data."""
+    """The number of train captions, (R, D) of the tokens or (3, H, W) of the pixels, the width of the guide, and the
+    bytes of the data.
+    """
     data, known = config.data, HUB_SETS.get(config.data.data)
     features: Path | None = None
     if known is not None and known.counts is not None and known.captions_each is not None:
@@ -186,7 +188,7 @@ def _batch(size: int, shape: tuple[int, ...], guide: int | None, words: int) -> 
 
 
 def one_step(model: USER, batch: Batch) -> tuple[int, int]:
-    """Operations of forward and backward pass, and bytes of the activations kept between them."""
+    """The operations of forward and backward pass, and the bytes of the activations kept between them."""
     own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
     kept: dict[int, torch.UntypedStorage] = {}
 

@@ -1,7 +1,7 @@
-"""After fine-tuning: weights between the start and the end of a pretrained network, at the share that is best on val.
+"""After fine-tuning: pretrained weights between their start and their end, at the share alpha that is best on val.
 
-theta = (1 - alpha) theta_start + alpha theta_end (WiSE-FT, Wortsman et al., CVPR 2022), for what came pretrained; what
-began at random stays as it ended. Of a LoRA its change of the weights is scaled, B by alpha.
+theta = (1 - alpha) theta_start + alpha theta_end (WiSE-FT, Wortsman et al., CVPR 2022), for pretrained weights only;
+weights that started at random keep their end. Of a LoRA adapter the matrix B is scaled by alpha, as it starts at zero.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ALPHAS = tuple(i / 10 for i in range(11))
 
 
 def check_interpolation(config: Config) -> None:
-    """Raises UserError where nothing pretrained is trained: there is no start to go back to."""
+    """Raises UserError where interpolate is set and no pretrained network is trained."""
     model = config.model
     text = (
         model.text in ("bert", "hf", "clip") and model.text_model is not None and model.train_text != "none"
@@ -25,13 +25,15 @@ def check_interpolation(config: Config) -> None:
     if config.training.interpolate and not text and model.train_image == "none":
         raise UserError(
             f"interpolate is true, text {model.text!r}, train_text {model.train_text!r} and train_image "
-            f"{model.train_image!r}; no pretrained network is trained, so that there is no start to go back to. Use "
+            f"{model.train_image!r}; no pretrained network is trained, so there is nothing to interpolate. Use "
             "--train-image or --text hf:NAME, or interpolate false."
         )
 
 
 def start_of(config: Config) -> dict[str, Tensor]:
-    """The pretrained weights that a run of that configuration starts from, by their names in its encoders."""
+    """The trainable pretrained weights with which a run of that configuration starts, by their names in a
+    `DualEncoder`. Raises UserError where they cannot be loaded.
+    """
     with torch.random.fork_rng(devices=[]):
         encoders = DualEncoder(config.model)
     encoders.load_start(config.data.tokens, config.data.token_weights)
@@ -48,7 +50,9 @@ def start_of(config: Config) -> dict[str, Tensor]:
 def interpolate(
     encoders: DualEncoder, start: dict[str, Tensor], rsum: Callable[[DualEncoder], float]
 ) -> dict[str, float]:
-    """Leaves the encoders at the best share, and says the rSum of each: {"0.0": ..., "1.0": ..., "alpha": the best}."""
+    """Sets the encoders to the best share by rsum(encoders), and returns the rSum of each and the best share:
+    {"0.0": ..., ..., "1.0": ..., "alpha": ...}. Of equal shares the larger one is taken.
+    """
     parameters = dict(encoders.named_parameters())
     end = {name: parameters[name].detach().clone() for name in start}
     scores: dict[str, float] = {}

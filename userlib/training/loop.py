@@ -1,5 +1,4 @@
-"""Training: one loop for a notebook, a CPU, one GPU and many processes; it resumes bit-equal and stops on
-collapse.
+"""Training: one loop for notebooks, a CPU, a GPU and several processes; it resumes bit-equal and stops on collapse.
 
 prepared = prepare(preset("scenes"))
 run = fit(prepared, out=Path("runs/first"))
@@ -66,15 +65,15 @@ from userlib.training.workers import workers_needed
 if TYPE_CHECKING:
     import pandas as pd
 
-# what changes no number: files may have been moved, and workers be more
+# settings that change no result: on resuming, files may have moved and workers may be more
 PLACES = {("data", name) for name in ("data", "pictures", "token_weights", "keep_pixels", "workers")}
-LOOK = 50  # steps between two looks at whether every loss was finite
-PIXELS = 64  # images whose tokens a trained tower makes again at each evaluation, for the residual scales
+LOOK = 50  # steps after which the host checks whether every loss was finite
+PIXELS = 64  # images that a trained tower encodes at each evaluation to monitor the residual scales
 
 
 @dataclass
 class State:
-    """The progress of a run; with the weights and the optimizer it is all that a resumed run needs."""
+    """The progress of a run; together with weights and optimizer it is all that a resumed run needs."""
 
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)  # one per evaluation
@@ -85,7 +84,9 @@ class State:
 
 @dataclass
 class Run:
-    """A finished or interrupted run. `encoders` are those of the best evaluation, in evaluation mode."""
+    """A finished or interrupted run. `model` has the weights of the last step, `encoders` those of the best evaluation,
+    in evaluation mode.
+    """
 
     model: USER
     encoders: DualEncoder
@@ -113,15 +114,15 @@ def fit(
     progress: bool = True,
     track: Sequence[str] = (),
 ) -> Run:
-    """Trains, evaluating on the selection split, and keeps the best and the last checkpoint in `out`. A configuration
-    is prepared first.
+    """Trains, evaluates on the selection split, and keeps the best and the last checkpoint in `out`. A configuration is
+    prepared first.
 
-    stop_at ends after that many steps, and Ctrl-C after the step it falls in: a checkpoint is written and
-    `resume=True` goes on from there, bit-equal to a run that was never stopped. A second Ctrl-C ends at once,
-    and the last checkpoint is kept. track: trackers that the history also goes to, such as ("tensorboard",); see
-    tracking.py. Raises UserError where `out` holds a run already and resume is False, for
-    another setting or other data on resuming, or when the loss is no longer finite, and CollapseError where the
-    embeddings have collapsed.
+    stop_at ends the run after that many steps, Ctrl-C after the current step: a checkpoint is written, from which
+    `resume=True` continues bit-equal to an uninterrupted run. A second Ctrl-C ends it at once, with the previous
+    checkpoint. track: trackers that also receive the history, such as ("tensorboard",); see tracking.py.
+
+    Raises UserError where `out` already holds a run and resume is False, where settings or data differ on resuming, and
+    where the loss is no longer finite; and CollapseError where the embeddings have collapsed.
     """
     check_trackers(track)
     if isinstance(prepared, Config):
@@ -158,11 +159,11 @@ class Trainer:
         ids, mask = prepared.train.words(np.arange(min(256, len(prepared.train))))
         self.sample_captions = ids.to(self.device), mask.to(self.device)
         self.state, self.began = State(), time.monotonic()
-        self.kept = 0  # the step of the last checkpoint; a run that has done nothing needs none
+        self.kept = 0  # the step of the last checkpoint; at step 0 none is needed
         self.best: dict[str, Tensor] = {}
 
     def run(self, *, resume: bool, stop_at: int | None, progress: bool) -> Run:
-        """Trains, as the only writer of its folder."""
+        """Trains, as the only process that writes to its folder."""
         if self.out is None:
             return self.train(None, stop_at, progress)
         check_run(self.out, resume=resume)
@@ -174,7 +175,7 @@ class Trainer:
     def train(
         self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
     ) -> Run:
-        """From the checkpoint `saved`, or from the start."""
+        """Trains from the checkpoint `saved`, or from the start."""
         if saved is None:
             check_used(self.config)
         torch.manual_seed(self.training.seed)
@@ -190,7 +191,7 @@ class Trainer:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
         self.model.micro_batch, self.model.equal_ranks = self.training.micro_batch, True
-        # whether every loss since the host last looked was finite
+        # whether every loss so far was finite
         self.finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.broken = torch.zeros(2, device=self.device)  # step and value of the first loss that was not
         self.optimizer = make_optimizer(self.model, self.training)
@@ -237,30 +238,30 @@ class Trainer:
         return self.finish()
 
     def look(self, output: Output, interrupt: GracefulInterrupt, *, now: bool) -> bool:
-        """Whether the run was asked to stop. Raises UserError, in all processes, where a loss was not finite in one.
+        """Whether the run was interrupted. Raises UserError in all processes where in one a loss was not finite.
 
-        The device is waited for where a number is shown anyway (now), where the run stops, and every 50 steps; several
-        processes ask each other at the same steps, so that they stop at the same one.
+        The host waits for the device only where a number is shown anyway (now), where the run stops, and every 50
+        steps; several processes check at the same steps, so that they stop at the same one.
         """
         alone = self.accelerator.num_processes == 1
         now = now or self.state.step % LOOK == 0 or (not alone and self.device.type == "cpu")
         if not (now or (alone and interrupt.requested)):
             return False
         requested, broken = any_process(self.accelerator, interrupt.requested, not bool(self.finite))
-        if broken:  # in one process is enough: the others would wait for it
+        if broken:  # in one process is enough: the others would wait for it forever
             step, loss = self.broken.tolist()
             check_loss(output, self.state.step, elsewhere=True, first=(step, loss) if step else None)
         return requested
 
     def note(self, loss: Tensor) -> None:
-        """Keeps whether all losses were finite, and the first that was not, on the device: nothing waits for it."""
+        """Records on the device, without waiting, whether all losses were finite, and the first that was not."""
         first = self.finite & ~loss.isfinite()
         now = torch.stack([torch.full_like(loss, self.state.step), loss]).to(self.broken.dtype)
         self.broken = torch.where(first, now, self.broken)
         self.finite &= ~first
 
     def step(self, batch: Batch) -> Output:
-        """Forward, backward, update."""
+        """One optimizer step: forward, backward, gradient clipping, update."""
         step = self.state.step
         self.wrapped.train()
         torch.manual_seed(step_seed(self.training.seed, step, self.accelerator.process_index))
@@ -281,7 +282,7 @@ class Trainer:
         return output
 
     def check_start(self, output: Output) -> None:
-        """Raises UserError where the original positive term has no gradient in the whole first batch."""
+        """Raises UserError where the original positive term has no gradient in the first batch, over all processes."""
         objective = self.config.objective
         if objective.name == "uto" and not objective.leaky_positive:
             (alive,) = any_process(self.accelerator, bool((positives(output) > 0).any()))
@@ -328,8 +329,8 @@ class Trainer:
         return row
 
     def save(self) -> None:
-        """Writes everything that a bit-equal resume needs; then run.json names it and older ones are
-        removed.
+        """Writes a checkpoint with everything that a bit-equal resume needs, names it in run.json, and removes older
+        ones.
         """
         state = self.state
         self.kept = state.step
@@ -358,33 +359,32 @@ class Trainer:
         prune(self.out)
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
-        """Resumes from a checkpoint. Raises UserError naming the first setting that differs from it."""
+        """Resumes from a checkpoint. Raises UserError where settings, data, tokens or number of processes differ."""
         now, then = to_json(self.config), documents["config"]
         made_by = documents["data"].get("made_by")  # absent in checkpoints of an earlier version
         moved = PLACES if made_by else PLACES - {("data", "token_weights")}
         for part, settings in now.items():
             for key, value in settings.items():
-                if (part, key) in moved:  # what lies there decides
+                if (part, key) in moved:  # their content is compared below
                     continue
                 if then.get(part, {}).get(key) != value:
                     raise UserError(
-                        f"{part}.{key} is {value!r} and the run to resume has "
-                        f"{then.get(part, {}).get(key)!r}; resume with the same settings, or give another "
-                        "--out."
+                        f"{part}.{key} is {value!r}, and in the run to resume it is "
+                        f"{then.get(part, {}).get(key)!r}; resume with the same settings, or give another --out."
                     )
-            # before what follows from the data, such as the size of the vocabulary
+            # before settings that are derived from the data, such as the size of the vocabulary
             if part == "data" and documents["data"]["fingerprint"] != self.prepared.fingerprint:
                 raise UserError(
-                    f"the data {self.config.data.data!r} is not what the run in {self.out} was trained on: "
-                    "it has changed since. Restore it, or give another --out."
+                    f"the data {self.config.data.data!r} have changed since the run in {self.out} was trained on them. "
+                    "Restore them, or give another --out."
                 )
         check_made_by(made_by or {}, self.prepared.made_by, where=str(self.out))
         before = documents["data"].get("processes", self.accelerator.num_processes)
         if before != self.accelerator.num_processes:
             raise UserError(
                 f"the run in {self.out} has {before} process{'es' if before > 1 else ''} and this command "
-                f"{self.accelerator.num_processes}; each draws for its own share of a batch. Resume with "
-                f"{before}, or give another --out."
+                f"{self.accelerator.num_processes}; the random draws depend on their number. Resume with {before}, or "
+                "give another --out."
             )
         model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         load_state_strict(self.model, model, where=str(self.out))
@@ -393,8 +393,8 @@ class Trainer:
         self.kept = self.state.step
 
     def interpolate(self, encoders: DualEncoder) -> dict[str, float]:
-        """Brings the best encoders to the best share between start and end, and the kept checkpoint with them; a run
-        that is done already stays. What each share scored.
+        """Interpolates the best encoders, updates their checkpoint, and returns the score of each share. Where the
+        checkpoint is interpolated already, it only returns the scores.
         """
         where = None if self.out is None else checkpoint_path(self.out, "best")
         if where is not None and (known := load_model(where).metadata.get("interpolation")) is not None:
@@ -404,7 +404,7 @@ class Trainer:
             start_of(self.config),
             lambda model: evaluate_now(model, self.prepared.val, str(self.device))["rsum"],
         )
-        self.accelerator.wait_for_everyone()  # who still reads the checkpoint
+        self.accelerator.wait_for_everyone()  # until no process reads the checkpoint any more
         if where is not None and self.accelerator.is_main_process:
             row = next(row for row in self.state.rows if row["step"] == self.state.best_step)
             about = metadata_of(self.prepared, row) | {"interpolation": scores}
@@ -428,13 +428,13 @@ class Trainer:
             encoders = copy.deepcopy(encoders)
             encoders.load_state_dict(self.best)
         self.model.eval()
-        told: dict[str, Any] = {}
+        shares: dict[str, Any] = {}
         if self.training.interpolate and self.state.step == self.total:
-            told = {"interpolation": self.interpolate(encoders)}
+            shares = {"interpolation": self.interpolate(encoders)}
         row = next((row for row in self.state.rows if row["step"] == self.state.best_step), {})
         about = metadata_of(self.prepared, row)
-        encoders.loaded = Loaded(encoders, self.prepared.tokenizer, self.config, about | told)
-        # the weights of the last step are other ones: theirs is the row of that step, if they were evaluated there
+        encoders.loaded = Loaded(encoders, self.prepared.tokenizer, self.config, about | shares)
+        # the model has the weights of the last step, and so the row of that step, if there was an evaluation
         last = self.state.rows[-1] if self.state.rows and not self.training.use_ema else {}
         own = {"selected": last if last.get("step") == self.state.step else {}}
         self.model.loaded = Loaded(self.model, self.prepared.tokenizer, self.config, about | own)

@@ -1,8 +1,7 @@
-"""What training on a CPU needs of the system's allocator: to keep the memory that a step frees.
+"""A setting of the system's allocator for training on a CPU: keep the memory that a step frees.
 
-glibc hands every freed tensor above 32 MB back to the system, and the next step's tensors are then filled with zeros
-by the kernel, page by page, before a single number is written: at the paper's shapes this costs more than the
-elementwise operations themselves.
+glibc returns every freed tensor above 32 MB to the system, and the kernel then fills the tensors of the next step with
+zeros, page by page: at the paper's shapes this costs more than the elementwise operations themselves.
 """
 
 import ctypes
@@ -13,9 +12,9 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """From here on this process keeps what it frees and uses it again; True where the system can (Linux with glibc).
+    """From now on this process reuses the memory that it frees; True where the system supports it (Linux with glibc).
 
-    The peak stays what it was. It holds for the whole process and does not change any result.
+    This affects the whole process, but neither its peak memory nor any result.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

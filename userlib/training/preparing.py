@@ -1,4 +1,4 @@
-"""From a configuration to data that can be trained on, with nothing left open."""
+"""From a configuration to data for training: splits, tokens, vocabulary, and a configuration without open settings."""
 
 import json
 from collections.abc import Callable
@@ -24,16 +24,18 @@ from userlib.model.text_transformers import text_settings
 from userlib.progress import tell
 from userlib.provenance import peak_memory_mb, provenance
 
-FEWEST = 24  # images of a set without splits: fewer leave less than four to select on and four to report on
-SHARE = 6  # a sixth of such a set is held out for each
-MOST = 1000  # images that are held out to report on, as in Flickr30K
-SAMPLE_IMAGES = 512  # images whose tokens tell how the train images lie
+FEWEST = (
+    24  # images of a data set without splits: with fewer, less than four would be held out for each purpose
+)
+SHARE = 6  # a sixth of such a set is held out for selection, and a sixth for the report
+MOST = 1000  # images that are held out for one of them, as in Flickr30K
+SAMPLE_IMAGES = 512  # images from which the mean of the tokens, and the distance from it, are measured
 Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run's data with tokens made and captions numbered, and its configuration with nothing left open."""
+    """The data of a run with tokens and token ids, and its configuration, in which every open setting is filled in."""
 
     config: Config
     train: CaptionDataset
@@ -41,8 +43,8 @@ class Prepared:
     test: CaptionDataset | None
     tokenizer: Tokenizer
     fingerprint: str  # of the data
-    made_by: dict[str, Any] = field(default_factory=dict)  # what tokens and guide are made by
-    device: str = "cpu"  # that made them
+    made_by: dict[str, Any] = field(default_factory=dict)  # descriptions of the networks of tokens and guide
+    device: str = "cpu"  # on which these ran
 
 
 def pairs_of(
@@ -54,7 +56,7 @@ def pairs_of(
     progress: bool = True,
     device: str = "cpu",
 ) -> CaptionDataset:
-    """Tokens and numbered captions of one split, made as the configuration says."""
+    """Tokens and token ids of one split, according to the configuration."""
     data = config.data
     features = extract(
         split,
@@ -73,14 +75,16 @@ def pairs_of(
     )
     if len(pairs) and share > 0.5:
         tell(
-            f"Note: {share:.0%} of the words of the split {split.name!r} are unknown to the model's vocabulary; "
-            "what is measured on it says little. Is it in another language?"
+            f"Note: {share:.0%} of the words of the split {split.name!r} are not in the model's vocabulary, and scores "
+            "on it mean little. Is it in another language?"
         )
     return pairs
 
 
 def pixels_of_split(config: Config, split: Split, progress: bool) -> Pixels:
-    """The pixels of a split, or of the one that it was held out of, for the tower that is trained."""
+    """The pixels, for a trained tower, of a split or of the one that it was held out of. Raises UserError where it has
+    no images.
+    """
     whole, settings = split.parent or split, tower_of(config)
     if whole.pictures is None:
         raise UserError(
@@ -94,7 +98,7 @@ def pixels_of_split(config: Config, split: Split, progress: bool) -> Pixels:
 
 
 def tower_of(config: Config) -> dict[str, Any]:
-    """How the trained image tower is built and fed: as the configuration says, else as its tokens are made."""
+    """The settings of the trained image tower: those of the configuration, else those of the network of data.tokens."""
     if config.model.image_tower is not None:
         return json.loads(config.model.image_tower)  # type: ignore[no-any-return]
     data = config.data
@@ -102,16 +106,16 @@ def tower_of(config: Config) -> dict[str, Any]:
 
 
 def token_spec(config: Config) -> str:
-    """What the model's tokens are made by outside it: nothing, where the tower is a part of it."""
+    """The network that makes the tokens outside the model; "pixels" where the tower is a part of the model."""
     return config.data.tokens if config.model.train_image == "none" else "pixels"
 
 
 def splits_of(
     config: Config, *, progress: bool = False, say: Say | None = None, report_if_there: bool = False
 ) -> RetrievalData:
-    """The run's data with the splits that it trains, selects and reports on: those that there are, and those held out.
+    """The data of a run, with held-out splits, as in `arranged`.
 
-    Raises UserError, before any token is made, where one is missing. say is told what was held out unasked.
+    Raises UserError, before any token is made, where a split is missing.
     """
     data = load_data(
         config.data.data,
@@ -125,14 +129,17 @@ def splits_of(
 def arranged(
     data: RetrievalData, settings: DataConfig, *, say: Say | None = None, report_if_there: bool = False
 ) -> RetrievalData:
-    """The data set with the slice of `val_split` held out; where train is its only split, also what is reported on.
+    """The data set with the slice that val_split names held out. Where train is its only split, a sixth of its images,
+    at most 1,000, chosen by their ids, is held out for each of selection and report that is set and has no slice; say
+    is called with a sentence on this.
 
-    Held out unasked are a sixth of the images for each, at most 1,000 for the report, chosen by their ids.
+    Raises UserError where there are no captions, too few images, or no split to select or to report on;
+    report_if_there: a missing split for the report is no error.
     """
     if not any(len(split.captions) for split in data.splits.values()):
         raise UserError(
-            f"The data set {data.name!r} has no captions, and training needs some: put a captions.csv with the columns "
-            "filename and caption next to the images."
+            f"The data set {data.name!r} has no captions, without which no model can be trained. Put a captions.csv "
+            "with the columns filename and caption next to the images."
         )
     name, _, count = settings.val_split.partition(":")
     whole = data.split(name if count and name in data.splits else "train")
@@ -145,7 +152,7 @@ def arranged(
             flag = {"select": "--val-split", "report": "--test-split"}
             remedy = {
                 "select": f"give --val-split {whole.name}:{max(1, len(whole) // SHARE)} to hold images out for it",
-                "report": "give --test-split none to go without",
+                "report": "give --test-split none for no report",
             }
             raise UserError(
                 f"The data set {data.name!r} has no split {wanted!r} to {key} on; it has: {', '.join(data.splits)}. "
@@ -155,39 +162,41 @@ def arranged(
 
 
 def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tuple[RetrievalData, str]:
-    """For a set whose one split is train: what is reported on and selected on, and the count still to be held out."""
+    """For a data set whose only split is train: the data with what is held out unasked, and the count of the slice that
+    is still to be held out.
+    """
     name, _, count = settings.val_split.partition(":")
     images = len(data.split("train"))
     report = settings.test_split if settings.test_split not in (None, "train") else None
     if name != "train" and count:
-        return data, count  # which the caller refuses by name
+        return data, count  # the caller raises an error that names the split
     if report is None and (name == "train" and not count or count and int(count) < images):
         return data, count
     if images < FEWEST:
         raise UserError(
-            f"The data set {data.name!r} has {images} images and no splits. To hold some of them out, to select and to "
-            f"report on, at least {FEWEST} are needed: add images with captions, or a column 'split' of train, val and "
-            "test to the captions."
+            f"The data set {data.name!r} has {images} images and no splits; at least {FEWEST} are needed to hold some "
+            "out for selection and report. Add images with captions, or a column 'split' with train, val and test to "
+            "the captions."
         )
-    told = []
+    parts = []
     part = images // SHARE
     if report is not None:
         size = min(part, MOST)
         data = data.hold_out("train", size, seed=None, into=report)
-        told.append(f"{size} are held out as {report!r} to report on")
+        parts.append(f"{size} are held out as {report!r} to report on")
     if count and int(count) > images // 2 - images // SHARE:
-        told.append(f"{part} (not {count}, of so few) are held out to select the epoch on")
+        parts.append(f"{part} (not {count}, of so few) are held out to select the epoch on")
         count = str(part)
     elif not count and name != "train":
         size = min(part, MOST)
         data = data.hold_out("train", size, seed=None, into=name)
-        told.append(f"{size} are held out as {name!r} to select the epoch on")
+        parts.append(f"{size} are held out as {name!r} to select the epoch on")
     elif count:
-        told.append(f"{count} to select the epoch on")
+        parts.append(f"{count} are held out to select the epoch on")
     if say is not None:
         left = len(data.split("train")) - (int(count) if count else 0)
         say(
-            f"The data set {data.name!r} has no splits: of its {images} images {', '.join(told)}, {left} train."
+            f"The data set {data.name!r} has no splits: of its {images} images {', '.join(parts)}, and {left} train."
         )
     return data, count
 
@@ -200,11 +209,11 @@ def val_split_name(config: Config) -> str:
 def prepare(
     config: Config, *, progress: bool = True, report_if_there: bool = False, say: Say = print
 ) -> Prepared:
-    """Loads the data, makes or finds the tokens, builds the vocabulary from train alone, and fills in the
-    open settings. say is told, in a sentence each, of what was changed to fit the data.
+    """Loads the data, makes the tokens or reads them from the cache, builds the vocabulary from train alone, and fills
+    in the open settings. say is called with a sentence on each change that fits a setting to the data.
 
-    Raises UserError, before any token is made, for a split that is not there; with `report_if_there` a missing split
-    for the report leaves the report out.
+    Raises UserError where data or settings do not fit, for a missing split before any token is made; report_if_there:
+    where only the split of the report is missing, there is no report.
     """
     device = choose_device(None)
     data = splits_of(config, progress=progress, say=say, report_if_there=report_if_there)
@@ -212,14 +221,14 @@ def prepare(
     for flag, name in (("--val-split", val_split_name(config)), ("--test-split", config.data.test_split)):
         if name == "train":
             say(
-                f"Note: {flag} names the split 'train', so that its scores tell what was memorised. Name "
-                "another split, or hold images out by --val-split train:COUNT."
+                f"Note: {flag} names the split 'train', whose scores only show what the model has memorised. Name "
+                "another split, or hold images out with --val-split train:COUNT."
             )
     if report_if_there and config.data.test_split not in data.splits:
         config = replace(config, data=replace(config.data, test_split=None))
     test_split = None if config.data.test_split is None else data.split(config.data.test_split)
     training = fitted(config.training, len(train_split.captions), say)
-    total_steps(training, len(train_split.captions))  # refuses a batch that train cannot fill
+    total_steps(training, len(train_split.captions))  # an early error where train cannot fill a batch
     kind = {"bag": "words", "gru": "words", "hf": "bert"}.get(config.model.text, config.model.text)
     if config.model.text == "hf" and config.model.text_config is None:
         config = replace(config, model=replace(config.model, **text_settings(config.model.text_model or "")))
@@ -265,7 +274,7 @@ def prepare(
 
 
 def cut_note(*parts: CaptionDataset) -> str | None:
-    """A sentence on captions that are longer than what the text tower reads; None where none is."""
+    """A sentence on captions that are longer than the text tower can read; None where there are none."""
     longest = parts[0].tokenizer.longest if parts else None
     if longest is None:
         return None
@@ -275,23 +284,23 @@ def cut_note(*parts: CaptionDataset) -> str | None:
         rows = [row for row in rows if pairs.tokenizer.is_cut(pairs.split.captions[row])]
         cut, total = cut + len(rows), total + len(pairs)
         lost += len(rows) - len({pairs.ids(row).tobytes() for row in rows})
-    same = f" {lost} of them become equal to another." if lost else ""
+    same = f" This makes {lost} of them equal to another." if lost else ""
     return (
-        f"{cut:,} of {total:,} captions have more than the {longest} tokens that the text tower reads; what follows is "
-        f"not read.{same}"
+        f"{cut:,} of {total:,} captions have more than the {longest} tokens that the text tower can read, and are cut."
+        f"{same}"
         if cut
         else None
     )
 
 
 def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
-    """The same with a batch that the captions fill: a quarter of them where the batch is larger than all."""
+    """The settings with a batch of a quarter of the captions where these cannot fill batch_size, else unchanged."""
     if captions >= training.batch_size or captions < 2:
         return training
     batch, part = max(2, captions // 4), training.micro_batch
-    if part is not None:  # which divides a batch, and saves nothing of one that is no larger
+    if part is not None:  # it must divide the batch, and is of no use if it is not smaller
         batch, part = (batch - batch % part, part) if part < batch else (batch, None)
-    parts = "" if part == training.micro_batch else f", and there is no micro_batch of {training.micro_batch}"
+    parts = "" if part == training.micro_batch else f", and micro_batch {training.micro_batch} is not used"
     say(
         f"batch_size is {batch} in place of {training.batch_size}{parts}: the train split has {captions} captions."
     )
@@ -299,7 +308,7 @@ def fitted(training: TrainingConfig, captions: int, say: Say) -> TrainingConfig:
 
 
 def precision_of(wanted: str) -> str:
-    """auto -> bf16 where the chip has it, else fp32; a chip that only emulates it is slower with it."""
+    """auto -> bf16 where the hardware supports it, else fp32, since emulated bf16 is slower; others stay unchanged."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
@@ -308,7 +317,7 @@ def precision_of(wanted: str) -> str:
 
 
 def total_steps(training: TrainingConfig, captions: int) -> int:
-    """Steps of the whole run. Raises UserError where the captions do not fill one batch."""
+    """The steps of the whole run. Raises UserError where the captions do not fill one batch."""
     if captions < training.batch_size:
         raise UserError(
             f"the train split has {captions} captions and batch_size is {training.batch_size}; give a smaller "
@@ -320,7 +329,7 @@ def total_steps(training: TrainingConfig, captions: int) -> int:
 
 
 def metadata_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
-    """What an inference checkpoint remembers of its run."""
+    """The metadata of a run in an inference checkpoint."""
     metadata: dict[str, Any] = {
         "data": prepared.config.data.data,
         "fingerprint": prepared.fingerprint,
@@ -330,24 +339,24 @@ def metadata_of(prepared: Prepared, row: dict[str, float]) -> dict[str, Any]:
         "provenance": provenance(),
         "peak_memory_mb": peak_memory_mb(),
     }
-    # How far from the train images' mean an image may lie before it is called foreign.
+    # search warns of images whose distance from the mean of the train images is above the limit
     guide = prepared.train.features.guide
     if guide is not None:
         metadata["guide_mean"], metadata["guide_limit"] = _reach(np.asarray(guide))
-    elif token_spec(prepared.config) not in ("precomputed", "pixels"):  # of which a new image has none
+    elif token_spec(prepared.config) not in ("precomputed", "pixels"):  # tokens that a new image can have
         metadata["token_mean"], metadata["token_limit"] = _reach(_token_means(prepared.train))
     return metadata
 
 
 def _reach(vectors: np.ndarray) -> tuple[list[float], float]:
-    """(N, G) -> the mean of the vectors at unit norm, and the 99th percentile of their distances from it."""
+    """(N, G) -> the mean of the L2-normalised vectors, and the 99th percentile of their distances from it."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
     mean = unit.mean(0)
     return [round(float(v), 6) for v in mean], float(np.quantile(np.linalg.norm(unit - mean, axis=1), 0.99))
 
 
 def _token_means(pairs: CaptionDataset) -> np.ndarray:
-    """(n, D): the mean token of each image, of some of them that lie evenly among all; no region that is masked."""
+    """(n, D): the mean of the unmasked tokens of each of at most 512 images, evenly spaced in the split."""
     rows = np.unique(np.linspace(0, len(pairs.split) - 1, SAMPLE_IMAGES).astype(np.int64))
     tokens, mask = pairs.features.tokens, pairs.features.mask
     there = [slice(None) if mask is None else np.asarray(mask[int(row)], bool) for row in rows]

@@ -1,4 +1,4 @@
-"""One process or many: the device and the share of each, and what all of them decide together."""
+"""One process or several: their devices, and decisions that all of them share."""
 
 import os
 from typing import TYPE_CHECKING
@@ -14,53 +14,52 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(config: Config) -> "Accelerator":
-    """The device and the processes of this run. Raises UserError where they do not go with its settings.
+    """The device and the processes of this run. Raises UserError where they do not fit its settings.
 
-    Precision is the loop's own: bf16 needs no loss scaling, and accelerate fixes its precision once a
-    process.
+    Mixed precision is left to the training loop: bf16 needs no loss scaling, and accelerate fixes its precision once
+    per process.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    # Buffers are not broadcast: each rank writes its queues itself, and they agree. CLIP's towers hold
-    # parameters that no caption and no token uses.
+    # Buffers are not broadcast: each rank updates its queues itself, and they stay equal. CLIP's towers have
+    # parameters that are not used here.
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False,
         find_unused_parameters=config.model.text == "clip" or config.model.train_image != "none",
     )
-    # Accelerate joins processes that a launcher started on CPUs only where it is told that they are CPUs.
+    # Accelerate connects the processes of a launcher on CPUs only with cpu=True.
     on_cpus = "LOCAL_RANK" in os.environ and not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpus, mixed_precision="no", kwargs_handlers=[ddp])
     if accelerator.gradient_accumulation_steps != 1:
         raise UserError(
             f"gradient accumulation over {accelerator.gradient_accumulation_steps} steps is set (by `accelerate "
-            "launch`, its configuration or ACCELERATE_GRADIENT_ACCUMULATION_STEPS). Every pair's negatives are "
-            "the other pairs of its batch, so accumulated small batches are another loss than one large batch: "
-            "set it to 1, and give a smaller --batch-size, more processes, or a longer --queue-size for negatives "
-            "that cost no memory."
+            "launch`, its configuration or ACCELERATE_GRADIENT_ACCUMULATION_STEPS). The negatives of a pair are the "
+            "other pairs of its batch, so the loss of accumulated small batches differs from that of one large batch. "
+            "Set it to 1; use --micro-batch, a smaller --batch-size with a larger --queue-size, or more processes."
         )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         raise UserError(
-            f"{started} processes were started and {accelerator.num_processes} found each other; each would "
-            "train alone. Start them with torchrun, or start one process."
+            f"{started} processes were started and {accelerator.num_processes} are connected, so each would train by "
+            "itself. Start them with torchrun, or start a single process."
         )
     if accelerator.num_processes > 1:
         if config.model.norm == "batch" and accelerator.device.type == "cpu":
             raise UserError(
-                f"norm is batch and {accelerator.num_processes} processes run on CPU, where no BatchNorm is "
-                "shared; use norm layer, one process, or GPUs."
+                f"norm is 'batch' and {accelerator.num_processes} processes run on CPUs, where BatchNorm cannot be "
+                "synchronised; use norm layer, one process, or GPUs."
             )
         if config.training.batch_size % accelerator.num_processes:
             raise UserError(
-                f"batch_size is {config.training.batch_size} and {accelerator.num_processes} processes share it; "
-                "it must be a multiple of them."
+                f"batch_size is {config.training.batch_size}, and {accelerator.num_processes} processes share it; give "
+                f"a multiple of {accelerator.num_processes}."
             )
         share = config.training.batch_size // accelerator.num_processes
         if config.training.micro_batch is not None and share % config.training.micro_batch:
             raise UserError(
                 f"micro_batch is {config.training.micro_batch} and each of {accelerator.num_processes} processes has "
-                f"{share} pairs of a batch; it must divide them."
+                f"{share} pairs of a batch; give a divisor of {share}."
             )
     if accelerator.device.type == "cpu":
         keep_freed_memory()
@@ -68,7 +67,7 @@ def make_accelerator(config: Config) -> "Accelerator":
 
 
 def any_process(accelerator: "Accelerator", *here: bool) -> list[bool]:
-    """For each answer whether any process gives it: all of them leave a loop at the same step, or none does."""
+    """For each flag whether it is set in any process, the same list in all of them, so that they can act together."""
     if accelerator.num_processes == 1:
         return list(here)
     said = accelerator.gather(torch.tensor([here], dtype=torch.float32, device=accelerator.device))

@@ -1,7 +1,7 @@
-"""What happens at which step: the learning rate, the batches, the optimizer's groups and state.
+"""The learning rate and the batch of each step, and the groups and state of the optimizer.
 
-The order of the data and every random draw of a step follow from the seed and the step's number alone, so a
-resumed run needs no saved generator: it draws what the whole run would have drawn.
+The order of the data and all random draws of a step follow from the seed, the step and the rank alone, so a resumed
+run needs no saved generator: it draws what an uninterrupted run would have drawn.
 """
 
 import math
@@ -23,7 +23,7 @@ from userlib.training.workers import batches_by_workers
 
 
 def lr_factor(step: int, total: int, training: TrainingConfig) -> float:
-    """The factor on the learning rate at a step: linear warm-up, then cosine, step or constant."""
+    """The factor on the learning rate at step 0..total-1: linear warm-up, then cosine, step or constant."""
     warm = training.warmup * total
     if step < warm:
         return (step + 1) / (warm + 1)
@@ -35,8 +35,8 @@ def lr_factor(step: int, total: int, training: TrainingConfig) -> float:
 
 
 def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
-    """The captions of a step's batch (all processes): epochs are permutations, the incomplete last batch is
-    dropped.
+    """The captions (batch_size,) of a step's batch, over all processes. Each epoch is a permutation, whose incomplete
+    last batch is dropped.
     """
     per_epoch = captions // training.batch_size
     epoch, place = divmod(step, per_epoch)
@@ -45,7 +45,7 @@ def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndar
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, captions: int) -> np.ndarray:
-    """The captions of an epoch; kept, because drawing it takes 10 ms at COCO's size."""
+    """The order of the captions in an epoch; cached, because drawing it takes 10 ms at COCO's size."""
     order = np.random.default_rng([seed, 1, epoch]).permutation(captions)
     order.flags.writeable = False
     return order
@@ -53,7 +53,7 @@ def _order(seed: int, epoch: int, captions: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Reader:
-    """The batch of a step of one rank, by its number."""
+    """Called with a step, it makes the batch of one rank."""
 
     train: CaptionDataset
     config: Config
@@ -77,12 +77,14 @@ class Reader:
 
     @property
     def pinned(self) -> bool:
-        """Whether a GPU fetches the batches; those of worker processes are pinned behind them."""
+        """Whether batches are pinned for a GPU here; those of worker processes are pinned by their loader."""
         return self.train.pixels() is None and torch.cuda.is_available()
 
 
 def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
-    """The batches of steps start..stop-1 of one rank, read ahead: tokens by a thread, pixels by worker processes."""
+    """The batches of steps start..stop-1 of one rank, made ahead: of tokens by a thread, of pixels by worker
+    processes.
+    """
     read = Reader(prepared.train, prepared.config, rank, ranks_)
     if prepared.train.pixels() is not None:
         yield from batches_by_workers(read, start, stop, workers=prepared.config.data.workers)
@@ -97,8 +99,8 @@ def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -
 
 
 def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with four learning rates: of the residual scales (10 x, no decay), of a pretrained text network
-    (text_lr_scale x), of a trained image tower (image_lr_scale x), and of the rest.
+    """AdamW with a learning rate for the residual scales (10 lr, without weight decay), one for a pretrained text
+    network (text_lr_scale lr), one for a trained image tower (image_lr_scale lr), and lr for the rest.
     """
     scales = [p for n, p in model.named_parameters() if n.endswith("log_scale") and p.requires_grad]
     text = [p for p in model.text_encoder.pretrained() if p.requires_grad]
@@ -117,7 +119,7 @@ def make_optimizer(model: USER, training: TrainingConfig) -> torch.optim.AdamW:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as flat tensors, "optimizer.<parameter>.<what>"."""
+    """The optimizer's state by name, "optimizer.<index of the parameter>.<name of the state>"."""
     return {
         f"optimizer.{index}.{what}": value
         for index, state in optimizer.state_dict()["state"].items()
@@ -126,7 +128,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Takes back what `optimizer_tensors` gave. Raises UserError where it was the state of other parameters."""
+    """Loads what `optimizer_tensors` returned. Raises UserError where it is the state of other parameters."""
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         _, index, what = name.split(".")
@@ -135,12 +137,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     for number, state in states.items():
         if "exp_avg" in state and state["exp_avg"].shape != shapes.get(number):
             raise UserError(
-                "the optimizer's state of the run to resume is not that of the parameters that learn now: an earlier "
-                "version chose others. Go on with that version, or start again with another --out."
+                "the optimizer's state in the checkpoint belongs to other parameters than are trained now: an earlier "
+                "version trained others. Resume with that version, or start again with another --out."
             )
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of a step's dropout."""
+    """The seed of a step's random draws within the model, such as dropout."""
     return int(np.random.SeedSequence([seed, 3, step, rank]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,8 +1,7 @@
-"""Ctrl-C, or a request to end (SIGTERM), between two steps: a run ends where its state is whole, so that it goes on
-bit-equal later.
+"""Delays Ctrl-C and SIGTERM until the end of a step, where the state of a run is complete, so that it can be resumed
+bit-equal.
 
-In the middle of a step the queue has moved and the weights have not; a checkpoint of that moment would repeat
-half a step.
+In the middle of a step the queue is updated and the weights are not; resuming from there would repeat half a step.
 """
 
 import signal
@@ -13,12 +12,12 @@ from typing import Any
 
 
 class GracefulInterrupt:
-    """While entered, Ctrl-C or SIGTERM sets `requested`; a second one, a second or more later, raises KeyboardInterrupt
-    at once. Python delivers signals to the main thread alone: elsewhere this does nothing.
+    """Within it, Ctrl-C or SIGTERM sets `requested`; another one, a second or more later, raises KeyboardInterrupt.
+    Python delivers signals to the main thread only, so that in other threads it does nothing.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
-    PATIENCE_S = 1.0  # terminal and launcher may both deliver the one Ctrl-C
+    PATIENCE_S = 1.0  # terminal and launcher may both deliver the same Ctrl-C
 
     def __init__(self) -> None:
         self.requested, self.since = False, 0.0

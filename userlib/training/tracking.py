@@ -1,6 +1,6 @@
-"""A run shown while it goes on: its history, settings and a few retrieved images by accelerate's trackers.
+"""Logs a run while it is training, by accelerate's trackers: its history, settings and a few retrieved images.
 
-Off unless asked for. tensorboard needs no account; its files lie in the run's folder, under `tracking`.
+Without --track it is off. tensorboard needs no account and writes to the folder `tracking` of the run.
 """
 
 import importlib.util
@@ -26,22 +26,31 @@ TRACKERS = (
     "tensorboard", "wandb", "trackio", "mlflow", "aim", "swanlab", "dvclive", "comet_ml", "clearml",
 )  # fmt: skip
 EXTRAS = ("tensorboard", "wandb", "trackio")
-EVERY = 10  # steps between two losses
-QUERIES, FOUND, GALLERY, SIDE = 4, 5, 256, 96  # shown captions, hits of each, images searched, pixels of one
+EVERY = 10  # steps between two logged losses
+QUERIES, FOUND, GALLERY, SIDE = (
+    4,
+    5,
+    256,
+    96,
+)  # captions shown, hits of each, images searched, their size in pixels
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises UserError, before any work, for a tracker that accelerate has not or whose package is not installed."""
+    """Raises UserError, before any work, for a tracker that is unknown or whose package is not installed."""
     for name in names:
         if name not in TRACKERS:
-            raise UserError(f"--track {name!r} is no tracker; it must be one of {', '.join(TRACKERS)}.")
+            raise UserError(f"--track is {name!r}; it must be one of {', '.join(TRACKERS)}.")
         if importlib.util.find_spec(name) is None:
             how = f'pip install -e ".[{name}]"' if name in EXTRAS else f"pip install {name}"
-            raise UserError(f"--track {name} needs a package of that name, which is not installed: {how}")
+            raise UserError(
+                f"--track is {name!r}, and the package {name} is not installed; install it by {how}"
+            )
 
 
 class Tracking:
-    """The trackers of one run; without names it does nothing. Only the main process of several writes."""
+    """The trackers of one run; without names it does nothing. Of several processes only the main one writes. Raises
+    UserError as `check_trackers` does, and for a run without a folder.
+    """
 
     def __init__(
         self, names: Sequence[str], accelerator: "Accelerator", out: Path | None, config: Config
@@ -51,7 +60,9 @@ class Tracking:
         if not names:
             return
         if out is None:
-            raise UserError("a tracked run needs a folder; give out=FOLDER.")
+            raise UserError(
+                f"track is {', '.join(names)}, and the run has no folder to write to; give out=FOLDER."
+            )
         from accelerate.tracking import filter_trackers
 
         folder = out / "tracking"
@@ -67,14 +78,14 @@ class Tracking:
         accelerator.init_trackers("userlib", config=settings, init_kwargs=named)
 
     def step(self, step: int, values: Mapping[str, Any]) -> None:
-        """Numbers of one step, as step/NAME; of every tenth step."""
+        """Logs the values of every tenth step, as step/NAME."""
         if self.names and step % EVERY == 0:
             self.accelerator.log({f"step/{name}": float(value) for name, value in values.items()}, step=step)
 
     def row(
         self, row: Mapping[str, float], encoders: DualEncoder, pairs: CaptionDataset, device: str
     ) -> None:
-        """One row of the history, each number under its name, and what a few captions retrieve."""
+        """Logs one row of the history, and the images that a few captions retrieve."""
         if not self.names:
             return
         step = int(row["step"])
@@ -87,14 +98,14 @@ class Tracking:
                 self.accelerator.get_tracker(name).log_images({"retrieved": images}, step=step, **more)
 
     def end(self) -> None:
-        """Everything is written."""
+        """Finishes writing."""
         if self.names:
             self.accelerator.end_training()
 
 
 def retrieved(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> NDArray[np.uint8]:
-    """The first captions' best images among the split's first, (QUERIES, SIDE, FOUND * SIDE, 3): the ground-truth
-    image has a green frame.
+    """The best hits for a few captions among the first images of a split, (QUERIES, SIDE, FOUND * SIDE, 3); the
+    ground-truth image has a green frame.
     """
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     batch = pairs.batch(first[:QUERIES]).to(device)

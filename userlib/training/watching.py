@@ -17,18 +17,18 @@ from userlib.model.enhancement import ResidualScale
 from userlib.model.user import USER, DualEncoder
 from userlib.precision import autocast_disabled
 
-POINT = 1e-3  # unit vectors that lie this near to their mean share one point
+POINT = 1e-3  # unit vectors whose root mean square distance from their mean is below this count as one point
 
 
 class CollapseError(UserError):
-    """The embeddings have collapsed, or nothing is learnt any more: raised by `check_collapse`, with advice."""
+    """The embeddings have collapsed, or the gradient has vanished; raised by `check_collapse`."""
 
 
 def check_loss(
     output: Output, step: int, *, elsewhere: bool = False, first: tuple[float, float] | None = None
 ) -> float:
-    """The loss. Raises UserError where it is not finite, was not in another process (elsewhere) or at an earlier step
-    (first: that step and its loss); before anything is saved.
+    """The loss as a float. Raises UserError where it is not finite: here, in another process (elsewhere) or at an
+    earlier step (first: that step and its loss).
     """
     loss = float(output.loss.detach())
     if first is not None:
@@ -43,37 +43,38 @@ def check_loss(
 
 
 def check_start(output: Output, *, seed: int, dead: bool) -> None:
-    """Raises UserError where the first batch can teach nothing: every positive lies at or below zero, where the
-    original positive term is flat. dead: whether that holds in every process.
+    """Raises UserError where dead: in no process has the first batch a positive score above zero, so that the original
+    positive term has no gradient.
     """
     if dead:
         raise UserError(
-            f"objective.leaky_positive is false and training.seed {seed}: all positives of the first batch are at or "
-            f"below zero (the highest is {float(positives(output).max()):.2f} here), where the original positive term "
-            "has no gradient, so that the run would not leave its start. Use --set objective.leaky_positive=true, or "
+            f"objective.leaky_positive is false and training.seed {seed}: all positive scores of the first batch are "
+            f"at or below zero (the highest is {float(positives(output).max()):.2f} here), where the original positive "
+            "term has no gradient, so that the run would learn nothing. Use --set objective.leaky_positive=true, or "
             "another --seed."
         )
 
 
 def positives(output: Output) -> Tensor:
-    """(B,) the similarity of each image with its caption."""
+    """(B,): the similarity of each image with its caption."""
     return (output.images.float() * output.texts.float()).sum(1)
 
 
-FLAT = 1e-7  # a gradient's norm below which nothing is learnt; a healthy one is above 1e-3
-ALIKE = 0.95  # mean cosine within one side above which its embeddings are one
-CHANCE = 2 * (1 + 5 + 10) * 100.0  # rSum of random order, times the number of images
-FEW = 32  # images: an effective rank of fewer says nothing, since it cannot exceed their number
+FLAT = 1e-7  # norm of a gradient below which it has vanished; a healthy one is above 1e-3
+ALIKE = 0.95  # mean cosine within a modality above which its embeddings count as one
+CHANCE = 2 * (1 + 5 + 10) * 100.0  # rSum of a random order, times the number of images
+FEW = 32  # images: with fewer, the effective rank is not judged, since it cannot exceed their number
 
 
 @torch.no_grad()
 def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> dict[str, float]:
-    """The metrics of the selection split and the signs of collapse, on its first 512 images and their first
-    captions: the mean unpaired cosine, and of each side the effective rank and the mean cosine among its own.
+    """The metrics of the selection split, by the scorer where there is one, and the signs of collapse on its first 512
+    images and their first captions: the mean unpaired cosine, and for each modality the effective rank and the mean
+    cosine between its embeddings.
     """
     images, texts = embed(encoders, pairs, device=device)
     metrics = recalls(ranks(images, texts, pairs.caption_to_image)).as_dict()
-    if encoders.scorer is not None:  # the model's answer is the scorer's
+    if encoders.scorer is not None:
         own = ranks_from_scores(cross_scores(encoders, pairs), pairs.caption_to_image)
         metrics = {**recalls(own).as_dict(), "embedding_rsum": metrics["rsum"]}
     _, first = np.unique(pairs.caption_to_image, return_index=True)
@@ -99,9 +100,9 @@ def scale_stats(
     *,
     mask: Tensor | None = None,
 ) -> dict[str, float]:
-    """s of each guide and the residual's norm relative to the vectors that it is added to, ||s a g|| / ||V||: of the
-    regions of a sample of images (self, clip) with their mask (B,R), and of words (B,W) with theirs, where words are
-    enhanced.
+    """For each guide its residual scale s, the norm of the residual relative to the vectors that it is added to,
+    ||s a g|| / ||V||, and whether s is clamped: on sample, tokens or pixels of images (self, clip) with mask (B,R), and
+    on words, input_ids and attention_mask (B,W), where words are enhanced.
     """
     stats: dict[str, float] = {}
     with autocast_disabled(sample.device):
@@ -133,12 +134,11 @@ def check_collapse(
     pictures: int,
     objective: str = "uto",
 ) -> None:
-    """Raises CollapseError when three evaluations running, after warm-up and a tenth of the run, show collapse.
+    """Raises CollapseError when the last three evaluations, after the warm-up and a tenth of the run, show collapse.
 
-    Collapse is an effective rank below 4 on either side (where there are images enough to have one), a mean
-    unpaired cosine beyond 0.9 in size, or a side whose embeddings are all alike at a chance rSum. A
-    gradient that has vanished is one more sign, of UTO alone: the other objectives end there when every margin is
-    met.
+    Signs of collapse are a mean unpaired cosine above 0.9 in absolute value and, with at least 32 images (pictures),
+    an effective rank below 4 of images or captions, or embeddings of one modality that are all alike while rSum is at
+    chance. For UTO a vanished gradient is one more; the other objectives have none once every margin is met.
     """
     late = [row for row in rows if row["step"] > max(training.warmup, 0.1) * total]
     if len(late) < 3:
@@ -148,24 +148,24 @@ def check_collapse(
         row.get("grad_norm", 1.0) < FLAT or row.get("loss", 1.0) == 0 for row in late[-3:]
     ):
         raise CollapseError(
-            f"nothing is learnt any more: the loss is {last.get('loss', 0.0):.1e} and its gradient's norm "
-            f"{last.get('grad_norm', 0.0):.1e} at step {last['step']:.0f}, three evaluations running. Use the leaky "
-            "positive term (objective.leaky_positive true) or another seed; the last checkpoint is kept."
+            f"the gradient has vanished: the loss is {last.get('loss', 0.0):.1e} and the norm of its gradient "
+            f"{last.get('grad_norm', 0.0):.1e} at step {last['step']:.0f}, for the third evaluation in a row. Use the "
+            "leaky positive term (objective.leaky_positive true) or another seed; the last checkpoint is kept."
         )
     if all(_collapsed(row, pictures) for row in late[-3:]):
         raise CollapseError(
             f"the embeddings have collapsed: effective rank {last['effective_rank']:.1f} of the images and "
             f"{last.get('text_effective_rank', math.nan):.1f} of the captions, mean unpaired cosine "
-            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, three evaluations running. Use the "
+            f"{last['unpaired_cosine']:.2f} at step {last['step']:.0f}, for the third evaluation in a row. Use the "
             "leaky positive term (objective.leaky_positive true), a lower learning rate or a longer warm-up; the last "
             "checkpoint is kept."
         )
 
 
 def _collapsed(row: dict[str, float], pictures: int) -> bool:
-    """Whether one evaluation shows it; a row of an older run lacks what was not measured then.
+    """Whether one evaluation shows collapse. Rows of older runs lack metrics that were added later.
 
-    A side that begins in a narrow cone and is learning there is healthy: alike embeddings count at chance alone.
+    Embeddings may start in a narrow cone and learn there, so that alike embeddings count only while rSum is at chance.
     """
     if abs(row["unpaired_cosine"]) > 0.9:
         return True
@@ -176,15 +176,14 @@ def _collapsed(row: dict[str, float], pictures: int) -> bool:
 
 
 def key_age(model: USER) -> float:
-    """The mean age of the queue's keys, in steps; nan where there are none."""
+    """The mean age of the keys in the queue, in steps; nan where there are none."""
     ages = model.queue.ages() if model.queue is not None else torch.empty(0)
     return float(ages.float().mean()) if len(ages) else float("nan")
 
 
 def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
-    """Mean unpaired cosine and effective rank of embeddings images (B,E) and texts (B,E) of pairs in order.
-
-    The effective rank is that of the image embeddings; see `effective_rank`.
+    """images (B,E) and texts (B,E) of unit norm, paired by row -> the mean cosine of all unpaired ones, and the
+    `effective_rank` of the images.
     """
     scores = images.float() @ texts.float().t()
     count = len(scores)
@@ -194,9 +193,10 @@ def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
 
 def effective_rank(embeddings: Tensor) -> float:
     """embeddings (B,E) of unit norm -> the exponential of the entropy of the normalised singular values of the
-    embeddings minus their mean: near 1 when they share one line, near B or E when they spread.
+    embeddings minus their mean: near 1 where they lie on a line, near min(B, E) where they spread evenly.
 
-    1 where all lie at one point: what is left of them is rounding, which has every direction.
+    It is 1 where they all lie at one point, since only rounding, in all directions, is left after the mean. Source:
+    Roy and Vetterli, EUSIPCO 2007.
     """
     apart = embeddings.float() - embeddings.float().mean(0)
     if float(apart.square().sum(1).mean()) < POINT**2:

@@ -1,6 +1,6 @@
-"""Batches for a tower that is trained from pixels: made by worker processes, some steps ahead.
+"""Batches for a tower that is trained from pixels, made by worker processes some steps ahead.
 
-What a batch holds follows from the seed, the step and the rank alone, whoever makes it.
+The content of a batch follows from the seed, the step and the rank alone, whichever process makes it.
 """
 
 import os
@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from userlib.data.captions import Batch
 from userlib.errors import UserError
 
-MOST = 8  # processes, unless a run asks for more
-AHEAD = 2  # batches that each holds ready
+MOST = 8  # processes, unless data.workers is set
+AHEAD = 2  # batches that each process makes in advance
 
 
 class _Steps(Dataset[Batch | UserError]):
-    """The batch of each step by its number, or what is wrong with it: raised in another process, it would come with
-    that process's traceback for its words.
+    """The batch of each step, or the UserError that it raised: an error that is raised in a worker process reaches the
+    main process with that worker's traceback as its message.
     """
 
     def __init__(self, read: Callable[[int], Batch]) -> None:
@@ -34,31 +34,33 @@ class _Steps(Dataset[Batch | UserError]):
 
 
 def _ignore_interrupt(worker: int) -> None:
-    """Ctrl-C is for the training, which still wants the batches of the step that it finishes."""
+    """Leaves Ctrl-C to the main process, which still needs a batch to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def workers_needed() -> Iterator[None]:
-    """Raises UserError where such a process was ended from outside, which torch tells wherever the run is just then."""
+    """Within it, a RuntimeError by which torch reports, at any place, that a worker process was killed becomes a
+    UserError.
+    """
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise UserError(
-            "a process that reads images was ended from outside, perhaps for want of memory. Give fewer of them by "
-            "--set data.workers=COUNT, and go on with --resume."
+            "a worker process that reads images was killed, perhaps because memory ran out. Use fewer of them with "
+            "--set data.workers=COUNT, and continue with --resume."
         ) from error
 
 
 def batches_by_workers(
     read: Callable[[int], Batch], start: int, stop: int, *, workers: int | None
 ) -> Iterator[Batch]:
-    """The batches of steps start..stop-1 in order. workers: how many processes; None: one a core, 0: this one. They end
-    with the iterator, and within seconds of a process that was killed.
+    """The batches read(step) of steps start..stop-1, in order. workers: the number of processes; None: one per core, at
+    most 8; 0: this process. They end with the iterator, and within seconds after the main process was killed.
 
-    Raises UserError for what cannot be read.
+    Raises the UserError of a `read`.
     """
     count = min(MOST, os.cpu_count() or 1) if workers is None else workers
     count = min(count, max(0, stop - start))
