@@ -118,13 +118,13 @@ def test_bad_comparisons_are_named():
     with pytest.raises(UserError, match="empty"):
         bootstrap([])
     for study, ones in ((compare, ranked), (means, [np.ones(3)])):
-        with pytest.raises(UserError, match="the study is empty. Give the runs of one"):
+        with pytest.raises(UserError, match="runs is empty. Give the runs of at least one"):
             study({}, [])
         with pytest.raises(
-            UserError, match="a difference is of 'b', which is not among the models: a. Give its runs"
+            UserError, match="a difference names 'b', which is not among the models: a. Give its runs"
         ):
             study({"a": ones}, [("a", "b")])
-    with pytest.raises(UserError, match="resamples=0"):
+    with pytest.raises(UserError, match="resamples is 0"):
         bootstrap(ranked, resamples=0)
     with pytest.raises(UserError, match="level"):
         bootstrap(ranked, level=95)
@@ -168,7 +168,7 @@ def test_means_of_a_number_a_picture():
     assert seeds.value == pytest.approx(plain.mean())
     assert seeds.high - seeds.low > 1
     for bad in ([plain, plain[:3]], [plain[None]]):
-        with pytest.raises(UserError, match="one number per image"):
+        with pytest.raises(UserError, match="give .N,. of the same N images"):
             means({"a": bad})
 
 

@@ -1,10 +1,10 @@
-"""Does attention look at what the captions name? Pointing game and attention mass, against the masks of drawn objects.
+"""Whether attention lies on what the captions name: pointing game and attention mass on the masks of drawn objects.
 
-Attention lies on the R cells of a grid of tokens; `inside` says how much of each cell the masks of the named
-objects cover, 0 to 1. Mass: the attention times that share. Pointing game (Zhang et al., ECCV 2016): a point drawn
-in the cell of highest attention hits with that share. Attention that knows nothing already scores the masks' area,
-so uniform and centre-Gaussian attention are the baselines, and attention by covered area, which knows where the
-objects are, is the upper control. All functions: (N, R) -> (N,).
+Attention (N, R) lies on the R cells of a grid of tokens; `inside` (N, R) is the share of each cell, 0 to 1, that the
+masks of the named objects cover. Mass: the mean of that share, weighted by attention. Pointing game (Zhang et al., ECCV
+2016): the share in the cell of highest attention. Uninformed attention already scores the area of the masks, so uniform
+and centre-Gaussian attention are the baselines; attention proportional to the area of all objects, which knows where
+they are, is the upper control.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,27 +23,34 @@ Floats = NDArray[np.float64]
 
 
 def mask_coverage(mask: ArrayLike, grid: tuple[int, int]) -> Floats:
-    """mask (H, W) bool -> (h * w,) the share of each cell of the grid that it covers, row by row.
+    """mask (H, W) bool -> (h * w,), the share of each cell of the grid (h, w) that it covers, row by row.
 
-    Raises UserError where the image does not divide into the grid.
+    Raises UserError where H and W are not multiples of h and w.
     """
     pixels = np.asarray(mask, dtype=np.float64)
     (height, width), (rows, columns) = pixels.shape, grid
     if height % rows or width % columns:
-        raise UserError(f"a mask of {height} x {width} does not divide into a grid of {rows} x {columns}.")
+        raise UserError(
+            f"a mask of {height} x {width} pixels cannot be divided into a grid of {rows} x {columns}; give multiples."
+        )
     cells: Floats = pixels.reshape(rows, height // rows, columns, width // columns).mean((1, 3)).ravel()
     return cells
 
 
 def attention_mass(attention: ArrayLike, inside: ArrayLike) -> Floats:
-    """The share of each image's attention that lies in the masks; attention (N, R) of any positive sum."""
+    """attention (N, R) of any positive sum, inside (N, R) -> (N,), the share of attention that lies in the masks.
+
+    Raises UserError for other shapes, and for attention that is negative, not finite or zero everywhere.
+    """
     weights, shares = _both(attention, inside)
     mass: Floats = (weights * shares).sum(1) / weights.sum(1)
     return mass
 
 
 def pointing_game(attention: ArrayLike, inside: ArrayLike) -> Floats:
-    """The chance that a point of the cell with most attention lies in the masks; equal cells share it."""
+    """attention (N, R), inside (N, R) -> (N,), the share of the cell of highest attention that lies in the masks; the
+    mean over cells that tie. Raises UserError as `attention_mass` does.
+    """
     weights, shares = _both(attention, inside)
     first = weights == weights.max(1, keepdims=True)
     hits: Floats = (first * shares).sum(1) / first.sum(1)
@@ -51,14 +58,13 @@ def pointing_game(attention: ArrayLike, inside: ArrayLike) -> Floats:
 
 
 def uniform(count: int, grid: tuple[int, int]) -> Floats:
-    """(count, R) the same on every cell: its mass and its pointing are the masks' area."""
+    """(count, R), equal on all cells: its mass and its pointing game are the area of the masks."""
     return np.full((count, grid[0] * grid[1]), 1 / (grid[0] * grid[1]))
 
 
 def by_area(objects: ArrayLike) -> Floats:
-    """(N, R) how much of each cell any object covers, named or not -> attention proportional to area alone.
-
-    An image without objects gets uniform attention.
+    """objects (N, R), the share of each cell that any object covers, named or not -> attention (N, R) proportional to
+    it; uniform for an image without objects.
     """
     shares = np.asarray(objects, dtype=np.float64)
     total = shares.sum(1, keepdims=True)
@@ -67,7 +73,7 @@ def by_area(objects: ArrayLike) -> Floats:
 
 
 def centre(count: int, grid: tuple[int, int], *, spread: float = 0.25) -> Floats:
-    """(count, R) a Gaussian around the middle of the image; spread: its standard deviation in image widths."""
+    """(count, R), a Gaussian around the centre of the image; spread: its standard deviation in image widths."""
     y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
     bell = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * spread**2)).ravel()
     return np.tile(bell / bell.sum(), (count, 1))
@@ -77,22 +83,26 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
     weights, shares = np.asarray(attention, np.float64), np.asarray(inside, np.float64)
     if weights.shape != shares.shape or weights.ndim != 2:
         raise UserError(
-            f"attention is {weights.shape} and the masks' share {shares.shape}; both must be (images, tokens)"
+            f"attention has the shape {weights.shape} and inside {shares.shape}; both must be (images, tokens)."
         )
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(1) > 0).all()):
-        raise UserError("attention must be finite, nowhere negative, and not zero everywhere in an image")
+    wrong = ~((np.isfinite(weights) & (weights >= 0)).all(1) & (weights.sum(1) > 0))
+    if wrong.any():
+        raise UserError(
+            f"the attention of image {int(wrong.argmax())} is negative, not finite or zero everywhere; give weights "
+            "from 0 up with a positive sum."
+        )
     return weights, shares
 
 
 def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
-    """The attention of a model's guides and of the baselines: name -> {"pointing", "mass"}, each (N,).
+    """The scores of a model's attention and of the baselines: name -> {"pointing", "mass"}, each (N,).
 
-    None where the model has no guide, its tokens form no grid, or the images were not drawn here. Names: self
-    (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre. The model is put into evaluation mode and
-    back.
+    None where the model has no guide, its tokens form no grid, or the images have no masks. Names: self (SGE's a), self
+    weights (SGE's w), clip (CGE's a), uniform, area, centre. The model computes in evaluation mode, and its mode is
+    restored.
     """
     grid = pairs.features.grid
-    places = getattr(pairs.split.pictures, "places", None)  # a data set that knows its masks offers them
+    places = getattr(pairs.split.pictures, "places", None)  # only a data set with masks has it
     if grid is None or places is None or not encoders.image_encoder.enhancement.residual_scales():
         return None
     named, objects = places(grid)

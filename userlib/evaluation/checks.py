@@ -1,7 +1,5 @@
-"""What can be ranked: embeddings and scores of the right shape, finite and fine enough, and an owner for each
-caption.
-
-Everything else is a UserError here, before it can turn into a wrong number.
+"""Checks what is to be ranked: embeddings and scores of the right shape, finite and of sufficient precision, and an
+image for each caption. Everything else raises UserError here, before it can turn into a wrong number.
 """
 
 import math
@@ -18,66 +16,70 @@ Ints = NDArray[np.int64]
 
 
 def check_embeddings(images: ArrayLike | Tensor, captions: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
-    """images (N, E) and captions (M, E) as float32 tensors, whose products are finite."""
+    """images (N, E) and captions (M, E) -> the same as float32 tensors whose products are finite, else UserError."""
     (left, longest), (right, longest_too) = _matrix("images", images), _matrix("captions", captions)
     if left.shape[1] != right.shape[1]:
         raise UserError(
-            f"images have {left.shape[1]} dimensions and captions {right.shape[1]}; take both from one model"
+            f"images have {left.shape[1]} dimensions and captions {right.shape[1]}; take both from one model."
         )
     if longest * longest_too > 1e38:  # by Cauchy and Schwarz no product, nor any partial sum, is larger
         raise UserError(
-            "the embeddings are so large that their products may exceed float32; L2-normalise them"
+            f"the embeddings have norms of up to {longest:.1e} and {longest_too:.1e}, whose products may exceed "
+            "float32; L2-normalise them."
         )
     return left, right
 
 
 def check_scores(scores: ArrayLike | Tensor) -> Tensor:
-    """scores (N, M) of images by captions, float32 or float64, finite."""
+    """scores (N, M) of images by captions, float32 or float64 and finite -> the same as a tensor, else UserError."""
     matrix = _tensor("scores", scores)
     if matrix.ndim != 2:
         raise UserError(
-            f"scores must be a matrix of images by captions, and got the shape {tuple(matrix.shape)}"
+            f"scores have the shape {tuple(matrix.shape)}; they must be a matrix of images by captions."
         )
     if matrix.dtype not in (torch.float32, torch.float64):
-        raise UserError(f"scores are {matrix.dtype}, too coarse to rank by; compute them in float32")
+        raise UserError(f"scores are {matrix.dtype}, too coarse for ranks; compute them in float32.")
     if not torch.isfinite(matrix).all():
         raise UserError(_not_finite("scores", matrix))
     return matrix
 
 
 def check_caption_to_image(caption_to_image: ArrayLike, *, images: int, captions: int) -> Ints:
-    """The image of each caption as (M,) int64; UserError unless it is one of N for each caption, and no
-    image is without captions."""
+    """The image of each caption as (M,) int64. Raises UserError unless there is one of N images for each caption, and
+    each image has a caption.
+    """
     given = np.asarray(_tensor("caption_to_image", caption_to_image).cpu())
     if images == 0 or captions == 0:
-        raise UserError(f"there is nothing to rank: {images} images and {captions} captions")
+        raise UserError(
+            f"there is nothing to rank: {images} images and {captions} captions. Give at least one of each."
+        )
     if given.shape != (captions,) or given.dtype.kind not in "iu":
         raise UserError(
-            f"caption_to_image must hold one whole number for each of the {captions} captions, "
-            f"and got {given.dtype} of shape {given.shape}"
+            f"caption_to_image is of type {given.dtype} and shape {given.shape}; give one whole number for each of the "
+            f"{captions} captions."
         )
     owner = given.astype(np.int64)
     if owner.min() < 0 or owner.max() >= images:
         wrong = int(np.flatnonzero((owner < 0) | (owner >= images))[0])
         raise UserError(
-            f"caption {wrong} belongs to image {owner[wrong]}, but images go from 0 to {images - 1}"
+            f"caption {wrong} belongs to image {owner[wrong]}; images have the numbers 0 to {images - 1}."
         )
     bare = np.flatnonzero(np.bincount(owner, minlength=images) == 0)
     if len(bare):
         raise UserError(
-            f"{len(bare)} images have no caption (the first is number {bare[0]}), so they have no rank; "
-            "leave them out"
+            f"{len(bare)} images have no caption (the first is number {bare[0]}) and so no rank; leave them out."
         )
     return owner
 
 
 def _matrix(name: str, given: ArrayLike | Tensor) -> tuple[Tensor, float]:
-    """A finite float32 matrix (n, E) and the norm of its longest row; one pass, as a value that is not finite
-    makes the norm so too."""
+    """A finite float32 matrix (n, E) and the largest norm of its rows, in one pass: a value that is not finite makes
+    the norm so too.
+    """
     matrix = _tensor(name, given)
     if matrix.ndim != 2:
         raise UserError(
-            f"{name} must be a matrix of one embedding per row, and got the shape {tuple(matrix.shape)}"
+            f"{name} have the shape {tuple(matrix.shape)}; they must be a matrix of one embedding per row."
         )
     matrix = matrix.float()
     longest = float(torch.linalg.vector_norm(matrix, dim=1).max()) if len(matrix) else 0.0
@@ -93,16 +95,15 @@ def _tensor(name: str, given: ArrayLike | Tensor) -> Tensor:
     try:
         array = np.asarray(given)
     except ValueError as error:  # rows of unequal length
-        raise UserError(f"{name} are no matrix of numbers: {error}") from error
+        raise UserError(f"{name} are no matrix of numbers: {error}. Give rows of equal length.") from error
     if array.dtype.kind not in "fiu":
-        raise UserError(f"{name} must be real numbers, and got {array.dtype}")
+        raise UserError(f"{name} are of type {array.dtype}; give real numbers.")
     return torch.as_tensor(array)
 
 
 def _not_finite(name: str, matrix: Tensor) -> str:
     bad = (~torch.isfinite(matrix)).any(1).nonzero()[:, 0]
     return (
-        f"{name} hold NaN or infinite values in {len(bad)} of {len(matrix)} rows (first: row {int(bad[0])}), "
-        "so they have no order; the model has diverged or its features are damaged: lower the learning rate, "
-        "or rebuild the cache"
+        f"{name} have NaN or infinite values in {len(bad)} of {len(matrix)} rows (first: row {int(bad[0])}) and so no "
+        "order: the model has diverged, or its features are damaged. Lower the learning rate, or rebuild the cache."
     )

@@ -1,7 +1,7 @@
-"""Whole splits by a trained scorer: every pair, or the first k of each query that the embeddings find.
+"""The scores of a whole split by a trained scorer: of all pairs, or of the first k hits of each query by embeddings.
 
 Regions and words are encoded once. All pairs take N M scores of R W similarities each, in blocks that bound the memory;
-re-ranking takes k (N + M) of them, and what lies behind the first k stays in the order of the embeddings.
+re-ranking takes k (N + M) scores, and hits after the first k stay in the order of the embeddings.
 """
 
 from typing import TYPE_CHECKING
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from userlib.model.neighbours.cross_attention import Scorer
     from userlib.model.user import DualEncoder
 
-BLOCK = 2**24  # similarities at once: 64 MB
-BEHIND = 1e3  # taken off the score of what was not re-ranked
+BLOCK = 2**24  # similarities at a time: 64 MB
+BEHIND = 1e3  # subtracted from the scores of what is not re-ranked
 
 
 class Sets:
-    """The regions of all images and the words of all captions of a split: (N,R,E) and (M,W,E) with their masks."""
+    """The regions (N,R,E) of all images and the words (M,W,E) of all captions of a split, with their masks. Raises
+    UserError for a model without a scorer.
+    """
 
     def __init__(self, model: "DualEncoder", pairs: "CaptionDataset", *, batch_size: int = 256) -> None:
         if model.scorer is None:
@@ -62,7 +64,7 @@ class Sets:
     @torch.inference_mode()
     @full_float32()
     def all_scores(self) -> Tensor:
-        """(N, M), float32."""
+        """The scores (N, M) of all pairs, float32."""
         fast = {"scan-t2i": scan_t2i, "scan-i2t": scan_i2t}.get(self.scorer.kind)
         if fast is not None:
             return fast(self.regions, self.words, self.word_mask, region_mask=self.region_mask)
@@ -80,7 +82,7 @@ class Sets:
     @torch.inference_mode()
     @full_float32()
     def scores_of(self, caption: int, images: Tensor) -> Tensor:
-        """One caption with k images -> (k,)."""
+        """The scores (k,) of one caption with k images."""
         there = self.word_mask[caption]
         words = self.words[caption : caption + 1, : int(there.sum())]
         mask = torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
@@ -90,7 +92,7 @@ class Sets:
     @torch.inference_mode()
     @full_float32()
     def scores_for(self, image: int, captions: Tensor) -> Tensor:
-        """One image with k captions -> (k,)."""
+        """The scores (k,) of one image with k captions."""
         one = slice(image, image + 1)
         there = self.word_mask[captions]
         width = int(there.sum(1).max())
@@ -100,24 +102,28 @@ class Sets:
 
 
 def cross_scores(model: "DualEncoder", pairs: "CaptionDataset") -> Tensor:
-    """Every image with every caption of a split by the model's scorer -> (N, M). Raises UserError without a scorer."""
+    """The scores (N, M) of every image with every caption of a split by the model's scorer. Raises UserError where it
+    has none.
+    """
     return Sets(model, pairs).all_scores()
 
 
 def reranked(
     model: "DualEncoder | Sets", pairs: "CaptionDataset", images: Array, texts: Array, *, k: int
 ) -> Ranks:
-    """Ranks where each query's first k by the embeddings images (N,E) and texts (M,E) are put in the scorer's order.
+    """Ranks where the scorer orders the first k hits of each query by the embeddings images (N,E) and texts (M,E).
 
     Raises UserError for a model without a scorer, and for a k below 1.
     """
     if k < 1:
-        raise UserError(f"k is {k}; re-ranking takes the first 1 or more of each query.")
+        raise UserError(f"k is {k}; it must be a whole number from 1 up.")
     sets = model if isinstance(model, Sets) else Sets(model, pairs)
     place = sets.regions.device
     with exact_products(place):
         scores = torch.from_numpy(images).to(place) @ torch.from_numpy(texts).to(place).t()  # (N, M)
-    behind = scores.double() - BEHIND  # in double precision: ties there would count against the query
+    behind = (
+        scores.double() - BEHIND
+    )  # in double precision, since ties by rounding would count against the query
     first = scores.topk(min(k, len(scores)), dim=0).indices  # (k, M) images of each caption
     by_caption = behind.clone()
     for caption in range(len(sets.words)):

@@ -1,8 +1,8 @@
-"""ECCV Caption and CxC: COCO's test images judged with the relevant items that its captions leave out.
+"""ECCV Caption and CxC: metrics on COCO's test split with more relevant items than its captions have.
 
 COCO counts one image as relevant to a caption, though others may show the same. ECCV Caption (Chun et al., ECCV 2022)
-and CxC (Parekh et al., EACL 2021) name more of them; both come with the package eccv_caption, which is imported
-here only. Its metrics are fractions; here they are in percent, as everywhere.
+and CxC (Parekh et al., EACL 2021) name more relevant items; both come with the package eccv_caption. Its metrics are
+fractions; here they are in percent.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ METRICS = ("eccv_r1", "eccv_map_at_r", "eccv_rprecision", "cxc_recalls")
 def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict[str, float]]:
     """images (5000, E), captions (25000, E) of COCO's test split -> {"eccv_map_at_r": {"i2t": .., "t2i": ..}, ..}.
 
-    Raises UserError without the package, for a split without COCO's ids, and where images of the ground truth are
-    missing.
+    Raises UserError where the package is not installed, for a split without COCO's ids, and where images or captions of
+    the ground truth are missing.
     """
     try:
         from eccv_caption import Metrics  # type: ignore[import-not-found]
@@ -38,7 +38,7 @@ def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict
         if missing:
             raise UserError(
                 f"{len(missing):,} {what} of ECCV Caption and CxC are not in the split {split.name!r} (the first is "
-                f"{min(missing)}). They judge COCO's whole test split: 5,000 images, five captions each."
+                f"{min(missing)}). They need COCO's whole test split: 5,000 images with five captions each."
             )
     depth = max(
         10, *(len(relevant) for way in ground_truth.values() for truth in way for relevant in truth.values())
@@ -54,7 +54,9 @@ def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict
 
 
 def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's ids of the images (N,) and captions (M,) of a split of Karpathy's annotations."""
+    """COCO's ids of the images (N,) and captions (M,) of a split of Karpathy's annotations. Raises UserError for any
+    other split.
+    """
     if split.caption_ids is None:
         raise UserError(
             f"The split {split.name!r} has no caption ids; ECCV Caption and CxC need those of COCO. Use "
@@ -65,15 +67,15 @@ def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
         return np.array(image_ids), np.array([int(i) for i in split.caption_ids])
     except ValueError as error:
         raise UserError(
-            f"The images or captions of {split.name!r} are not named as COCO's are ({error}). ECCV Caption and "
-            "CxC judge COCO's test split alone."
+            f"The images or captions of {split.name!r} have no ids of COCO ({error}). ECCV Caption and CxC are for "
+            "COCO's test split only; leave --eccv out."
         ) from error
 
 
 def _first(
     queries: Array, gallery: Array, names: np.ndarray, others: np.ndarray, depth: int
 ) -> dict[int, list[int]]:
-    """The names of the best `depth` items of each query, best first."""
+    """names (Q,) of the queries, others (G,) of the gallery -> for each query the names of its first `depth` hits."""
     left, right = torch.as_tensor(queries), torch.as_tensor(gallery)
     with exact_products(left.device):
         best = [

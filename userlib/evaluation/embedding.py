@@ -28,10 +28,11 @@ def embed(
     precision: Literal["fp32", "bf16"] = "fp32",
     device: torch.device | str | None = None,
 ) -> tuple[Array, Array]:
-    """images (N, E) and captions (M, E), float32, in the order of the split.
+    """The embeddings of images (N, E) and captions (M, E), float32, in the order of the split.
 
-    precision: what the encoders compute in; the embeddings come back in float32 either way. device: the
-    model's own by default. The model is put into evaluation mode and back.
+    precision: of the encoders; the embeddings are float32 in either case. device: of the model by default. The model
+    computes in evaluation mode, and its mode is restored. Raises UserError for another precision, and for a split
+    without images or captions.
     """
     one_of("precision", precision, ("fp32", "bf16"))
     images, rows, captions = [], [], []
@@ -41,18 +42,19 @@ def embed(
             for tokens, *extra in pairs.image_batches(batch_size):
                 mask, guide = (None if part is None else part.to(place) for part in extra)
                 images.append(model.encode_image(tokens.to(place), mask, guide).float().cpu())
-            for numbers, input_ids, there in pairs.caption_batches(batch_size):  # by length, hence numbers
+            for numbers, input_ids, there in pairs.caption_batches(batch_size):  # sorted by length
                 rows.append(np.asarray(numbers))
                 captions.append(model.encode_text(input_ids.to(place), there.to(place)).float().cpu())
     if not images or not captions:
         raise UserError(
-            f"there is nothing to embed: {len(images)} batches of images, {len(captions)} of captions"
+            f"there is nothing to embed: the split {pairs.split.name!r} has {len(images)} batches of images and "
+            f"{len(captions)} of captions. Name a split that has both."
         )
     order = np.argsort(np.concatenate(rows))
     return torch.cat(images).numpy(), torch.cat(captions).numpy()[order]
 
 
 def evaluate(model: "DualEncoder", pairs: "CaptionDataset") -> Metrics:
-    """R@1, 5, 10, median and mean rank in both directions, and rSum, of a whole split."""
+    """R@1, R@5, R@10, median and mean rank in both directions, and rSum, of a whole split by the embeddings."""
     images, texts = embed(model, pairs)
     return recalls(ranks(images, texts, pairs.caption_to_image))

@@ -6,14 +6,14 @@ follow their images. Two models are compared on the same draws: what is hard for
 interval of the difference is narrower than the two intervals would suggest. With several seeds of a model,
 seeds are drawn too.
 
-Where every resample gives the same R@K (all queries hit, or none, or one image) a bootstrap would claim
-certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of Agresti and Min
-(half an image added to each outcome of a pair; Statistics in Medicine 2005), with the images as
-samples; the intervals of rSum and mean R@1 are made of those of their terms. Ranks have no upper bound: there, as for
-any other number, such an interval is a point, which says that these images agree and nothing of others. The
-difference of a model and itself is 0.
+Where every resample gives the same R@K (all queries hit, or none, or there is one image) a bootstrap would claim
+certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of Agresti and Min (half an image
+added to each outcome of a pair; Statistics in Medicine 2005), with the images as samples; the intervals of rSum and
+mean R@1 combine those of their terms. Ranks have no upper bound: for them, as for any other quantity, such an
+interval is a point, which says nothing of other images. The difference of a model and itself is 0.
 
-Only weights are drawn (how often each image was), so a metric of all resamples is one matrix product.
+A resample is stored as weights, how often each image was drawn, so that a metric of all resamples is one matrix
+product.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,10 +29,10 @@ from userlib.evaluation.metrics import KS, METRICS, chosen_images, recalls
 from userlib.evaluation.ranking import Ranks
 
 Floats = NDArray[np.float64]
-Edge = Callable[[Floats, int, float], tuple[Floats, Floats]]  # shares, of how many, z -> both bounds
-STILL = 1e-9  # points: what rounding moves an R@K that stands still
-BLOCK = 250  # resamples at a time, which bounds the memory of the medians
-SUMS = {  # of which R@K, each with which weight
+Edge = Callable[[Floats, int, float], tuple[Floats, Floats]]  # shares, number of samples, z -> both bounds
+STILL = 1e-9  # points: a range below this is the rounding error of a constant R@K
+BLOCK = 250  # resamples at a time, to bound the memory of the medians
+SUMS = {  # the R@K of each sum with their weights
     "rsum": {f"{way}_r{k}": 1.0 for way in ("i2t", "t2i") for k in KS},
     "r1": {"i2t_r1": 0.5, "t2i_r1": 0.5},
 }
@@ -47,7 +47,7 @@ class Interval(NamedTuple):
 
 
 class Difference(Interval):
-    """An interval of a difference, which tables print with its sign."""
+    """The interval of a difference, which tables print with a sign."""
 
 
 def bootstrap(
@@ -58,9 +58,11 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Every metric with its percentile interval, of one model or of the mean over several seeds of it.
+    """Every metric with its percentile interval, of one model or of the mean over several of its seeds, by the names of
+    METRICS.
 
-    `images` restricts the queries as in `recalls`; only those images are resampled.
+    images restricts the queries as in `recalls`; only those images are resampled. Raises UserError for runs of
+    different images, an empty list of runs, and a level that does not lie between 0 and 1.
     """
     runs = _runs(ranks)
     draw = _Draw(runs, images, resamples, seed)
@@ -78,9 +80,8 @@ def paired_bootstrap(
 ) -> dict[str, Difference]:
     """Every metric of a minus that of b, with its interval, both on the same draws of images.
 
-    a and b are ranks of one split, each of one run or of several seeds (of which the mean counts; the seeds
-    of a and of b are drawn independently). An interval that contains 0 is
-    inconclusive.
+    a and b are ranks on the same split, of one run or of several seeds each, over which the mean is taken; the seeds of
+    a and b are drawn independently. An interval that contains 0 is inconclusive. Raises UserError as `bootstrap` does.
     """
     left, right = _runs(a), _runs(b)
     draw = _Draw([*left, *right], images, resamples, seed)
@@ -101,9 +102,9 @@ def compare(
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
     """A whole study at once: `bootstrap` of each model and `paired_bootstrap` of each (a, b), all on the same draws.
 
-    runs: a name -> the runs of one model. Each run is resampled once, however many differences it is part of,
-    and median ranks, which cost most of the time, are left out. Raises UserError for a study without models, and a
-    difference of one that is not among them.
+    runs: name -> the runs of a model. Each run is resampled once, however many differences it is part of, and median
+    ranks, which take most of the time, are left out. Raises UserError for no models, for a difference with a name that
+    is not in runs, and as `bootstrap` does.
     """
     _check_study(runs, differences)
     by_name = {name: _runs(ranks) for name, ranks in runs.items()}
@@ -121,9 +122,9 @@ def means(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[dict[str, Interval], dict[tuple[str, str], Difference]]:
-    """The mean of a number per image, in the manner of `compare`: name -> its runs, each (N,).
+    """`compare` for the mean of one number per image: runs is name -> runs, each (N,).
 
-    Raises UserError where two runs differ in the number of images, or have none, and as `compare`.
+    Raises UserError where two runs differ in the number of images, or have none, and as `compare` does.
     """
     _check_study(runs, differences)
     by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
@@ -139,10 +140,10 @@ def means(
 
 def _check_study(runs: Mapping[str, object], differences: Sequence[tuple[str, str]]) -> None:
     if not runs:
-        raise UserError("there are no models to compare: the study is empty. Give the runs of one at least.")
+        raise UserError("there are no models to compare: runs is empty. Give the runs of at least one model.")
     if missing := [name for pair in differences for name in pair if name not in runs]:
         raise UserError(
-            f"a difference is of {missing[0]!r}, which is not among the models: {', '.join(runs)}. Give its runs, or "
+            f"a difference names {missing[0]!r}, which is not among the models: {', '.join(runs)}. Give its runs, or "
             "leave the difference out."
         )
 
@@ -156,7 +157,7 @@ def _all_intervals(
     edges: bool = False,
     itself: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, dict[str, Interval]], dict[tuple[str, str], dict[str, Difference]]]:
-    """drawn: of each model its value (metrics,) and its sample; itself: the differences of a model and itself."""
+    """drawn: for each model its value (metrics,) and its sample; itself: the differences of a model and itself."""
     one, two = (_wilson, _agresti_min) if edges else (None, None)
     values = {
         name: _intervals(value, sample, level, names, edge=one) for name, (value, sample) in drawn.items()
@@ -171,8 +172,8 @@ def _all_intervals(
 
 
 class _Sample(NamedTuple):
-    """drawn (S, metrics): of each resample of images and seeds; still (S, metrics): of images alone; n
-    images.
+    """The metrics of S resamples of n images: drawn (S, metrics) of images and seeds, still (S, metrics) of images
+    alone.
     """
 
     drawn: Floats
@@ -181,7 +182,7 @@ class _Sample(NamedTuple):
 
 
 class _Draw:
-    """One set of draws: weights (S, n), how often each of S resamples holds each of n images."""
+    """One set of draws: weights (S, n), how often each of n images is in each of S resamples."""
 
     def __init__(
         self,
@@ -195,10 +196,10 @@ class _Draw:
         first = runs[0]
         if any(not np.array_equal(run.caption_to_image, first.caption_to_image) for run in runs):
             raise UserError(
-                "these ranks are of different images or captions; rank both models on the same split"
+                "these ranks are of different images or captions; rank both models on the same split."
             )
         if resamples < 1:
-            raise UserError(f"a bootstrap needs one resample or more, and got resamples={resamples}")
+            raise UserError(f"resamples is {resamples}; it must be a whole number from 1 up.")
         self.images = chosen_images(images, len(first.i2t))
         self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.images))
         place = np.zeros(len(first.i2t), np.int64)
@@ -224,7 +225,7 @@ class _Draw:
             return _Sample(mean, mean, self.n)
         drawn = self.rng.integers(len(runs), size=(len(runs), len(self.weights), 1))
         offset = np.take_along_axis(each, drawn, 0).mean(0) - mean
-        # n draws from n values vary by only (n - 1) / n of what they should, two thirds at n = 3: set right
+        # the mean of n draws from n values has (n - 1) / n of the right variance, two thirds at n = 3
         return _Sample(mean + offset * np.sqrt(len(runs) / (len(runs) - 1)), mean, self.n)
 
     def _one(self, run: Ranks) -> Floats:
@@ -235,7 +236,7 @@ class _Draw:
         return np.column_stack([i2t, t2i, rsum, (i2t[:, 0] + t2i[:, 0]) / 2])
 
     def _direction(self, ranks: Ints, owner: Ints) -> Floats:
-        """ranks (q,), owner (q,) the image of each -> (S, 5): R@K, median and mean rank."""
+        """ranks (q,), owner (q,) the image of each query -> (S, 5): R@K, median and mean rank."""
         per_image = [np.ones(len(ranks)), *(100.0 * (ranks <= k) for k in KS), ranks]
         totals = np.stack([np.bincount(owner, value, self.n) for value in per_image], 1)  # (n, 5)
         sums = self.weights @ totals  # (S, 5)
@@ -247,8 +248,7 @@ class _Draw:
         return np.column_stack([means[:, :3], np.concatenate(medians), means[:, 3]])
 
     def _medians(self, ranks: Ints, owner: Ints, start: int) -> Floats:
-        """ranks ascending -> the median of each resample of a block, where a query counts as often as its
-        image."""
+        """ranks (q,) ascending -> the median of each resample of a block (block,), each query weighted as its image."""
         below = self.weights[start : start + BLOCK, owner].cumsum(1)  # (block, q)
         last = below[:, -1:] - 1
         low, high = ((below <= np.floor(place)).sum(1) for place in (last / 2, (last + 1) / 2))
@@ -262,7 +262,9 @@ class _Means(_Draw):
     def __init__(self, runs: Sequence[Floats], resamples: int, seed: int) -> None:
         shapes = {run.shape for run in runs}
         if len(shapes) != 1 or runs[0].ndim != 1 or len(runs[0]) == 0:
-            raise UserError(f"each run needs one number per image, and got the shapes {sorted(shapes)}")
+            raise UserError(
+                f"the runs have the shapes {sorted(shapes)}; give (N,) of the same N images for each."
+            )
         count = len(runs[0])
         nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every image, one caption each
         super().__init__([nothing], None, resamples, seed, medians=False)
@@ -274,12 +276,12 @@ class _Means(_Draw):
 def _runs(ranks: Ranks | Sequence[Ranks]) -> list[Ranks]:
     runs = [ranks] if isinstance(ranks, Ranks) else list(ranks)
     if not runs:
-        raise UserError("there are no ranks to resample: the list of runs is empty")
+        raise UserError("there are no ranks to resample: the list of runs is empty. Give at least one run.")
     return runs
 
 
 def _same(a: Sequence[object], b: Sequence[object]) -> bool:
-    """Whether these are the very same runs, in any order, whose difference is no estimate."""
+    """Whether these are the same objects in any order, whose difference is exactly 0."""
     return sorted(map(id, a)) == sorted(map(id, b))
 
 
@@ -291,7 +293,7 @@ def _wilson(share: Floats, n: int, z: float) -> tuple[Floats, Floats]:
 
 
 def _agresti_min(gap: Floats, n: int, z: float) -> tuple[Floats, Floats]:
-    """The bounds of a difference of two shares of the same n, each of which differs by this gap."""
+    """The bounds of a difference of two shares of the same n samples, all of whose discordant pairs favour one side."""
     half = z * np.sqrt(n * np.abs(gap) + 1 - (n * gap) ** 2 / (n + 2)) / (n + 2)
     middle = n * gap / (n + 2)
     return (middle - half).clip(-1, 1), (middle + half).clip(-1, 1)
@@ -305,7 +307,7 @@ def _difference(
     *,
     edge: Edge | None,
 ) -> dict[str, Difference]:
-    """Of two models, each its value and its sample on the same draws."""
+    """The intervals of a - b; a and b: the value and the sample of a model, on the same draws."""
     (x, left), (y, right) = a, b
     sample = _Sample(left.drawn - right.drawn, left.still - right.still, left.n)
     return {
@@ -316,11 +318,11 @@ def _difference(
 def _intervals(
     value: Floats, sample: _Sample, level: float, names: Sequence[str] = METRICS, *, edge: Edge | None = None
 ) -> dict[str, Interval]:
-    """value (metrics,) -> by name; a metric that was not drawn (NaN) is left out. edge: what takes the place of the
-    bootstrap for an R@K that no resample of the images moves.
+    """value (metrics,) -> the intervals by name, without metrics that were not drawn (NaN). edge: the interval of an
+    R@K that is equal in all resamples of the images.
     """
     if not 0 < level < 1:
-        raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; 0.95 is usual")
+        raise UserError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
     low, high = np.quantile(sample.drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if edge is not None:
         low, high = _widened(value, low, high, sample, level, edge)
@@ -334,15 +336,15 @@ def _intervals(
 def _widened(
     value: Floats, low: Floats, high: Floats, sample: _Sample, level: float, edge: Edge
 ) -> tuple[Floats, Floats]:
-    """The bounds, all (metrics,), where some R@K do not vary: theirs are those of `edge`, those of a sum add up such
-    terms, together with what seeds and the other terms do (root of squares).
+    """The bounds (metrics,) where some R@K do not vary: an R@K takes the bounds of `edge`; in a sum the bounds of such
+    terms add up, and combine with the bootstrap of seeds and other terms as the root of the sum of squares.
     """
     place = {name: i for i, name in enumerate(METRICS)}
     still = np.ptp(sample.still, axis=0) < STILL
     z = NormalDist().inv_cdf((1 + level) / 2)
     hits = np.isin(METRICS, list(SUMS["rsum"]))
     bounds = edge(np.where(hits, value, 0.0) / 100, sample.n, z)
-    down, up = (np.abs(100 * end - value) for end in bounds)  # as far as an R@K reaches
+    down, up = (np.abs(100 * end - value) for end in bounds)  # distance of the bounds from an R@K
     terms = {name: {name: 1.0} for name in SUMS["rsum"]} | SUMS
     low, high = low.copy(), high.copy()
     for name, weights in terms.items():

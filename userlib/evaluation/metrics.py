@@ -1,8 +1,8 @@
 """R@K, median and mean rank, rSum: the standard metrics, from ranks.
 
-R@K here is a *hit rate*, as everywhere in image-text retrieval: the share of queries with at least one
-relevant item among the first K. The recall of information retrieval, the share of the relevant items that were
-retrieved, is another quantity. Source: the standard protocol of the field (Faghri et al., VSE++, BMVC 2018).
+R@K here is a *hit rate*, as always in image-text retrieval: the share of queries with at least one relevant item
+among the first K. The recall of information retrieval, the share of relevant items that are retrieved, is another
+quantity. Source: the standard protocol (Faghri et al., VSE++, BMVC 2018).
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Metrics:
-    """i2t: an image is the query, its captions are relevant; t2i: a caption is the query, its image is relevant. R@K
-    and their sums in percent."""
+    """i2t: an image is the query and its captions are relevant; t2i: a caption is the query and its image is relevant.
+    R@K and rSum are in percent.
+    """
 
     i2t_r1: float
     i2t_r5: float
@@ -33,7 +34,7 @@ class Metrics:
     t2i_r10: float
     t2i_median: float
     t2i_mean: float
-    rsum: float  # the six R@K added up: at most 600
+    rsum: float  # the sum of the six R@K, at most 600
     r1: float  # the mean of both R@1
 
     def as_dict(self) -> dict[str, float]:
@@ -47,8 +48,9 @@ def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
     """Ranks -> Metrics. R@K is a hit rate: the share of queries with a relevant item among the first K, in
     percent.
 
-    `images` (mask (N,) or indices) restricts the queries to those images and their captions; the gallery,
-    and so every rank, stays whole. For a smaller gallery rank the result of `subset`.
+    images (mask (N,) or indices) restricts the queries to those images and their captions; the gallery, and so
+    every rank, stays the same. For a smaller gallery, rank the result of `subset`. Raises UserError where images
+    chooses none, or one that does not exist.
     """
     chosen = chosen_images(images, len(ranks.i2t))
     return _metrics(ranks.i2t[chosen], ranks.t2i[np.isin(ranks.caption_to_image, chosen)])
@@ -59,8 +61,8 @@ def recall_at_k(
 ) -> tuple[float, float]:
     """images (N,E), texts (M,E) -> R@k of image-to-text and of text-to-image search in percent, by exact ranks.
 
-    caption_to_image (M,): the image of each text; None: the same number of each, in one order. Ties count against
-    the query. Raises UserError for shapes that do not fit, values that are not finite, and k below 1.
+    caption_to_image (M,): the image of each text; None: text i belongs to image i. Ties count against the query. Raises
+    UserError for shapes that do not fit, values that are not finite, and k below 1.
     """
     if k < 1:
         raise UserError(f"k is {k}; it must be a whole number from 1 up.")
@@ -69,22 +71,27 @@ def recall_at_k(
 
 
 def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
-    """Metrics of each group of images, such as in-distribution and novel compositions; the gallery stays whole."""
+    """The metrics of each group of images, by the groups (N,) of the images; the gallery stays whole. Raises UserError
+    for another number of groups.
+    """
     labels = np.asarray(groups)
     if labels.shape != ranks.i2t.shape:
-        raise UserError(f"there are {len(ranks.i2t)} images but {len(labels)} group names; give each one")
+        raise UserError(
+            f"there are {len(ranks.i2t)} images and {len(labels)} names of groups; give one for each image."
+        )
     return {str(name): recalls(ranks, images=labels == name) for name in dict.fromkeys(labels.tolist())}
 
 
 def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *, size: int = 1000) -> Metrics:
-    """The mean of the metrics over consecutive folds of `size` images: "COCO 1K" is five folds of 5,000.
+    """The mean of the metrics over consecutive folds of `size` images; "COCO 1K" is the mean over the five folds of its
+    5,000 test images.
 
-    Images must stand in the fixed order of the split, because published numbers depend on it; captions may
-    stand in any.
+    Images must be in the fixed order of the split, on which published numbers depend; captions may be in any order.
+    Raises UserError where size does not divide the number of images.
     """
     if size < 1 or len(images) % size:
         raise UserError(
-            f"{len(images)} images cannot be cut into folds of {size}; choose a size that divides them"
+            f"{len(images)} images cannot be cut into folds of {size}; choose a size that divides {len(images)}."
         )
     parts = [
         recalls(ranks(*subset(images, captions, caption_to_image, range(start, start + size))))
@@ -96,8 +103,9 @@ def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *,
 def subset(
     images: Array, captions: Array, caption_to_image: ArrayLike, chosen: Sequence[int] | ArrayLike
 ) -> tuple[Array, Array, Ints]:
-    """The embeddings of some images and of their captions: a gallery of its own, for a fold or half of a
-    split."""
+    """The embeddings of the chosen images (mask or indices) and of their captions, with the image of each caption: a
+    smaller gallery, such as a fold.
+    """
     owner = check_caption_to_image(caption_to_image, images=len(images), captions=len(captions))
     kept = chosen_images(chosen, len(images))
     place = np.full(len(images), -1)
@@ -107,8 +115,9 @@ def subset(
 
 
 def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
-    """A mask (N,), indices, or None for all -> distinct indices; UserError when none is left or one is out of
-    range."""
+    """A mask (count,), indices, or None for all -> distinct indices. Raises UserError where there is none, one twice or
+    one out of range.
+    """
     if images is None:
         return np.arange(count)
     given = np.asarray(images)
@@ -116,12 +125,12 @@ def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
         given = np.flatnonzero(given)
     if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
         raise UserError(
-            f"images must be a mask of {count} or a list of indices that chooses at least one, "
-            f"and got {given.dtype} of shape {given.shape}"
+            f"images has the type {given.dtype} and the shape {given.shape}; it must be a mask of {count} images or a "
+            "list of indices that chooses at least one."
         )
     if given.min() < 0 or given.max() >= count or len(np.unique(given)) < len(given):
         raise UserError(
-            f"images must be distinct indices from 0 to {count - 1}, and got {given.min()} to {given.max()}"
+            f"images are indices from {given.min()} to {given.max()}; they must be distinct, from 0 to {count - 1}."
         )
     return given.astype(np.int64)
 

@@ -1,9 +1,9 @@
-"""More than one relevant item: R@K and mAP@R when a caption is true of more images than the one it was written for.
+"""R@K and mAP@R with more than one relevant item, where a caption is true of more images than the one it describes.
 
 The standard protocol counts one relevant image per caption and five relevant captions per image; others may be just
-as true. With the ground truth at hand, R@K asks for any true item among the first K. mAP@R looks at as many places as
-there are true items, R: the mean over k = 1..R of the precision at k where place k is true, and 0 where it is
-not. Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV
+as relevant. With a full ground truth, R@K is the share of queries with any true item among the first K. For a query
+with R true items, mAP@R is the mean over the places k = 1..R of the precision at k if the item at k is true, and 0
+otherwise. Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV
 2020).
 """
 
@@ -24,8 +24,9 @@ CHUNK = 512  # queries at a time
 
 @dataclass(frozen=True)
 class MultiPositive:
-    """ranks: of the best true item, for `recalls`, `bootstrap` and `paired_bootstrap`; i2t_ap (N,), t2i_ap (M,): 0 to
-    1."""
+    """ranks: of the best true item of each query, for `recalls`, `bootstrap` and `paired_bootstrap`; i2t_ap (N,) and
+    t2i_ap (M,): the average precision at R of each query, 0 to 1.
+    """
 
     ranks: Ranks
     i2t_ap: NDArray[np.float64]
@@ -47,8 +48,8 @@ def multi_positive_recalls(
 ) -> MultiPositive:
     """images (N, E), captions (M, E), caption_to_image (M,), truth bool (M, N) -> MultiPositive.
 
-    caption_to_image tells only which captions follow which image when images are resampled. Raises UserError as
-    `ranks` does, and where a query has no true item.
+    caption_to_image is only used when images are resampled, and captions with them. Raises UserError as `ranks` does,
+    for another truth, and where a query has no true item.
     """
     left, right = check_embeddings(images, captions)
     owner = check_caption_to_image(caption_to_image, images=len(left), captions=len(right))
@@ -78,15 +79,15 @@ def _both(
     true = torch.as_tensor(np.asarray(truth))
     if true.dtype != torch.bool or true.shape != (len(owner), count):
         raise UserError(
-            f"truth must be a boolean matrix for {len(owner)} captions by {count} images, "
-            f"and got {true.dtype} of shape {tuple(true.shape)}"
+            f"truth is {true.dtype} of shape {tuple(true.shape)}; it must be a boolean matrix of {len(owner)} captions "
+            f"by {count} images."
         )
     for name, axis in (("caption", 1), ("image", 0)):
         bare = (~true.any(axis)).nonzero()[:, 0]
         if len(bare):
             raise UserError(
-                f"{len(bare)} queries have no true item (the first is {name} {int(bare[0])}); "
-                "count at least the pair that was written together as true"
+                f"{len(bare)} queries have no true item (the first is {name} {int(bare[0])}); mark at least the image "
+                "that each caption describes."
             )
     i2t, i2t_ap = _queries(image_rows, true.T)
     t2i, t2i_ap = _queries(caption_rows, true)
@@ -109,9 +110,9 @@ def _queries(scores_of: Callable[[slice], Tensor], truth: Tensor) -> tuple[Ints,
 
 
 def _places(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """scores, truth (Q, G) -> the places (Q, most) of the true items, best first, and where there is one.
+    """scores and truth (Q, G) -> the places (Q, most) of the true items, best first, and a mask of those that exist.
 
-    The k-th true item stands behind k - 1 true ones and all wrong ones that score at least as high.
+    The k-th true item ranks behind k - 1 true ones and all others that score at least as high.
     """
     most = int(truth.sum(1).max())
     right = scores.masked_fill(~truth, -torch.inf).topk(most, dim=1).values  # (Q, most), descending

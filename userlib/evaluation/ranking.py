@@ -1,13 +1,12 @@
 """Ranks of the relevant items, counted exactly from one float32 product.
 
 Sorting 125 million scores to get 30,000 ranks is wasted work: a rank is a count. For a caption, it is the number of
-images that score at least as high as the matching one (which is included, so the best rank is 1); for an image, one
-more than the number of other images' captions that score at least as high as its best own caption. A tie therefore
-counts against the query, and a collapsed model, which gives every pair the same score, ranks last instead of first.
+images that score at least as high as the matching one (itself included, so the best rank is 1); for an image, one more
+than the number of other images' captions that score at least as high as its best own caption. A tie therefore counts
+against the query, and a collapsed model, which gives every pair the same score, ranks last instead of first.
 
-The matching pair's score is read from the same product as the others': computed separately, it would differ from
-them by rounding and lose to itself. Source: the standard protocol of the field
-(Faghri et al., VSE++, BMVC 2018).
+The score of the matching pair is read from the same product as all others: computed separately, it would differ by
+rounding, and a pair could lose to itself. Source: the standard protocol (Faghri et al., VSE++, BMVC 2018).
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,9 @@ from userlib.errors import UserError
 from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 
-STEP = 64  # tiles are padded to a multiple: equal vectors meet the same kernel and score bit-equal
+STEP = (
+    64  # tiles are padded to a multiple of it, so that equal vectors meet the same kernel and score bit-equal
+)
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,12 @@ def ranks(
 ) -> Ranks:
     """images (N, E), captions (M, E), caption_to_image (M,) -> Ranks, by the dot product in float32.
 
-    Works on tiles of `chunk` images against the captions of `chunk` images, so memory stays at a few
-    tiles whatever N and M are, and runs where the inputs live (CPU or GPU). Captions may come in any order
-    and number, but each image needs one. Raises UserError for shapes that do not fit, and for values that
-    are not finite.
+    It works on tiles of `chunk` images by the captions of `chunk` images, so that the memory is that of a few tiles
+    whatever N and M are, on the device of the inputs. Captions may come in any order and number, but each image needs
+    one. Raises UserError for shapes that do not fit, values that are not finite, and a chunk below 1.
     """
     if chunk < 1:
-        raise UserError(f"a chunk holds one image or more, and got chunk={chunk}")
+        raise UserError(f"chunk is {chunk}; it must be a whole number of images from 1 up.")
     left, right = check_embeddings(images, captions)
     owner = check_caption_to_image(caption_to_image, images=len(left), captions=len(right))
     order = np.argsort(owner, kind="stable")
@@ -63,10 +63,11 @@ def ranks(
 
 
 def ranks_from_scores(scores: ArrayLike | Tensor, caption_to_image: ArrayLike) -> Ranks:
-    """scores (N, M), float32 or float64, of every image with every caption -> Ranks.
+    """scores (N, M), float32 or float64, of every image with every caption, caption_to_image (M,) -> Ranks.
 
-    For models that score pairs without embeddings (cross-attention, sums of two models). Half precision is
-    refused: it ties so many pairs that R@1 means little.
+    For models that score pairs without embeddings (cross-attention, sums of two models). Raises UserError for shapes
+    that do not fit, for values that are not finite, and for half precision, in which so many pairs tie that R@1 means
+    little.
     """
     matrix = check_scores(scores)
     owner = check_caption_to_image(caption_to_image, images=matrix.shape[0], captions=matrix.shape[1])
@@ -84,8 +85,8 @@ def ranks_from_scores(scores: ArrayLike | Tensor, caption_to_image: ArrayLike) -
 
 
 def ranks_among(scores: ArrayLike, rows: ArrayLike) -> Ints:
-    """scores (N,) of one query with its whole gallery, rows (k,) of relevant items -> (k,) the rank of each: how many
-    items score at least as high, itself included. The rule of `ranks`, so that a tie counts against the query.
+    """scores (N,) of one query with its gallery, rows (k,) of relevant items -> (k,), the rank of each: how many items
+    score at least as high, itself included, so that a tie counts against the query as in `ranks`.
     """
     every = np.asarray(scores)
     ranked: Ints = len(every) - np.searchsorted(np.sort(every), every[np.asarray(rows, np.int64)], "left")
@@ -129,12 +130,13 @@ class _Tiles:
 
 
 def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
-    """i2t (N,), t2i (M, captions sorted by image): first the diagonal, which holds the matching pairs, then
-    the rest."""
+    """i2t (N,), t2i (M,) with captions sorted by image: first from the blocks on the diagonal, which contain the
+    matching pairs, then from the others.
+    """
     blocks = range(len(tiles.starts))
     size = [min(tiles.step, tiles.count - start) for start in tiles.starts]
-    right: list[Tensor] = []  # of each block, the scores of its captions with their images
-    best: list[Tensor] = []  # and the best such score of each image
+    right: list[Tensor] = []  # for each block, the scores of its captions with their images
+    best: list[Tensor] = []  # for each block, the best such score of each image
     i2t, t2i = [], []
     with exact_products(tiles.device):
         images = [tiles.image_block(a) for a in blocks]
@@ -158,10 +160,10 @@ def _count(tiles: _Tiles) -> tuple[Ints, Ints]:
 
 
 def _at_least(score: Tensor, best: Tensor, right: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """score (n, m) -> how many of a row reach best (n,), and how many of a column reach right (m,).
+    """score (n, m) -> how many in a row are at least best (n,), and how many in a column at least right (m,).
 
-    The comparison is written as 0. and 1. because sums of floats are vectorised; exact below 2^24 a tile. It goes to
-    memory (n * m or more), since a new allocation per tile costs time.
+    The comparison is written as 0.0 and 1.0, since sums of floats are vectorised; they are exact below 2^24. It is
+    written to memory (n * m or more), since a new allocation per tile takes time.
     """
     reached = memory[: score.numel()].view(score.shape)
     rows = torch.ge(score, best[:, None], out=reached).sum(1)
@@ -170,14 +172,12 @@ def _at_least(score: Tensor, best: Tensor, right: Tensor, memory: Tensor) -> tup
 
 
 def _best_of(right: Tensor, owner: Tensor, num_images: int) -> Tensor:
-    """right (m,) scores of captions with their own image, owner (m,) -> (images,) the best of each
-    image."""
+    """right (m,) the scores of captions with their images, owner (m,) -> (num_images,), the best of each image."""
     return right.new_full((num_images,), -torch.inf).scatter_reduce(0, owner, right, "amax")
 
 
 def _own_at_best(right: Tensor, best: Tensor, owner: Tensor) -> Tensor:
-    """How many of each image's own captions reach its best score (more than one when they tie): they are
-    not rivals."""
+    """How many of each image's own captions reach its best score (several if they tie), to be left out of its rank."""
     return torch.bincount(owner[right >= best[owner]], minlength=len(best))
 
 

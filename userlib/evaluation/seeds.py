@@ -1,13 +1,13 @@
-"""The difference of two models, each trained with several seeds: an interval that covers what it says with three seeds.
+"""The difference of two models, each trained with several seeds: an interval whose coverage is right from three on.
 
-A bootstrap that draws three seeds from three has too few to see how far seeds differ. Here the variance of a
-difference is estimated term by term, from D[s, i], what image i adds to the difference with seed s:
+A bootstrap that draws three seeds from three underestimates how far seeds differ. Here the variance of a difference is
+estimated term by term, from D[s, i], the contribution of image i to the difference with seed s:
 
     Var = (variance of the seeds' differences) / S  +  (variance between images that all seeds share) / n
 
-The first term has S - 1 degrees of freedom, so that it counts with Student's quantile, the second has many and counts
-with the normal one: half the interval is sqrt(t^2 first + z^2 second) (after Howe, JASA 1974). Runs of equal seed are
-subtracted from each other: they share the order of their data, and what is hard for both cancels.
+The first term has S - 1 degrees of freedom and Student's quantile t, the second has many and the normal quantile z:
+half the interval is sqrt(t^2 first + z^2 second) (after Howe, JASA 1974). Runs of equal seed are subtracted from each
+other: they share the order of their data, and what is hard for both cancels.
 
 `python -m userlab coverage` simulates how often such intervals contain the true difference.
 """
@@ -30,14 +30,14 @@ POWER = 0.8  # of `SeedDifference.smallest`
 
 
 class SeedDifference(NamedTuple):
-    """The mean over seeds of a minus b, the bounds of its confidence interval, and what they are made of."""
+    """The mean over seeds of a minus b, the bounds of its confidence interval, and its test."""
 
     value: float
     low: float
     high: float
     error: float  # standard error
-    p: float  # two-sided, of no difference
-    smallest: float  # the true difference that such runs would find in some 80 % of all cases
+    p: float  # two-sided p value of the null hypothesis of no difference
+    smallest: float  # the smallest true difference that such runs detect with a power of about 80 %
 
 
 def seed_difference(
@@ -47,18 +47,19 @@ def seed_difference(
     images: ArrayLike | None = None,
     level: float = 0.95,
 ) -> dict[str, SeedDifference]:
-    """Of every R@K, rSum and mean R@1, in points: a - b, by the seeds that both have; needs two or more.
+    """a - b for every R@K, rSum and mean R@1, in points, over the seeds that both have.
 
-    a and b: a seed -> the ranks of its run; of a model that no seed changes (CLIP alone) the same ranks for each.
-    images restricts the queries as in `recalls`. Raises UserError for fewer than two shared seeds, other images, and a
-    level that is none.
+    a and b: seed -> the ranks of its run; for a model without seeds (CLIP alone), the same ranks for each. images
+    restricts the queries as in `recalls`. Raises UserError for fewer than two shared seeds, for ranks on different
+    images, and for a level that does not lie between 0 and 1.
     """
     if not 0 < level < 1:
-        raise UserError(f"the level of an interval lies between 0 and 1, and got {level}; 0.95 is usual.")
+        raise UserError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
     seeds = sorted(set(a) & set(b))
     if len(seeds) < 2:
         raise UserError(
-            f"the two models share {len(seeds)} seeds; the variance of a difference needs two or more. Train more."
+            f"the two models share {len(seeds)} seeds, and the variance of a difference needs two or more; train both "
+            "with more seeds."
         )
     first = a[seeds[0]]
     if any(
@@ -77,7 +78,7 @@ def seed_difference(
 
 
 def of_seeds_and_images(added: Floats, *, level: float = 0.95) -> SeedDifference:
-    """added (S, n): what each image adds with each seed, of which the mean over both counts."""
+    """added (S, n): the contribution of each image with each seed -> the interval of the mean over both."""
     seeds, images = added.shape
     by_seed, by_image = added.mean(1), added.mean(0)
     value = float(added.mean())
@@ -103,8 +104,8 @@ def of_seeds_and_images(added: Floats, *, level: float = 0.95) -> SeedDifference
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values of many claims -> adjusted ones, in the same order: at most 5 % of such families have a single false
-    finding below 0.05 (Holm, Scandinavian Journal of Statistics 1979).
+    """p values of a family of claims -> adjusted p values, in the same order. Claims with an adjusted value below 0.05
+    contain a false one in at most 5 % of such families (Holm, Scandinavian Journal of Statistics 1979).
     """
     adjusted, running = [0.0] * len(p), 0.0
     for place, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
@@ -114,9 +115,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _added(run: Ranks, images: NDArray[np.int64]) -> Floats:
-    """Of each chosen image, what it adds to the six R@K: (n, 6), whose mean over images is the R@K in percent.
+    """(n, 6): the contribution of each chosen image to the six R@K; its mean over images is the R@K in percent.
 
-    An image whose captions are more or fewer than the mean moves the share by its hits beyond that share.
+    For t2i an image with more or fewer captions than the mean contributes by its hits beyond the overall share.
     """
     count = len(run.i2t)
     i2t = np.stack([100.0 * (run.i2t <= k) for k in KS], axis=1)[images]

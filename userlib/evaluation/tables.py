@@ -1,4 +1,4 @@
-"""Tables for people: every value with its confidence interval below it as plain text, or next to it as markdown."""
+"""Tables of results: every value with its confidence interval, below it in plain text or next to it in markdown."""
 
 from collections.abc import Mapping
 
@@ -22,14 +22,13 @@ def table(
     markdown: bool = False,
     columns: Mapping[str, str] = COLUMNS,
 ) -> str:
-    """rows: a name for each result of `bootstrap` or `paired_bootstrap` -> R@K both ways and rSum, in percent.
+    """rows: name -> a result of `bootstrap` or `paired_bootstrap`. By default its columns are the six R@K and rSum.
 
-    columns: other numbers, each by its name and its heading; a row that lacks one has an empty place there.
-
-    Differences carry their sign, so that they cannot be taken for values.
+    columns: name of a metric -> heading; where a row lacks a metric, its cell is empty. Differences have a sign, so
+    they cannot be mistaken for values. Raises UserError for no rows.
     """
     if not rows:
-        raise UserError("there is nothing to show: the table has no rows")
+        raise UserError("the table has no rows; give at least one result.")
     cells = {name: [_cell(row.get(key)) for key in columns] for name, row in rows.items()}
     return (_markdown if markdown else _plain)(cells, list(columns.values()))
 
