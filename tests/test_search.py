@@ -194,11 +194,11 @@ def test_an_index_opens_with_the_model_that_it_was_built_with(index, tmp_path, m
     [
         (lambda index: index.search("  "), "empty"),
         (lambda index: index.search("red " * 9000), "36,000 characters"),
-        (lambda index: index.search("red", 0), "k=0"),
-        (lambda index: index.search("red", 0, rerank=lambda text, ids: [0.0] * len(ids)), "k=0"),
-        (lambda index: index.search("red", -1, rerank=lambda text, ids: [0.0] * len(ids)), "k=-1"),
-        (lambda index: index.similar("a.png", 0), "k=0"),
-        (lambda index: index.similar("a.png", -1), "k=-1"),
+        (lambda index: index.search("red", 0), "k is 0"),
+        (lambda index: index.search("red", 0, rerank=lambda text, ids: [0.0] * len(ids)), "k is 0"),
+        (lambda index: index.search("red", -1, rerank=lambda text, ids: [0.0] * len(ids)), "k is -1"),
+        (lambda index: index.similar("a.png", 0), "k is 0"),
+        (lambda index: index.similar("a.png", -1), "k is -1"),
         (lambda index: index.similar("missing.png"), "missing.png"),
         (lambda index: index.captions_for("a.png"), "no captions"),
         (lambda index: index.search("red", rerank=lambda text, ids: [0.0]), "one finite score"),
@@ -212,7 +212,7 @@ def test_bad_questions_are_named(index, ask, words):
 def test_an_encoder_that_diverged_is_named(folder):
     encoder = ColourEncoder()
     encoder.encode_image = lambda pictures: np.full((len(pictures), 3), np.nan, np.float32)
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="NaN or infinite"):
         Index.build(folder, encoder, progress=False)
 
 
@@ -327,7 +327,7 @@ def test_bad_questions_to_a_graph_are_named():
     pytest.importorskip("faiss")
     graph, _ = hnsw(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 2)
     one = np.ones((1, 4), np.float32)
-    for queries, k, said in ((one, 0, "k=0"), (one[:, :3], 1, "differ in their"), (one * np.nan, 1, "NaN")):
+    for queries, k, said in ((one, 0, "k is 0"), (one[:, :3], 1, "of one model"), (one * np.nan, 1, "NaN")):
         with pytest.raises(UserError, match=said):
             graph.search(queries, k)
 

@@ -62,7 +62,7 @@ def test_a_named_model_is_taken_without_a_word_on_the_other(stand_in, photos, tm
     [
         (["--data", "scenes"], "demo"),  # the stand-in of photos is not taken for drawn scenes
         ([], "nothing to search"),
-        (["--data", "x", "--checkpoint", "a", "--model", "b"], "give one of them"),
+        (["--data", "x", "--checkpoint", "a", "--model", "b"], "give only one of them"),
     ],
 )
 def test_what_cannot_be_searched_is_told(stand_in, words, said, capsys):

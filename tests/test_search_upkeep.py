@@ -603,7 +603,7 @@ def test_terminate_is_as_ctrl_c():
     ("words", "said"),
     [
         (["--query", " "], "empty"),
-        (["--query", "?!"], "'?!' holds no word"),
+        (["--query", "?!"], "'?!' has no word"),
         (["--query", "dog " * 10_000], "40,000 characters"),
         (["--query", "red", "--top", "0"], "--top 0"),
         (["--query", "red", "--device", "toaster"], "no device 'toaster' here"),

@@ -153,10 +153,10 @@ def test_arithmetic_is_read_and_explained(page, engine):
     see(page, "Vectors added:")
     expect(page.get_by_text("“two dogs”, “snow”. Subtracted: “beach”.")).to_be_visible(timeout=SLOW)
     ask(page, "two dogs -")
-    see(page, "has a sign with no text behind it")
+    see(page, "has a sign without a text after it")
     ask(page, "two dogs")
     wait_for_hits(page, expected_hits(engine, "two dogs"))
-    expect(page.get_by_text("has a sign with no text behind it")).to_have_count(0, timeout=SLOW)
+    expect(page.get_by_text("has a sign without a text after it")).to_have_count(0, timeout=SLOW)
 
 
 def test_a_hit_is_searched_with_and_words_are_put_next_to_it(page, engine):

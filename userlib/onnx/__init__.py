@@ -1,1 +1,1 @@
-"""A trained pair of encoders as ONNX: exported with torch, searched with onnxruntime alone. Extra `onnx`."""
+"""A trained pair of encoders as ONNX: exported with torch, used with onnxruntime alone. Needs the extra `onnx`."""

@@ -1,4 +1,4 @@
-"""`python -m userlib export`: writes the pair, compares its rSum with torch's, and times both."""
+"""`python -m userlib export`: exports a model, compares its rSum with that of torch, and times both."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ REPEATS = 15
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """The folder, then in lines or as JSON what was found."""
+    """Exports, prints the results as lines or as JSON, and returns the exit status."""
     loaded = load_model(arguments.checkpoint)
     encoder, why = None, "it was trained on precomputed features"
     if loaded.config.data.tokens != "precomputed":
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
             if "pixels" not in str(error) and "preprocessing" not in str(error):
                 raise
             why = str(error)
-            print(f"Images themselves cannot be read by this export, tokens can: {why}", file=sys.stderr)
+            print(f"This export reads tokens, not images: {why}", file=sys.stderr)
     if why:
         key = {"kind": "checkpoint"} if encoder is None else encoder.cache_key()
         result["differences"] = export(loaded, Path(arguments.out), key=key, why=why, int8=arguments.int8)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _lines(result: dict[str, Any], out: str) -> list[str]:
-    """The result in words."""
+    """The result as lines of text."""
     most = ", ".join(f"{name} {value:.1e}" for name, value in result["differences"].items())
     lines = [f"{shown(out)}: the largest difference from torch in a unit vector's dimension: {most}"]
     if "rsum" in result:
@@ -92,7 +92,7 @@ def _lines(result: dict[str, Any], out: str) -> list[str]:
 
 
 def embedded(encoder: OnnxEncoder, pairs: CaptionDataset) -> tuple[np.ndarray, np.ndarray]:
-    """images (N, E) and captions (M, E) of a split by an exported pair, as `evaluation.embed` gives them."""
+    """The embeddings of images (N, E) and captions (M, E) of a split by an exported model, as of `evaluation.embed`."""
     images = [
         encoder.encode_tokens(
             tokens.numpy(), None if mask is None else mask.numpy(), None if guide is None else guide.numpy()
@@ -113,7 +113,9 @@ def _rsums(arguments: argparse.Namespace, loaded: Loaded, pairs: dict[str, OnnxE
     model = trained(arguments.checkpoint, arguments)
     name = arguments.split or model.config.data.test_split
     if name is None:
-        raise UserError("no split is named to compare rSum on; give --split, or --split none to go without.")
+        raise UserError(
+            "no split is named to compare rSum on; give --split, or --split none for no comparison."
+        )
     data = data_of(model.config, model, other=False, needs_train=False, notes=[])
     split = pairs_for(model, data.split(name), [])
     owner = split.caption_to_image
@@ -122,7 +124,7 @@ def _rsums(arguments: argparse.Namespace, loaded: Loaded, pairs: dict[str, OnnxE
 
 
 def _timed(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median time of each in ms, measured in turn, so that what else the machine does meets all of them."""
+    """The median time of each in ms, measured in turn, so that other load on the machine affects all of them alike."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
         function()
@@ -135,7 +137,7 @@ def _timed(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _latency(loaded: Loaded, pairs: dict[str, OnnxEncoder]) -> dict[str, dict[str, float]]:
-    """One text query, and the tokens of 32 images, through torch and each export, in ms."""
+    """The time of one text query, and of the tokens of 32 images, by torch and by each export, in ms."""
     ids = padded([loaded.tokenizer.encode("two dogs play on a sunny beach")], loaded.tokenizer.pad_id)
     config, draw = loaded.config.model, np.random.default_rng(0)
     tokens = draw.standard_normal((IMAGES, config.regions or 49, config.region_dim or 1)).astype(np.float32)

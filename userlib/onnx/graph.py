@@ -1,7 +1,7 @@
-"""The two encoders as ONNX graphs of any batch and any length, each compared with torch before it is kept.
+"""Exports the two encoders as ONNX graphs for any batch and any length, each compared with torch before it is kept.
 
-Two parts are written in another form that gives the same numbers: GPO's weights, which depend on the size of a set
-alone, are a table of all sizes; the BiGRU is ONNX's own, told the lengths.
+Two parts are exported in an equivalent form: the weights of GPO, which depend on the size of a set alone, as a table of
+all sizes; the BiGRU as ONNX's own, with the lengths as an input.
 """
 
 import copy
@@ -34,11 +34,11 @@ from userlib.verify import write_manifest
 
 OPSET = 17
 LONGEST = 256  # tokens of a text, or regions of an image where the model does not fix them
-CLOSE = 1e-4  # the largest difference between a unit vector's dimension here and there
+CLOSE = 1e-4  # the largest difference allowed in a dimension of a unit vector
 
 
 class RankTable(nn.Module):
-    """GPO with the weights of every size up to `longest` in a table (longest + 1, longest)."""
+    """`GPO` with the weights of every size up to `longest` in a table (longest + 1, longest)."""
 
     def __init__(self, gpo: GPO, longest: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class RankTable(nn.Module):
 
 
 class PackedBiGRU(nn.Module):
-    """`BiGRU` by torch's own packed sequences, which ONNX has too."""
+    """`BiGRU` by torch's packed sequences, which can be exported."""
 
     def __init__(self, states: BiGRU) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def on_cpu(module: nn.Module) -> Any:
 
 
 def exportable(module: nn.Module, longest: int) -> Any:
-    """A copy as `on_cpu` gives it, with those parts replaced."""
+    """A copy as of `on_cpu` in which GPO and BiGRU are replaced; longest: the largest set for GPO."""
     module = on_cpu(module)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
@@ -101,7 +101,7 @@ def exportable(module: nn.Module, longest: int) -> Any:
 
 
 class FromPixels(nn.Module):
-    """Images, (B,3,H,W) uint8 as `resized` gives them -> tokens, guide -> the image encoder's vectors (B,E)."""
+    """Images (B,3,H,W) uint8, as `resized` returns them -> tokens and guide -> vectors (B,E) of the image encoder."""
 
     def __init__(self, encoder: nn.Module, tokens: Extractor, guide: Extractor | None) -> None:
         super().__init__()
@@ -118,7 +118,9 @@ class FromPixels(nn.Module):
 
 
 class _Network(nn.Module):
-    """An extractor's network from bytes. how: what `resized` must do for it."""
+    """The network of an extractor, from uint8 pixels -> tokens, guide. how: the argument of `resized` for it. Raises
+    UserError for an extractor that is neither of timm nor of open_clip, or whose preprocessing has no such form.
+    """
 
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()
@@ -136,7 +138,7 @@ class _Network(nn.Module):
             self.how = _how(extractor, list(size), mean, std)
         else:
             raise UserError(
-                f"{extractor.spec} is no network of timm or open_clip, whose pixels can be exported."
+                f"{extractor.spec} is no network of timm or open_clip, so it cannot be exported with pixels as input."
             )
         self.kind = type(extractor)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -158,9 +160,9 @@ class _Network(nn.Module):
 
 
 def _how(extractor: Extractor, size: list[int], mean: list[float], std: list[float]) -> dict[str, Any]:
-    """The way of `resized` that gives what the extractor's own preprocessing gives on an image of odd sizes.
+    """The argument of `resized` that equals the extractor's own preprocessing on an image of odd sizes.
 
-    Raises UserError where none does.
+    Raises UserError where there is none.
     """
     noise = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
@@ -176,9 +178,9 @@ def _how(extractor: Extractor, size: list[int], mean: list[float], std: list[flo
 
 @contextmanager
 def _quiet() -> Any:
-    """Without the exporter's warnings about lengths, which the comparison with torch settles."""
+    """Hides the exporter's warnings about lengths, since the result is compared with torch."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # torch's own fused attention, which ONNX has not
+    torch.backends.mha.set_fastpath_enabled(False)  # torch's fused attention, which ONNX lacks
     try:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -190,8 +192,8 @@ def _quiet() -> Any:
 def write_graph(
     module: nn.Module, inputs: Mapping[str, Tensor], file: Path, lengths: Mapping[str, str]
 ) -> None:
-    """Exports a module that maps the named inputs to (B,E). lengths: the inputs whose second axis is of any length, and
-    that length's name. Raises UserError where ONNX has no form of it.
+    """Exports a module that maps the named inputs to (B,E). lengths: name of an input whose second axis has any length
+    -> name of that length. Raises UserError where it cannot be exported.
     """
     axes = {name: {0: "batch", **({1: lengths[name]} if name in lengths else {})} for name in inputs}
     try:
@@ -203,12 +205,12 @@ def write_graph(
     except (RuntimeError, TypeError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
         what = str(error).strip().splitlines()[0][:200]
         raise UserError(
-            f"{file.name} cannot be exported: ONNX has no form of a part of it ({what})."
+            f"{file.name} cannot be exported, since ONNX lacks a part of it ({what}). Export another model."
         ) from error
 
 
 def compare(module: nn.Module, batches: list[dict[str, Tensor]], file: Path) -> float:
-    """The largest difference between onnxruntime's vectors and the model's own. Raises UserError beyond CLOSE."""
+    """The largest difference between the vectors of onnxruntime and of torch. Raises UserError above CLOSE."""
     ort, largest = session(file), 0.0
     for inputs in batches:
         feeds: dict[str, NDArray[Any]] = {name: value.numpy() for name, value in inputs.items()}
@@ -217,13 +219,16 @@ def compare(module: nn.Module, batches: list[dict[str, Tensor]], file: Path) -> 
         largest = max(largest, float(np.abs(ort.run(None, feeds)[0] - wanted).max()))
     if not largest <= CLOSE:
         raise UserError(
-            f"{file.name} differs from torch by {largest:.1e}, more than {CLOSE:.0e}; it was not kept."
+            f"{file.name} differs from torch by {largest:.1e}, more than {CLOSE:.0e}, and was not kept; try another "
+            "version of onnxruntime."
         )
     return largest
 
 
 def quantize(file: Path) -> None:
-    """NAME.onnx -> NAME.int8.onnx: weights of products in eight bits, activations as they come."""
+    """Writes NAME.int8.onnx next to NAME.onnx: weights of matrix products in eight bits, activations quantized at run
+    time.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -241,10 +246,12 @@ def export(
     why: str = "",
     int8: bool = False,
 ) -> dict[str, float]:
-    """Writes the folder of `OnnxEncoder`, whole or not at all; the largest difference from torch of each graph.
+    """Writes the folder of an `OnnxEncoder`, whole or not at all, and returns the largest difference from torch of each
+    graph.
 
-    key: what the checkpoint's encoder says of itself; extractors: of tokens and guide, where images themselves are to
-    be read; why: the sentence for whoever gives images to an export that has none.
+    key: the cache_key of the checkpoint's encoder; extractors: of tokens and guide, to export a graph that reads
+    images; why: the reason for an export that cannot. Raises UserError where the packages are missing, and as
+    `write_graph` and `compare` do.
     """
     try:
         import onnx  # noqa: F401

@@ -1,9 +1,9 @@
-"""The exported pair as an encoder of search: onnxruntime and numpy, without torch.
+"""An exported pair of encoders for search, with onnxruntime and numpy, without torch.
 
     index = Index.load("my/index", OnnxEncoder("runs/first-onnx"))
 
-A folder holds text.onnx, image.onnx (from tokens), where the tokens' networks are known pixels.onnx (from images), the
-same in eight bits where asked for, pair.json and the tokenizer.
+Its folder has text.onnx, image.onnx (from tokens), pixels.onnx (from images, where the networks of the tokens can be
+exported), with int8 the same in eight bits, pair.json and the tokenizer.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ def session(file: Path, threads: int | None = None) -> Any:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise UserError(
-            'an exported pair needs onnxruntime, which is not installed: pip install -e ".[onnx]"'
+            'an exported model needs the package onnxruntime, which is not installed: pip install -e ".[onnx]"'
         ) from error
     if not file.is_file():
-        raise UserError(f"{file.parent} has no {file.name}; export it again with what you need of it.")
+        raise UserError(f"{file.parent} has no {file.name}; export the checkpoint again.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -42,8 +42,8 @@ def session(file: Path, threads: int | None = None) -> Any:
 
 
 def resized(image: Image.Image, how: dict[str, Any]) -> NDArray[np.uint8]:
-    """An image as a network reads it before scaling, (3, H, W): squashed, or its shortest side fitted and the middle
-    cut out.
+    """An image (3, H, W) at the size that a network reads, before scaling its values: squashed, or with its shortest
+    side fitted and the centre cropped, as `how` says.
     """
     height, width = how["size"]
     kind, picture = INTERPOLATIONS[how["interpolation"]], image.convert("RGB")
@@ -70,11 +70,11 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, NDArray[Any]]:
 
 
 class OnnxEncoder:
-    """An encoder of `userlib.search` from an export's folder. int8: the graphs in eight bits; threads: of
-    onnxruntime, by default as many as there are cores.
+    """An encoder of `userlib.search` from the folder of an export. int8: use the graphs in eight bits; threads: of
+    onnxruntime, by default one per core.
 
-    It says the same of itself as the checkpoint that was exported, so that it opens the same index; in eight bits it
-    does not. Raises UserError for a folder that is no whole export.
+    Its cache_key is that of the exported checkpoint, so that it opens the same index; in eight bits it differs. Raises
+    UserError for a folder without a complete export.
     """
 
     warning: str | None = None
@@ -82,17 +82,19 @@ class OnnxEncoder:
     def __init__(self, folder: str | Path, *, int8: bool = False, threads: int | None = None) -> None:
         self.folder, self.threads, self.suffix = Path(folder), threads, ".int8.onnx" if int8 else ".onnx"
         if not (self.folder / "pair.json").is_file():
-            raise UserError(f"{folder} is no exported pair: it has no pair.json. Export a checkpoint: "
-                            "python -m userlib export")  # fmt: skip
+            raise UserError(f"{folder} is no exported model: it has no pair.json. Export a checkpoint with "
+                            "python -m userlib export.")  # fmt: skip
         check(self.folder, "Export it again.")
         self.about: dict[str, Any] = read_json(self.folder / "pair.json")
         if int8 and not self.about["int8"]:
-            raise UserError(f"{folder} was exported without eight bits; export it again with --int8.")
+            raise UserError(
+                f"{folder} was exported without graphs in eight bits; export it again with --int8."
+            )
         self.int8 = int8
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """A vocabulary of words is read without torch; BERT's and CLIP's come with their packages."""
+        """The model's tokenizer; one of words needs no torch, those of BERT and CLIP need their packages."""
         saved = read_json(self.folder / "tokenizer.json")
         if saved["name"] == WordTokenizer.name:
             return WordTokenizer(saved["words"])
@@ -113,19 +115,20 @@ class OnnxEncoder:
         return session(self.folder / f"pixels{self.suffix}", self.threads)
 
     def encode_text(self, texts: Sequence[str]) -> Array:
-        """n texts -> (n, E). UserError for one that is longer than the export reads."""
+        """n texts -> (n, E). Raises UserError for a text that is longer than the export can read."""
         rows = self.tokenizer.encode_all(texts)
         longest = max(map(len, rows))
         if longest > self.about["longest"]:
             raise UserError(
-                f"a text has {longest} tokens; this export reads {self.about['longest']} at most."
+                f"a text has {longest} tokens, and this export reads at most {self.about['longest']}; shorten it."
             )
         return self._text.run(None, padded(rows, self.tokenizer.pad_id))[0]  # type: ignore[no-any-return]
 
     def encode_image(self, images: Sequence[Image.Image]) -> Array:
-        """n images -> (n, E). UserError where the export reads tokens alone."""
+        """n images -> (n, E). Raises UserError where the export reads only tokens."""
         if not self.about["pixels"]:
-            raise UserError(f"{self.folder} reads tokens, not images: {self.about['why']}")
+            why = self.about["why"].rstrip(".")
+            raise UserError(f"{self.folder} reads tokens, not images: {why}. Use encode_tokens.")
         feeds = {
             name: np.stack([resized(image, how) for image in images])
             for name, how in self.about["pixels"].items()
@@ -135,14 +138,17 @@ class OnnxEncoder:
     def encode_tokens(
         self, tokens: Array, mask: NDArray[np.bool_] | None = None, guide: Array | None = None
     ) -> Array:
-        """tokens (n, R, D), mask (n, R) True where there is one, guide (n, G) where the model takes one -> (n, E)."""
+        """tokens (n, R, D), mask (n, R) True where there is one, guide (n, G) where the model uses one -> (n, E).
+
+        Raises UserError where the guide is missing.
+        """
         feeds: dict[str, NDArray[Any]] = {
             "tokens": np.asarray(tokens, np.float32),
             "token_mask": np.ones(tokens.shape[:2], bool) if mask is None else mask,
         }
         if self.about["guide"]:
             if guide is None:
-                raise UserError("the exported model takes a guide and none was given.")
+                raise UserError("the exported model uses a guide, and none was given; give guide (n, G).")
             feeds["guide"] = np.asarray(guide, np.float32)
         return self._tokens.run(None, feeds)[0]  # type: ignore[no-any-return]
 

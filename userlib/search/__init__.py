@@ -1,5 +1,5 @@
-"""Search: an index of images that is searched with words or with an image. Each name is imported when it is used, so
-that an index can be searched by an exported pair without torch.
+"""Search: an index of images that is searched with text or with an image. Names are imported when they are first used,
+so that an exported model can search an index without torch.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
-"""Approximate search by HNSW (package faiss, extra `ann`): for galleries where exact search is too slow.
+"""Approximate search by HNSW (package faiss, extra `ann`), for galleries where exact search is too slow.
 
-It finds most of the nearest items, not all, so it always comes with a report of its recall, measured against exact
-search on the user's own queries. Source: Malkov and Yashunin, IEEE TPAMI 2020. The graph is built by several
-threads and differs a little between builds.
+It returns most of the nearest items, not all, so it always comes with a report of its recall compared with exact search
+on the user's queries. Several threads build the graph, which therefore differs a little from build to build. Source:
+Malkov and Yashunin, IEEE TPAMI 2020.
 """
 
 import time
@@ -18,8 +18,9 @@ from userlib.search.exact import Array, Ints, check, top_k
 
 @dataclass(frozen=True)
 class Report:
-    """HNSW compared with exact search. recall: the share of its k hits that score at least as high as the exact
-    k-th."""
+    """HNSW compared with exact search. recall: the share of its k hits that score at least as high as the k-th exact
+    hit.
+    """
 
     recall: float
     k: int
@@ -38,25 +39,25 @@ class Report:
 
 
 class Hnsw:
-    """A graph over unit vectors (N, E), walked by inner product."""
+    """A graph over unit vectors (N, E), searched by inner product."""
 
     def __init__(self, graph: Any) -> None:
         self.graph = graph
 
     def search(self, queries: Array, k: int) -> tuple[Array, Ints]:
-        """queries (Q, E) -> scores and rows (Q, min(k, N)), best first, equal ones by row. Where the walk reaches
-        fewer rows than are asked for, as among many equal vectors, that query is answered by exact search.
+        """queries (Q, E) -> scores and rows (Q, min(k, N)), best first, equal scores in the order of rows. A query that
+        reaches fewer rows in the graph, as among many equal vectors, is answered by exact search.
 
-        Raises UserError as `top_k`.
+        Raises UserError as `top_k` does.
         """
         check(queries, (self.graph.ntotal, self.graph.d), k)
         k = min(k, self.graph.ntotal)
-        width = max(self.graph.hnsw.efSearch, k)  # of this search alone
+        width = max(self.graph.hnsw.efSearch, k)  # for this search only
         wide = _faiss().SearchParametersHNSW(efSearch=width)
         scores, rows = self.graph.search(np.ascontiguousarray(queries, np.float32), k, params=wide)
         order = np.lexsort((rows, -scores), axis=1)
         scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-        short = np.flatnonzero((rows < 0).any(1))  # faiss gives -1 for what it did not reach
+        short = np.flatnonzero((rows < 0).any(1))  # faiss returns -1 where it reached no row
         if len(short):
             vectors = self.graph.reconstruct_n(0, self.graph.ntotal)
             scores[short], rows[short] = top_k(queries[short], vectors, k)
@@ -69,7 +70,7 @@ class Hnsw:
 
     @classmethod
     def from_bytes(cls, data: NDArray[np.uint8]) -> "Hnsw":
-        """The graph again. Give it only bytes whose checksum was compared."""
+        """The graph of `to_bytes`. Its bytes must have been compared with their checksum: faiss trusts them."""
         return cls(_faiss().deserialize_index(np.ascontiguousarray(data)))
 
 
@@ -82,14 +83,16 @@ def hnsw(
     ef_construction: int = 200,
     ef_search: int = 128,
 ) -> tuple[Hnsw, Report]:
-    """vectors (N, E), queries (Q, E) -> the graph, and how it compares with exact search on these queries.
+    """vectors (N, E), queries (Q, E) -> the graph, and its comparison with exact search on these queries.
 
-    M: neighbours of a node; ef_construction, ef_search: candidates kept while building and searching; larger values
-    are more accurate and slower. Raises UserError without faiss and without queries.
+    M: neighbours of a node; ef_construction, ef_search: candidates kept while building and searching. Larger values are
+    more accurate and slower. Raises UserError where faiss is not installed, and without queries.
     """
     faiss = _faiss()
     if not len(queries):
-        raise UserError("the report on HNSW needs queries to compare with exact search; give some")
+        raise UserError(
+            "HNSW is compared with exact search on queries, and there are none; give at least one."
+        )
     start = time.perf_counter()
     graph = faiss.IndexHNSWFlat(vectors.shape[1], M, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = ef_construction
@@ -117,6 +120,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise UserError(
-            'approximate search needs the package faiss; install it by: pip install -e ".[ann]"'
+            'approximate search needs the package faiss, which is not installed: pip install -e ".[ann]"'
         ) from error
     return faiss

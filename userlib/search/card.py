@@ -1,4 +1,4 @@
-"""The card of a shared index: which images, by which model, and what it shows of them."""
+"""The card of a shared index: of which images it is, by which model, and what it reveals of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from userlib.search.upkeep import Contents
 
 
 def index_card(index: Contents, title: str, given: Mapping[str, Any]) -> str:
-    """A README.md of a shared index. given: fields of the header that replace those told here, and `title`."""
+    """The README.md of a shared index. given: fields that replace those of the header, and `title`."""
     header = {"library_name": "userlib", "tags": ["image-text-retrieval", "userlib-index"], **given}
     title = header.pop("title", title)
     encoder = index.encoder.cache_key()
@@ -21,7 +21,7 @@ def index_card(index: Contents, title: str, given: Mapping[str, Any]) -> str:
         f'index = Index.from_pretrained("{title}", encoder)\nindex.search("two dogs on a beach", 5)\n```\n\n'
         "## Limits\n\n"
         + (f"{index.warning} " if index.warning else "")
-        + "Vectors can tell something of the images that they were made of: share an index only where you may share "
-        "the images. Licence and terms are those of the images, captions and model."
+        + "Vectors reveal something of the images that they were made from: share an index only if you may share the "
+        "images. Licence and terms are those of the images, captions and model."
     )
     return card_of(title, text, header)

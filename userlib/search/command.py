@@ -1,4 +1,4 @@
-"""`python -m userlib search`: brings the index in line with the images, says what it did, and finds."""
+"""`python -m userlib search`: updates the index to its images, reports the changes, and searches."""
 
 import argparse
 import json
@@ -26,28 +26,30 @@ FILES = (TENSORS, "contents.json")  # of a stored index
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Prints the hits; with --index the index is kept, also when an update is interrupted."""
+    """Prints the hits and returns the exit status; with --index it saves the index, even an interrupted update."""
     if arguments.checkpoint and arguments.model:
-        raise UserError("--checkpoint and --model name a model each; give one of them.")
-    own = ""  # what is to be said of the project's own model, where none is named
+        raise UserError("--checkpoint and --model both name a model; give only one of them.")
+    own = ""  # a sentence on the project's own model, which is used where none is named
     if not (arguments.checkpoint or arguments.model):
         if not (arguments.data or arguments.index):
             raise UserError(
-                "nothing to search: give --data FOLDER, and a model by --checkpoint or --model, or none."
+                "nothing to search: give --data FOLDER; a model can be named by --checkpoint or --model."
             )
         place, own = model_for(arguments.data)
         arguments.checkpoint = str(place)
     if arguments.model and arguments.token_weights:
-        raise UserError("--token-weights belong to the tokens of a --checkpoint; leave them out.")
+        raise UserError("--token-weights is only for the tokens of a --checkpoint; leave it out.")
     query = query_of(arguments)
     for name in ("top", "rerank"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise UserError(f"--{name} {getattr(arguments, name)} is no number of images; give 1 or more.")
+            raise UserError(
+                f"--{name} is {getattr(arguments, name)}; it must be a number of images from 1 up."
+            )
     if arguments.model and arguments.rerank:
         raise UserError("--rerank needs a model with a scorer; give a --checkpoint trained with --scorer.")
     if arguments.rerank and query is not None:
         raise UserError(
-            "--rerank orders the hits of a text query alone; leave it, or the query's other parts, out."
+            "--rerank is only for a plain --query; leave out --rerank, or --image, --hits and the options of the query."
         )
     folder = Path(arguments.index) if arguments.index else None
     if folder is not None:
@@ -111,14 +113,14 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def query_of(arguments: argparse.Namespace) -> Query | None:
-    """The query of several parts that the command line has; None where it is a text alone."""
+    """The query of several parts on the command line; None for a text alone. Raises UserError for an empty one."""
     image = None if arguments.image is None else read_picture(Path(arguments.image))
     if arguments.query is None and image is None:
         raise UserError("there is nothing to search for; give --query TEXT, --image FILE or both.")
     if arguments.query is not None:
         check_query(arguments.query)
     if arguments.arithmetic and arguments.query is None:
-        raise UserError("--arithmetic reads the --query, and there is none; give one.")
+        raise UserError("--arithmetic is set and there is no --query to read; give one.")
     query = Query(
         text=arguments.query, image=image, arithmetic=arguments.arithmetic, minus=tuple(arguments.minus),
         exclude=tuple(arguments.exclude), min_score=arguments.min_score, min_calibrated=arguments.min_calibrated,
@@ -128,7 +130,7 @@ def query_of(arguments: argparse.Namespace) -> Query | None:
 
 
 def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Namespace) -> list[str]:
-    """Writes what --hits and --vectors name; what was done, in lines."""
+    """Writes the files of --hits and --vectors, and returns a sentence on each."""
     from userlib.data.sources import load_data
 
     lines = []
@@ -142,7 +144,7 @@ def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Names
 
 
 def images_of(index: Index) -> Callable[[str], Image.Image]:
-    """The images that an index was made of, by their ids."""
+    """A function that returns an image of the index by its id. Raises UserError for a split without images."""
     from userlib.data.sources import load_data
 
     split = load_data(index.source["data"]).split(index.source["split"])
@@ -155,13 +157,15 @@ def images_of(index: Index) -> Callable[[str], Image.Image]:
 def bring_in_line(
     index: Index, arguments: argparse.Namespace, config: Config, folder: Path | None
 ) -> list[str]:
-    """Updates the index from the images given, else from those that it was made of; what it did, in lines."""
+    """Updates the index to the images of --data, else to those that it was made from, and returns a sentence on each
+    change. Raises UserError where there are none.
+    """
     from userlib.data.sources import load_data
 
     name = arguments.data or index.source.get("data") or (None if len(index) else config.data.data)
     if name is None:
         raise UserError(
-            f"the index {folder} was written by an older version and does not say what it was made of; give --data."
+            f"the index {folder} was written by an older version, without the name of its data; give --data."
         )
     name = str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
     try:
@@ -171,7 +175,7 @@ def bring_in_line(
     except UserError as error:
         if arguments.data:
             raise
-        made = f"the index {folder} was made of" if index.source else "the model was trained on"
+        made = f"the index {folder} was made from" if index.source else "the model was trained on"
         raise UserError(f"{made} {name}: {error} Or give --data.") from error
     usual = "test" if "test" in data.splits else next(iter(data.splits))
     if index.source.get("data") == name and index.source.get("split") in data.splits:
@@ -182,12 +186,12 @@ def bring_in_line(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is left out is reported below
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
-    # what the folder also holds
+    # warnings about other files in the folder
     messages = [shown(str(one.message)) for one in caught if one.category is UserWarning]
     messages += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
         messages.append(
-            "It was written by an older version, which kept no checksums of images: all were encoded again."
+            "It was written by an older version, which stored no checksums of images: all were encoded again."
         )
     if changes.skipped:
         count = len(changes.skipped)

@@ -1,11 +1,12 @@
-"""How far an image is from the drawings of the embedded world, by its pixels alone: so a model that was trained on
-drawings alone can say that these are none, whatever its tokens and however long it was trained.
+"""The distance of an image from drawn scenes, by its pixels: a model that was trained on drawings alone can recognise
+other images, whatever its tokens and however long it was trained.
 
-An image has 22 features: quantiles of the differences between neighbouring pixels at four scales, its lightness and its
-colourfulness. The distance is Mahalanobis' distance from the mean of drawings, in units of a limit that all but some in
-a thousand of them keep. Of 500 photos of Flickr8K 97 % lie beyond it, and drawings enlarged or kept as JPEG do not.
+An image has 22 features: quantiles of the differences between neighbouring pixels at four scales, lightness and
+colourfulness. The distance is the Mahalanobis distance from the mean of drawings, in units of a limit that all but a
+few in a thousand keep. Of 500 photos of Flickr8k, 97 % are beyond it; enlarged drawings and drawings stored as JPEG are
+not.
 
-    python -m userscenes.drawings     measures the drawings again, for another world
+    python -m userscenes.drawings     measures the drawings again after they have changed
 """
 
 from collections.abc import Sequence
@@ -24,14 +25,14 @@ Floats = NDArray[np.float64]
 
 
 def distances(images: Sequence[Image.Image]) -> NDArray[np.float32]:
-    """n images -> (n,): beyond 1 they are no drawings."""
+    """n images -> (n,); above 1 an image is not a drawing."""
     mean, precision, limit = _drawings()
     away = np.stack([features(image) for image in images]) - mean
     return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", away, precision, away)) / limit, np.float32)
 
 
 def features(image: Image.Image) -> Floats:
-    """(22,): what tells a drawing from a photo."""
+    """The features (22,) of an image."""
     how = Image.Resampling.BOX if min(image.size) >= SIDE else Image.Resampling.BILINEAR
     pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), how), np.float64)
     light, colour = pixels.mean(2), pixels.max(2) - pixels.min(2)

@@ -1,7 +1,7 @@
 """Encoders for search: queries and images into one space, by a trained USER model or by an open_clip model.
 
-An open_clip model has seen the web and is the one to recommend for photos; a checkpoint knows what it was
-trained on.
+An open_clip model was trained on images of the web and is recommended for photos; a checkpoint can tell whether images
+are like those that it was trained on.
 """
 
 import json
@@ -33,7 +33,7 @@ PHOTOS = "For photos take an open_clip model, such as ViT-B-32/laion2b_s34b_b79k
 
 
 class OpenClipEncoder:
-    """Zero-shot: an open_clip model as it is."""
+    """An open_clip model, zero-shot. name: as in `userlib.data.clip`. Raises UserError where it cannot be loaded."""
 
     warning: str | None = None
 
@@ -59,24 +59,24 @@ class OpenClipEncoder:
         return np.asarray(vectors.float().cpu().numpy(), np.float32)
 
     def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
-        """Vectors, and how far each image is from drawings where the model has seen nothing else."""
+        """n images -> vectors (n, E), and distances (n,) from drawings if it was trained on these alone, else NaN."""
         far = drawings.distances(images) if self.drawings else np.full(len(images), np.nan, np.float32)
         return self.encode_image(images), far
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
-        """A note where the model was trained on drawings alone and these are none."""
+        """A note where the model was trained on drawings alone, and these images are not drawings."""
         return far_images(distances, "drawings", PHOTOS) if self.drawings and not drawn else None
 
     def cut_note(self, text: str) -> str | None:
-        """A note where the text tower does not read all of a query."""
+        """A note where a query is longer than the text tower can read."""
         return cut_query(text, ClipTokenizer(self.name))
 
     def unknown(self, text: str) -> list[str]:
-        """The words that are spelled letter by letter, or byte by byte: the model knows none of their parts."""
+        """The words that the tokenizer spells letter by letter or byte by byte, as it knows none of their parts."""
         return [word for word in words_of(text) if _is_spelled(word, self._pieces(word))]
 
     def _pieces(self, word: str) -> int:
-        """How many pieces the tokenizer makes of a word, the mark of a word's beginning left out."""
+        """The number of pieces of a word, without marks of the beginning or end of a word."""
         inner = getattr(self.tokenizer, "tokenizer", None)
         if inner is None:
             return len(self.tokenizer.encode(word))
@@ -93,21 +93,24 @@ class OpenClipEncoder:
 
 
 def _is_spelled(word: str, pieces: int) -> bool:
-    """Whether a word fell into as many pieces as it has letters; where a letter may be a word (Chinese), into more."""
+    """Whether a word has as many pieces as letters; where a letter may be a word (Chinese), more than letters."""
     if any(c.isdigit() for c in word):
-        return False  # numbers are read digit by digit
+        return False  # numbers are always spelled digit by digit
     if all(unicodedata.category(c) == "Lo" for c in word):
         return pieces > len(word)
     return pieces >= max(2, len(word))
 
 
 class CheckpointEncoder:
-    """A trained model with its own tokens, guide and words.
+    """A trained model, given itself or by its folder or hub name, with its tokens, guide and vocabulary.
 
-    One trained on drawings recognises other images by their pixels. Other checkpoints hold how the
-    training images lie around their mean guide, or without a guide around their mean token: beyond the 99th
-    percentile of those distances (of guides, and a tenth more) an image counts as unlike them; older checkpoints
-    without a guide give no distance. token_weights: where the file of the tokens' weights is now.
+    `measured`: a model that was trained on drawings recognises other images by their pixels. Other checkpoints store
+    how far the training images are from their mean guide, or without a guide from their mean token: beyond the 99th
+    percentile of these distances (for guides 1.1 times that) an image counts as unlike them. Older checkpoints without
+    a guide give no distance. token_weights, tokens, guide: the networks, where they have been moved or renamed.
+
+    Raises UserError where the model cannot be loaded, has no tokenizer or was trained on precomputed features, and
+    where its networks differ from those of its training.
     """
 
     warning: str | None = None
@@ -124,7 +127,7 @@ class CheckpointEncoder:
         if isinstance(model, (str, Path)):
             self.loaded, folder = load_model(model), str(model)
         elif model.loaded is None:
-            raise UserError("the model has no tokenizer; train it by fit, or read it by from_pretrained.")
+            raise UserError("the model has no tokenizer; train it with fit, or load it with from_pretrained.")
         else:
             self.loaded, folder = replace(model.loaded, model=model), "the model given"
         metadata = self.loaded.metadata
@@ -136,9 +139,11 @@ class CheckpointEncoder:
         if data.tokens == "precomputed":
             raise UserError(
                 f"the model in {folder} was trained on precomputed features, which new images do not have; "
-                "search with one that was trained on tokens such as region-mini or open_clip:NAME"
+                "search with one that was trained on tokens such as region-mini or open_clip:NAME."
             )
-        settings = self.loaded.config.model.image_tower  # of a tower that was trained: the model takes pixels
+        settings = (
+            self.loaded.config.model.image_tower
+        )  # a trained tower is part of the model, which takes pixels
         own = self.loaded.config.model.train_image != "none" and settings is not None
         spec = f"pixels:{settings}" if own else data.tokens
         now = made_by(
@@ -166,7 +171,7 @@ class CheckpointEncoder:
         return self._encode(images)[0]
 
     def measured(self, images: Sequence[Image.Image]) -> tuple[Array, Array]:
-        """Vectors, and how far each image is from those that the model was trained on."""
+        """n images -> vectors (n, E), and distances (n,) from the training images in units of their limit."""
         vectors, guide, token = self._encode(images)
         metadata = self.loaded.metadata
         if self.drawings:
@@ -180,31 +185,31 @@ class CheckpointEncoder:
         return vectors, np.asarray((away / limit).numpy(), np.float32)
 
     def _encode(self, images: Sequence[Image.Image]) -> tuple[Array, torch.Tensor | None, torch.Tensor]:
-        """n images -> vectors (n, E), where the model has one the guide (n, G), and the mean token (n, D)."""
+        """n images -> vectors (n, E), the guide (n, G) or None, and the mean token (n, D)."""
         tokens, guide = self.inputs_of(images)
         with scoring(self.loaded.model):
             vectors = self.loaded.model.encode_image(tokens, None, guide)
         return np.asarray(vectors.float().cpu().numpy(), np.float32), guide, tokens.float().flatten(2).mean(1)
 
     def inputs_of(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """n images -> tokens (n, R, D), and where the model has one the guide (n, G), on the device of the encoder."""
+        """n images -> tokens (n, R, D) or pixels, and the guide (n, G) or None, on the device of the encoder."""
         tokens, guide = self.tokens(images)
         if self.guide is not self.tokens:
             guide = None if self.guide is None else self.guide(images)[1]
         return tokens.to(self.device), None if guide is None else guide.to(self.device)
 
     def warn(self, distances: Array, *, drawn: bool) -> str | None:
-        """A note where some of the images lie beyond the limit; none on the world that it was trained on."""
+        """A note where more images than usual are beyond the limit; for a model of drawings, none on drawings."""
         if self.drawings:
             return None if drawn else far_images(distances, "drawings", PHOTOS)
         known = f"images such as those of {self.loaded.metadata.get('data')}"
-        # Tokens are less reliable than a guide: 2 % of photos like the training ones lie beyond it, 67 % of drawings.
+        # tokens are less reliable than a guide: 2 % of photos like those of the training are beyond, 67 % of drawings
         usual = USUAL if self.guide is not None else 0.05
-        remedy = "Take a model that was trained on the like, or an open_clip model."
+        remedy = "Use a model that was trained on such images, or an open_clip model."
         return far_images(distances, known, remedy, usual=usual)
 
     def cut_note(self, text: str) -> str | None:
-        """A note where the text tower does not read all of a query."""
+        """A note where a query is longer than the text encoder can read."""
         return cut_query(text, self.loaded.tokenizer)
 
     def unknown(self, text: str) -> list[str]:
@@ -215,7 +220,11 @@ class CheckpointEncoder:
         names = sorted(name for name in state if name.startswith(("image_encoder.", "text_encoder.")))
         parts = [data for name in names for data in (name, state[name].cpu().numpy().tobytes())]
         built = {**to_json(self.loaded.config.model), **self.loaded.tokenizer.to_json()}
-        for place in ("text_model", "model", "source"):  # a name or path; the vocabulary is compared
+        for place in (
+            "text_model",
+            "model",
+            "source",
+        ):  # names and paths; weights and vocabulary are compared
             built.pop(place, None)
         return {
             "kind": "checkpoint",

@@ -1,6 +1,6 @@
-"""Exact nearest neighbours: the k best of a gallery by dot product, in chunks, the same order every time.
+"""Exact nearest neighbours: the k best of a gallery by dot product, in chunks and in a reproducible order.
 
-Up to some 10^5 items this is fast enough that approximate search is not worth its loss of recall.
+Up to about 10^5 items it is so fast that approximate search is not worth its loss of recall.
 """
 
 import sys
@@ -18,12 +18,11 @@ Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 CHUNK = 65_536  # gallery rows at a time
 QUERIES = 256  # queries at a time: 64 MB of scores
-PAD = 8  # fewer query rows meet kernels that give equal vectors unequal scores
+PAD = 8  # queries at least: for fewer rows, kernels give equal vectors unequal scores
 
 
 def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
-    """queries (Q, E), gallery (N, E) -> scores and rows (Q, min(k, N)), best first; equal scores by row
-    number.
+    """queries (Q, E), gallery (N, E) -> scores and rows (Q, min(k, N)), best first; equal scores in the order of rows.
 
     Raises UserError for k < 1, shapes that do not fit, and queries that are not finite.
     """
@@ -37,23 +36,27 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
 def check_k(k: int) -> None:
     """Raises UserError for k < 1."""
     if k < 1:
-        raise UserError(f"a search returns one hit or more, and got k={k}; ask for 1 or more")
+        raise UserError(f"k is {k}; it must be a number of hits from 1 up.")
 
 
 def check(queries: Array, gallery: tuple[int, ...], k: int) -> None:
-    """Raises UserError for k < 1, queries whose shape does not fit that of the gallery, and such as are not finite."""
+    """Raises UserError for k < 1, for queries whose shape does not fit that of the gallery, and for values that are not
+    finite.
+    """
     check_k(k)
     if queries.ndim != 2 or len(gallery) != 2 or queries.shape[1] != gallery[1]:
         raise UserError(
-            f"queries {queries.shape} and gallery {gallery} differ in their dimensions; encode both by one model"
+            f"queries have the shape {queries.shape} and the gallery {gallery}; give (Q, E) and (N, E) of one model."
         )
     if not np.isfinite(queries).all():
-        raise UserError("a query holds NaN or infinite values; its model is damaged or has diverged")
+        raise UserError(
+            "a query has NaN or infinite values, so its model is damaged or has diverged; use another."
+        )
 
 
 def _by_numpy(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
-    """Where torch is not in use. einsum adds the products of each pair in one order, whatever else the gallery holds:
-    equal vectors have equal scores, and the hits are those of torch, the scores to some 1e-7.
+    """Without torch. einsum adds the products of each pair in the same order, whatever the rest of the gallery, so that
+    equal vectors have equal scores. The hits are those of torch, and the scores to about 1e-7.
     """
     scores, rows = [], []
     items = np.ascontiguousarray(gallery, np.float32)
@@ -100,8 +103,9 @@ def _best(queries: "torch.Tensor", items: "torch.Tensor", k: int) -> "tuple[torc
 
 
 def _first(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """The k best of each row (q, n), equal ones by column; topk alone takes any of those tied for the last
-    place."""
+    """The k best of each row (q, n), equal scores in the order of columns; topk alone takes any of those that tie for
+    the last place.
+    """
     k = min(k, scores.shape[1])
     last = scores.topk(k, dim=1).values[:, -1:]
     tied = int((scores >= last).sum(dim=1).max())

@@ -1,4 +1,4 @@
-"""Hits as a table, as JSON or as copies of their images, and an index's vectors for other stores."""
+"""Writes hits as a table, as JSON or as copies of their images, and the vectors of an index for other programs."""
 
 import csv
 import io
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
-    """NAME.csv or NAME.json holds the hits; any other name is a new folder of copies, 001_NAME and so on, as the files
-    lie there, or as PNG where they are no files. What was done, in words. UserError where something lies there already.
+    """Writes NAME.csv or NAME.json; any other target is a new folder with copies of the images, 001_NAME and so on, as
+    PNG where they are not files. Returns a sentence on what was written. Raises UserError where other data would be
+    overwritten.
     """
     if target.suffix.lower() == ".json":
         text = json.dumps([asdict(hit) for hit in hits], indent=1, ensure_ascii=False) + "\n"
@@ -47,7 +48,7 @@ def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
 def _copy(hits: Sequence[Found], target: Path, split: Split) -> None:
     check_folder(target, ())
     if target.is_dir() and any(target.iterdir()):
-        raise UserError(f"{target} is not empty; name a folder that does not exist yet.")
+        raise UserError(f"the folder {target} is not empty; name one that does not exist yet.")
     row_of = {name: row for row, name in enumerate(split.ids)}
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -61,8 +62,8 @@ def _copy(hits: Sequence[Found], target: Path, split: Split) -> None:
 
 
 def write_vectors(index: "Index", target: Path) -> str:
-    """NAME.npz (ids (N,) text, vectors (N, E) float32) or NAME.parquet (columns id and vector) of the images. What was
-    done, in words. Raises UserError for another suffix, and where another file lies there.
+    """Writes NAME.npz (ids (N,) text, vectors (N, E) float32) or NAME.parquet (columns id and vector). Returns a
+    sentence on what was written. Raises UserError for another suffix, and where other data would be overwritten.
     """
     if target.suffix.lower() == ".npz":
 
@@ -82,6 +83,6 @@ def write_vectors(index: "Index", target: Path) -> str:
             pq.write_table(table, part)
 
     else:
-        raise UserError(f"{target} has no form for vectors; name a file that ends in .npz or .parquet.")
+        raise UserError(f"vectors cannot be written to {target}; name a file that ends in .npz or .parquet.")
     atomic_write(target, write)
     return f"the vectors of {len(index.ids):,} images are in {target}"

@@ -1,5 +1,5 @@
-"""An index of images: built from a folder or a split, brought in line when these change, searched with words or
-with an image, kept on disk.
+"""An index of images: built from a folder or a split, updated when these change, searched with text or with an image,
+stored on disk.
 
 encoder = OpenClipEncoder("ViT-B-32/laion2b_s34b_b79k")
 index = Index.build("my/photos", encoder)
@@ -50,23 +50,21 @@ class Hit:
 
 @dataclass
 class Index(Contents, Shared):
-    """Images, and where the source has them captions, by their vectors: built, updated, searched and kept on disk.
-    Equal scores stand in the order of ids.
-    """
+    """The vectors of images, and of captions where the source has any. Equal scores are in the order of ids."""
 
     @classmethod
     def empty(cls, encoder: "Encoder | DualEncoder") -> "Index":
-        """An index of nothing, to be filled by `update`."""
+        """An index without images, to be filled by `update`."""
         return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=_encoder_of(encoder))
 
     @classmethod
     def build(
         cls, source: str | Path | Split, encoder: "Encoder | DualEncoder", *, progress: bool = True
     ) -> "Index":
-        """Encode every image of a folder of photos or of a split, and the captions where there are some, by an
-        encoder of `userlib.search` or by a trained model.
+        """Encodes every image of a folder or of a split, and its captions where there are any, with an encoder of
+        `userlib.search` or a trained model.
 
-        Unreadable images are listed in `skipped`, with one warning; UserError when none is left.
+        Unreadable images are listed in `skipped`, with one warning. Raises UserError where no image can be read.
         """
         index = cls.empty(encoder)
         index.update(source, progress=progress)
@@ -80,12 +78,13 @@ class Index(Contents, Shared):
         progress: bool = True,
         seen: Seen | None = None,
     ) -> Changes:
-        """Bring the index in line with a folder of photos or a split: new and changed images are encoded, those
-        that are gone are dropped, and renamed or copied ones keep their vector. Content decides, not names.
+        """Updates the index to a folder of images or a split: new and changed images are encoded, missing ones dropped,
+        and renamed or copied ones keep their vectors. Images are compared by content, not by name.
 
-        keep_in: the folder to save it in, at the end, now and then, and where the update is stopped by Ctrl-C or
-        an error: the next update resumes there. seen: called with the content's SHA-256 of each image that
-        was encoded, the image, and how many were, of how many. UserError when no image can be read.
+        keep_in: a folder in which the index is saved, at the end, every minute, and where the update is interrupted by
+        Ctrl-C or an error; the next update resumes from there. seen: called for each image that was encoded, with the
+        SHA-256 of its content, the image, the number encoded so far and the total. Raises UserError where no image can
+        be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
         drawn = is_drawn(split)
@@ -100,7 +99,7 @@ class Index(Contents, Shared):
         return changes
 
     def _kept(self) -> list[object]:
-        """All that may change, to be compared with what is stored."""
+        """All that may change, to compare with what is stored."""
         texts, graph = [self.texts, self.text_of.tolist()], [self.nearest, self.report]
         about = [self.skipped, self.missing, self.warning, dict(self.source)]
         return [self.ids, self.prints, *texts, *about, *graph]
@@ -111,7 +110,9 @@ class Index(Contents, Shared):
     def search(
         self, text: str, k: int = 10, *, rerank: Reranker | None = None, candidates: int = 100
     ) -> list[Hit]:
-        """The k images nearest to a query; with `rerank`, the best of that many candidates by its scores."""
+        """The k images nearest to a text query; with rerank, the k best of `candidates` images by its scores. Raises
+        UserError for k < 1, an invalid query, an empty index and scores that are not finite.
+        """
         check_k(k)
         query = self.encode_text([text])
         scores, rows = self._images(query, max(k, candidates) if rerank else k)
@@ -120,20 +121,27 @@ class Index(Contents, Shared):
             return _hits(ids, scores[0])
         again = np.asarray(rerank(text, ids), np.float64)
         if again.shape != (len(ids),) or not np.isfinite(again).all():
-            raise UserError(f"the reranker must give one finite score for each of {len(ids)} images")
+            raise UserError(
+                f"the reranker returned scores of the shape {again.shape}; it must be one finite score for each of "
+                f"{len(ids)} images."
+            )
         order = sorted(range(len(ids)), key=lambda i: (-again[i], ids[i]))[:k]
         return _hits([ids[i] for i in order], again[order])
 
     def captions_for(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k captions nearest to an image, given itself or by its id."""
+        """The k captions nearest to an image, given itself or by its id. Raises UserError for an index without
+        captions, an unknown id and k < 1.
+        """
         if self.text_vectors is None:
-            raise UserError("this index holds no captions; build it from a split that has some")
+            raise UserError("this index has no captions; build it from a split that has some.")
         scores, rows = top_k(self._vector_of(image), self.text_vectors, k)
         ids = [self.ids[self.text_of[row]] for row in rows[0]]
         return _hits(ids, scores[0], [self.texts[row] for row in rows[0]])
 
     def similar(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k images nearest to an image; one given by its id is not among them."""
+        """The k images nearest to an image; one given by its id is left out. Raises UserError for an unknown id, k < 1
+        and an empty index.
+        """
         check_k(k)
         own = isinstance(image, str)
         scores, rows = self._images(self._vector_of(image), k + own)
@@ -145,26 +153,29 @@ class Index(Contents, Shared):
         return self.encoder.unknown(text)
 
     def notes(self, text: str) -> tuple[str, ...]:
-        """What to report with the hits of a query: what is wrong with the images, that the query's end is not read,
-        unknown words, and that hits are arbitrary where the model knows no word.
+        """Notes to show with the hits of a query: on an incomplete index, on images unlike those of the training, on a
+        query that is too long, and on unknown words.
         """
         part = f"The index is incomplete: {self.missing:,} images and captions are still to be encoded; update it."
         cut = self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None
-        told = (part if self.missing else None, self.warning, cut)
-        return (*filter(None, told), *notes_on(text, self.encoder.unknown))
+        notes = (part if self.missing else None, self.warning, cut)
+        return (*filter(None, notes), *notes_on(text, self.encoder.unknown))
 
     def encode_text(self, texts: Sequence[str]) -> Array:
-        """Queries -> (n, E), after a look at them."""
+        """n queries -> (n, E). Raises UserError for an invalid one (`check_query`)."""
         for text in texts:
             check_query(text)
         return self.encoder.encode_text(texts)
 
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
-        """Search by HNSW from here on; its recall against exact search on these queries is in the report."""
+        """Switches to approximate search by HNSW, and reports its recall compared with exact search on these queries.
+        settings: as for `userlib.search.ann.hnsw`. Raises UserError without queries, for an empty index, and where
+        faiss is not installed.
+        """
         if not queries:
-            raise UserError("there are no captions to encode; give some")
+            raise UserError("there are no queries to measure the recall on; give at least one.")
         if not self.ids:
-            raise UserError("the index is empty; fill it by update(FOLDER)")
+            raise UserError("the index is empty; fill it with update(FOLDER).")
         vectors = finite(encode_all(self.encoder.encode_text, queries))
         self.nearest, self.report = hnsw(self.vectors, vectors, k, **settings)
         return self.report
@@ -178,13 +189,15 @@ class Index(Contents, Shared):
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, encoder: "Encoder | DualEncoder", **fetching: Any
     ) -> "Index":
-        """`load`, of a folder or of the hub's `owner/name`; fetching: revision and so on, as
-        `userlib.model.hub.resolve` takes them.
+        """`load` from a folder or from the hub's `owner/name`; fetching: the keyword arguments of
+        `userlib.model.hub.resolve`, such as revision.
         """
         return cls.load(resolve(name, **fetching), encoder)
 
     def save(self, folder: str | Path, *, card: str | None = None) -> None:
-        """A folder of safetensors and JSON with checksums, written atomically. card: its README.md."""
+        """Writes a folder of safetensors and JSON with checksums, whole or not at all. card: the text of its README.md.
+        Raises UserError where the folder holds anything but an earlier index.
+        """
         arrays: dict[str, NDArray[Any]] = {
             "vectors": self.vectors,
             "text_of": self.text_of,
@@ -211,10 +224,8 @@ class Index(Contents, Shared):
 
     @classmethod
     def load(cls, folder: str | Path, encoder: "Encoder | DualEncoder") -> "Index":
-        """Open a saved index with the encoder or model that made it. UserError when a file is missing or changed, or
-        another one made it.
-
-        It searches the images as they were; `update` brings it in line with them.
+        """Loads a saved index with the encoder or model that made it; `update` compares it with its images. Raises
+        UserError where a file is missing or changed, and where another model made it.
         """
         remedy = f"Delete {folder} and build it again."
         if not (Path(folder) / MANIFEST).is_file():
@@ -229,7 +240,7 @@ class Index(Contents, Shared):
             raise UserError(f"the index {folder} cannot be used: {what}. {remedy}") from error
         contents = documents.get("contents")
         if not isinstance(contents, dict) or contents.get("kind") != "index" or "vectors" not in arrays:
-            raise UserError(f"{folder} holds no index; give the folder that `save` wrote")
+            raise UserError(f"{folder} holds no index; give a folder that Index.save wrote.")
         encoder = _encoder_of(encoder)
         try:
             if differs := difference(contents["encoder"], encoder.cache_key()):
@@ -248,7 +259,7 @@ class Index(Contents, Shared):
 
     @classmethod
     def _of(cls, contents: dict[str, Any], arrays: dict[str, NDArray[Any]], encoder: Encoder) -> "Index":
-        """What an older version did not keep is empty: prints, distances, source."""
+        """The index of stored contents; prints, distances and source are empty where an older version wrote it."""
         return cls(
             ids=tuple(contents["ids"]),
             vectors=arrays["vectors"],
@@ -270,7 +281,7 @@ class Index(Contents, Shared):
         )
 
     def _check(self) -> None:
-        """Raises ValueError where the parts do not belong to one another."""
+        """Raises ValueError where the parts do not fit together."""
         n, m = len(self.ids), len(self.texts)
         if self.vectors.ndim != 2 or len(self.vectors) != n or not np.isfinite(self.vectors).all():
             raise ValueError(f"{n} ids for vectors {self.vectors.shape}")
@@ -279,7 +290,10 @@ class Index(Contents, Shared):
         if self.text_vectors is not None and self.text_vectors.shape != (m, self.vectors.shape[1]):
             raise ValueError(f"{m} captions for vectors {self.text_vectors.shape}")
         if len(self.prints) not in (0, n) or self.distances.shape != (n,) or len(set(self.ids)) != n:
-            raise ValueError(f"{n} ids, not each with a print and a distance of its own")
+            raise ValueError(
+                f"{len(set(self.ids))} different ids for {n} images, {len(self.prints)} prints and distances "
+                f"{self.distances.shape}"
+            )
         if not all(isinstance(text, str) for text in (*self.ids, *self.texts, *self.skipped)):
             raise ValueError("an id, caption or message is no text")
         if not isinstance(self.missing, int) or not isinstance(self.source, dict):
@@ -287,7 +301,7 @@ class Index(Contents, Shared):
 
     def _images(self, queries: Array, k: int) -> tuple[Array, Ints]:
         if not self.ids:
-            raise UserError("the index is empty; fill it by update(FOLDER)")
+            raise UserError("the index is empty; fill it with update(FOLDER).")
         return top_k(queries, self.vectors, k) if self.nearest is None else self.nearest.search(queries, k)
 
     def _vector_of(self, image: str | Image.Image) -> Array:
@@ -295,13 +309,15 @@ class Index(Contents, Shared):
         if not isinstance(image, str):
             return self.encoder.encode_image([image])
         if image not in self.ids:
-            raise UserError(f"there is no image {image!r} in this index of {len(self.ids)}")
+            raise UserError(
+                f"there is no image {image!r} in this index of {len(self.ids)}; give one of its ids, or an image."
+            )
         row = self.ids.index(image)
         return self.vectors[row : row + 1]
 
 
 def _encoder_of(model: "Encoder | DualEncoder") -> Encoder:
-    """An encoder of search as it is, a trained model as one."""
+    """An encoder as it is, or a trained model as a `CheckpointEncoder`."""
     if hasattr(model, "cache_key"):
         return cast(Encoder, model)
     from userlib.search.encoders import CheckpointEncoder
@@ -310,13 +326,13 @@ def _encoder_of(model: "Encoder | DualEncoder") -> Encoder:
 
 
 def check_query(text: str) -> None:
-    """UserError for a query that holds nothing to search for, or too much."""
+    """Raises UserError for a query without a word, and for one that is too long."""
     if not text.strip():
-        raise UserError("the query is empty; write what the image should show")
+        raise UserError("the query is empty; write what the image should show.")
     if len(text) > LONGEST:
-        raise UserError(f"the query has {len(text):,} characters; write at most {LONGEST:,}")
+        raise UserError(f"the query has {len(text):,} characters; write at most {LONGEST:,}.")
     if not any(c.isalnum() or unicodedata.category(c) == "So" for c in text):  # So: emoji and the like
-        raise UserError(f"the query {text.strip()[:40]!r} holds no word; write what the image should show")
+        raise UserError(f"the query {text.strip()[:40]!r} has no word; write what the image should show.")
 
 
 def _hits(

@@ -1,4 +1,4 @@
-"""What an index needs of an encoder, and how two of them are told apart. Nothing here needs torch."""
+"""The interface of an encoder for an index, and how two encoders are compared; without torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,16 +14,16 @@ Array = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """What an index needs. Vectors are float32 and of unit norm.
+    """The interface that an index needs. Vectors are float32 and of unit norm.
 
-    One that knows what it was trained on also has `measured(images) -> (vectors (n, E), distances (n,))`, where a
-    distance of 1 is the limit of the usual, and `warn(distances, drawn=...) -> str | None`, which says what that means
-    for an index. One whose text length is limited has `cut_note(text) -> str | None`, which says so of a longer text.
+    Optional: `measured(images) -> (vectors (n, E), distances (n,))`, the distances from the training images in units of
+    the limit of usual images, with `warn(distances, drawn=...) -> str | None`, a warning for an index with such
+    distances; and `cut_note(text) -> str | None`, a note on a text that is longer than the encoder can read.
     """
 
     @property
     def warning(self) -> str | None:
-        """What a user of its results should know, whatever the images."""
+        """A warning to all users of its results, whatever the images; None where there is none."""
         ...
 
     def encode_text(self, texts: Sequence[str]) -> Array:
@@ -39,8 +39,8 @@ class Encoder(Protocol):
         ...
 
     def cache_key(self) -> dict[str, Any]:
-        """What the vectors depend on, as JSON: an index opens only with an encoder that says the same. "name" is for
-        people and is not compared.
+        """All that the vectors depend on, as JSON: an index only opens with an encoder of an equal key. "name" is for
+        messages and is not compared.
         """
         ...
 
@@ -48,13 +48,13 @@ class Encoder(Protocol):
 def encode_all(
     encode: Callable[[Any], Array], items: "Sequence[Any] | Pictures", *, size: int = BATCH
 ) -> Array:
-    """n texts or images, read when their turn comes, through an encoder's function, so many at a time -> (n, E)."""
+    """n texts or images -> (n, E), encoded `size` at a time; images are read batch by batch."""
     parts = (range(i, min(i + size, len(items))) for i in range(0, len(items), size))
     return np.concatenate([encode([items[i] for i in part]) for part in parts])
 
 
 def measured(encoder: Encoder, images: Sequence[Image.Image]) -> tuple[Array, Array]:
-    """n images -> vectors (n, E), and distances (n,) from the training images, NaN from an encoder that knows none."""
+    """n images -> vectors (n, E), and distances (n,) from the training images, NaN where the encoder has none."""
     if hasattr(encoder, "measured"):
         result: tuple[Array, Array] = encoder.measured(images)
         return result
@@ -62,7 +62,7 @@ def measured(encoder: Encoder, images: Sequence[Image.Image]) -> tuple[Array, Ar
 
 
 def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None:
-    """What a user of an index should know. drawn: its images are of the embedded world."""
+    """The warning to users of an index, or None. drawn: its images are drawn scenes."""
     if not hasattr(encoder, "warn"):
         return encoder.warning
     warning: str | None = encoder.warn(distances, drawn=drawn)
@@ -70,12 +70,12 @@ def warning_of(encoder: Encoder, distances: Array, *, drawn: bool) -> str | None
 
 
 def identity(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What `cache_key` gives, without what is for people."""
+    """A `cache_key` without its name."""
     return {key: value for key, value in described.items() if key != "name"}
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Where two encoders differ, in words; "" where they are one."""
+    """How two encoders differ by their `cache_key`, in words; "" where they are equal."""
     if identity(ours) == identity(theirs):
         return ""
     named = [

@@ -1,7 +1,7 @@
-"""Queries of more than one part: arithmetic ("two dogs - beach + snow"), an image, an image and a text, what hits must
-not look like; hits below a threshold left out, near-duplicates together.
+"""Queries of several parts: arithmetic ("two dogs - beach + snow"), an image, an image with a text, and what hits
+should not look like. Hits below a threshold are left out, near-duplicates merged.
 
-    found = find(index, Query("two dogs - beach + snow", arithmetic=True, exclude=("old/*",)), 10)
+    hits = find(index, Query(text="two dogs - beach + snow", arithmetic=True, exclude=("old/*",)), 10)
 """
 
 import fnmatch
@@ -17,17 +17,18 @@ from userlib.search.exact import check_k
 from userlib.search.index import Index, check_query
 from userlib.search.protocol import Array
 
-PENALTY = 0.5  # of the score with the nearest negative term
+PENALTY = 0.5  # factor on the highest cosine with a text in minus
 TERM = re.compile(r"(?:^|(?<=\s))([+-])(?=\s|$)")
-SPREAD = 1.4826  # the median deviation of a normal distribution times this is its standard deviation
+SPREAD = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What to search for. text and image: each alone, or their mean. arithmetic: " + " and " - " in the text add and
-    subtract what stands between them. minus: texts that hits must not look like. exclude: ids left out, with * and ?.
-    min_score: of cosines. min_calibrated: of standard deviations above the median image of the index, which two models
-    share as a scale. alike: images with at least this cosine are one hit with duplicates; None: each is its own.
+    """A query. text, image: one of them, or both, whose vectors are averaged. arithmetic: " + " and " - " in the text
+    add and subtract its parts. minus: texts that lower the score of images like them. exclude: patterns of ids to leave
+    out, with * and ?. min_score: the lowest score of a hit, a cosine unless minus is given. min_calibrated: its lowest
+    score in standard deviations above the median image of the index, a scale that models share. alike: images whose
+    cosine is at least this are merged into one hit; None: no images are merged.
     """
 
     text: str | None = None
@@ -42,8 +43,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """A hit; rank counts from 1. calibrated: standard deviations above the index's median score. duplicates: ids of
-    images that are nearly this one, best first.
+    """A hit; rank counts from 1. calibrated: its score in standard deviations above the median of the index.
+    duplicates: ids of near-duplicates, best first.
     """
 
     id: str
@@ -54,9 +55,8 @@ class Found:
 
 
 def terms(text: str) -> list[tuple[int, str]]:
-    """ "two dogs - beach + snow" -> [(1, "two dogs"), (-1, "beach"), (1, "snow")]. A hyphen within a word is none.
-
-    Raises UserError for a sign without a text behind it, and where nothing is added.
+    """ "two dogs - beach + snow" -> [(1, "two dogs"), (-1, "beach"), (1, "snow")]. A sign needs spaces around it, which
+    a hyphen has not. Raises UserError for a sign without a text after it, and where nothing is added.
     """
     first, *rest = TERM.split(text)
     parts = [(1, first.strip())] if first.strip() else []
@@ -65,15 +65,17 @@ def terms(text: str) -> list[tuple[int, str]]:
     ]
     if any(not part for _, part in parts):
         raise UserError(
-            f"the query {text!r} has a sign with no text behind it; write it as: two dogs - beach + snow"
+            f"the query {text!r} has a sign without a text after it; write it like: two dogs - beach + snow"
         )
     if not any(sign > 0 for sign, _ in parts):
-        raise UserError(f"the query {text!r} only takes away; write first what the image should show.")
+        raise UserError(f"the query {text!r} only subtracts; write first what the image should show.")
     return parts
 
 
 def vector_of(index: Index, query: Query) -> Array:
-    """The query as a unit vector (E,). Raises UserError where it has neither text nor image, or adds up to nothing."""
+    """The query as a unit vector (E,). Raises UserError where it has neither text nor image, and where its parts cancel
+    out.
+    """
     if query.text is None and query.image is None:
         raise UserError("the query has neither a text nor an image; give one.")
     parts: list[Array] = []
@@ -89,18 +91,20 @@ def vector_of(index: Index, query: Query) -> Array:
 def _unit(vector: Array) -> Array:
     norm = float(np.linalg.norm(vector))
     if not norm > 1e-6:
-        raise UserError("the parts of the query cancel out; nothing is left to search for.")
+        raise UserError(
+            "the parts of the query cancel out, so there is nothing to search for; change one of them."
+        )
     return np.asarray(vector / norm, np.float32)
 
 
 def find(index: Index, query: Query, k: int = 10) -> list[Found]:
-    """The k best images, equal scores in the order of ids; searched exactly, also where the index has a graph.
+    """The k best images, equal scores in the order of ids, by exact search even where the index has an HNSW graph.
 
-    Raises UserError for k < 1, an empty index, and as `vector_of`.
+    Raises UserError for k < 1, an empty index, an invalid text, and as `vector_of` does.
     """
     check_k(k)
     if not index.ids:
-        raise UserError("the index is empty; fill it by update(FOLDER)")
+        raise UserError("the index is empty; fill it with update(FOLDER).")
     for text in query.minus:
         check_query(text)
     scores = np.einsum("ne,e->n", index.vectors, vector_of(index, query))
@@ -110,7 +114,7 @@ def find(index: Index, query: Query, k: int = 10) -> list[Found]:
     calibrated = calibrate(scores)
     own = query.image if isinstance(query.image, str) else None
     order = [int(row) for row in np.argsort(-scores, kind="stable")]
-    excluded = [pattern.replace("[", "[[]") for pattern in query.exclude]  # a bracket stands for itself
+    excluded = [pattern.replace("[", "[[]") for pattern in query.exclude]  # a bracket is matched literally
     wanted = [
         row
         for row in order
@@ -133,8 +137,8 @@ def find(index: Index, query: Query, k: int = 10) -> list[Found]:
 
 
 def calibrate(scores: Array) -> Array:
-    """scores (N,) -> standard deviations above their median, from the median deviation: a few good hits among many
-    images do not move it. 0 where all are equal.
+    """scores (N,) -> (N,) in standard deviations above their median, estimated by the median absolute deviation, which
+    a few good hits among many images do not change. 0 where that is 0.
     """
     median = np.median(scores)
     spread = SPREAD * float(np.median(np.abs(scores - median)))

@@ -1,5 +1,5 @@
-"""What an index reads: the images of a folder or split, each known by its content, so that one encoded before is
-found again under another name, and one that was replaced under the old name is not.
+"""The images that an index reads, identified by their content: an image that was encoded before is recognised under a
+new name, and one that was replaced under its old name is encoded again.
 """
 
 import os
@@ -21,8 +21,8 @@ State = tuple[int, ...]  # of a file: bytes, times of change, inode
 
 @dataclass(frozen=True)
 class Print:
-    """What an image is known by: the SHA-256 of its content and, where they vouch for it, its file's size and
-    times: a file with the same is not read again.
+    """The identity of an image: the SHA-256 of its content and, where it is safe to rely on, the state of its file, so
+    that an unchanged file is not read again.
     """
 
     sha256: str
@@ -30,23 +30,21 @@ class Print:
 
 
 def only_split(folder: str | Path) -> Split:
-    """The images of a folder, where they are one split."""
+    """The images of a folder. Raises UserError where it has several splits."""
     from userlib.data.sources import load_data
 
     data = load_data(str(folder))
     if len(data.splits) > 1:
         raise UserError(
             f"{folder} has the splits {', '.join(data.splits)}; index one of them: "
-            "Index.build(load_data(FOLDER).split(NAME), encoder)"
+            "Index.build(load_data(FOLDER).split(NAME), encoder)."
         )
     return next(iter(data.splits.values()))
 
 
 def print_of(split: Split, row: int, before: Print | None = None) -> Print:
-    """The print of an image of the split; `before` is the one that stood under its id. UserError where it cannot be
-    read.
-
-    Files are known by their bytes, what has a `content` by that, others by their pixels.
+    """The identity of an image of the split; before: the previous one of its id. Files are identified by their bytes,
+    images with a `content` by that, others by their pixels. Raises UserError where an image cannot be read.
     """
     source, at = _source(split, row)
     if isinstance(source, PictureFiles):
@@ -62,7 +60,7 @@ def print_of(split: Split, row: int, before: Print | None = None) -> Print:
 
 
 def read(split: Split, row: int) -> tuple[Image.Image, Print]:
-    """An image and its print, of the same bytes even where the file is being replaced."""
+    """An image and its identity, from the same bytes even while its file is being replaced."""
     source, at = _source(split, row)
     if not isinstance(source, PictureFiles):
         return source[at], print_of(split, row)
@@ -73,15 +71,17 @@ def read(split: Split, row: int) -> tuple[Image.Image, Print]:
 
 
 def is_drawn(split: Split) -> bool:
-    """Whether these are images of the embedded world."""
+    """Whether the images of a split are drawn scenes."""
     return getattr(_source(split, 0)[0], "drawn", False)
 
 
 def _source(split: Split, row: int) -> tuple[Pictures, int]:
-    """Where an image comes from, behind all cuts, and its number there."""
+    """The pictures that a split, or a subset of a subset, selects from, and the row of an image there."""
     source = split.pictures
     if source is None:
-        raise UserError(f"the split {split.name!r} has features but no images; an index encodes images")
+        raise UserError(
+            f"the split {split.name!r} has features but no images, which an index needs; give the folder of its images."
+        )
     while isinstance(source, Subset):
         row, source = int(source.rows[row]), source.pictures
     return source, row
@@ -99,5 +99,5 @@ def _file_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
-        read_picture(path)  # says what is wrong
+        read_picture(path)  # raises a UserError that says what is wrong
         raise

@@ -1,7 +1,7 @@
-"""Re-ranking of the first hits: cross-attention on some hundred candidates retrieved by embeddings.
+"""Re-ranks the first hits: cross-attention on about a hundred candidates that were retrieved by embeddings.
 
-Cross-attention compares words with regions and costs hundreds of times more per pair; on candidates alone it is
-affordable. The vectors of words and regions must lie in one space, as those of a model before its pooling do.
+Cross-attention compares words with regions and costs hundreds of times as much per pair as a dot product, which is
+affordable for candidates only. Words and regions must be in one space, as those of a model before its pooling are.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,15 +23,19 @@ def cross_attention(
     *,
     region_mask: Tensor | None = None,
 ) -> Callable[[str, Sequence[str]], Sequence[float]]:
-    """ids of N images, regions (N, R, E), words_of(query) -> (W, E): a `rerank` for `Index.search`."""
+    """A `rerank` for `Index.search` by `scan_t2i`: ids of N images, regions (N, R, E), region_mask (N, R),
+    words_of(query) -> (W, E). Raises UserError where the numbers of ids and images differ.
+    """
     if len(ids) != len(regions):
-        raise UserError(f"there are {len(ids)} ids but regions of {len(regions)} images; give each its own")
+        raise UserError(f"there are {len(ids)} ids and regions of {len(regions)} images; give each its id.")
     row = {name: i for i, name in enumerate(ids)}
 
     def rerank(text: str, candidates: Sequence[str]) -> Sequence[float]:
         missing = [name for name in candidates if name not in row]
         if missing:
-            raise UserError(f"the reranker has no regions of the image {missing[0]!r}")
+            raise UserError(
+                f"the reranker has no regions of the image {missing[0]!r}; give it those of all images of the index."
+            )
         rows = torch.tensor([row[name] for name in candidates])
         words = words_of(text)[None].to(regions.device)  # (1, W, E)
         mask = None if region_mask is None else region_mask[rows]
@@ -45,8 +49,8 @@ def cross_attention(
 def scorer_reranker(
     encoder: CheckpointEncoder, image_of: Callable[[str], Image.Image]
 ) -> Callable[[str, Sequence[str]], Sequence[float]]:
-    """A `rerank` for `Index.search` by the model's own scorer; image_of(id) gives an image, whose regions are made when
-    it is a candidate. Raises UserError for a model without a scorer.
+    """A `rerank` for `Index.search` by the model's scorer; image_of(id) returns an image, whose regions are computed
+    when it is a candidate. Raises UserError for a model without a scorer.
     """
     model = encoder.loaded.model
     scorer = model.scorer

@@ -1,7 +1,7 @@
-"""An index brought in line with its images: what is new or changed is encoded, what is gone is dropped, and what
-was only renamed or copied keeps its vector.
+"""Updates an index to its images: new and changed images are encoded, missing ones are dropped, and renamed or copied
+ones keep their vectors.
 
-An update that is stopped keeps the images encoded until then, none of them stale. The next one resumes.
+An update that is interrupted keeps the images encoded so far, none of them stale. The next one resumes.
 """
 
 import time
@@ -21,20 +21,20 @@ from userlib.search.exact import Array, Ints
 from userlib.search.protocol import Encoder, measured
 from userlib.search.reading import BATCH, Print, print_of, read
 
-Seen = Callable[[str, Image.Image, int, int], object]  # content, image, how many were encoded, of how many
-KEEP_EVERY_S = 60.0  # how often a long update is saved
-Known = tuple[Array, float]  # an image's vector (E,), and how far it lies from the training images
+Seen = Callable[[str, Image.Image, int, int], object]  # SHA-256 of the content, image, number encoded, total
+KEEP_EVERY_S = 60.0  # seconds after which a long update is saved
+Known = tuple[Array, float]  # an image's vector (E,), and its distance from the training images
 
 
 @dataclass
 class Contents:
-    """What an index holds: N images sorted by id, and where the source has them M captions.
+    """The contents of an index: N images sorted by id, and M captions where the source has any.
 
-    vectors (N, E); text_vectors (M, E), text_of (M,) the row of each caption's image; skipped: what could not be
-    read; warning: what a user should know about the encoder and these images; prints: what identifies each image by
-    its content; distances (N,): how far each lies from the encoder's training images, where 1 is the limit of the usual
-    and NaN unknown; missing: images and captions still to be encoded after an interrupted update; source: where
-    the images are from.
+    vectors (N, E); text_vectors (M, E), text_of (M,): the row of each caption's image; skipped: messages on images that
+    could not be read; warning: a note on the encoder and these images; prints (N): the identity of each image by its
+    content; distances (N,): from the encoder's training images, where 1 is the limit of usual images and NaN unknown;
+    missing: the number of images and captions still to be encoded after an interrupted update; source: the data set and
+    split of the images.
     """
 
     ids: tuple[str, ...]
@@ -51,8 +51,12 @@ class Contents:
     distances: Array = field(default_factory=lambda: np.empty(0, np.float32))
     missing: int = 0
     source: dict[str, str] = field(default_factory=dict)
-    folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved
-    stored: list[object] = field(default_factory=list, repr=False)  # its contents in that folder, to compare
+    folder: Path | None = field(
+        default=None, repr=False
+    )  # from which it was loaded, or to which it was saved
+    stored: list[object] = field(
+        default_factory=list, repr=False
+    )  # the contents of that folder, to compare with
 
     def __post_init__(self) -> None:
         if not len(self.distances):
@@ -61,9 +65,9 @@ class Contents:
 
 @dataclass(frozen=True)
 class Changes:
-    """What an update did, by id. encoded: the images that the encoder saw, in that order (a renamed or copied one
-    is not among them); missing: how many are still to be encoded; unlinked: whether a graph for approximate search had
-    to be dropped.
+    """The changes of an update, by id. encoded: the images that were encoded, in that order, without renamed and copied
+    ones; missing: the number of images still to be encoded; unlinked: whether the graph for approximate search was
+    dropped.
     """
 
     added: tuple[str, ...] = ()
@@ -77,7 +81,7 @@ class Changes:
     unlinked: bool = False
 
     def __bool__(self) -> bool:
-        """Whether the index is another than before."""
+        """Whether the images of the index have changed."""
         return bool(self.added or self.changed or self.renamed or self.removed)
 
     def __str__(self) -> str:
@@ -102,10 +106,10 @@ def bring_in_line(
     keep: Callable[[], object] | None = None,
     seen: Seen | None = None,
 ) -> Changes:
-    """Update `index` in place. `keep` stores what has changed: now and then, and when the update is stopped. `seen` is
-    called with each image that was encoded.
+    """Updates `index` in place. keep() saves it: every minute, and when the update is interrupted. seen is called for
+    each image that was encoded.
 
-    Raises UserError where no image can be read (the index is left as it was), and whatever stopped the encoder.
+    Raises UserError where no image can be read, which leaves the index unchanged, and any error of the encoder.
     """
     update = _Update(index, split, progress)
     try:
@@ -131,7 +135,7 @@ def bring_in_line(
 
 
 class _Update:
-    """An update on its way: prints and faults by row of the split, and the vectors known by content and by text."""
+    """A running update: identities and errors by row of the split, and known vectors by content and by text."""
 
     def __init__(self, index: Contents, split: Split, progress: bool) -> None:
         self.index, self.split, self.progress = index, split, progress
@@ -141,9 +145,9 @@ class _Update:
         self.prints: dict[int, Print] = {}
         self.skipped: dict[int, str] = {}
         self.encoded: list[str] = []
-        self.unlinked = False  # stays so once a graph is dropped, though a later settle() finds none
+        self.unlinked = False  # stays True once a graph is dropped, though a later settle() finds none
         with Progress(len(split), "images compared", show=progress, delay=2.0) as bar:
-            for row in range(len(split)):  # as they lie there
+            for row in range(len(split)):
                 try:
                     self.prints[row] = print_of(split, row, self.before.get(split.ids[row]))
                 except UserError as error:
@@ -155,15 +159,15 @@ class _Update:
         self.text_vectors = dict(zip(index.texts, texts, strict=False))
 
     def rows(self) -> list[int]:
-        """The images that have vectors, by id."""
+        """The rows of the images that have vectors, sorted by id."""
         return [row for row in self.order if row in self.prints and self.prints[row].sha256 in self.known]
 
     def faults(self) -> list[str]:
-        """What is wrong with those that could not be read, by id."""
+        """The errors of images that could not be read, sorted by id."""
         return [self.skipped[row] for row in self.order if row in self.skipped]
 
     def encode_images(self, keep: Callable[[], object] | None, seen: Seen | None) -> None:
-        """Gives each content that has no vector one; equal images are encoded once."""
+        """Encodes each content that has no vector yet; equal images are encoded once."""
         firsts: dict[str, int] = {}
         for row in self.order:
             if row in self.prints and self.prints[row].sha256 not in self.known:
@@ -187,7 +191,7 @@ class _Update:
                     kept_at = time.monotonic()
 
     def _read(self, row: int) -> tuple[int, Image.Image] | None:
-        """An image; None where it cannot be read, and then all of its content are left out."""
+        """The row and its image; None where it cannot be read, and then all images of its content are left out."""
         try:
             image, self.prints[row] = read(self.split, row)
             return row, image
@@ -197,15 +201,15 @@ class _Update:
             return None
 
     def _fault(self, row: int) -> str:
-        """What is wrong with an image."""
+        """The error of an image that could not be read."""
         try:
             read(self.split, row)
         except UserError as error:
             return str(error)
-        return f"the image {self.split.ids[row]} was being written; update again"
+        return f"the image {self.split.ids[row]} was being written; update again."
 
     def encode_captions(self) -> None:
-        """Adds the vectors of the captions that have none yet, each text once."""
+        """Encodes the captions that have no vectors yet, each text once."""
         there, split = set(self.rows()), self.split
         texts = [split.captions[j] for j, i in enumerate(split.caption_to_image) if int(i) in there]
         new = [text for text in dict.fromkeys(texts) if text not in self.text_vectors]
@@ -217,7 +221,7 @@ class _Update:
                 bar.step(len(batch))
 
     def settle(self) -> Changes:
-        """Put into the index the images that have vectors, sorted by id, and of their captions those that have some."""
+        """Puts the images that have vectors into the index, sorted by id, and those captions of theirs that have."""
         index, split, prints = self.index, self.split, self.prints
         rows = [row for row in self.rows() if row not in self.skipped]
         changes = self._changes(rows)
@@ -244,10 +248,10 @@ class _Update:
         )
 
     def _changes(self, rows: Sequence[int]) -> Changes:
-        """What became of the ids that there were, now that these rows of the split are indexed."""
+        """The changes from the previous ids to those of these rows of the split."""
         before, new = self.before, {self.split.ids[row]: self.prints[row].sha256 for row in rows}
         there, here = set(self.old), set(self.split.ids)
-        gone: dict[str, list[str]] = {}  # content -> the names under which it is no more
+        gone: dict[str, list[str]] = {}  # content -> its names that no longer exist
         for name in sorted(there - here, reverse=True):
             if name in before:
                 gone.setdefault(before[name].sha256, []).append(name)
@@ -271,9 +275,9 @@ class _Update:
 
 
 def finite(vectors: Array) -> Array:
-    """The vectors as they are stored. UserError where one is not finite."""
+    """The vectors as contiguous float32. Raises UserError where one is not finite."""
     if not np.isfinite(vectors).all():
         raise UserError(
-            "the encoder gave vectors that are not finite; its weights are damaged or have diverged"
+            "the encoder returned NaN or infinite values: its weights are damaged or have diverged; use another model."
         )
     return np.ascontiguousarray(vectors, np.float32)

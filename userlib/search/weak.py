@@ -1,5 +1,5 @@
-"""What to report with hits that may mean nothing: images unlike those the model was trained on, unknown words, and
-queries whose end is not read.
+"""Notes on hits that may mean nothing: on images unlike those of the training, on unknown words, and on queries that
+are too long.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +10,14 @@ from userlib.data.words import Tokenizer, words_of
 from userlib.files import shown
 from userlib.search.exact import Array
 
-USUAL = 0.005  # share of images like those of the training that lie beyond the limit all the same
-SHOWN = 20  # unknown words that are listed
+USUAL = 0.005  # share of images beyond the limit among images like those of the training
+SHOWN = 20  # unknown words that are listed at most
 
 
 def far_images(distances: Array, trained_on: str, remedy: str, *, usual: float = USUAL) -> str | None:
-    """The share of images beyond the limit of the training images, as a note; None where there is none.
+    """A note on how many images are beyond the limit of the training images; None where no more are than usual.
 
-    distances (N,) are in units of that limit, NaN where unknown. In a large index the share `usual` lies beyond it
-    that is like the rest; that is not worth a warning.
+    distances (N,) are in units of that limit, NaN where unknown; usual: the share beyond it that needs no note.
     """
     measured = distances[~np.isnan(distances)]
     far = int((measured > 1).sum())
@@ -33,7 +32,7 @@ def far_images(distances: Array, trained_on: str, remedy: str, *, usual: float =
 
 
 def cut_query(text: str, tokenizer: Tokenizer) -> str | None:
-    """A note where a query has more tokens than the text tower reads."""
+    """A note on a query of more tokens than the text encoder can read; None for a shorter one."""
     if tokenizer.longest is None or not tokenizer.is_cut(text):
         return None
     return (
@@ -43,7 +42,7 @@ def cut_query(text: str, tokenizer: Tokenizer) -> str | None:
 
 
 def notes_on(text: str, unknown: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
-    """The unknown words of a query, and whether all are; `unknown` gives those of a text."""
+    """Notes on the unknown words of a query; unknown(text) returns those of a text."""
     words = list(dict.fromkeys(words_of(text) or text.split()))
     strange = [word for word in words if unknown(word)]
     listed = ", ".join(shown(word) for word in strange[:SHOWN])

@@ -89,7 +89,7 @@ def test_arithmetic_adds_and_subtracts_as_the_library_does(app):
     app.query.value = "a well-known dog"  # a hyphen within a word subtracts nothing
     assert "Vectors added" not in app.heading.value
     before = keys(app.left)
-    for query, said in (("two dogs -", "sign with no text behind it"), ("- beach", "only takes away")):
+    for query, said in (("two dogs -", "sign without a text after it"), ("- beach", "only subtracts")):
         app.query.value = query
         assert said in app.message.value and keys(app.left) == before
     app.query.value = "qqq + zzzz"

@@ -186,7 +186,7 @@ def test_a_picture_that_is_gone_has_no_thumb(gallery):
 
 @pytest.mark.parametrize(
     "text, said",
-    [("", "empty"), (" \n", "empty"), ("a" * 10_001, "10,001 characters"), ("?!… —", "holds no word")],
+    [("", "empty"), (" \n", "empty"), ("a" * 10_001, "10,001 characters"), ("?!… —", "has no word")],
 )
 def test_queries_that_cannot_be_asked(engine, text, said):
     with pytest.raises(UserError, match=said):
