@@ -113,7 +113,7 @@ WRONG = [
     ("data", {"val_split": "train:"}, "val_split is 'train:'"),
     ("data", {"val_split": ""}, "val_split is ''"),
     ("data", {"val_split": "val", "test_split": "val"}, "the report would be on 'val', the split that selection uses"),
-    ("data", {"val_split": "train:5", "test_split": "select"}, "the report would be on 'select'"),
+    ("data", {"val_split": "train:5", "test_split": "select"}, "test_split is 'select'"),
     *(("objective", {name: 0.0}, f"{name} is 0.0; it must be above 0") for name in ("mu", "temperature")),
     *(("objective", {name: -1.0}, f"{name} is -1.0") for name in ("gamma", "margin", "loss_weight")),
     *(("training", {name: 0.0}, f"{name} is 0.0") for name in ("lr", "max_grad_norm", "evaluate_every")),
@@ -158,7 +158,7 @@ def test_a_setting_that_does_nothing_next_to_a_towers_own_vector(changes, said):
 
 
 def test_averaged_needs_momentum_encoders():
-    with pytest.raises(UserError, match="use_ema evaluates the momentum encoders"):
+    with pytest.raises(UserError, match="use_ema is true and queue_size none"):
         Config(model=ModelConfig(queue_size=None), training=TrainingConfig(use_ema=True))
     Config(model=ModelConfig(queue_size=0), training=TrainingConfig(use_ema=True))
 

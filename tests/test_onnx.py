@@ -147,7 +147,7 @@ def test_from_images_and_searched_without_torch(with_pixels, tmp_path):
     (tmp_path / "pair" / "text.onnx").write_bytes(b"other bytes")
     with pytest.raises(UserError, match=r"text\.onnx is damaged"):
         OnnxEncoder(tmp_path / "pair")
-    with pytest.raises(UserError, match="is no exported pair"):
+    with pytest.raises(UserError, match="is no exported model"):
         OnnxEncoder(tmp_path / "photos")
 
 

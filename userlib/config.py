@@ -1,8 +1,7 @@
-"""Settings of a run: four frozen dataclasses, their JSON, and the presets.
+"""The settings of a run: four frozen dataclasses, their JSON, and the presets.
 
-Everything that changes a result is here and is stored with every checkpoint and every number. `None` in
-`ModelConfig` means "taken from the data when the run starts"; the configuration that is stored has it filled
-in.
+Everything that changes a result is here and is stored with every checkpoint and every result. Where a comment says so,
+`None` in `ModelConfig` means "derived from the data when the run starts"; the stored configuration has it filled in.
 """
 
 import dataclasses
@@ -35,25 +34,25 @@ class DataConfig:
     """The data, tokens and splits."""
 
     data: str = "scenes"  # scenes | pretrain | a folder | a hub name such as owner/name
-    pictures: str | None = None  # the images' own folder, for SCAN's features and annotations kept elsewhere
-    sizes: Mapping[str, int] | None = None  # the first n images of a split, such as {"train": 1000}
+    pictures: str | None = None  # the folder of the images, where data has only features or annotations
+    sizes: Mapping[str, int] | None = None  # use the first n images of a split, such as {"train": 1000}
     # region-mini | clip-mini | efficientnet-lite2[-wide] | timm:NAME | open_clip:NAME[/WEIGHTS] | precomputed
     tokens: str = "region-mini"
-    token_weights: str | None = None  # a .safetensors file with a JSON of the same stem next to it
-    hflip: bool = False  # tokens of the flipped images too; training draws one of the two
-    keep_pixels: bool = (
-        False  # for a trained tower: images at its size on the disk; else decoded at each step
+    token_weights: str | None = None  # a .safetensors file with a JSON file of the same stem next to it
+    hflip: bool = False  # also make tokens of the flipped images; training draws one of the two at random
+    # for a trained tower: store the images at its input size on disk; else they are decoded at each step
+    keep_pixels: bool = False
+    workers: int | None = (
+        None  # processes that decode images for a trained tower; none: one per core, at most 8
     )
-    workers: int | None = None  # processes that decode for a trained tower; none: one a core, 8 at most
     # the vector for CGE: clip-mini | efficientnet-lite2 | open_clip:NAME[/WEIGHTS] | timm:NAME | timm:FILE |
     # vectors:FOLDER
     guide: str | None = None
     min_count: int = 1  # rarer words of the train captions are unknown
-    vocabulary: int | None = (
-        None  # words in all, those that train lacks from text_model's vocabulary; bag and gru
-    )
-    val_split: str = "val"  # the split that picks the epoch; train:500 holds 500 images of train out for it
-    test_split: str | None = None  # the split that is scored once, at the end
+    # bag and gru: total number of words; those that train lacks are from text_model's vocabulary
+    vocabulary: int | None = None
+    val_split: str = "val"  # the split that selects the epoch; train:500 holds 500 images of train out for it
+    test_split: str | None = None  # the split that is scored once, at the end; none: no report
 
     def __post_init__(self) -> None:
         check_data(self)
@@ -61,54 +60,54 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The model. Symbols as in the paper: R regions of D dimensions, guide G, embedding E."""
+    """The model. Symbols as in the paper: R regions of D dimensions, a guide of G, embeddings of E dimensions."""
 
-    regions: int | None = None  # R; fixed only where norm is "batch"
-    region_dim: int | None = None  # D
-    guide_dim: int | None = None  # G
+    regions: int | None = None  # R, derived from the data; fixed only where norm is "batch"
+    region_dim: int | None = None  # D, derived from the data
+    guide_dim: int | None = None  # G, derived from the data
     embed_dim: int = 1024  # E
     enhancement: str = "none"  # none | sge | cge | sge+cge | graph | route | concepts
-    num_concepts: int = 128  # of the train captions, for concepts
+    num_concepts: int = 128  # words of the train captions, for enhancement concepts
     norm: str = "layer"  # layer | batch (the paper's: over the R positions, so that R is fixed)
     # torch (its defaults) | xavier (the paper's: uniform, zero biases; the linear maps of SGE and of the projection)
     weight_init: str = "torch"
     region_scaling: str = "raw"  # raw | unit | standard | principal | root; see RegionNorm in model/layers.py
-    principal_dim: int | None = None  # where the scaling is principal or root; a token's channels at most
+    principal_dim: int | None = None  # components, for region_scaling principal and root; at most D
     residual_scale: float | str = "learned"  # s in V' = V + s a g; the paper: 1
     inverse_temperature: float = 1.0  # lambda inside the softmax
-    guide_dropout: float = 0.4  # in SGE's two branches
-    region_channel_dropout: float = 0.0  # of channels of V, in all regions of an image alike
+    guide_dropout: float = 0.4  # in the two branches of SGE
+    region_channel_dropout: float = 0.0  # drops the same channels of V in all regions of an image
     add_guide: bool = False  # adds a projection of the guide to the pooled image (a control for CGE)
-    # mean | max | gpo | esa | views, of regions; tower: the trained tower's own vector, without regions
+    # of regions: mean | max | gpo | esa | views; tower: the trained tower's own vector, without regions
     pooling: str = "gpo"
     # none (tokens are made once) | last:N | lora | all: which part of the tokens' network is trained, from pixels
     train_image: str = "none"
-    # how that tower is built and fed, as JSON; read from data.tokens when a run starts
+    # settings of that network as JSON, derived from data.tokens
     image_tower: str | None = None
     text: str = "gru"  # bag | gru | bert | hf (any encoder of transformers) | clip
-    # weights to start from: a transformers or open_clip name, or a folder; of bag and gru, the encoder whose vectors of
-    # single words the CCA reads next to the words themselves
+    # pretrained weights: a transformers or open_clip name, or a folder; for bag and gru with init cca, an encoder whose
+    # vectors of single words the CCA also reads
     text_model: str | None = None
-    # hf: the encoder's configuration as JSON, read from text_model when a run starts
+    # hf: the encoder's configuration as JSON, derived from text_model
     text_config: str | None = None
-    text_width: int = 1024  # hidden width of the text network; hf: read from its configuration, as both below
+    text_width: int = 1024  # hidden width of the text network; hf: derived, as are the two below
     text_layers: int = 1
     text_heads: int = 12  # bert and hf
-    # all | last:N | lora | none: the network stays as it came; projection and pooling learn in any case
+    # all | last:N | lora | none: which part of the text network is trained; projection and pooling always are
     train_text: str = "all"
-    lora_rank: int = 8  # of the adapters, where a network is trained by lora
-    word_width: int = 300  # bag and gru
-    word_residual: bool = False  # each word's own vector next to its state
-    # random | cca, word vectors and both projections in closed form (training/cca_init.py)
+    lora_rank: int = 8  # rank of the adapters, for train_text or train_image lora
+    word_width: int = 300  # dimensions of a word vector, bag and gru
+    word_residual: bool = False  # concatenates each word's own vector to its state
+    # random | cca: word vectors and both projections start in closed form (training/cca_init.py)
     init: str = "random"
     word_dropout: float = 0.0  # of dimensions of the word vectors, bag and gru
     text_dropout: float = 0.0  # of dimensions of the word states, before their projection
-    text_enhancement: str = "none"  # none | sge | graph | route | concepts, on words
-    text_pooling: str = "gpo"  # as pooling, of words; tower: CLIP's own vector of the text
+    text_enhancement: str = "none"  # of words: none | sge | graph | route | concepts
+    text_pooling: str = "gpo"  # of words, as pooling; tower: CLIP's own vector of the text
     embed_dropout: float = 0.0  # of dimensions of the pooled vectors, before normalisation
-    # dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained next to the embeddings
+    # dot | chan | scan-t2i | scan-i2t | naaf: cross-attention that is trained in addition to the embeddings
     scorer: str = "dot"
-    vocab_size: int | None = None
+    vocab_size: int | None = None  # derived from the data
     queue_size: int | None = 2048  # K; 0: momentum positives only; None: no queue, L_q absent
     momentum: float | None = None  # m; None: from the run's length, max(0, min(0.999, 1 - 20 / steps))
 
@@ -122,20 +121,19 @@ class ObjectiveConfig:
 
     name: str = "uto"  # uto | hinge-sum | hinge-hardest | infonce
     mu: float = 90.0  # uto: steepness
-    gamma: float = 0.5  # uto: where a negative starts to hurt
-    leaky_positive: bool = (
-        True  # uto: a gradient at and below zero similarity; False: the paper's exact positive term
-    )
+    gamma: float = 0.5  # uto: the similarity from which on a negative counts
+    # uto: the positive term has a gradient at and below zero similarity; False: the paper's exact term
+    leaky_positive: bool = True
     margin: float = 0.2  # hinge
     temperature: float = 0.05  # infonce, and soft targets
-    loss_weight: float = 1.0  # of the batch part; the paper: 20 (Flickr30K), 1 (COCO)
+    loss_weight: float = 1.0  # of the batch loss; the paper: 20 (Flickr30K), 1 (COCO)
     mask_same_image: bool = True  # other captions of the matching image are no negatives
     diversity_weight: float = 0.1  # of the penalty that keeps the views of pooling "views" apart
-    relation_weight: float = 0.0  # of the relation graph's losses, in training alone; 0: there is none
-    soft_weight: float = 0.0  # of soft targets from the guide's network, at `temperature`; 0: there are none
+    relation_weight: float = 0.0  # of the relation graph's losses, in training only; 0: no relation graph
+    soft_weight: float = 0.0  # of soft targets from the guide's network, at `temperature`; 0: none
     scorer_weight: float = 1.0  # of the scorer's loss, where there is a scorer
     scorer_loss: str = "hinge-hardest+infonce"  # hinge-hardest | infonce | hinge-hardest+infonce
-    scorer_negatives: int = 0  # of each query, the hardest by the embeddings; 0: all of the batch
+    scorer_negatives: int = 0  # negatives of each query, the hardest by the embeddings; 0: all of the batch
 
     def __post_init__(self) -> None:
         check_objective(self)
@@ -149,28 +147,23 @@ class TrainingConfig:
     epochs: int = 10
     batch_size: int = 128  # over all processes
     lr: float = 5e-4
-    text_lr_scale: float = 1.0  # factor on lr for the pretrained text network (the paper: 0.1)
-    image_lr_scale: float = 1.0  # the same for a trained image tower
+    text_lr_scale: float = 1.0  # factor on lr for a pretrained text network (the paper: 0.1)
+    image_lr_scale: float = 1.0  # factor on lr for a trained image tower
     weight_decay: float = 1e-4
-    max_grad_norm: float = 2.0  # largest gradient norm
-    schedule: str = "cosine"  # cosine | step (x 0.1 after step_at of the run) | constant
+    max_grad_norm: float = 2.0  # gradients of a larger norm are clipped
+    schedule: str = "cosine"  # cosine | step (x 0.1 after the share step_at of the run) | constant
     step_at: float = 0.5
-    warmup: float = (
-        0.05  # share of the run with a rising learning rate; the queue counts as negatives after it
-    )
+    warmup: float = 0.05  # share of the run with a rising learning rate, in which L_q is left out of the loss
     caption_augment_prob: float = 0.2  # share of tokens masked, replaced or deleted
-    region_mask_prob: float = 0.0  # share of regions left out
-    region_sample: int | None = (
-        None  # regions that a step reads of an image, drawn again each time; None: all
-    )
-    random_crop: float = 0.5  # of pixels: the least share of an image that a random crop keeps; 1: no crop
-    interpolate: bool = (
-        False  # at the end: pretrained weights between start and end, the share chosen on val_split
-    )
-    micro_batch: int | None = None  # rows encoded at a time (gradient caching): less memory, the same loss
-    use_ema: bool = False  # the momentum encoders, not the query encoders, are evaluated and kept
+    region_mask_prob: float = 0.0  # share of regions masked
+    region_sample: int | None = None  # regions of an image that a step reads, drawn at each step; None: all
+    random_crop: float = 0.5  # of pixels: the least share of the area that a random crop keeps; 1: no crop
+    # at the end, interpolate pretrained weights between start and end; the share is chosen on val_split
+    interpolate: bool = False
+    micro_batch: int | None = None  # pairs encoded at a time (gradient caching): less memory, the same loss
+    use_ema: bool = False  # evaluate and keep the momentum encoders, not the query encoders
     evaluate_every: float = 1.0  # in epochs
-    precision: str = "auto"  # auto (bf16 where the chip has it) | fp32 | bf16
+    precision: str = "auto"  # auto (bf16 where the hardware supports it) | fp32 | bf16
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -192,7 +185,7 @@ class Config:
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raises UserError where a setting has none of the values allowed, which the error lists."""
+    """Raises UserError, which lists the allowed values, for any other value."""
     if value not in allowed:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
 
@@ -213,20 +206,20 @@ def _positive(name: str, value: float) -> None:
 
 
 def not_negative(name: str, value: float) -> None:
-    """Raises UserError for a number below 0, infinite or nan."""
+    """Raises UserError for a number that is below 0, infinite or nan."""
     if not 0 <= value < math.inf:
         raise UserError(f"{name} is {value}; it must be a number from 0 up.")
 
 
 def check_trained(name: str, how: str) -> None:
-    """Raises UserError for what is no part of a network that can learn."""
+    """Raises UserError for anything but none, last:N, lora or all."""
     kind, _, count = how.partition(":")
     if how not in ("none", "lora", "all") and not (kind == "last" and count.isdecimal() and int(count) > 0):
         raise UserError(f"{name} is {how!r}; it must be none, last:N (such as last:2), lora or all.")
 
 
 def _check_types(part: Any) -> None:
-    """Raises UserError for a value of another type than its setting has: JSON could not bring it back."""
+    """Raises UserError for a value whose type is not that of its setting: it could not be restored from JSON."""
     kind: type = type(part)
     for name, hint in _hints(kind).items():
         value = getattr(part, name)
@@ -235,7 +228,7 @@ def _check_types(part: Any) -> None:
 
 
 def check_model(model: ModelConfig) -> None:
-    """Raises UserError for a setting of the model that has no meaning, naming it and what is allowed."""
+    """Raises UserError for an invalid setting of the model, and for settings that do not fit each other."""
     _check_types(model)
     one_of("enhancement", model.enhancement, ENHANCEMENTS)
     one_of("norm", model.norm, NORMS)
@@ -267,19 +260,20 @@ def check_model(model: ModelConfig) -> None:
         model.train_image == "none" or model.enhancement != "none" or model.add_guide
     ):
         raise UserError(
-            f"pooling is 'tower', train_image {model.train_image!r} and enhancement {model.enhancement!r}; the tower's "
-            "own vector takes a trained tower, and has no regions to enhance. Set model.train_image all, enhancement "
-            "none and add_guide false, or pooling gpo."
+            f"pooling is 'tower', train_image {model.train_image!r}, enhancement {model.enhancement!r} and add_guide "
+            f"{str(model.add_guide).lower()}; a tower's own vector needs a trained tower, without regions to enhance. "
+            "Set model.train_image all, enhancement none and add_guide false, or pooling gpo."
         )
     if model.text_pooling == "tower" and (model.text != "clip" or model.text_enhancement != "none"):
         raise UserError(
             f"text_pooling is 'tower', text {model.text!r} and text_enhancement {model.text_enhancement!r}; only a "
-            "text tower of CLIP has a vector of its own, without words to enhance. Set model.text clip, or "
-            "text_pooling gpo."
+            "text tower of CLIP has a vector of its own, which has no words to enhance. Set model.text clip and "
+            "text_enhancement none, or text_pooling gpo."
         )
     if model.train_image != "none" and model.init == "cca":
         raise UserError(
-            f"init is 'cca' and train_image {model.train_image!r}; the CCA is of tokens that stay. Use init random."
+            f"init is 'cca' and train_image {model.train_image!r}; a CCA needs tokens that do not change. Use init "
+            "random, or train_image none."
         )
     for name in ("text_layers", "text_heads", "num_concepts", "lora_rank"):
         _at_least(name, getattr(model, name), 1)
@@ -289,28 +283,28 @@ def check_model(model: ModelConfig) -> None:
     not_negative("inverse_temperature", model.inverse_temperature)
     if model.text == "bert" and model.text_width % model.text_heads:
         raise UserError(
-            f"text_width is {model.text_width} and text_heads {model.text_heads}; BERT's width must be a "
-            "multiple of its heads."
+            f"text_width is {model.text_width} and text_heads {model.text_heads}; for text 'bert' text_width must be a "
+            "multiple of text_heads."
         )
     if (model.principal_dim is None) == (model.region_scaling in ("principal", "root")):
         raise UserError(
-            f"region_scaling is {model.region_scaling!r} and principal_dim {model.principal_dim}; principal components "
-            "(principal, root) need their number, and only they have one."
+            f"region_scaling is {model.region_scaling!r} and principal_dim {model.principal_dim}; only principal and "
+            "root have a principal_dim, and they need one."
         )
     if model.region_scaling == "root" and model.train_image != "none":
         raise UserError(
             f"region_scaling is 'root' and train_image {model.train_image!r}; a root has no finite gradient at zero, "
-            "so that a tower cannot be trained through it. Set model.region_scaling principal, or train_image none."
+            "so no tower can be trained through it. Set model.region_scaling principal, or train_image none."
         )
     if model.init == "cca" and model.text != "bag" and not model.word_residual:
         raise UserError(
-            f"init is 'cca' and word_residual false; text {model.text!r} uses the word vectors of the CCA through "
-            "word_residual alone. Set model.word_residual true."
+            f"init is 'cca' and word_residual false; text {model.text!r} uses the word vectors of the CCA only by "
+            "word_residual. Set model.word_residual true."
         )
     if model.text_model is not None and model.text in ("bag", "gru") and model.init != "cca":
         raise UserError(
-            f"text_model is {model.text_model!r}, text {model.text!r} and init {model.init!r}; word vectors start from "
-            "a text encoder through a CCA alone. Set model.init cca, or leave text_model out."
+            f"text_model is {model.text_model!r}, text {model.text!r} and init {model.init!r}; word vectors can start "
+            "from a text encoder only by a CCA. Set model.init cca, or leave text_model out."
         )
     if model.init == "cca" and model.region_scaling == "unit":
         raise UserError(
@@ -318,14 +312,14 @@ def check_model(model: ModelConfig) -> None:
         )
     if model.init == "cca" and model.word_width > model.embed_dim:
         raise UserError(
-            f"init is 'cca', word_width {model.word_width} and embed_dim {model.embed_dim}; word vectors become the "
-            "first dimensions of the embedding. Use a word_width of at most embed_dim."
+            f"init is 'cca', word_width {model.word_width} and embed_dim {model.embed_dim}; word vectors are the first "
+            "dimensions of the embedding. Use a word_width of at most embed_dim."
         )
     for name in ("pooling", "text_pooling"):
         if model.init == "cca" and getattr(model, name) != "mean":
             raise UserError(
-                f"init is 'cca' and {name} {getattr(model, name)!r}; the CCA is of mean tokens and mean words. "
-                f"Set model.{name} mean."
+                f"init is 'cca' and {name} {getattr(model, name)!r}; the CCA reads mean tokens and mean words. Set "
+                f"model.{name} mean."
             )
     if model.word_dropout > 0 and model.text not in ("bag", "gru") and not model.word_residual:
         raise UserError(
@@ -334,7 +328,7 @@ def check_model(model: ModelConfig) -> None:
         )
     if model.word_residual and model.text == "bag":
         raise UserError(
-            "word_residual is true and text 'bag', which is its word vectors already. Set it false."
+            "word_residual is true and text 'bag', which has only word vectors. Set model.word_residual false."
         )
     if model.text == "clip" and model.text_model is None:
         raise UserError(
@@ -348,7 +342,7 @@ def check_model(model: ModelConfig) -> None:
 
 
 def check_objective(objective: ObjectiveConfig) -> None:
-    """Raises UserError for a setting of the objective that has no meaning."""
+    """Raises UserError for an invalid setting of the objective."""
     _check_types(objective)
     one_of("objective", objective.name, OBJECTIVES)
     for name in ("mu", "temperature"):
@@ -359,11 +353,11 @@ def check_objective(objective: ObjectiveConfig) -> None:
     for name in ("margin", *weights):
         not_negative(name, getattr(objective, name))
     if not math.isfinite(objective.gamma):
-        raise UserError(f"gamma is {objective.gamma}; it must be a number.")
+        raise UserError(f"gamma is {objective.gamma}; it must be a finite number.")
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Raises UserError for a setting of the training that has no meaning."""
+    """Raises UserError for an invalid setting of the training."""
     _check_types(training)
     one_of("schedule", training.schedule, ("cosine", "step", "constant"))
     one_of("precision", training.precision, ("auto", "fp32", "bf16"))
@@ -375,7 +369,7 @@ def check_training(training: TrainingConfig) -> None:
     _at_least("seed", training.seed, 0)
     if training.batch_size < 2:
         raise UserError(
-            f"batch_size is {training.batch_size}; it must be at least 2, since a pair alone has no negatives."
+            f"batch_size is {training.batch_size}; it must be at least 2, since a single pair has no negatives."
         )
     _at_least("steps", 1 if training.steps is None else training.steps, 1)
     _at_least("region_sample", 1 if training.region_sample is None else training.region_sample, 1)
@@ -386,25 +380,26 @@ def check_training(training: TrainingConfig) -> None:
         training.micro_batch < 1 or training.batch_size % training.micro_batch
     ):
         raise UserError(
-            f"micro_batch is {training.micro_batch} and batch_size {training.batch_size}; it must divide it, such as "
-            f"{max(d for d in range(1, training.batch_size) if training.batch_size % d == 0)}."
+            f"micro_batch is {training.micro_batch} and batch_size {training.batch_size}; micro_batch must divide "
+            f"batch_size, such as {max(d for d in range(1, training.batch_size) if training.batch_size % d == 0)}."
         )
     for name in ("weight_decay", "text_lr_scale", "image_lr_scale"):
         not_negative(name, getattr(training, name))
 
 
 def check(config: Config) -> None:
-    """Raises UserError for settings that do not go together; each part has checked itself."""
+    """Raises UserError for settings of different parts that do not fit each other."""
     model, objective, training = config.model, config.objective, config.training
-    not_negative("gamma", objective.gamma)  # below 0 every key counts, which a loss by itself may want
+    not_negative("gamma", objective.gamma)  # below 0 every key counts, which is allowed for a loss by itself
     if training.use_ema and model.queue_size is None:
         raise UserError(
-            "use_ema evaluates the momentum encoders, and queue_size none has none; use queue_size 0 or more."
+            "use_ema is true and queue_size none, without which there are no momentum encoders to evaluate; use "
+            "queue_size 0 or more, or use_ema false."
         )
     if model.queue_size == 0 and objective.name != "uto" and not training.use_ema:
         raise UserError(
-            f"queue_size is 0 and objective {objective.name!r}; without keys its queue part is 0 whatever the "
-            "model does. Use queue_size none or from 1 up, or objective uto."
+            f"queue_size is 0 and objective {objective.name!r}, whose queue loss is always 0 without negatives. Use "
+            "queue_size none or from 1 up, or objective uto."
         )
     if model.norm == "batch" and training.region_sample is not None:
         raise UserError(
@@ -413,39 +408,40 @@ def check(config: Config) -> None:
         )
     if model.norm == "batch" and training.region_mask_prob > 0:
         raise UserError(
-            f"norm is 'batch' and region_mask_prob {training.region_mask_prob}; regions that are left out would enter "
-            "BatchNorm's statistics. Use region_mask_prob 0, or norm layer."
+            f"norm is 'batch' and region_mask_prob {training.region_mask_prob}; masked regions would enter BatchNorm's "
+            "statistics. Use region_mask_prob 0, or norm layer."
         )
     if objective.scorer_negatives and model.scorer == "dot":
         raise UserError(
-            f"scorer_negatives is {objective.scorer_negatives} and scorer 'dot'; only a scorer has pairs to choose. "
-            "Use --scorer chan, or scorer_negatives 0."
+            f"scorer_negatives is {objective.scorer_negatives} and scorer 'dot', which has no negatives to choose. Use "
+            "--scorer chan, or scorer_negatives 0."
         )
     if objective.soft_weight > 0 and config.data.guide is None:
         raise UserError(
-            f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; "
-            "give --guide, such as clip-mini."
+            f"soft_weight is {objective.soft_weight} and there is no guide, whose network gives the soft targets; give "
+            "--guide, such as clip-mini."
         )
     guide = config.data.guide or ""
     if objective.soft_weight > 0 and guide != "clip-mini" and not guide.startswith("open_clip:"):
         raise UserError(
-            f"soft_weight is {objective.soft_weight} and guide {guide!r}, which reads no captions; soft targets are of "
-            "images and captions. Use --guide clip-mini or open_clip:NAME, or soft_weight 0."
+            f"soft_weight is {objective.soft_weight} and guide {guide!r}, which reads no captions; soft targets need a "
+            "network for images and captions. Use --guide clip-mini or open_clip:NAME, or soft_weight 0."
         )
     if config.data.vocabulary is not None and (model.text_model is None or model.text not in ("bag", "gru")):
         raise UserError(
             f"vocabulary is {config.data.vocabulary}, text {model.text!r} and text_model {model.text_model!r}; further "
-            "words are for a bag or a gru and come from a text encoder. Name it by --set model.text_model=NAME."
+            "words are only for a bag or a gru, and come from a text encoder. Name it by --set model.text_model=NAME, "
+            "or leave vocabulary out."
         )
     if model.norm == "batch" and training.micro_batch is not None:
         raise UserError(
-            f"norm is 'batch' and micro_batch {training.micro_batch}; BatchNorm would take its statistics from each "
-            "part of a batch, which is another model. Use norm layer, or no micro_batch."
+            f"norm is 'batch' and micro_batch {training.micro_batch}; BatchNorm would compute its statistics from each "
+            "part of a batch, which changes the model. Use norm layer, or no micro_batch."
         )
     if model.scorer != "dot" and training.micro_batch is not None:
         raise UserError(
-            f"scorer is {model.scorer!r} and micro_batch {training.micro_batch}; cross-attention reads regions and "
-            "words, of which gradient caching keeps none. Use scorer dot, or no micro_batch."
+            f"scorer is {model.scorer!r} and micro_batch {training.micro_batch}; cross-attention needs regions and "
+            "words, which gradient caching does not keep. Use scorer dot, or no micro_batch."
         )
     if model.scorer != "dot" and "tower" in (model.pooling, model.text_pooling):
         raise UserError(
@@ -454,12 +450,12 @@ def check(config: Config) -> None:
         )
     if "views" in (model.pooling, model.text_pooling) and training.micro_batch is not None:
         raise UserError(
-            f"pooling 'views' and micro_batch {training.micro_batch} do not go together: the diversity of views is a "
-            "part of the loss that no vector holds. Use another pooling, or no micro_batch."
+            f"pooling is 'views' and micro_batch {training.micro_batch}; the diversity of views, a part of the loss, "
+            "cannot be computed from vectors. Use another pooling, or no micro_batch."
         )
     if model.train_image != "none" and training.region_sample is not None:
         raise UserError(
-            f"region_sample is {training.region_sample} and train_image {model.train_image!r}; a trained tower gives "
+            f"region_sample is {training.region_sample} and train_image {model.train_image!r}; a trained tower makes "
             "all its regions. Use region_mask_prob."
         )
     if model.train_image != "none" and config.data.tokens == "precomputed":
@@ -475,8 +471,8 @@ def check(config: Config) -> None:
 
 
 def check_used(config: Config) -> None:
-    """Raises UserError for a setting that does nothing next to a tower's own vector. Asked before a training alone, so
-    that runs that were stored with one still load.
+    """Raises UserError for a setting without effect on a tower's own vector. It is called only before a training, so
+    that stored runs with such a setting can still be loaded.
     """
     model = config.model
     image, text = model.pooling == "tower", model.text_pooling == "tower"
@@ -490,15 +486,13 @@ def check_used(config: Config) -> None:
         if unused and value > 0:
             given, without = ("true", "false") if value is True else (value, 0)
             raise UserError(
-                f"{name} is {given} and {where} 'tower'; it does nothing to a tower's own vector. Set {name} "
+                f"{name} is {given} and {where} 'tower'; it has no effect on a tower's own vector. Set {name} "
                 f"{without}, or {where} gpo."
             )
 
 
 def check_data(data: DataConfig) -> None:
-    """Raises UserError for a setting of the data that has no meaning, or where the split that selects is the one
-    reported on.
-    """
+    """Raises UserError for an invalid setting of the data, and where selection and report use the same split."""
     _check_types(data)
     _at_least("min_count", data.min_count, 1)
     _at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
@@ -510,8 +504,8 @@ def check_data(data: DataConfig) -> None:
         )
     if data.test_split == ("select" if colon else name):
         raise UserError(
-            f"the report would be on {data.test_split!r}, the split that selection uses; a number that was "
-            "selected for says nothing. Use another split, or --val-split train:500."
+            f"test_split is {data.test_split!r}, on which the epoch is also selected, so its scores would be too high. "
+            "Use another split, or --val-split train:500."
         )
 
 
@@ -559,13 +553,15 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
-    """The dataclass `kind` from JSON values; an unknown key or a wrong type is a UserError that names it."""
+    """The dataclass `kind` from JSON values. Raises UserError for an unknown key, a wrong type and an invalid value."""
     if not isinstance(values, dict):
         raise UserError(f"the {where} is a {type(values).__name__}; it must be a JSON object.")
     hints = _hints(kind)
     for key in sorted(set(values) - set(hints)):
         if key in legacy.SETTINGS.get(where, {}):
-            raise UserError(f"the {where} has the key {key!r}, which is now {legacy.SETTINGS[where][key]!r}.")
+            raise UserError(
+                f"the {where} has the key {key!r}, which is now {legacy.SETTINGS[where][key]!r}; use that name."
+            )
         raise UserError(f"the {where} has the unknown key {key!r}; known are {', '.join(hints)}.")
     given: dict[str, Any] = {}
     for key, value in values.items():
@@ -574,7 +570,7 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
         elif _fits(value, hints[key]):
             given[key] = value
         else:
-            raise UserError(f"{key!r} in the {where} is {value!r}; it must be {hints[key]}.")
+            raise UserError(f"{key!r} in the {where} is {value!r}; it must be {_in_words(hints[key])}.")
     return kind(**given)
 
 
@@ -706,6 +702,6 @@ PRESETS: Mapping[str, Config] = types.MappingProxyType(_presets())
 
 
 def preset(name: str) -> Config:
-    """The preset of that name. Raises UserError that lists the names."""
+    """The preset of that name. Raises UserError, which lists the names, for any other."""
     one_of("preset", name, tuple(PRESETS))
     return PRESETS[name]

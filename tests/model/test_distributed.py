@@ -44,7 +44,7 @@ def test_queues_are_equal_on_every_rank(ranks, alone):
 
 def test_unequal_last_batch_across_ranks(ranks):
     for rank in ranks:
-        assert "the ranks hold [3, 2] rows" in rank["unequal"]
+        assert "the ranks have [3, 2] rows" in rank["unequal"]
 
 
 def test_gather_gradient_equals_one_process(ranks, alone):

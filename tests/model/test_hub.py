@@ -161,7 +161,7 @@ def test_a_run_without_a_report_says_so(model, tmp_path):
     model.loaded = replace(model.loaded, metadata=metadata)
     model.save_pretrained(tmp_path / "one")
     text = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
-    assert "No report was made. rSum 123.4" in text and "model-index" not in text
+    assert "There is no report. rSum is 123.4" in text and "model-index" not in text
 
 
 def test_saved_again_over_itself_and_an_edited_card_stays_readable(model, tmp_path):
@@ -203,7 +203,7 @@ def test_a_damaged_file_is_refused_by_its_name(hub, model, file):
 def test_a_foreign_repository_is_refused(hub, model, tmp_path):
     hub.repos["me/pickled"] = [("b" * 40, "main", {"pytorch_model.bin": b"\x80\x04.", "config.json": b"{}"})]
     with pytest.raises(
-        UserError, match="me/pickled has no manifest.json at 'main': it was not saved by this library"
+        UserError, match="me/pickled has no manifest.json at 'main', so it was not saved by this library"
     ):
         DualEncoder.from_pretrained("me/pickled")
     assert not any("pytorch_model" in line for line in hub.asked)
@@ -248,7 +248,7 @@ def test_momentum_contrast_with_its_queue(hub, tmp_path):
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     assert again.momentum == 0.5 and again.loss.config == model.loss.config and again.queue.filled == 4
     assert torch.equal(model(x, y, torch.arange(4, 8)), again(x, y, torch.arange(4, 8)))
-    with pytest.raises(UserError, match="half is True, and a MomentumContrast .*leave half out"):
+    with pytest.raises(UserError, match="half is True, but a MomentumContrast .*leave half out"):
         model.save_pretrained(tmp_path / "half", half=True)
     with pytest.raises(UserError, match="does not fit the model"):
         MomentumContrast.from_pretrained("me/contrast", torch.nn.Linear(7, 4), torch.nn.Linear(5, 4))

@@ -49,7 +49,7 @@ def test_ids_are_whole_numbers_of_any_type():
     assert model.queue.ids.tolist() == [*range(4)] * 2 and len(model.queue.ages()) == 8
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(
-        UserError, match="an image id is -1; the queue marks its empty slots by -1.*from 0 up"
+        UserError, match="an image id is -1, and the queue marks its empty slots by -1.*from 0 up"
     ):
         model(x, x, torch.arange(4) - 1)
     with pytest.raises(UserError, match=r"the image ids have the type torch.float32; give whole numbers"):
@@ -58,7 +58,7 @@ def test_ids_are_whole_numbers_of_any_type():
 
 
 def test_queue_size_in_the_checkpoint_differs():
-    with pytest.raises(UserError, match="queue holds 64 slots and the model's 32.*queue_size to 64"):
+    with pytest.raises(UserError, match="queue has 64 slots and the model's 32.*queue_size to 64"):
         DualQueue(32, 4).load_state_dict(DualQueue(64, 4).state_dict())
     saved, model = USER(small(queue_size=64)), USER(small(queue_size=32))
     with pytest.raises(UserError, match="64 slots and the model's 32"):
@@ -179,7 +179,7 @@ def test_negatives_are_of_the_other_modality():
 
 
 def test_unequal_keys_and_negative_sizes_are_errors():
-    with pytest.raises(UserError, match="2 image keys, 3 caption keys and 2 numbers"):
+    with pytest.raises(UserError, match="2 image keys, 3 caption keys and 2 ids"):
         DualQueue(4, 2).enqueue(torch.zeros(2, 2), torch.zeros(3, 2), torch.zeros(2, dtype=torch.long))
     with pytest.raises(UserError, match="-1"):
         DualQueue(-1, 2)

@@ -72,7 +72,7 @@ def test_a_sharpness_that_would_overflow_is_named():
 @pytest.mark.parametrize(
     ("change", "words_of_error"),
     [
-        (lambda r, w, m: (r[:, :, :5], w, m), "one E"),
+        (lambda r, w, m: (r[:, :, :5], w, m), "the same E"),
         (lambda r, w, m: (r[:, :0], w, m), "the regions have the shape .*give at least one region"),
         (lambda r, w, m: (r, w[:, :0], m[:, :0]), "the words have the shape .*give at least one word"),
         (lambda r, w, m: (r, w, m[:, :-1]), "word_mask has the shape"),

@@ -345,7 +345,7 @@ def test_no_collapse_is_found_on_a_healthy_run(folder):
 
 def test_report_on_the_selected_split_is_refused(folder):
     for select, report in (("val", "val"), ("train:10", "select")):
-        with pytest.raises(UserError, match=f"the report would be on '{report}'"):
+        with pytest.raises(UserError, match=f"test_split is '{report}'"):
             run_config(folder, data={"val_split": select, "test_split": report})
     run_config(folder, data={"val_split": "train:10", "test_split": "val"})
 

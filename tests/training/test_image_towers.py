@@ -229,7 +229,7 @@ def test_the_towers_own_vectors(towers, hub, cache):
         changed = replace(getattr(prepared.config, part), **{setting: 0.1})
         unused = replace(prepared, config=replace(prepared.config, **{part: changed}))
         with pytest.raises(
-            UserError, match=f"{part}.{setting} is 0.1 and .*pooling 'tower'; it does nothing"
+            UserError, match=f"{part}.{setting} is 0.1 and .*pooling 'tower'; it has no effect"
         ):
             fit(unused, progress=False)
     with pytest.raises(

@@ -90,7 +90,7 @@ def test_processes_share_a_batch_evenly_and_no_batch_norm_on_cpus(made):
     assert made["mixed_precision"] == "no"
     (ddp,) = made["kwargs_handlers"]
     assert ddp.broadcast_buffers is False and ddp.find_unused_parameters is False
-    with pytest.raises(UserError, match="batch_size is 9 and 2 processes"):
+    with pytest.raises(UserError, match="batch_size is 9, and 2 processes"):
         make_accelerator(replace(Config(), training=TrainingConfig(batch_size=9)))
     with pytest.raises(UserError, match="norm is 'batch' and 2 processes"):
         make_accelerator(replace(even, model=ModelConfig(norm="batch")))
@@ -101,5 +101,5 @@ def test_processes_share_a_batch_evenly_and_no_batch_norm_on_cpus(made):
 
 def test_processes_that_did_not_find_each_other_are_refused(made, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(UserError, match="4 processes were started and 2 found each other"):
+    with pytest.raises(UserError, match="4 processes were started and 2 are connected"):
         make_accelerator(Config())

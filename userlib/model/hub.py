@@ -64,7 +64,7 @@ class Shared(
             )
         if settings and not push_to_hub:
             raise UserError(
-                f"save_pretrained takes {next(iter(settings))!r} only with push_to_hub=True; leave it out, or set that."
+                f"save_pretrained has no argument {next(iter(settings))!r} without push_to_hub=True; leave it out."
             )
         card = dict(model_card_kwargs or {})
         half = card.pop(HALF, half)
