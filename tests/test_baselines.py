@@ -89,9 +89,9 @@ def test_the_choice_is_made_on_select_alone():
 def test_captions_without_a_common_word_are_named():
     tokens, _, caption_to_image = world(3, 0, captions=1)
     part = (tokens, ["one", "two", "three"], caption_to_image)
-    with pytest.raises(UserError, match="share none"):
+    with pytest.raises(UserError, match="no word occurs in three"):
         cca(part, part, part)
-    with pytest.raises(UserError, match="has none"):
+    with pytest.raises(UserError, match="has no captions"):
         cca((tokens, [], caption_to_image), part, part)
 
 
@@ -139,7 +139,7 @@ def test_sentence_vectors_stand_for_words_or_next_to_them():
     assert words.share is None and alone.share is None and both.share in (0.5, 2.0)
     assert both.facts["share"] == both.share and "share" not in words.facts
     assert recalls(both.select_ranks).rsum == both.select_rsum
-    with pytest.raises(UserError, match="words, sentence vectors or both"):
+    with pytest.raises(UserError, match="needs one of them or both"):
         cca(*parts, words=False)
 
 

@@ -228,7 +228,7 @@ def test_a_folder_that_was_tampered_with_is_named(tmp_path, spoil, word):
     assert word in only(verify.damage(folder))
 
 
-@pytest.mark.parametrize("name, word", [("a.partial", "carries on"), (".step-1.ab12.part", "delete it")])
+@pytest.mark.parametrize("name, word", [("a.partial", "which resumes"), (".step-1.ab12.part", "delete it")])
 def test_what_a_dead_process_left_is_shown_with_what_to_do(tmp_path, name, word):
     make_stored(tmp_path / name / "inside")
     check, summary = doctor.check_stored((tmp_path,))
@@ -267,7 +267,7 @@ def test_verify_sees_runs_and_results_of_this_library(tmp_path):
         "0 folders and 3 files are as they were written"
     ]
     for name, word in [
-        ("run/run.json", "Write their newest names"),
+        ("run/run.json", "Write the names of the newest"),
         ("run/result.json", "delete"),
         ("study/sge-0.json", "delete"),
         ("study/sge-0.npz", "delete"),
@@ -307,7 +307,7 @@ def test_a_check_that_cannot_look_stops_no_other(monkeypatch, capsys, error, wor
     assert doctor.main(verify=True, json=False) == 1
     lines = capsys.readouterr().out.splitlines()
     told = [line for line in lines if line.startswith("[fail]")]
-    assert sorted(told) == sorted(f"[fail] {name[6:]}: could not look: {words}" for name in CHECKS)
+    assert sorted(told) == sorted(f"[fail] {name[6:]}: could not be checked: {words}" for name in CHECKS)
     assert lines[-1] == f"0 ok, 0 skipped, {len(CHECKS)} failed"
     assert sum("pip install -e ." in line for line in lines) == len(CHECKS)
 
@@ -316,7 +316,7 @@ def test_a_check_that_cannot_look_stops_no_other(monkeypatch, capsys, error, wor
 def test_a_package_that_the_doctor_uses_may_be_missing(monkeypatch, cache, missing):
     for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    result = [check for check in doctor.all_checks() if "could not look" in check.detail]
+    result = [check for check in doctor.all_checks() if "could not be checked" in check.detail]
     names = {"psutil": ["memory"], "packaging": ["packages"], "torch": ["torch", "machine"]}
     assert [check.name for check in result] == names[missing]
     assert all(missing in check.detail and "pip install -e ." in check.remedy for check in result)

@@ -48,13 +48,13 @@ def test_it_is_said_apart_from_seeds(folder, tmp_path, capsys):  # noqa: F811
 
 def test_what_is_no_ensemble_is_refused(folder, tmp_path, capsys):  # noqa: F811
     one = checkpoint(tmp_path / "one", config(folder))
-    assert run("--ensemble", one) == 2 and "is no ensemble" in capsys.readouterr().err
-    assert run("--ensemble", one, one) == 2 and "is no ensemble" in capsys.readouterr().err
+    assert run("--ensemble", one) == 2 and "name two or more different models" in capsys.readouterr().err
+    assert run("--ensemble", one, one) == 2 and "name two or more different models" in capsys.readouterr().err
     assert run("--ensemble", one, "--checkpoint", one) == 2 and "alone" in capsys.readouterr().err
     other = write_scan(tmp_path / "other", {"train": 8, "val": 4, "test": 6})
     two = checkpoint(tmp_path / "two", config(other))
     assert run("--ensemble", one, two) == 2
-    assert "hold different images" in capsys.readouterr().err
+    assert "have different images" in capsys.readouterr().err
 
 
 def test_a_model_with_a_scorer_is_refused(folder, tmp_path, capsys):  # noqa: F811
@@ -64,7 +64,7 @@ def test_a_model_with_a_scorer_is_refused(folder, tmp_path, capsys):  # noqa: F8
     for group in ((one, two), (two, one)):
         assert run("--ensemble", *group) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert f"{two} has the scorer 'chan'" in said and "Score it alone by --checkpoint" in said
+        assert f"{two} has the scorer 'chan'" in said and "Score it by --checkpoint" in said
 
 
 def test_an_ensemble_is_not_compared_on_other_images(folder, tmp_path, capsys):  # noqa: F811
@@ -73,5 +73,5 @@ def test_an_ensemble_is_not_compared_on_other_images(folder, tmp_path, capsys): 
     ]
     one, two, other = (checkpoint(tmp_path / str(n), each) for n, each in enumerate(made))
     assert run("--ensemble", one, two, "--against", other, "--split", "select") == 2
-    assert f"the split 'select' of {one} and that of {other} hold different images" in capsys.readouterr().err
+    assert f"the split 'select' of {one} and that of {other} have different images" in capsys.readouterr().err
     assert run("--ensemble", one, two, "--against", other, "--split", "test") == 0

@@ -50,7 +50,7 @@ def test_attention_of_a_checkpoint(prepared, tmp_path, capsys):
 def test_a_model_without_a_guide_has_no_attention(prepared, tmp_path, capsys):
     saved(tmp_path / "none", prepared, enhancement="none")
     assert main(["evaluate", "--checkpoint", str(tmp_path / "none"), "--attention"]) == 2
-    assert "It takes SGE or CGE" in capsys.readouterr().err
+    assert "it needs SGE or CGE" in capsys.readouterr().err
     assert main(["evaluate", "--baseline", "cca", "--attention"]) == 2
     assert "give --checkpoint" in capsys.readouterr().err
 

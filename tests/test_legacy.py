@@ -58,7 +58,7 @@ def test_an_old_checkpoint_is_read(old):
 def test_a_folder_of_another_kind_is_still_refused(old):
     (old / "tensors.safetensors").rename(old / "vectors.safetensors")
     write_manifest(old)
-    with pytest.raises(UserError, match="a save of another kind"):
+    with pytest.raises(UserError, match="a result of another kind"):
         check_folder(old, ["config.json", "metadata.json", "tensors.safetensors", "tokenizer.json"])
 
 

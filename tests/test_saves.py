@@ -208,9 +208,9 @@ def test_an_index_does_not_replace_a_checkpoint_nor_the_reverse(tmp_path):
     save_weights(tmp_path / "weights")
     save_index(tmp_path / "index")
     before = snapshot(tmp_path)
-    with pytest.raises(UserError, match="holds a save of another kind"):
+    with pytest.raises(UserError, match="holds a result of another kind"):
         save_index(tmp_path / "weights")
-    with pytest.raises(UserError, match="holds a save of another kind"):
+    with pytest.raises(UserError, match="holds a result of another kind"):
         save_weights(tmp_path / "index")
     assert snapshot(tmp_path) == before
 
@@ -273,7 +273,7 @@ def test_a_result_replaces_one_of_its_kind_and_no_other(tmp_path):
     (tmp_path / "link.json").symlink_to(file)
     write_checksummed(tmp_path / "link.json", {"tables": {}, "x": 3}, like=("tables",))
     assert (tmp_path / "link.json").is_symlink() and '"x": 3' in file.read_text()
-    with pytest.raises(UserError, match="is a folder; the result is one file"):
+    with pytest.raises(UserError, match="is a folder, and the result is a file"):
         check_file(tmp_path)
 
 

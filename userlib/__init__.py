@@ -1,6 +1,6 @@
-"""USER: image-text retrieval with semantic enhancement and momentum queues. Each name is imported when it is used."""
+"""USER: image-text retrieval with semantic enhancement and momentum queues. Names are imported on first use."""
 
-TYPE_CHECKING = False  # true for a checker; the module typing takes longer to import than all of this
+TYPE_CHECKING = False  # true for type checkers; importing the module typing takes longer than all of this
 if TYPE_CHECKING:
     from userlib.config import Config, preset
     from userlib.data.sources import load_data

@@ -239,7 +239,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 
 def _tokens(command: argparse.ArgumentParser, more: str) -> None:
-    """Where a trained model's extractors are now. Others than those that it was trained with are refused."""
+    """Options for the networks of a trained model, where they have been moved or renamed; others raise UserError."""
     add = command.add_argument
     add("--tokens", help=f"the network of the tokens, if it has another name now{more}")
     add("--token-weights", metavar="FILE", help="weights of the tokens' network, if the file has been moved")
@@ -259,7 +259,7 @@ def _queue_size(text: str) -> int | None:
 
 
 def _text(spec: str) -> dict[str, Any]:
-    """hf:NAME, clip:NAME, or a kind that starts from no weights, as settings of the model."""
+    """The settings of the model for --text. Raises UserError for anything but bag, gru, hf:NAME or clip:NAME."""
     kind, _, name = spec.partition(":")
     if bool(name) != (kind in ("hf", "clip")) or kind not in ("bag", "gru", "hf", "clip"):
         raise UserError(
@@ -275,14 +275,16 @@ def _text(spec: str) -> dict[str, Any]:
 
 
 def _family(text: Any) -> str | None:
-    """Which text sides take the same weights: words (bag and gru), transformers' encoders, CLIP's towers."""
+    """The family of text networks whose pretrained weights fit each other: words (bag, gru), transformers or clip."""
     return {"bag": "words", "gru": "words", "bert": "transformers", "hf": "transformers", "clip": "clip"}.get(
         text
     )
 
 
 def merge(base: Config, changes: Any, *, where: str) -> Config:
-    """The configuration with the given settings, {"model": {"embed_dim": 256}}, put over it."""
+    """The configuration `base` with changes such as {"model": {"embed_dim": 256}}; where: their source, for errors.
+    Raises UserError for unknown parts or keys, and for invalid values.
+    """
     if not isinstance(changes, dict):
         raise UserError(f"the {where} is a {type(changes).__name__}; it must be a JSON object.")
     values = to_json(base)
@@ -296,13 +298,13 @@ def merge(base: Config, changes: Any, *, where: str) -> Config:
                 "text_model": None,
                 "text_config": None,
                 **settings,
-            }  # the base's are of its own text side
+            }  # those of the base belong to its own text network
         values[part] = {**values[part], **settings}
     return from_json(Config, values, where=where)  # type: ignore[no-any-return]
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """The preset, then the file, then the flags; commands without them have the defaults."""
+    """The configuration of a command line: the preset, changed by the file of --config, changed by the options."""
     config = preset(getattr(arguments, "preset", "scenes"))
     if getattr(arguments, "config", None):
         from userlib.files import read_json
@@ -323,14 +325,14 @@ def config_of(arguments: argparse.Namespace) -> Config:
         given["data"]["test_split"] = None
     if getattr(arguments, "text", None):
         given["model"] |= _text(arguments.text)
-    if hasattr(arguments, "queue_size"):  # none is a value of its own
+    if hasattr(arguments, "queue_size"):  # None is a value, not the absence of the option
         given["model"]["queue_size"] = arguments.queue_size
     for setting in getattr(arguments, "settings", []):
         path, equals, text = setting.partition("=")
         part, dot, key = path.partition(".")
         if not (equals and dot) or part not in given:
             raise UserError(
-                f"--set {setting!r} is not understood; write PART.KEY=VALUE, such as objective.name=infonce."
+                f"--set is {setting!r}; it must be PART.KEY=VALUE, such as objective.name=infonce."
             )
         try:
             given[part][key] = json.loads(text)
@@ -340,7 +342,9 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
+    """Runs a command; returns 0 if it succeeded, 1 for failed checks of doctor, 2 for an error that the user can
+    correct, and 130 if it was interrupted.
+    """
     return guarded(parser, _run, words)
 
 
@@ -349,10 +353,10 @@ def guarded(
     run: Callable[[argparse.Namespace], int],
     words: list[str] | None,
 ) -> int:
-    """What `run` returns for the words of a command line; an error that the user can mend is told in words and is 2,
-    Ctrl-C and a request to end are 130.
+    """The exit status of `run` for the words of a command line (None: of this process): 2, with a message, for a
+    UserError, and 130 for Ctrl-C and SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):  # a caption may hold letters that the terminal's encoding lacks
+    for stream in (sys.stdout, sys.stderr):  # captions may have letters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if words is None else words
@@ -369,7 +373,7 @@ def guarded(
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """The command itself."""
+    """Runs the command of the arguments."""
     if arguments.command == "doctor":
         from userlib.doctor import main as doctor
 

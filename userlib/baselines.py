@@ -1,13 +1,13 @@
-"""The bar that a trained model has to clear: canonical correlation of words and mean-pooled tokens.
+"""A baseline for trained models: canonical correlation analysis (CCA) of words and mean-pooled tokens.
 
-No network learns here. Captions become TF-IDF vectors, or the vectors of a pretrained sentence encoder, or both next to
-each other; images become the mean of their tokens; regularised CCA finds the directions in which both agree, each
-weighted by its correlation; the cosine of the projections is the score. Ridge and dimension are chosen by rSum on a
-selection split, and the report split is ranked once.
+No network is trained. Captions become TF-IDF vectors, vectors of a pretrained sentence encoder, or both concatenated;
+images become the mean of their tokens; regularised CCA finds the directions in which both correlate, each weighted by
+its correlation; the cosine of the projections is the score. Ridge and dimension are chosen by rSum on a selection
+split, and the report split is ranked once.
 
 With x the centred images and y the centred captions over all pairs, and C their covariances plus ridge: S =
 C_yy^-1 C_yx, and the eigenvectors of C_xx^-1/2 C_xy S C_xx^-1/2 give the image side W_x and the squared
-correlations rho^2; the text side is W_y = S W_x / rho. Source: Hotelling 1936; weighting by correlations
+correlations rho^2; the text side is W_y = S W_x / rho. Source: Hotelling, Biometrika 1936; weighting by correlations
 after Gong et al., IJCV 2014.
 """
 
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Part = tuple[Array, Sequence[str], NDArray[np.int64]]  # images (N, D), M captions, caption_to_image (M,)
 READ = 256  # images at a time
-RIDGES = (0.3, 1.0, 3.0, 10.0)  # of the mean variance of each side
+RIDGES = (0.3, 1.0, 3.0, 10.0)  # relative to the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
-SHARES = (0.7, 1.4)  # the spread of sentence vectors next to TF-IDF, of its own
-TERMS = 20_000  # words and pairs of words kept, the most frequent: their covariance takes 1.6 GB at most
+SHARES = (0.7, 1.4)  # the standard deviation of sentence vectors, relative to that of TF-IDF
+TERMS = (
+    20_000  # the most frequent words and pairs of words that are used: their covariance takes at most 1.6 GB
+)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Ranks on the report split, what was chosen on the selection split, and the vectors of both, (images, captions) of
-    unit norm, whose dot products are the scores.
+    """Ranks on the report split, the values chosen on the selection split, and the vectors of both, (images, captions)
+    of unit norm, whose dot products are the scores.
     """
 
     ranks: Ranks
@@ -50,14 +52,14 @@ class Baseline:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is stored with the table, as JSON."""
+        """The chosen values for the results, as JSON."""
         facts = {"ridge": self.ridge, "dimension": self.dimension, "select_rsum": self.select_rsum}
         return facts if self.share is None else {**facts, "share": self.share}
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Both sides' way into one space: W_x (D, d), W_y (V, d), correlations (d,), descending."""
+    """The projections of both sides into one space: W_x (D, d), W_y (V, d), correlations (d,), descending."""
 
     picture_mean: Array
     text_mean: Array
@@ -87,10 +89,11 @@ def cca(
     dimensions: Sequence[int] = DIMENSIONS,
     shares: Sequence[float] = SHARES,
 ) -> Baseline:
-    """Fit on train, choose ridge and dimension on select, rank test; each a Part of that split.
+    """Fits on train, chooses ridge and dimension on select, and ranks test.
 
-    words: TF-IDF. sentences: vectors (M, H) of the captions of the three splits; with words, both stand next to each
-    other, the sentences' spread a share of the words' that is chosen on select too.
+    words: use TF-IDF. sentences: vectors (M, H) of the captions of the three splits; with words, both are concatenated,
+    with one of the shares, also chosen on select, as the relative standard deviation of the sentences. Raises UserError
+    where there is nothing to read or to choose from, or where a CCA is impossible (`fit_cca`).
     """
     from scipy import sparse
 
@@ -99,7 +102,7 @@ def cca(
     tries: list[tuple[float | None, list[Any]]]
     if sentences is None:
         if texts is None:
-            raise UserError("the baseline needs words, sentence vectors or both, and got neither")
+            raise UserError("words is False and sentences None; the baseline needs one of them or both.")
         tries = [(None, texts)]
     elif texts is None:
         tries = [(None, [sparse.csr_matrix(vectors) for vectors in sentences])]
@@ -125,10 +128,10 @@ def cca(
                 select_ranks = ranks(images, captions, select[2])
                 rsum = recalls(select_ranks).rsum
                 if best is None or rsum > best[1]:
-                    found = images, captions
-                    best = select_ranks, rsum, ridge, dimension, share, projection, test_texts, found
+                    vectors = images, captions
+                    best = select_ranks, rsum, ridge, dimension, share, projection, test_texts, vectors
     if best is None:
-        raise UserError("the baseline needs a ridge and a dimension to try, and got none")
+        raise UserError("ridges, dimensions or shares are empty; give at least one of each to try.")
     select_ranks, rsum, ridge, dimension, share, projection, test_texts, select_vectors = best
     images = projection.project_pictures(test[0], dimension)
     captions = projection.project_texts(test_texts, dimension)
@@ -139,12 +142,14 @@ def cca(
 
 
 def _tfidf(parts: Sequence[Part]) -> list[Any]:
-    """Words and pairs of words of each split's captions, sparse (M, V), counted on the first split."""
+    """TF-IDF of words and pairs of words in each split's captions, sparse (M, V), fitted on the first split."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     captions = parts[0][1]
     if not captions:
-        raise UserError("the baseline needs captions to fit on, and the training split has none")
+        raise UserError(
+            "the training split has no captions to fit the baseline on; name data that have some."
+        )
     terms = TfidfVectorizer(
         sublinear_tf=True,
         min_df=3,
@@ -156,22 +161,22 @@ def _tfidf(parts: Sequence[Part]) -> list[Any]:
         terms.fit(captions)
     except ValueError as error:  # no term is left
         raise UserError(
-            f"the baseline needs words that occur in three captions, and the {len(captions)} training "
-            "captions share none; train on more captions"
+            f"no word occurs in three of the {len(captions)} training captions, as the baseline needs; give more "
+            "captions."
         ) from error
     return [terms.transform(part[1]) for part in parts]
 
 
 def variance(rows: Any) -> float:
-    """The variance of rows (M, n), sparse or not, summed over the columns."""
+    """The variance of rows (M, n), sparse or dense, summed over the columns."""
     mean = np.asarray(rows.mean(0)).ravel()
     squares = rows.power(2).sum() if hasattr(rows, "power") else np.square(rows).sum()
     return float(squares / rows.shape[0] - mean @ mean)
 
 
 def mean_tokens(features: "Features", pointwise: Callable[[Array], Array] | None = None) -> Array:
-    """The mean token of each image, (N, D) float32, read a few hundred images at a time; pointwise: of what this makes
-    of the tokens.
+    """The mean token of each image, (N, D) float32; pointwise: a function that is applied to the tokens first. Raises
+    UserError for tokens that are not finite.
     """
     n, _, width = features.tokens.shape
     means = np.empty((n, width), np.float32)
@@ -185,16 +190,16 @@ def mean_tokens(features: "Features", pointwise: Callable[[Array], Array] | None
             there = np.asarray(features.mask[rows], np.float32)
             means[rows] = np.einsum("nrd,nr->nd", tokens, there) / there.sum(1, keepdims=True)
     if not np.isfinite(means).all():
-        raise UserError("the tokens hold NaN or infinite values; make or fetch them again")
+        raise UserError("the tokens have NaN or infinite values; make or download them again.")
     return means
 
 
 def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *, ridge: float) -> Projection:
-    """images (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: share of each side's mean
-    variance.
+    """images (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: relative to the mean variance of
+    each side. Images are weighted by the number of their captions.
 
-    No image is repeated for its captions: it is weighted by their number. Raises UserError where all captions have
-    the same words, or all images the same tokens: nothing correlates with what does not vary.
+    Raises UserError where all captions have the same words or all images the same tokens, as a constant correlates with
+    nothing.
     """
     from scipy import linalg, sparse
 
@@ -228,11 +233,11 @@ def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *,
 
 
 def _check_varies(covariance: Array, mean: Array, what: str, parts: str) -> None:
-    """Variance within the rounding error of float32 is none."""
+    """Raises UserError where the variance is within the rounding error of float32."""
     if not np.trace(covariance) > 1e-6 * float(mean @ mean):
         raise UserError(
             f"a canonical correlation needs {what} that differ, and all {what} to fit on have the same {parts}, or "
-            f"none. Check that the right {what} are read; init 'random' needs no correlation."
+            f"none. Check that the correct {what} are read; init 'random' needs no correlation."
         )
 
 

@@ -1,8 +1,7 @@
-"""Checkpoints on disk: one directory of tensors and JSON, written and renamed, checksummed, read without
-unpickling.
+"""Checkpoints on disk: a folder of tensors and JSON, written atomically, with checksums, read without unpickling.
 
-A run's folder holds `step-00001200` (everything a bit-equal resume needs), `best-00001000` (the encoders
-alone, for search and evaluation) and `run.json`, which names the two that count.
+The folder of a run has `step-00001200` (everything that a bit-equal resume needs), `best-00001000` (only the
+encoders, for search and evaluation) and `run.json`, which names these two.
 """
 
 import os
@@ -42,10 +41,10 @@ CARD = "README.md"
 def write_checkpoint(
     folder: Path, tensors: "Mapping[str, Tensor]", documents: Mapping[str, Any], *, card: str | None = None
 ) -> None:
-    """Writes the checkpoint under a temporary name and renames it to `folder`; an older one there is
-    replaced. card: the text of a README.md for people, which is not read again.
+    """Writes a checkpoint under a temporary name and renames it to `folder`, replacing an older one. card: the text of
+    a README.md, which is not read again.
 
-    Raises UserError where there is no space left; what was there before is still good then.
+    Raises UserError where the folder holds anything else, and where no space is left; an older checkpoint is kept then.
     """
     from safetensors.torch import save_file
 
@@ -56,7 +55,7 @@ def write_checkpoint(
 def write_arrays(
     folder: Path, arrays: Mapping[str, NDArray[Any]], documents: Mapping[str, Any], *, card: str | None = None
 ) -> None:
-    """`write_checkpoint` of numpy's arrays, without torch."""
+    """`write_checkpoint` for numpy arrays, without torch."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -79,9 +78,10 @@ def _write(
 
 
 def read_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """Tensors and documents of a checkpoint, each file checked against its checksum; names as of today (legacy.py).
+    """The tensors and documents of a checkpoint, with today's names (legacy.py); each file is compared with its
+    checksum.
 
-    Raises UserError for a missing, changed or newer checkpoint, naming the file and the remedy.
+    Raises UserError for a missing, changed or newer checkpoint.
     """
     from safetensors.torch import load
 
@@ -89,7 +89,7 @@ def read_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
 
 
 def read_arrays(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """`read_checkpoint` with numpy's arrays, without torch."""
+    """`read_checkpoint` as numpy arrays, without torch."""
     from safetensors.numpy import load
 
     return _read(folder, load)
@@ -100,12 +100,12 @@ def _read(folder: Path, load: Callable[[bytes], dict[str, Any]]) -> tuple[dict[s
 
     if not (folder / MANIFEST).is_file():
         raise UserError(
-            f"{folder} is no checkpoint: it has no {MANIFEST}. Give the folder of a run or of one of its "
+            f"{folder} is no checkpoint, since it has no {MANIFEST}. Give the folder of a run or of one of its "
             "checkpoints."
         )
     fetched = folder.parent.name == "snapshots"  # in the hub's cache, whose files are links to ../../blobs
     remedy = f"Delete {folder} and " + (
-        "what its links name, and fetch it again."
+        "the files that its links point to, and download it again."
         if fetched
         else "resume from an older checkpoint, or train again."
     )
@@ -134,36 +134,34 @@ def _read(folder: Path, load: Callable[[bytes], dict[str, Any]]) -> tuple[dict[s
 
 
 def check_names(folder: Path, names: Iterable[str], remedy: str) -> None:
-    """Raises UserError where a manifest names another kind of file than those of a checkpoint."""
+    """Raises UserError where a manifest names a file of a kind that checkpoints do not have."""
     for name in names:
         if name != CARD and Path(name).suffix not in (".json", ".safetensors"):
             raise UserError(f"{folder / MANIFEST} names {name!r}, which is no file of a checkpoint. {remedy}")
 
 
 def _blobs(folder: Path) -> Path:
-    """Where the hub's cache keeps what a snapshot's links name."""
+    """The folder of the hub's cache with the files that the links of a snapshot point to."""
     return folder.parent.parent.resolve() / "blobs"
 
 
 def checkpoint_path(run: Path, which: str) -> Path:
-    """The checkpoint of a run's folder that `run.json` names as "best" or "last"."""
+    """The "best" or "last" checkpoint of a run, by its `run.json`. Raises UserError where there is none."""
     name = _run(run).get(which)
     if not isinstance(name, str) or not re.fullmatch(r"(best|step)-\d{8}", name):
         raise UserError(
-            f"{run / 'run.json'} names no {which} checkpoint. Let the run reach its first evaluation."
+            f"{run / 'run.json'} names no {which} checkpoint. Resume the run until its first evaluation."
         )
     return run / name
 
 
 def _run(run: Path) -> dict[str, Any]:
-    """What `run.json` says."""
+    """The content of `run.json`."""
     return read_checksummed(run / "run.json", RUN_REMEDY, limit=2**16)
 
 
 def load_state_strict(model: "torch.nn.Module", tensors: "Mapping[str, Tensor]", *, where: str) -> None:
-    """Loads the state; a missing, superfluous or differently shaped tensor is a UserError that names the
-    first.
-    """
+    """Loads the state. Raises UserError, with the first name, for a missing or unexpected tensor, or another shape."""
     own = model.state_dict()
     for name in sorted(set(own) ^ set(tensors)):
         raise UserError(
@@ -180,16 +178,16 @@ def load_state_strict(model: "torch.nn.Module", tensors: "Mapping[str, Tensor]",
 
 
 def check_run(run: Path, *, resume: bool) -> None:
-    """Raises UserError, before any work, where `run` cannot take a run: it holds one already, none to resume, or what
-    is not this program's own.
+    """Raises UserError, before any work, where a run cannot be written to the folder `run`: it already has one, has
+    none to resume, or has other files.
     """
-    there = os.path.isfile(run / "run.json")  # which has no error for a name that cannot be
+    there = os.path.isfile(run / "run.json")  # raises no error for an impossible name
     if there and not resume:
-        raise UserError(f"{run} already holds a run; add --resume to go on with it, or give another --out.")
+        raise UserError(f"{run} already holds a run; add --resume to continue it, or give another --out.")
     if resume and not there:
         raise UserError(
-            f"{run} holds no run to resume: it has no run.json. Leave --resume out to start one, or give the --out of "
-            "the run."
+            f"{run} holds no run to resume, since it has no run.json. Leave --resume out to start one, or give the "
+            "--out of the run."
         )
     check_folder(run, shared=resume)
     check_file(run / "result.json", ("history",))
@@ -197,13 +195,13 @@ def check_run(run: Path, *, resume: bool) -> None:
 
 @contextmanager
 def writing(run: Path) -> Iterator[None]:
-    """Within it, this process alone writes to the run's folder. Raises UserError where another one does."""
+    """Within it, only this process writes to the run's folder. Raises UserError where another one does."""
     from filelock import FileLock, Timeout
 
     run = Path(os.path.realpath(run))
     with disk_errors(run / LOCK):
         run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / LOCK, timeout=0, is_singleton=True)  # `fit` within `train` takes it again
+        lock = FileLock(run / LOCK, timeout=0, is_singleton=True)  # `fit` within `train` acquires it again
         try:
             lock.acquire()
         except Timeout as error:
@@ -213,7 +211,7 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.lock_counter == 1:  # the last to leave: takes the lock, and a folder without files
+        if lock.lock_counter == 1:  # the outermost: removes the lock, and a folder without files
             (run / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 run.rmdir()
@@ -221,8 +219,8 @@ def writing(run: Path) -> Iterator[None]:
 
 
 def prune(run: Path) -> None:
-    """Removes checkpoints that `run.json` does not name, and what a dead process left half written; a folder in
-    which lies anything else stays.
+    """Removes checkpoints that `run.json` does not name, and incomplete ones that a killed process left; folders with
+    other files are kept.
     """
     kept = set(_run(run).values())
     for path in run.iterdir():

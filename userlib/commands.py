@@ -1,4 +1,4 @@
-"""What the commands of `python -m userlib` do: train, evaluate, search."""
+"""The commands of `python -m userlib`: train, evaluate, export, and search, which is in userlib/search/command.py."""
 
 import argparse
 import json
@@ -52,7 +52,7 @@ __all__ = ["evaluate", "export", "search", "train"]  # the commands, by their na
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
-    """Trains, then scores the report split once."""
+    """Trains, then scores the test split once; returns the exit status."""
     if not arguments.resume:
         check_used(config)
     check_interpolation(config)
@@ -66,15 +66,14 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
-    """`train` in a folder that is its own."""
+    """`train`, in a folder that no other process writes to."""
     say = partial(_say, arguments)
     report_if_there = not _names_report(arguments)
     prepared = prepare(config, progress=not arguments.json, report_if_there=report_if_there, say=say)
     resolved = prepared.config
     if config.data.test_split is not None and resolved.data.test_split is None:
         say(
-            f"The data have no split {config.data.test_split!r}, so that none is scored at the end; --test-split names "
-            "one."
+            f"The data have no split {config.data.test_split!r}, so none is scored at the end; --test-split names one."
         )
     if not resolved.objective.leaky_positive:
         say(
@@ -84,8 +83,8 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
     size = resolved.model.queue_size
     if size is not None and size > len(prepared.train):
         say(
-            f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs: the oldest keys are "
-            "of the epoch before, and images stand in it twice."
+            f"The queue holds {size} keys and an epoch has {len(prepared.train)} pairs, so the oldest keys are from "
+            "the epoch before, and images are in it twice."
         )
     run = fit(
         prepared, out=out, resume=arguments.resume, progress=not arguments.json, track=_trackers(arguments)
@@ -103,7 +102,7 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         "provenance": provenance(),
     }
     if not run.finished:
-        say(f"Interrupted; the same command with --resume goes on from {out}.")
+        say(f"Interrupted; the same command with --resume continues in {out}.")
         return 130
     say(
         f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
@@ -128,31 +127,33 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
 
 
 def _trackers(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The names in --track."""
+    """The names of the trackers in --track."""
     return tuple(filter(None, (arguments.track or "").split(",")))
 
 
 def _names_report(arguments: argparse.Namespace) -> bool:
-    """Whether the split for the report was named; else it is the preset's, which other data may not have."""
-    # the file has been read once, and is whole
+    """Whether the user named the split of the report; else it is the preset's, which other data may not have."""
+    # the file was read without error before
     given = legacy.settings(read_json(Path(arguments.config))) if arguments.config else {}
     named = arguments.test_split is not None or "test_split" in given.get("data", {})
     return named or any(setting.startswith("data.test_split") for setting in arguments.settings)
 
 
 def dry_run(arguments: argparse.Namespace, config: Config) -> int:
-    """Says what a run would download, store and compute, and how long it should take; touches no network."""
+    """Prints what a run would download, store and compute, and how long it should take, without using the network."""
     cost = run_cost(config)
     print(json.dumps(cost) if arguments.json else summary(cost))
     return 0
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
-    """Scores checkpoints (several are seeds of one model), an open_clip model or the baseline alone."""
+    """Scores checkpoints (several are seeds of one model), an ensemble, an open_clip model or the baseline; returns the
+    exit status.
+    """
     if arguments.out:
         check_file(Path(arguments.out), ("tables",))
     if arguments.attention and not arguments.checkpoint:
-        raise UserError("--attention looks at a trained model; give --checkpoint DIR.")
+        raise UserError("--attention needs a trained model; give --checkpoint DIR.")
     if not (arguments.checkpoint or arguments.ensemble or arguments.model or arguments.baseline):
         raise UserError(
             "nothing to evaluate: give --checkpoint DIR, --ensemble DIR DIR, --model OPEN_CLIP_NAME or --baseline cca."
@@ -180,8 +181,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     if len({part.fingerprint for part in parts.values()}) > 1:
         first, second = (group[0].folder for group in models.values())
         raise UserError(
-            f"the split {name!r} of {first} and that of {second} hold different images, so that their results cannot "
-            "be compared. Name a split from which neither --val-split took images."
+            f"the split {name!r} of {first} and that of {second} have different images, so their results cannot be "
+            "compared. Name a split from which neither --val-split took images."
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():
@@ -190,8 +191,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
         else:
             scored[key] = [_ranks_of(one.loaded.model, pairs_for(one, parts[key], notes)) for one in group]
             scored |= _by_scorer(key, group, parts[key], notes, arguments.rerank)
-        told = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
-        notes += [note for note in told if note]
+        seen = (seen_in_training(one.loaded, config, name, own.fingerprint) for one in group)
+        notes += [note for note in seen if note]
     if arguments.model:
         scored[arguments.model] = [_zero_shot(arguments.model, own.split(name), arguments.device)]
     facts: dict[str, Any] = {}
@@ -241,14 +242,14 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def export(arguments: argparse.Namespace, config: Config) -> int:
-    """Writes a trained model as ONNX."""
+    """Exports a trained model as ONNX; returns the exit status."""
     from userlib.onnx.command import run
 
     return run(arguments, config)
 
 
 def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDataset) -> dict[str, Any]:
-    """What COCO's tables show in addition to the whole split, for the first checkpoint."""
+    """Further metrics of COCO, the mean over folds and ECCV Caption with CxC, of the first checkpoint."""
     images, captions = embed(model.loaded.model, pairs)
     metrics: dict[str, Any] = {}
     if arguments.folds is not None:
@@ -262,7 +263,7 @@ def _coco_facts(arguments: argparse.Namespace, model: Trained, pairs: CaptionDat
 
 
 def _ranks_of(model: DualEncoder, pairs: CaptionDataset) -> Ranks:
-    """By the model's scorer over all pairs where it has one, else by its embeddings."""
+    """The ranks by the model's scorer over all pairs where it has one, else by its embeddings."""
     if model.scorer is not None:
         return ranks_from_scores(cross_scores(model, pairs), pairs.caption_to_image)
     images, captions = embed(model, pairs)
@@ -272,13 +273,13 @@ def _ranks_of(model: DualEncoder, pairs: CaptionDataset) -> Ranks:
 def _by_scorer(
     key: str, group: list[Trained], split: Split, notes: list[str], rerank: int | None
 ) -> dict[str, list[Ranks]]:
-    """Of models with a scorer: the embeddings alone, and their first `rerank` in the scorer's order."""
+    """For models with a scorer, the ranks by embeddings alone, and those where it re-ranks the first `rerank` hits."""
     kind = group[0].config.model.scorer
     if kind == "dot":
         if rerank is not None:
             raise UserError(
-                f"--rerank {rerank} needs a model with a scorer, and this one has embeddings alone; train one with "
-                "--scorer chan, scan-t2i, scan-i2t or naaf."
+                f"--rerank {rerank} needs a model with a scorer, and {group[0].folder} has only embeddings; train one "
+                "with --scorer chan, scan-t2i, scan-i2t or naaf."
             )
         return {}
     lines: dict[str, list[Ranks]] = {}
@@ -294,12 +295,12 @@ def _by_scorer(
 
 
 def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, float]]:
-    """How much of each guide's attention lies on what captions name, and how much of uninformed attention."""
+    """The share of each guide's attention, and of the baselines, that lies on what captions name, in percent."""
     attention = attention_of(model.loaded.model, pairs)
     if attention is None:
         raise UserError(
-            f"attention cannot be compared with masks: enhancement {model.config.model.enhancement!r}, data "
-            f"{model.config.data.data!r}. It takes SGE or CGE, tokens on a grid, and drawn scenes."
+            f"--attention cannot be measured for enhancement {model.config.model.enhancement!r} on the data "
+            f"{model.config.data.data!r}; it needs SGE or CGE, tokens on a grid, and drawn scenes."
         )
     return {
         guide: {what: round(100 * float(values.mean()), 2) for what, values in numbers.items()}
@@ -309,7 +310,9 @@ def _attention_of(model: Trained, pairs: CaptionDataset) -> dict[str, dict[str, 
 
 def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
     if split.pictures is None:
-        raise UserError(f"the split {split.name!r} has no images, only features; {name} needs the images.")
+        raise UserError(
+            f"the split {split.name!r} has only features, and {name} needs the images; name their folder by --pictures."
+        )
     check_captions(split)
     encoder = OpenClipEncoder(name, device=choose_device(device))
     images = encode_all(encoder.encode_image, split.pictures)
@@ -317,8 +320,8 @@ def _zero_shot(name: str, split: Split, device: str | None) -> Ranks:
 
 
 def _cca(config: Config, data: RetrievalData, split: str, notes: list[str]) -> tuple[Ranks, dict[str, Any]]:
-    """The baseline on the same tokens, tuned on the selection split; of a trained tower, on its network's own tokens
-    from before the training, which is told in notes.
+    """The baseline on the same tokens, tuned on the selection split. For a trained tower it reads tokens of the network
+    from before the training, and notes say so.
     """
     if config.model.train_image != "none":
         pooling = "gpo" if config.model.pooling == "tower" else config.model.pooling

@@ -1,9 +1,9 @@
-"""Does it work here: what a bug report needs, each line with [ok], [skip] or [fail] and the remedy.
+"""Checks the installation, and prints what a bug report needs: lines with [ok], [skip] or [fail] and the remedy.
 
     python -m userlib doctor            the machine, the packages, the assets
     python -m userlib doctor --verify   also every checkpoint, cache and index on disk, by their checksums
 
-[skip] marks what only a part of the course needs. The exit code is 1 when a line says [fail], else 0.
+[skip] marks what is needed only for a part of the course. The exit status is 1 if a line says [fail], else 0.
 """
 
 import json as json_module
@@ -38,7 +38,7 @@ BROWSER_PATHS = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report; `remedy` is what to do when the state is not ok."""
+    """One line of the report; remedy: what to do where the state is not ok."""
 
     name: str
     state: Literal["ok", "skip", "fail"]
@@ -52,7 +52,7 @@ class Check:
 
 
 def chromium() -> str | None:
-    """The Chromium-like browser of this machine, which the browser tests drive; None where there is none."""
+    """The Chromium-based browser of this machine, for the browser tests; None where there is none."""
     paths = (*map(shutil.which, BROWSERS), *(path for path in BROWSER_PATHS if Path(path).exists()))
     return next(filter(None, paths), None)
 
@@ -63,7 +63,7 @@ def check_python() -> Check:
 
 
 def check_machine() -> Check:
-    """Platform, cores and what the processor can do that makes training faster."""
+    """Platform, cores, and the instructions of the processor that speed up training."""
     import torch
 
     flags: set[str] = set()
@@ -78,7 +78,7 @@ def check_machine() -> Check:
 
 
 def check_memory() -> Check:
-    """Memory that is free now; a run on the drawn scenes needs about 2 GB."""
+    """The memory that is free now; a run on drawn scenes needs about 2 GB."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -89,7 +89,7 @@ def check_memory() -> Check:
 
 
 def check_cache() -> Check:
-    """The cache folder can be written, and its disk has room."""
+    """Whether the cache folder can be written, and its disk has 2 GB of space."""
     full = "free 2 GB, or set USERLIB_CACHE to a folder on a larger disk"
     try:
         folder = cache_dir()
@@ -120,10 +120,12 @@ def check_torch() -> Check:
 
 
 def check_surroundings() -> Iterator[Check]:
-    """What in the environment of this process changes what runs: nothing is said where nothing does."""
+    """Parts of the environment that can cause failures; no line where there are none."""
     for name in ("PYTHONPATH", "PYTHONHOME"):
         if os.environ.get(name):
-            remedy = f"unset {name} where an import goes wrong: what lies there comes before the installed packages"
+            remedy = (
+                f"unset {name} if an import fails: modules there take precedence over the installed packages"
+            )
             yield Check(name, "skip", f"is set to {os.environ[name]}", remedy)
     for name in unusable_proxies():
         remedy = "pip install 'httpx[socks]', or name an HTTP proxy; without either nothing is downloaded"
@@ -136,12 +138,12 @@ def check_surroundings() -> Iterator[Check]:
         yield Check("temporary files", "fail", error.strerror or str(error), remedy)
     if not str(ROOT).isascii() or any(letter in str(ROOT) for letter in "'\"" + os.pathsep):
         remedy = "move the clone into a folder of plain letters if a tool cannot find its files"
-        yield Check("path", "skip", f"{str(ROOT)!r} holds letters that some tools do not take", remedy)
+        yield Check("path", "skip", f"{str(ROOT)!r} has letters that some tools do not accept", remedy)
 
 
 def declared() -> dict[str, list[str]] | None:
-    """The packages that this one needs, under "", and those of each extra: of the clone, else of the installation;
-    None where it is neither.
+    """The requirements of userlib, under "", and of each extra, from the clone or else the installation; None where it
+    is neither.
     """
     from packaging.requirements import Requirement
 
@@ -157,13 +159,13 @@ def declared() -> dict[str, list[str]] | None:
     for requirement in map(Requirement, here.requires or ()):
         marker = requirement.marker
         belongs = [extra for extra in groups if marker is None or marker.evaluate({"extra": extra})]
-        for extra in belongs[:1]:  # without an extra where it holds without one
+        for extra in belongs[:1]:  # "" comes first: required in any case
             groups[extra].append(f"{requirement.name}{requirement.specifier}")
     return groups
 
 
 def check_packages() -> Iterator[Check]:
-    """Every declared package against its declared bounds; the ones that fail on lines of their own."""
+    """Whether every declared package is installed within its bounds; a line for each that is not."""
     from packaging.requirements import Requirement
 
     groups = declared()
@@ -198,7 +200,7 @@ def check_packages() -> Iterator[Check]:
 
 
 def check_browser() -> Check:
-    """A browser for the browser tests; the course itself opens in any."""
+    """A browser for the browser tests; the course opens in any browser."""
     path = chromium()
     if path is None:
         return Check("Chromium", "skip", "not found", "install Chromium or Chrome to run the browser tests")
@@ -206,7 +208,7 @@ def check_browser() -> Check:
 
 
 def check_photos() -> Check:
-    """The folder of real photos that some tests can use."""
+    """The folder of photos for tests that use them."""
     folder = os.environ.get("USERLIB_PHOTOS")
     if not folder:
         remedy = "set USERLIB_PHOTOS to a data set of photos to run the tests that use them"
@@ -218,14 +220,14 @@ def check_photos() -> Check:
 
 
 def check_assets() -> Check:
-    """The small models that the course starts from, each against its checksums."""
+    """Whether the small models of the project have their checksums."""
     kept = assets(ROOT)
     folders = list(stored.folders(kept))
     again = "fetch them again: git checkout -- assets" if is_clone(ROOT) else REINSTALL
     if not folders:
         return Check("assets", "fail", f"none in {kept}", again)
     bad = [f"{folder.name}: {fault}" for folder in folders for fault in stored.damage(folder)]
-    if any("CRLF" in fault for fault in bad):  # git takes them for unchanged, and would not write them again
+    if any("CRLF" in fault for fault in bad):  # git considers them unchanged, and would not restore them
         again = "delete the folder assets, then write it again: git -c core.autocrlf=false checkout -- assets"
     if bad:
         return Check("assets", "fail", "; ".join(bad), again)
@@ -233,7 +235,7 @@ def check_assets() -> Check:
 
 
 def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
-    """Every checkpoint, cache, index and result below the roots; slow, since every byte is read."""
+    """Whether every checkpoint, cache, index and result below the roots has its checksums; it reads all their bytes."""
     for root in roots:
         good = 0
         for folder in stored.folders(root):
@@ -241,9 +243,7 @@ def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
                 yield Check(str(folder), "skip", *left)
                 continue
             if bad := stored.damage(folder):
-                again = (
-                    "a cache is made again when needed; resume a run from an older checkpoint, or train again"
-                )
+                again = "a cache is filled again when needed; resume a run from an older checkpoint, or train again"
                 yield Check(str(folder), "fail", "; ".join(bad), f"delete {folder}: {again}")
             good += not bad
         files = list(stored.lone_files(root))
@@ -256,27 +256,29 @@ def check_stored(roots: tuple[Path, ...]) -> Iterator[Check]:
 
 
 def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:
-    """What a check finds; one that cannot even look says why, and the others still look."""
+    """The lines of a check; where it raises an error, a line that says so, and other checks go on."""
     name = check.__name__.removeprefix("check_")
     try:
         checks = check()
         yield from [checks] if isinstance(checks, Check) else checks
     except ModuleNotFoundError as error:
         remedy = "install the packages again: python course.py, or pip install -e ."
-        yield Check(name, "fail", f"could not look: the package {error.name} is missing", remedy)
+        yield Check(name, "fail", f"could not be checked: the package {error.name} is missing", remedy)
     except Exception as error:
-        said = (str(error).strip() or "no reason was given").splitlines()[0]
-        remedy = "install the packages again (pip install -e .); if it stays, report it with this line"
-        yield Check(name, "fail", f"could not look: {type(error).__name__}: {said}", remedy)
+        reason = (str(error).strip() or "no reason was given").splitlines()[0]
+        remedy = (
+            "install the packages again (pip install -e .); if that does not help, report it with this line"
+        )
+        yield Check(name, "fail", f"could not be checked: {type(error).__name__}: {reason}", remedy)
 
 
 def check_all_stored() -> Iterator[Check]:
-    """The cache, the runs of this folder and the assets."""
+    """`check_stored` of the cache, the folder runs and the assets."""
     return check_stored((cache_dir(), Path("runs"), assets(ROOT)))
 
 
 def all_checks(verify: bool = False) -> Iterator[Check]:
-    """Every check in turn, so that the slow ones do not hold the others back."""
+    """The lines of all checks, each as soon as it is known."""
     checks: list[Callable[[], Check | Iterator[Check]]] = [
         check_python,
         check_surroundings,
@@ -294,7 +296,7 @@ def all_checks(verify: bool = False) -> Iterator[Check]:
 
 
 def main(verify: bool, json: bool) -> int:
-    """Print the report, as lines or as JSON; 1 when anything failed."""
+    """Prints the report, as lines or as JSON; returns 1 if a check failed, else 0."""
     checks = []
     for check in all_checks(verify):
         checks.append(check)

@@ -1,4 +1,4 @@
-"""A request to end (SIGTERM) that is met as Ctrl-C is, so that what was done is kept."""
+"""Handles SIGTERM like Ctrl-C, so that finished work is kept."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt. Elsewhere than in the main thread: nothing."""
+    """Within it, SIGTERM raises KeyboardInterrupt; in other threads than the main one it has no effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,14 +1,14 @@
-"""The one error that users are meant to read."""
+"""The error whose message is written for users."""
 
 from collections.abc import Callable
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """One paragraph that names the thing, the value it had and the remedy.
+    """An error that the user can correct: one paragraph that names the cause, its value and the remedy.
 
-    The command line prints it without a traceback and exits with status 2. `reword` turns a message into that of
-    another surface, which has no command-line options to give.
+    The command line prints it without a traceback and exits with status 2. `reword` adapts a message to where it is
+    shown, such as a notebook, in which there are no command-line options.
     """
 
     reword: ClassVar[Callable[[str], str]] = str

@@ -1,9 +1,9 @@
-"""Files that are whole or absent: written under a temporary name, flushed to the disk and renamed; JSON with limits and
-checksums; the cache folder; and the guard of every save: nothing is replaced or removed but an older save.
+"""Atomic writes (a temporary name, a flush to disk, a rename); JSON with limits and checksums; the cache folder; and
+the checks before every save, so that only an older save is ever replaced or removed.
 
-A checksummed file is a JSON object that begins with its format and ends with the SHA-256 of all its text but that
-last line, so that no byte of it can change unseen. Raises `UserError` where the disk is full or a file cannot
-be written, read or understood.
+A checksummed file is a JSON object that begins with its format and ends with the SHA-256 of all its text before that
+line, so that any changed byte is noticed. Functions raise `UserError` where the disk is full or a file cannot be
+written, read or parsed.
 """
 
 import codecs
@@ -25,17 +25,21 @@ from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
-SETTLED_NS = 2 * 10**9  # a file changed later than this before it is read may change again in the same tick
+SETTLED_NS = (
+    2 * 10**9
+)  # a file may change again without a new time of change if the last change is more recent
 FORMAT = 2  # of checksummed files; 1 had no checksum
 MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
-BESIDE = (MANIFEST, "README.md")  # what every stored folder may have, and its next save write again
-LOCK = ".lock"  # in a folder that one process at a time may write to
-LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what `atomic_write` and its like leave when killed
+BESIDE = (MANIFEST, "README.md")  # files that any stored folder may have, and that its next save replaces
+LOCK = ".lock"  # in a folder that only one process at a time may write to
+LEFT_OVER = re.compile(
+    r"\..+\.[0-9a-f]{8}\.(part|old)"
+)  # what a killed `atomic_write` or `atomic_write_folder` leaves
 
 
 def cache_dir() -> Path:
-    """Where tokens, sums and download records are kept: $USERLIB_CACHE or ~/.cache/userlib. UserError where no one
-    says what the home is.
+    """The folder of cached tokens, checksums and download records: $USERLIB_CACHE or ~/.cache/userlib. Raises UserError
+    where there is no home folder.
     """
     named = os.environ.get("USERLIB_CACHE")
     try:
@@ -48,41 +52,39 @@ def cache_dir() -> Path:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what an operating system says about a failed write to `path` into one readable paragraph."""
+    """Within it, a failed write to `path`, for lack of space or permission, raises UserError."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        number, said, folder = _number(error), getattr(error, "strerror", None) or error, path.parent
+        number, reason, folder = _number(error), getattr(error, "strerror", None) or error, path.parent
         if number in FULL:
             raise UserError(
                 f"No space left while writing {path}: the disk, or the quota or file-size limit of this "
-                f"account, is full ({said}). What was complete before is still good. Free some space, or set "
+                f"account, is full ({reason}). Files that were complete before are intact. Free some space, or set "
                 "USERLIB_CACHE to a folder on a larger disk, and run the same command again."
             ) from error
         if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise UserError(
-                f"Cannot write {path}: {said}. Make {folder} writable, or choose another folder "
+                f"Cannot write {path}: {reason}. Make {folder} writable, or choose another folder "
                 "(USERLIB_CACHE for the cache, --out for results)."
             ) from error
         raise
 
 
 def _number(error: Exception) -> int | None:
-    """The system's number of an error; safetensors tells it in words, and numpy tells what did not fit."""
+    """The errno of an error; that of safetensors is in its message, and numpy's message says how much was written."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if isinstance(error, OSError) and "requested and" in str(error):
         return errno.ENOSPC
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return int(told[1]) if told else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a rename after it never outlives a loss of power without
-    its bytes.
-    """
+    """Flushes a file or folder to disk, so that after a power failure a later rename cannot exist without its bytes."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open folders; its renames are flushed with the file
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
@@ -93,7 +95,7 @@ def sync(path: Path) -> None:
 
 
 def looks_checksummed(path: Path) -> bool:
-    """Whether a file has the marks of a checksummed one; one changed bit cannot take away both."""
+    """Whether a file has one of the two marks of a checksummed one; a single changed bit cannot remove both."""
     try:
         with open(path, "rb") as file:
             head = file.read(64)
@@ -104,7 +106,7 @@ def looks_checksummed(path: Path) -> bool:
 
 
 def _listed(folder: Path) -> frozenset[str]:
-    """The files that a stored folder's manifest lists, itself among them; none where it is no stored folder."""
+    """The files that the manifest of a stored folder lists, and itself; empty for any other folder."""
     if not looks_checksummed(folder / MANIFEST):
         return frozenset()
     try:
@@ -116,10 +118,10 @@ def _listed(folder: Path) -> frozenset[str]:
 
 
 def foreign(path: Path) -> Path | None:
-    """The first thing at or below `path` that is no save of this program; None where all is, or nothing is there.
+    """The first file or folder at or below `path` that is no save of this program; None where there is none.
 
     Saves are checksummed files, stored folders whose manifest lists every file, locks, and what a killed process left.
-    Contents are not compared: a damaged save is still one.
+    Checksums are not compared: a damaged save is still a save.
     """
     if path.is_symlink() or not path.is_dir():
         known = path.name == LOCK or LEFT_OVER.fullmatch(path.name) or looks_checksummed(path)
@@ -132,40 +134,40 @@ def foreign(path: Path) -> Path | None:
 
 
 def check_folder(path: Path, names: Collection[str] | None = None, *, shared: bool = False) -> None:
-    """Raises UserError, before any work, where `path` cannot be written as a folder without a loss.
+    """Raises UserError, before any work, where `path` cannot be written as a folder without destroying other data.
 
-    names: the files of the save that would replace it; an older save of the same kind may stand there, which has no
-    others. None: a folder that is added to, in which all must be saves of this program. shared: other things may lie
-    there too, because each file is looked at when it is written.
+    names: the files of the save that would replace the folder, which may be an older save of no other files. None: the
+    save is added to the folder, in which everything must be a save of this program. shared: the folder may contain
+    other files too, since each file is checked when it is written.
     """
     what = "Name another folder, or move that away."
     with _place(path, "folder"):
         if not path.exists():
             return
         if not path.is_dir():
-            raise UserError(f"{path} is a file; results go into a folder. {what}")
+            raise UserError(f"{path} is a file, and results go into a folder. {what}")
         if not os.access(path, os.W_OK | os.X_OK):
             raise UserError(
-                f"Cannot write {path}: the folder is not writable. Make it so, or name another folder."
+                f"Cannot write {path}: the folder is not writable. Make it writable, or name another folder."
             )
         if shared:
             return
         if (other := foreign(path)) is not None:
             own = "itself" if other == path else repr(other.relative_to(path).as_posix())
             raise UserError(
-                f"{path} holds {own}, which is no earlier result of this program; nothing is written next to what "
-                f"is not its own. {what}"
+                f"{path} holds {own}, which is no earlier result of this program, and results are only written to "
+                f"folders of their own. {what}"
             )
         listed = {legacy.FILES.get(name, name) for name in _listed(path)}
         if names is not None and any(path.iterdir()) and not (listed and listed <= {*names, *BESIDE}):
             holds = ", ".join(sorted(child.name for child in path.iterdir())[:4])
-            raise UserError(f"{path} holds a save of another kind ({holds}), which would be lost. {what}")
+            raise UserError(f"{path} holds a result of another kind ({holds}), which would be lost. {what}")
 
 
 def check_file(path: Path, like: Collection[str] = ()) -> None:
-    """Raises UserError, before any work, where `path` cannot be written as a checksummed file without a loss.
+    """Raises UserError, before any work, where `path` cannot be written as a file without destroying other data.
 
-    An older checksummed file with the keys `like` may be replaced, and so may an empty file.
+    A checksummed file with the keys `like` may be replaced, and so may an empty file.
     """
     what = "Name another file, or move that away."
     with _place(path, "file"):
@@ -173,7 +175,7 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
             return
         if path.is_dir():
             raise UserError(
-                f"{path} is a folder; the result is one file. Name a file, such as {path / 'result.json'}."
+                f"{path} is a folder, and the result is a file. Name a file, such as {path / 'result.json'}."
             )
         if not path.is_file():
             raise UserError(f"{path} is no plain file. {what}")
@@ -187,7 +189,7 @@ def check_file(path: Path, like: Collection[str] = ()) -> None:
 
 @contextmanager
 def _place(path: Path, what: str) -> Iterator[None]:
-    """For a look at `path`: what the system says of its name, and a place above it that takes no files, in words."""
+    """Within it, and before: raises UserError for an impossible name, and for a parent that cannot take files."""
     if "\0" in str(path):
         raise UserError(
             f"{str(path)!r} cannot be a {what}: no name holds a zero character. Name another {what}."
@@ -198,7 +200,7 @@ def _place(path: Path, what: str) -> Iterator[None]:
             raise UserError(f"{path} cannot be a {what}: {above} is no folder. Name another {what}.")
         if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
             raise UserError(
-                f"Cannot write {path}: {above} is not writable. Make it so, or name another {what}."
+                f"Cannot write {path}: {above} is not writable. Make it writable, or name another {what}."
             )
         yield
     except OSError as error:
@@ -206,11 +208,11 @@ def _place(path: Path, what: str) -> Iterator[None]:
 
 
 def atomic_write(path: Path, writer: Callable[[Path], object], *, over: bool = False) -> None:
-    """Let `writer` fill a temporary file next to `path`, flush it and rename it: readers see the old file or
-    the new one. A link is followed.
+    """Lets `writer` fill a temporary file next to `path`, flushes and renames it: readers see either the old or the new
+    file. Links are followed.
 
-    Raises UserError where a file is there already that is neither checksummed nor empty. over: the caller knows that it
-    may be replaced, because it holds what was there or lies in the cache.
+    Raises UserError where a file exists that is neither checksummed nor empty, unless over: the caller knows that it
+    may be replaced.
     """
     path = Path(os.path.realpath(path))
     if not over:
@@ -228,10 +230,10 @@ def atomic_write(path: Path, writer: Callable[[Path], object], *, over: bool = F
 
 
 def atomic_write_folder(path: Path, writer: Callable[[Path], object], *, once: bool = False) -> None:
-    """The same for a folder of files. An older folder of that name is kept until the new one is complete.
+    """`atomic_write` for a folder of files. An older folder of that name is kept until the new one is complete.
 
-    Raises UserError where the older one is not a stored folder of the same kind. once: its name tells its content,
-    and one that is there stays.
+    Raises UserError where the older one is not a stored folder of the same kind. once: the name identifies the
+    content, and an existing folder is kept.
     """
     path = Path(os.path.realpath(path))
     mark = uuid.uuid4().hex[:8]
@@ -255,7 +257,7 @@ def atomic_write_folder(path: Path, writer: Callable[[Path], object], *, once: b
 
 
 def _exchange(part: Path, path: Path, old: Path, *, once: bool) -> None:
-    """Renames `part` to `path`. Where another process does the same, one of the two whole folders stays."""
+    """Renames `part` to `path`. If another process does the same at once, one of the two complete folders remains."""
     for again in reversed(range(20)):
         if once and path.exists():
             return
@@ -272,9 +274,8 @@ def _exchange(part: Path, path: Path, old: Path, *, once: bool) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder of saves. It loses its name first: killed half-way, what is left looks like no whole one.
-
-    A folder that holds anything else stays as it is.
+    """Removes a folder of saves; one that contains anything else is kept. It is renamed first, so that what a killed
+    process leaves cannot be mistaken for a complete folder.
     """
     path = Path(path)
     if path.is_symlink() or not path.is_dir() or foreign(path) is not None:
@@ -287,15 +288,15 @@ def remove_folder(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any, *, over: bool = False) -> None:
-    """`value` as indented UTF-8 JSON; NaN and infinity are refused, because no other reader would take
-    them. Raises UserError as `atomic_write` does.
+    """Writes `value` as indented UTF-8 JSON. Raises ValueError for NaN and infinity, which other programs cannot read,
+    and UserError as `atomic_write` does.
     """
     text = _text(value)
     atomic_write(path, lambda part: part.write_bytes(text), over=over)
 
 
 def _text(value: Any) -> bytes:
-    """Half a character, which stands for a byte of a file name that is no UTF-8, becomes JSON's own escape of it."""
+    """A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes a JSON escape."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace")
 
@@ -308,17 +309,18 @@ def _with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
 def write_checksummed(
     path: Path, value: Mapping[str, Any], *, like: Collection[str] = (), over: bool = False
 ) -> None:
-    """`write_json` of an object, its format first and its checksum last; it replaces only one with the keys `like`."""
+    """`write_json` for an object, with its format first and its checksum last. Raises UserError where a file without
+    the keys `like` would be replaced.
+    """
     if like and not over:
         check_file(Path(path), like)
     write_json(path, _with_checksum(value), over=over)
 
 
 def read_checksummed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """The object in a checksummed file, without format and checksum; one of format 1, which had no checksum,
-    as it is.
+    """The object in a checksummed file, without format and checksum. Files of format 1 have no checksum to compare.
 
-    Raises UserError, which ends with `remedy`, for a file that is missing, changed, or of a newer format.
+    Raises UserError, which ends with remedy, for a file that is missing, changed, or of a newer format.
     """
     path = Path(path)
     try:
@@ -341,12 +343,12 @@ def read_checksummed(path: Path, remedy: str, *, limit: int = JSON_LIMIT) -> dic
 def _is_text_of(path: Path, value: Mapping[str, Any]) -> bool:
     try:
         return with_lf(path.read_bytes()) == _text(_with_checksum(value))
-    except ValueError:  # NaN can be read and not written
+    except ValueError:  # NaN can be read but not written
         return False
 
 
 class _TwiceError(ValueError):
-    """A key stands twice in one object."""
+    """A key occurs twice in one object."""
 
 
 def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -357,16 +359,15 @@ def _unequal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
-    """The value in a JSON file of at most `limit` bytes; nesting beyond the interpreter's depth is
-    refused.
+    """The value in a JSON file. Raises UserError where it is missing, larger than `limit` bytes, nested too deeply or
+    invalid, or has a key twice in one object.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > limit:
             raise UserError(
-                f"{path} has {size:,} bytes, more than the {limit:,} expected of such a file. Is it the "
-                "right file?"
+                f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have. Is it the right file?"
             )
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode("utf-8")
         return json.loads(text, object_pairs_hook=_unequal_keys)
@@ -398,8 +399,8 @@ def read_json(path: Path, *, limit: int = JSON_LIMIT) -> Any:
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A file name as text that can be printed and stored: bytes that are no UTF-8 become \\xNN, and line breaks and
-    the like their escapes.
+    """A file name as text that can be printed and stored: bytes that are not UTF-8 become \\xNN, and characters that
+    cannot be printed, such as line breaks, become escapes.
     """
     try:
         text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -409,7 +410,7 @@ def shown(name: str | os.PathLike[str]) -> str:
 
 
 def sha256_bytes(*parts: bytes | str) -> str:
-    """Hex SHA-256 of the parts; each is preceded by its length, so that no two lists of parts read alike."""
+    """Hex SHA-256 of the parts, each preceded by its length, so that different lists of parts give different input."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -428,7 +429,7 @@ TEXT_SUFFIXES = frozenset({".json", ".csv", ".md", ".txt"})
 
 
 def with_lf(content: bytes) -> bytes:
-    """Text as it was written, where git's core.autocrlf has changed its line endings to CRLF."""
+    """Text with LF in place of CRLF, to which git's core.autocrlf may have changed the line endings."""
     return content.replace(b"\r\n", b"\n")
 
 
@@ -438,8 +439,8 @@ def sha256_text(path: Path) -> str:
 
 
 def sum_fault(path: Path, expected: str, content: bytes | None = None) -> str | None:
-    """What is wrong with a file (or with the content that was read from it) whose checksum should be `expected`; None
-    where nothing is. The line endings of text files may have become CRLF.
+    """What is wrong with a file (or content, read from it) whose checksum should be `expected`; None where nothing is.
+    In text files, CRLF counts as LF.
     """
     checksum = sha256_file(path) if content is None else hashlib.sha256(content).hexdigest()
     if checksum == expected:
@@ -456,8 +457,8 @@ def sum_fault(path: Path, expected: str, content: bytes | None = None) -> str | 
 
 
 def sha256_known(path: Path) -> str:
-    """`sha256_file`, remembered in the cache under path, size, times of change and inode, because data files run to
-    gigabytes. The time of change of the content alone does not tell: copies that keep it (`cp -p`, `rsync -t`) differ.
+    """`sha256_file`, cached by path, size, both times of change and inode, since data files may have gigabytes. The
+    time of modification alone is not enough: a copy with the time of another file (`cp -p`, `rsync -t`) may differ.
     """
     path = Path(path).resolve()
     stat = path.stat()
@@ -474,7 +475,7 @@ def sha256_known(path: Path) -> str:
         if {key: known.get(key) for key in seen} == seen:
             return str(known["sha256"])
     except (UserError, KeyError):
-        pass  # no note yet, or a damaged one: count again
+        pass  # no note yet, or a damaged one: compute it again
     settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS
     seen["sha256"] = sha256_file(path)
     if settled:

@@ -1,4 +1,4 @@
-"""Forward passes for scores: in evaluation mode, without gradient, in float32, on the device of the weights."""
+"""Forward passes for scoring: in evaluation mode, without gradient, in float32, on the device of the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from userlib.precision import autocast_disabled, full_float32
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the weights of a module lie; a module without any is on the CPU."""
+    """The device of a module's weights; the CPU for a module without any."""
     parameter = next(iter(module.parameters()), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
 @contextmanager
 def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
-    """Within it no dropout, and stored statistics; afterwards each part is in the mode that it had."""
+    """Within it the modules are in evaluation mode; afterwards each of their parts has its previous mode."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     if any(mode for _, mode in modes):
         for module in modules:
@@ -31,9 +31,7 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def scoring(module: nn.Module) -> Iterator[torch.device]:
-    """What a score is computed in, and the device that the inputs go to: evaluation mode, no gradient, true float32
-    without autocast around it.
-    """
+    """Within it: evaluation mode, no gradient, true float32 and no autocast. Yields the device for the inputs."""
     device = device_of(module)
     with evaluation_mode(module), torch.inference_mode(), full_float32(), autocast_disabled(device):
         yield device

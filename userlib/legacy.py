@@ -1,6 +1,6 @@
-"""Names that earlier versions wrote, old -> new: what they left stays readable, and everything is written with the new.
+"""Names of earlier versions, old -> new: their files can still be read, and only the new names are written.
 
-Nothing else in the packages knows an old name.
+No other module knows an old name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Any
 
 from userlib.errors import UserError
 
-# DOCUMENTS of a checkpoint, NAME.json each; SETTINGS by the parts of a configuration; VALUES of a setting, by its old
-# name; FLAGS of the command line; WEIGHTS: the parts between the dots of a tensor name; ROWS: ROW.json of a stored run
-# of a study; GROUPS: halves of the drawn test images; SCENE: keys of a scene graph, whose hash has the old ones.
+# DOCUMENTS: NAME.json of a checkpoint; SETTINGS: by the part of a configuration; VALUES: of a setting, by its old name;
+# FLAGS: of the command line; WEIGHTS: parts of a tensor's name, between dots; ROWS: keys of a stored run of a study;
+# GROUPS: halves of the drawn test images; SCENE: keys of a scene graph, which is hashed with the old names.
 DOCUMENTS: Mapping[str, str] = {"facts": "metadata"}
 FILES: Mapping[str, str] = {f"{old}.json": f"{new}.json" for old, new in DOCUMENTS.items()}
 SETTINGS: Mapping[str, Mapping[str, str]] = {
@@ -59,7 +59,7 @@ SCENE: Mapping[str, str] = {"look": "appearance_seed"}
 
 
 def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's documents by their names of today, its configuration and history too."""
+    """The documents of a checkpoint with today's names, also within its configuration and history."""
     named = {DOCUMENTS.get(name, name): document for name, document in stored.items()}
     if isinstance(named.get("config"), Mapping):
         named["config"] = settings(named["config"])
@@ -70,14 +70,14 @@ def documents(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def column(name: str) -> str:
-    """A column of a run's history, "strength_self_at_end", as it is today."""
+    """Today's name of a column of a run's history, such as "strength_self_at_end"."""
     if not name.startswith("strength_"):
         return name
     return f"scale_{name.removeprefix('strength_')}".replace("_at_end", "_is_clamped")
 
 
 def settings(config: Any) -> Any:
-    """A stored configuration, {"model": {"strength": 1.0}}, by its names of today; what is none comes back as it is."""
+    """A stored configuration, {"model": {"strength": 1.0}}, with today's names; anything else is returned unchanged."""
     if not isinstance(config, Mapping):
         return config
     return {
@@ -87,7 +87,7 @@ def settings(config: Any) -> Any:
 
 
 def _settings(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """An old name that stands next to its new one stays, so that the reader refuses it."""
+    """An old name next to its new one is kept, so that reading it raises an error."""
     return {
         key if names.get(key) in values else names.get(key, key): VALUES[key].get(value, value)
         if key in VALUES and isinstance(value, str | bool)
@@ -97,7 +97,7 @@ def _settings(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, 
 
 
 def check_flags(words: Sequence[str]) -> None:
-    """Raises UserError, which gives the new name, where a command line has an old flag."""
+    """Raises UserError, with the new name, for a command line with an old flag."""
     for word in words:
         flag = word.partition("=")[0]
         if flag in FLAGS:
@@ -105,7 +105,7 @@ def check_flags(words: Sequence[str]) -> None:
 
 
 def row(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored run of a study by its names of today."""
+    """A stored run of a study with today's names."""
     named = {ROWS.get(name, name): value for name, value in stored.items()}
     if "groups" in named:
         named["groups"] = [GROUPS.get(name, name) for name in named["groups"]]
@@ -113,7 +113,7 @@ def row(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scene(graph: Any) -> Any:
-    """A scene graph by the names that it was first hashed with, new -> old."""
+    """A scene graph with the old names, with which it is hashed."""
     if isinstance(graph, Mapping):
         old = {new: name for name, new in SCENE.items()}
         return {old.get(name, name): scene(value) for name, value in graph.items()}
@@ -121,5 +121,5 @@ def scene(graph: Any) -> Any:
 
 
 def weight(name: str) -> str:
-    """A stored tensor's name, "image_encoder.scaled.center", as it is today."""
+    """Today's name of a stored tensor, such as "image_encoder.scaled.center"."""
     return ".".join(WEIGHTS.get(part, part) for part in name.split("."))

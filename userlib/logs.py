@@ -1,19 +1,19 @@
-"""What other libraries log while they do as they were told."""
+"""Hides log messages of other libraries."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # of each thread
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)  # per thread
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it, errors and less that this thread logs on the root logger, as open_clip and onnxruntime do, are not
-    shown; other threads log as before.
+    """Within it, messages up to the level ERROR that this thread logs on the root logger, as open_clip and onnxruntime
+    do, are hidden; other threads are not affected.
     """
-    logging.root.addFilter(_is_shown)  # it stays: taken out, a thread that logs just then could miss it
+    logging.root.addFilter(_is_shown)  # never removed: that would not be safe while another thread logs
     before = _QUIET.set(True)
     try:
         yield

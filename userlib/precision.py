@@ -1,4 +1,4 @@
-"""What must not run in half precision: similarities, losses, unit lengths and pooling weights."""
+"""Float32 for what must not be computed in half precision: similarities, losses, norms and pooling weights."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,26 +9,26 @@ from torch import Tensor
 
 
 def to_fp32(x: Tensor) -> Tensor:
-    """x in fp32, or as it is where it is wider."""
+    """x as float32, or unchanged where its type is wider."""
     return x.to(fp32_type(x))
 
 
 def fp32_type(x: Tensor) -> torch.dtype:
-    """The type of `wide`."""
+    """The type of `to_fp32(x)`."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
-    """Switches autocast off for what is inside."""
+    """Switches autocast off within it."""
     return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Products, convolutions and recurrent networks in true float32 inside: no TF32, which torch allows cuDNN by
-    default, and no bf16 shortcut of the CPU. Restored on leaving. Autocast is left as it is.
+    """Within it matrix products, convolutions and recurrent networks are in true float32: without TF32, which torch
+    allows in cuDNN by default, and without bf16 on the CPU. The settings are restored; autocast is not changed.
     """
-    known: Any = torch.backends  # what torch tells of them depends on its version
+    known: Any = torch.backends  # their type annotations depend on the version of torch
     backends = [known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn]
     backends += [known.mkldnn.matmul, known.mkldnn.conv, known.mkldnn.rnn]
     before = [backend.fp32_precision for backend in backends]

@@ -1,4 +1,4 @@
-"""Progress that a person sees: a bar on stderr in a terminal, one line updated in place in a notebook."""
+"""Shows progress: a bar on stderr in a terminal, a line that is updated in place in a notebook."""
 
 import html
 import sys
@@ -15,15 +15,15 @@ def in_notebook() -> bool:
 
 
 def tell(words: str) -> None:
-    """A line that is no result: on stderr, where it does not mix with what a command prints; in a notebook, where
-    stderr is red and means a fault, among the outputs.
+    """Prints a note: on stderr, apart from the results of a command; in a notebook, where stderr is red and looks like
+    an error, on stdout.
     """
     print(words, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 def wait_for(take: Callable[[float], bool], what: str) -> None:
-    """Calls `take(seconds)`, which waits so long at most, until it returns True; a wait is shown as progress: `what`
-    and the seconds that passed.
+    """Calls take(seconds), which waits for at most that long, until it returns True. Meanwhile `what` and the elapsed
+    time are shown.
     """
     if take(0.0):
         return
@@ -33,9 +33,8 @@ def wait_for(take: Callable[[float], bool], what: str) -> None:
 
 
 class Progress:
-    """Counts to `total`; with None only the time is shown. `step` moves it, `say` puts words after it; a notebook
-    keeps the last line when it is saved. Work that may be over at once has a delay: the seconds before anything is
-    shown.
+    """Counts to `total`; with None only the time is shown. `step` advances it, `say` sets the words after it. delay:
+    seconds before anything is shown, for work that may be short. A saved notebook keeps the last line.
     """
 
     def __init__(self, total: int | None, what: str, *, show: bool = True, delay: float = 0.0) -> None:
@@ -65,7 +64,7 @@ class Progress:
         return self
 
     def step(self, count: int = 1) -> None:
-        """Moves by `count`."""
+        """Advances by `count`."""
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
@@ -77,7 +76,7 @@ class Progress:
         self._draw()
 
     def say(self, words: str) -> None:
-        """Puts words after the count."""
+        """Sets the words after the count."""
         self.words = words
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)

@@ -1,4 +1,4 @@
-"""What is stored with every result, so that it can be reproduced: code, configuration, data, hardware, date."""
+"""What is stored with every result, so that it can be reproduced: code, versions, hardware and date."""
 
 import datetime
 import hashlib
@@ -19,7 +19,7 @@ PACKAGES = ("userlib", "userscenes", "userlab")
 
 @cache
 def code_version() -> str:
-    """The version and a hash over the sources that results come from, such as "0.1.0+3f2a9c01d7b4"."""
+    """The version and a hash of all sources of userlib, userscenes and userlab, such as "0.1.0+3f2a9c01d7b4"."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -31,7 +31,7 @@ def code_version() -> str:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, or its architecture where the system does not give a name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -41,7 +41,7 @@ def processor() -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores and, where there is one, the GPU."""
+    """Processor, cores, threads of torch and, where there is one, the GPU."""
     info: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -53,9 +53,7 @@ def hardware() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Code, torch, Python, hardware and date; the configuration, seed and data hash are stored with it in each
-    result.
-    """
+    """Code, torch, Python, hardware and date. Results also have the configuration with its seed, and a data hash."""
     return {
         "code": code_version(),
         "torch": torch.__version__,
@@ -66,9 +64,7 @@ def provenance() -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float | None:
-    """The largest resident memory of this process so far, in MB (2^20 bytes); None where the system does not
-    tell it.
-    """
+    """The peak resident memory of this process so far, in MB (2^20 bytes); None on Windows."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,5 +1,5 @@
-"""What `evaluate` may score together: trained models, the seeds of one, the images that they are scored on, and
-tokens as they were trained on. Everything else is a UserError here, before it can turn into a wrong number.
+"""Loads and checks what `evaluate` scores: models, seeds of one model, the images, and the tokens that a model was
+trained on. Anything that does not fit raises UserError here, before it can turn into a wrong number.
 """
 
 import argparse
@@ -24,18 +24,18 @@ DATA_FLAGS = ("data", "pictures", "tokens", "token_weights", "guide", "val_split
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with the data and token settings of the command line put over its own."""
+    """A trained model; its config has the data and token settings of the command line in place of its own."""
 
     folder: str
     loaded: Loaded
     config: Config
     device: str
-    notes: tuple[str, ...]  # what is to be told of its tokens
+    notes: tuple[str, ...]  # sentences about its tokens, to be shown with its scores
 
 
 def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
-    """A configuration with the data that the command line names. Other data have neither the same images' folder
-    nor the same sizes.
+    """The configuration with the data and tokens of the command line. With other data, pictures and sizes of the
+    configuration do not apply.
     """
     given = {name: getattr(arguments, name, None) for name in DATA_FLAGS}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -45,7 +45,9 @@ def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
 
 
 def trained(folder: str, arguments: argparse.Namespace) -> Trained:
-    """The model in a folder. Raises UserError where its tokens or guide would not be those that it was trained on."""
+    """The model in a folder, on the device of the command line. Raises UserError where it cannot be loaded, or its
+    tokens or guide would differ from those of its training.
+    """
     loaded = load_model(folder)
     device = choose_device(arguments.device, loaded.metadata.get("device"))
     loaded.model.to(device)
@@ -57,27 +59,26 @@ def trained(folder: str, arguments: argparse.Namespace) -> Trained:
 
 
 def check_seeds(group: Sequence[Trained]) -> None:
-    """Raises UserError unless the models differ in their seed alone: their mean is then that of one model's seeds."""
+    """Raises UserError unless the models differ only in their seeds, so that their mean is that of one model."""
     first = group[0]
-    what = "Several checkpoints are seeds of one model; score another model alone, or with --against."
+    what = "Several checkpoints must be seeds of one model; score another model by itself, or with --against."
     for n, other in enumerate(group[1:], start=1):
         ours, theirs = to_json(first.loaded.config), to_json(other.loaded.config)
         for part, settings in ours.items():
             for key, value in settings.items():
                 if (part, key) not in {*PLACES, ("training", "seed")} and theirs[part][key] != value:
                     raise UserError(
-                        f"{other.folder} is no other seed of {first.folder}: its {part}.{key} is "
+                        f"{other.folder} is not another seed of {first.folder}: its {part}.{key} is "
                         f"{theirs[part][key]!r}, and there it is {value!r}. {what}"
                     )
         for key in ("fingerprint", "made_by"):
             if _same(first, key) != _same(other, key):
                 of = "data" if key == "fingerprint" else "tokens"
-                raise UserError(f"{other.folder} and {first.folder} were trained on other {of}. {what}")
+                raise UserError(f"{other.folder} and {first.folder} were trained on different {of}. {what}")
         twin = next((one for one in group[:n] if _seed(one) == _seed(other)), None)
         if twin is not None:
             raise UserError(
-                f"{twin.folder} and {other.folder} have the same seed, {_seed(other)}: they are one run, or two that "
-                f"count as one. {what}"
+                f"{twin.folder} and {other.folder} have the same seed, {_seed(other)}, so they count as one run. {what}"
             )
 
 
@@ -98,10 +99,11 @@ def _same(one: Trained, key: str) -> Any:
 def data_of(
     config: Config, model: Trained | None, *, other: bool, needs_train: bool, notes: list[str]
 ) -> RetrievalData:
-    """The data to score on. The model's own have its selection slice held out, as in training.
+    """The data to score on; from the model's own data, its selection slice is held out as in training.
 
-    other: the command line names the data. Where they are not the model's own, moved or copied, they are taken as they
-    are: a data set of one split, test, will do. needs_train: the baseline learns from them.
+    other: the command line names the data. Unless they are the model's own, moved or copied, nothing is held out of
+    them, so that a data set with only a test split works. needs_train: they must have the splits of a run, for the
+    baseline. notes: a list to which notes are appended. Raises UserError where data or splits are missing.
     """
     if other and model is not None and (data := _own_elsewhere(config, model)) is not None:
         return data
@@ -118,14 +120,14 @@ def data_of(
         ) from error
     if not other and model is not None and _changed(whole, config.data, model):
         notes.append(
-            f"the data {config.data.data!r} have changed since {model.folder} was trained on them; images that it "
-            "has learned may be among those scored."
+            f"the data {config.data.data!r} have changed since {model.folder} was trained on them; the images scored "
+            "may include training images."
         )
     return data
 
 
 def _changed(data: RetrievalData, settings: DataConfig, model: Trained) -> bool:
-    """Whether the model was trained on other data than these, by whatever slice --val-split holds out of them now."""
+    """Whether the model was trained on other data than these, whatever slice --val-split holds out now."""
     known, own = model.loaded.metadata.get("fingerprint"), model.loaded.config.data.val_split
     try:
         return known is not None and known != arranged(data, replace(settings, val_split=own)).fingerprint
@@ -134,8 +136,8 @@ def _changed(data: RetrievalData, settings: DataConfig, model: Trained) -> bool:
 
 
 def _own_elsewhere(config: Config, model: Trained) -> RetrievalData | None:
-    """The data that the command line names where they are the model's own, moved or copied: cut and held out as in its
-    training, or as --val-split says. None for others.
+    """The data of the command line where they are the model's own, moved or copied: with the sizes of its training, and
+    the slice of its training or of --val-split held out. None for other data.
     """
     mine = model.loaded.config.data
     try:
@@ -157,12 +159,12 @@ def check_captions(split: Split) -> None:
     """Raises UserError for a split without captions."""
     if not split.captions:
         raise UserError(
-            f"The split {split.name!r} has no captions to score by. Name one that has, or add captions."
+            f"The split {split.name!r} has no captions to score with. Name one that has some, or add captions."
         )
 
 
 def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
-    """Tokens and numbered captions of a split for a model. Raises UserError where they do not fit it."""
+    """Tokens and token ids of a split for a model; notes are appended. Raises UserError where they do not fit it."""
     check_captions(split)
     notes += model.notes
     pairs = pairs_of(model.config, split, model.loaded.tokenizer, device=model.device)
@@ -187,7 +189,7 @@ def pairs_for(model: Trained, split: Split, notes: list[str]) -> CaptionDataset:
 
 
 def seen_in_training(one: Loaded, config: Config, split: str, data_hash: str) -> str | None:
-    """What makes the scores of a checkpoint on this split of these data too high; None where nothing does."""
+    """A note where the scores of a checkpoint on this split are too high, since it was used in training; else None."""
     same = config.data.data == one.config.data.data or one.metadata.get("fingerprint") == data_hash
     own, now = one.config.data.val_split, config.data.val_split
     source, selected = split, val_split_name(one.config)

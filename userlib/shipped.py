@@ -1,6 +1,6 @@
-"""Where the project's own networks lie: in the folder assets of a clone, or within an installation of userlib.
+"""The location of the project's own networks: the folder assets of a clone, or within an installation of userlib.
 
-Imports nothing beyond the standard library and ours: the doctor stands on it.
+Imports only the standard library and userlib, so that the doctor can rely on it.
 """
 
 from pathlib import Path
@@ -16,23 +16,23 @@ REINSTALL = "Install userlib again, with --force-reinstall --no-deps."
 
 
 def is_clone(root: Path = ROOT) -> bool:
-    """Whether userlib runs from its repository, and not from where an installation copied it."""
+    """Whether userlib runs from its repository, not from a copy that pip installed."""
     return (root / "pyproject.toml").is_file()
 
 
 def assets(root: Path = ROOT) -> Path:
-    """The folder of the networks below `root`."""
+    """The folder of the networks for a userlib in `root`."""
     return root / "assets" if is_clone(root) else root / "userlib" / "assets"
 
 
 ASSETS = assets()
 SCENES = (
-    "No model is named: this is the demo's small model of drawn scenes. Better: train one, and name it by "
+    "No model is named, so this is the demo's small model of drawn scenes. Better: train one, and name it by "
     "--checkpoint."
 )
 PHOTOS = (
-    "No model is named: this is photos-mini, a small model trained on 6,000 photos of people and animals, for "
-    "non-commercial research and teaching. Better, fetched once, 600 MB: --model ViT-B-32/laion2b_s34b_b79k."
+    "No model is named, so this is photos-mini, a small model trained on 6,000 photos of people and animals, for "
+    "non-commercial research and teaching. Better (a download of 600 MB): --model ViT-B-32/laion2b_s34b_b79k."
 )
 REMEDY = RESTORE if is_clone() else REINSTALL
 
@@ -44,14 +44,14 @@ def check_shipped(file: Path) -> None:
 
 
 def model_for(data: str | None) -> tuple[Path, str]:
-    """The project's own model to search `data` with, and a sentence on it: for drawn scenes one that was trained on
-    them, for all else photos-mini. Raises UserError where it is not there.
+    """The folder of the project's own model for searching `data`, and a sentence on it: for drawn scenes a model that
+    was trained on them, else photos-mini. Raises UserError where it is missing.
     """
     drawn = data in ("scenes", "pretrain")
     folder = ASSETS / "demo" / "full" if drawn else ASSETS / "photos-mini"
     if not (folder / "manifest.json").is_file():
         raise UserError(
-            f"No model is named, and the project's own for this, {folder}, is not here. Give --checkpoint DIR or "
-            "--model OPEN_CLIP_NAME."
+            f"No model is named, and the project's own model {folder} is missing. Give --checkpoint DIR or --model "
+            "OPEN_CLIP_NAME."
         )
     return folder, SCENES if drawn else PHOTOS

@@ -1,5 +1,5 @@
-"""A checkpoint or an open_clip model as a model of other evaluation suites: MTEB, CLIP_benchmark, and whatever calls
-`encode` as SentenceTransformer does.
+"""Adapts a checkpoint or an open_clip model to other evaluation suites: MTEB, CLIP_benchmark, and all that call
+`encode` of a SentenceTransformer.
 
     mteb.evaluate(MtebModel(CheckpointEncoder("runs/first")), tasks=mteb.get_tasks(["Flickr30kT2IRetrieval"]))
 """
@@ -19,7 +19,7 @@ Items = str | Image.Image | Sequence[str | Image.Image]
 
 
 class SentenceModel:
-    """An encoder of search with SentenceTransformer's `encode` for texts and images, and its `similarity`."""
+    """An encoder of `userlib.search` with `encode` and `similarity` of SentenceTransformer, for texts and images."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -27,13 +27,13 @@ class SentenceModel:
     def encode(
         self, sentences: Items, *, batch_size: int = 32, convert_to_tensor: bool = False, **settings: Any
     ) -> Any:
-        """n texts or images, or one -> (n, E) or (E,) of unit norm, float32, as numpy's array or as a tensor. Texts and
-        images may be mixed. Raises UserError for another argument than convert_to_numpy and show_progress_bar, which
-        change nothing here, and for an item that is neither.
+        """n texts or images, also mixed, or a single one -> (n, E) or (E,) of unit norm, float32, as a numpy array or a
+        tensor. convert_to_numpy, show_progress_bar and normalize_embeddings are accepted without effect. Raises
+        UserError for any other argument, and for an item that is neither text nor image.
         """
         if unknown := set(settings) - {"convert_to_numpy", "show_progress_bar", "normalize_embeddings"}:
             raise UserError(
-                f"encode has no argument {min(unknown)!r} here; vectors are of unit norm and float32."
+                f"encode has no argument {min(unknown)!r} here, where vectors are float32 of unit norm; leave it out."
             )
         single = isinstance(sentences, (str, Image.Image))
         items: Sequence[Any] = [sentences] if single else list(sentences)  # type: ignore[arg-type]
@@ -41,9 +41,7 @@ class SentenceModel:
         for row, item in enumerate(items):
             kind = next((kind for kind in parts if isinstance(item, kind)), None)
             if kind is None:
-                raise UserError(
-                    f"encode takes texts and PIL images, and item {row} is a {type(item).__name__}."
-                )
+                raise UserError(f"item {row} is a {type(item).__name__}; encode takes texts and PIL images.")
             parts[kind].append(row)
         ways: dict[type, Callable[[Any], Array]] = {
             str: self.encoder.encode_text, Image.Image: self.encoder.encode_image
@@ -59,17 +57,17 @@ class SentenceModel:
         return torch.from_numpy(result) if convert_to_tensor else result
 
     def similarity(self, one: Any, other: Any) -> Tensor:
-        """(n, E), (m, E) -> the cosines (n, m)."""
+        """(n, E) and (m, E) -> cosines (n, m)."""
         return torch.as_tensor(one) @ torch.as_tensor(other).T
 
     def similarity_pairwise(self, one: Any, other: Any) -> Tensor:
-        """(n, E), (n, E) -> the cosines (n,)."""
+        """(n, E) and (n, E) -> cosines (n,)."""
         return (torch.as_tensor(one) * torch.as_tensor(other)).sum(-1)
 
 
 class MtebModel:
-    """What MTEB evaluates: its batches of texts, images or both (whose vectors are averaged) in, vectors out. Raises
-    UserError where the package mteb (extra `suites`) is not installed.
+    """A model for MTEB, which encodes batches of texts, images, or both, whose vectors are averaged. Raises UserError
+    where the package mteb (extra `suites`) is not installed.
     """
 
     def __init__(self, encoder: Encoder, *, name: str = "userlib/model", revision: str = "local") -> None:
@@ -91,12 +89,16 @@ class MtebModel:
         )
 
     def encode(self, inputs: Iterable[dict[str, Any]], *, batch_size: int = 32, **task: Any) -> Array:
-        """Batches {"text": [...], "image": [...]} -> (n, E). task: what MTEB tells of its task; no prompt is used."""
+        """Batches {"text": [...], "image": [...]} -> (n, E). task: MTEB's description of the task, which is not used.
+        Raises UserError for a batch without either.
+        """
         vectors = []
         for batch in inputs:
             kinds = [batch[kind] for kind in ("text", "image") if batch.get(kind)]
             if not kinds:
-                raise UserError(f"MTEB gave a batch of {', '.join(batch)}; texts and images are read.")
+                raise UserError(
+                    f"MTEB gave a batch of {', '.join(batch)}; choose a task of texts and images."
+                )
             sides = [self.model.encode(list(items), batch_size=batch_size) for items in kinds]
             mean = np.mean(sides, axis=0)
             vectors.append(mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-12))
@@ -104,7 +106,7 @@ class MtebModel:
 
 
 class _Identity:
-    """What CLIP_benchmark calls a model: the vectors are made already, by `transform` and the tokenizer."""
+    """The model for CLIP_benchmark: transform and tokenizer have computed the vectors already."""
 
     def encode_image(self, vectors: Tensor) -> Tensor:
         return vectors
@@ -119,8 +121,8 @@ class _Identity:
 def for_clip_benchmark(
     encoder: Encoder,
 ) -> tuple[_Identity, Callable[[Image.Image], Tensor], Callable[[Sequence[str]], Tensor]]:
-    """(model, transform, tokenizer) as CLIP_benchmark takes them: transform makes an image's vector (E,), tokenizer
-    those of texts (n, E), so that every encoder fits, whatever its own inputs are.
+    """(model, transform, tokenizer) for CLIP_benchmark. transform returns the vector (E,) of an image and tokenizer the
+    vectors (n, E) of texts, so that it works for every encoder, whatever its inputs.
     """
 
     def transform(image: Image.Image) -> Tensor:

@@ -1,8 +1,8 @@
-"""Stored folders against the checksums in their manifests, checksummed files, and what a dead process left.
+"""Compares stored folders and files with their checksums, and finds what a killed process left.
 
-A stored folder (a checkpoint, cached array, index or asset) has a checksummed manifest.json whose `sha256` holds
-each file's checksum: a mapping from file names, or one checksum for array.npy. Results and notes lie alone:
-each is checksummed itself, and one that says `arrays` has an .npz of that checksum next to it.
+A stored folder (a checkpoint, cached array, index or asset) has a checksummed manifest.json, whose `sha256` has the
+checksum of each file: a mapping from file names, or one checksum for array.npy. Results and notes are single files,
+each with its own checksum; one with the key `arrays` has an .npz of that checksum next to it.
 """
 
 import os
@@ -16,7 +16,7 @@ from userlib.files import MANIFEST as MANIFEST
 from userlib.files import looks_checksummed, read_checksummed, sha256_file, sum_fault, write_checksummed
 
 RUN_REMEDY = (
-    'The checkpoints in its folder are whole. Write their newest names into it, {"last": "step-...", "best": '
+    'The checkpoints in its folder are complete. Write the names of the newest into it, {"last": "step-...", "best": '
     '"best-..."}, and resume.'
 )
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
@@ -25,7 +25,7 @@ UNFINISHED = re.compile(r".+\.partial")
 
 
 def write_manifest(folder: Path, **metadata: Any) -> None:
-    """Writes the checksum of every file in `folder`, and what else is to be said of it."""
+    """Writes the manifest of `folder`, with the checksum of every file and the given metadata."""
     sums = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     write_checksummed(folder / MANIFEST, {**metadata, "sha256": sums})
 
@@ -33,8 +33,8 @@ def write_manifest(folder: Path, **metadata: Any) -> None:
 def read_manifest(folder: Path, remedy: str) -> tuple[Mapping[str, Any], dict[str, str]]:
     """The manifest, and the checksum of each file by its name.
 
-    Raises UserError for a manifest that is missing, changed or newer, that lists no checksums, or that names
-    a file elsewhere.
+    Raises UserError, which ends with remedy, for a manifest that is missing, changed, newer or without checksums, and
+    for one that names a file outside the folder.
     """
     manifest = read_checksummed(folder / MANIFEST, remedy)
     sums = manifest.get("sha256")
@@ -49,7 +49,7 @@ def read_manifest(folder: Path, remedy: str) -> tuple[Mapping[str, Any], dict[st
 
 
 def folders(root: Path) -> Iterator[Path]:
-    """Folders below `root` that hold a manifest, are unfinished or are left over; links are not followed."""
+    """Folders below `root` that have a manifest, are unfinished or are left over; links are not followed."""
     for parent, names, files in os.walk(root):
         names.sort()
         here = Path(parent)
@@ -85,25 +85,25 @@ def lone_damage(path: Path) -> list[str]:
 
 
 def unfinished(folder: Path) -> tuple[str, str] | None:
-    """What a folder that was never completed is, and what to do with it; None for a complete one."""
+    """What an incomplete folder is, and what to do with it; None for a complete one."""
     if UNFINISHED.fullmatch(folder.name):
         return (
             "half filled",
-            "run the command that was filling it again and it carries on, or delete the folder",
+            "run the command that was filling it again, which resumes, or delete the folder",
         )
     if LEFT_OVER.fullmatch(folder.name):
-        return "left by a process that died", "delete it, unless a run is writing there now"
+        return "left by a process that was killed", "delete it, unless a run is writing there now"
     return None
 
 
 def check(folder: Path, remedy: str) -> None:
-    """Raises UserError, which ends with `remedy`, unless every checksum of a stored folder holds."""
+    """Raises UserError, which ends with remedy, unless every file of a stored folder has its checksum."""
     for fault in damage(folder):
         raise UserError(f"{folder} is not as it was written: {fault}. {remedy}")
 
 
 def damage(folder: Path) -> list[str]:
-    """What is wrong with a stored folder, one entry a file; empty when every checksum holds."""
+    """What is wrong with a stored folder, one entry per file; empty where every file has its checksum."""
     try:
         _, sums = read_manifest(folder, "")
     except UserError as error:

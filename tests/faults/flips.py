@@ -57,7 +57,7 @@ def flipped(work: str, place: Place) -> str:
         if not right:
             must(path.name in said, f"{where}: not named in {said[-500:]}")
             must(
-                any(word in said for word in ("elete", "rite their", "estore")),
+                any(word in said for word in ("elete", "rite the names", "estore")),
                 f"{where}: no remedy in {said[-500:]}",
             )
             seen += 1

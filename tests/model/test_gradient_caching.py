@@ -95,10 +95,14 @@ def deep(width):
 
 
 def test_parts_that_do_not_divide_and_batch_norm_are_refused():
-    with pytest.raises(UserError, match="micro_batch is 3 and batch_size 8; micro_batch must divide batch_size, such as 4"):
+    with pytest.raises(
+        UserError, match="micro_batch is 3 and batch_size 8; micro_batch must divide batch_size, such as 4"
+    ):
         TrainingConfig(batch_size=8, micro_batch=3)
     with pytest.raises(UserError, match="norm is 'batch' and micro_batch 4; BatchNorm would compute"):
         Config(model=ModelConfig(norm="batch"), training=TrainingConfig(batch_size=8, micro_batch=4))
-    with pytest.raises(UserError, match="micro_batch is 3 and the batch has 8 pairs; set micro_batch to a divisor of 8"):
+    with pytest.raises(
+        UserError, match="micro_batch is 3 and the batch has 8 pairs; set micro_batch to a divisor of 8"
+    ):
         encode_in_parts(nn.Linear(2, 2), torch.zeros(8, 2), 3)
     assert encode_in_parts(nn.Linear(2, 2), torch.zeros(8, 2), 16).shape == (8, 2)

@@ -71,7 +71,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_bits_of_a_whole_one(cache, tmp_p
 
 def test_another_folder_is_not_overwritten(tmp_path):
     (tmp_path / "mine.txt").write_text("dear")
-    with pytest.raises(UserError, match="nothing is written next to"):
+    with pytest.raises(UserError, match="results are only written to folders of their own"):
         regions.pretrain_regions(RegionsConfig(), tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "dear"
 
