@@ -294,11 +294,8 @@ def merge(base: Config, changes: Any, *, where: str) -> Config:
                 f"the {where} has {part!r}; its parts are {', '.join(values)}, each a JSON object."
             )
         if part == "model" and _family(settings.get("text")) not in (None, _family(values[part]["text"])):
-            settings = {
-                "text_model": None,
-                "text_config": None,
-                **settings,
-            }  # those of the base belong to its own text network
+            # those of the base belong to its own text network
+            settings = {"text_model": None, "text_config": None, **settings}
         values[part] = {**values[part], **settings}
     return from_json(Config, values, where=where)  # type: ignore[no-any-return]
 

@@ -198,8 +198,7 @@ def fit_cca(pictures: Array, texts: Any, caption_to_image: NDArray[np.int64], *,
     """images (N, D), texts sparse (M, V), caption_to_image (M,) -> Projection; ridge: relative to the mean variance of
     each side. Images are weighted by the number of their captions.
 
-    Raises UserError where all captions have the same words or all images the same tokens, as a constant correlates with
-    nothing.
+    Raises UserError where all captions have the same words or all images the same tokens: nothing correlates then.
     """
     from scipy import linalg, sparse
 

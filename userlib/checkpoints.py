@@ -78,8 +78,7 @@ def _write(
 
 
 def read_checkpoint(folder: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
-    """The tensors and documents of a checkpoint, with today's names (legacy.py); each file is compared with its
-    checksum.
+    """The tensors and documents of a checkpoint, with today's names (legacy.py), compared with their checksums.
 
     Raises UserError for a missing, changed or newer checkpoint.
     """
@@ -219,9 +218,7 @@ def writing(run: Path) -> Iterator[None]:
 
 
 def prune(run: Path) -> None:
-    """Removes checkpoints that `run.json` does not name, and incomplete ones that a killed process left; folders with
-    other files are kept.
-    """
+    """Removes checkpoints that `run.json` does not name, and incomplete ones; keeps folders with other files."""
     kept = set(_run(run).values())
     for path in run.iterdir():
         if (

@@ -147,9 +147,7 @@ def dry_run(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
-    """Scores checkpoints (several are seeds of one model), an ensemble, an open_clip model or the baseline; returns the
-    exit status.
-    """
+    """Scores checkpoints, an ensemble, an open_clip model or the baseline; returns the exit status."""
     if arguments.out:
         check_file(Path(arguments.out), ("tables",))
     if arguments.attention and not arguments.checkpoint:

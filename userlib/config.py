@@ -190,17 +190,20 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Raises UserError for a number below `low` or above `high`."""
     if not low <= value <= high:
         raise UserError(f"{name} is {value}; it must lie between {low} and {high}.")
 
 
-def _at_least(name: str, value: int, low: int) -> None:
+def at_least(name: str, value: int, low: int) -> None:
+    """Raises UserError for a number below `low`."""
     if value < low:
         raise UserError(f"{name} is {value}; it must be a whole number from {low} up.")
 
 
-def _positive(name: str, value: float) -> None:
+def positive(name: str, value: float) -> None:
+    """Raises UserError for a number that is not above 0, infinite or nan."""
     if not 0 < value < math.inf:
         raise UserError(f"{name} is {value}; it must be above 0.")
 
@@ -249,11 +252,11 @@ def check_model(model: ModelConfig) -> None:
             f"queue_size is {model.queue_size}; it must be none (no queue) or a whole number from 0 up."
         )
     for name in ("guide_dropout", "region_channel_dropout", "word_dropout", "text_dropout", "embed_dropout"):
-        _between(name, getattr(model, name), 0.0, 0.95)
+        between(name, getattr(model, name), 0.0, 0.95)
     if model.momentum is not None:
-        _between("momentum", model.momentum, 0.0, 1.0)
+        between("momentum", model.momentum, 0.0, 1.0)
     for name in ("embed_dim", "text_width", "word_width"):
-        _at_least(name, getattr(model, name), 2)
+        at_least(name, getattr(model, name), 2)
     check_trained("train_text", model.train_text)
     check_trained("train_image", model.train_image)
     if model.pooling == "tower" and (
@@ -276,10 +279,10 @@ def check_model(model: ModelConfig) -> None:
             "random, or train_image none."
         )
     for name in ("text_layers", "text_heads", "num_concepts", "lora_rank"):
-        _at_least(name, getattr(model, name), 1)
+        at_least(name, getattr(model, name), 1)
     for name in ("regions", "region_dim", "principal_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
-            _at_least(name, getattr(model, name), 1)
+            at_least(name, getattr(model, name), 1)
     not_negative("inverse_temperature", model.inverse_temperature)
     if model.text == "bert" and model.text_width % model.text_heads:
         raise UserError(
@@ -346,9 +349,9 @@ def check_objective(objective: ObjectiveConfig) -> None:
     _check_types(objective)
     one_of("objective", objective.name, OBJECTIVES)
     for name in ("mu", "temperature"):
-        _positive(name, getattr(objective, name))
+        positive(name, getattr(objective, name))
     one_of("scorer_loss", objective.scorer_loss, SCORER_LOSSES)
-    _at_least("scorer_negatives", objective.scorer_negatives, 0)
+    at_least("scorer_negatives", objective.scorer_negatives, 0)
     weights = ("loss_weight", "diversity_weight", "relation_weight", "soft_weight", "scorer_weight")
     for name in ("margin", *weights):
         not_negative(name, getattr(objective, name))
@@ -362,20 +365,20 @@ def check_training(training: TrainingConfig) -> None:
     one_of("schedule", training.schedule, ("cosine", "step", "constant"))
     one_of("precision", training.precision, ("auto", "fp32", "bf16"))
     for name in ("caption_augment_prob", "region_mask_prob"):
-        _between(name, getattr(training, name), 0.0, 0.95)
-    _between("random_crop", training.random_crop, 0.01, 1.0)
+        between(name, getattr(training, name), 0.0, 0.95)
+    between("random_crop", training.random_crop, 0.01, 1.0)
     for name in ("warmup", "step_at"):
-        _between(name, getattr(training, name), 0.0, 1.0)
-    _at_least("seed", training.seed, 0)
+        between(name, getattr(training, name), 0.0, 1.0)
+    at_least("seed", training.seed, 0)
     if training.batch_size < 2:
         raise UserError(
             f"batch_size is {training.batch_size}; it must be at least 2, since a single pair has no negatives."
         )
-    _at_least("steps", 1 if training.steps is None else training.steps, 1)
-    _at_least("region_sample", 1 if training.region_sample is None else training.region_sample, 1)
-    _at_least("epochs", training.epochs, 1)
+    at_least("steps", 1 if training.steps is None else training.steps, 1)
+    at_least("region_sample", 1 if training.region_sample is None else training.region_sample, 1)
+    at_least("epochs", training.epochs, 1)
     for name in ("lr", "max_grad_norm", "evaluate_every"):
-        _positive(name, getattr(training, name))
+        positive(name, getattr(training, name))
     if training.micro_batch is not None and (
         training.micro_batch < 1 or training.batch_size % training.micro_batch
     ):
@@ -494,9 +497,9 @@ def check_used(config: Config) -> None:
 def check_data(data: DataConfig) -> None:
     """Raises UserError for an invalid setting of the data, and where selection and report use the same split."""
     _check_types(data)
-    _at_least("min_count", data.min_count, 1)
-    _at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
-    _at_least("workers", data.workers or 0, 0)
+    at_least("min_count", data.min_count, 1)
+    at_least("vocabulary", 1 if data.vocabulary is None else data.vocabulary, 1)
+    at_least("workers", data.workers or 0, 0)
     name, colon, count = data.val_split.partition(":")
     if not name or (colon and not (count.isdecimal() and int(count) > 0)):
         raise UserError(

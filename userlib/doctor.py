@@ -142,9 +142,7 @@ def check_surroundings() -> Iterator[Check]:
 
 
 def declared() -> dict[str, list[str]] | None:
-    """The requirements of userlib, under "", and of each extra, from the clone or else the installation; None where it
-    is neither.
-    """
+    """The requirements of userlib, under "", and of each extra, from the clone or else the installation, if any."""
     from packaging.requirements import Requirement
 
     if is_clone(ROOT):

@@ -59,7 +59,5 @@ def score_ensemble(
 
 
 def joined(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, E_i) of each model, of unit norm -> (N, sum of E_i) of unit norm, whose dot products are the mean of the
-    models' scores.
-    """
+    """Unit vectors (N, E_i) of each model -> (N, sum of E_i), whose dot products are the mean of the models' scores."""
     return np.concatenate(vectors, axis=1) / np.float32(np.sqrt(len(vectors)))

@@ -2,8 +2,7 @@
 the checks before every save, so that only an older save is ever replaced or removed.
 
 A checksummed file is a JSON object that begins with its format and ends with the SHA-256 of all its text before that
-line, so that any changed byte is noticed. Functions raise `UserError` where the disk is full or a file cannot be
-written, read or parsed.
+line, so that any changed byte is noticed. Functions raise `UserError` for a full disk and for unusable files.
 """
 
 import codecs
@@ -25,16 +24,12 @@ from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JSON_LIMIT = 256 * 2**20  # bytes
-SETTLED_NS = (
-    2 * 10**9
-)  # a file may change again without a new time of change if the last change is more recent
+SETTLED_NS = 2 * 10**9  # a file that changed more recently may change again without a new time
 FORMAT = 2  # of checksummed files; 1 had no checksum
 MANIFEST = "manifest.json"  # in a stored folder: the checksum of each of its files
 BESIDE = (MANIFEST, "README.md")  # files that any stored folder may have, and that its next save replaces
 LOCK = ".lock"  # in a folder that only one process at a time may write to
-LEFT_OVER = re.compile(
-    r"\..+\.[0-9a-f]{8}\.(part|old)"
-)  # what a killed `atomic_write` or `atomic_write_folder` leaves
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.(part|old)")  # what a killed `atomic_write` leaves
 
 
 def cache_dir() -> Path:
@@ -211,8 +206,7 @@ def atomic_write(path: Path, writer: Callable[[Path], object], *, over: bool = F
     """Lets `writer` fill a temporary file next to `path`, flushes and renames it: readers see either the old or the new
     file. Links are followed.
 
-    Raises UserError where a file exists that is neither checksummed nor empty, unless over: the caller knows that it
-    may be replaced.
+    Raises UserError where a file exists that is neither checksummed nor empty, unless over: it may be replaced.
     """
     path = Path(os.path.realpath(path))
     if not over:

@@ -15,16 +15,12 @@ def in_notebook() -> bool:
 
 
 def tell(words: str) -> None:
-    """Prints a note: on stderr, apart from the results of a command; in a notebook, where stderr is red and looks like
-    an error, on stdout.
-    """
+    """Prints a note on stderr, apart from results; in a notebook, where stderr looks like an error, on stdout."""
     print(words, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 def wait_for(take: Callable[[float], bool], what: str) -> None:
-    """Calls take(seconds), which waits for at most that long, until it returns True. Meanwhile `what` and the elapsed
-    time are shown.
-    """
+    """Calls take(seconds), which waits at most so long, until it returns True; shows `what` and the time meanwhile."""
     if take(0.0):
         return
     with Progress(None, what) as bar:

@@ -98,8 +98,7 @@ def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, 
     """The scores of a model's attention and of the baselines: name -> {"pointing", "mass"}, each (N,).
 
     None where the model has no guide, its tokens form no grid, or the images have no masks. Names: self (SGE's a), self
-    weights (SGE's w), clip (CGE's a), uniform, area, centre. The model computes in evaluation mode, and its mode is
-    restored.
+    weights (SGE's w), clip (CGE's a), uniform, area, centre. It computes in evaluation mode and restores the mode.
     """
     grid = pairs.features.grid
     places = getattr(pairs.split.pictures, "places", None)  # only a data set with masks has it

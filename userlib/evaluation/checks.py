@@ -45,9 +45,7 @@ def check_scores(scores: ArrayLike | Tensor) -> Tensor:
 
 
 def check_caption_to_image(caption_to_image: ArrayLike, *, images: int, captions: int) -> Ints:
-    """The image of each caption as (M,) int64. Raises UserError unless there is one of N images for each caption, and
-    each image has a caption.
-    """
+    """The image of each caption as (M,) int64. Raises UserError unless each caption has an image, and vice versa."""
     given = np.asarray(_tensor("caption_to_image", caption_to_image).cpu())
     if images == 0 or captions == 0:
         raise UserError(
@@ -73,9 +71,7 @@ def check_caption_to_image(caption_to_image: ArrayLike, *, images: int, captions
 
 
 def _matrix(name: str, given: ArrayLike | Tensor) -> tuple[Tensor, float]:
-    """A finite float32 matrix (n, E) and the largest norm of its rows, in one pass: a value that is not finite makes
-    the norm so too.
-    """
+    """A finite float32 matrix (n, E) and the largest norm of its rows, which any value that is not finite shows in."""
     matrix = _tensor(name, given)
     if matrix.ndim != 2:
         raise UserError(

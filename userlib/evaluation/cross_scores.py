@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from userlib.config import at_least
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
 from userlib.evaluation.ranking import Ranks, exact_products, ranks_from_scores
@@ -102,9 +103,7 @@ class Sets:
 
 
 def cross_scores(model: "DualEncoder", pairs: "CaptionDataset") -> Tensor:
-    """The scores (N, M) of every image with every caption of a split by the model's scorer. Raises UserError where it
-    has none.
-    """
+    """The scores (N, M) of all pairs of a split by the model's scorer. Raises UserError where it has none."""
     return Sets(model, pairs).all_scores()
 
 
@@ -115,15 +114,12 @@ def reranked(
 
     Raises UserError for a model without a scorer, and for a k below 1.
     """
-    if k < 1:
-        raise UserError(f"k is {k}; it must be a whole number from 1 up.")
+    at_least("k", k, 1)
     sets = model if isinstance(model, Sets) else Sets(model, pairs)
     place = sets.regions.device
     with exact_products(place):
         scores = torch.from_numpy(images).to(place) @ torch.from_numpy(texts).to(place).t()  # (N, M)
-    behind = (
-        scores.double() - BEHIND
-    )  # in double precision, since ties by rounding would count against the query
+    behind = scores.double() - BEHIND  # in float64: ties by rounding would count against the query
     first = scores.topk(min(k, len(scores)), dim=0).indices  # (k, M) images of each caption
     by_caption = behind.clone()
     for caption in range(len(sets.words)):

@@ -54,9 +54,7 @@ def eccv_caption(images: Array, captions: Array, split: Split) -> dict[str, dict
 
 
 def coco_ids(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's ids of the images (N,) and captions (M,) of a split of Karpathy's annotations. Raises UserError for any
-    other split.
-    """
+    """COCO's ids of the images (N,) and captions (M,) of a split. Raises UserError where they are not COCO's."""
     if split.caption_ids is None:
         raise UserError(
             f"The split {split.name!r} has no caption ids; ECCV Caption and CxC need those of COCO. Use "

@@ -1,10 +1,9 @@
 """Confidence intervals: a bootstrap over images, and paired differences between two models.
 
-At 1,000 images the standard error of R@1 is 1.3 to 1.6 points, more than many published gains. The five
-captions of an image are not five independent samples, so images are drawn with replacement and captions
-follow their images. Two models are compared on the same draws: what is hard for both cancels, and the
-interval of the difference is narrower than the two intervals would suggest. With several seeds of a model,
-seeds are drawn too.
+At 1,000 images the standard error of R@1 is 1.3 to 1.6 points, more than many published gains. The five captions of an
+image are not five independent samples, so images are drawn with replacement and captions follow their images. Two
+models are compared on the same draws: what is hard for both cancels, and the interval of the difference is narrower
+than the two intervals would suggest. With several seeds of a model, seeds are drawn too.
 
 Where every resample gives the same R@K (all queries hit, or none, or there is one image) a bootstrap would claim
 certainty. There R@K gets Wilson's interval, and a difference of two R@K the one of Agresti and Min (half an image
@@ -12,8 +11,7 @@ added to each outcome of a pair; Statistics in Medicine 2005), with the images a
 mean R@1 combine those of their terms. Ranks have no upper bound: for them, as for any other quantity, such an
 interval is a point, which says nothing of other images. The difference of a model and itself is 0.
 
-A resample is stored as weights, how often each image was drawn, so that a metric of all resamples is one matrix
-product.
+A resample is stored as the counts of its images, so that a metric of all resamples is one matrix product.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from userlib.config import at_least
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints
 from userlib.evaluation.metrics import KS, METRICS, chosen_images, recalls
@@ -58,8 +57,7 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Every metric with its percentile interval, of one model or of the mean over several of its seeds, by the names of
-    METRICS.
+    """Every metric with its percentile interval, by name, of one model or of the mean over several of its seeds.
 
     images restricts the queries as in `recalls`; only those images are resampled. Raises UserError for runs of
     different images, an empty list of runs, and a level that does not lie between 0 and 1.
@@ -172,9 +170,7 @@ def _all_intervals(
 
 
 class _Sample(NamedTuple):
-    """The metrics of S resamples of n images: drawn (S, metrics) of images and seeds, still (S, metrics) of images
-    alone.
-    """
+    """The metrics of S resamples of n images: drawn (S, metrics) of images and seeds, still (S, metrics) of images."""
 
     drawn: Floats
     still: Floats
@@ -198,8 +194,7 @@ class _Draw:
             raise UserError(
                 "these ranks are of different images or captions; rank both models on the same split."
             )
-        if resamples < 1:
-            raise UserError(f"resamples is {resamples}; it must be a whole number from 1 up.")
+        at_least("resamples", resamples, 1)
         self.images = chosen_images(images, len(first.i2t))
         self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.images))
         place = np.zeros(len(first.i2t), np.int64)

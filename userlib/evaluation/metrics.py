@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from userlib.config import at_least
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array, Ints, check_caption_to_image
 from userlib.evaluation.ranking import Ranks, ranks
@@ -45,8 +46,7 @@ METRICS = tuple(field.name for field in fields(Metrics))
 
 
 def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
-    """Ranks -> Metrics. R@K is a hit rate: the share of queries with a relevant item among the first K, in
-    percent.
+    """Ranks -> Metrics. R@K is a hit rate: the share of queries with a relevant item among the first K, in percent.
 
     images (mask (N,) or indices) restricts the queries to those images and their captions; the gallery, and so
     every rank, stays the same. For a smaller gallery, rank the result of `subset`. Raises UserError where images
@@ -64,8 +64,7 @@ def recall_at_k(
     caption_to_image (M,): the image of each text; None: text i belongs to image i. Ties count against the query. Raises
     UserError for shapes that do not fit, values that are not finite, and k below 1.
     """
-    if k < 1:
-        raise UserError(f"k is {k}; it must be a whole number from 1 up.")
+    at_least("k", k, 1)
     ranked = ranks(images, texts, np.arange(len(images)) if caption_to_image is None else caption_to_image)  # type: ignore[arg-type]
     return float(100 * np.mean(ranked.i2t <= k)), float(100 * np.mean(ranked.t2i <= k))
 
@@ -83,8 +82,7 @@ def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
 
 
 def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *, size: int = 1000) -> Metrics:
-    """The mean of the metrics over consecutive folds of `size` images; "COCO 1K" is the mean over the five folds of its
-    5,000 test images.
+    """The mean of the metrics over consecutive folds of `size` images; "COCO 1K" is that of its 5,000 test images.
 
     Images must be in the fixed order of the split, on which published numbers depend; captions may be in any order.
     Raises UserError where size does not divide the number of images.
@@ -115,9 +113,7 @@ def subset(
 
 
 def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
-    """A mask (count,), indices, or None for all -> distinct indices. Raises UserError where there is none, one twice or
-    one out of range.
-    """
+    """A mask (count,), indices, or None for all -> indices. Raises UserError unless they are distinct and in range."""
     if images is None:
         return np.arange(count)
     given = np.asarray(images)

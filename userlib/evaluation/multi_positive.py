@@ -1,10 +1,9 @@
 """R@K and mAP@R with more than one relevant item, where a caption is true of more images than the one it describes.
 
-The standard protocol counts one relevant image per caption and five relevant captions per image; others may be just
-as relevant. With a full ground truth, R@K is the share of queries with any true item among the first K. For a query
-with R true items, mAP@R is the mean over the places k = 1..R of the precision at k if the item at k is true, and 0
-otherwise. Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV
-2020).
+The standard protocol counts one relevant image per caption and five relevant captions per image; others may be just as
+relevant. With a full ground truth, R@K is the share of queries with any true item among the first K. For a query with R
+true items, mAP@R is the mean over the places k = 1..R of the precision at k if the item at k is true, and 0 otherwise.
+Ties count against the query. Source: ECCV Caption (Chun et al., ECCV 2022), after Musgrave et al. (ECCV 2020).
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 
@@ -31,9 +31,8 @@ STEP = (
 class Ranks:
     """The ranks of the relevant items, counted from 1.
 
-    i2t (N,): for each image, the best rank among its captions. t2i (M,): for each caption, the rank of its
-    image. caption_to_image (M,): the image of each caption, so that captions can follow their images when these
-    are resampled.
+    i2t (N,): for each image, the best rank among its captions. t2i (M,): for each caption, the rank of its image.
+    caption_to_image (M,): the image of each caption, so that captions can follow their images when these are resampled.
     """
 
     i2t: Ints
@@ -50,8 +49,7 @@ def ranks(
     whatever N and M are, on the device of the inputs. Captions may come in any order and number, but each image needs
     one. Raises UserError for shapes that do not fit, values that are not finite, and a chunk below 1.
     """
-    if chunk < 1:
-        raise UserError(f"chunk is {chunk}; it must be a whole number of images from 1 up.")
+    at_least("chunk", chunk, 1)
     left, right = check_embeddings(images, captions)
     owner = check_caption_to_image(caption_to_image, images=len(left), captions=len(right))
     order = np.argsort(owner, kind="stable")
@@ -66,8 +64,7 @@ def ranks_from_scores(scores: ArrayLike | Tensor, caption_to_image: ArrayLike) -
     """scores (N, M), float32 or float64, of every image with every caption, caption_to_image (M,) -> Ranks.
 
     For models that score pairs without embeddings (cross-attention, sums of two models). Raises UserError for shapes
-    that do not fit, for values that are not finite, and for half precision, in which so many pairs tie that R@1 means
-    little.
+    that do not fit, for values that are not finite, and for half precision, in which too many pairs tie.
     """
     matrix = check_scores(scores)
     owner = check_caption_to_image(caption_to_image, images=matrix.shape[0], captions=matrix.shape[1])

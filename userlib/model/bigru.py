@@ -30,9 +30,7 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     starts = working.cumsum(0) - working
     step, row = there.nonzero(as_tuple=True)  # (P,): every word, step by step, the longest sequences first
     place = order[row] * longest + step
-    opposite = (
-        starts[lengths[row] - 1 - step] + row
-    )  # the place of the word at the same distance from the other end
+    opposite = starts[lengths[row] - 1 - step] + row  # the word at this distance from the other end
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     learning = torch.is_grad_enabled() and (vectors.requires_grad or gru.weight_hh_l0.requires_grad)
     with torch.autocast("cpu", enabled=False):

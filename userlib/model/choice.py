@@ -24,23 +24,11 @@ def _guided(kind: str, config: ModelConfig, width: int, on_words: bool) -> Regio
     )
 
 
-def _graph(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
-    return RegionGraph(width, norm="layer" if on_words else config.norm)
-
-
-def _route(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
-    return Route(width)
-
-
-def _concepts(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:
-    return Concepts(config.embed_dim, count=config.num_concepts)
-
-
 MAKERS: Mapping[str, Callable[[str, ModelConfig, int, bool], RegionEnhancement]] = {
     **dict.fromkeys(GUIDED, _guided),
-    "graph": _graph,
-    "route": _route,
-    "concepts": _concepts,
+    "graph": lambda _, config, width, on_words: RegionGraph(width, norm="layer" if on_words else config.norm),
+    "route": lambda _, config, width, on_words: Route(width),
+    "concepts": lambda _, config, width, on_words: Concepts(config.embed_dim, count=config.num_concepts),
 }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
-from userlib.config import ObjectiveConfig, from_json, to_json
+from userlib.config import ObjectiveConfig, between, from_json, to_json
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
@@ -111,8 +111,7 @@ class MomentumContrast(Shared, nn.Module):
 
     image_encoder and text_encoder map a batch to vectors (B, dim), which are L2-normalised here (normalize False: they
     already are). queue_size None means no queue and no momentum encoders (L_q absent); 0 keeps L_q, with the
-    momentum positive and no negatives. momentum None: to be set before the first step (`self.momentum`). loss: by
-    default UTOLoss().
+    momentum positive and no negatives. momentum None: to be set before the first step. loss: by default UTOLoss().
 
     Raises UserError for an invalid argument.
     """
@@ -129,8 +128,8 @@ class MomentumContrast(Shared, nn.Module):
         normalize: bool = True,
     ) -> None:
         nn.Module.__init__(self)  # by name: a subclass may have a second base
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise UserError(f"the momentum is {momentum}; it must lie between 0 and 1.")
+        if momentum is not None:
+            between("the momentum", momentum, 0, 1)
         if not isinstance(dim, int) or dim < 1:
             raise UserError(
                 f"dim is {dim!r}; it must be the width of the encoders' vectors, a whole number from 1 up."
@@ -246,8 +245,7 @@ class MomentumContrast(Shared, nn.Module):
 
         In training mode the momentum encoders are updated before the keys are computed, and the keys are enqueued after
         L_q; in evaluation mode only the losses are computed. count_queue False (warm-up): keys are enqueued, but L_q is
-        left out of the loss, since while the momentum encoders hardly move, the momentum positives alone would draw all
-        embeddings to one point.
+        left out of the loss, as the positives of momentum encoders that hardly move draw all embeddings together.
 
         Raises UserError for ids that `image_numbers` refuses, and for encoders whose vectors are not (B, dim).
         """

@@ -100,9 +100,7 @@ class ImageEncoder(_Keeping):
         return [] if self.tower is None else list(self.tower.parameters())
 
     def to_regions(self, tokens: Tensor) -> Tensor:
-        """tokens (B,R,D) or pixels -> the normalised regions V that the enhancement reads. Raises UserError for
-        another R than a norm "batch" has.
-        """
+        """tokens (B,R,D) or pixels -> the normalised regions V. Raises UserError for another R than BatchNorm has."""
         tokens = self.to_tokens(tokens)
         if self.regions is not None and tokens.shape[1] != self.regions:
             raise UserError(
@@ -130,9 +128,7 @@ class ImageEncoder(_Keeping):
         return vectors
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """tokens (B,R,D) or pixels (B,3,H,W), mask (B,R) True where there is a region, guide (B,G) -> (B,E) of unit
-        norm.
-        """
+        """tokens (B,R,D) or pixels (B,3,H,W), mask (B,R) True for regions, guide (B,G) -> (B,E) of unit norm."""
         if self.own_vector and self.tower is not None:
             return F.normalize(to_fp32(self.tower.vector(tokens)), dim=-1)
         vectors = self.vectors_of(tokens, mask, guide)
@@ -212,9 +208,7 @@ class TextEncoder(_Keeping):
         return F.normalize(to_fp32(self.embed_dropout(pooled)), dim=-1)
 
     def load_text(self, name: str) -> None:
-        """Loads pretrained weights by name or folder into a transformers encoder or CLIP's text tower; for a bag or a
-        BiGRU there are none.
-        """
+        """Loads pretrained weights, by name or folder, into a transformers encoder or CLIP's text tower only."""
         if not isinstance(self.states, BagOfWords):
             self.states.load_text(name)
 

@@ -1,5 +1,4 @@
-"""Global-representation based semantic enhancement: regions weighted by a global guide (USER: GSE in its two
-forms, SGE and CGE).
+"""Global-representation based semantic enhancement (GSE): regions weighted by a global guide (USER: SGE and CGE).
 
 A guide g (B,D) of unit norm comes from the image itself (SGE) or from CLIP (CGE). Each region is then moved
 towards it in proportion to its attention weight:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.config import NORMS, WEIGHT_INITS, not_negative, one_of
+from userlib.config import NORMS, WEIGHT_INITS, at_least, not_negative, one_of
 from userlib.errors import UserError
 from userlib.model.layers import Dropout, Norm, RegionEnhancement, init_weights, refuse_missing
 from userlib.model.pooling import mean_pool
@@ -31,9 +30,7 @@ def region_attention(
 
 
 def dot_products(guide: Tensor, regions: Tensor) -> Tensor:
-    """g . V_r: guide (B,D), regions (B,R,D) -> (B,R), float32 or wider: rounded to half precision, they would change
-    a softmax by several percent.
-    """
+    """g . V_r: guide (B,D), regions (B,R,D) -> (B,R), at least float32: half precision would distort a softmax."""
     with autocast_disabled(regions.device):
         return torch.einsum("bd,brd->br", to_fp32(guide), to_fp32(regions))
 
@@ -170,8 +167,7 @@ class ResidualScale(nn.Module):
 class Enhancement(RegionEnhancement):
     """none | sge | cge | sge+cge: V' = V + sum over guides of s a(g,V) g, every a computed from the raw V.
 
-    Raises UserError for an invalid argument, for "cge" without guide_dim, and for a forward pass of "cge" without a
-    guide.
+    Raises UserError for an invalid argument, and for "cge" without guide_dim or, in the forward pass, without guide.
     """
 
     def __init__(
@@ -193,8 +189,7 @@ class Enhancement(RegionEnhancement):
         one_of("weight_init", weight_init, WEIGHT_INITS)
         not_negative("inverse_temperature", inverse_temperature)
         check_residual_scale(residual_scale)
-        if width < 1:
-            raise UserError(f"the regions' width is {width}; it must be a whole number from 1 up.")
+        at_least("the regions' width", width, 1)
         if not 0 <= dropout < 1:
             raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
         if "cge" in kind and not guide_dim:
@@ -213,34 +208,26 @@ class Enhancement(RegionEnhancement):
 
     def residual_scales(self) -> dict[str, ResidualScale]:
         """The residual scales in use, by guide: self, clip."""
-        return {
-            name: getattr(self, f"{name}_scale")
-            for name in ("self", "clip")
-            if hasattr(self, f"{name}_scale")
-        }
+        scales = {name: getattr(self, f"{name}_scale", None) for name in ("self", "clip")}
+        return {name: scale for name, scale in scales.items() if scale is not None}
 
     def guides(
         self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """For each guide in use its g (B,D) and its attention weights a (B,R)."""
-        guides: dict[str, tuple[Tensor, Tensor]] = {}
+        guides: dict[str, Tensor] = {}
         if "sge" in self.kind:
-            g, _ = self.self_guide(regions, mask)
-            guides["self"] = (
-                g,
-                region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
-            )
+            guides["self"], _ = self.self_guide(regions, mask)
         if "cge" in self.kind:
             if guide is None:
                 raise UserError(
                     f"enhancement is {self.kind!r} and no guide was given; give CLIP's vectors (B,G)."
                 )
-            g = self.clip_guide(guide)
-            guides["clip"] = (
-                g,
-                region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature),
-            )
-        return guides
+            guides["clip"] = self.clip_guide(guide)
+        return {
+            name: (g, region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature))
+            for name, g in guides.items()
+        }
 
     def forward(self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
         """regions (B,R,D), mask (B,R), guide (B,G) -> (B,R,D)."""

@@ -18,8 +18,7 @@ from userlib.model.trainable import load_start, set_trainable
 class ImageTower(nn.Module):
     """settings: JSON, as `userlib.data.pixels.tower_settings` writes it; how: none | last:N | lora | all; rank: LoRA's.
 
-    regions and width are R and D of its tokens, vector_width is G of its own vector. Raises UserError where the network
-    cannot be built.
+    regions and width are R and D of its tokens, vector_width is G of its vector. Raises UserError if it cannot be made.
     """
 
     def __init__(self, settings: str, how: str, *, rank: int = 8) -> None:
@@ -53,9 +52,7 @@ class ImageTower(nn.Module):
         return self._both(pixels)[0]
 
     def vector(self, pixels: Tensor) -> Tensor:
-        """pixels (B,3,H,W) from 0 to 255 -> the tower's own vector (B,G): CLIP's in the joint space, else the pooled
-        one.
-        """
+        """pixels (B,3,H,W) from 0 to 255 -> the tower's vector (B,G): CLIP's in its joint space, else pooled."""
         return self._both(pixels, vector=True)[1]
 
     def _both(self, pixels: Tensor, *, vector: bool = False) -> tuple[Tensor, Tensor]:

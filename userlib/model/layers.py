@@ -62,9 +62,7 @@ def init_weights(how: str, *layers: nn.Linear) -> None:
 
 
 class RegionEnhancement(nn.Module):
-    """The interface of all enhancements; its defaults are those of one without a guide and without a step on the pooled
-    vector.
-    """
+    """The interface of all enhancements, by default without a guide and without a step on the pooled vector."""
 
     def residual_scales(self) -> Mapping[str, Any]:
         """The residual scales in use, by guide."""
@@ -84,11 +82,9 @@ class RegionEnhancement(nn.Module):
 class RegionNorm(nn.Module):
     """Tokens -> regions V, by scaling:
 
-    raw        unchanged (the paper)
-    unit       each region L2-normalised
-    standard   each channel minus its mean, divided by its standard deviation
-    principal  the first `principal` principal components (at most D), divided by the root of their mean variance
-    root       principal components of sign(x) sqrt|x|
+    raw        unchanged (the paper) unit       each region L2-normalised standard   each channel minus its mean,
+    divided by its standard deviation principal  the first `principal` principal components (at most D), divided by the
+    root of their mean variance root       principal components of sign(x) sqrt|x|
 
     Mean, deviation and components are measured once, by `init_from_data`. Features after a ReLU are non-negative and
     share a large mean, so that all images look alike at first; standard and principal remove that mean. Most of these
@@ -145,8 +141,7 @@ class RegionNorm(nn.Module):
 
     def of_tokens(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """The linear map of V that equals a linear map of the tokens (for root: of their signed roots) with weight
-        (E,D) and bias (E,) -> its weight (E,width) and bias (E,). For principal components it is equal up to the
-        components left out.
+        (E,D) and bias (E,) -> its weight (E,width) and bias (E,), equal up to principal components left out.
 
         Raises UserError for unit, which is not linear.
         """

@@ -6,15 +6,13 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import between
 
 M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
 
 def momentum_for(steps: int) -> float:
-    """m = max(0, min(0.999, 1 - 20 / steps)) for a run of that many steps: the copy averages over a twentieth of
-    the run.
-    """
+    """m = max(0, min(0.999, 1 - 20 / steps)) for a run of that many steps: an average over a twentieth of it."""
     return max(0.0, min(0.999, 1.0 - 20.0 / max(steps, 1)))
 
 
@@ -32,8 +30,7 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
     A copy in bf16 or fp16 would fall behind: moving from 0 towards a constant 0.5 with m = 0.999 for 3000 steps
     reaches 0.475 in fp32, 0.366 in fp16 and 0.250 in bf16. Raises UserError where m does not lie between 0 and 1.
     """
-    if not 0 <= m <= 1:
-        raise UserError(f"the momentum is {m}; it must lie between 0 and 1.")
+    between("the momentum", m, 0, 1)
     pairs = zip(copied.parameters(), source.parameters(), strict=True)
     learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]  # the rest never moves
     keys: list[Tensor] = [key for key, _ in learning]

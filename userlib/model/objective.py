@@ -143,9 +143,7 @@ class ContrastiveLoss(nn.Module):
         return str(self.config)
 
     def forward(self, scores: Tensor, image_ids: Tensor | None = None) -> Tensor:
-        """scores (B,B), s_ij = image i with caption j, image_ids (B,), by default all different -> scalar. Raises
-        UserError for other shapes.
-        """
+        """scores (B,B), s_ij = image i with caption j, image_ids (B,) or None: distinct -> scalar, else UserError."""
         if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
             raise UserError(
                 f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), with the pairs on the diagonal."

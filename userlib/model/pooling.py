@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from userlib.config import one_of, positive
 from userlib.errors import UserError
 from userlib.model.bigru import bigru, padded_bigru
 from userlib.model.neighbours.esa import ESAPool
@@ -78,8 +79,7 @@ class GPO(nn.Module):
 
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise UserError(f"GPO's temperature is {temperature}; it must be above 0.")
+        positive("GPO's temperature", temperature)
         self.code_width, self.temperature = code_width, temperature
         self.gru = nn.GRU(code_width, hidden, batch_first=True, bidirectional=True)
         self.score = nn.Linear(hidden, 1, bias=False)
@@ -134,9 +134,6 @@ KINDS: Mapping[str, Callable[[int], nn.Module]] = {
 
 
 def make_pooling(name: str, width: int = 0) -> nn.Module:
-    """mean | max | gpo | esa | views; the last two need the width of the vectors. Raises UserError for an unknown
-    name.
-    """
-    if name not in KINDS:
-        raise UserError(f"pooling is {name!r}; it must be one of {', '.join(KINDS)}.")
+    """mean | max | gpo | esa | views; the last two need the vectors' width. Raises UserError for an unknown name."""
+    one_of("pooling", name, tuple(KINDS))
     return KINDS[name](width)

@@ -26,8 +26,7 @@ class DualQueue(nn.Module):
     """K image keys and K caption keys (K,E), with the id of the image that each belongs to (K,).
 
     All state is in buffers, so checkpoints contain it and ranks can be compared. Slots start empty (id -1) and are
-    masked until they are filled; K need not be a multiple of the batch, and of a batch larger than K the last K keys
-    stay.
+    masked until they are filled; K need not be a multiple of the batch. Of a larger batch the last K keys stay.
 
     Raises UserError for a K that is negative or no int, and for a checkpoint with another K.
     """

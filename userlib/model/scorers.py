@@ -5,10 +5,9 @@ regions v_r with weights p_r = softmax_r(lambda s_r), where s_r is leaky_relu(w 
 words; with the context c = sum_r p_r v_r its relevance is cos(w, c); the relevances are pooled over the words.
 i2t is the same with words and regions exchanged.
 
-A context is never computed: w . c = sum_r p_r (w . v_r) needs only the similarities, and |c|^2 = p^T G p the
-Gram matrix G = V V^T of the image, R x R. A block of pairs then takes two matrix products, one of them small,
-and no vector of E dimensions for any pair. Since a cosine ignores norms, p need not sum to 1; padding is a zero
-vector.
+A context is never computed: w . c = sum_r p_r (w . v_r) needs only the similarities, and |c|^2 = p^T G p the Gram
+matrix G = V V^T of the image, R x R. A block of pairs then takes two matrix products, one of them small, and no vector
+of E dimensions for any pair. Since a cosine ignores norms, p need not sum to 1; padding is a zero vector.
 
 Source: Lee et al., Stacked Cross Attention, ECCV 2018, sections 3.1 and 3.2; the leaky rectifier is that of
 their release, where the paper clips at 0.
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from userlib.config import one_of
+from userlib.config import one_of, positive
 from userlib.errors import UserError
 from userlib.precision import autocast_disabled
 
@@ -46,8 +45,7 @@ def scan_t2i(
     """regions (N, R, E), words (M, W, E), word_mask (M, W), region_mask (N, R) -> scores (N, M).
 
     Words attend to regions. inverse_temperature: lambda, up to 40; temperature: of the pooling "logsumexp". Vectors
-    are normalised here. Raises UserError for shapes that do not fit, an image or caption that is all masked, and
-    invalid settings.
+    are normalised here. Raises UserError for invalid shapes or settings, and for an image or caption without vectors.
     """
     _check(regions, words, word_mask, region_mask, inverse_temperature, temperature, pooling)
     with autocast_disabled(regions.device):
@@ -106,8 +104,7 @@ def _attend(
     room: Tensor,
     out: tuple[Tensor, Tensor],
 ) -> None:
-    """queries (b, Q, E) attend to contexts (a, C, E) with gram (a, C, C): writes w . c and |c|^2, (a, b Q) each, into
-    out.
+    """queries (b, Q, E) attend to contexts (a, C, E) with gram (a, C, C); out: w . c and |c|^2, (a, b Q) each.
 
     room (3, n) is overwritten; n is at least a C b Q.
     """
@@ -130,9 +127,7 @@ def _pool(relevance: Tensor, mask: Tensor, temperature: float, pooling: Pooling)
 
 
 def _blocks(vectors: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """vectors (B, Q, E) -> blocks of (rows, unit vectors with zero padding, mask), shortest rows first, without columns
-    that are all padding.
-    """
+    """vectors (B, Q, E) -> blocks (rows, unit vectors with zero padding, mask), shortest rows first, trimmed."""
     if mask is None:  # nothing to sort, trim or set to zero: no copy but the normalised one
         size = max(1, VECTORS // vectors.shape[1])
         there = torch.arange(len(vectors), device=vectors.device)
@@ -170,8 +165,7 @@ def _check(
 ) -> None:
     """The errors of `scan_t2i`."""
     one_of("pooling", pooling, typing.get_args(Pooling))
-    if not 0 < temperature < math.inf:
-        raise UserError(f"the temperature is {temperature}; it must be above 0.")
+    positive("temperature", temperature)
     if regions.ndim != 3 or words.ndim != 3 or regions.shape[2] != words.shape[2]:
         raise UserError(
             f"regions have the shape {tuple(regions.shape)} and words {tuple(words.shape)}; give (N, R, E) and "

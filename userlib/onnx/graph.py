@@ -226,9 +226,7 @@ def compare(module: nn.Module, batches: list[dict[str, Tensor]], file: Path) -> 
 
 
 def quantize(file: Path) -> None:
-    """Writes NAME.int8.onnx next to NAME.onnx: weights of matrix products in eight bits, activations quantized at run
-    time.
-    """
+    """Writes NAME.int8.onnx next to NAME.onnx: weights of matrix products in eight bits, activations at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -246,8 +244,7 @@ def export(
     why: str = "",
     int8: bool = False,
 ) -> dict[str, float]:
-    """Writes the folder of an `OnnxEncoder`, whole or not at all, and returns the largest difference from torch of each
-    graph.
+    """Writes the folder of an `OnnxEncoder`, whole or not at all; returns the largest difference of each graph.
 
     key: the cache_key of the checkpoint's encoder; extractors: of tokens and guide, to export a graph that reads
     images; why: the reason for an export that cannot. Raises UserError where the packages are missing, and as

@@ -18,9 +18,7 @@ from userlib.search.exact import Array, Ints, check, top_k
 
 @dataclass(frozen=True)
 class Report:
-    """HNSW compared with exact search. recall: the share of its k hits that score at least as high as the k-th exact
-    hit.
-    """
+    """HNSW compared with exact search. recall: the share of its k hits that score at least as the k-th exact hit."""
 
     recall: float
     k: int

@@ -3,8 +3,7 @@ other images, whatever its tokens and however long it was trained.
 
 An image has 22 features: quantiles of the differences between neighbouring pixels at four scales, lightness and
 colourfulness. The distance is the Mahalanobis distance from the mean of drawings, in units of a limit that all but a
-few in a thousand keep. Of 500 photos of Flickr8k, 97 % are beyond it; enlarged drawings and drawings stored as JPEG are
-not.
+few in a thousand keep. Of 500 photos of Flickr8k, 97 % are beyond it, and no enlarged or JPEG drawings.
 
     python -m userscenes.drawings     measures the drawings again after they have changed
 """

@@ -141,9 +141,7 @@ class CheckpointEncoder:
                 f"the model in {folder} was trained on precomputed features, which new images do not have; "
                 "search with one that was trained on tokens such as region-mini or open_clip:NAME."
             )
-        settings = (
-            self.loaded.config.model.image_tower
-        )  # a trained tower is part of the model, which takes pixels
+        settings = self.loaded.config.model.image_tower  # of a trained tower: the model takes pixels
         own = self.loaded.config.model.train_image != "none" and settings is not None
         spec = f"pixels:{settings}" if own else data.tokens
         now = made_by(
@@ -220,11 +218,7 @@ class CheckpointEncoder:
         names = sorted(name for name in state if name.startswith(("image_encoder.", "text_encoder.")))
         parts = [data for name in names for data in (name, state[name].cpu().numpy().tobytes())]
         built = {**to_json(self.loaded.config.model), **self.loaded.tokenizer.to_json()}
-        for place in (
-            "text_model",
-            "model",
-            "source",
-        ):  # names and paths; weights and vocabulary are compared
+        for place in ("text_model", "model", "source"):  # names and paths, which are not compared
             built.pop(place, None)
         return {
             "kind": "checkpoint",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from userlib.config import at_least
 from userlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,14 +36,11 @@ def top_k(queries: Array, gallery: Array, k: int) -> tuple[Array, Ints]:
 
 def check_k(k: int) -> None:
     """Raises UserError for k < 1."""
-    if k < 1:
-        raise UserError(f"k is {k}; it must be a number of hits from 1 up.")
+    at_least("k", k, 1)
 
 
 def check(queries: Array, gallery: tuple[int, ...], k: int) -> None:
-    """Raises UserError for k < 1, for queries whose shape does not fit that of the gallery, and for values that are not
-    finite.
-    """
+    """Raises UserError for k < 1, for a shape that does not fit the gallery, and for values that are not finite."""
     check_k(k)
     if queries.ndim != 2 or len(gallery) != 2 or queries.shape[1] != gallery[1]:
         raise UserError(
@@ -103,9 +101,7 @@ def _best(queries: "torch.Tensor", items: "torch.Tensor", k: int) -> "tuple[torc
 
 
 def _first(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """The k best of each row (q, n), equal scores in the order of columns; topk alone takes any of those that tie for
-    the last place.
-    """
+    """The k best of each row (q, n), equal scores in the order of columns, unlike topk where they tie for the last."""
     k = min(k, scores.shape[1])
     last = scores.topk(k, dim=1).values[:, -1:]
     tied = int((scores >= last).sum(dim=1).max())

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
     """Writes NAME.csv or NAME.json; any other target is a new folder with copies of the images, 001_NAME and so on, as
-    PNG where they are not files. Returns a sentence on what was written. Raises UserError where other data would be
-    overwritten.
+    PNG where they are not files. Returns a sentence on it. Raises UserError where other data would be overwritten.
     """
     if target.suffix.lower() == ".json":
         text = json.dumps([asdict(hit) for hit in hits], indent=1, ensure_ascii=False) + "\n"

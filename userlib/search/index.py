@@ -1,5 +1,4 @@
-"""An index of images: built from a folder or a split, updated when these change, searched with text or with an image,
-stored on disk.
+"""An index of images: built from a folder or a split, updated with these, searched by text or image, and stored.
 
 encoder = OpenClipEncoder("ViT-B-32/laion2b_s34b_b79k")
 index = Index.build("my/photos", encoder)
@@ -83,8 +82,7 @@ class Index(Contents, Shared):
 
         keep_in: a folder in which the index is saved, at the end, every minute, and where the update is interrupted by
         Ctrl-C or an error; the next update resumes from there. seen: called for each image that was encoded, with the
-        SHA-256 of its content, the image, the number encoded so far and the total. Raises UserError where no image can
-        be read.
+        SHA-256 of its content, the image, the number encoded and the total. Raises UserError where none can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
         drawn = is_drawn(split)
@@ -129,9 +127,7 @@ class Index(Contents, Shared):
         return _hits([ids[i] for i in order], again[order])
 
     def captions_for(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k captions nearest to an image, given itself or by its id. Raises UserError for an index without
-        captions, an unknown id and k < 1.
-        """
+        """The k captions nearest to an image or its id. Raises UserError for an unknown id, and without captions."""
         if self.text_vectors is None:
             raise UserError("this index has no captions; build it from a split that has some.")
         scores, rows = top_k(self._vector_of(image), self.text_vectors, k)
@@ -139,9 +135,7 @@ class Index(Contents, Shared):
         return _hits(ids, scores[0], [self.texts[row] for row in rows[0]])
 
     def similar(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
-        """The k images nearest to an image; one given by its id is left out. Raises UserError for an unknown id, k < 1
-        and an empty index.
-        """
+        """The k images nearest to an image, without itself where its id is given. Raises UserError as `search`."""
         check_k(k)
         own = isinstance(image, str)
         scores, rows = self._images(self._vector_of(image), k + own)
@@ -169,8 +163,7 @@ class Index(Contents, Shared):
 
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
         """Switches to approximate search by HNSW, and reports its recall compared with exact search on these queries.
-        settings: as for `userlib.search.ann.hnsw`. Raises UserError without queries, for an empty index, and where
-        faiss is not installed.
+        settings: as for `userlib.search.ann.hnsw`. Raises UserError without queries, images or the package faiss.
         """
         if not queries:
             raise UserError("there are no queries to measure the recall on; give at least one.")
@@ -189,9 +182,7 @@ class Index(Contents, Shared):
     def from_pretrained(  # type: ignore[override]
         cls, name: str | Path, encoder: "Encoder | DualEncoder", **fetching: Any
     ) -> "Index":
-        """`load` from a folder or from the hub's `owner/name`; fetching: the keyword arguments of
-        `userlib.model.hub.resolve`, such as revision.
-        """
+        """`load` from a folder or the hub's `owner/name`; fetching: arguments of `userlib.model.hub.resolve`."""
         return cls.load(resolve(name, **fetching), encoder)
 
     def save(self, folder: str | Path, *, card: str | None = None) -> None:

@@ -73,9 +73,7 @@ def terms(text: str) -> list[tuple[int, str]]:
 
 
 def vector_of(index: Index, query: Query) -> Array:
-    """The query as a unit vector (E,). Raises UserError where it has neither text nor image, and where its parts cancel
-    out.
-    """
+    """The query as a unit vector (E,). Raises UserError without text and image, and where its parts cancel out."""
     if query.text is None and query.image is None:
         raise UserError("the query has neither a text nor an image; give one.")
     parts: list[Array] = []

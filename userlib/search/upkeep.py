@@ -1,5 +1,4 @@
-"""Updates an index to its images: new and changed images are encoded, missing ones are dropped, and renamed or copied
-ones keep their vectors.
+"""Updates an index to its images: encodes new and changed ones, drops missing ones, and keeps the vectors of the rest.
 
 An update that is interrupted keeps the images encoded so far, none of them stale. The next one resumes.
 """
@@ -33,8 +32,7 @@ class Contents:
     vectors (N, E); text_vectors (M, E), text_of (M,): the row of each caption's image; skipped: messages on images that
     could not be read; warning: a note on the encoder and these images; prints (N): the identity of each image by its
     content; distances (N,): from the encoder's training images, where 1 is the limit of usual images and NaN unknown;
-    missing: the number of images and captions still to be encoded after an interrupted update; source: the data set and
-    split of the images.
+    missing: the number of images and captions still to be encoded after an interrupted update; source: data and split.
     """
 
     ids: tuple[str, ...]
@@ -51,12 +49,8 @@ class Contents:
     distances: Array = field(default_factory=lambda: np.empty(0, np.float32))
     missing: int = 0
     source: dict[str, str] = field(default_factory=dict)
-    folder: Path | None = field(
-        default=None, repr=False
-    )  # from which it was loaded, or to which it was saved
-    stored: list[object] = field(
-        default_factory=list, repr=False
-    )  # the contents of that folder, to compare with
+    folder: Path | None = field(default=None, repr=False)  # where it was loaded from or saved to
+    stored: list[object] = field(default_factory=list, repr=False)  # its contents in that folder
 
     def __post_init__(self) -> None:
         if not len(self.distances):
@@ -66,8 +60,7 @@ class Contents:
 @dataclass(frozen=True)
 class Changes:
     """The changes of an update, by id. encoded: the images that were encoded, in that order, without renamed and copied
-    ones; missing: the number of images still to be encoded; unlinked: whether the graph for approximate search was
-    dropped.
+    ones; missing: the number of images still to be encoded; unlinked: whether the HNSW graph was dropped.
     """
 
     added: tuple[str, ...] = ()

@@ -1,6 +1,4 @@
-"""Notes on hits that may mean nothing: on images unlike those of the training, on unknown words, and on queries that
-are too long.
-"""
+"""Notes on hits that may mean nothing: on images unlike those of training, unknown words, and long queries."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,8 +1,7 @@
 """An estimate of what a run costs before it starts: bytes, steps, seconds and GPU memory.
 
 One step of the configured model runs on a few rows of random numbers, and its cost is scaled to the batch. Operations
-are counted by torch (matrix products only); activations are the tensors that the backward pass needs. Nothing is
-downloaded.
+are counted by torch (matrix products only); activations are the tensors that the backward pass needs.
 """
 
 import json
@@ -117,9 +116,7 @@ def training_cost(config: Config) -> dict[str, Any]:
         counted = one_step(user, _batch(rows, shape, guide_dim, words))
     batch, part = config.training.batch_size, config.training.micro_batch
     operations = counted[0] * batch // rows
-    if (
-        part is not None
-    ):  # a second forward pass, on top of one for queries, one for keys, and a backward pass of two
+    if part is not None:  # a fifth pass: next to forward of queries and keys, and a backward of two
         operations = operations * 5 // 4
     activations = counted[1] * (part or batch) // rows
     learnt = sum(4 * p.numel() for p in user.parameters() if p.requires_grad)
@@ -148,9 +145,7 @@ def training_cost(config: Config) -> dict[str, Any]:
 
 
 def _data(config: Config) -> tuple[int, tuple[int, ...], int | None, int]:
-    """The number of train captions, (R, D) of the tokens or (3, H, W) of the pixels, the width of the guide, and the
-    bytes of the data.
-    """
+    """Number of train captions, (R, D) of tokens or (3, H, W) of pixels, width of the guide, and bytes of the data."""
     data, known = config.data, HUB_SETS.get(config.data.data)
     features: Path | None = None
     if known is not None and known.counts is not None and known.captions_each is not None:

@@ -84,9 +84,7 @@ class State:
 
 @dataclass
 class Run:
-    """A finished or interrupted run. `model` has the weights of the last step, `encoders` those of the best evaluation,
-    in evaluation mode.
-    """
+    """A finished or interrupted run. model: the weights of the last step; encoders: those of the best evaluation."""
 
     model: USER
     encoders: DualEncoder
@@ -114,8 +112,7 @@ def fit(
     progress: bool = True,
     track: Sequence[str] = (),
 ) -> Run:
-    """Trains, evaluates on the selection split, and keeps the best and the last checkpoint in `out`. A configuration is
-    prepared first.
+    """Trains (first preparing a configuration), evaluates on the selection split, and keeps best and last checkpoint.
 
     stop_at ends the run after that many steps, Ctrl-C after the current step: a checkpoint is written, from which
     `resume=True` continues bit-equal to an uninterrupted run. A second Ctrl-C ends it at once, with the previous
@@ -329,9 +326,7 @@ class Trainer:
         return row
 
     def save(self) -> None:
-        """Writes a checkpoint with everything that a bit-equal resume needs, names it in run.json, and removes older
-        ones.
-        """
+        """Writes a checkpoint with all that a bit-equal resume needs, names it in run.json, and removes older ones."""
         state = self.state
         self.kept = state.step
         if self.out is None or not self.accelerator.is_main_process:

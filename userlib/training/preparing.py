@@ -82,9 +82,7 @@ def pairs_of(
 
 
 def pixels_of_split(config: Config, split: Split, progress: bool) -> Pixels:
-    """The pixels, for a trained tower, of a split or of the one that it was held out of. Raises UserError where it has
-    no images.
-    """
+    """The pixels, for a trained tower, of a split or its parent split. Raises UserError where it has no images."""
     whole, settings = split.parent or split, tower_of(config)
     if whole.pictures is None:
         raise UserError(
@@ -162,9 +160,7 @@ def arranged(
 
 
 def _held_out(data: RetrievalData, settings: DataConfig, say: Say | None) -> tuple[RetrievalData, str]:
-    """For a data set whose only split is train: the data with what is held out unasked, and the count of the slice that
-    is still to be held out.
-    """
+    """For a data set whose only split is train: the data with what is held out, and the count still to hold out."""
     name, _, count = settings.val_split.partition(":")
     images = len(data.split("train"))
     report = settings.test_split if settings.test_split not in (None, "train") else None

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def make_accelerator(config: Config) -> "Accelerator":
     """The device and the processes of this run. Raises UserError where they do not fit its settings.
 
-    Mixed precision is left to the training loop: bf16 needs no loss scaling, and accelerate fixes its precision once
-    per process.
+    Mixed precision is left to the training loop: bf16 needs no loss scaling, and accelerate can set it only once.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs

@@ -35,9 +35,7 @@ def lr_factor(step: int, total: int, training: TrainingConfig) -> float:
 
 
 def batch_indices(step: int, captions: int, training: TrainingConfig) -> np.ndarray:
-    """The captions (batch_size,) of a step's batch, over all processes. Each epoch is a permutation, whose incomplete
-    last batch is dropped.
-    """
+    """The captions (batch_size,) of a step: each epoch is a permutation, whose incomplete last batch is dropped."""
     per_epoch = captions // training.batch_size
     epoch, place = divmod(step, per_epoch)
     return _order(training.seed, epoch, captions)[place * training.batch_size :][: training.batch_size]
@@ -82,9 +80,7 @@ class Reader:
 
 
 def batches(prepared: Prepared, start: int, stop: int, rank: int, ranks_: int) -> Iterator[Batch]:
-    """The batches of steps start..stop-1 of one rank, made ahead: of tokens by a thread, of pixels by worker
-    processes.
-    """
+    """The batches of steps start..stop-1 of one rank, made ahead by a thread, or from pixels by worker processes."""
     read = Reader(prepared.train, prepared.config, rank, ranks_)
     if prepared.train.pixels() is not None:
         yield from batches_by_workers(read, start, stop, workers=prepared.config.data.workers)

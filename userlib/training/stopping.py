@@ -1,5 +1,4 @@
-"""Delays Ctrl-C and SIGTERM until the end of a step, where the state of a run is complete, so that it can be resumed
-bit-equal.
+"""Delays Ctrl-C and SIGTERM until the end of a step, where the state of a run is complete for a bit-equal resume.
 
 In the middle of a step the queue is updated and the weights are not; resuming from there would repeat half a step.
 """

@@ -27,12 +27,7 @@ TRACKERS = (
 )  # fmt: skip
 EXTRAS = ("tensorboard", "wandb", "trackio")
 EVERY = 10  # steps between two logged losses
-QUERIES, FOUND, GALLERY, SIDE = (
-    4,
-    5,
-    256,
-    96,
-)  # captions shown, hits of each, images searched, their size in pixels
+QUERIES, FOUND, GALLERY, SIDE = 4, 5, 256, 96  # captions shown, hits of each, images searched, their pixels
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -182,9 +182,7 @@ def key_age(model: USER) -> float:
 
 
 def collapse_metrics(images: Tensor, texts: Tensor) -> tuple[float, float]:
-    """images (B,E) and texts (B,E) of unit norm, paired by row -> the mean cosine of all unpaired ones, and the
-    `effective_rank` of the images.
-    """
+    """Pairs of unit vectors (B,E) -> the mean cosine of all unpaired ones, and the `effective_rank` of the images."""
     scores = images.float() @ texts.float().t()
     count = len(scores)
     unpaired = (scores.sum() - scores.diagonal().sum()) / max(count * (count - 1), 1)

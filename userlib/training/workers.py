@@ -40,9 +40,7 @@ def _ignore_interrupt(worker: int) -> None:
 
 @contextmanager
 def workers_needed() -> Iterator[None]:
-    """Within it, a RuntimeError by which torch reports, at any place, that a worker process was killed becomes a
-    UserError.
-    """
+    """Within it, torch's RuntimeError for a worker process that was killed, raised anywhere, becomes a UserError."""
     try:
         yield
     except RuntimeError as error:

@@ -10,7 +10,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.precision import autocast_disabled, to_fp32
 
 HEADS = 8
@@ -24,10 +24,7 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, width: int, *, start_as_identity: bool = False) -> None:
         super().__init__()
-        if width < 1:
-            raise UserError(
-                f"width is {width}; it must be the number of dimensions of a vector, a whole number from 1 up."
-            )
+        at_least("width", width, 1)
         self.heads = math.gcd(width, HEADS)
         self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.inputs, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.model.layers import RegionEnhancement
 from userlib.precision import autocast_disabled, to_fp32
 
@@ -78,9 +78,8 @@ class Concepts(RegionEnhancement):
 
     def __init__(self, width: int, *, count: int) -> None:
         super().__init__()
-        for name, value in (("width", width), ("num_concepts", count)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; it must be a whole number from 1 up.")
+        at_least("width", width, 1)
+        at_least("num_concepts", count, 1)
         self.register_buffer("vectors", torch.zeros(count, count))
         self.register_buffer("graph", torch.zeros(count, count))
         self.vectors: Tensor

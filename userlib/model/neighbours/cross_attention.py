@@ -10,8 +10,7 @@ All of them compare an image's regions v_r and a caption's words w_j by s_rj = c
                relevance of the others is as in scan-t2i, with p_r = relu(s_rj - t); the mean over words
 
 The squared norm of a context sum_r p_r v_r is p^T G p, with the Gram matrix G of the regions (or words), so that no
-context is computed; since a cosine ignores norms, p need not sum to 1. The same code scores all pairs of a batch, or
-pairs one by one.
+context is computed; since a cosine ignores norms, p need not sum to 1.
 
 Sources: CHAN (Pan et al., CVPR 2023); SCAN (Lee et al., ECCV 2018); NAAF (Zhang et al., CVPR 2022), which computes its
 threshold from two distributions, where here it is a parameter. `userlib.model.scorers` computes the scores of SCAN
@@ -85,9 +84,7 @@ class Scorer(nn.Module):
     def forward(
         self, regions: Tensor, words: Tensor, region_mask: Tensor | None, word_mask: Tensor
     ) -> Tensor:
-        """regions (A,R,E), words (B,W,E), masks (A,R) and (B,W) True where there is one -> scores (A,B) of all pairs,
-        float32 or wider.
-        """
+        """regions (A,R,E), words (B,W,E), masks (A,R) and (B,W) -> scores (A,B) of all pairs, float32 or wider."""
         with autocast_disabled(regions.device):
             (v, r), (w, there) = unit_vectors(regions, region_mask), unit_vectors(words, word_mask)
             s = (v.flatten(0, 1) @ w.flatten(0, 1).t()).unflatten(0, v.shape[:2]).unflatten(2, w.shape[:2])

@@ -9,7 +9,7 @@ with two randomly masked views of each image is not part of the pooling and is l
 import torch
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.precision import autocast_disabled, to_fp32
 
 
@@ -33,10 +33,7 @@ class ESAPool(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        if width < 1:
-            raise UserError(
-                f"width is {width}; it must be the number of dimensions of a vector, a whole number from 1 up."
-            )
+        at_least("width", width, 1)
         self.score = nn.Linear(width, width)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)

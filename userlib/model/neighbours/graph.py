@@ -3,15 +3,13 @@
     R_ij = theta(v_i) . phi(v_j) / n          (n regions; no softmax)
     V  <- V + norm(W_r (R g(V)))              four layers
 
-The norm's gain and bias start at zero, so that each layer starts as the identity.
-Source: VSRN (Li et al., ICCV 2019). There a GRU reads the enhanced regions, here the pooling that is set. norm "batch"
-is as in the source.
+The norm's gain and bias start at zero, so that each layer starts as the identity. Source: VSRN (Li et al., ICCV 2019).
+There a GRU reads the enhanced regions, here the pooling that is set. norm "batch" is as in the source.
 """
 
 from torch import Tensor, nn
 
-from userlib.config import NORMS, one_of
-from userlib.errors import UserError
+from userlib.config import NORMS, at_least, one_of
 from userlib.model.layers import RegionEnhancement
 from userlib.precision import autocast_disabled, to_fp32
 
@@ -57,10 +55,7 @@ class RegionGraph(RegionEnhancement):
     def __init__(self, width: int, *, norm: str = "layer", layers: int = LAYERS) -> None:
         super().__init__()
         one_of("norm", norm, NORMS)
-        if width < 1:
-            raise UserError(
-                f"width is {width}; it must be the number of dimensions of a region, a whole number from 1 up."
-            )
+        at_least("width", width, 1)
         self.layers = nn.ModuleList(GraphLayer(width, norm=norm) for _ in range(layers))
 
     def forward(self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:

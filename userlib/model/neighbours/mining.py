@@ -1,8 +1,7 @@
 """Hard-negative mining for a scorer: it learns from the pairs that the embeddings find hardest.
 
 Cross-attention costs hundreds of times as much per pair as a dot product, so the embeddings choose: for each image the
-captions, and for each caption the images, of the highest score. The scorer then reads those pairs alone, as in
-re-ranking.
+captions, and for each caption the images, of the highest score. The scorer then reads only those, as in re-ranking.
 """
 
 import torch

@@ -7,8 +7,7 @@
 
 The layer starts as the identity, so that all four losses start equal. Search and evaluation use v and t, a dot product
 as without it. Source: HREM (Fu et al., CVPR 2023), whose relevance is a network of its own and whose loss is a hinge;
-here the relevance is linear in the cosine for each kind of pair, before the sigmoid, and L_b is the objective that is
-set.
+here the relevance is linear in the cosine before the sigmoid, and L_b is the objective that is set.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.model.layers import RegionEnhancement
 from userlib.model.neighbours.attention import TransformerLayer
 from userlib.model.pooling import mean_pool
@@ -92,10 +92,7 @@ class Route(RegionEnhancement):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        if width < 1:
-            raise UserError(
-                f"width is {width}; it must be the number of dimensions of a region, a whole number from 1 up."
-            )
+        at_least("width", width, 1)
         self.layers = nn.ModuleList()
         for depth in range(DEPTH):
             inside = (Rectified(), Reasoning(width), Gate(width))

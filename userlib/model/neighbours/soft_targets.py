@@ -4,18 +4,15 @@
     within   KL(softmax'(V V^T / T) || softmax'(v v^T / T)) + KL(softmax'(W W^T / T) || softmax'(t t^T / T))
 
 V, W: the teacher's vectors of images and captions; v, t: the model's; softmax' leaves out the diagonal. The sum is
-added to the loss, times `ObjectiveConfig.soft_weight` (in the source 0.1, next to InfoNCE).
-Source: CUSA (Huang et al., AAAI 2024). Its teachers are one network for images and another for text; here both are
-CLIP's towers.
+added to the loss, times `ObjectiveConfig.soft_weight` (in the source 0.1, next to InfoNCE). Source: CUSA (Huang et al.,
+AAAI 2024). Its teachers are one network for images and another for text; here both are CLIP's towers.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from userlib.errors import UserError
+from userlib.config import positive
 from userlib.precision import to_fp32
 
 
@@ -34,11 +31,8 @@ def divergence(target: Tensor, scores: Tensor, *, temperature: float, itself: bo
 def soft_target_loss(
     images: Tensor, texts: Tensor, teacher_images: Tensor, teacher_texts: Tensor, *, temperature: float
 ) -> Tensor:
-    """v (B,E), t (B,E), V (B,G), W (B,H), normalised here -> scalar. Raises UserError for a temperature that is not
-    above 0.
-    """
-    if not 0 < temperature < math.inf:
-        raise UserError(f"the temperature is {temperature}; it must be above 0.")
+    """v (B,E), t (B,E), V (B,G), W (B,H), normalised here -> scalar. Raises UserError for a temperature <= 0."""
+    positive("temperature", temperature)
     v, t, V, W = (F.normalize(to_fp32(x), dim=-1) for x in (images, texts, teacher_images, teacher_texts))
     like_images, like_texts = V @ V.t(), W @ W.t()
     across = divergence(like_images, v @ t.t(), temperature=temperature)

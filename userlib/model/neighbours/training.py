@@ -39,9 +39,7 @@ class TrainingTerms(nn.Module):
         self.relation = RelationGraph(width) if objective.relation_weight > 0 else None
 
     def of(self, batch: Batch) -> list[Further]:
-        """The terms with a weight above 0. Raises UserError where soft targets are among them and the batch has no
-        teacher's vectors.
-        """
+        """The terms with a weight above 0. Raises UserError for soft targets without a teacher's vectors."""
         terms: list[Further] = []
         if self.relation is not None:
             terms.append(relation_term(self.objective, self.relation))

@@ -12,16 +12,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from userlib.errors import UserError
+from userlib.config import at_least
 from userlib.precision import autocast_disabled, to_fp32
 
 VIEWS = 4  # k
 
 
 def view_weights(vectors: Tensor, codes: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A: vectors (B,N,E), codes (k,E), mask (B,N) True where there is a vector -> (B,N,k), where each view sums to
-    1.
-    """
+    """A: vectors (B,N,E), codes (k,E), mask (B,N) True for vectors -> (B,N,k), where each view sums to 1."""
     scores = vectors @ codes.t() / math.sqrt(codes.shape[1])
     if mask is not None:
         lowest = torch.finfo(scores.dtype).min
@@ -46,9 +44,8 @@ class ViewPool(nn.Module):
 
     def __init__(self, width: int, *, views: int = VIEWS) -> None:
         super().__init__()
-        for name, value in (("width", width), ("views", views)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; it must be a whole number from 1 up.")
+        at_least("width", width, 1)
+        at_least("views", views, 1)
         self.codes = nn.Parameter(torch.randn(views, width))
         self.out = nn.Linear(views * width, width)
         self.penalty: Tensor | None = None
