@@ -102,12 +102,12 @@ def test_recalls_by_hand():
 @pytest.mark.parametrize(
     "images, words",
     [
-        ([0, 0, 1], "distinct indices from 0 to 1"),
-        ([-1, 0], "from 0 to 1, and got -1 to 0"),
-        ([0, 2], "from 0 to 1, and got 0 to 2"),
+        ([0, 0, 1], "must be distinct, from 0 to 1"),
+        ([-1, 0], "indices from -1 to 0; they must be distinct, from 0 to 1"),
+        ([0, 2], "indices from 0 to 2; they must be distinct, from 0 to 1"),
         ([], "chooses at least one"),
-        ([0.0, 1.0], "got float64"),
-        ([True], r"a mask of 2 .* got bool of shape \(1,\)"),
+        ([0.0, 1.0], "the type float64"),
+        ([True], r"the type bool and the shape \(1,\); it must be a mask of 2 "),
         ([[0, 1]], r"shape \(1, 2\)"),
     ],
 )
