@@ -148,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         help="also re-rank the first K by embeddings with the model's scorer (for models trained with --scorer)",
     )
     add(
-        "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to compare with, paired by query"
+        "--against", nargs="+", default=[], metavar="DIR", help="checkpoints to compare with, paired by image"
     )
 
     search = commands.add_parser(
@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint and --model, photos are searched with photos-mini, a small model that comes with the project.",
     )
     add = search.add_argument
-    add("--json", action="store_true", help="print JSON for machines")
+    add("--json", action="store_true", help="print JSON")
     add("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
     add("--data", help="a folder of images or a data set (default: the data that the model was trained on)")
@@ -173,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
         help='add and subtract parts of the query: "two dogs - beach + snow"',
     )
     repeated: Any = {"action": "append", "default": []}
-    add("--minus", **repeated, metavar="TEXT", help="what hits should not look like; repeatable")
+    add("--minus", **repeated, metavar="TEXT", help="lower the score of images like this text; repeatable")
     add("--exclude", **repeated, metavar="IDS", help="ids to leave out, such as 'old/*'; repeatable")
     add("--min-score", type=float, metavar="S", help="leave out hits with a lower cosine")
     add(
@@ -197,7 +197,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         help="re-rank the first K images by embeddings with the model's scorer",
     )
-    add("--index", metavar="DIR", help="where the index is kept; it follows the images from run to run")
+    add("--index", metavar="DIR", help="where the index is stored; each search updates it to the images")
 
     export = commands.add_parser(
         "export",
@@ -206,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m userlib export --checkpoint runs/first --out runs/first-onnx",
     )
     add = export.add_argument
-    add("--json", action="store_true", help="print JSON for machines")
+    add("--json", action="store_true", help="print JSON")
     add("--checkpoint", required=True, metavar="DIR", help="folder of a run")
     add("--out", required=True, metavar="DIR", help="the folder to write")
     add("--format", choices=["onnx"], default="onnx", help="the format (default: onnx)")
@@ -225,7 +225,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = doctor.add_argument
     add("--verify", action="store_true", help="also check every checkpoint, cache and index on disk")
-    add("--json", action="store_true", help="print JSON for machines")
+    add("--json", action="store_true", help="print JSON")
     return whole
 
 
@@ -235,7 +235,7 @@ def _common(command: argparse.ArgumentParser) -> None:
     add("--preset", default="scenes", help=f"{' | '.join(PRESETS)} (default: scenes)")
     add("--seed", type=int, help="the seed of all random draws, including those of the confidence intervals")
     add("--out", metavar="DIR", help="where results are written")
-    add("--json", action="store_true", help="print JSON for machines in place of tables")
+    add("--json", action="store_true", help="print JSON in place of tables")
 
 
 def _tokens(command: argparse.ArgumentParser, more: str) -> None:

@@ -78,8 +78,8 @@ def model_card(title: str, config: Config, metadata: Mapping[str, Any], given: M
         "Limits": _limits(data, drawn),
         "Licence": f"Of these weights: {header['license']}"
         + ("." if drawn or "license" in given else ", see below. ")
-        + ("" if drawn else f"The images of `{data}` have terms of their own, which bind what is made of them: read "
-           "them before you use or pass on these weights. ")
+        + ("" if drawn else f"The images of `{data}` have their own terms, which may apply to these weights: read "
+           "them before you use or pass on the weights. ")
         + " The library has the MIT licence.",
         "Where it was made": f"Code {about.get('code', 'unknown')}, torch {about.get('torch', 'unknown')}, Python "
         f"{about.get('python', 'unknown')}, {hardware or 'hardware unknown'}, {about.get('date', 'date unknown')}.",

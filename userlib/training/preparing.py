@@ -127,9 +127,9 @@ def splits_of(
 def arranged(
     data: RetrievalData, settings: DataConfig, *, say: Say | None = None, report_if_there: bool = False
 ) -> RetrievalData:
-    """The data set with the slice that val_split names held out. Where train is its only split, a sixth of its images,
-    at most 1,000, chosen by their ids, is held out for each of selection and report that is set and has no slice; say
-    is called with a sentence on this.
+    """The data set with the slice that val_split names held out. Where train is its only split, a sixth of the images
+    (at most 1,000, chosen by id) is held out for the report if test_split is set, and as much for selection if
+    val_split names no slice; say is called with a sentence on this.
 
     Raises UserError where there are no captions, too few images, or no split to select or to report on;
     report_if_there: a missing split for the report is no error.
