@@ -30,9 +30,7 @@ READ = 256  # images at a time
 RIDGES = (0.3, 1.0, 3.0, 10.0)  # relative to the mean variance of each side
 DIMENSIONS = (64, 128, 256, 512)
 SHARES = (0.7, 1.4)  # the standard deviation of sentence vectors, relative to that of TF-IDF
-TERMS = (
-    20_000  # the most frequent words and pairs of words that are used: their covariance takes at most 1.6 GB
-)
+TERMS = 20_000  # words and pairs of words, the most frequent: their covariance takes at most 1.6 GB
 
 
 @dataclass(frozen=True)

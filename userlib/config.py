@@ -42,9 +42,7 @@ class DataConfig:
     hflip: bool = False  # also make tokens of the flipped images; training draws one of the two at random
     # for a trained tower: store the images at its input size on disk; else they are decoded at each step
     keep_pixels: bool = False
-    workers: int | None = (
-        None  # processes that decode images for a trained tower; none: one per core, at most 8
-    )
+    workers: int | None = None  # processes that decode for a trained tower; none: one per core, at most 8
     # the vector for CGE: clip-mini | efficientnet-lite2 | open_clip:NAME[/WEIGHTS] | timm:NAME | timm:FILE |
     # vectors:FOLDER
     guide: str | None = None

@@ -123,9 +123,7 @@ def check_surroundings() -> Iterator[Check]:
     """Parts of the environment that can cause failures; no line where there are none."""
     for name in ("PYTHONPATH", "PYTHONHOME"):
         if os.environ.get(name):
-            remedy = (
-                f"unset {name} if an import fails: modules there take precedence over the installed packages"
-            )
+            remedy = f"unset {name} if an import fails: it takes precedence over the installed packages"
             yield Check(name, "skip", f"is set to {os.environ[name]}", remedy)
     for name in unusable_proxies():
         remedy = "pip install 'httpx[socks]', or name an HTTP proxy; without either nothing is downloaded"
@@ -264,9 +262,7 @@ def alone(check: Callable[[], Check | Iterator[Check]]) -> Iterator[Check]:
         yield Check(name, "fail", f"could not be checked: the package {error.name} is missing", remedy)
     except Exception as error:
         reason = (str(error).strip() or "no reason was given").splitlines()[0]
-        remedy = (
-            "install the packages again (pip install -e .); if that does not help, report it with this line"
-        )
+        remedy = "install the packages again (pip install -e .); if it stays, report it with this line"
         yield Check(name, "fail", f"could not be checked: {type(error).__name__}: {reason}", remedy)
 
 

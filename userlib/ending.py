@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM raises KeyboardInterrupt; in other threads than the main one it has no effect."""
+    """Within it, SIGTERM raises KeyboardInterrupt; in threads other than the main one it has no effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -22,9 +22,7 @@ from userlib.config import at_least
 from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 
-STEP = (
-    64  # tiles are padded to a multiple of it, so that equal vectors meet the same kernel and score bit-equal
-)
+STEP = 64  # tiles are padded to multiples of it: equal vectors meet the same kernel, and score bit-equal
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from userlib.model.text_transformers import text_settings
 from userlib.progress import tell
 from userlib.provenance import peak_memory_mb, provenance
 
-FEWEST = (
-    24  # images of a data set without splits: with fewer, less than four would be held out for each purpose
-)
+FEWEST = 24  # images of a data set without splits, of which at least four are held out for each purpose
 SHARE = 6  # a sixth of such a set is held out for selection, and a sixth for the report
 MOST = 1000  # images that are held out for one of them, as in Flickr30K
 SAMPLE_IMAGES = 512  # images from which the mean of the tokens, and the distance from it, are measured
