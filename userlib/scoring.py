@@ -34,7 +34,7 @@ class Trained:
 
 
 def with_flags(config: Config, arguments: argparse.Namespace) -> Config:
-    """The configuration with the data and tokens of the command line; other data reset its pictures and sizes."""
+    """The configuration with the data and tokens of the command line; other data reset `pictures` and `sizes`."""
     given = {name: getattr(arguments, name, None) for name in DATA_FLAGS}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "data" in changes and changes["data"] != config.data.data:

@@ -76,7 +76,7 @@ def is_drawn(split: Split) -> bool:
 
 
 def _source(split: Split, row: int) -> tuple[Pictures, int]:
-    """The pictures that a split, or a subset of a subset, selects from, and the row of an image there."""
+    """The images that a split, or a subset of a subset, selects from, and the row of an image there."""
     source = split.pictures
     if source is None:
         raise UserError(

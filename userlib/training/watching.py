@@ -136,7 +136,7 @@ def check_collapse(
 ) -> None:
     """Raises CollapseError when the last three evaluations, after the warm-up and a tenth of the run, show collapse.
 
-    Signs of collapse are a mean unpaired cosine above 0.9 in absolute value and, with at least 32 images (pictures),
+    Signs of collapse are a mean unpaired cosine above 0.9 in absolute value and, with at least 32 images (`pictures`),
     an effective rank below 4 of images or captions, or embeddings of one modality that are all alike while rSum is at
     chance. For UTO a vanished gradient is one more; the other objectives have none once every margin is met.
     """
