@@ -24,8 +24,7 @@ def check_embeddings(images: ArrayLike | Tensor, captions: ArrayLike | Tensor) -
         )
     if longest * longest_too > 1e38:  # by Cauchy and Schwarz no product, nor any partial sum, is larger
         raise UserError(
-            f"the embeddings have norms of up to {longest:.1e} and {longest_too:.1e}, whose products may exceed "
-            "float32; L2-normalise them."
+            "the embeddings are so large that their products may exceed float32; L2-normalise them."
         )
     return left, right
 
