@@ -570,6 +570,19 @@ def test_the_command_follows_the_folder_and_says_what_it_did(ask, photos, tmp_pa
     assert [line.split()[-1] for line in said.splitlines()[1:]] == ["other.png"]
 
 
+def test_where_results_go_is_looked_at_before_any_image(ask, photos, tmp_path):
+    (tmp_path / "notes.csv").write_text("mine")
+    (tmp_path / "notes.npz").write_text("mine")
+    for flag, target, why in (
+        ("--vectors", "out.txt", "ends in .npz or .parquet"),
+        ("--vectors", "notes.npz", "would be lost"),
+        ("--hits", "notes.csv", "would be lost"),
+        ("--hits", "photos", "nothing is written next to"),
+    ):
+        said, count = ask("--data", photos, "--query", "red", flag, tmp_path / target, code=2)
+        assert why in said and count == 0
+
+
 def test_images_that_were_only_moved_are_found_by_the_next_search(ask, photos, tmp_path):
     words = ["--index", tmp_path / "index", "--query", "red"]
     ask("--data", photos, *words)

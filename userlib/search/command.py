@@ -16,7 +16,7 @@ from userlib.data.pictures import read_picture
 from userlib.errors import UserError
 from userlib.files import check_folder, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
-from userlib.search.exporting import write_hits, write_vectors
+from userlib.search.exporting import check_targets, write_hits, write_vectors
 from userlib.search.index import Hit, Index, check_query
 from userlib.search.query import Found, Query, find
 from userlib.search.rerank import scorer_reranker
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     folder = Path(arguments.index) if arguments.index else None
     if folder is not None:
         check_folder(folder, FILES)
+    check_targets(*(Path(name) if name else None for name in (arguments.hits, arguments.vectors)))
     there = folder is not None and folder.is_dir() and any(folder.iterdir())
     encoder = (
         CheckpointEncoder(

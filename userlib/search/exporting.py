@@ -14,12 +14,28 @@ import numpy as np
 from userlib.data.pictures import PictureFiles
 from userlib.data.splits import Split
 from userlib.errors import UserError
-from userlib.files import atomic_write, check_folder, disk_errors
+from userlib.files import atomic_write, check_file, check_folder, disk_errors
 from userlib.search.query import Found
 from userlib.search.reading import _source
 
 if TYPE_CHECKING:
     from userlib.search.index import Index
+
+
+def check_targets(hits: Path | None, vectors: Path | None) -> None:
+    """Raises UserError, before any work, for hits or vectors that cannot be written there without a loss."""
+    if hits is not None and hits.suffix.lower() in (".json", ".csv"):
+        check_file(hits)
+    elif hits is not None:
+        check_folder(hits, ())
+        if hits.is_dir() and any(hits.iterdir()):
+            raise UserError(f"the folder {hits} is not empty; name one that does not exist yet.")
+    if vectors is not None:
+        if vectors.suffix.lower() not in (".npz", ".parquet"):
+            raise UserError(
+                f"vectors cannot be written to {vectors}; name a file that ends in .npz or .parquet."
+            )
+        check_file(vectors)
 
 
 def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
@@ -45,9 +61,7 @@ def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
 
 
 def _copy(hits: Sequence[Found], target: Path, split: Split) -> None:
-    check_folder(target, ())
-    if target.is_dir() and any(target.iterdir()):
-        raise UserError(f"the folder {target} is not empty; name one that does not exist yet.")
+    check_targets(target, None)
     row_of = {name: row for row, name in enumerate(split.ids)}
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -64,13 +78,14 @@ def write_vectors(index: "Index", target: Path) -> str:
     """Writes NAME.npz (ids (N,) text, vectors (N, E) float32) or NAME.parquet (columns id and vector). Returns a
     sentence on what was written. Raises UserError for another suffix, and where other data would be overwritten.
     """
+    check_targets(None, target)
     if target.suffix.lower() == ".npz":
 
         def write(part: Path) -> None:
             with open(part, "wb") as file:
                 np.savez(file, ids=np.array(index.ids, dtype=np.str_), vectors=index.vectors)
 
-    elif target.suffix.lower() == ".parquet":
+    else:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -81,7 +96,5 @@ def write_vectors(index: "Index", target: Path) -> str:
         def write(part: Path) -> None:
             pq.write_table(table, part)
 
-    else:
-        raise UserError(f"vectors cannot be written to {target}; name a file that ends in .npz or .parquet.")
     atomic_write(target, write)
     return f"the vectors of {len(index.ids):,} images are in {target}"
