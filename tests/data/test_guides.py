@@ -30,6 +30,11 @@ def write_vectors(folder, ids, width=5):
     return vectors
 
 
+def write_npz(file):
+    with open(file, "wb") as opened:
+        np.savez(opened, np.zeros((3, 2)))
+
+
 def test_a_file_of_timm_weights_is_a_guide(hub, tmp_path, cache):
     """timm:FILE names its network by the JSON beside it; tokens may come from elsewhere."""
     weights = write_backbone(tmp_path / "network")
@@ -68,12 +73,13 @@ def test_vectors_go_to_their_images(hub, tmp_path, cache, capsys):
     assert "made by 'vectors:" in capsys.readouterr().err
 
 
-def test_ids_may_begin_with_a_byte_order_mark(tmp_path):
-    """As editors of Windows write it."""
-    folder = tmp_path / "own"
-    vectors = write_vectors(folder, ["a.jpg", "b.jpg"])
-    (folder / "ids.txt").write_text("a.jpg\nb.jpg\n", encoding="utf-8-sig")
-    np.testing.assert_array_equal(make_extractor(f"vectors:{folder}").of(["b.jpg", "a.jpg"]), vectors[[1, 0]])
+@pytest.mark.parametrize("end, coding", [("\n", "utf-8-sig"), ("\r\n\r\n", "utf-8"), ("", "utf-16")])
+def test_ids_are_the_lines_of_a_text(tmp_path, end, coding):
+    """As editors write them, of Windows too; an id may hold another system's end of a line."""
+    folder, ids = tmp_path / "own", ["a\u2028b.jpg", "b.jpg"]
+    vectors = write_vectors(folder, ids)
+    (folder / "ids.txt").write_bytes(("\n".join(ids) + end).encode(coding))
+    np.testing.assert_array_equal(make_extractor(f"vectors:{folder}").of(ids[::-1]), vectors[[1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,8 @@ def test_ids_may_begin_with_a_byte_order_mark(tmp_path):
     [
         (lambda f: (f / "ids.txt").unlink(), "has no ids.txt; a guide of one's own vectors is a folder"),
         (lambda f: (f / "vectors.npy").write_bytes(b"no"), "is no whole array of numbers"),
+        (lambda f: write_npz(f / "vectors.npy"), "is no whole array of numbers"),
+        (lambda f: (f / "ids.txt").write_bytes(b"a\nb\xe9\nc"), "0xE9 in line 2 .* Save it as UTF-8"),
         (lambda f: np.save(f / "vectors.npy", np.zeros((3, 2), int)), "it must be floats"),
         (lambda f: (f / "ids.txt").write_text("a\na\nb\n"), "must name each row once"),
         (lambda f: (f / "ids.txt").write_text("a\nb\nx\n"), "no vector for 1 of 3 images, such as 'c'"),

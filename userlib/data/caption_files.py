@@ -61,7 +61,7 @@ class _Missing(_Misfit):
 
 def read_captions(source: Path) -> list[Entry]:
     """The captions in `source`, in its order."""
-    text = _text(source)
+    text = text_of(source)
     kind = source.suffix.lower()
     if kind == ".jsonl":
         entries = _jsonl(source, text)
@@ -72,7 +72,8 @@ def read_captions(source: Path) -> list[Entry]:
     return [_checked(source, entry) for entry in entries]
 
 
-def _text(source: Path) -> str:
+def text_of(source: Path) -> str:
+    """The text of a file, as its byte order mark says. Raises UserError with the line that is no such text."""
     try:
         data = source.read_bytes()
     except OSError as error:

@@ -41,7 +41,7 @@ def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
 def open_features(file: Path) -> np.ndarray:
     """The (n, R, D) float32 array of a file, mapped into memory."""
     try:
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, SyntaxError, TokenError) as error:
         raise UserError(
             f"{file} cannot be mapped into memory: {error}. It is cut short or no .npy file: fetch it again."

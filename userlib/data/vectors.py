@@ -7,6 +7,7 @@ splits in any order. A new image has no vector, so that a model with such a guid
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError  # numpy parses a header as Python
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from userlib.data.base import Extractor, refuse_weights, unknown
+from userlib.data.caption_files import text_of
 from userlib.errors import UserError
 from userlib.files import sha256_known
 
@@ -40,8 +42,8 @@ class GivenVectors(Extractor):
     def _vectors(self) -> np.ndarray:
         file = self.folder / "vectors.npy"
         try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            array = np.lib.format.open_memmap(file, mode="r")
+        except (ValueError, OSError, SyntaxError, TokenError) as error:
             raise UserError(
                 f"{file} is no whole array of numbers: {error}. Write it again by numpy.save."
             ) from error
@@ -54,7 +56,7 @@ class GivenVectors(Extractor):
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
         """The vectors of these images -> (N, G) float32. Raises UserError for one that is missing or not finite."""
-        lines = (self.folder / "ids.txt").read_text(encoding="utf-8-sig").splitlines()
+        lines = text_of(self.folder / "ids.txt").rstrip().split("\n")
         row = {line.strip(): i for i, line in enumerate(lines)}
         if len(lines) != len(self._vectors) or len(row) != len(lines):
             raise UserError(
