@@ -1,5 +1,6 @@
 """An index follows its images: what is encoded, dropped, followed and kept; no stale answer; the command line."""
 
+import argparse
 import io
 import json
 import os
@@ -14,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.copies import karpathy, write_coco
 from tests.test_search import COLOURS, ColourEncoder, split_with_captions
 from userlib.checkpoints import read_checkpoint, write_checkpoint
+from userlib.config import Config, DataConfig
 from userlib.data.splits import Split
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError
@@ -581,6 +584,24 @@ def test_where_results_go_is_looked_at_before_any_image(ask, photos, tmp_path):
     ):
         said, count = ask("--data", photos, "--query", "red", flag, tmp_path / target, code=2)
         assert why in said and count == 0
+
+
+def test_images_that_lie_apart_from_their_annotations_are_searched(ask, tmp_path):
+    """By a flag, then as the index knows them, also for copies of the hits; else where the model's were."""
+    annotations = write_coco(tmp_path / "images", karpathy({"test": 3})).rename(
+        tmp_path / "dataset_small.json"
+    )
+    words = ["--data", annotations, "--index", tmp_path / "index", "--query", "red"]
+    assert "not below" in ask(*words, code=2)[0]
+    assert ask(*words, "--pictures", tmp_path / "images")[1] == 3
+    for more in (words, words[2:]):
+        assert "3 kept" in ask(*more, "--hits", tmp_path / f"hits-{len(more)}")[0]
+        assert len(list((tmp_path / f"hits-{len(more)}").iterdir())) == 3
+    flags = argparse.Namespace(data=None, pictures=None, split=None, json=True)
+    config = Config(data=DataConfig(data=str(annotations), pictures=str(tmp_path / "images")))
+    index = Index.empty(Counting())
+    search_command.bring_in_line(index, flags, config, None)
+    assert len(index) == 3
 
 
 def test_images_that_were_only_moved_are_found_by_the_next_search(ask, photos, tmp_path):

@@ -163,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", nargs="?", metavar="DIR", help="folder of a run")
     add("--model", metavar="OPEN_CLIP_NAME", help="an open_clip model, zero-shot")
     add("--data", help="a folder of images or a data set (default: the data that the model was trained on)")
+    add("--pictures", metavar="DIR", help="folder of the images, if --data holds features or annotations")
     _tokens(search, "")
     add("--split", help="which split of a data set (default: test, or else its first split)")
     add("--query", help="the text query")

@@ -4,8 +4,9 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -13,6 +14,7 @@ from userlib.checkpoints import TENSORS
 from userlib.config import Config
 from userlib.data.extractors import choose_device
 from userlib.data.pictures import read_picture
+from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.files import check_folder, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
@@ -132,11 +134,9 @@ def query_of(arguments: argparse.Namespace) -> Query | None:
 
 def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Namespace) -> list[str]:
     """Writes the files of --hits and --vectors, and returns a sentence on each."""
-    from userlib.data.sources import load_data
-
     lines = []
     if arguments.hits:
-        split = load_data(index.source["data"]).split(index.source["split"])
+        split = split_of(index)
         found = [hit for hit in hits if isinstance(hit, Found)]
         lines.append(write_hits(found, Path(arguments.hits), split))
     if arguments.vectors:
@@ -144,11 +144,18 @@ def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Names
     return lines
 
 
-def images_of(index: Index) -> Callable[[str], Image.Image]:
-    """A function that returns an image of the index by its id. Raises UserError for a split without images."""
+def split_of(index: Index) -> Split:
+    """The split that an index was made from."""
     from userlib.data.sources import load_data
 
-    split = load_data(index.source["data"]).split(index.source["split"])
+    pictures = index.source.get("pictures")
+    data = load_data(index.source["data"], pictures=Path(pictures) if pictures else None)
+    return data.split(index.source["split"])
+
+
+def images_of(index: Index) -> Callable[[str], Image.Image]:
+    """A function that returns an image of the index by its id. Raises UserError for a split without images."""
+    split = split_of(index)
     if split.pictures is None:
         raise UserError(f"the split {split.name!r} has no images, only features; --rerank needs the images.")
     pictures, rows = split.pictures, {name: row for row, name in enumerate(split.ids)}
@@ -168,22 +175,26 @@ def bring_in_line(
         raise UserError(
             f"the index {folder} was written by an older version, without the name of its data; give --data."
         )
-    name = str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
+    name = _absolute(name)
+    # where the images of features or annotations lie: as said, or as the index or the model knows of these data
+    known: tuple[Mapping[str, Any], ...] = (index.source, vars(config.data))
+    kept = [one["pictures"] for one in known if one.get("pictures") and _absolute(one["data"]) == name]
+    pictures = next((_absolute(one) for one in (arguments.pictures, *kept) if one), None)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            data = load_data(name)
+            data = load_data(name, pictures=Path(pictures) if pictures else None)
     except UserError as error:
         if arguments.data:
             raise
         made = f"the index {folder} was made from" if index.source else "the model was trained on"
-        raise UserError(f"{made} {name}: {error} Or give --data.") from error
+        raise UserError(f"{made} {name}: {error} Or give --data, or --pictures.") from error
     usual = "test" if "test" in data.splits else next(iter(data.splits))
     if index.source.get("data") == name and index.source.get("split") in data.splits:
         usual = index.source["split"]
     split = data.split(arguments.split or usual)
     older = bool(len(index)) and not index.prints
-    index.source = {"data": name, "split": split.name}
+    index.source = {"data": name, "split": split.name, **({"pictures": pictures} if pictures else {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is left out is reported below
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
@@ -199,3 +210,8 @@ def bring_in_line(
         are = "is" if count == 1 else "are"
         messages.append(f"{count:,} of {len(split):,} images {are} left out; the first: {changes.skipped[0]}")
     return messages
+
+
+def _absolute(name: str) -> str:
+    """The name of data, or where it lies."""
+    return str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
