@@ -3,6 +3,7 @@ tokens.
 """
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 
 from tests.data.copies import CLIP_CONFIG, picture, write_backbone, write_clip
 from userlib.data.clip import load_clip, split_name, tokenizer_of
-from userlib.data.extractors import make_extractor
+from userlib.data.extractors import check_made_by, made_by, make_extractor
 from userlib.data.tokenizers import make_tokenizer
 from userlib.errors import UserError
+from userlib.search.protocol import difference
 
 NAME = "timm:test_resnet"
 
@@ -51,6 +53,27 @@ def test_ranges_of_one_and_of_255_agree(tmp_path):
     first, second = (make_extractor(NAME, weights=w)([picture(0)])[0] for w in (a, b))
     torch.testing.assert_close(first, second)
     assert make_extractor(NAME, weights=a).cache_key() != make_extractor(NAME, weights=b).cache_key()
+
+
+def test_the_weights_that_timm_chooses_for_a_name_are_part_of_what_tokens_are(monkeypatch):
+    """A name with its tag is the same network as the bare one, until timm chooses others for that; what an earlier
+    version kept without a tag still fits.
+    """
+    tagged = f"{NAME}.r160_in1k"
+    assert make_extractor(NAME).cache_key() == make_extractor(tagged).cache_key()
+    then = made_by(NAME)
+    older = {**then, "tokens": {**then["tokens"], "model": "test_resnet"}}
+    monkeypatch.setattr("timm.models.get_pretrained_cfg", lambda name: SimpleNamespace(tag="newer"))
+    now = made_by(NAME)
+    for trained in (now, older):
+        assert check_made_by(trained, now, where="run") == []
+        assert difference(trained, now) == difference(now, trained) == ""
+    with pytest.raises(
+        UserError, match="with the tokens 'timm:test_resnet.r160_in1k', .* 'timm:test_resnet.newer'"
+    ):
+        check_made_by(then, now, where="run")
+    assert "tokens.model" in difference(then, now)
+    assert check_made_by(then, made_by(tagged), where="run") == []  # which is the remedy
 
 
 def edit(name, value):

@@ -56,7 +56,8 @@ class TimmExtractor(Extractor):
     def cache_key(self) -> dict[str, Any]:
         weights = "timm" if self.weights is None else sha256_known(self.weights)
         how = {"kind": "timm", "weights": weights, "resize": "squash, bicubic", "precision": "fp32"}
-        return {**how, **self.settings}
+        model = {} if self.weights else {"model": _tagged(self.settings["model"])}
+        return {**how, **self.settings, **model}
 
     def prepare(self, picture: Image.Image) -> Tensor:
         _, height, width = self.settings["input_size"]
@@ -204,6 +205,14 @@ def _timm_settings(name: str) -> dict[str, Any]:
         "range": "0-1",
         "tokens": {"from": "forward_features", "shape": [regions, width], "grid": grid},
     }
+
+
+def _tagged(name: str) -> str:
+    """The name with the tag of the weights that timm fetches for it: a newer timm may fetch others for a bare name."""
+    from timm.models import get_pretrained_cfg
+
+    tag = getattr(get_pretrained_cfg(name), "tag", "")
+    return name if "." in name or not tag else f"{name}.{tag}"
 
 
 def load_exactly(network: nn.Module, weights: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from userlib.data.base import Extractor, refuse_weights, unknown
-from userlib.data.registry import BACKBONES
+from userlib.data.registry import BACKBONES, same_network
 from userlib.errors import UserError
 
 
@@ -73,6 +73,8 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
         specs = one.pop("spec", one.get("kind", "none")), other.pop("spec", other.get("kind", "none"))
         precisions = one.pop("precision", None), other.pop("precision", None)
         differ = [key for key in one | other if one.get(key) != other.get(key)]
+        if "model" in differ and same_network(one.get("model"), other.get("model")):
+            differ.remove("model")
         if not differ:
             if precisions[0] != precisions[1]:
                 notes.append(
@@ -80,6 +82,10 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
                     f"{precisions[0]}: values may differ a little."
                 )
         elif differ[0] in ("kind", "model") or specs[0] != specs[1]:
+            if (
+                differ[0] == "model" and specs[0] == specs[1]
+            ):  # timm's bare name, which means other weights now
+                specs = f"timm:{one.get('model')}", f"timm:{other.get('model')}"
             raise UserError(
                 f"the model in {where} was trained with the {what} {specs[0]!r}, and those given are {specs[1]!r}. Use "
                 f"the {what} that it was trained with ({flag}), or train again."

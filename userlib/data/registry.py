@@ -72,3 +72,9 @@ BACKBONES = Registry(
         "pixels": "userlib.data.pixels:make_pixels",
     },
 )
+
+
+def same_network(one: object, other: object) -> bool:
+    """Whether two names of a network are one, but for timm's tag, which an earlier version did not keep."""
+    short, long = sorted((str(one), str(other)), key=len)
+    return long == short or long.startswith(f"{short}.")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from userlib.data.registry import same_network
 from userlib.data.splits import Pictures
 from userlib.search.reading import BATCH
 
@@ -82,7 +83,12 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
         f"{description.get('kind')} {description.get('name', '')}".strip() for description in (ours, theirs)
     ]
     flat = [dict(_flat(identity(description))) for description in (ours, theirs)]
-    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)][:4]
+    keys = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)]
+    keys = [
+        key for key in keys if not (key.endswith(".model") and same_network(*(one.get(key) for one in flat)))
+    ][:4]
+    if not keys:
+        return ""
     parts = [f"{key} {_short(flat[0].get(key))} against {_short(flat[1].get(key))}" for key in keys]
     return f"by {named[0]}, and the one given is {named[1]} ({'; '.join(parts)})"
 
