@@ -108,6 +108,12 @@ def _train(arguments: argparse.Namespace, config: Config, out: Path) -> int:
         f"Trained in {run.seconds:.0f} s; the best of {len(run.rows)} evaluations on "
         f"{prepared.val.split.name!r} has rSum {max(row['rsum'] for row in run.rows):.1f}."
     )
+    kept = run.encoders.loaded.metadata if run.encoders.loaded else {}
+    if "interpolation" in kept:
+        say(
+            f"Kept are the weights at alpha {kept['interpolation']['alpha']:g} between the pretrained ones and these, "
+            f"with rSum {kept['selected']['rsum']:.1f}."
+        )
     if prepared.test is not None:
         seed = resolved.training.seed
         test_ranks, split = _ranks_of(run.encoders, prepared.test), prepared.test.split

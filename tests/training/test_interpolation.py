@@ -52,7 +52,10 @@ def test_the_best_share_is_kept(best, config, cache, monkeypatch):
     monkeypatch.setattr(loop, "evaluate_now", scored)
     run = fit(prepared, out=cache / "run", progress=False)
     assert len(seen) == 1 + len(ALPHAS)
-    told = load_model(cache / "run").metadata["interpolation"]
+    metadata = load_model(cache / "run").metadata
+    told = metadata["interpolation"]
+    row = metadata["selected"]  # of the weights that are kept
+    assert (row["rsum"], row["step"]) == (100.0, 2) and run.encoders.loaded.metadata["selected"] == row
     assert told["alpha"] == best and set(told) == {"alpha", *map(str, ALPHAS)}
     start, kept = start_of(prepared.config), dict(load_model(cache / "run").model.named_parameters())
     assert any("lora_B" in name for name in start) and any(
@@ -63,7 +66,8 @@ def test_the_best_share_is_kept(best, config, cache, monkeypatch):
         torch.testing.assert_close(value, wanted, atol=1e-6, rtol=1e-5, msg=name)
         assert torch.equal(value, dict(run.encoders.named_parameters())[name])
     before = read_checkpoint(checkpoint_path(cache / "run", "best"))[0]
-    fit(prepared, out=cache / "run", resume=True, progress=False)
+    again = fit(prepared, out=cache / "run", resume=True, progress=False)
+    assert again.encoders.loaded.metadata["selected"] == row
     assert len(seen) == 1 + len(ALPHAS)
     after = read_checkpoint(checkpoint_path(cache / "run", "best"))[0]
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -38,7 +38,7 @@ from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
 from userlib.progress import Progress
 from userlib.training.cca_init import init_from_cca
 from userlib.training.concept_init import init_concepts
-from userlib.training.interpolation import check_interpolation, interpolate, start_of
+from userlib.training.interpolation import ALPHAS, check_interpolation, interpolate, start_of
 from userlib.training.preparing import Prepared, metadata_of, prepare, total_steps
 from userlib.training.processes import any_process, make_accelerator
 from userlib.training.schedule import (
@@ -387,24 +387,27 @@ class Trainer:
         self.state = State(**documents["state"])
         self.kept = self.state.step
 
-    def interpolate(self, encoders: DualEncoder) -> dict[str, float]:
-        """Interpolates the best encoders, updates their checkpoint, and returns the score of each share. Where the
-        checkpoint is interpolated already, it only returns the scores.
+    def interpolate(self, encoders: DualEncoder, row: dict[str, float]) -> dict[str, Any]:
+        """Interpolates the best encoders, updates their checkpoint, and returns its metadata: the score of each share,
+        and `row`, of the best evaluation, with the scores of the share that is kept. Where the checkpoint is
+        interpolated already, it only returns them.
         """
         where = None if self.out is None else checkpoint_path(self.out, "best")
-        if where is not None and (known := load_model(where).metadata.get("interpolation")) is not None:
-            return dict(known)
-        scores = interpolate(
-            encoders,
-            start_of(self.config),
-            lambda model: evaluate_now(model, self.prepared.val, str(self.device))["rsum"],
-        )
+        if where is not None and "interpolation" in (known := load_model(where).metadata):
+            return {key: known[key] for key in ("interpolation", "selected")}
+        rows: list[dict[str, float]] = []
+
+        def rsum(model: DualEncoder) -> float:
+            rows.append(evaluate_now(model, self.prepared.val, str(self.device)))
+            return rows[-1]["rsum"]
+
+        scores = interpolate(encoders, start_of(self.config), rsum)
+        shares = {"interpolation": scores, "selected": row | rows[ALPHAS.index(scores["alpha"])]}
         self.accelerator.wait_for_everyone()  # until no process reads the checkpoint any more
         if where is not None and self.accelerator.is_main_process:
-            row = next(row for row in self.state.rows if row["step"] == self.state.best_step)
-            about = metadata_of(self.prepared, row) | {"interpolation": scores}
+            about = metadata_of(self.prepared, row) | shares
             save_model(where, encoders, self.prepared.tokenizer, self.config, about)
-        return scores
+        return shares
 
     def finish(self) -> Run:
         encoders = (
@@ -423,10 +426,9 @@ class Trainer:
             encoders = copy.deepcopy(encoders)
             encoders.load_state_dict(self.best)
         self.model.eval()
-        shares: dict[str, Any] = {}
-        if self.training.interpolate and self.state.step == self.total:
-            shares = {"interpolation": self.interpolate(encoders)}
         row = next((row for row in self.state.rows if row["step"] == self.state.best_step), {})
+        done = self.training.interpolate and self.state.step == self.total
+        shares = self.interpolate(encoders, row) if done else {}
         about = metadata_of(self.prepared, row)
         encoders.loaded = Loaded(encoders, self.prepared.tokenizer, self.config, about | shares)
         # the model has the weights of the last step, and so the row of that step, if there was an evaluation
