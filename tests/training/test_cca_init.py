@@ -1,5 +1,7 @@
 """The closed-form start: the model is the canonical correlation before its first step, keys included."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -306,3 +308,17 @@ def test_what_has_no_cca_is_refused():
     ):
         with pytest.raises(UserError, match=said):
             Config(model=ModelConfig(init="cca", **model))
+
+
+def test_too_many_words_are_refused_with_what_helps(monkeypatch):
+    """A vocabulary of as many words as there may be is not: numbers that are no words do not count."""
+    train = pairs()
+    own = train.tokenizer.words
+    monkeypatch.setattr("userlib.training.cca_init.WORDS", len(own) + 1)
+    for more, why in (((), None), (("wine",), None), (("wine", "beer"), "--set data.vocabulary of at most")):
+        wider = CaptionDataset(train.split, train.features, WordTokenizer([*own, *more]))
+        with pytest.raises(UserError, match=why) if why else nullcontext():
+            cca_init(wider, WIDTH)
+    monkeypatch.setattr("userlib.training.cca_init.WORDS", len(own) - 1)
+    with pytest.raises(UserError, match="the train captions have .* larger --set data.min_count"):
+        cca_init(train, WIDTH)

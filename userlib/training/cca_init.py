@@ -87,12 +87,16 @@ def cca_init(
     weight = (np.log(count / np.maximum(found_in, 1)) + 1) ** IDF_POWER  # (V,)
     weight[found_in == 0] = 0
     weight[sorted(train.tokenizer.special_ids)] = 0
+    occurring = np.flatnonzero(weight)
     # (v,): of a pretrained vocabulary, only the words that occur in train
-    there = np.arange(size) if states is None else np.flatnonzero(weight)
-    if len(there) > WORDS:
+    there = np.arange(size) if states is None else occurring
+    number = len(np.setdiff1d(there, [*train.tokenizer.special_ids, train.tokenizer.unknown_id or 0]))
+    if number > WORDS:
+        wider = len(occurring) <= WORDS  # only by words that the captions lack
         raise UserError(
-            f"init is 'cca' and the train captions have {len(there):,} different words; a CCA takes at most {WORDS:,}. "
-            "Give a larger --set data.min_count."
+            f"init is 'cca' and the {'vocabulary has' if wider else 'train captions have'} {number:,} different words; "
+            f"a CCA takes at most {WORDS:,}. Give a "
+            + (f"--set data.vocabulary of at most {WORDS}." if wider else "larger --set data.min_count.")
         )
     texts = bags[:, there].multiply(weight[there].astype(np.float32)[None]).tocsr().astype(np.float32)
     more, scale = states if prior is None else np.asarray(bags @ prior, np.float32), 0.0  # (M, H)
