@@ -342,7 +342,7 @@ def test_extractors_are_known_by_their_weights():
         check_made_by(FP32, {**FP32, "guide": {"spec": "clip-mini", "kind": "open_clip"}}, where="runs/a")
     told = check_made_by(changed(precision="bf16"), FP32, where="runs/a")
     assert told == [
-        "The tokens are computed in fp32 here, and runs/a was trained on tokens in bf16: values may differ a little."
+        "The tokens are computed in fp32 here, but runs/a was trained on tokens in bf16: values may differ slightly."
     ]
 
 

@@ -86,7 +86,7 @@ def test_dropping_regions_leaves_one_and_invents_none(n, r, share, seed, masked)
 
 def test_an_image_without_a_region_is_named():
     mask = torch.tensor([[True, False], [False, False]])
-    with pytest.raises(UserError, match="image 1 of a batch of 2 has no region"):
+    with pytest.raises(UserError, match="Image 1 of a batch of 2 has no region"):
         drop_regions(mask, (2, 2), 0.5, np.random.default_rng(0))
 
 
@@ -225,7 +225,7 @@ def test_large_finite_numbers_are_no_error(pairs):
 
 
 def test_tokens_of_another_split_are_refused(pairs):
-    with pytest.raises(UserError, match="has 6 images, its tokens 5"):
+    with pytest.raises(UserError, match="has 6 images, but tokens of 5"):
         CaptionDataset(pairs.split, Features(tokens=np.zeros((5, R, D))), pairs.tokenizer)
 
 

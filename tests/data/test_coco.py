@@ -108,8 +108,8 @@ def image(change):
             image(lambda i: i.update(filename="COCO_val2014_000000000000.jpg", split="val")),
             "splits 'test' and 'val'",
         ),
-        (lambda document: document["images"], "has no list 'images'"),
-        (lambda document: {"images": [1]}, "has no list 'images'"),
+        (lambda document: document["images"], "has no list of objects 'images'"),
+        (lambda document: {"images": [1]}, "has no list of objects 'images'"),
     ],
 )
 def test_faults_are_named(tmp_path, cache, fault, message):

@@ -107,7 +107,7 @@ def test_a_damaged_package_is_told_and_not_unpickled(monkeypatch, tmp_path):
     (package / FILE).write_bytes(pickle.dumps(Evil()))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(efficientnet, "PACKAGE", "fake_lite2")
-    with pytest.raises(UserError, match="no whole file of weights"):
+    with pytest.raises(UserError, match="not a complete file of weights"):
         make_extractor("efficientnet-lite2").load()
     assert not (tmp_path / "ran").exists()
 

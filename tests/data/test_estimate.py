@@ -65,5 +65,5 @@ def test_pixels_that_are_kept_are_stored_and_decoded_once():
 
 
 def test_an_unknown_hub_set_cannot_be_told():
-    with pytest.raises(UserError, match="Nothing is known of the hub's data set 'some/set'"):
+    with pytest.raises(UserError, match="The cost of the hub's data set 'some/set' cannot be estimated"):
         estimate("some/set", PRESETS["clip-patches"])

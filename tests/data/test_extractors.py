@@ -108,7 +108,7 @@ def test_weights_that_are_not_there_or_cut_short(tmp_path):
         make_extractor(NAME, weights=tmp_path / "tiny.safetensors")
     weights = write_backbone(tmp_path)
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(UserError, match="no whole .safetensors file"):
+    with pytest.raises(UserError, match="not a complete .safetensors file"):
         make_extractor(NAME, weights=weights)([picture(0)])
     (tmp_path / "tiny.json").unlink()
     with pytest.raises(UserError, match="has no tiny.json next to it"):
@@ -203,7 +203,7 @@ def test_a_clip_folder_that_does_not_fit_is_an_error(tmp_path):
         make_extractor(f"open_clip:local-dir:{folder}").load()
     weights.write_bytes(whole)
     written(text_cfg=CLIP_CONFIG["text_cfg"] | {"vocab_size": 100})
-    with pytest.raises(UserError, match="has 49408 pieces, its text tower 100"):
+    with pytest.raises(UserError, match="has 49408 pieces, but the text tower has 100"):
         tokenizer_of(f"local-dir:{folder}")
     (folder / "open_clip_config.json").write_text("{}")
     with pytest.raises(UserError, match="no model_cfg"):
@@ -211,7 +211,7 @@ def test_a_clip_folder_that_does_not_fit_is_an_error(tmp_path):
 
 
 def test_weights_belong_to_timm_alone(tmp_path):
-    with pytest.raises(UserError, match="belong to 'timm:NAME' only"):
+    with pytest.raises(UserError, match="cannot be given for"):
         make_extractor("clip-mini", weights=tmp_path / "a.safetensors")
 
 
@@ -246,7 +246,7 @@ def test_bf16_gives_nearly_the_tokens_of_fp32_and_another_cache(clip):
 
 @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-B-16-SigLIP/webli", "xlm-roberta-base-ViT-B-32"])
 def test_text_towers_that_read_their_padding_are_refused(name):
-    with pytest.raises(UserError, match="text tower of .* is not one of CLIP's.*text 'bert'"):
+    with pytest.raises(UserError, match="text tower of .* does not read from left to right.*text 'bert'"):
         make_tokenizer("clip", [], model=name)
 
 

@@ -85,16 +85,16 @@ def test_ids_are_the_lines_of_a_text(tmp_path, end, coding):
 @pytest.mark.parametrize(
     "change, said",
     [
-        (lambda f: (f / "ids.txt").unlink(), "has no ids.txt; a guide of one's own vectors is a folder"),
-        (lambda f: (f / "vectors.npy").write_bytes(b"no"), "is no whole array of numbers"),
-        (lambda f: write_npz(f / "vectors.npy"), "is no whole array of numbers"),
+        (lambda f: (f / "ids.txt").unlink(), "has no ids.txt; a guide of your own vectors is a folder"),
+        (lambda f: (f / "vectors.npy").write_bytes(b"no"), "is not a complete array of numbers"),
+        (lambda f: write_npz(f / "vectors.npy"), "is not a complete array of numbers"),
         (lambda f: (f / "ids.txt").write_bytes(b"a\nb\xe9\nc"), "0xE9 in line 2 .* Save it as UTF-8"),
         (lambda f: np.save(f / "vectors.npy", np.zeros((3, 2), int)), "it must be floats"),
         (lambda f: (f / "ids.txt").write_text("a\na\nb\n"), "must name each row once"),
         (lambda f: (f / "ids.txt").write_text("a\nb\nx\n"), "no vector for 1 of 3 images, such as 'c'"),
         (
             lambda f: np.save(f / "vectors.npy", np.full((3, 2), np.nan)),
-            "the vector of image 'a' .* is not finite",
+            "The vector of image 'a' .* is not finite",
         ),
     ],
 )

@@ -123,7 +123,7 @@ def change(**cells):
     [
         (change(caption=captions(2, 4)), "row 2 of .*train.* has 4 captions; this data set has 5"),
         (change(caption=["a", "b", "", "c", "d"]), "captions in row 2 of .*one is empty"),
-        (change(caption=[]), "captions in row 2 of .*none is there"),
+        (change(caption=[]), "captions in row 2 of .*there is none"),
         (change(caption=None), "captions in row 2 of"),
         (change(split="trian"), "row 2 of .* split 'trian'.*train, val, test"),
         (change(filename="0.jpg"), "'0.jpg' occurs twice"),
@@ -227,7 +227,7 @@ def test_saved_by_datasets(tmp_path, cache):
         )
     assert len(os.listdir(cache / "parquet")) == 1
     next((tmp_path / "saved" / "val").glob("*.arrow")).write_bytes(b"cut")
-    with pytest.raises(UserError, match="no whole data set of save_to_disk"):
+    with pytest.raises(UserError, match="not a complete data set of save_to_disk"):
         load_data(str(tmp_path / "saved"))
 
 

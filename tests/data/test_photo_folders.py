@@ -145,11 +145,11 @@ REFUSED = {
     "line after Excel's own": ("sep=,\n" + H + "a.jpg,A,B\n", "Line 3 of .*3 fields"),
     "one field": (H + "a.jpg\n" + REST, "Line 2 of .*1 field,"),
     "single quotes": (H + "a.jpg,'A dog, wet'\n" + REST, "Line 2 of .*3 fields"),
-    "open quote": (H + REST + 'a.jpg,"A dog\n', "no valid CSV.*begins in line 4"),
-    "quote closed early": (H + 'a.jpg,"A dog" runs\n' + REST, "no valid CSV.*line 2"),
+    "open quote": (H + REST + 'a.jpg,"A dog\n', "not valid CSV.*begins in line 4"),
+    "quote closed early": (H + 'a.jpg,"A dog" runs\n' + REST, "not valid CSV.*line 2"),
     "open quote that swallows a row": (H + 'a.jpg,"A dog\nb.jpg,A cat"\nc.jpg,A cow\n',
         "line 2 .*another row: 'b.jpg,'"),
-    "backslash before a quote": (H + 'a.jpg,"A \\"big\\" dog"\n' + REST, "no valid CSV.*twice"),
+    "backslash before a quote": (H + 'a.jpg,"A \\"big\\" dog"\n' + REST, "not valid CSV.*twice"),
     "no header": ("a.jpg,A dog\n" + REST, "no 'filename' .it has 'a.jpg', 'a dog'.*filename,caption"),
     "no caption column": ("filename,label\na.jpg,1\n", "no 'caption'.*'filename', 'label'"),
     "colons": ("filename:caption\na.jpg:A dog\n", "no 'filename'.*'filename:caption'"),
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
     [
         ('{"filename": "a.jpg", "caption": null}', "'caption' that is null; write a string"),
         ('{"filename": "a.jpg", "caption": 3}', "'caption' that is 3, a number"),
-        ('{"filename": "a.jpg", "caption": true}', "'caption' that is true, a truth value"),
+        ('{"filename": "a.jpg", "caption": true}', "'caption' that is true, a boolean"),
         ('{"filename": "a.jpg", "caption": {"en": "A"}}', "'caption' that is .*an object"),
         ('{"filename": "a.jpg", "captions": []}', "'captions' that is an empty list"),
         ('{"filename": "a.jpg", "captions": ["A", null]}', "'captions' that is a list that holds null"),
@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
         ("{'filename': 'a.jpg', 'caption': 'A'}", "property name enclosed in double quotes"),
         ('{"filename": "a.jpg", "caption": "A"},', "Extra data"),
         ('{"filename": "a.jpg", "caption": "A"', "is not"),
-        ('{"filename": "a.jpg", "caption": "\\ud800"}', "character that no text has"),
+        ('{"filename": "a.jpg", "caption": "\\ud800"}', "invalid character"),
         ('{"filename": "a.jpg", "caption": ' + "9" * 5000 + "}", "is not"),
         ('{"filename": "a.jpg", "caption": NaN}', "'caption' that is NaN, a number"),
     ],
@@ -422,7 +422,7 @@ def test_folders_of_splits_without_captions_are_searched_together(tmp_path, cach
 
 def test_two_tables_are_refused(tmp_path, cache):
     table = H + "a.jpg,A dog\n" + REST
-    with pytest.raises(UserError, match=r"captions\.csv and captions\.txt, and one"):
+    with pytest.raises(UserError, match=r"captions\.csv and captions\.txt, but only one"):
         read(write(tmp_path, IMAGES | {"captions.csv": table, "captions.txt": table}))
 
 
@@ -501,7 +501,9 @@ def test_a_caption_for_what_is_left_out(name, said, tmp_path, cache):
         name: b"" if name == "d.jpeg" else b"x",
         "captions.csv": H + REST + f"a.jpg,A\n{name.upper()},A dog\n",
     }
-    with pytest.raises(UserError, match=f"Line 5 of .*'{name.upper()}', which is there and left out.*{said}"):
+    with pytest.raises(
+        UserError, match=f"Line 5 of .*'{name.upper()}', which exists but was left out.*{said}"
+    ):
         read(write(tmp_path, IMAGES | files))
 
 

@@ -71,7 +71,7 @@ def test_captions_in_jsonl_with_splits(folder):
         (CSV.replace("filename,", "file,"), "no 'filename' .it has 'file', 'caption'.*filename,caption"),
         (CSV + "../secret.jpg,A cat\n", "'../secret.jpg', which lies outside"),
         (CSV + "/etc/hostname,A cat\n", "lies outside"),
-        (CSV + '"b.jpg,open quote\n', "no valid CSV"),
+        (CSV + '"b.jpg,open quote\n', "not valid CSV"),
         ("", "no 'filename' .it has nothing.*filename,caption"),
     ],
 )

@@ -268,7 +268,7 @@ def test_features_that_stand_once_a_caption_are_refused(tmp_path):
     folder = write_scan(tmp_path, {"train": 4})
     np.save(folder / "train_ims.npy", np.repeat(np.load(folder / "train_ims.npy"), 5, axis=0))
     (folder / "train_ids.txt").write_text("".join(f"{k}\n" for k in range(20)))
-    with pytest.raises(UserError, match=r"train_ims.npy stand 5 times each.*features\[::5\].*every 5th line"):
+    with pytest.raises(UserError, match=r"occur 5 times in train_ims.npy.*features\[::5\].*every 5th line"):
         load_data(str(folder))
 
 

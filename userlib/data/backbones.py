@@ -1,8 +1,8 @@
-"""Tokens and guides from a timm network: its last feature map or the patches of a transformer, and its pooled vector at
-unit norm.
+"""Tokens and guides from a timm network. Tokens are the positions of its last feature map or a transformer's patches;
+the guide is its pooled vector at unit norm.
 
-The JSON next to the weights says how the network is built and fed. Images are squashed to the network's input, so that
-nothing at their edges is lost.
+The JSON next to the weights says how the network is built and how its input is scaled. Images are squashed to the
+network's input size, so that nothing at their edges is lost.
 """
 
 from collections.abc import Callable
@@ -25,21 +25,21 @@ from userlib.verify import check
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
-    """(3, H, W) uint8."""
+    """An image as RGB -> (3, H, W) uint8."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 class TimmExtractor(Extractor):
-    """The last feature map of a timm network, or the patches of a timm transformer."""
+    """The extractor `timm:NAME`, or `timm:FILE.safetensors` with the JSON next to the file. Raises UserError for a
+    network that timm does not have, and for weights or a JSON that are missing or do not fit.
+    """
 
     def __init__(self, spec: str, *, weights: Path | None, device: str) -> None:
         super().__init__(spec, device)
         self.weights = weights
         self.local = weights is not None
         name = spec.partition(":")[2]
-        if (
-            name.endswith(".safetensors") and weights is None
-        ):  # timm:FILE: the JSON next to it says which network
+        if name.endswith(".safetensors") and weights is None:  # the JSON next to the file names the network
             self.weights, self.local, weights, name = Path(name), True, Path(name), ""
         self.settings = _timm_settings(name) if weights is None else _settings_beside(weights, name)
         self.token_shape = tuple(self.settings["tokens"]["shape"])
@@ -48,7 +48,7 @@ class TimmExtractor(Extractor):
 
     @cached_property
     def guide_dim(self) -> int:  # type: ignore[override]
-        """G of the pooled vector, read off the network on the meta device."""
+        """G, the dimensions of the pooled vector, found with the network on the meta device."""
         network, features, inputs = self.meta_model()
         with torch.inference_mode():
             return int(network.forward_head(features(inputs), pre_logits=True).shape[1])  # type: ignore[operator]
@@ -71,7 +71,7 @@ class TimmExtractor(Extractor):
             return network, network.forward_features, torch.empty(1, *self.settings["input_size"])
 
     def untrained(self) -> nn.Module:
-        """The network with random weights, on torch's default device; none is fetched."""
+        """The network with random weights, on torch's default device. Nothing is downloaded."""
         network: nn.Module = self._build(pretrained=False)
         return network
 
@@ -106,7 +106,7 @@ class TimmExtractor(Extractor):
             for key in ("mean", "std")
         )
         x = inputs.to(self.device).float().to(memory_format=torch.channels_last)
-        with autocast_disabled(x.device):  # fp32 is a part of the cache's name
+        with autocast_disabled(x.device):  # the cache key says fp32
             features, tokens = self.maps((x - mean) / std)
             pooled = self.network.forward_head(features, pre_logits=True)
         if tuple(tokens.shape[1:]) != self.token_shape:
@@ -117,13 +117,15 @@ class TimmExtractor(Extractor):
         return tokens.float(), nn.functional.normalize(pooled.float().flatten(1), dim=-1)
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs as the network takes them -> its last features, which the guide is pooled from, and tokens (B,R,D)."""
+        """Normalised images (B, 3, H, W) -> the network's last features, which the guide is pooled from, and tokens
+        (B, R, D).
+        """
         features = self.network.forward_features(x)
         return features, _tokens(self.network, features)
 
 
 def _tokens(network: Any, features: Tensor) -> Tensor:
-    """What forward_features gives -> (B, R, D): the positions of the last feature map, or the patches."""
+    """The output of forward_features -> (B, R, D): the positions of the last feature map, or the patches."""
     if features.ndim == 4:
         return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, R, D)
     return features[:, getattr(network, "num_prefix_tokens", 0) :]
@@ -148,7 +150,7 @@ def make_region_mini(spec: str, *, weights: str | Path | None, device: str) -> T
 
 
 def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
-    """The JSON of the same stem, checked."""
+    """The settings in the JSON next to the weights, checked."""
     if not weights.is_file():
         raise UserError(f"There is no weights file {weights}. Check --token-weights.")
     beside = weights.with_suffix(".json")
@@ -182,13 +184,13 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
 
 
 def _timm_settings(name: str) -> dict[str, Any]:
-    """The same for a network whose weights timm fetches: from timm's own record of it."""
+    """The same settings for a network whose weights timm downloads, from timm's own record of it."""
     import timm
     from timm.data import resolve_model_data_config  # type: ignore[attr-defined]
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
-        hint = f"Near it: {', '.join(near)}." if near else "Check its name."
+        hint = f"Similar names: {', '.join(near)}." if near else "Check its name."
         raise UserError(f"timm has no network {name!r}. {hint}")
     with torch.device("meta"):
         network: Any = timm.create_model(name, pretrained=False, num_classes=0).eval()
@@ -216,14 +218,16 @@ def _tagged(name: str) -> str:
 
 
 def load_exactly(network: nn.Module, weights: Path) -> None:
-    """Fill `network` from a .safetensors file; a missing, left over or misshapen weight is an error."""
+    """Fill `network` from a .safetensors file. Raises UserError for a file that cannot be read, and for weights that
+    are missing, left over or of another shape.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state = {key: x.float() if x.is_floating_point() else x for key, x in load_file(weights).items()}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{weights} is no whole .safetensors file: {error}. Fetch it again.") from error
+        raise UserError(f"{weights} is not a complete .safetensors file: {error}. Fetch it again.") from error
     own = network.state_dict()
     counters = {key for key in own if key.endswith("num_batches_tracked")}  # not read by frozen BatchNorm
     missing, extra = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())

@@ -1,4 +1,4 @@
-"""What every backbone is: an extractor, made by a function that userlib.data.registry knows by name."""
+"""The interface of every backbone: an `Extractor`, made by a function that userlib.data.registry has under a name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,8 +15,9 @@ from userlib.errors import UserError
 class Extractor(ABC):
     """A frozen network that turns images into tokens.
 
-    spec is its name; token_shape (R, D); grid the tokens' rows and columns where they form one; guide_dim G or None;
-    local whether the weights are on this machine, or may have to be fetched; network is built at first use.
+    spec is its name; token_shape is (R, D); grid the tokens' rows and columns, or None where they form no grid;
+    guide_dim G, or None where there is no guide. local says whether the weights are on this machine, so that nothing
+    is downloaded. network is built at first use.
     """
 
     spec: str
@@ -31,7 +32,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def cache_key(self) -> dict[str, Any]:
-        """All that changes a token, as JSON: it names the cache."""
+        """Everything that changes a token, as JSON; the cache is named after its hash."""
 
     def load(self) -> None:
         """Build the network now, before threads ask for it."""
@@ -39,7 +40,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
-        """The network without values (on the meta device), its forward function and one input: to count with."""
+        """The network on the meta device, its forward function and one input, to count operations and weights."""
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> Tensor:
@@ -57,12 +58,13 @@ def refuse_weights(spec: str, weights: str | Path | None) -> None:
     """Raises UserError for weights given to a backbone that takes none."""
     if weights is not None:
         raise UserError(
-            f"Token weights ({weights}) belong to 'timm:NAME' only, not to {spec!r}. Leave one out."
+            f"Token weights ({weights}) cannot be given for {spec!r}, only for 'timm:NAME' and efficientnet-lite2. "
+            "Leave them out, or choose such tokens."
         )
 
 
 def unknown(spec: str) -> UserError:
-    """The error for a name that is that of no tokens."""
+    """The error for a name that no tokens have."""
     return UserError(
         f"There are no tokens called {spec!r}. Choose region-mini, clip-mini, efficientnet-lite2, "
         "efficientnet-lite2-wide, timm:NAME, open_clip:NAME/PRETRAINED, or precomputed for a folder of SCAN's features."

@@ -32,13 +32,13 @@ MARKS = {  # byte order marks; UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-ODD = re.compile("[\0\ud800-\udfff]")  # half a UTF-16 character, which JSON can spell
+ODD = re.compile("[\0\ud800-\udfff]")  # a zero byte, or half of a UTF-16 pair, which JSON can spell
 FLICKR8K = re.compile(r"([^\t]+)#\d+\t(.*?)\r?")
 COLUMNS = "Its first line must name the columns: filename,caption and, where wanted, split"
 
 
 class NoCaptions(UserError):
-    """The file is whole, and has no columns for an image and its caption."""
+    """The file can be read, but has no columns for an image and its caption."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def text_of(source: Path) -> str:
 
 
 def _checked(source: Path, entry: Entry) -> Entry:
-    """The entry with its line breaks made blanks; an error where it says nothing, or not in characters."""
+    """The entry with line breaks turned into blanks. Raises UserError for a name or caption that is empty or holds
+    invalid characters.
+    """
     file, caption, split = (
         " ".join(filter(None, (part.strip().strip("\ufeff").strip() for part in text.splitlines())))
         for text in (entry.file, entry.caption, entry.split)
@@ -105,9 +107,7 @@ def _checked(source: Path, entry: Entry) -> Entry:
     where = f"Line {entry.line} of {shown(source)}"
     for what, value in (("filename", file), ("caption", caption)):
         if ODD.search(value):
-            raise UserError(
-                f"{where} has a {what} with a character that no text has: {value!a}. Write it again."
-            )
+            raise UserError(f"{where} has a {what} with an invalid character: {value!a}. Write it again.")
         if not any(letter.isprintable() and not letter.isspace() for letter in value):
             raise UserError(f"{where} has an empty {what}. Fill it in, or remove the line.")
     return Entry(entry.line, file, caption, split)
@@ -137,7 +137,7 @@ def _delimited(source: Path, text: str) -> Iterator[Entry]:
             edge = re.escape(delimiter)
             if swallowed := re.search(rf"[\r\n][^\r\n{edge}]*\.\w{{3,4}}\"?{edge}", cells[caption]):
                 raise UserError(
-                    f"The caption in line {begun} of {shown(source)} goes on into what looks like another row: "
+                    f"The caption in line {begun} of {shown(source)} runs into what looks like another row: "
                     f"{swallowed[0].strip()!r}. Close its quote where the caption ends."
                 )
             yield Entry(begun, cells[file], cells[caption], cells.get("split", ""))
@@ -149,13 +149,15 @@ def _delimited(source: Path, text: str) -> Iterator[Entry]:
         ) from error
     except csv.Error as error:
         raise UserError(
-            f"{shown(source)} is no valid CSV: {error} in the row that begins in line {line}. A quote that is opened "
+            f"{shown(source)} is not valid CSV: {error} in the row that begins in line {line}. A quote that is opened "
             'must be closed; put captions with commas in quotes, and write a quote inside them twice ("").'
         ) from error
 
 
 def _delimiter(text: str) -> str:
-    """The character between the columns: the one that parts the first line into names that are known, else ","."""
+    """The character between the columns: the one that splits the first line into known names, else the one that the
+    line has most of.
+    """
     first = next((line for line in re.split(r"[\r\n]", text) if line.strip()), "")
     for delimiter in ",;\t|":
         names = {name.strip().strip('"').strip().lower() for name in first.split(delimiter)}
@@ -171,7 +173,7 @@ def _check_twice(names: Collection[str]) -> None:
 
 
 def _one(names: Collection[str], wanted: Sequence[str]) -> str:
-    """The one name of the wanted ones that is among `names`."""
+    """The one of `wanted` that is among `names`. Raises _Misfit for none or several."""
     matches = [name for name in wanted if name in names]
     if not matches:
         raise _Missing(f"has no {wanted[0]!r} (it has {', '.join(map(repr, names))[:200] or 'nothing'})")
@@ -187,7 +189,8 @@ def _misfit(source: Path, line: int, row: Sequence[str], columns: Sequence[str],
         remedy = f"put a caption that holds {said} in quotes: {delimiter.join([row[0], chr(34) + '...' + chr(34)])}"
     return (
         f"Line {line} of {shown(source)} has {len(row)} {'field' if len(row) == 1 else 'fields'}, and its first line "
-        f"{len(columns)} ({', '.join(columns)}): {delimiter.join(row)[:120]!r}. Columns are parted by {said}; {remedy}."
+        f"{len(columns)} ({', '.join(columns)}): {delimiter.join(row)[:120]!r}. Columns are separated by {said}; "
+        f"{remedy}."
     )
 
 
@@ -256,5 +259,5 @@ def _kind(value: Any) -> str:
     if isinstance(value, list):
         odd = [one for one in value if not isinstance(one, str)]
         return (f"a list that holds {_kind(odd[0])}" if odd else "a list") if value else "an empty list"
-    names = {dict: "an object", bool: "a truth value", int: "a number", float: "a number", str: "a string"}
+    names = {dict: "an object", bool: "a boolean", int: "a number", float: "a number", str: "a string"}
     return "null" if value is None else f"{json.dumps(value)[:80]}, {names[type(value)]}"

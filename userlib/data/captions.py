@@ -1,7 +1,7 @@
-"""Captions as batches: augmentation, pairs of images and captions, padding.
+"""Batches of images and captions: augmentation, sampling of regions, padding.
 
-Source of the augmentation: VSE-infinity and USER's text side; each word is drawn with probability p, then all its
-pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
+Source of the augmentation: VSE-infinity (Chen et al., CVPR 2021), which USER follows: each word is drawn with
+probability p, then all its pieces are masked (50 %), replaced by random ones (10 %) or deleted (40 %).
 """
 
 from collections.abc import Callable, Iterator
@@ -32,9 +32,10 @@ def augment(
     masked: float = 0.5,
     random: float = 0.1,
 ) -> np.ndarray:
-    """ids (W,) -> (W',), W' <= W: a share p of the words masked, replaced or deleted, each with all its pieces.
+    """ids (W,) -> (W',), W' <= W. Each word is drawn with probability p; all pieces of a drawn word are masked (with
+    probability `masked`), replaced by random ids (`random`) or deleted (else).
 
-    Special tokens stay, and a caption whose every word would be deleted keeps one, drawn at random.
+    Special tokens stay. A caption whose words would all be deleted keeps one of them, drawn at random.
     """
     special = np.array(sorted(tokenizer.special_ids))
     free = ~np.isin(ids, special)
@@ -59,10 +60,10 @@ class Batch:
     """B images and their captions."""
 
     tokens: Tensor  # (B, R, D) float32; (B, 3, H, W) uint8 for a tower that is trained
-    token_mask: Tensor | None  # (B, R) bool: there
+    token_mask: Tensor | None  # (B, R) bool, true where there is a region
     guide: Tensor | None  # (B, G)
     input_ids: Tensor  # (B, W) int64
-    attention_mask: Tensor  # (B, W) bool: a token
+    attention_mask: Tensor  # (B, W) bool, true on tokens
     image_ids: Tensor  # (B,) int64, equal for captions of the same image
     caption_guide: Tensor | None = None  # (B, G): the captions by the guide's network, for soft targets
 
@@ -71,7 +72,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The batch where a GPU can fetch it while the host goes on."""
+        """The batch in page-locked memory, from which a GPU can copy while the host goes on."""
         return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -82,17 +83,18 @@ class Batch:
 
 
 class CaptionDataset:
-    """The M captions of a split, each with the tokens of its image; a batch is asked for by caption numbers.
+    """The M captions of a split, each with the tokens of its image; `batch` takes caption indices.
 
-    Captions are numbered once, as int32; tokens are read from the disk in the order in which they lie there. lengths
-    (M,) counts each caption's tokens, caption_to_image (M,) names its image.
+    Captions are turned into token ids once, as int32; tokens of images are read in the order in which they lie on the
+    disk. lengths (M,) counts each caption's tokens, caption_to_image (M,) gives its image. Raises UserError where
+    `features` has another number of images than `split`.
     """
 
     def __init__(self, split: Split, features: Features, tokenizer: Tokenizer) -> None:
         count = features.tokens.shape[0]
         if count != len(split):
             raise UserError(
-                f"The split {split.name!r} has {len(split)} images, its tokens {count}. Extract them."
+                f"The split {split.name!r} has {len(split)} images, but tokens of {count}. Extract them again."
             )
         self.split, self.features, self.tokenizer = split, features, tokenizer
         self.caption_to_image = split.caption_to_image
@@ -118,11 +120,11 @@ class CaptionDataset:
         return copied
 
     def cache_on_device(self, device: torch.device) -> bool:
-        """Keep tokens, flipped tokens and guide on the device where they take at most half of its free memory; True
-        where they do. Batches are the same numbers as before, made on the device, until `release`. Raises UserError for
-        numbers that are not finite.
+        """Keep tokens, flipped tokens and guide on the device if they take at most half of its free memory; returns
+        whether they are kept. Until `release`, batches have the same values, made on the device. Raises UserError for
+        values that are not finite.
         """
-        if self.pixels() is not None:  # each step draws others
+        if self.pixels() is not None:  # each step crops them again
             return False
         if cached := self._on_device():
             return all(tensor.device == device for tensor in cached.values())
@@ -141,7 +143,7 @@ class CaptionDataset:
         self._cached = {}
 
     def _on_device(self) -> dict[str, Tensor]:
-        """What is cached of these features; nothing where others have taken their place since."""
+        """The cached tensors; none where `features` has been replaced since they were copied."""
         return self._cached if self._cached_of is self.features else {}
 
     def pixels(self) -> Pixels | None:
@@ -165,10 +167,10 @@ class CaptionDataset:
         random_crop: float = 1.0,
         hflip: bool = False,
     ) -> Batch:
-        """The captions of these rows and their images. With rng, for training: words augmented with share
-        caption_augment_prob, region_sample regions drawn of each image, regions masked with share region_mask_prob
-        (never all), and the flipped image in half the rows where its tokens are there. Pixels are cropped to the share
-        random_crop or more, and flipped in half the rows where hflip allows.
+        """The captions of these rows, with their images. With rng, the batch is augmented for training: each word with
+        probability caption_augment_prob; region_sample regions drawn from each image; each region masked with
+        probability region_mask_prob (never all of an image); half the images flipped where there are flipped tokens.
+        Pixels are cropped to at least the share random_crop of the image, and half are flipped where hflip is set.
         """
         images = self.caption_to_image[caption_rows]
         if rng is not None and self.pixels() is not None:
@@ -190,19 +192,18 @@ class CaptionDataset:
         return Batch(tokens, mask, guide, input_ids, attention_mask, image_ids, taught)
 
     def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        """Every image once, in order: tokens, mask, guide."""
+        """Every image once, in order: tokens (B, R, D), mask (B, R) or None, guide (B, G) or None."""
         for first in range(0, len(self.split), size):
             yield self._read(np.arange(first, min(first + size, len(self.split))), None)
 
     def caption_batches(self, size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Every caption once, the short ones first, so that little is padded: rows (their numbers), input_ids,
-        attention_mask.
+        """Every caption once, the short ones first, so that little is padded: their indices, input_ids (B, W) and
+        attention_mask (B, W).
         """
         order = np.argsort(self.lengths, kind="stable")
         for first in range(0, len(order), size):
             rows = order[first : first + size]
-            input_ids, mask = self._padded([self.ids(int(row)) for row in rows])
-            yield rows, input_ids, mask
+            yield rows, *self.words(rows)
 
     def words(self, caption_rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """input_ids (B, W) and attention_mask (B, W) of these captions, without their images."""
@@ -212,7 +213,7 @@ class CaptionDataset:
         self, images: np.ndarray, rng: np.random.Generator | None, region_sample: int | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """tokens (B, R, D) float32, mask (B, R) or None, guide (B, G) or None of these images; with rng and
-        region_sample, R regions drawn of those there are.
+        region_sample, R = region_sample regions drawn from each image.
         """
         features = self.features
         there = None if features.mask is None else np.asarray(features.mask[images])
@@ -235,7 +236,7 @@ class CaptionDataset:
     def _drawn_pixels(
         self, images: np.ndarray, rng: np.random.Generator, crop: float, hflip: bool
     ) -> tuple[Tensor, None, Tensor | None]:
-        """pixels (B, 3, H, W) uint8 as a step sees them, no mask, guide (B, G) or None of these images."""
+        """Pixels (B, 3, H, W) uint8, cropped and flipped at random; None, as there is no mask; guide (B, G) or None."""
         pixels, base = self.pixels(), self.features.tokens
         assert pixels is not None
         rows = base.rows[images] if isinstance(base, Rows) else images
@@ -243,8 +244,8 @@ class CaptionDataset:
         return drawn, None, None if self.features.guide is None else self._rows("guide", images)
 
     def _rows(self, name: str, images: np.ndarray, places: np.ndarray | None = None) -> Tensor:
-        """Rows of one of the arrays as float32, from the device that caches it or from the disk; of each row the
-        regions at `places` (B, n) alone, where they are given.
+        """The rows `images` of one of the arrays as float32, from the device that caches it or from the disk; only the
+        regions at `places` (B, n), where given.
         """
         cached = self._on_device().get(name)
         if cached is not None:
@@ -252,7 +253,7 @@ class CaptionDataset:
             if places is None:
                 return cached[rows].float()
             return cached[rows[:, None], torch.from_numpy(places).to(cached.device)].float()
-        own, back = np.unique(images, return_inverse=True)  # in the order in which they lie there, each once
+        own, back = np.unique(images, return_inverse=True)  # in the order on the disk, each once
         read = np.asarray(getattr(self.features, name)[own])
         return torch.from_numpy(read[back] if places is None else read[back[:, None], places]).float()
 
@@ -279,7 +280,10 @@ class CaptionDataset:
 def draw_regions(
     there: np.ndarray | None, shape: tuple[int, int], count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(B, count): numbers of regions, drawn without repetition; those that are not there (B, R) come last."""
+    """Draw `count` of R regions per image without repetition, absent ones only where too few are present.
+
+    there (B, R) is true where there is a region; shape is (B, R). Returns sorted indices (B, count).
+    """
     keys = rng.random(shape)
     if there is not None:
         keys += ~there
@@ -290,13 +294,13 @@ def draw_regions(
 def drop_regions(
     mask: Tensor | None, shape: tuple[int, int], share: float, rng: np.random.Generator
 ) -> Tensor:
-    """A mask (B, R) that leaves out a share of the regions there are, and of no image all. Raises UserError where an
-    image has none.
+    """A mask (B, R) in which each region is dropped with probability `share`, but never all of an image. Raises
+    UserError where an image has no region.
     """
     there = np.ones(shape, dtype=bool) if mask is None else mask.numpy()
     if not there.any(1).all():
         raise UserError(
-            f"image {int(np.flatnonzero(~there.any(1))[0])} of a batch of {shape[0]} has no region: all are masked. "
+            f"Image {int(np.flatnonzero(~there.any(1))[0])} of a batch of {shape[0]} has no region: all are masked. "
             "Leave it out of the data, or give it a region."
         )
     kept = there & (rng.random(shape) >= share)

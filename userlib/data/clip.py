@@ -1,6 +1,6 @@
 """Tokens, guides and tokenizers of open_clip models, by name.
 
-`open_clip:NAME/WEIGHTS`, `open_clip:NAME` (the usual weights of that name), `open_clip:local-dir:FOLDER`
+`open_clip:NAME/WEIGHTS`, `open_clip:NAME` (weights as in USUAL), `open_clip:local-dir:FOLDER`
 (open_clip_config.json and open_clip_model.safetensors). Tokens are the last layer's patches after the final norm,
 before the projection; the guide is the unit image vector.
 """
@@ -56,16 +56,16 @@ def split_name(name: str) -> tuple[str, str | None]:
     if model not in known:
         near = [other for other in known if other.lower().startswith(model.lower()[:6])][:6]
         raise UserError(
-            f"open_clip has no model {model!r}. Near it: {', '.join(near) or 'nothing'}; names look like "
+            f"open_clip has no model {model!r}. Similar names: {', '.join(near) or 'none'}. Names look like "
             "ViT-B-32/laion2b_s34b_b79k or local-dir:FOLDER."
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     weights = weights or USUAL.get(model, tags[0] if len(tags) == 1 else "")
     if weights not in tags:
-        raise UserError(
-            f"open_clip has no weights {weights!r} for {model!r}. Choose one of "
-            f"{', '.join(tags) or 'none: it has none'}, such as open_clip:{model}/{(tags or ['...'])[-1]}."
-        )
+        remedy = "It has none for this model: choose another one."
+        if tags:
+            remedy = f"Choose one of {', '.join(tags)}, such as open_clip:{model}/{tags[-1]}."
+        raise UserError(f"open_clip has no weights {weights!r} for {model!r}. {remedy}")
     _check_activation(model, weights)
     return model, weights
 
@@ -89,7 +89,9 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_activation(model: str, weights: str) -> None:
-    """Weights trained with QuickGELU in a network of GELU, or the reverse, run and give worse vectors."""
+    """Raises UserError for weights trained with QuickGELU in a network of GELU, or the reverse: these run without an
+    error and give worse vectors.
+    """
     import open_clip
 
     trained = bool(open_clip.get_pretrained_cfg(model, weights).get("quick_gelu", False))
@@ -150,7 +152,9 @@ def _built(model_name: str, device: torch.device | str) -> nn.Module:
 
 
 def tokenizer_of(name: str) -> Any:
-    """The tokenizer of the model called `name`, which must have as many pieces as the model's text tower has rows."""
+    """The tokenizer of the model called `name`. Raises UserError where it has more pieces than the model's text tower
+    has embeddings.
+    """
     import open_clip
 
     model_name, _ = split_name(name)
@@ -160,8 +164,8 @@ def tokenizer_of(name: str) -> Any:
     wants = _text_config(model_name).get("vocab_size", has)
     if has > wants:
         raise UserError(
-            f"The tokenizer of {name!r} has {has} pieces, its text tower {wants}. It belongs to another model: name "
-            "the model's own."
+            f"The tokenizer of {name!r} has {has} pieces, but the text tower has {wants}: they belong to different "
+            "models. Give the folder the model's own tokenizer."
         )
     return tokenizer
 
@@ -172,14 +176,14 @@ def vocab_size_of(tokenizer: Any) -> int:
 
 
 def check_text_tower(name: str, *, width: int | None = None) -> None:
-    """Raises UserError for a text tower that reads its padding too (a caption alone and in a batch would differ), or of
-    another width.
+    """Raises UserError for a text tower that also attends to padding (a caption's vector would depend on its batch),
+    and for one whose width is not `width`.
     """
     text = _text_config(split_name(name)[0])
     if text.get("no_causal_mask") or "hf_model_name" in text:
         raise UserError(
-            f"The text tower of {name!r} is not one of CLIP's, which read from left to right; it cannot be text 'clip' "
-            "here. Take its tokens and guide, and text 'bert' or the tower of ViT-B-32."
+            f"The text tower of {name!r} does not read from left to right as CLIP's do, so that it cannot be used as "
+            "text 'clip'. Use its tokens and guide with text 'bert', or with the text tower of ViT-B-32."
         )
     has = text.get("width", 512)  # open_clip's default
     if width not in (None, has):
@@ -205,8 +209,8 @@ def _text_config(model_name: str) -> dict[str, Any]:
 
 
 def clip_settings(model_name: str, weights: str | None) -> dict[str, Any]:
-    """How the image tower of an open_clip model is built and fed: for userlib.data.pixels. Raises UserError where
-    images are padded for it.
+    """How the image tower of an open_clip model is built and how its input is made, for userlib.data.pixels. Raises
+    UserError where images are padded, or scaled with a filter other than bicubic and bilinear.
     """
     import open_clip
     from open_clip.transform import PreprocessCfg
@@ -219,30 +223,27 @@ def clip_settings(model_name: str, weights: str | None) -> dict[str, Any]:
         given = open_clip.get_pretrained_cfg(model_name, weights)
     size = config["vision_cfg"].get("image_size", 224)
     kinds = ("mean", "std", "interpolation", "resize_mode")
-    fed = {**vars(PreprocessCfg()), **{key: given[key] for key in kinds if given.get(key) is not None}}
-    if fed["resize_mode"] not in ("shortest", "squash") or fed["interpolation"] not in (
-        "bicubic",
-        "bilinear",
-    ):
+    inputs = {**vars(PreprocessCfg()), **{key: given[key] for key in kinds if given.get(key) is not None}}
+    resize, interpolation = inputs["resize_mode"], inputs["interpolation"]
+    if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
         raise UserError(
-            f"open_clip:{model_name} pads its images or scales them in a way ({fed['resize_mode']}, "
-            f"{fed['interpolation']}) in which no tower is trained here. Use one such as ViT-B-32, or --train-image "
-            "none."
+            f"open_clip:{model_name} prepares its images in a way ({resize}, {interpolation}) that is not supported "
+            "for a tower that is trained. Use one such as ViT-B-32, or --train-image none."
         )
     return {
         "embed_dim": config["embed_dim"],
         "vision_cfg": config["vision_cfg"],
         "quick_gelu": bool(config.get("quick_gelu", False)),
         "input_size": [3, *((size, size) if isinstance(size, int) else size)],
-        "mean": [255.0 * value for value in fed["mean"]],
-        "std": [255.0 * value for value in fed["std"]],
-        "resize": fed["resize_mode"],
-        "interpolation": fed["interpolation"],
+        "mean": [255.0 * value for value in inputs["mean"]],
+        "std": [255.0 * value for value in inputs["std"]],
+        "resize": resize,
+        "interpolation": interpolation,
     }
 
 
 class ClipExtractor(Extractor):
-    """Patch tokens and the unit image vector of an open_clip model; bf16 on GPUs that have it."""
+    """Patch tokens and the L2-normalised image vector of an open_clip model; in bf16 on GPUs that have it."""
 
     def __init__(self, spec: str, *, device: str) -> None:
         super().__init__(spec, device)
@@ -267,7 +268,7 @@ class ClipExtractor(Extractor):
 
     @cached_property
     def network(self) -> tuple[nn.Module, Any]:
-        """Model and preprocessing, at first use."""
+        """The model and its preprocessing, loaded at first use."""
         return load_clip(self.name, device=self.device)
 
     def meta_model(self) -> tuple[nn.Module, Callable[[Tensor], Any], Tensor]:
@@ -304,7 +305,7 @@ def _forward(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:
-    """The model without values, and one input. Drawing the values of a ViT-B only to drop them takes 2 s."""
+    """The model on the meta device, and one input. Initialising a ViT-B for nothing would take 2 s."""
     with torch.device("meta"):
         model: Any = _built(model_name, "meta").eval()
     size = model.visual.image_size
@@ -312,7 +313,7 @@ def _meta_model(model_name: str) -> tuple[nn.Module, Tensor]:
 
 
 def _shapes(model_name: str) -> tuple[tuple[int, int], int]:
-    """(R, D) and G, read off the model on the meta device."""
+    """(R, D) and G, found with the model on the meta device."""
     try:
         model, inputs = _meta_model(model_name)
         with torch.inference_mode():

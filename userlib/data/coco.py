@@ -1,8 +1,8 @@
 """Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of images.
 
-Where most images have five captions the first five of each are kept, as is common practice (COCO's test split has
-25,010), and in the published files fewer are an error. Images stay in the file's order, on which the five 1K folds
-rest. restval counts as train.
+Where most images have five captions, the first five of each are kept, as is common practice (COCO's test split has
+25,010); in the published files, fewer are an error. Images keep the file's order, which defines the five 1K folds.
+restval counts as train.
 """
 
 from collections import Counter
@@ -47,12 +47,16 @@ def load_karpathy(
 ) -> RetrievalData:
     """The data set; its images are `pictures`/[filepath/]filename.
 
-    counts gives the number of images of each split; the published files have theirs.
+    counts: the number of images that each split must have; known for the published files. Raises UserError for JSON of
+    another form, other counts, an image without captions, in two splits, or that is not there.
     """
     value = read_json(annotations, limit=2**30)
     images = value.get("images") if isinstance(value, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        raise UserError(f"{annotations} has no list 'images'; is it another of COCO's files than Karpathy's?")
+        raise UserError(
+            f"{annotations} has no list of objects 'images', as Karpathy's annotations have. Name his file, not "
+            "another one of COCO's."
+        )
     parts: dict[str, list[Row]] = {}
     split_of: dict[Path, str] = {}
     for number, image in enumerate(images):
@@ -70,7 +74,7 @@ def load_karpathy(
         path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), annotations)
         if split_of.setdefault(path, split) != split:
             raise UserError(
-                f"The image {name} of {annotations} is of the splits {split_of[path]!r} and {split!r}: what is "
+                f"The image {name} of {annotations} is in the splits {split_of[path]!r} and {split!r}: what is "
                 "measured on one would have been learned on the other. Keep it in one."
             )
         parts.setdefault(split, []).append(Row(name, path, captions, ids))

@@ -1,4 +1,4 @@
-"""The checksums of a folder's files, remembered by name, size, times and inode, because photos run to gigabytes."""
+"""Checksums of a folder's files, cached by name, size, times and inode, because photos run to gigabytes."""
 
 import time
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ PATIENCE_S = 3.0  # before progress is shown
 def content_sums(folder: Path, names: Sequence[str], *, whole: bool = True) -> list[str]:
     """Hex SHA-256 of each file `folder`/name. Raises `UserError` for a file that cannot be read.
 
-    whole: these are all files of the folder, and what is remembered of others is forgotten.
+    whole: `names` are all files of the folder, so that cached checksums of others are dropped.
     """
     place = folder.resolve()
     note = cache_dir() / "photos" / f"{sha256_bytes(str(place))[:32]}.json"
     try:
         known = dict(read_checksummed(note, "", limit=2**30)["files"])
     except (UserError, KeyError, TypeError, ValueError):
-        known = {}  # none yet, or a damaged one: count again
+        known = {}  # no cache yet, or a damaged one
     named = {shown(name) for name in names}
     files: dict[str, object] = {} if whole else {key: known[key] for key in known if key not in named}
     sums: list[str] = []

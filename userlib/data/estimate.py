@@ -1,4 +1,4 @@
-"""What a run will download, store, compute and hold in memory, told before the first byte and without the network."""
+"""Estimates of what a run downloads, stores, computes and holds in memory, made without using the network."""
 
 import json
 import math
@@ -19,15 +19,17 @@ from userlib.errors import UserError
 # Orders of magnitude: two cores of a server CPU, one data-centre GPU, JPEGs of 500 x 375, a usual line.
 FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations per second
 DECODED = 150.0  # images per second and worker
-LINE = 20e6  # bytes a second over the network
-TEXTS = {"bert-base-uncased": 440_000_000}  # bytes
+LINE = 20e6  # bytes per second over the network
+TEXTS = {"bert-base-uncased": 440_000_000}  # bytes of the weights
 
 
 def estimate(name: str, config: Config, *, device: str | None = None, workers: int = 2) -> dict[str, Any]:
-    """Images, bytes to download, bytes to store, seconds and bytes of memory, each by part, and the terms of `name`.
+    """What it takes to prepare the data set `name` for `config`: `pictures` (the number of images); download_bytes,
+    store_bytes and seconds, each a dict of parts and their "total"; memory_bytes; and the terms of use.
 
-    Nothing is downloaded and nothing computed. Seconds are an order of magnitude, for what the cache does not hold yet,
-    without the training itself. device: the GPU where there is one, unless said.
+    Nothing is downloaded. Seconds are an order of magnitude, with an empty cache and without the training itself.
+    device is "cpu" or "cuda", by default the GPU where there is one. Raises UserError for a data set of the hub whose
+    size is not known.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     data = config.data
@@ -40,7 +42,7 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
     wanted: dict[str, list[str]] = {}
     if tokens != "precomputed":
         wanted[tokens] = ["tokens", "tokens of the flipped images"] if data.hflip else ["tokens"]
-    if config.model.train_image != "none":  # no tokens are made; the network is still fetched
+    if config.model.train_image != "none":  # no tokens are made, but the network is downloaded
         wanted[tokens] = []
     if guide is not None and not guide.startswith("vectors:"):
         wanted.setdefault(guide, []).append("guide")
@@ -87,8 +89,8 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
         return pictures, known.download, known.terms
     if not Path(name).expanduser().exists() and name.count("/") == 1:
         raise UserError(
-            f"Nothing is known of the hub's data set {name!r} without asking the hub, so that its cost cannot be told. "
-            f"Known are {', '.join(HUB_SETS)}."
+            f"The cost of the hub's data set {name!r} cannot be estimated without asking the hub. Name one of "
+            f"{', '.join(HUB_SETS)}, or a local copy."
         )
     from userlib.data.sources import load_data
 
@@ -98,7 +100,7 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
 
 
 def _pixels(config: Config) -> int:
-    """Numbers that are kept of an image for a tower that is trained."""
+    """Pixel values stored per image for a tower that is trained."""
     if config.model.image_tower is not None:
         return math.prod(map(int, json.loads(config.model.image_tower)["input_size"]))
     weights = config.data.token_weights
@@ -107,7 +109,7 @@ def _pixels(config: Config) -> int:
 
 
 def _costs(extractor: Extractor) -> tuple[float, float]:
-    """Floating-point operations per image and bytes of weights, counted on a network without values."""
+    """Floating-point operations per image and bytes of weights, counted with the network on the meta device."""
     network, forward, inputs = extractor.meta_model()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         forward(inputs)

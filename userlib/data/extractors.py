@@ -1,7 +1,7 @@
 """From images to region tokens (B, R, D) and a guide vector (B, G), by name.
 
 - `timm:NAME` with weights: a .safetensors file and, next to it under the same stem, the JSON that says how the network
-  is built and fed; without weights: timm's own, from the hub
+  is built and how its input is scaled; without weights: timm's own, from the hub
 - `efficientnet-lite2`, `efficientnet-lite2-wide`: an ImageNet network from an installed package, for photos
   (efficientnet.py)
 - `open_clip:NAME/PRETRAINED`, `open_clip:local-dir:FOLDER`: patch tokens and the unit image vector (clip.py)
@@ -23,9 +23,8 @@ from userlib.errors import UserError
 
 
 def choose_device(wanted: str | None, trained: str | None = None) -> str:
-    """The device given; else that of the run, where this machine has it; else the best that it has.
-
-    Raises UserError for one that is not here.
+    """`wanted`; else `trained`, the device of the training run, where this machine has it; else the GPU where there is
+    one, else the CPU. Raises UserError where this machine does not have the wanted device.
     """
     if wanted is None:
         best = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,8 +48,8 @@ def _is_here(name: str) -> bool:
 def made_by(
     tokens: str, *, token_weights: str | Path | None = None, guide: str | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """What tokens and guide are made by, as JSON: all that changes a number, the weights by their checksum. tokens
-    "pixels": by a tower that is a part of the model.
+    """How tokens and guide are made, as JSON: everything that changes a value, with the weights' checksum. tokens is
+    "pixels" where the image tower is a part of the model.
     """
     about: dict[str, Any] = {"tokens": {"kind": tokens}, "guide": None}
     for what, spec in (("tokens", tokens), ("guide", guide)):
@@ -63,7 +62,7 @@ def made_by(
 def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: str) -> list[str]:
     """Raises UserError where tokens or guide are not those that the model in `where` was trained on.
 
-    Precision alone may differ, as devices do: what there is to be told of it is returned.
+    Only their precision may differ, as it does between devices; a note for the user is then returned.
     """
     notes: list[str] = []
     if not trained or not now:  # a checkpoint of an earlier version
@@ -78,8 +77,8 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
         if not differ:
             if precisions[0] != precisions[1]:
                 notes.append(
-                    f"The {what} are computed in {precisions[1]} here, and {where} was trained on {what} in "
-                    f"{precisions[0]}: values may differ a little."
+                    f"The {what} are computed in {precisions[1]} here, but {where} was trained on {what} in "
+                    f"{precisions[0]}: values may differ slightly."
                 )
         elif differ[0] in ("kind", "model") or specs[0] != specs[1]:
             if (
@@ -87,13 +86,13 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
             ):  # timm's bare name, which means other weights now
                 specs = f"timm:{one.get('model')}", f"timm:{other.get('model')}"
             raise UserError(
-                f"the model in {where} was trained with the {what} {specs[0]!r}, and those given are {specs[1]!r}. Use "
+                f"The model in {where} was trained with the {what} {specs[0]!r}, and those given are {specs[1]!r}. Use "
                 f"the {what} that it was trained with ({flag}), or train again."
             )
         else:
             sums = [str(about.get(differ[0]))[:12] for about in (one, other)]
             raise UserError(
-                f"the {what} of {where} were made by {specs[0]!r} with other {differ[0]} ({sums[0]}, and now "
+                f"The {what} of {where} were made by {specs[0]!r} with other {differ[0]} ({sums[0]}, and now "
                 f"{sums[1]}): the file has changed since. Restore it, name the right one (--token-weights for timm), "
                 "or train again."
             )
@@ -101,8 +100,8 @@ def check_made_by(trained: Mapping[str, Any], now: Mapping[str, Any], *, where: 
 
 
 def make_extractor(spec: str, *, weights: str | Path | None = None, device: str = "cpu") -> Extractor:
-    """The extractor called `spec` (see the top of this file), from the backbone registered under what stands before its
-    colon.
+    """The extractor called `spec` (see the top of this file), from the backbone registered under the part before its
+    colon. Raises UserError for an unknown name, and for weights where the backbone takes none.
     """
     kind, _, name = spec.partition(":")
     if (registered := kind if name else spec) in BACKBONES:

@@ -35,14 +35,14 @@ LINK, BROKEN = "a linked folder, which is not followed: copy its photos here", "
 EMPTY, SPECIAL = "an empty file (0 bytes)", "no regular file"
 HIDDEN = "hidden, as its name or its folder's begins with a dot"
 CLOSED = "closed to you: allow reading it"
-UNNAMED = "an image without the suffix of one: add .jpg, .png or what it is"
+UNNAMED = "an image without the suffix of its format: add .jpg, .png or the like"
 
 
 class Folder:
-    """What lies below a folder. Links to folders are not followed; UserError for a link to a file outside of it.
+    """What lies below a folder. Links to folders are not followed. Raises UserError for a link to a file outside.
 
-    images: paths from the folder with /, in order. left_out: reason -> paths. tables: caption files by the folder in
-    which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
+    images: paths relative to the folder, with /, sorted. left_out: reason -> paths. tables: caption files by the folder
+    in which they lie, "" for the folder itself. near: other files that may be meant to hold captions.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,16 +61,16 @@ class Folder:
         self.images.sort()
 
     def said(self) -> str:
-        """One sentence with the count of each kind that is left out, or ""."""
+        """One sentence that counts the files left out, by reason, or ""."""
         parts = []
         for reason, names in sorted(self.left_out.items()):
-            label = f"{shown(sorted(names)[0])} {'is' if len(names) == 1 else 'and others are'} {reason}"
+            label = f"{shown(min(names))} {'is' if len(names) == 1 else 'and others are'} {reason}"
             parts.append(f"{len(names):,} ({label})")
         return f"Left out: {'; '.join(parts)}." if parts else ""
 
     def caption_tables(self) -> Iterator[tuple[str, Path]]:
         """The caption files to read, each with the folder in which it lies: the folder's own, else those of subfolders
-        where they cover all images, as the hub's image folders do.
+        where these cover all images, as in the hub's image folders. Raises UserError for two of a kind in one folder.
         """
         places = self.tables
         if "" in places:
@@ -130,12 +130,12 @@ def suffixes() -> frozenset[str]:
 
 
 def _unfit(path: Path) -> str:
-    """Why a file with the suffix of an image is none, or ""."""
+    """Why a file with the suffix of an image cannot be read as one, or ""."""
     try:
         size = path.stat().st_size
     except PermissionError:
         return CLOSED
-    except OSError:  # it leads nowhere, or in a circle
+    except OSError:  # a link to nothing, or to itself
         return BROKEN
     if not path.is_file():
         return SPECIAL
@@ -162,13 +162,13 @@ def _is_image(path: Path) -> bool:
 
 
 def _only(place: Path, files: list[Path]) -> Path:
-    """captions.* before metadata.*; two of a kind are an error."""
+    """The file to read of those in `place`: captions.* before metadata.*."""
     for kind in ("captions.", "metadata."):
         own = sorted(file for file in files if file.name.lower().startswith(kind))
         if len(own) > 1:
             raise UserError(
-                f"{shown(place)} holds {' and '.join(shown(file.name) for file in own)}, and one file of captions is "
-                "read. Remove or rename the others."
+                f"{shown(place)} holds {' and '.join(shown(file.name) for file in own)}, but only one file of captions "
+                "is read. Remove or rename the others."
             )
         if own:
             return own[0]

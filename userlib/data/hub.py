@@ -1,7 +1,6 @@
-"""Data sets on the hub: Parquet files fetched once, at a commit that is remembered, and read like any local folder.
+"""Data sets on the hub: Parquet files downloaded once, at a commit that is recorded, and read like any local folder.
 
-Flickr30K is known under two names, the second of which stands in where the first is gone. An interrupted download goes
-on where it stopped.
+Flickr30K is known under two names; the second is used where the first is gone. An interrupted download resumes.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ FLICKR_TERMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class HubSet:
-    """What is known of a data set before it is fetched."""
+    """What is known of a data set before it is downloaded."""
 
     revision: str = "main"
     counts: Mapping[str, int] | None = None  # images of each split
@@ -49,12 +48,13 @@ HUB_SETS = {
 
 
 class Gone(UserError):
-    """The hub answers, and has no such data set or revision, or does not give it to everyone."""
+    """The hub answers, but it has no such data set or revision, or restricts the access to it."""
 
 
 def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
-    """The data set `owner/name`, fetched at the first call, or `owner/name@revision`, which nothing stands in for.
-    `known` replaces what HUB_SETS says of it.
+    """The data set `owner/name`, or `owner/name@revision` (without a fallback); downloaded at the first call.
+
+    `known` replaces its entry in HUB_SETS. Raises UserError where it cannot be had, or is not what was published.
     """
     name, at, revision = name.partition("@")
     known = known or HUB_SETS.get(name, HubSet())
@@ -65,7 +65,7 @@ def load_hub(name: str, *, known: HubSet | None = None) -> RetrievalData:
     except Gone as error:
         if known.fallback is None:
             raise
-        tell(f"{error} Trying {known.fallback} in its place.")
+        tell(f"{error} Trying {known.fallback} instead.")
         return load_hub(known.fallback)
     return load_parquet(files, name, rows=known.counts, captions_each=known.captions_each)
 
@@ -85,13 +85,13 @@ def fetch(name: str, known: HubSet) -> list[Path]:
             tell(f"Downloading {name} ({size}) from {hub_address()}. {known.terms}")
             files = _files(name, record, offline=False)
     if files is None:
-        raise UserError(f"The download of {name} is not complete. Run the same command again: it will go on.")
+        raise UserError(f"The download of {name} is not complete. Run the same command again to resume it.")
     for label, file in zip(record["files"], files, strict=True):
         published = record.get("sha256", {}).get(label)
         if published is not None and sha256_known(file) != published:
             raise UserError(
                 f"{file.resolve()} is not the file {label} that {name} has at its commit {record['sha'][:12]}: its "
-                "checksum is another. Delete it and run the same command again."
+                "checksum differs. Delete it and run the same command again."
             )
     return files
 
@@ -114,7 +114,7 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
         ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise Gone(
-            f"The hub has no data set {name!r}, or it is private. Check it, or give a local folder."
+            f"The hub has no data set {name!r}, or it is private. Check its name, or give a local folder."
         ) from error
     parquet = sorted(
         (file for file in info.siblings or () if file.rfilename.endswith(".parquet")),
@@ -130,7 +130,7 @@ def _ask(name: str, known: HubSet) -> dict[str, Any]:
 
 
 def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | None:
-    """The files at the recorded commit; None where they are not all there."""
+    """The files at the recorded commit; None unless all are there. Raises UserError where the hub lacks the commit."""
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -150,7 +150,7 @@ def _files(name: str, record: dict[str, Any], *, offline: bool) -> list[Path] | 
     except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
         raise UserError(
             f"The hub no longer has the commit {record['sha'][:12]} of {name} that was loaded first. Delete "
-            f"{cache_dir() / 'hub'} to load the present one, and say so with the results."
+            f"{cache_dir() / 'hub'} to load the newest one, and report this with the results."
         ) from error
     files = [Path(folder) / file for file in record["files"]]
     return files if all(file.is_file() for file in files) else None

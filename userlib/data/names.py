@@ -1,4 +1,4 @@
-"""Which image a caption file means: by its path from there, whatever the spelling of the system that wrote it."""
+"""Finding the image that a caption file names, in whatever spelling the system that wrote it uses for paths."""
 
 import difflib
 import unicodedata
@@ -12,17 +12,17 @@ from userlib.files import shown
 
 
 def composed(name: str) -> str:
-    """Unicode's composed form (NFC): macOS takes letters and their accents apart."""
+    """Unicode's composed form (NFC): macOS stores letters and their accents apart."""
     return unicodedata.normalize("NFC", name)
 
 
 def folded(name: str) -> str:
-    """The same whatever the case, as on Windows and macOS."""
+    """The composed form without regard to case, as file names are compared on Windows and macOS."""
     return composed(composed(name).casefold())
 
 
 class Names:
-    """The images of a folder by every spelling that is known to mean them."""
+    """The images of a folder, found by every spelling that may be meant for them."""
 
     def __init__(self, contents: Folder) -> None:
         self.contents, self.place = contents, shown(contents.root)
@@ -36,8 +36,8 @@ class Names:
     def find(self, file: str, place: str, source: Path, line: int) -> str:
         """The image that line `line` of `source`, which lies in the subfolder `place`, calls `file`.
 
-        Raises UserError for a name that leads out of the folder, is that of several images, or of none; near misses are
-        named.
+        Raises UserError for a name that leads out of the folder, and for one that fits several images or none; the
+        error suggests a similar name.
         """
         where = f"Line {line} of {shown(source)}"
         slashed = file.replace("\\", "/")
@@ -71,8 +71,8 @@ class Names:
         for reason, names in self.contents.left_out.items():
             if at in map(folded, names):
                 raise UserError(
-                    f"{where} has a caption for {file!r}, which is there and left out, for it is {reason}. Mend that, "
-                    "or remove the line."
+                    f"{where} has a caption for {file!r}, which exists but was left out because it is {reason}. "
+                    "Correct that, or remove the line."
                 )
         raise UserError(
             f"{where} has a caption for {file!r}, but there is no such image in {self.place}. Put it there, "
@@ -80,7 +80,7 @@ class Names:
         )
 
     def _guess(self, last: str) -> str:
-        """The image that may be meant by the last part of a path, as a question."""
+        """A question that suggests the image that the last part of a path may mean, or ""."""
         near = self.by_last.get(folded(last))
         if not near:
             stems = _lists(self.contents.images, lambda name: folded(PurePosixPath(name).stem))

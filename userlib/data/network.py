@@ -1,4 +1,4 @@
-"""Reaching the hub: a question of at most five seconds first, and one readable message where there is no answer."""
+"""Access to the hub: a check of at most five seconds whether it answers, and one readable error where it does not."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from userlib.errors import UserError
 
-CLIENTS = {"httpx", "httpx2", "requests", "urllib3"}  # what versions of the hub's library speak by
+CLIENTS = {"httpx", "httpx2", "requests", "urllib3"}  # HTTP clients of huggingface_hub's versions
 
 
 def hub_address() -> str:
@@ -36,8 +36,8 @@ def hub_answers(*, seconds: float = 5.0) -> bool:
 
 
 def unusable_proxies() -> dict[str, str]:
-    """The variables that name a SOCKS proxy, where the package for it is missing: with one of them the hub's library
-    fails before it looks into its cache.
+    """The environment variables that name a SOCKS proxy, where the package for it is missing: with one of them the
+    hub's library fails before it looks into its cache.
     """
     if importlib.util.find_spec("socksio") is not None:
         return {}
@@ -50,7 +50,10 @@ def unusable_proxies() -> dict[str, str]:
 
 @contextmanager
 def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Within it, the hub's library uses the network where the hub answers, and its cache alone where it does not."""
+    """Within it, the hub's library uses the network where the hub answers, and only its cache where it does not.
+
+    Raises UserError, which names `what`, where this fails; `also` names further exceptions that count as a failure.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -75,10 +78,10 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
             ) from error
         reason = "HF_HUB_OFFLINE is set" if before else f"{hub_address()} cannot be reached"
         if named:
-            reason += f" ({', '.join(named)} names a SOCKS proxy, which takes: pip install 'httpx[socks]')"
+            reason += f" ({', '.join(named)} names a SOCKS proxy, which needs: pip install 'httpx[socks]')"
         raise UserError(
             f"Cannot fetch {what}: {reason}, and the hub's cache on this machine does not hold it. Connect to the "
-            f"network or name a mirror in HF_ENDPOINT (fetched once, it is kept), {own}"
+            f"network or name a mirror in HF_ENDPOINT (it is downloaded only once), {own}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

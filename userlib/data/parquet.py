@@ -2,8 +2,8 @@
 and sentids.
 
 image is a struct {bytes, path}, the encoded bytes alone, or the path of a file below the Parquet file's folder; caption
-a text, a list of texts, or a list of Karpathy's sentences ({raw}). Captions and names are read at once, images by row
-group when asked for. Raises `UserError` naming file, row, column and type for whatever cannot be read.
+is a text, a list of texts, or a list of Karpathy's sentences ({raw}). Captions and names are read at once, images when
+they are used, by row group. Raises `UserError` naming file, row, column and type for whatever cannot be read.
 """
 
 import base64
@@ -33,9 +33,9 @@ TEXT_COLUMNS = ("split", "filename", "img_id", "sentids")
 KNOWN = {*SPLIT_NAMES, *SPLIT_NAMES.values(), "train", "val", "test"}
 SENTENCE = ("raw", "caption", "text")  # the text of a caption that is a struct
 BATCH = 128  # images read at once: Arrow cannot hold two gigabytes in one array
-KEEP = 2  # row groups in memory, because neighbours are asked for together
+KEEP = 2  # row groups in memory, because neighbouring rows are read together
 APART = b"\xff" * 16  # in place of the hash of an image that lies in a file of its own
-LARGE = 2**30  # bytes of a row group of which no second one is kept at the same time
+LARGE = 2**30  # bytes of a row group that is kept in memory alone
 # Arrow's types, as they are written
 TEXT = re.compile(r"(large_)?(string|binary)(_view)?|fixed_size_binary\[\d+\]|null")
 UINT8_LIST = re.compile(r"\w*list<.*: uint8( not null)?>(\[\d+\])?")
@@ -43,7 +43,7 @@ UINT8_LIST = re.compile(r"\w*list<.*: uint8( not null)?>(\[\d+\])?")
 
 @dataclass(frozen=True)
 class Row:
-    """Where one image lies, and what is said of it."""
+    """One image: where it lies, its id, its split and its captions."""
 
     place: tuple[int, int, int]  # file, row group, row of the group
     where: str
@@ -101,8 +101,9 @@ class ParquetPictures:
 
 
 def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
-    """The encoded image of a cell: its bytes, the file that its path names, or the bytes that it spells in base64; None
-    for an empty cell. `name` is for the error.
+    """The encoded image of a cell, given as bytes, as the path of a file, or in base64; None for an empty cell.
+
+    Raises UserError, which calls the image `name`, for an address, invalid base64 and a file that cannot be read.
     """
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
@@ -116,8 +117,8 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
         return None
     if re.match(r"https?://", cell):
         raise UserError(
-            f"The image {name} is an address ({cell[:80]!r}), and none is fetched. Download the images, and put "
-            "their bytes or their paths in the column 'image'."
+            f"The image {name} is a web address ({cell[:80]!r}); these are not downloaded. Download the images, and "
+            "put their bytes or their paths in the column 'image'."
         )
     if _is_spelled(cell):
         spelled = cell.partition(",")[2] if cell.startswith("data:") else cell
@@ -125,7 +126,7 @@ def image_bytes(cell: Any, file: Path, name: str) -> bytes | None:
             return base64.b64decode("".join(spelled.split()), validate=True)
         except ValueError as error:
             raise UserError(
-                f"The image {name} is a text of {len(cell):,} characters that is no path and no base64 ({error}). "
+                f"The image {name} is a text of {len(cell):,} characters that is neither a path nor base64 ({error}). "
                 "Put the image's bytes there."
             ) from error
     path = inside(file.parent, cell, file)
@@ -146,12 +147,12 @@ def load_parquet(
     captions_each: int | None = None,
     splits: Sequence[str] | None = None,
 ) -> RetrievalData:
-    """The data set in `files`. Rows whose images are the same bytes are one image with the captions of them all; across
-    splits they are refused.
+    """The data set in `files`. Rows whose images are byte for byte equal become one image with all their captions; in
+    different splits they are an error.
 
-    rows gives the number of images that each split must have, as published: equal images are then left as they are.
-    captions_each is the number of captions that each image must have (files with a sentids column are Flickr's and must
-    have five). splits names each file's split, where its own name does not.
+    rows gives the number of images that each split must have, as published; equal images are then left as they are.
+    captions_each is the number of captions that each image must have (five where there is a column sentids, which is
+    Flickr's). splits gives each file's split, where its own name does not. Raises UserError for whatever differs.
     """
     records: list[Row] = []
     flickr = False
@@ -160,8 +161,10 @@ def load_parquet(
         records += own
         flickr |= sentids
     if not records:
-        raise UserError(f"{', '.join(map(str, files))}: no rows are there. Write or fetch the file again.")
-    beside: list[bytes] = []  # hashes of images in files of their own, which the Parquet files do not tell
+        raise UserError(f"There are no rows in {', '.join(map(str, files))}. Write or fetch the file again.")
+    beside: list[
+        bytes
+    ] = []  # hashes of images in files of their own, which no Parquet file's checksum covers
     if rows is None:
         sums = [_image_sums(file) for file in files]
         records = _grouped(records, [bytes(one) for own, _ in sums for one in own], published=flickr)
@@ -190,11 +193,11 @@ def load_parquet(
 
 
 def _grouped(rows: Sequence[Row], sums: Sequence[bytes], *, published: bool) -> list[Row]:
-    """One row for each image: rows of the same bytes are put together, or refused where their splits differ. sums: a
-    hash of each row's image.
+    """One row for each image: rows with the same image are merged. sums: a hash of each row's image.
 
-    published: Flickr's schema, where each row is an image with all its captions. A publisher's twins under two names
-    (Flickr8k's train split has a pair) then stay two images within a split, so that counts are those published.
+    published: Flickr's schema, where each row is an image with all its captions. Equal images under two names
+    (Flickr8k's train split has such a pair) then stay two images, so that counts are those published. Raises UserError
+    for equal images in different splits.
     """
     first: dict[bytes, int] = {}
     kept: dict[int, Row] = {}
@@ -218,15 +221,15 @@ def _grouped(rows: Sequence[Row], sums: Sequence[bytes], *, published: bool) -> 
             kept[at] = replace(known, captions=known.captions + row.captions)
     if renamed:
         treated = "They stay apart, as published" if published else "Each is one image with all its captions"
-        tell(f"Note: images that another row holds under another name: {renamed:,}. {treated}.")
+        tell(f"Note: rows that repeat another row's image under another name: {renamed:,}. {treated}.")
     return list(kept.values())
 
 
 def _image_sums(file: Path) -> tuple[np.ndarray, bool]:
-    """(n, 16) uint8: a hash of each row's image, in order, zero for an empty cell; and whether some lie in files of
-    their own.
+    """(n, 16) uint8, a hash of each row's image, in order, zero for an empty cell; and whether some images lie in files
+    of their own.
 
-    The hashes are remembered with the Parquet file's own, but for those of such files, which may have changed.
+    Hashes are cached by the checksum of the Parquet file, except those of such files, which may have changed.
     """
 
     def count(apart: bytes | None) -> np.ndarray:
@@ -258,7 +261,7 @@ def _is_spelled(cell: str) -> bool:
 def _image_sum(cell: Any, file: Path, name: str) -> bytes:
     content: bytes | None
     path = cell.get("path") if isinstance(cell, dict) and not cell.get("bytes") and _is_path(cell) else None
-    if path and not (file.parent / path).is_file():  # told where it is asked for
+    if path and not (file.parent / path).is_file():  # an error only when the image is read
         content = f"path {path}".encode()
     else:
         content = image_bytes(cell, file, name)
@@ -296,13 +299,13 @@ def _batches(file: Path, group: int, columns: list[str]) -> Iterator[Any]:
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:
-    """What is known of a file that Arrow does not read: damage, or a limit of Arrow's own."""
+    """The error for a file that Arrow cannot read: it is damaged, or beyond a limit of Arrow or of this machine."""
     said = str(error).strip()
     smaller = "write it again with smaller row groups (row_group_size=100)."
     if isinstance(error, MemoryError):  # Arrow's own is one
-        why = f"This machine's memory does not hold it: {smaller}"
+        why = f"It does not fit this machine's memory: {smaller}"
     elif isinstance(error, NotImplementedError) or re.search(r"overflow|capacity|cannot contain more", said):
-        why = f"It is whole, and pyarrow cannot hold it: {smaller}"
+        why = f"It is not damaged, but pyarrow cannot hold it: {smaller}"
     elif isinstance(error, PermissionError):
         why = "Its permissions do not allow it: make it readable."
     else:
@@ -364,14 +367,14 @@ def _check_types(file: Path, schema: Any) -> None:
 
 
 def _plain(kind: Any) -> Any:
-    """The type of the values that a dictionary or an extension stands for."""
+    """The type of the values behind a dictionary or extension type."""
     while hasattr(kind, "storage_type") or hasattr(kind, "index_type"):
         kind = kind.storage_type if hasattr(kind, "storage_type") else kind.value_type
     return kind
 
 
 def _parts(kind: Any, names: Sequence[str]) -> list[str]:
-    """The types of those parts of a struct that bear one of the names; of anything else, its own."""
+    """The types of a struct's fields that have one of the names; for any other type, the type itself."""
     types = [part.type for part in kind if part.name in names] if str(kind).startswith("struct<") else [kind]
     return [str(_plain(one)) for one in types]
 
@@ -381,7 +384,7 @@ def _row(cell: dict[str, Any], place: tuple[int, int, int], where: str, file_spl
     captions = tuple(_caption(one, where) for one in said)
     if not captions or not all(caption.strip() for caption in captions):
         raise UserError(
-            f"The captions in {where} are {cell['caption']!r}: one is empty or none is there. Write it, or remove the "
+            f"The captions in {where} are {cell['caption']!r}: one is empty, or there is none. Write it, or remove the "
             "row."
         )
     split = split_name(_text(cell.get("split", file_split), "split", where))
@@ -389,7 +392,7 @@ def _row(cell: dict[str, Any], place: tuple[int, int, int], where: str, file_spl
         raise UserError(f"{where} has no split, though the file has a column 'split'. Fill it in.")
     if "sentids" in cell and split not in ("train", "val", "test"):
         raise UserError(
-            f"{where} is of the split {split!r}; the splits of this schema are train, val, test. Correct the column "
+            f"{where} is in the split {split!r}; the splits of this schema are train, val, test. Correct the column "
             "'split'."
         )
     own = cell.get("filename") or cell.get("img_id")
@@ -422,9 +425,7 @@ def _text(value: Any, column: str, where: str) -> str:
 
 
 def _file_split(file: Path) -> str:
-    """The split that a file's name or folder tells: train-00000-of-00001.parquet, coco_val.parquet or
-    train/0000.parquet.
-    """
+    """The split in a file's name or folder: train-00000-of-00001.parquet, coco_val.parquet or train/0000.parquet."""
     told = {split_name(part) for part in re.split(r"[-._ ]+", file.stem) if part.lower() in KNOWN}
     if len(told) == 1:
         return told.pop()

@@ -1,9 +1,9 @@
-"""One's own photos: a folder with captions.csv (filename, caption[, split]), captions.jsonl, captions.txt, the hub's
-metadata.csv or metadata.jsonl, or no captions at all; and data sets kept by `datasets.save_to_disk`.
+"""Folders of photos with captions.csv (filename, caption[, split]), captions.tsv, captions.jsonl, captions.txt, the
+hub's metadata.csv or metadata.jsonl, or no captions at all; and data sets written by `datasets.save_to_disk`.
 
-With captions and no split column all of it is the split "train", or the splits are the folders train, val and test
-where all images lie in such; without captions it is the split "all", which can be searched. A warning says what was
-left out and why.
+Where captions name no split, all photos are the split "train", or the splits are the folders train, val and test if
+all images lie in these. Without captions there is one split "all", which can be searched. A warning says which files
+were left out and why.
 """
 
 import warnings
@@ -27,13 +27,13 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Photo:
-    """One image: the name and checksum of its file, what is said of it, and its split or ""."""
+    """One image: the name and checksum of its file, its captions, and its split or ""."""
 
     name: str
     sum: str
     captions: list[str] = field(default_factory=list)
     split: str = ""
-    told: str = ""  # where its split was named
+    told: str = ""  # which line or folder gave its split
 
 
 def load_photos(folder: Path) -> RetrievalData:
@@ -87,7 +87,7 @@ def load_photos(folder: Path) -> RetrievalData:
 
 
 def _say_captions(contents: Folder, photos: dict[str, Photo]) -> list[Path]:
-    """Give each photo the captions and the split that the folder's caption files have for it; returns those files."""
+    """Give each photo its captions and its split from the folder's caption files; returns these files."""
     names, sources = Names(contents), []
     for place, source in contents.caption_tables():
         try:
@@ -120,7 +120,7 @@ def _say_captions(contents: Folder, photos: dict[str, Photo]) -> list[Path]:
 
 
 def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
-    """The photos with those of equal bytes made one, which has the captions of all; a sentence on them, or ""."""
+    """The photos, with copies (equal bytes) merged into one that has all their captions; a sentence on them, or ""."""
     by_sum: dict[str, list[Photo]] = {}
     for photo in photos.values():
         by_sum.setdefault(photo.sum, []).append(photo)
@@ -145,12 +145,12 @@ def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
         return kept, ""
     copy, original = (shown(name) for name in min(copies))
     count = f"{len(copies):,} photos are copies of others" if copies[1:] else "1 photo is a copy of another"
-    note = f"{count} and counted as one with it, captions and all: {copy} is {original}."
+    note = f"{count}; such photos count as one image with all their captions: {copy} is {original}."
     return dict(sorted(kept.items())), note
 
 
 def _place(photos: dict[str, Photo], read: str) -> str:
-    """Give each photo of a captioned folder its split; a sentence on where it came from, or "". `read` names the
+    """Give each photo of a captioned folder its split; returns a sentence on how it was found, or "". `read` names the
     caption files.
     """
     captioned = [name for name, photo in photos.items() if photo.captions]
@@ -174,7 +174,7 @@ def _place(photos: dict[str, Photo], read: str) -> str:
         return ""
     return (
         f"All images are the split 'train', those in the folders {', '.join(parts)} too, because others lie outside "
-        f"such folders. Add a column split to {read} to part them."
+        f"such folders. Add a column split to {read} to separate them."
     )
 
 
@@ -185,13 +185,15 @@ def _near(contents: Folder) -> str:
     if not near:
         return ""
     return (
-        "No captions were read: they are looked for in captions.csv (filename,caption), captions.jsonl, captions.txt, "
-        f"metadata.csv and metadata.jsonl, and here lie{'s' if len(near) == 1 else ''} {shown(', '.join(near[:3]))}."
+        "No captions were read: they are expected in captions.csv (filename,caption), captions.jsonl, captions.txt, "
+        f"metadata.csv or metadata.jsonl, and the folder has {shown(', '.join(near[:3]))} instead."
     )
 
 
 def load_saved(folder: Path) -> RetrievalData:
-    """A data set written by `datasets.save_to_disk`, rewritten once as Parquet in the cache: one reader serves all."""
+    """A data set written by `datasets.save_to_disk`, converted once to Parquet in the cache, so that one reader serves
+    both. Raises UserError where it cannot be loaded.
+    """
     import datasets
 
     files = sorted(folder.rglob("*.arrow"))
@@ -203,9 +205,9 @@ def load_saved(folder: Path) -> RetrievalData:
             saved: Any = datasets.load_from_disk(str(folder))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{folder} is no whole data set of save_to_disk: {error}. Save it again."
+                f"{folder} is not a complete data set of save_to_disk: {error}. Save it again."
             ) from error
-        if not isinstance(saved, dict):  # one split, which may say its name
+        if not isinstance(saved, dict):  # one split, which may have a name
             name = str(saved.split or "")
             saved = {name if name.isidentifier() else "train": saved}
         for name, split in saved.items():

@@ -1,5 +1,5 @@
-"""Opening an image from bytes: RGB with 8 bits a channel, upright, and of a bearable size. Every reader of image bytes
-comes through `open_picture`, so that all see the same pixels.
+"""Opening an image from bytes: RGB with 8 bits per channel, upright, and of limited size. Every reader of image bytes
+uses `open_picture`, so that all see the same pixels.
 """
 
 import io
@@ -50,7 +50,8 @@ def open_picture(data: bytes, name: str) -> Image.Image:
     """The image in `data` as RGB, turned as its EXIF orientation says, transparency on white; of an animation the first
     frame. `name` is for the error.
 
-    Raises UserError where the bytes are no image, are cut short, or would unpack to too many pixels.
+    Raises UserError where the bytes are no image or are cut short, and for more than MAX_PIXELS pixels or a long side
+    of more than MAX_RATIO times the short one.
     """
     name = shown(name)
     try:
@@ -87,7 +88,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """An image of any pixel mode as RGB with 8 bits a channel; what is transparent becomes white."""
+    """An image of any pixel mode as RGB with 8 bits per channel; what is transparent becomes white."""
     if picture.mode.startswith("I") or picture.mode == "F":
         return _deep(picture)
     if picture.mode == "LAB":
@@ -106,10 +107,10 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _deep(picture: Image.Image) -> Image.Image:
-    """Grey values of more than 8 bits, which Pillow's own conversion cuts off at 255.
+    """Grey values of more than 8 bits, scaled to 0..255; Pillow's own conversion clips them at 255.
 
-    16 bits have the range of 16 bits. For 32 bits and floats no file says the range: they have the smallest of
-    0 to 1 (floats), 0 to 255 and 0 to 65,535 that holds all values, else the range of their own values.
+    16 bits have the range of 16 bits. For 32 bits and floats no file gives the range: it is taken to be the smallest of
+    0 to 1 (floats), 0 to 255 and 0 to 65,535 that holds all values, else from their minimum to their maximum.
     """
     values = np.asarray(picture).astype(np.float64)
     if not np.isfinite(values).all():
@@ -146,7 +147,7 @@ SIGNS: tuple[tuple[bytes, str], ...] = (
 
 
 def named(head: bytes) -> str:
-    """What a file is that begins with `head` and is no image read here; "" where that is not known."""
+    """A clause on what the file is that begins with `head` and could not be opened as an image; "" where unknown."""
     for sign, what in SIGNS:
         if head.startswith(sign):
             return what
@@ -166,7 +167,7 @@ def named(head: bytes) -> str:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """`open_picture` of a file."""
+    """`open_picture` of a file. Raises UserError also for a file that cannot be opened."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -177,8 +178,8 @@ def read_picture(path: Path) -> Image.Image:
 
 
 class PictureFiles:
-    """Images in files, read on access. Satisfies `Pictures`. below: the folder that they all lie in, where the split's
-    fingerprint does not tell what they show.
+    """Images in files, read on access. Satisfies `Pictures`. below: the folder that they all lie in, given where the
+    split's fingerprint does not cover their content.
     """
 
     def __init__(self, paths: Sequence[Path], *, below: Path | None = None) -> None:

@@ -1,7 +1,8 @@
 """Images as pixels for a tower that is trained: at its input size, and for training cropped and flipped at random.
 
-`tower_settings` says, as JSON, how a tower is built and fed; a checkpoint keeps it. Images are decoded at each step, in
-worker processes; or once, where the pixels are kept on the disk as tokens are (`pixels:SETTINGS` is then their name).
+`tower_settings` says, as JSON, how a tower is built and how its input is made; it is stored in the checkpoint. Images
+are decoded at each step, in worker processes; or once, where the pixels are cached on the disk in the same way as
+tokens (as those of an extractor called `pixels:SETTINGS`).
 """
 
 import json
@@ -24,8 +25,9 @@ SPEC = "pixels:"
 
 
 def tower_settings(spec: str, weights: Path | None = None) -> dict[str, Any]:
-    """Of the tower called as its tokens are: kind, how it is built, input_size, mean, std (of values from 0 to 255),
-    resize and interpolation, and the shape of its tokens. Raises UserError for what cannot be trained from pixels.
+    """The settings of the tower that gives the tokens `spec`: kind, how it is built, input_size, mean and std (of
+    values from 0 to 255), resize, interpolation, and the shape of its tokens. Raises UserError for tokens that no
+    trainable tower gives.
     """
     from userlib.data.backbones import TimmExtractor
     from userlib.data.clip import ClipExtractor, clip_settings
@@ -46,13 +48,13 @@ def tower_settings(spec: str, weights: Path | None = None) -> dict[str, Any]:
             "tokens": tokens,
         }
     raise UserError(
-        f"tokens is {spec!r}, which is no tower that can be trained from pixels. Use timm:NAME, "
+        f"tokens is {spec!r}, for which there is no tower to train from pixels. Use timm:NAME, "
         "open_clip:NAME/WEIGHTS, region-mini or clip-mini, or --train-image none."
     )
 
 
 def to_input(picture: Image.Image, settings: dict[str, Any]) -> Image.Image:
-    """The image at the tower's input size: squashed, or its shorter side scaled and the middle cut out."""
+    """The image at the tower's input size: squashed, or its shorter side scaled and the centre cropped."""
     _, height, width = settings["input_size"]
     resample = FILTERS[settings["interpolation"]]
     if picture.size == (width, height):
@@ -69,8 +71,8 @@ def to_input(picture: Image.Image, settings: dict[str, Any]) -> Image.Image:
 def random_box(
     size: tuple[int, int], rng: np.random.Generator, share: float
 ) -> tuple[float, float, float, float]:
-    """left, top, right, bottom of a crop that keeps a share of the area drawn from share..1, at an aspect ratio drawn
-    from 3/4..4/3 relative to the image's own, anywhere within it (as in Szegedy et al., CVPR 2015).
+    """left, top, right, bottom in pixels of a random crop (after Szegedy et al., CVPR 2015): its share of the area is
+    drawn from share..1, its aspect ratio relative to the image's own from 3/4..4/3, its place uniformly.
     """
     area = rng.uniform(share, 1.0)
     ratio = np.exp(rng.uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
@@ -80,8 +82,8 @@ def random_box(
 
 
 class Pixels:
-    """The images of a split as an array (N, 3, H, W) of uint8, decoded when its rows are read. kept: the same, made
-    earlier, on the disk; else they come from the images.
+    """The images of a split as an array (N, 3, H, W) of uint8, decoded when its rows are read. kept: the same array
+    made earlier, on the disk, which is read instead.
     """
 
     ndim, dtype = 4, np.dtype(np.uint8)
@@ -104,7 +106,7 @@ class Pixels:
         return self.pictures[row]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """As they are evaluated and searched: whole, upright."""
+        """The whole images at the input size, for evaluation and search."""
         chosen = np.arange(len(self))[rows]
         if self.kept is not None:
             return np.asarray(self.kept[chosen]).astype(np.uint8)
@@ -117,8 +119,8 @@ class Pixels:
         return np.asarray(self[:], dtype=dtype)
 
     def drawn(self, rows: np.ndarray, rng: np.random.Generator, *, crop: float, hflip: bool) -> np.ndarray:
-        """As they are trained on: each a random crop that keeps at least the share `crop` of its area (1: none), in
-        half the cases mirrored where hflip allows.
+        """(B, 3, H, W) uint8 for a training step: of each image a random crop of at least the share `crop` of its area
+        (1: no cropping), flipped with probability 1/2 where hflip is set.
         """
         _, height, width = self.settings["input_size"]
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
@@ -139,12 +141,12 @@ class Pixels:
 
 
 def pixels_of(pictures: Sequence[Image.Image], settings: dict[str, Any]) -> Tensor:
-    """Images -> (B, 3, H, W) uint8, as a trained tower is fed."""
+    """Images -> (B, 3, H, W) uint8, the input of a trained tower."""
     return torch.from_numpy(Pixels(settings, pictures)[:])
 
 
 class PixelExtractor(Extractor):
-    """No network: the pixels themselves, so that they are kept on the disk as tokens are."""
+    """No network: its "tokens" are the pixels, so that they are cached on the disk in the same way."""
 
     local = True
 

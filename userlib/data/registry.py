@@ -1,12 +1,12 @@
-"""Data sets and backbones by name. A researcher adds one without touching the library:
+"""Data sets and backbones by name. You can add your own without changing the library:
 
     from userlib.data.registry import BACKBONES, DATASETS
     DATASETS.register("flowers", "mypackage.flowers:load")     # imported on first use
     BACKBONES.register("mynet", MyExtractor)
 
 A data set is a function `(name, sizes, *, progress) -> RetrievalData`; a backbone is a function
-`(spec, *, weights, device) -> Extractor`, chosen by what stands before the colon of `spec` (all of it, where there is
-none).
+`(spec, *, weights, device) -> Extractor`, registered under the part of `spec` before its colon (all of it, where there
+is none).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,14 +19,16 @@ Maker = Callable[..., Any]
 
 
 class Registry:
-    """Functions by name, each given itself or as "module:function", which is imported when it is used."""
+    """Functions by name, each given as an object or as "module:function", which is imported at its first use."""
 
     def __init__(self, what: str, **targets: str) -> None:
         self.what = what
         self._targets: dict[str, str | Maker] = dict(targets)
 
     def register(self, name: str, target: str | Maker) -> None:
-        """Adds `name`. Raises UserError for a name that is taken by something else, or a target of no use."""
+        """Adds `name`. Raises UserError for a name that is taken, and for a target that is neither a function nor
+        "module:function".
+        """
         if not callable(target) and target.count(":") != 1:
             raise UserError(
                 f"{target!r} cannot be registered as the {self.what} {name!r}; give a function or 'module:function'."
@@ -42,7 +44,9 @@ class Registry:
         return iter(self._targets)
 
     def __getitem__(self, name: str) -> Maker:
-        """The function of that name. Raises UserError that names the module where it cannot be imported."""
+        """The function of that name. Raises KeyError for an unknown name, UserError where its module cannot be
+        imported.
+        """
         target = self._targets[name]
         if callable(target):
             return target

@@ -1,7 +1,7 @@
-"""Training data that fits stays on the GPU: read from the disk once, indexed there at each step.
+"""Keeping training data on the GPU where they fit: they are read from the disk once, and indexed there at each step.
 
-Half of the GPU's free memory is the limit, because the model, its optimizer and the activations come after. On a CPU
-nothing is held: the system's cache of the mapped file does the same.
+The limit is half of the GPU's free memory, because the model, its optimizer and the activations need the rest. On a
+CPU nothing is copied: the system's cache of the mapped file does the same.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ ARRAYS = ("tokens", "hflip", "guide")
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU; 0 for a CPU, which holds nothing."""
+    """Bytes that are free on a GPU; 0 for a CPU, to which nothing is copied."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
@@ -30,14 +30,14 @@ def size_of(features: "Features") -> int:
 
 
 def arrays_of(features: "Features") -> Iterator[tuple[str, "np.ndarray | Rows"]]:
-    """The arrays there are, by name."""
+    """The arrays that are not None, with their names."""
     for name in ARRAYS:
         if (array := getattr(features, name)) is not None:
             yield name, array
 
 
 def copied(array: "np.ndarray | Rows", device: torch.device) -> Tensor:
-    """The array as a tensor of its own type on the device, copied piece by piece."""
+    """The array as a tensor of its own dtype on the device, copied in chunks."""
     first = torch.from_numpy(np.array(array[:1]))
     held = torch.empty(array.shape, dtype=first.dtype, device=device)
     for start in range(0, len(array), CHUNK):

@@ -1,5 +1,5 @@
-"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy (n, 36, 2048) float32, _caps.txt (as many of
-each image: 5 of the published ones), _ids.txt (one of each image, or of each caption).
+"""SCAN's folder of bottom-up attention features: {train,dev,test}_ims.npy, (n, 36, 2048) float32; _caps.txt, the
+captions, equally many per image (5 in the published files); _ids.txt, an id for each image or for each caption.
 
 The arrays are mapped into memory and never read whole; `dev` is called val here.
 """
@@ -24,8 +24,7 @@ def is_scan(folder: Path) -> bool:
 
 
 def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
-    """The data set in a feature folder. `pictures` is the folder of the images themselves, from which a guide can be
-    made.
+    """The data set in a folder of features. `pictures` is the folder of the images, from which a guide can be made.
 
     Raises UserError where counts disagree, an id occurs twice, a file is cut short, or an image is missing.
     """
@@ -39,17 +38,17 @@ def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
 
 
 def open_features(file: Path) -> np.ndarray:
-    """The (n, R, D) float32 array of a file, mapped into memory."""
+    """The (n, R, D) array of a file, float32 or float16, mapped into memory. Raises UserError for any other."""
     try:
         array: np.ndarray = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, SyntaxError, TokenError) as error:
         raise UserError(
-            f"{file} cannot be mapped into memory: {error}. It is cut short or no .npy file: fetch it again."
+            f"{file} cannot be mapped into memory: {error}. It is cut short or not a .npy file: fetch it again."
         ) from error
     if array.ndim != 3 or array.dtype not in (np.float32, np.float16):
         raise UserError(
-            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 (images, regions, "
-            "width). Convert it, or name another folder."
+            f"{file} holds {array.dtype} of shape {array.shape}; region features are float32 or float16 of shape "
+            "(images, regions, width). Convert it, or name another folder."
         )
     return array
 
@@ -58,9 +57,7 @@ def _lines(file: Path) -> list[str]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{file} cannot be read: {error.strerror}. The features need it next to them."
-        ) from error
+        raise UserError(f"{file} cannot be read: {error.strerror}. Put it next to the features.") from error
     lines = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -94,8 +91,8 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
     same = next((n for n in range(1, len(array)) if not np.array_equal(array[n], array[0])), len(array))
     if each == 1 and same > 1:
         raise UserError(
-            f"In {folder}, the features of {part}_ims.npy stand {same} times each, once per caption. Keep one of each: "
-            f"numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
+            f"In {folder}, each image's features occur {same} times in {part}_ims.npy, once per caption. Keep one of "
+            f"each: numpy.save({str(file)!r}, features[::{same}]), and every {same}th line of {part}_ids.txt."
         )
     return Split.of(
         name,
@@ -108,7 +105,7 @@ def _split(folder: Path, part: str, name: str, pictures: Path | None) -> Split:
 
 
 def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
-    """The image of each id: through id_mapping.json where the folder has one, else ID.jpg."""
+    """The image file of each id: as id_mapping.json says where the folder has one, else ID.jpg."""
     mapping = folder / "id_mapping.json"
     names = read_json(mapping) if mapping.exists() else {}
     if not isinstance(names, dict):
@@ -120,7 +117,7 @@ def _paths(folder: Path, pictures: Path, ids: list[str]) -> list[Path]:
 
 
 def check_present(paths: Sequence[Path], folder: Path, remedy: str) -> None:
-    """Raises UserError unless every image is there, before anything is computed."""
+    """Raises UserError, which ends with `remedy`, unless every image file exists."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(
@@ -129,7 +126,9 @@ def check_present(paths: Sequence[Path], folder: Path, remedy: str) -> None:
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:
-    """The file `name` of `folder`; `UserError` where the name, or a link on its way, leads out of the folder."""
+    """The path of the file `name` in `folder`. Raises `UserError`, which says that `source` names the file, where the
+    name or a link on its path leads out of the folder.
+    """
     path = folder / name
     out = Path(name).is_absolute() or ".." in Path(name).parts
     if out or not path.resolve().is_relative_to(folder.resolve()):

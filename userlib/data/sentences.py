@@ -1,4 +1,4 @@
-"""Sentence vectors of captions: the mean of a pretrained text encoder's last hidden states over all its pieces."""
+"""Sentence vectors: the mean of a pretrained text encoder's last hidden states over a text's pieces."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from userlib.data.network import hub_access
 from userlib.errors import UserError
 
 BATCH = 256  # captions
-LONGEST = 128  # pieces
+LONGEST = 128  # pieces that are read of a text
 
 
 @torch.inference_mode()
 def sentence_vectors(name: str, texts: Sequence[str]) -> NDArray[np.float32]:
-    """texts -> (M, H), by a transformers encoder: a folder or a name on the hub.
+    """M texts -> (M, H) by a transformers encoder, given as a folder or a name on the hub.
 
-    Raises UserError where it cannot be had.
+    Raises UserError where it cannot be loaded.
     """
     from transformers import AutoModel, AutoTokenizer
 
@@ -27,13 +27,11 @@ def sentence_vectors(name: str, texts: Sequence[str]) -> NDArray[np.float32]:
             network = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32).eval()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the text encoder {name!r} could not be loaded ({str(error).splitlines()[0]}); give a folder with "
-            "config.json, model.safetensors and tokenizer.json, or connect to the net once."
+            f"The text encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}). Give a folder with "
+            "config.json, model.safetensors and tokenizer.json, or connect to the network once."
         ) from error
     vectors = np.empty((len(texts), network.config.hidden_size), np.float32)
-    order = np.argsort(
-        [len(text) for text in texts], kind="stable"
-    )  # like lengths together: little is padded
+    order = np.argsort([len(text) for text in texts], kind="stable")  # similar lengths need little padding
     for first in range(0, len(order), BATCH):
         rows = order[first : first + BATCH]
         inputs = tokenizer(

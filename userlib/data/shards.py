@@ -2,8 +2,8 @@
 and KEY.json are one sample; and img2dataset's `files` form, which is the same in folders. Nothing is unpacked: an image
 is read from its place in the tar.
 
-A caption is a line of KEY.txt, else `caption` or `captions` of KEY.json. The split is the shard's name without its
-number (train-00012.tar), else that of its folder; else there is one, train.
+A caption is a line of KEY.txt, else `captions` or `caption` of KEY.json. The split is given by the shard's name without
+its number (train-00012.tar), else by its folder; where neither does, it is train, or all if there are no captions.
 """
 
 import json
@@ -29,23 +29,23 @@ TEXT_LIMIT = 2**20  # bytes of a caption or JSON member
 
 @dataclass
 class Sample:
-    """What belongs to one key of a shard. place: file, first byte and bytes of its image."""
+    """The image and captions of one key. place: the number of the image's file, its first byte there, its bytes."""
 
     key: str
     split: str
     shard: Path
     place: tuple[int, int, int] | None = None
     texts: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)  # of its JSON
+    said: list[str] = field(default_factory=list)  # captions in its JSON
 
     @property
     def captions(self) -> list[str]:
-        """Those of its text, else those of its JSON."""
+        """The captions in its text, else those in its JSON."""
         return self.texts or self.said
 
 
 class ShardPictures:
-    """Images at their positions, (N, 3): number of the file, first byte, bytes."""
+    """Images at positions (N, 3) in files: number of the file, first byte, number of bytes."""
 
     def __init__(self, files: Sequence[Path], positions: np.ndarray, names: Sequence[str]) -> None:
         self.files, self.positions, self.names = tuple(files), positions, tuple(names)
@@ -75,7 +75,7 @@ class ShardPictures:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The tar files below a folder, or img2dataset's folders of files, in order; none where it is another data set."""
+    """The tar files below a folder, or img2dataset's folders of files, sorted; an empty list where there are none."""
     tars = sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
     if tars:
         return tars
@@ -89,8 +89,8 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
     """The data set in these shards. Samples without an image, as failed downloads leave them, are left out with one
     warning.
 
-    Raises UserError for a shard that is damaged, a caption that is no UTF-8, an image without a caption among images
-    that have some, and one image in two splits.
+    Raises UserError for a damaged shard, a caption that is not UTF-8, an image without a caption among images with
+    captions, and an image in two splits.
     """
     files: list[Path] = []
     samples: list[Sample] = []
@@ -107,7 +107,7 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
     if len(whole) < len(samples):
         warnings.warn(
             f"{shown(folder)}: {len(samples) - len(whole):,} of {len(samples):,} samples have no image, "
-            "and are left out",
+            "and are left out.",
             stacklevel=2,
         )
     captioned = any(sample.captions for sample in whole)
@@ -131,7 +131,7 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
 
 
 def _tell_apart(folder: Path, samples: Sequence[Sample], unnamed: str) -> None:
-    """Where two shards of one split and name, in two folders, have one key, the keys of both begin with their paths."""
+    """Put the shards' paths before their keys where shards of one name in two folders share a key within a split."""
     named = Counter((one.split or unnamed, one.key) for one in samples)
     shared = {one.shard for one in samples if named[one.split or unnamed, one.key] > 1}
     for one in samples:
@@ -141,9 +141,9 @@ def _tell_apart(folder: Path, samples: Sequence[Sample], unnamed: str) -> None:
 
 
 def _split_of(folder: Path, shard: Path) -> str:
-    """train, val or test, else ""."""
+    """The split in the name of a shard or of a folder above it: train, val or test, else ""."""
     stem = re.sub(r"[-_.]?\d+$", "", shard.stem)
-    above = [part for part in shard.relative_to(folder).parts[:-1]][::-1]
+    above = shard.relative_to(folder).parts[:-1][::-1]
     known = [split_name(part) for part in (stem, stem.rpartition("_")[2], stem.rpartition("-")[2], *above)]
     return next((name for name in known if name in ("train", "val", "test")), "")
 
@@ -165,7 +165,8 @@ def _of_tar(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
                 _add(samples, folder, shard, member.name, place, read)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(
-            f"{shown(shard)} is no whole tar file ({error}). Fetch it again; a compressed one must be unpacked to .tar."
+            f"{shown(shard)} is not a complete tar file ({error}). Fetch it again; if it is compressed, unpack it to "
+            ".tar."
         ) from error
     return list(samples.values())
 
@@ -203,7 +204,7 @@ def _add(
 def _text(content: bytes, where: str) -> str:
     if len(content) > TEXT_LIMIT:
         raise UserError(
-            f"{where} has more than {TEXT_LIMIT:,} bytes, too many for captions. Is it the right file?"
+            f"{where} has more than {TEXT_LIMIT:,} bytes, too many for captions. Remove it, or shorten it."
         )
     try:
         return content.decode("utf-8-sig")
@@ -236,6 +237,6 @@ def _refuse_shared(splits: dict[str, Split]) -> None:
             other, _, twin = before.partition("\0")
             if other != name:
                 raise UserError(
-                    f"The images {twin!r} in {other!r} and {key!r} in {name!r} are the same: what is trained on "
-                    "would be scored. Remove one of them."
+                    f"The images {twin!r} in {other!r} and {key!r} in {name!r} are the same: a model would be scored "
+                    "on what it was trained on. Remove one of them."
                 )

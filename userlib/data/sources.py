@@ -1,5 +1,5 @@
-"""One door to every data set: drawn scenes, Parquet folders, SCAN's features, COCO, your own photos, or a name on the
-hub.
+"""`load_data`: every data set by its name or path, be it drawn scenes, Parquet files, SCAN's features, COCO, your own
+photos or a data set on the hub.
 """
 
 import difflib
@@ -24,17 +24,17 @@ def load_data(
     pictures: Path | None = None,
     progress: bool = False,
 ) -> RetrievalData:
-    """The data set called `name`.
+    """The data set called `name`, which is one of these:
 
     - a registered name (userlib.data.registry), such as `scenes` and `pretrain`, drawn by userscenes
-    - a folder: hub-schema Parquet (anywhere below it), `save_to_disk`, SCAN's features, COCO or Flickr
-      annotations of Karpathy (dataset_*.json), webdataset's shards (shards.py),
-      or photos with captions.csv, captions.jsonl or none (photos.py
-      names what else is read)
-    - `owner/name` or `owner/name@revision`: a data set on the hub, at a branch, tag or commit
+    - a folder of Parquet files in the hub's schema (parquet.py), of `datasets.save_to_disk`, of SCAN's features
+      (scan.py), of webdataset's shards (shards.py), or of photos with or without captions (photos.py)
+    - Karpathy's annotations of COCO or Flickr, dataset_*.json, or their folder (coco.py); a single Parquet file
+    - `owner/name` or `owner/name@revision`: a data set on the hub, at a branch, tag or commit (hub.py)
 
-    sizes keeps only the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images
-    themselves, for SCAN's features and for annotations kept elsewhere. progress shows how far the drawn scenes are.
+    sizes keeps only the first n images of a split, e.g. {"train": 1000}. `pictures` is the folder of the images, for
+    SCAN's features and for annotations kept elsewhere. progress shows how many scenes are drawn. Raises UserError for
+    an unknown name, a size that a split does not have, and data that cannot be read.
     """
     for split, size in (sizes or {}).items():
         if size < 1:
@@ -76,7 +76,7 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _near(name: str, path: Path) -> str:
-    """What may be meant by the name of a data set that is not there, as a sentence, or ""."""
+    """A sentence on the data set that may be meant by a name that does not exist, or ""."""
     match = re.match(r"https?://[^/]*/datasets/([\w.-]+/[\w.-]+)", name)
     if match:
         return f" For the hub's data set write {match[1]!r}."
@@ -112,7 +112,7 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     if not path.is_dir():
         packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
         raise UserError(
-            f"{shown(path)} is a file; a data set is a folder, or the dataset_*.json of Karpathy's annotations. "
+            f"{shown(path)} is a file; a data set is a folder, a .parquet file, or Karpathy's dataset_*.json. "
             + ("Unpack it, and give that folder." if packed else f"Its folder is {shown(path.parent)}.")
         )
     if is_scan(path):
@@ -120,7 +120,7 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     captioned = any(file.name.lower() in CAPTIONS for file in path.iterdir())
     if not captioned and (shards := shards_in(path)):
         return load_shards(path, shards)
-    # none that is hidden, such as ._train.parquet, which some systems write next to a file, or .cache
+    # without hidden ones, such as ._train.parquet, which some systems write next to a file, or those in .cache
     below = (file.relative_to(path) for file in path.rglob("*.parquet"))
     files = sorted(path / file for file in below if not any(part.startswith(".") for part in file.parts))
     if files and not captioned:
@@ -136,7 +136,9 @@ def _first(data: RetrievalData, sizes: Mapping[str, int]) -> RetrievalData:
     for name, size in sizes.items():
         split = data.split(name)
         if size > len(split):
-            raise UserError(f"{size} images were requested of {name!r}, which has {len(split)}.")
+            raise UserError(
+                f"{size} images were requested of {name!r}, which has {len(split)}. Request no more than it has."
+            )
         splits[name] = split.select(np.arange(size), name) if size < len(split) else split
     if splits == data.splits:
         return data

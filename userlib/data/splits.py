@@ -1,4 +1,4 @@
-"""What a data set is here: images, their captions, and which caption belongs to which image, in named splits."""
+"""Data sets: images, captions, and which caption belongs to which image, in named splits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from PIL import Image
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
-LONGEST = 10_000  # characters of a caption or query: every other one of its batch is padded to its length
+LONGEST = 10_000  # characters of a caption or query; a batch is padded to its longest
 SPLIT_NAMES = {
     **dict.fromkeys(("training", "restval"), "train"),
     **dict.fromkeys(("validation", "valid", "dev", "development"), "val"),
@@ -22,21 +22,21 @@ NEAR_SPLIT = tuple("set subset partition splits split_name data_split dataset_sp
 
 
 def split_name(text: str) -> str:
-    """The name of a split as it is known here: in lower case, train, val or test for their synonyms."""
+    """The name of a split in lower case, with synonyms of train, val and test replaced by these."""
     name = text.strip().lower()
     return SPLIT_NAMES.get(name, name)
 
 
 def check_split_column(row: Mapping[str, object], where: str, known: str = "") -> None:
-    """Raises UserError where a row without a `split` says train, val or test under another name: were that not read,
-    what is to be tested on would be trained on. known: the split that the row has already, under any of its names.
+    """Raises UserError where a row without a column `split` has train, val or test in a column of a similar name:
+    ignored, it would let a model train on test images. known: the split that is known without it.
     """
     for name in NEAR_SPLIT if "split" not in row else ():
         value = row.get(name)
         if isinstance(value, str) and split_name(value) in {"train", "val", "test"} - {split_name(known)}:
             raise UserError(
-                f"{where} has {value!r} in {name!r}, which looks like the image's split, and 'split' alone is read as "
-                f"that. Rename {name!r} to split, or remove it."
+                f"{where} has {value!r} in {name!r}, which looks like the image's split, but only the column 'split' "
+                f"is read as that. Rename {name!r} to split, or remove it."
             )
 
 
@@ -63,12 +63,12 @@ class Subset:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """N images and M captions.
+    """N images and M captions. Raises UserError unless they belong together, each image with a caption or none at all.
 
-    caption_to_image (M,) gives each caption's image as an index into ids. groups names a part for each image, or is
-    None. caption_ids are the data set's own names of the captions, or None. features is SCAN's (N, 36, 2048) array on
-    the disk. A split cut from another by `hold_out` names it as `parent`, with its rows there, so that both share one
-    set of tokens.
+    caption_to_image (M,) gives each caption's image as an index into ids. fingerprint is a hash of the content. groups
+    names the part of the split that each image belongs to, or is None. caption_ids are the data set's own names of the
+    captions, or None. features is the file of SCAN's (N, 36, 2048) array, or None. A split cut from another has that
+    one as `parent` and its images' indices there as `rows`, where both share one set of tokens.
     """
 
     name: str
@@ -84,7 +84,6 @@ class Split:
     rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Raise `UserError` unless captions and images belong together."""
         where = f"the split {self.name!r}"
         n, m = len(self.ids), len(self.captions)
         if n == 0:
@@ -141,15 +140,17 @@ class Split:
         return f"Split({self.name!r}, {len(self.ids):,} images, {len(self.captions):,} captions)"
 
     def select(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
-        """The images at `indices` in that order, and with each image its captions in theirs."""
+        """The images at `indices`, in that order, each with its captions. Raises UserError for an index that is out of
+        range or given twice.
+        """
         rows = np.asarray(indices, dtype=np.int64)
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]
         if len(wrong):
             raise UserError(
-                f"Image {wrong[0]} was requested of {self.name!r}, which has 0 to {len(self.ids) - 1}."
+                f"Image {wrong[0]} was requested of {self.name!r}, which has images 0 to {len(self.ids) - 1}."
             )
         if len(np.unique(rows)) != len(rows):
-            raise UserError(f"An image was asked twice of the split {self.name!r}. Give each index once.")
+            raise UserError(f"An image of the split {self.name!r} was requested twice. Give each index once.")
         new_row = np.full(len(self.ids), -1, dtype=np.int64)
         new_row[rows] = np.arange(len(rows))
         caption_to_image = new_row[self.caption_to_image]
@@ -171,14 +172,14 @@ class Split:
         )
 
     def rows_in_parent(self, rows: np.ndarray) -> np.ndarray:
-        """These rows as rows of the split that this one was cut from; of itself, where it is whole."""
+        """Rows of this split as rows of its parent; unchanged where it has none."""
         return rows if self.rows is None else self.rows[rows]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RetrievalData:
     """A data set: its name and its splits. features_folder is SCAN's folder of features, where it came from one.
-    captions_apart: the captions are in its fingerprint alone, not in those of its splits.
+    captions_apart: only its own fingerprint covers the captions, not those of its splits.
     """
 
     name: str
@@ -188,16 +189,19 @@ class RetrievalData:
     captions_apart: bool = False
 
     def split(self, name: str) -> Split:
-        """The split of that name; the error lists those there are."""
+        """The split of that name. Raises UserError, which lists the splits, for a name that is none of theirs."""
         if name not in self.splits:
-            raise UserError(f"{self.name!r} has no split {name!r}; it has: {', '.join(self.splits)}.")
+            raise UserError(
+                f"{self.name!r} has no split {name!r}; it has: {', '.join(self.splits)}. Name one of them."
+            )
         return self.splits[name]
 
     def hold_out(
         self, name: str, count: int, *, seed: int | None = 0, into: str = "select"
     ) -> "RetrievalData":
-        """Move `count` images of the split, drawn by seed, into a new split: to select a model on, where no split is
-        for that. seed None: chosen by their ids, so that one more image moves few others.
+        """Move `count` images of the split into a new one, to select a model on where the data set has no split for
+        that. They are drawn by `seed`; with None they are chosen by a hash of their ids, so that an added image moves
+        few others. Raises UserError for a name `into` that is taken, and a count that leaves either split empty.
         """
         split = self.split(name)
         if into in self.splits:

@@ -1,9 +1,9 @@
-"""One array on the disk: filled in a `.partial` folder next to it that can be continued, checksummed, renamed when
-complete.
+"""Arrays on the disk, each in a folder: array.npy, and manifest.json with what it is made of, shape, dtype, size and
+checksum.
 
-folder/array.npy, folder/manifest.json (what it is made of, shape, dtype, size, sha256). Rows are appended
-with plain writes, never through a memory map, because a full disk is then an error and not a crash. Raises
-`UserError` for a full disk, a damaged array, or values that are not finite.
+An array is filled in a folder NAME.partial next to it, which a later writer can continue, and which is renamed when it
+is complete. Rows are appended with plain writes, never through a memory map, because a full disk is then an error and
+not a crash. Raises `UserError` for a full disk, a damaged array, or values that are not finite.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ from userlib.verify import MANIFEST
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the array is there, complete."""
+    """Whether the array exists and is complete."""
     return (folder / MANIFEST).exists()
 
 
 def open_array(folder: Path) -> np.ndarray:
-    """The array, mapped into memory, after its checksum was compared (a gigabyte takes about a second)."""
+    """The array, mapped into memory after its checksum was verified (about a second per gigabyte)."""
     file = folder / "array.npy"
     remedy = f"Delete the folder {folder} and run the same command again; only this array is made again."
     manifest = read_checksummed(folder / MANIFEST, remedy)
@@ -53,17 +53,17 @@ def open_array(folder: Path) -> np.ndarray:
 
 
 def cached_array(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """A small array from `file`; made and kept there when it is absent, or not what its checksum says."""
+    """A small array from `file`; made by `make` and written there if it is absent or its checksum is wrong."""
     try:
         content = file.read_bytes()
         if hashlib.sha256(content[:-32]).digest() == content[-32:]:
             return np.asarray(np.load(io.BytesIO(content[:-32]), allow_pickle=False))
     except (OSError, ValueError):
-        pass  # not there yet
+        pass  # absent or damaged
     array, stream = make(), io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     whole = stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
-    with suppress(UserError, OSError):  # where nothing can be kept it is made each time
+    with suppress(UserError, OSError):  # where it cannot be written, it is made each time
         atomic_write(file, lambda part: part.write_bytes(whole), over=True)
     return array
 
@@ -116,7 +116,7 @@ class ArrayWriter:
                 self.rewind(0)
 
     def _check_places(self) -> None:
-        """Raises UserError where the array's folder, or the unfinished one, holds what no earlier writer left."""
+        """Raises UserError where the array's folder, or the unfinished one, holds files of another origin."""
         check_folder(self.folder, ())
         check_folder(self.part / "array", ())  # the unfinished folder itself is a folder, or absent
         for path in sorted(self.part.iterdir()) if self.part.is_dir() else ():
@@ -129,7 +129,7 @@ class ArrayWriter:
                 raise UserError(f"{path} was left by no earlier extraction, and would be lost. Move it away.")
 
     def _noted(self) -> tuple[int, str]:
-        """How many rows an interrupted writer has left, and the checksum of the file up to there."""
+        """The number of rows that an interrupted writer left, and the checksum of the file up to there."""
         try:
             note = read_checksummed(self.note, "", limit=2**12)
             done, total = int(note["done"]), str(note["sha256"])
@@ -138,7 +138,7 @@ class ArrayWriter:
         return (done, total) if 0 <= done <= self.shape[0] else (0, "")
 
     def rewind(self, row: int) -> None:
-        """Go on after `row` rows."""
+        """Continue after `row` rows."""
         self.done = row
         self._open.truncate(len(self.header) + row * self.row_bytes)
         self._open.seek(0)
@@ -148,7 +148,7 @@ class ArrayWriter:
         self.sum: Any = hashlib.file_digest(self._open, "sha256")  # reads to the end
 
     def write(self, rows: np.ndarray) -> None:
-        """Append rows of the array's shape."""
+        """Append rows (n, ...). Raises UserError for values that are not finite in the array's dtype."""
         with np.errstate(over="ignore"):
             kept = np.ascontiguousarray(rows, dtype=self.dtype)
         if not np.isfinite(kept).all():
@@ -166,13 +166,13 @@ class ArrayWriter:
         self.done += len(kept)
 
     def flush(self) -> None:
-        """Put the rows on the disk, then their number: what a later writer can count on."""
+        """Write the rows to the disk, then their number, from which a later writer can continue."""
         with disk_errors(self.file):
             os.fsync(self._open.fileno())
         write_checksummed(self.note, {"done": self.done, "sha256": self.sum.hexdigest()}, over=True)
 
     def finish(self) -> None:
-        """Checksum, manifest, rename. Only a full array may be finished."""
+        """Write the manifest and rename the folder. Raises UserError unless all rows are written."""
         if self.done != self.shape[0]:
             raise UserError(
                 f"{self.file} holds {self.done} of {self.shape[0]} rows and cannot be finished. Run the command again."
@@ -181,7 +181,7 @@ class ArrayWriter:
         self._open.close()
         manifest: dict[str, Any] = {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)}
         manifest["size"] = self.file.stat().st_size
-        manifest["sha256"] = self.sum.hexdigest()  # of what was meant, whatever the disk kept
+        manifest["sha256"] = self.sum.hexdigest()  # of what was written, whatever the disk stored
         write_checksummed(self.part / MANIFEST, manifest)
         self.note.unlink(missing_ok=True)
         with disk_errors(self.folder):
@@ -189,7 +189,7 @@ class ArrayWriter:
             sync(self.folder.parent)
 
     def close(self) -> None:
-        """Keep what was written so far; an error on the way out must not hide the one that led here."""
+        """Keep what was written so far. An error while doing so is suppressed, as it would hide an earlier one."""
         if not self._open.closed:
             with suppress(UserError):
                 self.flush()

@@ -1,7 +1,8 @@
-"""From a caption to a list of token ids, three ways: words counted in the train captions, BERT's pieces, CLIP's pieces.
+"""From captions to token ids, by one of three vocabularies: words counted in the train captions, BERT's pieces, CLIP's
+pieces.
 
-Raises `UserError` where a vocabulary cannot be fetched, is not the one that a model was trained with, or does not know
-the captions that it should be trained on.
+Raises `UserError` where a vocabulary cannot be loaded, is not the one that a model was trained with, or lacks most
+words of the captions to train on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,12 +21,14 @@ from userlib.data.words import words_of as words_of
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
-SAMPLE = 2000  # captions on which it is tried whether a vocabulary knows them
+SAMPLE = 2000  # captions that are checked for unknown words
 
 
 class BertTokenizer(Tokenizer):
-    """The vocabulary of a transformers encoder on the hub or in a folder (BERT's WordPiece, RoBERTa's byte pairs, ...);
-    its start and end included, at most 128 pieces.
+    """The vocabulary of a transformers encoder on the hub or in a folder (BERT's WordPiece, RoBERTa's byte pairs, ...).
+    Texts are cut to 128 pieces (fewer, where the encoder reads fewer), which include the start and end tokens.
+
+    sha256: the checksum of the vocabulary that is expected. Raises UserError for another one.
     """
 
     name = "bert"
@@ -76,7 +79,7 @@ class BertTokenizer(Tokenizer):
         return len(self._cut([text], self.longest + 1)[0]) > self.longest
 
     def unknown(self, text: str) -> list[str]:
-        """The words that the vocabulary cannot even spell."""
+        """The words of the text that the vocabulary cannot spell even in pieces."""
         pieces = self._tokens(text, add_special_tokens=False, return_offsets_mapping=True)
         spans = zip(pieces["input_ids"], pieces["offset_mapping"], strict=True)
         strange = [text[first:last] for i, (first, last) in spans if i == self.unknown_id]
@@ -84,8 +87,8 @@ class BertTokenizer(Tokenizer):
 
     @cached_property
     def _begins(self) -> np.ndarray:
-        """(V,) whether a piece begins a word. WordPiece marks those that go on with the one before them, by ##; byte
-        pairs and SentencePiece mark beginnings, by a letter that stands for the blank.
+        """(V,) bool, whether a piece begins a word. WordPiece marks pieces that continue a word by ##; byte pairs and
+        SentencePiece mark those that begin one by a letter that stands for the blank.
         """
         pieces = self._tokens.convert_ids_to_tokens(list(range(self.vocab_size)))
         if any(piece.startswith("##") for piece in pieces):
@@ -103,9 +106,10 @@ class BertTokenizer(Tokenizer):
 
 
 class ClipTokenizer(Tokenizer):
-    """The byte-pair vocabulary of an open_clip model, taken from the model's own name; start and end tokens included.
+    """The byte-pair vocabulary of the open_clip model called `model`; ids include the start and end tokens.
 
-    Bytes spell everything. CLIP has no mask token: its piece for "*", which captions hardly hold, stands in.
+    No word is unknown, as bytes spell everything. CLIP has no mask token: its piece for "*", which is rare in captions,
+    is used instead.
     """
 
     name = "clip"
@@ -137,8 +141,8 @@ class ClipTokenizer(Tokenizer):
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """(V,) whether a piece begins a word, and whether it ends one: CLIP's own vocabulary marks ends by </w>, a
-        byte-level one beginnings by a blank.
+        """(V,) bool, whether a piece begins a word, and the same for ending one: CLIP's own vocabulary marks ends by
+        </w>, a byte-level one beginnings by a letter that stands for the blank.
         """
         inner, numbers = self._tokens, list(range(self.vocab_size))
         if hasattr(inner, "decoder"):  # open_clip's own
@@ -168,11 +172,11 @@ def make_tokenizer(
     model: str | None = None,
     vocabulary: int | None = None,
 ) -> Tokenizer:
-    """`words` fitted to the captions, `bert` or `clip` from `model`. vocabulary: of so many words, those that the
-    captions lack taken from the text encoder `model` (userlib.data.vocabulary).
+    """The tokenizer `words` fitted to the captions, or `bert` or `clip` from `model`. vocabulary: the number of words
+    that `words` should have; those that the captions lack come from the text encoder `model` (vocabulary.py).
 
-    Raises UserError where more than half of the words of the captions would be unknown: such a model could tell nothing
-    by them.
+    Raises UserError for another name, and where more than half of the captions' words would be unknown, as a model
+    could not learn from them.
     """
     if name == "words":
         captions = list(captions)
@@ -182,7 +186,7 @@ def make_tokenizer(
 
             more = more_words(model or "", words.words, vocabulary - len(words.words))
             words = WordTokenizer([*words.words, *more])
-        _check_known(words, captions, f"min_count is {min_count}: give a smaller --set data.min_count")
+        _check_known(words, captions, f"set data.min_count to less than {min_count}")
         return words
     if name == "bert":
         bert = BertTokenizer(model or "bert-base-uncased")
@@ -193,7 +197,7 @@ def make_tokenizer(
         _check_known(bert, list(islice(captions, SAMPLE)), remedy)
         return bert
     if name != "clip":
-        raise UserError(f"There is no tokenizer {name!r}; there are words, bert and clip.")
+        raise UserError(f"There is no tokenizer {name!r}; choose words, bert or clip.")
     if not model:
         raise UserError("The CLIP tokenizer is taken from a model; name it, such as ViT-B-32-quickgelu.")
     check_text_tower(model)
@@ -219,12 +223,12 @@ def _check_known(tokenizer: Tokenizer, captions: Sequence[str], remedy: str) -> 
         strange = next(word for caption in captions for word in tokenizer.unknown(caption))
         raise UserError(
             f"The vocabulary ({tokenizer.name!r}) does not know {share:.0%} of the words of the captions to train on, "
-            f"such as {strange!r}, and nothing could be learned from them. If that is not meant, {remedy}."
+            f"such as {strange!r}, so that a model could not learn from them. To change this, {remedy}."
         )
 
 
 def tokenizer_from_json(saved: dict[str, Any]) -> Tokenizer:
-    """What `to_json` of a tokenizer gave."""
+    """The tokenizer whose `to_json` gave `saved`. Raises UserError for anything else."""
     try:
         if saved["name"] == "words":
             return WordTokenizer([str(word) for word in saved["words"]])
@@ -234,4 +238,6 @@ def tokenizer_from_json(saved: dict[str, Any]) -> Tokenizer:
             return ClipTokenizer(str(saved["model"]))
     except (KeyError, TypeError) as error:
         raise UserError(f"The saved tokenizer lacks {error}. Fetch or train the model again.") from error
-    raise UserError(f"The saved tokenizer is called {saved['name']!r}; there are words, bert and clip.")
+    raise UserError(
+        f"The saved tokenizer is called {saved['name']!r}, not words, bert or clip. Fetch or train the model again."
+    )

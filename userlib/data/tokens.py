@@ -1,8 +1,7 @@
 """Tokens and guides of a split: made once, cached on the disk, mapped into memory.
 
-The cache is one folder for each array, named after a hash of the images and of all that changes a token. It is filled
-in a `.partial` folder next to it, which a later call continues, and renamed when it is complete; a lock keeps two
-writers apart.
+The cache has a folder for each array (store.py), named after a hash of the images and of everything that changes a
+token. A lock allows one writer at a time, and an interrupted one is continued by a later call.
 """
 
 import json
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
 BATCH = 64  # images through the network at once
 WORKERS = min(8, max(2, os.cpu_count() or 2))  # threads that decode
 AHEAD = 3  # batches decoded ahead: 40 MB at 224 x 224
-FLUSH = 512  # images; no more than these are made again after an interruption
+FLUSH = 512  # images between two flushes: at most so many are computed again after an interruption
 
 
 class Rows:
-    """Some rows of an array on the disk, as an array that reads them only when indexed. (N, ...)"""
+    """Some rows of an array on the disk, as an array (N, ...) that reads them only when it is indexed."""
 
     def __init__(self, base: np.ndarray, rows: np.ndarray) -> None:
         self.base, self.rows = base, rows
@@ -64,9 +63,9 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """tokens (N, R, D) float16 or float32; guide (N, G) float32 or None; mask (N, R) bool, true where a region is
-    there, or None; hflip, the tokens of the flipped images, or None; grid (h, w) with h * w = R, or None. Arrays may
-    lie on the disk.
+    """What is known of N images: tokens (N, R, D) float16 or float32, or their pixels; guide (N, G) float32 or None;
+    mask (N, R) bool, true where there is a region, or None; hflip (N, R, D), the tokens of the flipped images, or None;
+    grid (h, w) with h * w = R, or None. Arrays may lie on the disk.
     """
 
     tokens: "np.ndarray | Rows | Pixels"
@@ -76,7 +75,7 @@ class Features:
     grid: tuple[int, int] | None = None
 
     def select(self, rows: np.ndarray) -> "Features":
-        """The features of some images; nothing is read."""
+        """The features of the images `rows`; nothing is read yet."""
         parts: dict[str, Any] = {}
         for name in ("tokens", "guide", "mask", "hflip"):
             if (array := getattr(self, name)) is not None:
@@ -100,7 +99,9 @@ def extract(
     """Tokens, and optionally a guide and tokens of the flipped images, from the cache or made now.
 
     A split that was held out of another shares its tokens. tokens given as pixels (of the parent, where there is one)
-    are kept as they are. workers threads decode images while the network runs.
+    are returned as they are. `workers` threads decode images while the network runs.
+
+    Raises UserError for a split without images or precomputed features, a network that gives no guide, and a full disk.
     """
     root = (cache or cache_dir()) / "tokens"
     whole = split.parent or split
@@ -112,7 +113,7 @@ def extract(
     elif tokens == "precomputed":
         if whole.features is None:
             raise UserError(
-                f"The split {whole.name!r} has no precomputed features, as SCAN's folders have. Name tokens."
+                f"The split {whole.name!r} has no precomputed features, as SCAN's folders have. Choose other tokens."
             )
         if hflip:
             raise UserError("Precomputed features have no flipped images. Leave hflip off.")
@@ -127,8 +128,8 @@ def extract(
         extractor = make_extractor(spec, weights=weights, device=device)
         if "guide" in names and extractor.guide_dim is None:
             raise UserError(
-                f"{spec!r} gives no guide vector, as clip-mini, efficientnet-lite2, open_clip:NAME/PRETRAINED or "
-                "timm:NAME do."
+                f"{spec!r} gives no guide vector. Choose clip-mini, efficientnet-lite2, open_clip:NAME/PRETRAINED or "
+                "timm:NAME."
             )
         if isinstance(extractor, GivenVectors):
             arrays["guide"] = extractor.of(whole.ids)
@@ -143,7 +144,7 @@ def extract(
                 for folder in sorted(folders.values()):
                     stack.enter_context(locked(folder))
                 todo = {n: folder for n, folder in folders.items() if not is_complete(folder)}
-                if todo:  # another may have filled it meanwhile
+                if todo:  # another process may have filled them meanwhile
                     _fill(whole, extractor, todo, about, progress, workers)
         arrays |= {name: open_array(folder) for name, folder in folders.items()}
     features = Features(grid=grid, **arrays)
@@ -151,7 +152,7 @@ def extract(
 
 
 def _images_of(split: Split) -> str:
-    """What the cache knows the images of a split by: its fingerprint, or the files' content where that tells it not."""
+    """The identity of a split's images in the cache: its fingerprint, or the files' content where that is not in it."""
     source, rows = split.pictures, np.arange(len(split))
     while isinstance(source, Subset):
         rows, source = source.rows[rows], source.pictures
@@ -169,7 +170,7 @@ def _fill(
     progress: bool,
     workers: int,
 ) -> None:
-    """Run every image through the network once, and append what it gives to the arrays."""
+    """Run every image through the network once, and append its outputs to the arrays."""
     if split.pictures is None:
         raise UserError(
             f"The split {split.name!r} has no images to make {', '.join(folders)} from: its data set holds features "

@@ -1,7 +1,7 @@
-"""`vectors:FOLDER` as a guide: one's own vector for each image, from any network or none.
+"""`vectors:FOLDER` as a guide: a vector of your own for each image.
 
-The folder holds vectors.npy, (M, G) of float32, and ids.txt, the image's id for each row, one a line; images of all
-splits in any order. A new image has no vector, so that a model with such a guide is evaluated but does not search.
+The folder holds vectors.npy, floats (M, G), and ids.txt, which has the id of each row's image on a line; images of all
+splits, in any order. A new image has no vector, so that a model with such a guide can be evaluated but cannot search.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from userlib.files import sha256_known
 
 
 class GivenVectors(Extractor):
-    """The vectors of a folder, by image id. Raises UserError for a folder that holds none."""
+    """The vectors of a folder, by image id. Raises UserError where one of the two files is missing or unusable."""
 
     local = True
 
@@ -33,7 +33,7 @@ class GivenVectors(Extractor):
         for name in ("vectors.npy", "ids.txt"):
             if not (self.folder / name).is_file():
                 raise UserError(
-                    f"{self.folder} has no {name}; a guide of one's own vectors is a folder with vectors.npy (M, G) "
+                    f"{self.folder} has no {name}; a guide of your own vectors is a folder with vectors.npy (M, G) "
                     "and ids.txt, an image's id for each row. Check the path."
                 )
         self.guide_dim = int(self._vectors.shape[1])
@@ -45,17 +45,17 @@ class GivenVectors(Extractor):
             array = np.lib.format.open_memmap(file, mode="r")
         except (ValueError, OSError, SyntaxError, TokenError) as error:
             raise UserError(
-                f"{file} is no whole array of numbers: {error}. Write it again by numpy.save."
+                f"{file} is not a complete array of numbers: {error}. Write it again with numpy.save."
             ) from error
         if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
             raise UserError(
-                f"{file} is {array.dtype} of shape {array.shape}; it must be floats (M, G), a row an image."
+                f"{file} is {array.dtype} of shape {array.shape}; it must be floats (M, G), a row for each image."
             )
         vectors: np.ndarray = array
         return vectors
 
     def of(self, ids: Sequence[str]) -> np.ndarray:
-        """The vectors of these images -> (N, G) float32. Raises UserError for one that is missing or not finite."""
+        """N image ids -> their vectors (N, G) float32. Raises UserError for one that is missing or not finite."""
         lines = text_of(self.folder / "ids.txt").rstrip().split("\n")
         row = {line.strip(): i for i, line in enumerate(lines)}
         if len(lines) != len(self._vectors) or len(row) != len(lines):
@@ -72,7 +72,7 @@ class GivenVectors(Extractor):
         vectors = np.asarray(self._vectors[[row[one] for one in ids]], np.float32)
         if not np.isfinite(vectors).all():
             bad = ids[int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]
-            raise UserError(f"the vector of image {bad!r} in {self.folder} is not finite. Write it again.")
+            raise UserError(f"The vector of image {bad!r} in {self.folder} is not finite. Write it again.")
         return vectors
 
     def cache_key(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class GivenVectors(Extractor):
 
     def prepare(self, picture: Image.Image) -> NoReturn:
         raise UserError(
-            f"the guide {self.spec!r} is a folder of vectors, and a new image has none. Search with a model whose "
+            f"The guide {self.spec!r} is a folder of vectors, and a new image has none. Search with a model whose "
             "guide is a network, such as clip-mini."
         )
 

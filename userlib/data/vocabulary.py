@@ -1,8 +1,8 @@
-"""Words beyond those of the train captions, for a model that is asked for what no caption said.
+"""Words beyond those of the train captions, for queries about what no caption mentions.
 
-First the names of ImageNet's categories, which a network behind the tokens was trained to tell apart; then the whole
-words of a pretrained text encoder's vocabulary, those nearest to these names first, in its space: words of what can be
-seen come before the rest ("planet" is number 860 of 17,555 for MiniLM, "cathedral" 1,914, "although" 10,410).
+First come the names of ImageNet's categories, which the networks behind the tokens were trained to tell apart; then the
+whole words of a pretrained text encoder's vocabulary, sorted by their similarity to these names in its space, so that
+words for visible things come first ("planet" is number 860 of 17,555 for MiniLM, "cathedral" 1,914, "although" 10,410).
 """
 
 import re
@@ -14,13 +14,13 @@ from userlib.data.sentences import sentence_vectors
 from userlib.errors import UserError
 
 WORD = re.compile(r"[a-z]{3,}")
-NEAREST = 5
+NEAREST = 5  # names whose mean cosine with a word is its score
 
 
 def more_words(name: str, known: Sequence[str], count: int) -> list[str]:
     """Up to `count` words that are not among the `known` ones.
 
-    name: of a transformers text encoder, or its folder. Raises UserError where it cannot be had.
+    name is a transformers text encoder on the hub, or its folder. Raises UserError where it cannot be loaded.
     """
     from timm.data import ImageNetInfo  # type: ignore[attr-defined]
     from transformers import AutoTokenizer
@@ -28,16 +28,18 @@ def more_words(name: str, known: Sequence[str], count: int) -> list[str]:
     try:
         pieces = AutoTokenizer.from_pretrained(name).get_vocab()
     except (OSError, ValueError) as error:
-        raise UserError(f"There is no vocabulary {name!r}: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(
+            f"There is no vocabulary {name!r}: {str(error).strip().splitlines()[0]}. Set model.text_model to a text "
+            "encoder of transformers, or leave data.vocabulary out."
+        ) from error
     taken = set(known)
-    of_categories = WORD.findall(" ".join(ImageNetInfo().label_descriptions()).lower())
-    named = [word for word in dict.fromkeys(of_categories) if word not in taken][:count]
+    names = list(dict.fromkeys(WORD.findall(" ".join(ImageNetInfo().label_descriptions()).lower())))
+    named = [word for word in names if word not in taken][:count]
     taken |= set(named)
     whole = [piece for piece in sorted(pieces, key=lambda piece: pieces[piece]) if WORD.fullmatch(piece)]
     rest = [word for word in whole if word not in taken]
     if not rest or len(named) == count:
         return named
-    names = list(dict.fromkeys(of_categories))
     vectors = sentence_vectors(name, [*names, *rest])
     vectors -= vectors.mean(0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)

@@ -20,17 +20,17 @@ WORD = regex.compile(
     r"|\p{Regional_Indicator}{2}|[\p{So}&&[\u2300-\U0010FFFF]]"  # a flag, an emoji
     rf"|(?:[[\p{{L}}\p{{N}}']--[{UNSPACED}]]\p{{M}}*)+"
 )
-BETWEEN_WORDS = regex.compile(r"[\u200b\u3000]")  # blanks that are not called so
-# What no reader sees: joiners and other format characters, variants of emoji, and the Arabic stretch of a line.
+BETWEEN_WORDS = regex.compile(r"[\u200b\u3000]")  # zero-width and ideographic spaces
+# What is not a part of a word: joiners and other format characters, variants of emoji, and the Arabic tatweel.
 UNSEEN = regex.compile(r"\p{Cf}|[\ufe00-\ufe0f\U000E0100-\U000E01EF\u20e3\u0640\U0001F3FB-\U0001F3FF]")
 PIECE = regex.compile(rf"(?V1)[{UNSPACED}]\p{{M}}*|[\S--[{UNSPACED}]]+")
 APOSTROPHE = regex.compile(r"(?<=[\p{L}\p{M}])[\u2019\u02bc\u05f3](?=\p{L})")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in any script: without case, and in one form of each letter (NFKC).
+    """The words of a text in any script, in lower case (case-folded) and normalised (NFKC).
 
-    English keeps its apostrophes ("dog's"); a script without blanks is read by the character, and an emoji is a word.
+    Apostrophes within words are kept ("dog's"). In a script without blanks each character is a word; so is an emoji.
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
@@ -43,20 +43,20 @@ def words_of(text: str) -> list[str]:
 
 
 def bare(word: str) -> str:
-    """A word without the quotes around it, 'stop' or dogs', as read from apostrophes; an apostrophe alone stays."""
+    """A word without apostrophes at its ends, as in 'stop' or dogs'; apostrophes alone are left as they are."""
     return word.strip("'") or word
 
 
 def pieces_of(text: str) -> list[str]:
-    """The text between blanks, as it is written; a script without blanks by the character."""
+    """The parts of the text between blanks, unchanged; in a script without blanks, each character."""
     pieces: list[str] = PIECE.findall(text)
     return pieces
 
 
 class Tokenizer:
-    """longest is the number of tokens that are read of a text, None where it has no end. special_ids are never masked,
-    replaced or deleted by augmentation, nor drawn at random. unknown_id stands for what the vocabulary cannot write,
-    and is None where it can write everything.
+    """The interface of all tokenizers. longest is the number of tokens that are read of a text, or None where there is
+    no limit. special_ids are never masked, replaced or deleted by augmentation, nor drawn at random. unknown_id stands
+    for a word that the vocabulary cannot spell, and is None where it can spell everything.
     """
 
     name: str
@@ -78,15 +78,15 @@ class Tokenizer:
         return False
 
     def unknown(self, text: str) -> list[str]:
-        """The words that the vocabulary cannot write."""
+        """The words of the text that the vocabulary cannot spell."""
         return []
 
     def begins_word(self, ids: np.ndarray) -> np.ndarray:
-        """ids (W,) -> (W,) bool: whether each piece begins a word, as special tokens do."""
+        """ids (W,) -> (W,) bool: whether each piece begins a word; special tokens count as words."""
         return np.ones(len(ids), dtype=bool)
 
     def word_numbers(self, ids: np.ndarray) -> np.ndarray:
-        """ids (W,) -> (W,), which word each piece is of, counted from 0; the first begins one whatever it is."""
+        """ids (W,) -> (W,) int: the word that each piece belongs to, counted from 0."""
         numbers: np.ndarray = np.maximum(np.cumsum(self.begins_word(ids)) - 1, 0)
         return numbers
 
@@ -95,10 +95,10 @@ class Tokenizer:
 
 
 class WordTokenizer(Tokenizer):
-    """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then words from the most frequent on.
+    """Lower-case words; 0 pad, 1 unknown, 2 mask, 3 start, 4 end, then the words, the most frequent first.
 
-    A word in single quotes is that word. A vocabulary of an earlier version may also hold it with its quotes, as
-    another one: what is there as it is written has its own number.
+    A word in single quotes counts as that word, unless the vocabulary has it with its quotes, as one of an earlier
+    version may.
     """
 
     name = "words"
@@ -113,7 +113,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def fit(cls, captions: Iterable[str], *, min_count: int = 1) -> "WordTokenizer":
-        """The words that occur at least min_count times in the captions: give it those of the train split alone."""
+        """The words that occur at least min_count times in the captions, which should be those of the train split."""
         counts = Counter(bare(word) for caption in captions for word in words_of(caption))
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls(sorted(kept, key=lambda word: (-counts[word], word)))
