@@ -1,4 +1,4 @@
-"""The embedded world: images drawn by code, their captions, and the truth about every pair of them.
+"""The embedded world: images drawn by code, their captions, and which captions are true of which images.
 
 scenes = make_world("test", 1000)
 scenes.picture(3)       # PIL image, RGB, 128 x 128

@@ -1,4 +1,4 @@
-"""The embedded world in statistics and in one image: python -m userscenes [FOLDER].
+"""Statistics of the embedded world, and a contact sheet: python -m userscenes [FOLDER].
 
 Writes contact-sheet.png and statistics.json into FOLDER (default: assets/figures).
 """
@@ -23,9 +23,9 @@ from userscenes import (
 
 
 def statistics() -> dict[str, object]:
-    """What the train and test splits hold, counted."""
+    """Counts over the train and test splits, a hash of test, and what they were made with."""
     train, test = make_world("train"), make_world("test")
-    things = [thing for scene in train for thing in scene.thing]
+    things = [thing for scene in train for thing in scene.things]
     texts = [caption.text for i in range(len(train)) for caption in train.captions(i)]
     words = [re.findall(r"[a-z0-9']+", text.lower()) for text in texts]
     captions = [caption for i in range(len(test)) for caption in test.captions(i)]
@@ -54,9 +54,9 @@ def statistics() -> dict[str, object]:
 def main(folder: Path) -> None:
     """Writes both files and prints the statistics."""
     image, statistics_file = folder / "contact-sheet.png", folder / "statistics.json"
-    earlier = (
+    earlier = (  # whether both were written by an earlier run
         statistics_file.is_file() and b'"hash of the test graphs"' in statistics_file.read_bytes()
-    )  # then both are its own
+    )
     for file in () if earlier else (image, statistics_file):
         check_file(file)
     sheet = contact_sheet(make_world("train"), 48).quantize(256)  # a third of the bytes

@@ -1,5 +1,6 @@
-"""The captions of pretrain, as in alt texts and tags: "red bus, street, night", "2 brown
-dogs near boat - lake"."""
+"""The captions of pretrain, in the style of alt texts and tags: "red bus, street, night", "2 brown dogs near boat -
+lake".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from .words import ACTIONS, RELATION_PREPOSITIONS, RELATION_VERBS, SETTING_NOUNS
 
 
 def tag(t: CaptionBuilder, n: int) -> str:
-    """Caption n of a scene: two of what happens, two lists, one of places."""
+    """Caption n of a scene: 0 and 1 say what happens, 2 and 3 list things, 4 says where things are; where nothing
+    happens, 0 and 1 say where things are, and a scene without relations has lists only.
+    """
     s, rng = t.scene, t.rng
     acts = [r for r in s.relations if r[1] not in PLACED]
     if n == 4 or (n < 2 and not acts):
@@ -46,7 +49,7 @@ def _related(t: CaptionBuilder, i: int, relation: str, j: int) -> str:
 
 
 def _ends(t: CaptionBuilder) -> list[str]:
-    """The setting, the hour, the weather: each said now and then."""
+    """The setting, the time of day and the weather, each mentioned only sometimes."""
     s, rng = t.scene, t.rng
     out = []
     if rng.chance(0.6):

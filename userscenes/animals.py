@@ -1,7 +1,7 @@
-"""How small four-legged animals are drawn: one body with legs, head and tail, and what makes each itself.
+"""How small four-legged animals are drawn: one body with legs, head and tail, and the features of each kind.
 
-All are one unit tall, side view, facing right. Poses: stand, walk, run, jump, sit, sleep; a kind that does
-not sit stands.
+All are one unit tall, in side view, facing right. Poses: stand, walk, run, jump, sit, sleep; any other is drawn
+as stand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def legs(
     pose: str,
     hoof: Rgb | None = None,
 ) -> float:
-    """Four legs of length `top`; returns how far the body is lifted off the ground."""
+    """Draws four legs of length `top`; returns how far the body is lifted off the ground."""
     lift = {"jump": 0.16, "run": 0.03}.get(pose, 0.0)
     swing = _SWING.get(pose, _SWING["stand"])
     rgb = c.rgb if isinstance(c, Paint) else c
@@ -45,11 +45,11 @@ def legs(
 
 
 def dozing(p: Pen, x: float, y: float) -> None:
-    """Two small Zs over a sleeper; no part of the mask."""
+    """Two small Zs over a sleeper; not a part of the mask."""
     if p.ink is None:
         for dx, dy, k in ((0.0, 0.0, 0.07), (0.12, 0.13, 0.1)):
-            a, b = x + dx * (1 if p.sx > 0 else -1) * (1 if p.sx > 0 else -1), y + dy
-            flip = 1 if p.sx > 0 else -1  # letters never turn round
+            a, b = x + dx, y + dy
+            flip = 1 if p.sx > 0 else -1  # letters are never mirrored
             p.line([(a - k / 2 * flip, b + k / 2), (a + k / 2 * flip, b + k / 2),
                     (a - k / 2 * flip, b - k / 2),
                     (a + k / 2 * flip, b - k / 2)], (250, 250, 255), 2)  # fmt: skip
@@ -58,7 +58,7 @@ def dozing(p: Pen, x: float, y: float) -> None:
 def _pet(
     p: Pen, c: Paint, pose: str, ears: str, tail: str, snout: float, belly: bool, mask: Rgb | None = None
 ) -> None:
-    """A dog, cat, fox or mouse: the small ones, who sit and curl up."""
+    """A dog, cat, fox or mouse, which can sit and sleep curled up."""
     pale = c.shade(1.45) if c.rgb != (247, 245, 240) else (224, 214, 206)
     nose: Rgb = (44, 36, 40)
     if pose == "sleep":

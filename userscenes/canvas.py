@@ -1,9 +1,9 @@
 """A pen that draws outlined flat shapes in a thing's own coordinates, and the paints it uses.
 
 A thing is drawn in units of its own height: x to the right, y upwards, the ground at y = 0, the thing
-facing right. The pen places those units on a square canvas of `CANVAS` pixels (y downwards) and turns them
-round where the thing faces left. With `ink` set, every shape has that one value instead of its colour and
-shading is left out: the same code draws the masks.
+facing right. The pen places those units on a square canvas of `CANVAS` pixels (y downwards) and mirrors them
+where the thing faces left. With `ink` set, every shape has that value instead of its colour, and shading is
+left out, so that the same code draws the masks.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-CANVAS = 256  # pixels a side while drawing; an image is half of it
-SIZE = 128  # pixels a side of a finished image
+CANVAS = 256  # pixels per side while drawing; an image is half of it
+SIZE = 128  # pixels per side of a finished image
 
 Rgb = tuple[int, int, int]
 Point = tuple[float, float]
@@ -41,13 +41,13 @@ def shade(rgb: Rgb, k: float) -> Rgb:
 
 
 def mix(a: Rgb, b: Rgb, k: float) -> Rgb:
-    """`a` at k = 0, `b` at k = 1, a straight line between."""
+    """`a` at k = 0, `b` at k = 1, linear between."""
     return int(a[0] + (b[0] - a[0]) * k), int(a[1] + (b[1] - a[1]) * k), int(a[2] + (b[2] - a[2]) * k)
 
 
 @functools.lru_cache(maxsize=128)
 def tile(pattern: str, colour: str) -> Image.Image:
-    """A canvas full of the pattern in the colour and white (in the colour and grey for white)."""
+    """A canvas filled with the pattern in the colour and white (for the colour white, in white and grey)."""
     y, x = np.mgrid[0:CANVAS, 0:CANVAS]
     if pattern == "striped":
         second = (x // 6) % 2 == 1
@@ -87,7 +87,7 @@ class Canvas:
 
 
 class Pen:
-    """Draws one thing: its ground point at (x, y) canvas pixels, `scale` pixels a unit."""
+    """Draws one thing with its ground point at (x, y) in canvas pixels and `scale` pixels per unit."""
 
     def __init__(self, canvas: Canvas, x: float, y: float, scale: float, *, flip: bool = False,
                  ink: int | None = None) -> None:  # fmt: skip
@@ -104,7 +104,7 @@ class Pen:
 
     def _tiled(self, shape: str, where: Sequence[Point] | tuple[float, ...], box: tuple[float, ...],
                paint: Paint, radius: float = 0) -> None:  # fmt: skip
-        """Pastes the paint's tile through the shape; `where` in canvas pixels."""
+        """Pastes the paint's tile into the shape; `where` and `box` are in canvas pixels."""
         left, top = int(box[0]) - 1, int(box[1]) - 1
         right, low = int(box[2]) + 2, int(box[3]) + 2
         mask = Image.new("1", (right - left, low - top))
@@ -210,19 +210,19 @@ class Pen:
                     self.d.ellipse((px - h, py - h, px + h, py + h), fill=colour)
 
     def line(self, points: Sequence[Point], fill: Rgb, width: int = 1) -> None:
-        """A hair line, `width` canvas pixels thick whatever the scale."""
+        """A line of `width` canvas pixels, whatever the scale."""
         colour = fill if self.ink is None else self.ink
         self.d.line(self.at(points), fill=colour, width=width)
 
     def arc(self, x: float, y: float, r: float, start: float, end: float, fill: Rgb, width: int = 2) -> None:
-        """Part of a circle, degrees clockwise from the right as seen; symmetrical ones only, since it does
-        not turn round."""
+        """Part of a circle, in degrees clockwise from the right; for symmetrical shapes only, as it is not
+        mirrored."""
         cx, cy, r = self.x + self.sx * x, self.y - self.s * y, r * self.s
         colour = fill if self.ink is None else self.ink
         self.d.arc((cx - r, cy - r, cx + r, cy + r), start, end, fill=colour, width=width)
 
     def glaze(self, x: float, y: float, rx: float, ry: float, rgba: tuple[int, int, int, int]) -> None:
-        """A see-through ellipse: light or shade on what is drawn already, no part of the mask."""
+        """A translucent ellipse: light or shade on what is drawn already; not a part of the mask."""
         if self.ink is None:
             cx, cy = self.x + self.sx * x, self.y - self.s * y
             rx, ry = rx * self.s, ry * self.s

@@ -1,7 +1,7 @@
-"""One caption in the making: noun phrases, the facts they state, and the spans that name each thing.
+"""Builds one caption: its noun phrases, the facts they state, and the spans that name each thing.
 
-A noun phrase is text between marks (a private character for the thing, another for the end); `finish` takes
-the marks out and returns where they were. Each thing's words in one caption make one fact about it.
+A noun phrase is text between marks (a private-use character for the thing, another one for the end); `finish`
+removes the marks and returns where they were. All that one caption says of a thing makes one fact.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .graph import Scene, Thing
 from .rng import Rng
 from .words import COLOUR_WORDS, NUMBERS, PATTERN_WORDS, SIZE_WORDS, article
 
-UNSAID = 0.4  # how often a writer who could name a colour does not; sets the world's difficulty
+UNSAID = 0.4  # probability that a colour is not mentioned; sets the world's difficulty
 _OPEN, _CLOSE = 0xE000, "\uf8ff"
 
 
@@ -41,7 +41,7 @@ class CaptionBuilder:
         return self.scene.things[i].count > 1
 
     def name(self, i: int, *, colour: bool = True, plain: bool = False) -> str:
-        """The noun phrase of thing i, marked: "two small dogs", "a man in a striped red shirt"."""
+        """The marked noun phrase of thing i: "two small dogs", "a man in a striped red shirt"."""
         rng, t = self.rng, self.scene.things[i]
         kind = KINDS[t.kind]
         colour = colour and (self.alt_text or not rng.chance(UNSAID))
@@ -84,7 +84,7 @@ class CaptionBuilder:
         return f" in {words}" if self.alt_text else f" in {article(words)} {words}"
 
     def _number(self, i: int, said: Mention, noun: str) -> str:
-        """How many: exact where it is right of all such things in the scene, else only "some"."""
+        """The noun with its number: exact where that counts all such things in the scene, else "some"."""
         t, rng = self.scene.things[i], self.rng
         total = sum(o.count for o in self.scene.things if said.level in KINDS[o.kind].levels
                     and said.colour in ("", o.colour) and said.pattern in ("", o.pattern))  # fmt: skip
@@ -103,13 +103,13 @@ class CaptionBuilder:
         return f"{NUMBERS[t.count]} {noun}"
 
     def again(self, i: int) -> str:
-        """A thing named before: "the dogs"."""
+        """The marked noun phrase of a thing that was named before: "the dogs"."""
         said = self.mentions[i]
         nouns = CLASS_NOUNS.get(said.level) or KINDS[said.level].nouns[0]
         return f"{chr(_OPEN + i)}the {nouns[1] if self.plural(i) else nouns[0]}{_CLOSE}"
 
     def say(self, i: int, *, action: bool = False, side: bool = False) -> None:
-        """Records that thing i's action or side is put in words."""
+        """Records that the caption mentions thing i's action or side."""
         t = self.scene.things[i]
         if action:
             self.mentions[i].action = t.action
@@ -120,7 +120,7 @@ class CaptionBuilder:
         self.links.append((i, relation, j))
 
     def finish(self, text: str) -> tuple[str, frozenset[Fact], tuple[tuple[int, int, int], ...]]:
-        """(text without marks, facts, spans (start, end, thing))."""
+        """The text without marks, its facts, and its spans (start, end, thing)."""
         for m in self.mentions.values():
             self.facts.add(("thing", m.level, m.colour, m.pattern, m.size, m.action, m.side))
         for i, relation, j in self.links:

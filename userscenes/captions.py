@@ -1,8 +1,8 @@
-"""Five captions of a scene, as by five writers.
+"""Five captions of a scene, each in a style of its own.
 
-One is short, one tells what happens, one says where things are, one is long, one lists. In pretrain all
+One is short, one says what happens, one says where things are, one is long, one is a list. In pretrain all
 five are alt texts, see alt_text.py. Every caption is true of its scene by construction: it says only
-what the graph holds, and records what it said as facts (see truth.py).
+what the graph holds, and records this as facts (see truth.py).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write(scene: Scene, seed: str, *, alt_text: bool = False) -> list[Caption]:
 
 
 def acts(scene: Scene) -> list[tuple[int, str, int]]:
-    """The relations that are no mere places."""
+    """The relations that are not merely spatial."""
     return [r for r in scene.relations if r[1] not in PLACED]
 
 
@@ -57,7 +57,7 @@ def _where(t: CaptionBuilder) -> str:
 
 
 def _when(t: CaptionBuilder) -> str:
-    """A phrase for the hour or the weather."""
+    """A phrase for the time of day or the weather."""
     s, rng = t.scene, t.rng
     if s.weather and (rng.chance(0.6) or s.time == "day"):
         t.facts.add(("weather", s.weather))
@@ -109,7 +109,7 @@ def _relates(t: CaptionBuilder, i: int, relation: str, j: int, how: str, *, name
 
 
 def _being(t: CaptionBuilder, i: int, how: str) -> str:
-    """How a thing is somewhere: "stands", "is"; a word that is no fact."""
+    """The verb for a thing's place, "stands" or "is"; it states no fact."""
     thing = t.scene.things[i]
     many = t.plural(i)
     if KINDS[thing.kind].family in ("person", "animal") and thing.pose == "stand" and t.rng.chance(0.5):
@@ -125,7 +125,7 @@ def _there(t: CaptionBuilder, i: int, name: str) -> str:
 
 
 def _main(t: CaptionBuilder) -> tuple[int, str, int] | None:
-    """A relation to speak of, if there is one."""
+    """A relation to mention, or None."""
     choice = [r for r in acts(t.scene) if r[1] != "in front of" or t.rng.chance(0.5)]
     return t.rng.pick(choice) if choice else None
 
@@ -180,7 +180,7 @@ def places(t: CaptionBuilder) -> str:
     s, rng = t.scene, t.rng
     spatial = [r for r in s.relations if r[1] in PLACED or r[1] in ("behind", "in front of", "under", "on")]
     if spatial and rng.chance(0.8):
-        # The word first, or left and right would crowd out the rest.
+        # The relation is drawn before the pair, as most pairs are left or right of each other.
         relation = rng.pick(sorted({r[1] for r in spatial}))
         i, _, j = rng.pick([r for r in spatial if r[1] == relation])
         first = t.name(i, colour=rng.chance(0.85))

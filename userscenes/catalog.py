@@ -1,10 +1,10 @@
-"""The categories of objects: their words, size, colours, what they do and where another thing sits on, in, or
+"""The categories of objects: their words, size and colours, what they do, and where another thing sits on, in or
 under them.
 
 Heights are fractions of the image's height. Anchors are in the kind's own units (see canvas.py): `seat` is
 where a rider sits, `top` a surface with its half width, `rim` the floor of a container behind its front,
 `room` the space below (half width, height), `head` where a hat rests (x, y, size of the hat), `hand` where
-something held is held.
+a held thing is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DRAWS = (people.DRAWS | animals.DRAWS | large_animals.DRAWS | creatures.DRAWS | 
          | smallthings.DRAWS)  # fmt: skip
 FRONTS = {"boat": vehicles.hull, "box": objects.box_front}  # drawn again over what is inside
 
-EXTRA_COLOURS = ("turquoise", "lime", "maroon")  # in pretrain alone
+EXTRA_COLOURS = ("turquoise", "lime", "maroon")  # only in pretrain
 EXTRA_PATTERNS = ("zigzag",)
 TRAIN_COLOURS = tuple(c for c in COLOURS if c not in EXTRA_COLOURS)
 TRAIN_PATTERNS = ("striped", "spotted", "checked")
@@ -31,13 +31,13 @@ class Kind:
     name: str
     family: str  # person | animal | vehicle | furniture | object | food | toy | plant
     height: float
-    nouns: tuple[tuple[str, str], ...]  # (singular, plural), the plainest first
+    nouns: tuple[tuple[str, str], ...]  # (singular, plural), the most common first
     where: str = "any"  # out | in | any | sky | water
     actions: tuple[str, ...] = ()
     group: int = 1  # how many may stand together
-    outfit: tuple[str, ...] = ()  # of a person: what has the colour
+    outfit: tuple[str, ...] = ()  # of a person: the clothes that have the colour
     patterned: bool = True
-    extra: bool = False  # in pretrain alone
+    extra: bool = False  # only in pretrain
     seat: tuple[float, float] | None = None
     top: tuple[float, float] | None = None  # (height, half width)
     rim: float | None = None
@@ -47,7 +47,7 @@ class Kind:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The words of truth that hold of this kind: itself and what it is one of."""
+        """The words for this kind in facts: its own, and those of the classes that it belongs to."""
         return (self.name, *_LEVELS.get(self.name, ()), *_FAMILY_LEVELS.get(self.family, ()))
 
 
@@ -172,7 +172,7 @@ _ALL = (
     Kind("cactus", "plant", 0.3, _nouns("cactus/cacti"), group=3),
     Kind("mushroom", "plant", 0.16, _nouns("mushroom toadstool"), "out", group=4, room=None),
     Kind("potted plant", "plant", 0.22, _nouns("potted_plant houseplant"), group=3),
-    # pretrain alone
+    # only in pretrain
     Kind("astronaut", "person", 0.42, _nouns("astronaut"), actions=("waving", "jumping", "walking"),
          outfit=("suit",),
          hand=_HAND, extra=True),
@@ -199,7 +199,7 @@ POSES = {"": "stand", "running": "run", "jumping": "jump", "dancing": "dance", "
          "walking": "walk",
          "sleeping": "sleep", "sitting": "sit", "flying": "fly", "floating": "stand"}  # fmt: skip
 
-# Who may do what with what. Small animals sit or stand where people sit.
+# Which kinds may do what with which. Small animals sit or stand where people sit.
 PEOPLE = tuple(k.name for k in _ALL if k.family == "person" and k.hand is not None)
 SMALL = ("dog", "cat", "fox", "mouse", "rabbit", "penguin", "frog", "duck", "chicken", "bear", "pig", "owl")
 RESTERS = ("dog", "cat", "fox", "rabbit", "mouse", "bear")

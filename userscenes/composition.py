@@ -1,5 +1,5 @@
-"""What a scene holds: units of one to four things that belong together (a boy on a bicycle with a balloon),
-not placed yet.
+"""The content of a scene before it is placed: units of one to three things that belong together, such as a boy
+on a bicycle with a balloon.
 
 A part's spot is relative to its unit's ground point, x to the right, y upwards, in fractions of the image
 at scale 1.
@@ -51,8 +51,8 @@ class Unit:
 
 
 class Composer:
-    """Draws the units of one scene: `half` says which pairs are allowed (see splits.py), `wide` lets
-    pretrain's extras in."""
+    """Samples the units of one scene. `half` says which pairs are allowed (see splits.py); `wide` adds what only
+    pretrain has."""
 
     def __init__(self, rng: Rng, setting: str, *, half: str, wide: bool) -> None:
         self.rng, self.half = rng, half
@@ -72,7 +72,7 @@ class Composer:
         self.used: set[str] = set()
 
     def paint(self, kind: str) -> tuple[str, str]:
-        """A colour and a pattern ("" mostly) that the kind may have here."""
+        """A colour and a pattern (mostly "") that the kind may have here."""
         colour = self.rng.pick([c for c in self.colours if allowed(kind, c, self.half)])
         patterns = [p for p in self.patterns if KINDS[kind].patterned and allowed(kind, p, self.half)]
         pattern = self.rng.pick(patterns) if patterns and self.rng.chance(0.16) else ""
@@ -84,7 +84,7 @@ class Composer:
         return Part(kind, colour, pattern, pose, action)
 
     def choose(self, kinds: list[str]) -> str:
-        """One of the kinds; one that the scene has already is taken only now and then."""
+        """One of the kinds, rarely one that the scene already has."""
         kind = self.rng.pick(kinds)
         if kind in self.used and not self.rng.chance(0.15):
             fresh = [k for k in kinds if k not in self.used]
@@ -101,7 +101,7 @@ class Composer:
         return self.alone()
 
     def alone(self) -> Unit:
-        """One thing, or a group of a kind."""
+        """One thing, or a group of one kind."""
         rng = self.rng
         kind = self.choose(self.kinds)
         k = KINDS[kind]
@@ -119,7 +119,7 @@ class Composer:
         return Unit([part], [], "sky" if sky else "water" if k.where == "water" else "ground")
 
     def row(self, part: Part, h: float) -> list[Spot]:
-        """The members of a group side by side, mostly facing one way."""
+        """The spots of a group's members, side by side, most of them facing the same way."""
         rng = self.rng
         flip = rng.chance(0.5)
         x0, _, x1, _ = spot_box(part.kind, part.pose, Spot(0, 0, h, False))
@@ -131,7 +131,7 @@ class Composer:
                 for i in range(part.count)]  # fmt: skip
 
     def acting(self, room: int) -> Unit | None:
-        """Two things in a relation, and now and then a third one held or worn."""
+        """Two things in a relation, sometimes with a third one held or worn; None where no pair fits."""
         rng = self.rng
         verb = rng.weighted(tuple(VERBS), _VERB_WEIGHTS)
         subjects = [k for k in VERBS[verb][0] if k in self.carried and allowed(k, verb, self.half)
@@ -140,7 +140,7 @@ class Composer:
             k for k in VERBS[verb][1] if k in (self.carried if verb in ("holding", "wearing") else self.kinds)
         ]
         if self.indoor:
-            objects = [k for k in objects if k not in ("kite",)]
+            objects = [k for k in objects if k != "kite"]
         if not subjects or not objects:
             return None
         s = self.choose(subjects)
@@ -228,7 +228,7 @@ class Composer:
         return Unit([subject, thing], relations, where)
 
     def add_held_or_worn(self, unit: Unit, part: Part, verb: str) -> None:
-        """Puts a hat on the subject, or something in the hand of a rider or sitter."""
+        """Sometimes puts something into the hand of a rider or sitter, or else a hat on a person."""
         rng = self.rng
         k, spot = KINDS[part.kind], part.spots[0]
         sign = -1.0 if spot.flip else 1.0
@@ -283,10 +283,10 @@ _BIG = ("horse", "elephant", "cow", "tractor", "bicycle", "scooter", "skateboard
 
 
 def fits(verb: str, s: Kind, o: Kind) -> bool:
-    """Whether the pair can be drawn: sizes that go together."""
+    """Whether the sizes of the two kinds allow the pair to be drawn."""
     if verb == "riding":
         if s.family == "person":
-            return o.name in _BIG or o.name in ("pig",)
+            return o.name in (*_BIG, "pig")
         return o.name != "tractor" and s.height < o.height * (1.3 if o.seat else 9)
     if verb in ("sitting on", "on", "standing on") and s.family != "person":
         return o.top is not None and s.height < 1.35 * o.height

@@ -1,4 +1,4 @@
-"""How birds and the smaller creatures are drawn: one unit tall, facing right."""
+"""How birds and other small animals are drawn: one unit tall, facing right."""
 
 from __future__ import annotations
 

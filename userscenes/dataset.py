@@ -1,8 +1,8 @@
-"""The drawn world as a data set: `scenes` (train, val, test) and the wider `pretrain`, which is one split,
-train.
+"""The drawn world as data sets: `scenes` (train, val, test), and the wider `pretrain`, which has one split, train.
 
-Images are known by the world's version and a sample of the pixels. Comments, moved code and library versions
-change neither; whoever changes a scene, a caption or a pixel raises the version (tests pin all three by hash).
+A split's fingerprint covers the world's version and a sample of the pixels, so that comments, moved code and
+libraries that draw the same pixels leave it unchanged. If you change a scene, a caption or a pixel, raise the
+version (tests pin all three by hash).
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from userlib.progress import Progress
 if TYPE_CHECKING:
     from userscenes import Caption, Scene, Scenes
 
-MORE = {"train": "train_more"}  # what follows a split of scenes where more images are requested than it has
+MORE = {"train": "train_more"}  # the world that continues another where more images are requested than it has
 WORLDS = {"scenes": {"train": "train", "val": "val", "test": "test"}, "pretrain": {"train": "pretrain"}}
-# Version 1 of the world, by the two names it had when its code and its libraries were hashed: stored results and
-# checkpoints know it by them. The next version is a single word, such as ("2",).
+# Version 1 of the world, in the form of the two hashed values that stored results and checkpoints have. The next
+# version is a single word, such as ("2",).
 WORLD_VERSION: tuple[str, ...] = (
     "8b63b97838d433165112ab3a83e2ec034882596323a12a8248f2480a2e0f8fd5",
     "{'pillow': '13.0.0', 'numpy': '2.4.6'}",
 )
 SAMPLE = 8  # images drawn for the fingerprint
-_DRAWN: dict[tuple[str, str, int], Split] = {}  # what this process has drawn
+_DRAWN: dict[tuple[str, str, int], Split] = {}  # the splits that this process has drawn
 
 
 class ConcatScenes:
-    """A world followed by more of the same generator; it answers as one."""
+    """Two worlds of the same generator as one, the second after the first."""
 
     def __init__(self, first: "Scenes", second: "Scenes") -> None:
         self.first, self.second = first, second
@@ -42,7 +42,7 @@ class ConcatScenes:
         return len(self.first) + len(self.second)
 
     def at(self, i: int) -> tuple["Scenes", int]:
-        """The world that image i is of, and its number there."""
+        """The world that image i belongs to, and its index there."""
         return (self.first, i) if i < len(self.first) else (self.second, i - len(self.first))
 
     def __getitem__(self, i: int) -> "Scene":
@@ -60,20 +60,20 @@ class ConcatScenes:
         return world.captions(n)
 
     def masks(self, i: int) -> list[np.ndarray]:
-        """The visible part of each thing."""
+        """The visible part of each thing, (128, 128) bool."""
         world, n = self.at(i)
         return world.masks(n)
 
     def half(self, i: int) -> str:
-        """ "": no test images are here."""
+        """Always "", as test is never continued."""
         world, n = self.at(i)
         return world.half(n)
 
 
 class DrawnPictures:
-    """Images drawn on demand. Satisfies `Pictures`, and knows their masks."""
+    """Images drawn on demand. Satisfies `Pictures`, and also gives their masks' coverage."""
 
-    drawn = True  # a model that was trained on drawings alone can say so of photos
+    drawn = True  # a model trained only on drawings can then warn about photos
 
     def __init__(self, world: "Scenes | ConcatScenes") -> None:
         self.world = world
@@ -83,7 +83,7 @@ class DrawnPictures:
         return repr((WORLD_VERSION, self.world.ids[i])).encode()
 
     def places(self, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(N, R) the share of each cell of a grid that named things cover, and that any thing covers."""
+        """Two arrays (N, R): the share of each grid cell covered by things that captions name, and by any thing."""
         from userscenes.places import places_in
 
         return places_in(self.world, grid, WORLD_VERSION)
@@ -96,31 +96,33 @@ class DrawnPictures:
 
 
 def load_scenes(name: str, sizes: Mapping[str, int], *, progress: bool = False) -> RetrievalData:
-    """The first images of each split: as many as `sizes` says, else as many as the world has.
+    """The first images of each split: as many as `sizes` says, else the split's usual number.
 
-    More of `scenes` train than its 4,000, up to 16,000, are further images of the same generator; no scene graph
-    of val or test is among them.
+    Beyond its usual 4,000 images, `scenes` train has 12,000 more of the same generator; no scene graph of val or test
+    is among them. Raises UserError for an unknown split and for more images than it has.
     """
     from userscenes.splits import SIZES
 
     wrong = sorted(set(sizes) - set(WORLDS[name]))
     if wrong:
         raise UserError(
-            f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(WORLDS[name])}."
+            f"The data set {name!r} has no split {wrong[0]!r}; it has: {', '.join(WORLDS[name])}. Name one of them."
         )
     splits = {}
     for split, world in WORLDS[name].items():
         count = sizes.get(split, SIZES[world])
         most = SIZES[world] + SIZES.get(MORE.get(world, ""), 0)
         if count > most:
-            raise UserError(f"{count} images were requested of {split!r} of {name!r}, which has {most}.")
+            raise UserError(
+                f"{count} images were requested of {split!r} of {name!r}, which has {most}. Request no more than that."
+            )
         splits[split] = _split(split, world, count, progress=progress)
     content = sha256_bytes(name, *(split.fingerprint for split in splits.values()))
     return RetrievalData(name=name, splits=splits, fingerprint=content)
 
 
 def _split(name: str, world_name: str, count: int, *, progress: bool) -> Split:
-    """The split, drawn at the first call of this process and kept: it is the same every time."""
+    """The split, drawn at the first call in this process and kept for later ones."""
     key = (name, world_name, count)
     if key not in _DRAWN:
         _DRAWN[key] = _draw(name, world_name, count, progress=progress)
@@ -131,10 +133,9 @@ def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
     from userscenes import make_world
     from userscenes.splits import SIZES
 
-    own = min(count, SIZES[world_name])
-    world: Scenes | ConcatScenes = make_world(world_name, own)
-    if count > own:
-        world = ConcatScenes(make_world(world_name, own), make_world(MORE[world_name], count - own))
+    first = make_world(world_name, min(count, SIZES[world_name]))
+    more = count - len(first)
+    world = ConcatScenes(first, make_world(MORE[world_name], more)) if more else first
     captions: list[list[str]] = []
     with Progress(count, f"scenes of {name}", show=progress, delay=1.0) as bar:
         for i in range(count):
@@ -142,12 +143,11 @@ def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
             bar.step()
     halves = tuple(world.half(i) for i in range(count))
     sample = [world.picture(i).tobytes() for i in range(0, count, -(-count // SAMPLE))]
-    return Split(
-        name=name,
-        ids=tuple(world.ids),
-        pictures=DrawnPictures(world),
-        captions=tuple(text for texts in captions for text in texts),
-        caption_to_image=np.repeat(np.arange(count, dtype=np.int64), [len(texts) for texts in captions]),
-        fingerprint=sha256_bytes(world_name, str(count), *WORLD_VERSION, *sample),
+    return Split.of(
+        name,
+        world.ids,
+        captions,
+        DrawnPictures(world),
+        sha256_bytes(world_name, str(count), *WORLD_VERSION, *sample),
         groups=halves if any(halves) else None,
     )

@@ -1,4 +1,4 @@
-"""What drawings look like to userlib.search.drawings, measured on this world: python -m userscenes.drawings."""
+"""Measures this world's drawings for userlib.search.drawings: python -m userscenes.drawings."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ MARGIN = 1.2  # times the 99th percentile of drawings
 
 
 def measure(images: Sequence[Image.Image]) -> dict[str, object]:
-    """Mean, precision and limit of drawings, as they are stored."""
+    """Mean and precision matrix of the images' features, and the limit on the Mahalanobis distance, as stored."""
     table = np.stack([features(image) for image in images])
     mean = table.mean(0)
     spread = np.cov(table.T, bias=True)
@@ -31,7 +31,7 @@ def measure(images: Sequence[Image.Image]) -> dict[str, object]:
 
 
 def main() -> int:
-    """Measures and stores them."""
+    """Measures COUNT drawings and stores the result."""
     world = make_world("train", COUNT)
     write_json(FILE, measure([world.picture(i) for i in range(len(world))]), over=True)
     print(json.dumps({"limit": read_json(FILE)["limit"], "file": str(FILE)}))

@@ -1,4 +1,4 @@
-"""How far each drawing reaches, (x0, y0, x1, y1) in its own units, y upwards; by measure.py."""
+"""The extent of each drawing, (x0, y0, x1, y1) in its own units, y upwards; written by measure.py."""
 
 EXTENTS: dict[tuple[str, str], tuple[float, float, float, float]] = {
     ("man", "stand"): (-0.27, 0.0, 0.28, 0.94),

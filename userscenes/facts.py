@@ -19,8 +19,7 @@ class Caption:
 
 
 def side_of(thing: Thing) -> str:
-    """ "left", "right" or "middle" of the image by the middle of the thing's box; "" near the borders
-    between them."""
+    """Where the centre of the thing's box lies in the image: "left", "middle" or "right", or "" between these."""
     x0, _, x1, _ = thing.box
     x = (max(x0, 0.0) + min(x1, 1.0)) / 2
     if x < 0.36:

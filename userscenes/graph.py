@@ -1,8 +1,8 @@
-"""The scene graph: what is in an image, where, and how its things stand to one another.
+"""The scene graph: what is in an image, where, and in which relations.
 
-Places are fractions of the image, x to the right and y downwards, as seen. A thing may be a group of
-`count` alike; each member has a spot. Everything that captions and truth speak of is in these dataclasses;
-drawing adds nothing to them.
+Places are fractions of the image, x to the right and y downwards. A thing may be a group of `count` equal
+members, each with a spot. Everything that captions and facts mention is in these dataclasses; drawing adds
+nothing to them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Spot:
 class Thing:
     kind: str
     colour: str
-    pattern: str  # "" is plain
+    pattern: str  # "" for none
     count: int
     size: str  # "" | "small" | "big"
-    action: str  # "" is none in particular
+    action: str  # "" for none
     pose: str  # how it is drawn; follows from action and relations
     appearance_seed: int  # varies what no caption mentions: skin, hair, trousers
     layer: int  # drawn from low to high
@@ -39,7 +39,7 @@ class Thing:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(x0, y0, x1, y1) around all members, fractions of the image; may reach over its edge."""
+        """(x0, y0, x1, y1) around all members, in fractions of the image; may extend beyond its edge."""
         boxes = [spot_box(self.kind, self.pose, spot) for spot in self.spots]
         return (
             min(b[0] for b in boxes),
@@ -57,35 +57,31 @@ class Scene:
     things: tuple[Thing, ...]
     relations: tuple[tuple[int, str, int], ...]  # (subject, relation, object), indices into things
     appearance_seed: int  # varies the background
-    mirror: bool  # the background turned round
-    light: float  # brightness, 1 is plain
-
-    @property
-    def thing(self) -> tuple[Thing, ...]:
-        return self.things
+    mirror: bool  # whether the background is mirrored
+    light: float  # factor on the brightness
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def key(self) -> tuple[Any, ...]:
-        """What the scene is, without places and looks: two scenes with one key are the same scene graph."""
+        """The scene graph without places and appearance; scenes with equal keys count as the same."""
         names = [(t.kind, t.colour, t.pattern, t.count, t.size, t.action) for t in self.things]
         acts = sorted((names[i], r, names[j]) for i, r, j in self.relations if r not in PLACED)
         return (self.setting, self.time, self.weather, tuple(sorted(names)), tuple(acts))
 
     def bucket(self) -> int:
-        """A number below 8 that depends on the key alone; the splits share the buckets out, so no key is in
-        two."""
+        """A number from 0 to 7 that depends only on the key. Each bucket belongs to test, to val or to the other
+        splits, so that no key of test or val is elsewhere."""
         return zlib.crc32(repr(self.key()).encode()) % 8
 
 
-PLACED = ("left of", "right of", "next to", "above", "below")  # follow from where things stand
-PADDED_POSE = "stand"
+# Relations that follow from the places of things.
+PLACED = ("left of", "right of", "next to", "above", "below")
 
 
 def spot_box(kind: str, pose: str, spot: Spot) -> tuple[float, float, float, float]:
-    """The box of one member, from the measured extent of its drawing."""
-    x0, y0, x1, y1 = EXTENTS.get((kind, pose)) or EXTENTS[(kind, PADDED_POSE)]
+    """The box of one member, from the measured extent of its drawing, or that of "stand"."""
+    x0, y0, x1, y1 = EXTENTS.get((kind, pose)) or EXTENTS[kind, "stand"]
     if spot.flip:
         x0, x1 = -x1, -x0
     return (

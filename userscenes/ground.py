@@ -14,7 +14,7 @@ def ground(weather: str, rgb: Rgb) -> Rgb:
 
 
 def field_from(canvas: Canvas, y: int, top: Rgb, low: Rgb) -> None:
-    """Ground from row y down, shaded towards the viewer."""
+    """Ground from row y down to the lower edge, whose colour runs from `top` to `low`."""
     strip = gradient(top, low, 110).crop((0, 0, CANVAS, CANVAS - y))
     canvas.image.paste(strip, (0, y))
 

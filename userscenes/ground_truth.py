@@ -1,5 +1,5 @@
-"""Ground truth that only drawn images have: which captions are true of which images, and where the objects are
-that captions name. Counted once and cached.
+"""Ground truth that only drawn images have: which captions are true of which images, and where the objects are that
+captions name. Computed once and cached.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from userscenes import Scenes
     from userscenes.dataset import ConcatScenes
 
-MOST = 4_000  # images that a share is counted on: the matrix of all pairs grows with their square
+MOST = 4_000  # images on which a share is computed: the matrix of all pairs grows with their square
 
 
 def world_of(split: Split) -> "Scenes | ConcatScenes | None":
@@ -24,7 +24,7 @@ def world_of(split: Split) -> "Scenes | ConcatScenes | None":
 
 
 def truth_of(split: Split) -> NDArray[np.bool_] | None:
-    """(captions, images) whether each caption is true of each image; None where it is unknown."""
+    """(M, N) bool, whether each of M captions is true of each of N images; None for images that were not drawn here."""
     world = world_of(split)
     if world is None:
         return None
@@ -33,7 +33,7 @@ def truth_of(split: Split) -> NDArray[np.bool_] | None:
 
 
 def _truth(world: "Scenes | ConcatScenes", most: int | None = None) -> NDArray[np.bool_]:
-    """(captions, images) of all images or of the first `most`, from the facts of both."""
+    """(M, N) bool for all images or the first `most`, from the facts of both."""
     from userscenes import TruthTable, closed_facts
 
     images = range(len(world))[:most]
@@ -44,15 +44,15 @@ def _truth(world: "Scenes | ConcatScenes", most: int | None = None) -> NDArray[n
 def true_elsewhere(truth: NDArray[np.bool_], caption_to_image: NDArray[np.int64]) -> float:
     """The share of other images of which a caption is also true: truth (M, N), caption_to_image (M,).
 
-    It is the share of a queue's unmasked keys that are no negatives in truth, whichever way the query goes, since
-    a queue is a sample of all pairs.
+    This is also the share of false negatives among a queue's unmasked keys, in both directions, since a queue is a
+    sample of all pairs.
     """
     own = truth[np.arange(len(truth)), caption_to_image].sum()
     return float((truth.sum() - own) / (truth.shape[0] * (truth.shape[1] - 1)))
 
 
 def true_elsewhere_in(split: Split) -> float | None:
-    """`true_elsewhere` of a split's captions, counted once; None where it is unknown."""
+    """`true_elsewhere` of a split's captions, on at most MOST images; None where it is unknown."""
     world = world_of(split)
     if world is None or len(world) < 2:
         return None
@@ -65,5 +65,5 @@ def true_elsewhere_in(split: Split) -> float | None:
 
 
 def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | None:
-    """`places_in` of the world behind a split; None for images that were not drawn here."""
+    """`places_in` for the world behind a split; None for images that were not drawn here."""
     return split.pictures.places(grid) if isinstance(split.pictures, DrawnPictures) else None

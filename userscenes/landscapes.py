@@ -1,7 +1,7 @@
-"""The outdoor settings in the country: each paints structure and clutter on a canvas that has its sky.
+"""The outdoor settings in the country: each paints its scenery on a canvas that already has its sky.
 
-Coordinates are canvas pixels (256 a side, y downwards). Nothing here is of a kind that captions count, except
-what settings.SCENERY says.
+Coordinates are canvas pixels (256 per side, y downwards). Nothing here is of a kind that captions mention, except
+what settings.SCENERY lists.
 """
 
 from __future__ import annotations

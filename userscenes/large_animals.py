@@ -1,4 +1,4 @@
-"""How the larger animals are drawn: those of farm and wild, one unit tall, side view, facing right."""
+"""How the larger animals are drawn: one unit tall, in side view, facing right."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _stand(
     width: float,
     hoof: Rgb | None = None,
 ) -> float:
-    """Legs, or for a sleeper none: the body then lies on the ground."""
+    """Draws the legs, folded under a sleeper; returns how far the body is lifted, negative for a sleeper."""
     if pose == "sleep":
         for x in (back, front):
             p.limb([(x, width * 0.6), (x + 0.22, width * 0.5)], width, c.rgb if isinstance(c, Paint) else c)

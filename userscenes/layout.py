@@ -1,8 +1,8 @@
 """From units to a scene: where everything stands, what covers what, and which spatial relations hold.
 
-Units stand side by side on the ground, the nearer ones lower and larger; what flies finds a free place in
-the sky. Neighbours may overlap by a little, so that everything stays well visible. A scene that does not
-fit is None, and is drawn again.
+Units stand side by side on the ground, the nearer ones lower and larger; what flies gets a free place in the
+sky. Neighbours overlap only slightly, so that everything stays visible. Where the units do not fit, the scene
+is sampled again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MIN_SCALE = 0.64
 
 
 def draw_scene(split: str, index: int, seed: int) -> Scene:
-    """The scene graph of one image; depends on the three arguments alone."""
+    """The scene graph of one image; depends only on the three arguments."""
     wide = split == "pretrain"
     half = "" if wide else half_of(split, index) or SEEN
     buckets = BUCKETS.get(split, OTHER_BUCKETS)
@@ -148,8 +148,8 @@ def _rounded(x: float, y: float, h: float, flip: bool) -> Spot:
 
 
 def _spatial(things: list[Thing], owner: list[int], lifted: set[int]) -> list[tuple[int, str, int]]:
-    """left of, right of, next to, above, below: between things of different units, where they are
-    unambiguous."""
+    """The relations left of, right of, next to, above and below between things of different units, where they
+    are unambiguous."""
     out: list[tuple[int, str, int]] = []
     boxes = [t.box for t in things]
     flying = [KINDS[t.kind].where == "sky" or t.pose == "fly" for t in things]

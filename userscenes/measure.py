@@ -1,4 +1,4 @@
-"""Measures how far each drawing reaches and writes extents.py: run it after a drawing has changed.
+"""Measures the extent of each drawing and writes extents.py: run it after a drawing has changed.
 
 python -m userscenes.measure
 """
@@ -12,7 +12,7 @@ from PIL import Image
 from .canvas import Canvas, Paint, Pen
 from .catalog import DRAWS, KINDS, POSES
 
-SCALE = 100  # canvas pixels a unit while measuring
+SCALE = 100  # canvas pixels per unit while measuring
 _BODY = ("stand", "walk", "run", "jump", "dance", "wave", "kick", "sit", "ride")
 
 
@@ -27,7 +27,7 @@ def poses_of(kind: str) -> list[str]:
 
 
 def extent(kind: str, pose: str) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) of the drawing in the kind's own units, y upwards, over several looks."""
+    """(x0, y0, x1, y1) of the drawing in the kind's own units, y upwards, over several appearance seeds."""
     x0 = y0 = 1e9
     x1 = y1 = -1e9
     for appearance_seed in range(6):
@@ -41,7 +41,7 @@ def extent(kind: str, pose: str) -> tuple[float, float, float, float]:
 
 
 def main() -> None:
-    title = "How far each drawing reaches, (x0, y0, x1, y1) in its own units, y upwards; by measure.py."
+    title = "The extent of each drawing, (x0, y0, x1, y1) in its own units, y upwards; written by measure.py."
     lines = [f'"""{title}"""', "", "EXTENTS: dict[tuple[str, str], tuple[float, float, float, float]] = {"]
     for kind in KINDS:
         lines += [f'    ("{kind}", "{pose}"): {extent(kind, pose)},' for pose in poses_of(kind)]

@@ -1,5 +1,4 @@
-"""How furniture and things of the house are drawn: one unit tall, standing on y = 0. Some are held at (0,
-0)."""
+"""How furniture and household objects are drawn: one unit tall, standing on y = 0. Some are held at (0, 0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How people and robots are drawn: one jointed figure with poses, and what each kind puts on it.
+"""How people and robots are drawn: one jointed figure with poses, and what each kind adds to it.
 
 A figure is one unit tall, feet at y = 0, facing right. A pose is a word for the legs, and optionally
 "+hold" for an arm stretched out to `HAND`, where something held is drawn.
@@ -110,7 +110,7 @@ def figure(p: Pen, c: Paint, pose: str, appearance_seed: int, *, child: bool = F
         p.eye(hx + 0.02, hy, 0.024)
         p.eye(hx + 0.095, hy, 0.024)
         p.ell(hx - 0.03, hy - 0.055, 0.026, 0.018, _blush(skin), edge=False)
-        p.arc(hx + 0.045 * (1 if p.sx > 0 else 1), hy - 0.03, 0.05, 25, 155, (150, 60, 60))
+        p.arc(hx + 0.045, hy - 0.03, 0.05, 25, 155, (150, 60, 60))
     arm(0.09, near_arm)
     return hx, hy
 

@@ -1,4 +1,4 @@
-"""From a scene graph to pixels, to the visible mask of each thing, and to boxes."""
+"""From a scene graph to pixels, and to the mask and box of each thing."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ def draw(scene: Scene) -> Image.Image:
 
 
 def masks(scene: Scene) -> list[np.ndarray]:
-    """For each thing its visible part, (SIZE, SIZE) bool."""
+    """The visible part of each thing, (SIZE, SIZE) bool."""
     canvas = Canvas(Image.new("L", (CANVAS, CANVAS)))
     _draw_things(canvas, scene, inked=True)
     ids = np.asarray(canvas.image)
     out: list[np.ndarray] = []
     free = np.ones((SIZE, SIZE), dtype=bool)
     for i in range(len(scene.things)):
-        out.append(_halved(ids == i + 1) & free)  # a pixel that two things share by halves goes to the first
+        out.append(_halved(ids == i + 1) & free)  # a pixel shared half and half belongs to the first
         free &= ~out[-1]
     return out
 
 
 def whole_mask(scene: Scene, index: int) -> np.ndarray:
-    """The mask of one thing as if nothing stood before it, (SIZE, SIZE) bool."""
+    """The mask of one thing as if nothing covered it, (SIZE, SIZE) bool."""
     canvas = Canvas(Image.new("L", (CANVAS, CANVAS)))
     _draw_thing(canvas, scene.things[index], 1)
     return _halved(np.asarray(canvas.image) == 1)
 
 
 def boxes(scene: Scene) -> np.ndarray:
-    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels of the image, cut at its edge; what covers it
-    is not taken off."""
+    """(n, 4) float32: x0, y0, x1, y1 of each thing in pixels, clipped to the image; covered parts are
+    included."""
     out = np.array([t.box for t in scene.things], dtype=np.float32) * SIZE
     return np.clip(out, 0, SIZE)
 
 
 def _halved(mask: np.ndarray) -> np.ndarray:
-    """A canvas mask at image size: pixels of which at least half is covered."""
+    """A canvas mask at the size of the image: true where at least half of a pixel is covered."""
     k = CANVAS // SIZE
     covered: np.ndarray = mask.reshape(SIZE, k, SIZE, k).sum(axis=(1, 3)) >= k * k / 2
     return covered
@@ -75,7 +75,7 @@ def _order(scene: Scene) -> list[int]:
 
 
 def _draw_things(canvas: Canvas, scene: Scene, *, inked: bool = False) -> None:
-    """All things from back to front; the front of what holds another thing comes after what it holds."""
+    """Draws all things from back to front; a container's front is drawn again after what is in it."""
     fronts = {i: j for i, verb, j in scene.relations if verb == "in"}
     carried = {i: j for i, verb, j in scene.relations if verb in _CARRIED}
     late: dict[int, int] = {}
@@ -106,7 +106,7 @@ def _paint(thing: Thing) -> Paint:
 
 
 def _grounded(scene: Scene) -> set[int]:
-    """The things that throw a shadow on the ground."""
+    """The indices of things that cast a shadow on the ground."""
     up = {i for i, verb, _ in scene.relations if verb in _OFF_GROUND} | {
         j for _, verb, j in scene.relations if verb in _CARRIED
     }

@@ -1,4 +1,4 @@
-"""Where the objects are that captions name: counted once for each world and grid, and cached."""
+"""Where the objects are that captions name: computed once for each world and grid, and cached."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from userscenes import Caption
 
 Floats = NDArray[np.float64]
-VERSION = "2"  # of what is cached
+VERSION = "2"  # of the cached arrays
 
 
 class World(Protocol):
@@ -31,8 +31,9 @@ class World(Protocol):
 
 
 def places_in(world: World, grid: tuple[int, int], version: Sequence[str]) -> tuple[Floats, Floats]:
-    """(N, R) the share of each cell that objects cover which a caption names, and that any object covers; version: the
-    world's.
+    """Two arrays (N, R): the share of each grid cell covered by objects that captions name, and by any object.
+
+    version is the world's, as a part of the cache's key.
     """
 
     def count() -> NDArray[Any]:
@@ -50,5 +51,5 @@ def places_in(world: World, grid: tuple[int, int], version: Sequence[str]) -> tu
 
 
 def counted(what: str, count: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """An array counted once."""
+    """The array that `count` returns, cached under the key `what`."""
     return cached_array(cache_dir() / "truth" / f"{sha256_bytes(VERSION, what)[:32]}.npy", count)

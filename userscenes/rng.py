@@ -1,6 +1,6 @@
-"""Chance from one text seed: the same draws on every machine and Python version.
+"""Random draws from a text seed, the same on every machine and Python version.
 
-Only `random.Random.random` is used, the one method whose sequence for a seed is promised never to change;
+Only `random.Random.random` is used, the one method whose sequence for a seed is guaranteed never to change;
 it is also several times faster for single numbers than a numpy Generator, and an image needs some
 hundreds.
 """

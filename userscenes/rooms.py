@@ -1,6 +1,6 @@
-"""The indoor settings: each returns a fresh canvas with walls, floor and what hangs or stands along the wall.
+"""The indoor settings: each returns a new canvas with walls, floor and what hangs or stands along the wall.
 
-Coordinates are canvas pixels (256 a side, y downwards). The floor begins near row 160.
+Coordinates are canvas pixels (256 per side, y downwards). The floor begins at row FLOOR.
 """
 
 from __future__ import annotations

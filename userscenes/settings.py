@@ -1,4 +1,4 @@
-"""The settings by name, which of them are in pretrain alone, and the background of an image."""
+"""The settings by name, which of them are only in pretrain, and the background of an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rooms import ROOMS
 from .sky import sky
 from .townscapes import castle, city, moon, playground, street
 
-# Kinds that belong to a setting: no caption counts or describes them, and truth knows that they are there.
+# Kinds that belong to a setting: no caption counts or describes them, but facts include that they are there.
 SCENERY = {"forest": ("tree",), "park": ("tree",), "garden": ("flower",)}
 
 Painter = Callable[[Canvas, Rng, str, str], None]
@@ -22,7 +22,7 @@ OUTDOOR: dict[str, Painter] = {
     "desert": desert, "lake": lake, "garden": garden, "playground": playground, "city": city, "moon": moon,
     "castle": castle,
 }  # fmt: skip
-EXTRA_SETTINGS = ("moon", "castle", "circus")  # in pretrain alone
+EXTRA_SETTINGS = ("moon", "castle", "circus")  # only in pretrain
 TRAIN_SETTINGS = tuple(s for s in (*OUTDOOR, *ROOMS) if s not in EXTRA_SETTINGS)
 WATER = ("beach", "lake")
 

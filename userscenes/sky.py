@@ -1,4 +1,4 @@
-"""Sky, light and weather: what lies behind every outdoor image and what is laid over it at the end."""
+"""Sky, light and weather: the background of every outdoor image, and what is drawn over it at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rng import Rng
 TIMES = ("day", "sunset", "night")
 WEATHERS = ("sunny", "cloudy", "rainy", "snowy", "foggy")
 
-# Top and horizon of the sky before the light of the hour is applied.
+# The colours at the top and at the horizon of the sky, before the light of the time of day is applied.
 _SKIES: dict[tuple[str, str], tuple[Rgb, Rgb]] = {
     ("day", "sunny"): ((96, 176, 240), (206, 234, 250)),
     ("day", "cloudy"): ((150, 178, 204), (214, 224, 232)),
@@ -48,7 +48,7 @@ def gradient(top: Rgb, low: Rgb, until: int = 150) -> Image.Image:
 
 
 def sky(time: str, weather: str, rng: Rng) -> Canvas:
-    """A fresh canvas with sky, sun or moon, stars and clouds."""
+    """A new canvas with sky, sun or moon, stars and clouds."""
     top, low = _SKIES[(time, weather)]
     canvas = Canvas(gradient(top, low).copy())
     d, blend = canvas.opaque, canvas.blend
@@ -126,12 +126,12 @@ def _grain() -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def _table(time: str, level: int) -> list[int]:
-    """For Image.point: the light of the hour at a brightness of level per cent."""
+    """The table for Image.point: the light of the time of day at a brightness of `level` percent."""
     return [min(255, int(v * k * level / 100)) for k in _LIGHT[time] for v in range(256)]
 
 
 def develop(canvas: Canvas, time: str, light: float, rng: Rng) -> Image.Image:
-    """The finished image: halved in size, in the light of the hour (or "lamplight", indoors at night),
+    """The finished image: halved in size, in the light of the time of day (or "lamplight", indoors at night),
     with grain."""
     small = canvas.image.reduce(CANVAS // SIZE).point(_table(time, round(light * 100)))
     pixels = np.asarray(small, dtype=np.int16) + _grain()[rng.below(16)]

@@ -1,4 +1,4 @@
-"""How food, toys and plants are drawn: one unit tall, standing on y = 0; what is held is held at (0, 0)."""
+"""How food, toys and plants are drawn: one unit tall, standing on y = 0. Some are held at (0, 0)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What each split may contain: held-out combinations, and which scene graphs belong to it.
 
-Of each kind three colours and one pattern, and of each relation a quarter of its subjects, are held out by
-a hash of the words: train, val and the in-distribution half of test never hold such a pair, the half of
-novel compositions holds no other, pretrain holds all.
+For each kind three colours and one pattern, and for each relation a quarter of its subjects, are held out by a
+hash of the words. Train, val and the in-distribution half of test contain no such pair, the half of novel
+compositions contains only such pairs, pretrain contains all.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ SEEN, NEW = "in-distribution", "novel compositions"
 
 @functools.cache
 def _kept_back(words: tuple[str, ...], salt: str, number: int) -> frozenset[str]:
-    """`number` of the words, those whose hash with the salt is lowest."""
+    """The `number` words whose hash with the salt is lowest."""
     return frozenset(sorted(words, key=lambda w: zlib.crc32(f"{w} {salt}".encode()))[:number])
 
 
 @functools.cache
 def held_out(kind: str, word: str) -> bool:
-    """Whether the pair of a kind with a colour, a pattern or a relation of which it is the subject is kept
-    from train."""
+    """Whether the pair of a kind and a colour, a pattern, or a relation of which it is the subject, is held out."""
     if word in TRAIN_COLOURS:
         return word in _kept_back(TRAIN_COLOURS, kind, 3)
     if word in TRAIN_PATTERNS:
@@ -40,10 +39,10 @@ def held_out(kind: str, word: str) -> bool:
 
 
 def allowed(kind: str, word: str, half: str) -> bool:
-    """Whether a scene of that half (SEEN, NEW, or "" for pretrain: anything) may hold the pair."""
+    """Whether a scene of that half (SEEN, NEW, or "" for pretrain, which may hold any pair) may hold the pair."""
     return half == "" or held_out(kind, word) == (half == NEW)
 
 
 def half_of(split: str, index: int) -> str:
-    """SEEN or NEW in test, by turns, so that every even prefix holds as many of both; "" elsewhere."""
+    """SEEN and NEW alternately in test, so that every prefix of even length has equally many of both; else ""."""
     return (SEEN, NEW)[index % 2] if split == "test" else ""

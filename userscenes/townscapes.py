@@ -1,4 +1,4 @@
-"""The outdoor settings among houses, and the fanciful ones: as in landscapes.py."""
+"""The outdoor settings in towns, and those of fantasy, in the same form as landscapes.py."""
 
 from __future__ import annotations
 

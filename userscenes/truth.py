@@ -1,21 +1,21 @@
 """What is true of an image: atomic facts, their closure, and a matrix for all pairs.
 
-A caption compiles to facts and is true of an image when every one of them is. `true` is a slow interpreter
-that reads the scene graph without the closure; the tests compare both. The conventions:
+A caption states facts, and is true of an image when all of them are. `true` is a slow interpreter that reads
+the scene graph without the closure; the tests compare both. The conventions:
 
-- ("thing", level, colour, pattern, size, action, side): there is a thing of which all given words hold (""
-  is not said). `level` is its kind or what that is one of (person, animal, bird, ...). "a dog" says at
-  least one dog. A group is one thing, and a word for it holds of all its members.
+- ("thing", level, colour, pattern, size, action, side): there is a thing to which all given words apply (""
+  where nothing is said). `level` is its kind or a class that this belongs to (person, animal, bird, ...). "a
+  dog" means at least one dog. A group is one thing, and a word for it applies to all its members.
 - ("count", level, colour, pattern, n): there are exactly n such, over all groups. "two dogs" is false where
-  there are three, "two brown dogs" is true where a white one stands by. ("many", level, colour, pattern):
+  there are three; "two brown dogs" is true where there is a white one too. ("many", level, colour, pattern):
   there are two or more.
 - ("rel", level, colour, pattern, relation, level, colour, pattern): some thing of the first description
-  stands in the relation to some thing of the second. Directions are those of the image as seen. Implied
-  relations hold too (IMPLIES).
+  is in the relation to some thing of the second. Directions are those of the image. Implied relations hold
+  too (IMPLIES).
 - ("setting", s), ("place", "indoors" or "outdoors"), ("time", t), ("weather", w).
-- The world is closed: what the scene graph does not say is false. Things not mentioned may be there.
-  Clutter is no thing, but a forest has trees (SCENERY), of no colour, number or place in words.
-- A colour is that of the thing by daylight: a red car is red at night. Of people it is that of their
+- The world is closed: what the scene graph does not say is false. Things that a caption does not mention may
+  be there. Scenery is not a thing, but a forest has trees (SCENERY), without a colour, a number or a place.
+- A colour is that of the thing by daylight: a red car is red at night. For people it is that of their
   clothes.
 """
 
@@ -70,7 +70,7 @@ def closed_facts(scene: Scene) -> frozenset[Fact]:
 
 
 class TruthTable:
-    """Which captions are true of which images, from the facts of both, by bits packed over the images."""
+    """Which captions are true of which images, from the facts of both, as bits packed along the images."""
 
     def __init__(
         self, captions_facts: Sequence[Iterable[Fact]], image_facts: Sequence[Iterable[Fact]]
@@ -93,7 +93,7 @@ class TruthTable:
 
 
 def true(caption: Caption, scene: Scene) -> bool:
-    """Whether the caption is true of the scene, read off the scene graph fact by fact; slow."""
+    """Whether the caption is true of the scene, checked on the scene graph fact by fact; slow."""
     return all(_holds(fact, scene) for fact in caption.facts)
 
 

@@ -1,4 +1,4 @@
-"""The words of captions: phrases for settings, hours and weathers, synonyms, and forms of verbs."""
+"""The words of captions: phrases for settings, times of day and weather, synonyms, and forms of verbs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ ACTIONS: dict[str, tuple[Forms, ...]] = {
     "floating": (("floating", "floats", "float"), ("drifting", "drifts", "drift"),
                  ("floating in the air", "floats in the air", "float in the air")),
 }  # fmt: skip
-# Of relations whose first word is a verb; what follows it is part of each form.
+# The forms of relations whose first word is a verb, each with the words that follow it.
 RELATION_VERBS: dict[str, tuple[Forms, ...]] = {
     "riding": (
         ("riding", "rides", "ride"),
@@ -120,5 +120,5 @@ RELATION_PREPOSITIONS: dict[str, tuple[str, ...]] = {
 
 
 def article(words: str) -> str:
-    """ "a" or "an" before the words. None of ours begins with a silent h or a u as in "unit"."""
+    """ "a" or "an" before the words, none of which begins with a silent h or with a u as in "unit"."""
     return "an" if words[0].lower() in "aeiou" else "a"

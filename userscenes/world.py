@@ -25,7 +25,7 @@ SAMPLE = 64  # images whose pixels enter the hash
 
 
 class Scenes:
-    """`count` scenes of a split, made on demand; scene i depends on (seed, split, i) alone."""
+    """`count` scenes of a split, made on demand; scene i depends only on (seed, split, i)."""
 
     def __init__(self, split: str, count: int, seed: int) -> None:
         self.split, self.count, self.seed = split, count, seed
@@ -99,8 +99,7 @@ def graph_hash(split: str, count: int, seed: int) -> str:
 def world_hash(split: str, count: int, seed: int) -> str:
     """A hash of all scene graphs and captions and of the pixels of SAMPLE images.
 
-    Pixels may change with the version of Pillow or numpy: `library_versions` belongs to it in a cache
-    key.
+    Pixels may change with the version of Pillow or numpy, so that a cache key also needs `library_versions`.
     """
     scenes = make_world(split, count, seed=seed)
     digest = hashlib.sha256(graph_hash(split, count, seed).encode())
@@ -110,7 +109,7 @@ def world_hash(split: str, count: int, seed: int) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions on which pixels depend."""
+    """The versions of the libraries on which pixels depend."""
     from PIL import __version__ as pillow
 
     return {"pillow": pillow, "numpy": np.__version__}
