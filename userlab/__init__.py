@@ -1,1 +1,1 @@
-"""Experiments: studies (ablation), timings (bench) and the making of the two small networks (pretraining)."""
+"""Experiments: studies (ablation), timings (bench), and the training of the small networks (pretraining)."""

@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs a command; 0 when it did its work, 2 for an error that the user can mend."""
+    """Runs a command. Returns its exit code, or 2 for an error that the user can correct."""
     return guarded(parser, _run, words)
 
 

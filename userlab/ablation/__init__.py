@@ -1,4 +1,4 @@
-"""Ablations: grids of runs that differ in one thing, and what they say with how much certainty.
+"""Ablations: grids of runs that differ in one thing, and their results with confidence intervals.
 
 from userlab.ablation.studies import study_named
 from userlab.ablation.summary import load_study, tables

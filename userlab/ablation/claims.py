@@ -1,7 +1,7 @@
-"""Claims as data: of the paper, of what it builds on, and of the controls that this library adds to them.
+"""Claims as data: those of the paper, those of the methods that it builds on, and controls that this library adds.
 
-Source of the paper's claims is its abstract. CONTROL marks what a claim has to beat to mean what it says, CHOICE what
-this library does otherwise than the authors' release.
+The source of the paper's claims is its abstract. CONTROL marks a comparison with a baseline that a claim has to beat,
+CHOICE a decision of this library that differs from the authors' release.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ LATE = "These runs are short compared with the paper's 20,000 steps, and a queue
 class Claim:
     """`variant` of a study is better than its `baseline`.
 
-    source: where it is claimed. judged: the subset of the images that decides. photos: the same as two variants of the
-    study on photos, the better one first. long: the same question as (study, variant, baseline) of the long studies,
-    whose runs decide as soon as they are there. reason: where to look when it is contradicted.
+    source: where it is claimed. judged: the subset of the images that decides. photos: the same comparison as two
+    variants of the study on photos, the one claimed to be better first. long: the same comparison as (study, variant,
+    baseline) of a long study, whose runs decide once there are enough. reason: a possible reason where the claim is not
+    supported.
     """
 
     text: str

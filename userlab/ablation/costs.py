@@ -1,8 +1,8 @@
-"""What a model costs, next to what it scores: parameters, time per training step and time per query.
+"""What a model costs, in addition to what it scores: parameters, time per training step and time per query.
 
-Measured after a run, on the CPU, in its process and with its threads, so that variants compare on one machine; a
-median, since other work may share the cores. A query is one caption against every image of the split: encoding it, then
-scores. A model with a scorer is timed over all images, and with re-ranking of the first k by embeddings.
+Times are medians, measured on the CPU after a run, in its process and with its threads. A query is one caption against
+every image of the split: encoding it, then scoring. A model with a scorer is timed with the scorer on all images, and
+with re-ranking of the first k hits of the embeddings.
 """
 
 import copy
@@ -26,7 +26,9 @@ RERANK = (10, 50, 200)
 
 
 def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -> dict[str, Any]:
-    """parameters, step_ms, query_ms; of a scorer also what re-ranking scores and takes, by k."""
+    """parameters (trained ones), step_ms and query_ms in milliseconds. For a model with a scorer, also
+    query_ms_of_embeddings, and rerank: {k: rsum and query_ms of re-ranking the first k}.
+    """
     model = USER(prepared.config.model, prepared.config.objective)
     learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
     said: dict[str, Any] = {"parameters": learned, "step_ms": _step_ms(model, prepared)}
@@ -62,7 +64,7 @@ def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -
 
 
 def _step_ms(model: USER, prepared: Prepared) -> float:
-    """The median step, forward, backward and update, of the run's batch size."""
+    """Milliseconds of a step (forward, backward, update) at the run's batch size; the median."""
     training, train = prepared.config.training, prepared.train
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=training.lr)
     rows = np.arange(len(train))[: training.batch_size]
@@ -88,7 +90,7 @@ def _query_ms(pairs: CaptionDataset, encoders: DualEncoder, query: Callable[[int
 
 
 def _median_ms(calls: list[Callable[[], object]]) -> float:
-    """The first call warms up."""
+    """The median of the calls' times; the first call warms up and does not count."""
     times = []
     for call in calls:
         began = time.perf_counter()

@@ -1,8 +1,9 @@
-"""`python -m userlab coverage`: how often a 95 % confidence interval of a difference of two models holds the true one.
+"""`python -m userlab coverage`: how often a 95 % confidence interval of a difference of two models contains the true
+difference.
 
-Models are simulated: whether a query hits depends on how hard its image is for all models, on what the two models
-differ in for this image whatever the seed, on the seed over all images (the standard deviation of R@1 over
-seeds), and on chance for this seed and image. The true difference is that over all images and seeds.
+Models are simulated: whether a query hits depends on the difficulty of its image for all models, on an effect of model
+and image, on an effect of the seed over all images, and on chance for each run and image. The true difference is the
+expected one over all images and seeds.
 """
 
 import argparse
@@ -18,13 +19,10 @@ from userlib.progress import Progress
 
 SPREADS = (0.0, 1.0, 2.0, 4.0)  # points of R@1, one standard deviation over seeds
 SEEDS = (3, 5)
-HARD, OWN, CHANCE = (
-    1.0,
-    0.3,
-    1.0,
-)  # standard deviations of the latent: of images, of model and image, of each run
+# standard deviations of the latent variable: over images, over models for an image, over runs for an image
+HARD, OWN, CHANCE = 1.0, 0.3, 1.0
 CAPTIONS = 5
-LEVELS = (0.0, 0.25)  # of the two models: a latent difference, so that the true one is not 0
+LEVELS = (0.0, 0.25)  # means of the latent variable for the two models, so that the true difference is not 0
 
 
 def add_command(commands: Any) -> None:
@@ -63,15 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
 def coverage(
     seeds: int, spread: float, *, images: int = 1000, replicates: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """The share of intervals of the difference in mean R@1 that contain the true one, and their mean width.
+    """The share of intervals of the difference in mean R@1 that contain the true one, and their mean width in points.
 
-    spread: standard deviation of R@1 over seeds, in points, the same of both models.
+    spread: the standard deviation of R@1 over seeds, in points, for both models.
     """
     rng = np.random.default_rng(seed)
     whole = np.sqrt(HARD**2 + OWN**2 + CHANCE**2)
     shift = (
         spread / (100 * norm.pdf(0)) * whole
-    )  # where half the queries hit, so many points are so much latent
+    )  # the spread of the latent variable, where half of the queries hit
     true = 100 * (norm.cdf(LEVELS[1] / np.hypot(whole, shift)) - norm.cdf(LEVELS[0] / np.hypot(whole, shift)))
     owner = np.repeat(np.arange(images), CAPTIONS)
     covered, width = 0, 0.0
@@ -81,9 +79,9 @@ def coverage(
         for level in LEVELS:
             own = level + hard + OWN * rng.standard_normal(images)
             models.append({s: _run(rng, own + shift * rng.standard_normal(), owner) for s in range(seeds)})
-        found = seed_difference(models[1], models[0])["r1"]
-        covered += found.low <= true <= found.high
-        width += found.high - found.low
+        difference = seed_difference(models[1], models[0])["r1"]
+        covered += difference.low <= true <= difference.high
+        width += difference.high - difference.low
     return covered / replicates, width / replicates
 
 

@@ -1,9 +1,10 @@
-"""The controls of CGE: another vector in the guide's place, and late score fusion of the guide's network with a model
-that has no guide.
+"""The controls of CGE: another vector as the guide, and late score fusion of the guide's network with a model that has
+no guide.
 
-A gain with random weights or with another image's vector is capacity. And knowledge can be had more cheaply: by
-adding the network's own scores, with one weight chosen on the selection split, without training. CLIP scores captions
-by its text side. A network without one does so by a CCA of its vectors with the captions' TF-IDF, fitted on train.
+A gain that remains with random weights or with another image's vector comes from capacity, not from the guide's
+knowledge. Late score fusion uses this knowledge without training: it adds the network's own scores, with one weight
+chosen on the selection split. CLIP scores captions with its text encoder; for a network without one, scores come from a
+CCA of its vectors with the captions' TF-IDF, fitted on train.
 """
 
 import copy
@@ -30,12 +31,17 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 Embedded = tuple[Array, Array]  # images (N, E), captions (M, E)
-WEIGHTS = (0.0, *(round(float(w), 4) for w in np.geomspace(0.05, 20, 27)))  # of the guide's scores next to 1
-WITH_TEXT = ("clip-mini", "open_clip")  # guides whose network reads captions too
+WEIGHTS = (
+    0.0,
+    *(round(float(w), 4) for w in np.geomspace(0.05, 20, 27)),
+)  # of the guide's scores; the model's have 1
+WITH_TEXT = ("clip-mini", "open_clip")  # guides whose network has a text encoder
 
 
 def with_guide(prepared: Prepared, kind: str) -> Prepared:
-    """The same run with the guide of its images informed (as it is), random or mismatched."""
+    """The same run with another guide. kind: "informed" (unchanged), "random" (from the network with random weights) or
+    "mismatched" (each image has the vector of another one).
+    """
     if kind == "informed":
         return prepared
     change = {"random": _random, "mismatched": _mismatched}[kind]
@@ -48,7 +54,7 @@ def with_guide(prepared: Prepared, kind: str) -> Prepared:
 
 
 def _mismatched(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
-    """Every image gets the vector of another one of its split, by the run's seed."""
+    """Every image gets the vector of another one of its split, drawn by the run's seed."""
     guide = _guide(pairs)
     order = np.random.default_rng([prepared.config.training.seed, 7]).permutation(len(guide))
     moved = np.empty_like(guide)
@@ -57,7 +63,7 @@ def _mismatched(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
 
 
 def _random(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
-    """The vectors of the same network before any training."""
+    """Every image gets its vector from the same network with random weights."""
     from userlib.data.tokens import extract
 
     data = prepared.config.data
@@ -73,10 +79,10 @@ def _random(prepared: Prepared, pairs: CaptionDataset) -> CaptionDataset:
 
 
 def random_guide(name: str, *, weights: Path | None = None) -> str:
-    """The name of a guide that is the same network with random weights (seed 1), which lie in the cache; weights: of a
-    timm network that is named without them.
+    """The name of a guide that is the same network with random weights (seed 1), stored in the cache. weights: the file
+    of a timm network whose name does not include it.
 
-    Raises UserError for a guide that is no network, or whose network is not on this machine.
+    Raises UserError for a guide that is not a network, and for an open_clip model that is not a local folder.
     """
     from userlib.data.backbones import TimmExtractor
     from userlib.data.clip import LOCAL
@@ -91,19 +97,19 @@ def random_guide(name: str, *, weights: Path | None = None) -> str:
 
 
 def reads_captions(name: str) -> bool:
-    """Whether the guide's network has a text side."""
+    """Whether the guide's network has a text encoder."""
     return name.partition(":")[0] in WITH_TEXT
 
 
 def _no_random(name: str) -> UserError:
     return UserError(
-        f"the guide {name!r} cannot have random weights here; it must be clip-mini, open_clip:local-dir:FOLDER, "
+        f"The guide {name!r} cannot have random weights here; it must be clip-mini, open_clip:local-dir:FOLDER, "
         "efficientnet-lite2, timm:NAME or timm:FILE."
     )
 
 
 def _random_timm(extractor: "TimmExtractor") -> Path:
-    """The file of random weights, with the JSON of how the network is built and fed next to it."""
+    """A file with random weights, in the cache, with the JSON of the network's settings next to it."""
     import timm
     from safetensors.torch import save_file
 
@@ -126,9 +132,9 @@ def _random_timm(extractor: "TimmExtractor") -> Path:
 
 
 def random_clip(name: str) -> Path:
-    """A local open_clip model with the random weights (seed 1), in the cache; name is a local one.
+    """The folder, in the cache, of the local open_clip model `name` with random weights (seed 1).
 
-    Raises UserError for a model that is no local folder.
+    Raises UserError for a model that is not a local folder.
     """
     from safetensors.torch import save_file
 
@@ -143,7 +149,7 @@ def random_clip(name: str) -> Path:
     if (folder / "open_clip_model.safetensors").is_file():
         return folder
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)  # tests and clip-mini itself began with 0
+        torch.manual_seed(1)  # clip-mini itself started from 0
         weights = {k: v.contiguous() for k, v in bare_clip(name).state_dict().items()}
 
     def write(target: Path) -> None:
@@ -158,19 +164,19 @@ def random_clip(name: str) -> Path:
 
 def _guide(pairs: CaptionDataset) -> Array:
     if pairs.features.guide is None:
-        raise UserError(f"the split {pairs.split.name!r} has no guide to put another one in its place.")
+        raise UserError(f"The split {pairs.split.name!r} has no guide that could be replaced; give --guide.")
     return np.asarray(pairs.features.guide, np.float32)
 
 
 def _given(pairs: CaptionDataset, guide: Array) -> CaptionDataset:
-    """The same pairs with another guide; words stay numbered."""
+    """The same pairs with another guide; captions are not tokenised again."""
     given = copy.copy(pairs)
     given.features = replace(pairs.features, guide=guide)
     return given
 
 
 def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
-    """CLIP's own images (N, G) and captions (M, G) of a split, unit norm; the images are its guide."""
+    """CLIP's vectors of the images (N, G), which are the guide, and of the captions (M, G) of a split, at unit norm."""
     from userlib.search.encoders import OpenClipEncoder
     from userlib.search.protocol import encode_all
 
@@ -180,8 +186,8 @@ def clip_embeddings(name: str, pairs: CaptionDataset) -> tuple[Array, Array]:
 def cca_embeddings(
     train: CaptionDataset, select: CaptionDataset, report: CaptionDataset
 ) -> tuple[tuple[Embedded, Embedded], dict[str, Any]]:
-    """Images and captions of the selection and of the report split by a CCA of the guide's vectors with the captions'
-    TF-IDF, unit norm; and what was chosen for it. It is fitted on train, and chosen on select alone.
+    """Vectors at unit norm of the images and captions of the selection and of the report split, by a CCA of the guide's
+    vectors with the captions' TF-IDF; and the settings of the CCA, which is fitted on train and chosen on select.
     """
     from userlib.baselines import cca
 
@@ -192,8 +198,8 @@ def cca_embeddings(
 
 
 def guide_embeddings(prepared: Prepared) -> tuple[list[Embedded], dict[str, Any]]:
-    """What the guide's network alone makes of the selection split and, where there is one, of the report split:
-    (images, captions) whose dot products are its scores; and what was chosen for it, if anything was.
+    """(images, captions) of the selection split and, where there is one, of the report split, whose dot products are
+    the scores of the guide's network alone; and the settings of the CCA, where these come from one.
     """
     name = prepared.config.data.guide or ""
     splits = [pairs for pairs in (prepared.val, prepared.test) if pairs is not None]
@@ -204,7 +210,7 @@ def guide_embeddings(prepared: Prepared) -> tuple[list[Embedded], dict[str, Any]
 
 
 class Added(NamedTuple):
-    """Ranks of both splits under the sum of scores, and the weight that the guide's scores have in it."""
+    """Ranks on both splits by the sum of the scores, and the weight of the guide's scores in it."""
 
     select: Ranks
     report: Ranks
@@ -216,9 +222,9 @@ def add_scores(
     other: tuple[Embedded, Embedded],
     owners: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> Added:
-    """model, other: (images, captions) of the selection and of the report split; owners: their caption_to_image.
+    """Late score fusion: score = model + w * other, with the w of highest rSum on the selection split.
 
-    score = model + w * other, w of highest rSum on the selection split alone.
+    model, other: (images, captions) of the selection and of the report split; owners: their caption_to_image.
     """
     scores = [(_scores(*mine), _scores(*theirs)) for mine, theirs in zip(model, other, strict=True)]
     (own, added), (own_report, added_report) = scores

@@ -1,8 +1,8 @@
 """One run of a study: what it is, where its rows lie, and how it is passed to a process of its own.
 
-A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` next to it; the JSON is written last, so a row is
-finished when it is there. Its key is a hash of all that changes it: every setting, guide, data, and the weights
-that the tokens come from. Equal keys are equal runs, in whichever study they stand.
+A row is two files, `<out>/<study>/<variant>-<seed>.json` and `.npz` next to it; the JSON is written last, so that a row
+is finished when its JSON exists. Its key is a hash of everything that changes it: all settings, the guide, the data,
+and the weights that the tokens come from. Runs with equal keys are the same run, in whichever study they are.
 """
 
 import json
@@ -17,15 +17,15 @@ from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 from userlib.files import cache_dir, read_json, sha256_bytes
 
-POSITIONS = "0..n-1"  # GPO's position codes, in every row; rows without it were made with 1..n
+POSITIONS = "0..n-1"  # GPO's position codes, stored in every row; rows that lack it were made with 1..n
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One process: one training and one row, or two where `scores` names a second (late fusion with CLIP's scores).
+    """One process: one training run and one row, or two where `scores` names a second (late score fusion).
 
-    out: the folder of all results. threads: of the process; another number may round differently. keys: of its
-    rows, where they are known already. costs: whether they are measured. tuning: how its settings were chosen.
+    out: the folder of all results. threads: those of the process; another number may round differently. keys: the keys
+    of its rows, where they are known already. costs: whether these are measured. tuning: how its settings were chosen.
     """
 
     study: str
@@ -53,7 +53,7 @@ class Job:
         return Path(self.out) / self.study / f"{name}-{self.seed}.json"
 
     def key(self, name: str) -> str:
-        """Of one of its rows; see the top of this file."""
+        """The key of one of its rows; see the top of this file."""
         if name in self.keys:
             return self.keys[name]
         added = name == self.scores
@@ -69,7 +69,7 @@ class Job:
         return sha256_bytes(json.dumps(parts, sort_keys=True))[:24]
 
     def finished(self) -> bool:
-        """Whether all its rows are there. Raises UserError where a file of that name holds another run."""
+        """Whether all its rows exist. Raises UserError where a file of that name holds another run."""
         there = [self.row(name).is_file() for name in self.names()]
         for name, exists in zip(self.names(), there, strict=True):
             if exists and not self.made(row := read_json(self.row(name)), name):
@@ -81,9 +81,10 @@ class Job:
         return all(there)
 
     def made(self, row: Mapping[str, Any], name: str) -> bool:
-        """Whether a row is of this run: by its key, or else by what it says of itself.
+        """Whether a row was made by this run, judged by its key, or else by the settings stored in it.
 
-        Keys change with the code that makes them; for a setting that is newer than the row, see `ADDED`.
+        The latter is needed because keys change with the code that makes them; for a setting that is newer than the
+        row, see `ADDED`.
         """
         if row.get("key") == self.key(name):
             return True
@@ -105,7 +106,7 @@ class Job:
         return self.kind == "trained" and "gpo" in (model.pooling, model.text_pooling)
 
     def weights(self) -> dict[str, Any]:
-        """What tokens and CLIP's vectors come from."""
+        """The cache keys of the networks that tokens and the guide come from."""
         data = self.config.data
         return {
             "tokens": _weights(data.tokens, data.token_weights),
@@ -113,23 +114,23 @@ class Job:
         }
 
     def place(self) -> Path:
-        """Where its training and its lock lie in the cache, without an ending: one for each key and folder."""
+        """The path in the cache, without a suffix, of its training state and its lock: one for each key and `out`."""
         mark = sha256_bytes(self.key(self.variant), str(Path(self.out).resolve()))[:24]
         return cache_dir() / "ablation" / mark
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, with its keys."""
+        """All fields as JSON, with the keys of its rows."""
         keys = {name: self.key(name) for name in self.names()}
         return {**vars(self), "config": to_json(self.config), "keys": keys}
 
 
 def job_from_json(values: dict[str, Any]) -> Job:
-    """The job that `as_json` gave."""
+    """The job whose `as_json` gave `values`."""
     return Job(**{**values, "config": from_json(Config, values["config"])})
 
 
 def job_of_row(row: dict[str, Any], *, out: str) -> Job:
-    """The run that made a row, to be made again into another folder."""
+    """The run that made a row, to be repeated in another folder. Raises UserError for a row that is not a result."""
     try:
         config = config_of(row)
         scores = row["variant"] if row["of"] != row["variant"] else None
@@ -144,10 +145,11 @@ def job_of_row(row: dict[str, Any], *, out: str) -> Job:
             out=out,
         )
     except (KeyError, TypeError) as error:
-        raise UserError(f"the row lacks {error}; is it a result of `userlab ablate`?") from error
+        raise UserError(f"The row lacks {error}; name a result of `userlab ablate`.") from error
 
 
-# Settings that stored rows may lack, as "part.name": what a row without it was made with, whatever the default is now.
+# Settings that stored rows may lack, as "part.name", with the value that such rows were made with, whatever the default
+# is now.
 ADDED: dict[str, Any] = {
     "model.weight_init": "torch",
     "model.principal_dim": None,
@@ -178,8 +180,8 @@ ADDED: dict[str, Any] = {
 def config_of(row: Mapping[str, Any]) -> Config:
     """The settings that a row was made with.
 
-    Raises UserError where it lacks one that it does not say and `ADDED` does not either: a default that has
-    changed since would be taken for what it was made with.
+    Raises UserError for a setting that is neither in the row nor in `ADDED`: the present default may not be what the
+    row was made with.
     """
     stored = legacy.settings(row["config"])
     values: dict[str, dict[str, Any]] = {}
@@ -188,12 +190,13 @@ def config_of(row: Mapping[str, Any]) -> Config:
         values[part] = {**added, **stored[part]}
         for name in sorted(set(settings) - set(values[part])):
             raise UserError(
-                f"the row does not say its {part}.{name}; name in userlab.ablation.jobs.ADDED what it was made with."
+                f"The row lacks the setting {part}.{name}; add the value that it was made with to "
+                "userlab.ablation.jobs.ADDED."
             )
     return from_json(Config, values, where="row's configuration")  # type: ignore[no-any-return]
 
 
-OPEN = {
+OPEN = {  # settings that a run fills in
     "image_tower",
     "text_config",
     "regions",
@@ -202,11 +205,11 @@ OPEN = {
     "vocab_size",
     "momentum",
     "precision",
-}  # a run fills these in
+}
 
 
 def _filled(asked: Config, made: Config) -> bool:
-    """Whether a run's own configuration is the one asked for, with what was left open filled in."""
+    """Whether `made`, the stored configuration of a run, is `asked` with the open settings filled in."""
     ask, have = to_json(asked), to_json(made)
     return all(
         value == have[part][name] or (name in OPEN and value in (None, "auto"))
@@ -216,7 +219,7 @@ def _filled(asked: Config, made: Config) -> bool:
 
 
 def fingerprint(config: Config) -> str:
-    """Of the data of a run."""
+    """The fingerprint of a run's data."""
     data = config.data
     sizes = None if data.sizes is None else tuple(sorted(data.sizes.items()))
     return _fingerprint(data.data, data.pictures, sizes, data.val_split)
@@ -237,7 +240,7 @@ def _fingerprint(
 
 @cache
 def _weights(spec: str, weights: str | None) -> dict[str, Any] | None:
-    """What tokens or vectors depend on in addition to the images; None for features that come with the data."""
+    """The cache key of the network `spec`; None for features that come with the data."""
     from userlib.data.extractors import make_extractor
 
     if spec == "precomputed":

@@ -1,9 +1,9 @@
-"""The ledger: what the stored runs say of each claim; no value and no verdict is typed by hand.
+"""The ledger of claims: a verdict on each claim, computed from the stored runs.
 
-A claim is a difference between two variants of a study, in mean R@1, which is what the paper's claims are about, with
-the 95 % confidence interval of `userlib.evaluation.seeds` over seeds and images. It is supported where the interval
-lies above 0, contradicted where it lies below, inconclusive where it contains 0, and needs three seeds for any of
-these. Many claims are judged at once, so a verdict also needs p < 0.05 after Holm's adjustment over all of them.
+A claim is a difference between two variants of a study in mean R@1, which the paper's claims are about, with the 95 %
+confidence interval of `userlib.evaluation.seeds` over seeds and images. The claim is supported where the interval lies
+above 0, contradicted where it lies below, and inconclusive where it contains 0; each of these needs three seeds. Many
+claims are judged at once, so supported and contradicted also need p < 0.05 after Holm's adjustment over all claims.
 
     entries = ledger("assets/results")
     print(markdown(entries))
@@ -27,8 +27,8 @@ PARTS = (ALL, SEEN, NEW)
 PHOTOS = "photos"  # the study of real photos
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
 TOO_FEW, UNMEASURED = "too few seeds", "not measured"
-MIN_SEEDS = 3  # fewer carry no verdict
-LEVEL = 0.05  # of all claims together
+MIN_SEEDS = 3  # with fewer there is no verdict
+LEVEL = 0.05  # the family-wise error rate over all claims
 ByMetric = Mapping[str, Interval | SeedDifference]
 
 
@@ -36,11 +36,11 @@ ByMetric = Mapping[str, Interval | SeedDifference]
 class Entry:
     """A claim and the measured differences in every metric, by part of the drawn images, and on photos.
 
-    seeds: of the side that has fewer; 0 where nothing is stored. metric: the one that decides. adjusted: its p value
-    after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. provisional,
-    photo_provisional: why the runs carry no final verdict (`userlab.ablation.rules`). earlier: whether an earlier model
-    gave the rows. steps: of the runs. at: the difference after fewer steps, in runs of their own, where the long study
-    has them.
+    seeds: the number of seeds that both sides have; 0 where nothing is stored. metric: the one that decides. adjusted:
+    its p value after Holm's adjustment over all claims, on drawn images; photo_adjusted: on photos. provisional,
+    photo_provisional: why the verdict is not final (`userlab.ablation.rules`). earlier: whether an earlier version of
+    the model gave the rows. steps: those of the runs. at: the differences in shorter runs, by their steps, where the
+    long study has such runs.
     """
 
     claim: Claim
@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        """On drawn images, by the subset that the claim is judged on."""
+        """The verdict on drawn images, on the subset that the claim is judged on."""
         return verdict_of(self.judged, seeds=self.seeds, p=self.adjusted)
 
     @property
@@ -80,7 +80,7 @@ class Entry:
         return verdict_of(self.photos, seeds=self.photo_seeds, p=self.photo_adjusted)
 
     def words(self) -> str:
-        """The verdict for a table: of drawn images, and of photos where there are some."""
+        """The verdict for a table: on drawn images, and on photos where it was measured there."""
         said = self.verdict + _mark(self.seeds, self.provisional)
         if self.photos is not None:
             said += f"; photos: {self.photo_verdict}{_mark(self.photo_seeds, self.photo_provisional)}"
@@ -96,7 +96,9 @@ def _mark(seeds: int, provisional: str | None) -> str:
 def verdict_of(
     difference: Interval | SeedDifference | None, *, seeds: int = MIN_SEEDS, p: float | None = None
 ) -> str:
-    """supported, contradicted, inconclusive, too few seeds, or not measured. p: adjusted for other claims, if so."""
+    """supported, contradicted, inconclusive, too few seeds, or not measured. p: the adjusted p value, if there is
+    one.
+    """
     if difference is None:
         return UNMEASURED
     if seeds < MIN_SEEDS:
@@ -109,7 +111,7 @@ def verdict_of(
 def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
     """An entry for every claim, from the rows in `out`.
 
-    Raises UserError for damaged rows, and for a claim about a study that there is not.
+    Raises UserError for damaged rows, and for a claim about an unknown study.
     """
     stored = {name: load_study(study_named(name), out) for name in _studies(claims)}
     made = {claim: _measured(claim, stored) for claim in claims}
@@ -127,13 +129,13 @@ def ledger(out: str | Path, *, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
 
 
 def _studies(claims: Sequence[Claim]) -> list[str]:
-    """All that the claims are about, each once."""
+    """The names of all studies that the claims are about, each once."""
     long = [claim.long[0] for claim in claims if claim.long is not None]
     return list(dict.fromkeys([*(claim.study for claim in claims), *long]))
 
 
 def _measured(claim: Claim, stored: Mapping[str, Mapping[str, list[Row]]]) -> Entry:
-    """What the rows say of a claim on drawn images: those of its long study, or else of its short one."""
+    """The entry of a claim on drawn images, from its long study, or else from its short one."""
     places = [claim.long, (claim.study, claim.variant, claim.baseline)]
     for study, variant, baseline in filter(None, places):
         rows = stored[study]
@@ -141,7 +143,7 @@ def _measured(claim: Claim, stored: Mapping[str, Mapping[str, list[Row]]]) -> En
             continue
         apart, seeds = _difference(rows[variant], rows[baseline])
         if seeds < MIN_SEEDS and (study, variant, baseline) == claim.long:
-            continue  # not there yet
+            continue  # not enough of the long runs yet
         at = {}
         for steps in SHORT:
             sides = [rows[name] for name in (f"{variant}@{steps}", f"{baseline}@{steps}") if name in rows]
@@ -156,7 +158,7 @@ def _measured(claim: Claim, stored: Mapping[str, Mapping[str, list[Row]]]) -> En
 
 
 def _steps(rows: Sequence[Row]) -> int | None:
-    """How many steps the runs took; None of what is not trained."""
+    """The number of steps of the runs; None for what is not trained."""
     curve = rows[0].metadata.get("curve")
     return int(curve[-1]["step"]) if curve else None
 
@@ -167,7 +169,9 @@ def in_metric(entries: Sequence[Entry], metric: str) -> list[Entry]:
 
 
 def _adjusted(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with Holm's p values, over all that can have a verdict: of drawn images and of photos together."""
+    """The entries with p values adjusted by Holm's method over all that can have a verdict, on drawn images and on
+    photos together.
+    """
     judged = {
         (i, name): difference.p
         for i, entry in enumerate(entries)
@@ -185,7 +189,9 @@ def _adjusted(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _difference(a: Sequence[Row], b: Sequence[Row]) -> tuple[dict[str, ByMetric], int]:
-    """By part of the images and metric, and how many seeds both have; what is not trained has every seed."""
+    """The differences a - b by part of the images and metric, and the number of seeds that both have; what is not
+    trained counts as having every seed.
+    """
     seeds = [{row.seed for row in rows} for rows in (a, b) if rows[0].metadata["kind"] == "trained"]
     shared = sorted(set.intersection(*seeds)) if seeds else []
     one, two = (_by_seed(rows, shared) for rows in (a, b))
@@ -197,14 +203,14 @@ def _difference(a: Sequence[Row], b: Sequence[Row]) -> tuple[dict[str, ByMetric]
         images = halves.get(part)
         if len(shared) > 1:
             apart[part] = seed_difference(one, two, images=images)
-        else:  # images alone: no verdict
+        else:  # an interval over images only, which gives no verdict
             ranks = {"a": [row.ranks() for row in a], "b": [row.ranks() for row in b]}
             apart[part] = compare(ranks, [("a", "b")], images=images)[1]["a", "b"]
     return apart, len(shared) if seeds else HEADLINE
 
 
 def _provisional(*sides: Sequence[Row]) -> str | None:
-    """Why runs of two variants carry no final verdict; the first reason found."""
+    """Why the runs of two variants give no final verdict: the first reason, or None."""
     return next(filter(None, (provisional(row.metadata) for rows in sides for row in rows)), None)
 
 
@@ -215,7 +221,7 @@ def _by_seed(rows: Sequence[Row], seeds: Sequence[int]) -> dict[int, Ranks]:
 
 
 def markdown(entries: Sequence[Entry]) -> str:
-    """The ledger as a table, and what a reader of it should know."""
+    """The ledger as a table in Markdown, with notes."""
     lines = [
         ["claim", "source", "steps", *PARTS, "photos", "verdict", "could see"],
         ["---", "---", "--:", *["--:"] * 4, "---", "--:"],
@@ -239,7 +245,7 @@ def markdown(entries: Sequence[Entry]) -> str:
 
 
 def _lengths(entry: Entry) -> str:
-    """The steps of the runs, and the difference after fewer of them."""
+    """The steps of the runs, and the differences in shorter runs."""
     if entry.steps is None:
         return ""
     before = "; ".join(
@@ -257,7 +263,7 @@ def _shown(difference: Interval | SeedDifference | None, *, bold: bool = False) 
 
 
 def counted(entries: Sequence[Entry]) -> str:
-    """How many claims are supported, as text."""
+    """A sentence on how many claims have each verdict."""
     verdicts = [entry.verdict for entry in entries if entry.verdict != UNMEASURED]
     if not verdicts:
         return f"None of {len(entries)} claims was measured on drawn images yet."
@@ -276,7 +282,7 @@ def counted(entries: Sequence[Entry]) -> str:
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """How to read it, how many claims are supported, and possible reasons for each that is not."""
+    """How to read the table, how many claims are supported, and possible reasons for those that are not."""
     said = [EARLIER] if any(entry.earlier for entry in entries) else []
     said += [
         "Differences in mean R@1, in points, on the drawn test images, with 95 % confidence intervals over seeds and "

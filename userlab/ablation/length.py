@@ -1,8 +1,8 @@
-"""The long studies: 16,000 images, 2,000 steps (4,000 of a batch of 32), each variant with settings that suit it.
+"""The long studies: 16,000 images, 2,000 steps (4,000 with a batch of 32), each variant with tuned settings.
 
-Short runs order models by how fast they begin. Here a run is as long as it takes until it hardly improves
-(`userlab.ablation.rules`); the same variants at 200 and 600 steps, `NAME@200` and `NAME@600`, show how an order changes
-on the way. Each length is a run of its own with its own schedule, on the settings tuned at full length.
+Short runs order models by how fast they learn at first. Here a run lasts until it hardly improves
+(`userlab.ablation.rules`); the same variants at 200 and 600 steps, `NAME@200` and `NAME@600`, show how the order
+changes. Each length is a run of its own with its own schedule, with the settings tuned at full length.
 """
 
 from collections.abc import Iterable
@@ -11,8 +11,10 @@ from typing import Any
 
 from userlab.ablation.variants import HEADLINE, Knob, Study, Variant
 
-STEPS, SHORT, FEW = 2000, (200, 600), 3  # FEW: seeds of what is no headline
-SMALL_STEPS = 4000  # of a batch of 32: after 2,000 steps rSum on val still grew by 1.4 to 2.0 % per quarter
+STEPS, SHORT, FEW = 2000, (200, 600), 3  # FEW: seeds of variants that are not headline ones
+SMALL_STEPS = (
+    4000  # with a batch of 32, where rSum on val still grew by 1.4 to 2.0 % per quarter after 2,000 steps
+)
 KNOBS = (
     Knob(setting="training.lr", start=2e-3),
     Knob(setting="training.max_grad_norm", start=0.5, factor=4.0),
@@ -25,7 +27,7 @@ def _base(train: int = TRAIN) -> dict[str, Any]:
 
 
 def _evaluated(train: int, batch: int = 128, steps: int = STEPS) -> dict[str, Any]:
-    """Sixteen evaluations per run, whatever an epoch holds."""
+    """Sixteen evaluations per run, whatever the length of an epoch."""
     return {"evaluate_every": round(steps / 16 / (train * 5 / batch), 4)}
 
 
@@ -39,7 +41,7 @@ def _study(
 
 
 def _at_lengths(variants: dict[str, Variant], names: Iterable[str]) -> dict[str, Variant]:
-    """The variants, and some of them at other lengths, with the settings of the long runs."""
+    """The variants, and those of `names` also at the lengths in SHORT, with the settings of the long runs."""
     made = dict(variants)
     for name in names:
         for steps in SHORT:
@@ -53,7 +55,7 @@ def _at_lengths(variants: dict[str, Variant], names: Iterable[str]) -> dict[str,
 
 
 def objective() -> Study:
-    """Each objective with its own learning rate, clipping, and knobs."""
+    """Objectives, each with its own learning rate, clipping and further settings."""
     choice: dict[str, tuple[str, dict[str, Any], tuple[Knob, ...]]] = {
         "uto": (
             "UTO, leaky", {"name": "uto"},
@@ -120,7 +122,7 @@ def queue() -> Study:
 
 
 def enhancement() -> Study:
-    """SGE and CGE under two poolings."""
+    """SGE and CGE with two poolings."""
     variants: dict[str, Variant] = {}
     for pooling, words in (("gpo", "GPO"), ("mean", "mean pooling")):
         for kind in ("none", "sge", "cge", "sge+cge"):
@@ -144,7 +146,7 @@ def enhancement() -> Study:
 
 
 def guide() -> Study:
-    """What CGE's vector has to know."""
+    """CGE with the image's own vector, with random weights, and with another image's vector."""
     labels = {
         "informed": "CGE, the image's own vector",
         "random": "CGE, random weights",

@@ -1,11 +1,11 @@
-"""Tables in a text between two markers: made again from the stored rows, so that no value is typed by hand.
+"""Tables in a text between two markers, made from the stored rows, so that no value is typed by hand.
 
     <!-- results of world -->
     ...
     <!-- end of results -->
 
-`ledger` in place of a study names the table of claims. Whatever stands before the first marker on its line (such as
-"# " in a notebook's source) stands before each line.
+`ledger` in place of a study stands for the table of claims. Text before the first marker on its line (such as "# " in a
+notebook's source) is put before each line.
 """
 
 import re
@@ -41,7 +41,7 @@ def filled(text: str, tables_of: Callable[[str], str]) -> str:
 
 
 def fill(file: Path, tables_of: Callable[[str], str]) -> bool:
-    """`filled` of a file, written where it changed; whether it did."""
+    """Applies `filled` to a file; returns whether the file changed. Raises UserError for a file without markers."""
     if not file.is_file():
         raise UserError(
             f"There is no file {file}. Start in the folder of the repository, or name a file with markers."

@@ -1,7 +1,7 @@
-"""A finished run as it is stored: a JSON row, and the ranks of every image and caption next to it.
+"""A finished run as it is stored: a JSON row, and next to it the ranks of every image and caption.
 
-The arrays are small: ranks as uint16, other values per image as float16, captions in the order of their
-images, so that one count per image says whose they are. Read without unpickling.
+The arrays are small: ranks are uint16, other values per image float16. Captions are in the order of their images, so
+that one count per image says which belong to it. Nothing is unpickled.
 """
 
 import zipfile
@@ -28,7 +28,7 @@ EARLIER = (
 
 
 def pack(ranks: Ranks, name: str) -> dict[str, NDArray[Any]]:
-    """Ranks as three small arrays, `<name>_i2t`, `<name>_t2i`, `<name>_each` (captions per image)."""
+    """Ranks as three small arrays: `<name>_i2t` (N,), `<name>_t2i` (M,), and `<name>_each` (N,), captions per image."""
     order = np.argsort(ranks.caption_to_image, kind="stable")
     kind = np.uint16 if max(ranks.i2t.max(), ranks.t2i.max()) < 2**16 else np.uint32
     return {
@@ -39,7 +39,7 @@ def pack(ranks: Ranks, name: str) -> dict[str, NDArray[Any]]:
 
 
 def unpack(arrays: Arrays, name: str) -> Ranks:
-    """What `pack` was given, captions in the order of their images."""
+    """The ranks that `pack` was given, with captions in the order of their images."""
     each = arrays[f"{name}_each"].astype(np.int64)
     return Ranks(
         i2t=arrays[f"{name}_i2t"].astype(np.int64),
@@ -49,7 +49,7 @@ def unpack(arrays: Arrays, name: str) -> Ranks:
 
 
 def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
-    """The arrays, then the JSON: a row is there when its JSON is."""
+    """Writes the arrays, then the JSON, so that a row is complete when its JSON exists."""
 
     def save(path: Path) -> None:
         with open(path, "wb") as stream:
@@ -62,7 +62,7 @@ def write_row(file: Path, row: Mapping[str, Any], arrays: Arrays) -> None:
 
 
 def _holds(file: Path, arrays: Arrays) -> bool:
-    """Whether the file holds arrays of these names: what a row that was killed before its JSON has left."""
+    """Whether the file holds arrays of these names, as a run leaves them that was killed before writing its JSON."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             return set(stored.files) == set(arrays)
@@ -72,7 +72,7 @@ def _holds(file: Path, arrays: Arrays) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run: `metadata` as in its JSON, `arrays` as next to it."""
+    """One finished run: `metadata` from its JSON, `arrays` from the .npz next to it."""
 
     file: Path
     metadata: Mapping[str, Any]
@@ -88,17 +88,17 @@ class Row:
 
     @property
     def earlier(self) -> bool:
-        """Whether another model than today's gave it: see EARLIER."""
+        """Whether it was made with GPO's earlier position codes: see EARLIER."""
         return self.metadata["kind"] == "trained" and self.metadata.get("positions") != POSITIONS
 
     def ranks(self, name: str = "report") -> Ranks:
-        """Of the split reported on, of the one selected on ("select"), or with every true item ("many")."""
+        """Ranks on the split reported on ("report") or selected on ("select"), or with every true item ("many")."""
         if f"{name}_i2t" not in self.arrays:
-            raise UserError(f"{self.file} holds no ranks {name!r}.")
+            raise UserError(f"{self.file} has no ranks {name!r}; run the study with --test-split.")
         return unpack(self.arrays, name)
 
     def groups(self) -> dict[str, NDArray[np.bool_]]:
-        """Masks over the images reported on, by the name of their half; empty where there are none."""
+        """Masks (N,) over the images reported on, by the name of their group; empty where there are no groups."""
         names = self.metadata.get("groups", [])
         return {name: self.arrays["report_group"] == i for i, name in enumerate(names)}
 

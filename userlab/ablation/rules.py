@@ -1,4 +1,4 @@
-"""Which runs may carry a verdict: those that were long enough, and whose settings were tuned to an inner best."""
+"""Which runs give a final verdict: those that were long enough, with settings tuned to a value inside their grid."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ MIN_STEPS = 1500
 
 
 def growth(curve: Sequence[Mapping[str, float]]) -> float:
-    """By how many percent the best rSum on val grew over the last quarter of a run; infinite where nothing was measured
+    """Growth in percent of the best rSum on val over the last quarter of a run; infinite where there was no evaluation
     before it.
     """
     last = max(point["step"] for point in curve)
@@ -19,7 +19,7 @@ def growth(curve: Sequence[Mapping[str, float]]) -> float:
 
 
 def provisional(row: Mapping[str, Any]) -> str | None:
-    """Why a stored run carries no verdict yet, as a phrase; None where it may."""
+    """Why a stored run gives no final verdict, as a phrase; None where it does."""
     if row.get("kind") != "trained":
         return None
     curve = row.get("curve") or []

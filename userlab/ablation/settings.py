@@ -85,7 +85,9 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config]) -> int:
-    """Runs the command; config_of reads preset, file and flags."""
+    """Runs the command. `config_of` makes a configuration from preset, file and flags. Raises UserError where no study
+    is named, and for numbers below 1.
+    """
     from userlab.ablation.studies import LEDGER, STUDIES, study_named
 
     if arguments.repeat:
@@ -93,7 +95,7 @@ def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace],
     if arguments.markdown is not None:
         return _markdown(arguments)
     if not arguments.study:
-        raise UserError(f"no study is named; give --study with one of {', '.join(STUDIES)}, or all.")
+        raise UserError(f"No study is named; give --study with one of {', '.join(STUDIES)}, or all.")
     names = LEDGER if arguments.study == "all" else (study_named(arguments.study).name,)
     if arguments.summary:
         return _summary(arguments, list(names))
@@ -109,7 +111,7 @@ def run(arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace],
 def base_config(
     arguments: argparse.Namespace, config_of: Callable[[argparse.Namespace], Config], name: str
 ) -> Config:
-    """The base of a study's variants: its preset and number of steps, unless the command line says otherwise."""
+    """The base of a study's variants: its preset and number of steps, unless the command line gives others."""
     from userlab.ablation.studies import study_named
 
     study = study_named(name)
@@ -161,10 +163,10 @@ def _study(
 
 
 def _ended(done: "Done") -> None:
-    """Raises UserError where a tuning run failed: without it nothing can be chosen."""
+    """Raises UserError where a tuning run failed, as nothing can be chosen without it."""
     if done.failed:
         run_name, words = next(iter(done.failed.items()))
-        raise UserError(f"the tuning run {run_name} failed: {words}")
+        raise UserError(f"The tuning run {run_name} failed: {words}. Correct this, and run the study again.")
 
 
 def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
@@ -186,7 +188,9 @@ def _summary(arguments: argparse.Namespace, names: list[str]) -> int:
 
 
 def tables_as_markdown(name: str, out: str = RESULTS) -> str:
-    """The tables and notes of a study for a document or a notebook; "ledger" names the table of claims."""
+    """The tables and notes of a study in Markdown, for a document or a notebook; "ledger" stands for the table of
+    claims.
+    """
     from userlab.ablation.ledger import ledger, markdown
     from userlab.ablation.studies import study_named
     from userlab.ablation.summary import load_study, notes, tables
@@ -217,7 +221,7 @@ def _markdown(arguments: argparse.Namespace) -> int:
 
 
 def repeat(file: Path) -> int:
-    """Makes a row again in a folder of its own and compares: 0 where ranks and metrics are bit-equal, else 1."""
+    """Repeats a row's run in a temporary folder; returns 0 where ranks and metrics are bit-equal, else 1."""
     import numpy as np
 
     from userlab.ablation.jobs import job_of_row
@@ -229,7 +233,7 @@ def repeat(file: Path) -> int:
         job = job_of_row(dict(row.metadata), out=folder)
         done = run_jobs([job], processes=1, title=f"{file.name} again", progress=False)
         if done.failed:
-            raise UserError(f"the run did not end: {'; '.join(done.failed.values())}")
+            raise UserError(f"The repeated run failed: {'; '.join(done.failed.values())}")
         again = read_row(job.row(row.variant))
     wrong = sorted(set(row.arrays) ^ set(again.arrays))
     wrong += [

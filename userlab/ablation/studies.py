@@ -1,5 +1,5 @@
-"""The studies: which variants each compares. The base of those on drawn scenes is the preset, SGE + GPO + a queue of
-2,048 + UTO; each varies one thing of it.
+"""The studies, and the variants that each compares. The base of those on drawn scenes is the preset `scenes`: SGE, GPO,
+a queue of 2,048 and UTO; each study varies one part of it.
 """
 
 import types
@@ -49,7 +49,7 @@ def _enhancement() -> Study:
         for name in ("none", "sge", "cge"):
             label = f"{variants[name].label}, {words}"
             variants[f"{name}-{scaling}"] = _model(label, enhancement=name, region_scaling=scaling)
-    for name in ("sge", "cge"):  # as the paper has it
+    for name in ("sge", "cge"):  # as in the paper
         label = f"{variants[name].label}, residual scale 1, raw regions"
         variants[f"{name}-fixed-raw"] = _model(
             label, enhancement=name, region_scaling="raw", residual_scale=1.0
@@ -102,7 +102,7 @@ def _queue() -> Study:
             label=f"{variants[name].label}, batch loss times 20",
             changes={**variants[name].changes, "objective": {"loss_weight": 20.0}},
         )
-    # What a weight of 20 does to gradients that are clipped, without the weight: does it explain its gain?
+    # A weight of 20 with clipped gradients acts like clipping at a 20th: does this explain its gain?
     variants["absent-clip"] = Variant(
         label="no queue, gradients clipped at a 20th",
         changes={"model": {"queue_size": None}, "training": {"max_grad_norm": 0.1}},
@@ -247,13 +247,13 @@ def _photos() -> Study:
         variants={
             "full": variant("SGE + queue of 2,048 + UTO", model={"queue_size": 2048}),
             "none": variant("no enhancement", model={"queue_size": 2048, "enhancement": "none"}),
-            # without momentum encoders there are none to evaluate in place of the query encoders
+            # without a queue there are no momentum encoders, whose EMA weights could be evaluated
             "absent": variant("no queue", model={"queue_size": None}, training={"use_ema": False}),
             "hinge": variant("hinge, sum", model={"queue_size": 2048}, objective={"name": "hinge-sum"}),
             "infonce": variant("InfoNCE", model={"queue_size": 2048}, objective={"name": "infonce"}),
         },
         reference="full",
-        base={  # the preset as it was when they were made
+        base={  # the preset as it was when the stored runs were made
             "data": {"hflip": True},
             "model": {
                 "region_scaling": "standard",
@@ -264,12 +264,12 @@ def _photos() -> Study:
             "training": {"region_mask_prob": 0.2, "region_sample": None},
         },
         preset="photos",
-        steps=300,  # a third of the preset's, so that a run next to another takes less than ten minutes
+        steps=300,  # a third of the preset's: less than ten minutes with two runs at a time
     )
 
 
 def _photo_guide() -> Study:
-    """The controls of `guide` on photos, with a guide that has no text side."""
+    """The controls of the study `guide` on photos, with a guide that has no text encoder."""
 
     def variant(label: str, guide: str = "informed", scores: str | None = None, **model: Any) -> Variant:
         needs_guide = "cge" in model["enhancement"] or "add_guide" in model
@@ -357,7 +357,7 @@ def _neighbours() -> Study:
 
 
 def _photo_recipes() -> Study:
-    """Both presets for photos, what each part of them brings, and what stands below them without any training."""
+    """Both presets for photos, the contribution of each part, and baselines without training."""
     text, words = to_json(preset("photos-text")), to_json(preset("photos"))
     apart = {
         part: {key: value for key, value in words[part].items() if value != text[part][key]}
@@ -418,7 +418,7 @@ def _photo_recipes() -> Study:
 
 
 def _towers() -> Study:
-    """The network of the tokens trained from pixels, with USER and alone: the control that comes first."""
+    """The image tower trained from pixels with USER, compared with USER on frozen tokens and with the tower alone."""
     own = {"text": "clip", "text_model": "clip-mini", "text_width": 128}
     user = {"enhancement": "sge+cge", **own}
     alone = {
@@ -484,7 +484,7 @@ LEDGER = ("enhancement", "guide", "queue", "masking", "momentum", "objective", "
 
 
 def study_named(name: str) -> Study:
-    """The study of that name. Raises UserError that lists the names."""
+    """The study of that name. Raises UserError, which lists the names, for an unknown one."""
     if name not in STUDIES:
-        raise UserError(f"there is no study {name!r}; choose one of {', '.join(STUDIES)}.")
+        raise UserError(f"There is no study {name!r}; choose one of {', '.join(STUDIES)}.")
     return STUDIES[name]

@@ -1,7 +1,7 @@
-"""Runs a study: a grid of runs, side by side, each in a process of its own; what is finished is never run again.
+"""Runs a study: a grid of runs in parallel, each in a process of its own; finished runs are never repeated.
 
-Tokens are made once, before the runs. A run that another study has finished, or that stands in another study, is
-taken from there. Two studies at once share the work: a run has a lock, and who finds it taken comes back later.
+Tokens are made once, before the runs. A run that another study has finished is taken from there. Two studies at once
+share the work: each run has a lock, and a study that finds it taken returns to this run later.
 """
 
 import json
@@ -27,12 +27,12 @@ from userlib.files import read_json
 from userlib.progress import Progress
 
 BUSY, STOPPED = 75, 130  # exit codes of userlab.ablation.worker
-AGAIN_S = 2.0  # before a run that another process is at is looked at again
+AGAIN_S = 2.0  # seconds until a run that another process is making is tried again
 
 
 @dataclass
 class Done:
-    """What a study came to: rows made now, rows that were there, and what went wrong by run."""
+    """The outcome of a study: rows made, rows that existed already, and the error of each run that failed."""
 
     made: int = 0
     reused: int = 0
@@ -51,7 +51,8 @@ def jobs_of(
 ) -> list[Job]:
     """The runs of a study, seed by seed, so that a study that is stopped early has some of every variant.
 
-    seeds: for all variants alike; None: each variant's own number. tuned: what tuning chose for each variant.
+    seeds: the same number for all variants; None: each variant's own. tuned: the settings tuned for each variant.
+    Raises UserError for an unknown variant.
     """
     chosen = list(study.variants) if variants is None else [name for name in variants if study.variant(name)]
     jobs = []
@@ -61,20 +62,20 @@ def jobs_of(
             variant = study.variant(name)
             wanted = (seeds or variant.seeds) if variant.kind == "trained" else 1
             if seed < wanted:
-                found = (tuned or {}).get(name, Tuned())
-                config = variant_config(study, name, base, seed=seed, tuned=found.changes)
+                settled = (tuned or {}).get(name, Tuned())
+                config = variant_config(study, name, base, seed=seed, tuned=settled.changes)
                 jobs.append(
                     Job(
                         study=study.name, variant=name, config=config, guide=variant.guide, kind=variant.kind,
                         scores=variant.scores, threads=threads, out=out, costs=study.costs,
-                        tuning=found.as_json() if found.tried else {},
+                        tuning=settled.as_json() if settled.tried else {},
                     )
                 )  # fmt: skip
     return jobs
 
 
 def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = True) -> Done:
-    """Runs what is not finished, `processes` at a time. Ctrl-C stops the running ones at their next step."""
+    """Runs the unfinished jobs, `processes` at a time. Ctrl-C stops the running ones at their next step."""
     if processes < 1:
         raise UserError(f"--processes is {processes}; it must be a whole number from 1 up.")
     done = Done()
@@ -106,7 +107,9 @@ def run_jobs(jobs: list[Job], *, processes: int, title: str, progress: bool = Tr
 def _ended(
     pool: ThreadPoolExecutor, running: "_Running", todo: deque[Job], processes: int
 ) -> Iterator[tuple[Job, int, str]]:
-    """Runs as they end; those that another process is at come back to the end of the line."""
+    """Runs the jobs and yields each as it ends, with exit code and message; one that another process is making goes to
+    the end of the queue.
+    """
     flying: dict[Future[tuple[int, str]], Job] = {}
     while todo or flying:
         while todo and len(flying) < processes:
@@ -127,7 +130,7 @@ def _ended(
 
 
 class _Running:
-    """The processes of a study. On leaving, or by `stop`, they are told to stop and are waited for."""
+    """The processes of a study. On leaving the context, or by `stop`, they are told to stop."""
 
     def __init__(self) -> None:
         self.processes: set[subprocess.Popen[str]] = set()
@@ -137,7 +140,7 @@ class _Running:
         return self
 
     def run(self, job: Job) -> tuple[int, str]:
-        """Runs a job in a process -> its exit code and its last words."""
+        """Runs a job in a process; returns its exit code and the last line of its stderr."""
         if self.stopped:
             return STOPPED, "stopped before it began"
         if _taken(job):
@@ -149,12 +152,11 @@ class _Running:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends theirs in order
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which then stops the others
         )
         self.processes.add(process)
         stdin, stderr = process.stdin, process.stderr
-        if stdin is None or stderr is None:  # for the type checker: both were asked for
-            raise UserError("a process of the study has no pipes; start the study again.")
+        assert stdin is not None and stderr is not None  # both are pipes
         with suppress(BrokenPipeError):
             stdin.write(json.dumps(job.as_json()) + "\n")
             stdin.flush()
@@ -166,7 +168,7 @@ class _Running:
         return code, " ".join(words.strip().splitlines()[-1:])
 
     def stop(self) -> None:
-        """Closes the input of every process, at which it stops with a checkpoint."""
+        """Closes the input of every process, which then stops after writing a checkpoint."""
         self.stopped = True
         for process in list(self.processes):
             if process.stdin is not None:
@@ -178,7 +180,7 @@ class _Running:
 
 
 def make_tokens(jobs: list[Job], *, progress: bool) -> None:
-    """Tokens, guides and what is true of the test images, made before the runs that share them."""
+    """Makes tokens, guides and the ground truth of drawn images before the runs that share them."""
     from userlab.ablation.guides import with_guide
     from userlib.training import prepare
     from userscenes.ground_truth import places_of, true_elsewhere_in, truth_of
@@ -201,7 +203,7 @@ def make_tokens(jobs: list[Job], *, progress: bool) -> None:
 
 
 def _taken(job: Job) -> bool:
-    """Whether another process is at the job just now."""
+    """Whether another process is making the job."""
     from filelock import FileLock, Timeout
 
     lock = job.place().with_suffix(".lock")
@@ -214,7 +216,7 @@ def _taken(job: Job) -> bool:
 
 
 def _shared(job: Job) -> bool:
-    """Takes the rows of a job from another study of the same folder that has made them."""
+    """Takes the missing rows of a job from other studies in the same folder; returns whether all exist now."""
     wanted = [name for name in job.names() if not job.row(name).is_file()]
     if not wanted:
         return True

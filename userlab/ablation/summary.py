@@ -1,7 +1,7 @@
-"""The results of a study, as tables with confidence intervals over images and seeds; made from the stored rows alone.
+"""The results of a study as tables with confidence intervals over images and seeds, made from the stored rows.
 
-Each variant's metrics, then its difference from the study's reference, on all images reported on and on each half
-of them (in-distribution, novel compositions). A variant with fewer than five seeds is marked exploratory.
+They have each variant's metrics and its difference from the study's reference, on all images reported on and on each
+half of them (in-distribution, novel compositions). A variant with fewer than five seeds is marked exploratory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,14 +34,14 @@ GUIDES = {
 
 @dataclass(frozen=True)
 class Table:
-    """One table: a title, its headings, and intervals by line and column."""
+    """One table: a title, its column headings, and intervals by line and column."""
 
     title: str
     columns: Mapping[str, str]
     lines: Mapping[str, Mapping[str, Interval]]
 
     def text(self, *, markdown: bool = False) -> str:
-        """For people; as markdown if so."""
+        """The table as plain text, or in Markdown."""
         shown = table(self.lines, markdown=markdown, columns=self.columns)
         return f"**{self.title}**\n\n{shown}" if markdown else f"{self.title}\n{shown}"
 
@@ -50,9 +50,9 @@ class Table:
 
 
 def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
-    """The finished rows of a study by line of its table, in its order, each by seed.
+    """The finished rows of a study, by line of its table, in the study's order, sorted by seed.
 
-    Raises UserError where rows were scored on different images, so that nothing could be subtracted.
+    Raises UserError where rows were scored on different images, so that they cannot be compared.
     """
     by_variant: dict[str, list[Row]] = {}
     for row in read_rows(Path(out) / study.name):
@@ -60,7 +60,7 @@ def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
     hashes = {str(row.metadata["report"]["hash"]) for rows in by_variant.values() for row in rows}
     if len(hashes) > 1:
         raise UserError(
-            f"the rows in {Path(out) / study.name} were scored on {len(hashes)} different sets of images; "
+            f"The rows in {Path(out) / study.name} were scored on {len(hashes)} different sets of images; "
             "move the older ones away and run the study again."
         )
     order = [*study.lines(), *sorted(set(by_variant) - set(study.lines()))]
@@ -68,8 +68,8 @@ def load_study(study: Study, out: str | Path) -> dict[str, list[Row]]:
 
 
 def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int = 2000) -> list[Table]:
-    """All tables of a study: values and differences for each subset of the images, then what is known of
-    drawn images alone, where it is stored.
+    """All tables of a study: values and differences for each subset of the images, further differences; then, where
+    stored, results with every true item, attention, and costs.
     """
     if not by_variant:
         return []
@@ -101,7 +101,7 @@ def tables(study: Study, by_variant: Mapping[str, list[Row]], *, resamples: int 
 
 
 def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """What a reader of the tables should know: collapsed runs, mixed code, wide intervals, the weights of fusion."""
+    """Notes on the tables: collapsed runs, several versions of the code, wide intervals, weights of fused scores."""
     said = [EARLIER] if any(row.earlier for rows in by_variant.values() for row in rows) else []
     for name, rows in by_variant.items():
         collapsed = [row.seed for row in rows if row.metadata.get("collapsed")]
@@ -160,7 +160,7 @@ def notes(study: Study, by_variant: Mapping[str, list[Row]]) -> list[str]:
 
 
 def _tuning(by_variant: Mapping[str, list[Row]]) -> list[str]:
-    """What each variant's settings were chosen from, and for which a better value may lie beyond."""
+    """From which values each variant's settings were chosen, and where the best one is a bound of what is allowed."""
     said, at_bound = [], []
     for name, rows in by_variant.items():
         tuning = rows[0].metadata.get("tuning")
@@ -182,7 +182,7 @@ def _tuning(by_variant: Mapping[str, list[Row]]) -> list[str]:
 
 
 def _costs(study: Study, by_variant: Mapping[str, list[Row]], labels: Mapping[str, str]) -> list[Table]:
-    """Parameters and times, and what re-ranking keeps, where they were measured: means and extremes over seeds."""
+    """Parameters, times and the results of re-ranking, where measured: means and extremes over seeds."""
     known = {name: [row.metadata["costs"] for row in rows if "costs" in row.metadata] for name, rows in
              by_variant.items()}  # fmt: skip
     lines: dict[str, dict[str, Interval]] = {}
@@ -237,7 +237,7 @@ def _plain(label: str) -> str:
 
 
 def _parts(by_variant: Mapping[str, list[Row]]) -> dict[str, np.ndarray[Any, Any] | None]:
-    """All images, then each half."""
+    """Masks of all images (None), then of each half, by name."""
     row = next(iter(by_variant.values()))[0]
     count = f"{len(row.ranks().i2t):,}"
     return {f"all {count} images": None, **row.groups()}
@@ -246,7 +246,7 @@ def _parts(by_variant: Mapping[str, list[Row]]) -> dict[str, np.ndarray[Any, Any
 def _many(
     study: Study, by_variant: Mapping[str, list[Row]], labels: Mapping[str, str], resamples: int
 ) -> list[Table]:
-    """Every true item counts: R@1 and mAP@R."""
+    """R@1 and mAP@R where every true item counts."""
     known = {name: rows for name, rows in by_variant.items() if all("many" in row.metadata for row in rows)}
     if not known:
         return []
@@ -292,5 +292,5 @@ def _looks_order(line: str) -> int:
 def ranks_by_variant(
     by_variant: Mapping[str, Iterable[Row]], split: str = "report"
 ) -> dict[str, list[Ranks]]:
-    """The ranks of every run by line, to draw and compare with one's own."""
+    """The ranks of every run by line, to plot them or compare other runs with them."""
     return {name: [row.ranks(split) for row in rows] for name, rows in by_variant.items()}

@@ -1,8 +1,8 @@
-"""How each variant of a study gets the settings that suit it: one knob after the other, until the best is inner.
+"""Tunes the settings of each variant of a study, one knob after the other.
 
-A knob starts with three values, the middle one and a factor on both sides of it. While the best lies at an end, one
-more value is tried beyond it; a best value that has a worse one on both sides is kept, and the next knob follows. All
-variants have the same knobs and start values, and one seed; what they came to can be read off the stored runs alone.
+A knob starts with three values: a middle one, and those a factor below and above it. While the best value is the lowest
+or the highest one tried, one more is tried beyond it; a best value with a worse one on both sides is kept, and the next
+knob follows. Tuning uses one seed and the selection split; its state is read from the stored runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,8 +18,8 @@ from userlib.files import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What tuning has come to for one variant. changes: the values chosen; tried: of each knob, rSum on val by value;
-    wanted: runs that are still to be made; at_bound: knobs whose best value is the last that is allowed.
+    """The state of tuning for one variant. changes: the values chosen; tried: for each knob, rSum on val by value;
+    wanted: the runs to be made next; at_bound: knobs whose best value is the last one that is allowed.
     """
 
     changes: Changes = field(default_factory=dict)
@@ -29,11 +29,11 @@ class Tuned:
 
     @property
     def runs(self) -> int:
-        """How many values were tried."""
+        """The number of values tried."""
         return sum(len(values) for values in self.tried.values())
 
     def as_json(self) -> dict[str, Any]:
-        """What a row keeps of it."""
+        """What a row stores about the tuning."""
         tried = {
             setting: {f"{value:g}": round(rsum, 2) for value, rsum in sorted(values.items())}
             for setting, values in self.tried.items()
@@ -42,7 +42,7 @@ class Tuned:
 
 
 def next_values(tried: Mapping[float, float], knob: Knob) -> list[float]:
-    """The values of a knob to try next, given value -> rSum; none where the best is inside or at a bound."""
+    """The values of a knob to try next, given {value: rSum}; none where the best one is inside or at a bound."""
     if not tried:
         return [knob.value(i) for i in (-1, 0, 1) if knob.allows(i)]
     best = max(tried, key=lambda value: tried[value])
@@ -54,7 +54,7 @@ def next_values(tried: Mapping[float, float], knob: Knob) -> list[float]:
 
 
 def tuned(study: Study, name: str, base: Config, *, out: str, threads: int = 1) -> Tuned:
-    """What the stored runs in `out` say of a variant so far."""
+    """The state of a variant's tuning, by the stored runs in `out`."""
     own = study.variant(name)
     if own.kind != "trained":
         return Tuned()
@@ -93,9 +93,9 @@ def tune(
     run: Callable[[list[Job]], None],
     threads: int = 1,
 ) -> dict[str, Tuned]:
-    """Tunes variants side by side: `run` makes the runs that all of them want next, until none wants any.
+    """Tunes variants together: `run` makes the runs that all of them need next, until none needs any.
 
-    Raises UserError where a run was asked for and did not come.
+    Raises UserError where a run was requested and is still missing.
     """
     asked: set[str] = set()
     while True:
@@ -106,7 +106,7 @@ def tune(
         lost = sorted(asked & set(wanted))
         if lost:
             raise UserError(
-                f"the tuning run {lost[0]!r} did not end; see what it said, and run the study again."
+                f"The tuning run {lost[0]!r} did not end; see its error above, and run the study again."
             )
         asked |= set(wanted)
         run(list(wanted.values()))
@@ -123,13 +123,13 @@ def _job(
     out: str,
     threads: int,
 ) -> Job:
-    """One run of a variant with what was settled before and one value of a knob; never scored on the test split."""
+    """One run of a variant with the settings chosen before and one value of a knob; never scored on the test split."""
     part, _, setting = knob.setting.partition(".")
     given = {**changes, part: {**changes.get(part, {}), setting: value}}
     config = variant_config(study, name, base, seed=0, tuned=given)
     if getattr(getattr(config, part), setting, None) != value:
         raise UserError(
-            f"the knob {knob.setting} of {study.name} sets nothing in {sorted(to_json(config)[part])}."
+            f"The knob {knob.setting} of {study.name} is no setting; choose one of {sorted(to_json(config)[part])}."
         )
     config = replace(config, data=replace(config.data, test_split=None))
     variant = study.variant(name)

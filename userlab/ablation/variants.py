@@ -1,9 +1,8 @@
-"""What a study compares: variants, each a change of one base configuration, and which pairs of them are subtracted.
+"""What a study compares: variants, each a change of one base configuration, and pairs of variants.
 
-A variant changes settings by part, {"model": {"enhancement": "sge"}}. Headline variants take five seeds, the rest
-two and count as exploratory. `guide` says whose vector CGE is given: the image's own (informed), that of the same
-network with random weights (random), or another image's (mismatched): a gain that the last two share is
-capacity, not knowledge.
+A variant changes settings by part, such as {"model": {"enhancement": "sge"}}. Headline variants have five seeds, others
+fewer. `guide` says which vector CGE gets: the image's own (informed), that of the same network with random weights
+(random), or another image's (mismatched). A gain that remains with the last two comes from capacity, not knowledge.
 """
 
 import math
@@ -15,7 +14,11 @@ from userlib.config import Config, from_json, to_json
 from userlib.errors import UserError
 
 GUIDES = ("informed", "random", "mismatched")
-BASELINES = ("cca-words", "cca-sentences", "cca-both")  # of what stands for a caption; no network learns
+BASELINES = (
+    "cca-words",
+    "cca-sentences",
+    "cca-both",
+)  # CCA, by what represents a caption; no network is trained
 KINDS = ("trained", "zero-shot", *BASELINES)
 HEADLINE, EXPLORATORY = 5, 2  # seeds
 Changes = Mapping[str, Mapping[str, Any]]
@@ -23,8 +26,8 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """A setting to tune, such as "training.lr": its values are start times a power of factor, at most `reach` away and
-    from low to high.
+    """A setting to tune, such as "training.lr". Its values are start * factor ** i with |i| <= reach, from low to
+    high.
     """
 
     setting: str
@@ -35,15 +38,15 @@ class Knob:
     high: float = math.inf
 
     def allows(self, place: int) -> bool:
-        """Whether that power may be tried."""
+        """Whether the value with this exponent may be tried."""
         return abs(place) <= self.reach and self.low <= self.value(place) <= self.high
 
     def value(self, place: int) -> float:
-        """start * factor ** place, to four digits."""
+        """start * factor ** place, rounded to four digits."""
         return float(f"{self.start * self.factor**place:.4g}")
 
     def place(self, value: float) -> int:
-        """The power that gives the value."""
+        """The exponent that gives the value."""
         return round(math.log(value / self.start) / math.log(self.factor))
 
 
@@ -51,10 +54,9 @@ class Knob:
 class Variant:
     """One line of a study's table.
 
-    label: its words in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
-    late score fusion of the same trained model with the guide's network, with one weight. needs_guide: the data get
-    its vector.
-    knobs: what it tunes in addition to the study's. tuned_as: another variant whose tuned settings it takes.
+    label: its name in tables. kind: trained, zero-shot (CLIP alone), or a baseline. scores: the name of a second line,
+    late score fusion of the same trained model with the guide's network. needs_guide: whether the data have the guide's
+    vectors. knobs: those that it tunes in addition to the study's. tuned_as: a variant whose tuned settings it takes.
     """
 
     label: str
@@ -69,7 +71,7 @@ class Variant:
 
     @property
     def exploratory(self) -> bool:
-        """Whether it has fewer seeds than a headline variant, and is not one that no seed changes."""
+        """Whether it is trained with fewer seeds than a headline variant."""
         return self.kind == "trained" and self.seeds < HEADLINE
 
 
@@ -79,9 +81,9 @@ class Study:
 
     reference: the variant that the others are compared with. pairs: further differences, (variant, baseline). base:
     changes that all variants share. steps: a run's length where the command line gives none; None leaves the
-    preset's epochs. knobs: settings of which each variant gets its own, chosen on the selection split with one seed
-    (`userlab.ablation.tuning`). costs: parameters and times are measured in addition to the scores. guide: the one of
-    variants that need one, where the command line names none; fused: its network's name in words.
+    preset's epochs. knobs: settings that are tuned for each variant (`userlab.ablation.tuning`). costs: whether
+    parameters and times are measured. guide: the guide of variants that need one, where the command line names none;
+    fused: the name of its network in tables.
     """
 
     name: str
@@ -98,15 +100,15 @@ class Study:
     fused: str = "CLIP"
 
     def variant(self, name: str) -> Variant:
-        """The variant of that name. Raises UserError that lists them."""
+        """The variant of that name. Raises UserError, which lists the names, for an unknown one."""
         if name not in self.variants:
             raise UserError(
-                f"the study {self.name!r} has no variant {name!r}; it has {', '.join(self.variants)}."
+                f"The study {self.name!r} has no variant {name!r}; choose one of {', '.join(self.variants)}."
             )
         return self.variants[name]
 
     def lines(self) -> dict[str, str]:
-        """Every line of the table: its name and its label; score fusion follows its variant."""
+        """The label of every line of the table by its name; score fusion follows its variant."""
         labels: dict[str, str] = {}
         for name, variant in self.variants.items():
             labels[name] = variant.label
@@ -116,13 +118,11 @@ class Study:
 
 
 def changed(config: Config, changes: Changes) -> Config:
-    """The configuration with settings changed by part. Raises UserError for one that is unknown."""
+    """The configuration with settings changed by part. Raises UserError for an unknown setting."""
     values = to_json(config)
     for part, settings in changes.items():
         if part not in values:
-            raise UserError(
-                f"there is no part {part!r} of a configuration; its parts are {', '.join(values)}."
-            )
+            raise UserError(f"A configuration has no part {part!r}; choose one of {', '.join(values)}.")
         values[part] = {**values[part], **settings}
     return from_json(Config, values)  # type: ignore[no-any-return]
 
@@ -135,7 +135,7 @@ def variant_config(
     seed: int,
     tuned: Changes | None = None,
 ) -> Config:
-    """The configuration of one run of a variant; tuned: settings that were chosen for it."""
+    """The configuration of one run of a variant; tuned: the settings tuned for it."""
     variant = study.variant(name)
     if variant.needs_guide or variant.kind == "zero-shot" or variant.scores is not None:
         base = replace(base, data=replace(base.data, guide=base.data.guide or study.guide))

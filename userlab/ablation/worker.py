@@ -1,8 +1,9 @@
-"""One run of a study, in a process of its own: python -m userlab.ablation.worker, a job as JSON on its first line.
+"""One run of a study, in a process of its own: python -m userlab.ablation.worker, which reads a job as JSON from the
+first line of its input.
 
-It trains (or resumes a run that was killed), scores the split reported on once, writes the rows and ends with
-0; 75 says that another process is at the same run, 130 that it was stopped. Its input stays open as long as
-the process that started it lives: at its end this one stops too, after the step it is in, with a checkpoint.
+It trains (or resumes a run that was killed), scores the split reported on once, writes the rows and ends with 0; exit
+code 75 means that another process is making the same run, 130 that it was stopped. When its input closes, because the
+process that started it ends, it stops too, after its present step and with a checkpoint.
 """
 
 import json
@@ -52,7 +53,7 @@ CURVE = ("step", "loss", "rsum", "i2t_r1", "t2i_r1", "unpaired_cosine", "effecti
 
 @dataclass
 class Scored:
-    """One row in the making: ranks of both splits and what else is known."""
+    """The contents of one row: ranks on both splits, `many` with every true item, further metadata and arrays."""
 
     select: Ranks
     report: Ranks | None
@@ -62,7 +63,7 @@ class Scored:
 
 
 def run_job(job: Job) -> int:
-    """Makes the rows of a job that are not there yet."""
+    """Makes the rows of a job unless they exist; returns the exit code."""
     from filelock import FileLock, Timeout
 
     place = job.place()
@@ -121,13 +122,15 @@ def _run(job: Job, scratch: Path) -> int:
 
 
 def baseline_scores(job: Job, prepared: Prepared) -> dict[str, Scored]:
-    """The row of a CCA, of the mean tokens with TF-IDF, with the vectors of the text_model's sentences, or both."""
+    """The row of a CCA of the images' mean tokens with the captions' TF-IDF, with sentence vectors of `text_model`, or
+    with both. Raises UserError without a split to report on, or without a text_model where it is needed.
+    """
     if prepared.test is None:
-        raise UserError("a baseline is ranked on the split to report on; give --test-split.")
+        raise UserError("A baseline needs a split to report on; give --test-split.")
     name, parts = job.config.model.text_model, (prepared.train, prepared.val, prepared.test)
     if job.kind != "cca-words" and name is None:
         raise UserError(
-            f"the baseline {job.kind!r} needs a sentence encoder; give --set model.text_model=NAME."
+            f"The baseline {job.kind!r} needs a sentence encoder; give --set model.text_model=NAME."
         )
     made = cca(
         *((mean_tokens(pairs.features), pairs.split.captions, pairs.caption_to_image) for pairs in parts),
@@ -140,7 +143,9 @@ def baseline_scores(job: Job, prepared: Prepared) -> dict[str, Scored]:
 
 
 def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[str, Any]] | None:
-    """The best encoders, seconds, and the run's story; None when it was stopped. A collapse is a result."""
+    """The best encoders, the seconds, and the run's history for its row; None when it was stopped. A collapse is a
+    result, not an error.
+    """
     from userlib.checkpoints import checkpoint_path, read_checkpoint
     from userlib.model.user import load_model
 
@@ -165,7 +170,7 @@ def _train(prepared: Prepared, scratch: Path) -> tuple[DualEncoder, float, dict[
 
 
 def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[str, Scored]:
-    """The rows of a job by variant: the model's own (or its guide's, where none was trained), and of late fusion."""
+    """The rows of a job by variant: the model's (or the guide's, where none was trained), and late score fusion's."""
     splits = [pairs for pairs in (prepared.val, prepared.test) if pairs is not None]
     guides: list[Embedded] = []
     chosen: dict[str, Any] = {}
@@ -174,7 +179,7 @@ def _score(job: Job, prepared: Prepared, encoders: DualEncoder | None) -> dict[s
     own = guides if encoders is None else [embed(encoders, pairs) for pairs in splits]
     both = [ranks(*vectors, pairs.caption_to_image) for vectors, pairs in zip(own, splits, strict=True)]
     tables: list[torch.Tensor] = []
-    if encoders is not None and encoders.scorer is not None:  # the model's answer is the scorer's
+    if encoders is not None and encoders.scorer is not None:  # then the scorer's scores are the model's
         tables = [cross_scores(encoders, pairs) for pairs in splits]
         both = [
             ranks_from_scores(table, pairs.caption_to_image)
@@ -220,7 +225,7 @@ def _added(
 
 
 def _reported(prepared: Prepared, scored: Scored) -> dict[str, Any]:
-    """What the row says of the split reported on; its ranks go to the arrays."""
+    """The row's entries on the split reported on; puts its ranks into `scored.arrays`."""
     if scored.report is None or prepared.test is None:
         return {}
     split = prepared.test.split
@@ -252,9 +257,9 @@ def _rounded(ranks: Ranks) -> dict[str, float]:
 
 
 def _stop_with_parent() -> None:
-    """When the other end of the input is gone, ask for the stop that Ctrl-C asks for.
+    """Raises SIGINT, as Ctrl-C does, when the input closes.
 
-    Not by sys.stdin, whose lock would be held meanwhile: a process that is forked closes it, and would wait for ever.
+    It does not read sys.stdin, whose lock it would hold: a forked process closes sys.stdin, and would wait for ever.
     """
     while os.read(0, 1024):
         pass

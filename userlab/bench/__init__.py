@@ -1,1 +1,1 @@
-"""Speed, measured: each part of the library next to a reference and the machine's roofline."""
+"""Speed: each part of the library, compared with a reference implementation and the machine's roofline."""

@@ -1,4 +1,4 @@
-"""Many distinct captions of the wide drawn world as vectors of clip-mini's text tower, made once and cached."""
+"""Many distinct captions of the pretrain world as vectors of clip-mini's text tower, made once and cached."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class CaptionVectors:
 
 
 def distinct_captions(count: int) -> list[str]:
-    """The first `count` different captions of the pretrain world, in its order."""
+    """The first `count` distinct captions of the pretrain world, in its order."""
     from userscenes.world import make_world
 
     world = make_world("pretrain", 2 * count)
@@ -34,7 +34,7 @@ def distinct_captions(count: int) -> list[str]:
 
 
 def caption_vectors(size: int, queries: int, *, progress: bool = True) -> CaptionVectors:
-    """A gallery of `size` captions, and queries drawn evenly from among all of them, taken out."""
+    """A gallery of `size` captions, and `queries` further ones that are spread evenly over the world's captions."""
     from userlib.search import OpenClipEncoder
 
     captions = distinct_captions(size + queries)

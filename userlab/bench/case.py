@@ -1,4 +1,4 @@
-"""One thing that is timed: the library, a reference implementation, and a lower bound."""
+"""One timed case: the library, a reference implementation, and a lower bound."""
 
 import statistics
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from userlab.bench.timing import Side, Times, clock_of, interleaved, ratio, spre
 
 @dataclass(frozen=True)
 class Goal:
-    """ours / side is to be at most this; side is "reference" or "limit"."""
+    """The ratio ours / side should be at most `at_most`; side is "reference" or "limit"."""
 
     side: str
     at_most: float
@@ -19,11 +19,12 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """ours, with reference and limit where there are some; all three can be called repeatedly.
+    """The call `ours`, with `reference` and `limit` where given; all three can be called repeatedly.
 
-    reference_is, limit_is: what they are, in words. flops, moved: multiplications and bytes that no way avoids; half:
-    whether in bf16. scale: how many times the timed piece stands for (a part of a long loop). differs: the largest
-    difference of the results of ours and reference. notes: further values, computed after the timing.
+    reference_is, limit_is: their names for the table. flops, moved: the floating-point operations and bytes that cannot
+    be avoided; half: whether the operations are in bf16. scale, reference_scale: factors from the time of the measured
+    piece to that of the whole. differs: the largest difference between the results of ours and reference. notes:
+    further values, computed after the timing.
     """
 
     group: str
@@ -45,7 +46,7 @@ class Case:
 
 
 def measured(case: Case, machine: Machine, *, runs: int, device: str = "cpu") -> dict[str, Any]:
-    """The row of a case: milliseconds (median and spread on both clocks), ratios, and whether the goal is met."""
+    """The row of a case: milliseconds (medians on both clocks, and the spread), ratios, and whether goals are met."""
     sides: dict[str, Side] = {"ours": case.ours}
     if case.reference is not None:
         sides["reference"] = case.reference

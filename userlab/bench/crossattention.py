@@ -1,7 +1,8 @@
 """Cross-attention: the vectorised form against the usual loop, and searching by embeddings against the vectorised form.
 
-A part of the table is timed and multiplied: both forms walk through captions, so that their time is in line with them.
-The vectorised form is timed on more of them, because it first normalises the regions, which a whole table does once.
+Only some captions are timed, and the time is scaled up: both forms loop over captions, so that it is proportional to
+their number. The vectorised form is timed on more captions, because it first normalises the regions, which a whole
+matrix needs only once.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ REGIONS, LONGEST = 36, 20
 def sets_of_vectors(
     num_images: int, captions: int, width: int, *, device: str = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """regions (N, 36, E), words (M, 20, E), mask (M, 20), lengths (M,): 6 to 20 in turns, so
-    that any 15 captions in a row have 13 words on average.
+    """regions (N, 36, E), words (M, 20, E), mask (M, 20) and lengths (M,), which cycle through 6 to 20, so that any 15
+    consecutive captions have 13 words on average.
     """
     draw = torch.Generator().manual_seed(0)
     regions = nn.functional.normalize(torch.randn(num_images, REGIONS, width, generator=draw), dim=2)
@@ -32,7 +33,7 @@ def sets_of_vectors(
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """Both directions against the loop, then embeddings against t2i, all of them for 1,000 x 5,000."""
+    """Both directions against the loop, then embeddings against t2i, all for 1,000 images and 5,000 captions."""
     width = 16 if tiny else 1024
     for name, ours, loop in (("t2i", scan_t2i, t2i_loop), ("i2t", scan_i2t, i2t_loop)):
         yield _against_the_loop(name, ours, loop, width, tiny, device)

@@ -1,4 +1,4 @@
-"""Encoding a test split: every image once and captions by length, against five times each and as they come."""
+"""Encoding a test split: every image once and captions sorted by length, against every image five times, unsorted."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ CAPTIONS = 5
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """256 images and their captions at the paper's shapes, on cached regions."""
+    """256 images, as regions, and their captions at the paper's shapes."""
     config, num_images = paper_model(tiny=tiny), 4 if tiny else 256
     model = filled_model(config, PAPER, device=device).eval()
     images = random_batch(config, num_images, device=device)

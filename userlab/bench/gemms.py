@@ -1,8 +1,9 @@
-"""The matrix products of a piece of code, noted while it runs and then run alone at the same shapes.
+"""The matrix products of a piece of code, recorded while it runs, and then run alone at the same shapes.
 
-The time of a step beyond them is what a better program could save.
+A better program could save no more than the time of a step beyond them.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-OPERANDS = {
-    "mm": 0,
-    "bmm": 0,
-    "addmm": 1,
-    "addmm_": 1,
-    "baddbmm": 1,
-    "addmv": 1,
-    "mv": 0,
-}  # where the factors begin
+# the index of the first factor among the arguments
+OPERANDS = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "addmv": 1, "mv": 0}
 Shape = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
 class Gemms(TorchDispatchMode):
-    """Notes the factors (shape, strides, type) of every product inside, backward passes included."""
+    """Records the factors (shape, strides, dtype) of every product inside, including backward passes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -43,7 +37,7 @@ def _shape(x: Tensor) -> Shape:
 
 
 def gemms_of(fn: Callable[[], object]) -> Gemms:
-    """The products of one call of `work`."""
+    """The products of one call of `fn`."""
     noted = Gemms()
     with noted:
         fn()
@@ -51,19 +45,15 @@ def gemms_of(fn: Callable[[], object]) -> Gemms:
 
 
 def flops(noted: Gemms) -> int:
-    """Multiplications and additions of all of them."""
-    total = 0
-    for ((left, _, _), (right, _, _)), count in noted.seen.items():
-        columns = right[-1] if len(right) > 1 else 1
-        rows = 1
-        for size in left:
-            rows *= size
-        total += 2 * rows * columns * count
-    return total
+    """The floating-point operations of all products: two per multiplication and addition."""
+    return sum(
+        2 * math.prod(left) * (right[-1] if len(right) > 1 else 1) * count
+        for ((left, _, _), (right, _, _)), count in noted.seen.items()
+    )
 
 
 def alone(noted: Gemms, device: str = "cpu") -> Callable[[], None]:
-    """A call that does the same products on random numbers, results into memory that is there already."""
+    """A function that computes the same products of random numbers, into preallocated memory."""
     gemms = []
     for (left, right), count in noted.seen.items():
         a, b = _filled(left, device), _filled(right, device)

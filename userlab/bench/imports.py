@@ -1,4 +1,4 @@
-"""What importing the library costs beyond importing torch, in fresh interpreters."""
+"""What importing the library costs in addition to importing torch, in fresh interpreters."""
 
 import statistics
 import subprocess
@@ -15,7 +15,7 @@ RUNS = 10
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[dict[str, Any]]:
-    """torch alone, with the package, and with its models and metrics; processor time, one after another."""
+    """Processor time of importing torch, torch and the package, and these with its models and metrics."""
     times: dict[str, list[float]] = {what: [] for what in (TORCH, OURS, WHOLE)}
     for _ in range(1 if tiny else RUNS):
         for what, ms in times.items():

@@ -1,4 +1,4 @@
-"""Reading: how long a batch takes compared with a step, and the share of a run in which the step waits for data."""
+"""Loading: the time of a batch compared with a step's, and the share of a run in which the step waits for data."""
 
 import os
 import time
@@ -22,7 +22,7 @@ MOST = 0.05  # of a step
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
-    """The scenes preset, and photos where USERLIB_PHOTOS names some."""
+    """The preset scenes, and photos where USERLIB_PHOTOS names a folder of them."""
     train = {"train": 30, "val": 6, "test": 6} if tiny else {"train": 1000, "val": 200, "test": 500}
     yield _case("scenes", _short(preset("scenes"), train, tiny), tiny, device)
     folder = os.environ.get("USERLIB_PHOTOS")
@@ -75,7 +75,7 @@ def _case(name: str, config: Config, tiny: bool, device: str) -> Case:
 
 
 def _waiting(prepared: Prepared, step: Step, *, steps: int) -> dict[str, Any]:
-    """The share of the wall clock in which a run of some steps waits for its next batch."""
+    """The share of the wall-clock time for which a run of `steps` steps waits for its next batch."""
     waited = begun = 0.0
     source = batches(prepared, 0, steps, 0, 1)
     for number in range(steps):

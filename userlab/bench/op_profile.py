@@ -1,4 +1,4 @@
-"""Where the time of a piece of code goes: its profile, operation by operation, in percent."""
+"""The profile of a piece of code: the share of time of each operation, in percent."""
 
 import os
 from collections import Counter
@@ -12,10 +12,10 @@ PRODUCTS, OTHERS, REST = "matrix products", "other operations", "Python and nump
 
 
 def op_profile(fn: Callable[[], object], *, most: int = 8) -> dict[str, float]:
-    """Percent of one call of `work`: matrix products, the `most` next operations, other ones, Python and numpy.
+    """Percent of the time of one call of `fn`: matrix products, the next `most` operations, others, Python and numpy.
 
-    By torch's profiler, after one call to warm up; an operation's time is its own, without that of the operations it
-    calls. Sorted is GPO's sort by numpy, Direction the BiGRU's own Python. On a GPU these are the times of its kernels.
+    Measured by torch's profiler after one call to warm up; an operation's time excludes the operations that it calls.
+    Sorted is GPO's sort by numpy, Direction the BiGRU's Python code. On a GPU these are the times of kernels.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains to stderr where there is no GPU
     fn()

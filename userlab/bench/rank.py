@@ -1,4 +1,4 @@
-"""Ranking: all pairs of a test split, against the product that no way avoids and against the usual loop."""
+"""Ranking all pairs of a test split, against the matrix product that cannot be avoided and against the usual loop."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ CAPTIONS = 5  # of each image
 
 
 def embeddings(num_images: int, width: int, *, device: str = "cpu") -> tuple[Tensor, Tensor, np.ndarray]:
-    """Unit vectors of images and of captions that lie around them, and the image of each caption."""
+    """Unit vectors of images (N, E) and of captions near them (M, E), and the image of each caption (M,)."""
     draw = torch.Generator().manual_seed(0)
     images = nn.functional.normalize(torch.randn(num_images, width, generator=draw), dim=1)
     owner = np.repeat(np.arange(num_images), CAPTIONS)

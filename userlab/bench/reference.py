@@ -1,9 +1,9 @@
-"""Reference implementations: what a plain program for the same equations looks like, to compare times with.
+"""Reference implementations: plain programs for the same equations, to compare times with.
 
-Written from the paper's equations and the protocol, not from any release: a caption at a time in cross-attention, a
-query at a time in ranking, a GRU over every set in GPO, a loop over the weights in the momentum update. The training
-step is USER with BatchNorm, SGE, a BiGRU on the text side, UTO and two queues; it leaves out the faults of the authors'
-release, so that its losses are those of the library.
+They follow the paper's equations and the standard protocol, not a release: one caption at a time in cross-attention,
+one query at a time in ranking, a GRU over every set in GPO, a loop over the weights in the momentum update. The
+training step is USER with BatchNorm, SGE, a BiGRU as text encoder, UTO and two queues; it does not have the faults of
+the authors' release, so that its losses equal those of the library.
 """
 
 import copy
@@ -23,7 +23,9 @@ Ints = NDArray[np.int64]
 
 
 def reference_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[Ints, Ints]:
-    """images (N, E), captions (M, E) -> i2t (N,), t2i (M,): one sorted gallery per query."""
+    """images (N, E), captions (M, E), caption_to_image (M,) -> ranks i2t (N,), t2i (M,), by sorting the gallery for
+    each query.
+    """
     captions_of = [np.flatnonzero(caption_to_image == i) for i in range(len(images))]
     i2t = np.zeros(len(images), int)
     t2i = np.zeros(len(captions), int)
@@ -41,7 +43,7 @@ def reference_ranks(images: Any, captions: Any, caption_to_image: Any) -> tuple[
 
 
 def attend(queries: Tensor, contexts: Tensor, inverse_temperature: float) -> Tensor:
-    """queries (N, Q, E), contexts (N, C, E), unit rows -> what each query sees, (N, Q, E)."""
+    """queries (N, Q, E), contexts (N, C, E), both of unit rows -> the attended context of each query, (N, Q, E)."""
     similarity = F.leaky_relu(torch.bmm(contexts, queries.transpose(1, 2)), 0.1)  # (N, C, Q)
     similarity = similarity / (
         similarity.norm(dim=2, keepdim=True) + 1e-8
@@ -51,7 +53,7 @@ def attend(queries: Tensor, contexts: Tensor, inverse_temperature: float) -> Ten
 
 
 def pooled(relevance: Tensor, pooling: str, temperature: float) -> Tensor:
-    """relevance (N, Q) -> (N,)."""
+    """relevance (N, Q) -> (N,): its mean, or its log-sum-exp."""
     if pooling == "mean":
         return relevance.mean(1)
     return torch.logsumexp(temperature * relevance, dim=1) / temperature
@@ -66,7 +68,7 @@ def t2i_loop(
     temperature: float = 6.0,
     pooling: str = "logsumexp",
 ) -> Tensor:
-    """regions (N, R, E), words (M, W, E), lengths (M,) -> scores (N, M): each word looks at the regions."""
+    """regions (N, R, E), words (M, W, E), lengths (M,) -> scores (N, M): each word attends to the regions."""
     columns = []
     for j in range(len(words)):
         caption = words[j, : lengths[j]].expand(len(regions), -1, -1)
@@ -84,7 +86,7 @@ def i2t_loop(
     temperature: float = 5.0,
     pooling: str = "logsumexp",
 ) -> Tensor:
-    """regions (N, R, E), words (M, W, E), lengths (M,) -> scores (N, M): each region looks at the words."""
+    """regions (N, R, E), words (M, W, E), lengths (M,) -> scores (N, M): each region attends to the words."""
     columns = []
     for j in range(len(words)):
         caption = words[j, : lengths[j]].expand(len(regions), -1, -1)
@@ -97,7 +99,7 @@ def i2t_loop(
 
 
 class PlainGPO(nn.Module):
-    """GPO with the weights of every set computed again: its GRU runs over each set of the batch."""
+    """GPO that computes the weights for each set: its GRU runs over every set of the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +174,7 @@ class PlainImages(nn.Module):
 
 
 class PlainTexts(nn.Module):
-    """Words through torch's packed BiGRU to one unit vector."""
+    """Words to one unit vector, by torch's packed BiGRU."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -195,7 +197,7 @@ class PlainTexts(nn.Module):
 
 
 class PlainStep:
-    """One training step after another from a library model's weights and queues: `step(batch)` -> loss."""
+    """Training steps that start from a library model's weights and queues: `step(batch)` -> loss."""
 
     def __init__(self, model: Any, *, lr: float, weight_decay: float, max_grad_norm: float) -> None:
         self.m, self.objective, self.max_grad_norm = model.config.momentum, model.objective, max_grad_norm

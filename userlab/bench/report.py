@@ -1,4 +1,4 @@
-"""The rows of a measurement as a table for people, and the table in a text between two markers."""
+"""The rows of a measurement as text and as a table in Markdown, which is written between two markers of a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 def lines_of(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line a row: milliseconds, ours over the others with the tenth and ninetieth percentile, the goal."""
+    """The cells of each row: times, ratios with the tenth and ninetieth percentile, and goals, in the order of HEAD."""
     return [_line(row) for row in rows]
 
 
@@ -37,7 +37,7 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def duration(ms: float) -> str:
-    """Milliseconds, or seconds from one second up."""
+    """A time in milliseconds as text, in seconds from one second up."""
     return f"{ms / 1e3:.2f} s" if ms >= 1000 else f"{ms:.3g} ms"
 
 
@@ -77,7 +77,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def markdown(document: Row) -> str:
-    """A table of the stored rows, their further values, and what they were measured on."""
+    """What the stored rows were measured on, their table, and their further values."""
     rows = document["rows"]
     table = [HEAD, tuple("---" for _ in HEAD), *lines_of(rows)]
     where, rates = document["provenance"]["hardware"], document["machine"]
@@ -95,7 +95,7 @@ def markdown(document: Row) -> str:
 
 
 def fill(file: Path, document: Row) -> None:
-    """Writes the table between the markers. Raises UserError where the file has no place for it."""
+    """Writes the table between the markers. Raises UserError for a file that is missing or has no markers."""
     if not file.is_file():
         raise UserError(
             f"There is no file {file}. Start in the folder of the repository, or name a file with markers."

@@ -1,4 +1,4 @@
-"""Search among many captions: HNSW against exact search, with its recall, its build time and its size."""
+"""Search among many captions: HNSW against exact search, with its recall, build time and size."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ M = 32
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case]:
-    """200,000 captions of the wide drawn world, 1,000 others as queries."""
+    """200,000 captions of the pretrain world, with 1,000 others as queries."""
     size, queries = (300, 20) if tiny else (200_000, 1000)
     vectors = caption_vectors(size, queries, progress=not tiny)
     index, report = hnsw(vectors.gallery, vectors.queries, K, M=M)
@@ -45,5 +45,5 @@ def cases(*, tiny: bool, device: str) -> Iterator[Case]:
 
 
 def gigabytes(num_images: float, width: int = 1024) -> float:
-    """What an index of so many images takes in memory: float32 vectors, and 2 M links of 4 bytes each."""
+    """The memory of an index of `num_images` images: float32 vectors, and 2 M links of 4 bytes each."""
     return num_images * (4 * width + 4 * 2 * M) / 1e9

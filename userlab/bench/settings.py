@@ -60,7 +60,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command. Raises UserError for numbers below 1, and for a table without results."""
+    """Runs the command. Raises UserError for numbers below 1, missing results, and a file of another machine's rows."""
     from userlab.bench import report
 
     if arguments.markdown is not None:
@@ -93,20 +93,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _apart(groups: list[str], **settings: Any) -> Iterator[dict[str, Any]]:
-    """`measure` of each group in a fresh process. Raises UserError where one ends without an answer."""
+    """`measure` of each group in a new process. Raises UserError where one ends without a result."""
     for group in groups:
         try:
             with ProcessPoolExecutor(1, get_context("spawn"), initializer=_end_with_parent) as pool:
                 yield pool.submit(measure, [group], **settings).result()
         except BrokenProcessPool as error:
             raise UserError(
-                f"the process of the group {group} was ended from outside, perhaps for want of memory; its rows are "
-                f"missing. Measure it by: python -m userlab bench --group {group}"
+                f"The process of the group {group} was ended from outside, perhaps for lack of memory; its rows are "
+                f"missing. Measure it with: python -m userlab bench --group {group}"
             ) from error
 
 
 def _end_with_parent() -> None:
-    """A command that is killed leaves no process behind that works on for half an hour."""
+    """Ends this process when its parent ends, as it would else go on for up to half an hour."""
     parent = parent_process()
 
     def wait() -> None:
@@ -120,7 +120,7 @@ def _end_with_parent() -> None:
 def measure(
     groups: list[str], *, runs: int, threads: int | None, tiny: bool, say: bool, only: str = ""
 ) -> dict[str, Any]:
-    """The rows of the groups, with the machine's rates and what else a reader needs to believe them."""
+    """The rows of the groups, with the machine's rates and their provenance."""
     import torch
 
     from userlab.bench import report, roofline
@@ -152,18 +152,20 @@ def measure(
 
 
 def stored(file: Path) -> dict[str, Any]:
-    """What a measurement wrote."""
+    """The document that a measurement wrote. Raises UserError for a file that is missing or damaged."""
     from userlib.files import read_checksummed
 
     if not file.is_file():
         raise UserError(
-            f"there are no measurements in {file}; make them by: python -m userlab bench --out {file}"
+            f"There are no measurements in {file}; make them with: python -m userlab bench --out {file}"
         )
-    return read_checksummed(file, "measure again by: python -m userlab bench --out FILE.json")
+    return read_checksummed(file, "Measure again with: python -m userlab bench --out FILE.json")
 
 
 def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny: bool) -> None:
-    """Before minutes are spent: UserError where the file's rows are of another machine, number of threads or size."""
+    """Raises UserError, before any measurement, where the file's rows are of another machine, number of threads or
+    size.
+    """
     import torch
 
     from userlib.provenance import processor
@@ -177,8 +179,8 @@ def _check_kind(file: Path, former: dict[str, Any], *, threads: int | None, tiny
     for name, (one, other) in kinds.items():
         if one != other:
             raise UserError(
-                f"{file} holds rows with {name} {one}, and these would be with {name} {other}; the ratios of one table "
-                "must be of one kind. Name another file by --out, or move this one away."
+                f"{file} holds rows with {name} {one}, and these would be with {name} {other}; the rows of one table "
+                "must be measured alike. Name another file by --out, or move this one away."
             )
 
 
@@ -189,7 +191,7 @@ def _device() -> str:
 
 
 def _keep(file: Path, document: dict[str, Any]) -> None:
-    """Writes the rows over those of the same cases; groups stand in the order of GROUPS."""
+    """Writes the rows, replacing those of the same cases; groups are in the order of GROUPS."""
     from userlib.files import write_checksummed
 
     fresh = {(row["group"], row["case"]) for row in document["rows"]}

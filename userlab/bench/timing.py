@@ -1,9 +1,9 @@
 """Times that can be compared: sides run interleaved, after warm-up, and ratios are taken run by run.
 
-A machine that others use too slows every side alike as long as they alternate. In addition to the wall clock there is
-the processor time of this process, which excludes waiting; with one thread on a CPU the ratios are of the
-latter. With more threads they are of the wall clock, as a thread that waits for another spins. On a GPU everything is
-synchronised before a clock is read.
+As the sides alternate, other work on the machine slows all of them alike. Both the wall clock and the processor time of
+this process, which excludes waiting, are read. With one thread on a CPU the ratios are those of processor time; else
+they are those of the wall clock, because threads that wait for each other spin, and because a GPU works while the
+processor waits. A GPU is synchronised before a clock is read.
 """
 
 import math
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
-SHORTEST = 0.02  # seconds of one reading: what takes less is repeated within it
+SHORTEST = 0.02  # seconds of one reading: shorter calls are repeated within it
 Side = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one call: wall and processor, one value per run."""
+    """Seconds of one call, by the wall clock and of processor time, one value per run."""
 
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
@@ -30,16 +30,16 @@ class Times:
 
 
 def clock_of(device: str) -> str:
-    """The clock that ratios are taken from: a GPU works while the processor waits, and waiting threads spin."""
+    """The clock that ratios are taken from: "cpu" (processor time) with one thread on a CPU, else "wall"."""
     return "cpu" if device == "cpu" and torch.get_num_threads() == 1 else "wall"
 
 
 def interleaved(sides: Mapping[str, Side], *, runs: int, device: str = "cpu") -> dict[str, Times]:
-    """Calls every side to warm up and to see how often a reading repeats it, then all of them interleaved."""
+    """Calls every side to warm up and to find how often a reading must repeat it, then reads all sides in turn."""
     repeats = {}
     for name, side in sides.items():
         wall, cpu = _read(side, 1, device)
-        if wall < 1:  # what takes longer is warm by then
+        if wall < 1:  # a longer call has warmed up by then
             wall, cpu = _read(side, 1, device)
         repeats[name] = max(1, math.ceil(SHORTEST / max(cpu if clock_of(device) == "cpu" else wall, 1e-6)))
     readings: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
@@ -64,7 +64,7 @@ def _wait(device: str) -> None:
 
 
 def ratio(one: Times, other: Times, clock: str) -> dict[str, float]:
-    """one / other, run by run: the median, and the tenth and ninetieth percentile."""
+    """The ratio one / other, run by run: its median, and its tenth and ninetieth percentile."""
     each = [a / max(b, 1e-12) for a, b in zip(one.of(clock), other.of(clock), strict=True)]
     low, high = spread(each)
     return {"median": statistics.median(each), "low": low, "high": high}

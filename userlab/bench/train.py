@@ -1,4 +1,4 @@
-"""Training: GPO compared with its sort, a step with the plain step and its GEMMs, and what a queue costs."""
+"""Training: GPO compared with its sort, a step with the plain step and with its GEMMs, and the cost of a queue."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ from userlib.model.user import USER
 from userlib.training.memory import keep_freed_memory
 from userlib.training.schedule import make_optimizer
 
-FIRST_KEY = 10**6  # the queues' images are none of the batch's
+FIRST_KEY = 10**6  # the first image id in the queues, above those of the batch
 
 
 def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: float = 0.4) -> ModelConfig:
-    """BUTD's 36 regions of 2,048 dimensions, SGE with BatchNorm, a BiGRU on the text side."""
+    """The paper's model: bottom-up attention's 36 regions of 2,048 dimensions, SGE with BatchNorm, a BiGRU for text."""
     small = {
         "regions": 4,
         "region_dim": 12,
@@ -52,7 +52,7 @@ def paper_model(*, tiny: bool = False, queue_size: int = 2048, guide_dropout: fl
 
 
 def random_batch(config: ModelConfig, count: int, *, device: str = "cpu") -> Batch:
-    """Non-negative regions of norm near 20, as a detector's are, and captions of 8 to 24 words with the two marks."""
+    """Non-negative regions, as a detector gives them, and captions of 8 to 24 tokens."""
     draw = torch.Generator().manual_seed(1)
     longest = 24
     lengths = torch.randint(8, longest + 1, (count,), generator=draw)
@@ -67,7 +67,7 @@ def random_batch(config: ModelConfig, count: int, *, device: str = "cpu") -> Bat
 
 
 def filled_model(config: ModelConfig, objective: ObjectiveConfig, *, device: str = "cpu") -> USER:
-    """A model with every slot of its queues filled by unit keys of other images."""
+    """A model whose queues are filled with random unit keys of other images."""
     torch.manual_seed(0)
     model = USER(config, objective)
     if model.queue is not None and model.queue.size:
@@ -79,7 +79,7 @@ def filled_model(config: ModelConfig, objective: ObjectiveConfig, *, device: str
 
 
 class Step:
-    """Forward, backward and update of a library model on one batch, as `fit` does them."""
+    """Forward pass, backward pass and update of a library model on one batch, as in `fit`."""
 
     def __init__(self, model: USER, batch: Batch, *, half: bool = False) -> None:
         self.model, self.batch, self.half = model, batch, half
@@ -99,14 +99,16 @@ class Step:
 
 
 def plain_step(model: USER, batch: Batch) -> Callable[[], float]:
-    """The reference step from the model's weights."""
+    """The reference step, which starts from the model's weights."""
     t = TrainingConfig()
     plain = PlainStep(model, lr=t.lr, weight_decay=t.weight_decay, max_grad_norm=t.max_grad_norm)
     return lambda: plain.step(batch)
 
 
 def largest_difference(*, tiny: bool) -> float:
-    """Over the losses of three steps of the library and of the reference from the same weights, without dropout."""
+    """The largest difference between the losses of the library and of the reference over three steps from the same
+    weights, without dropout.
+    """
     config = paper_model(tiny=tiny, guide_dropout=0.0, queue_size=32 if tiny else 2048)
     batch = random_batch(config, 8 if tiny else 32)
     model = filled_model(config, PAPER)
@@ -119,7 +121,7 @@ PAPER = ObjectiveConfig(leaky_positive=False, loss_weight=1.0)
 
 
 def cases(*, tiny: bool, device: str) -> Iterator[Case | dict[str, Any]]:
-    """GPO, the step in fp32 and bf16, the queue's cost in the scenes preset and at the paper's shapes."""
+    """GPO, the step in fp32 and bf16, and the queue's cost in the preset scenes and at the paper's shapes."""
     if device == "cpu":
         keep_freed_memory()
     yield _gpo(tiny)
@@ -262,7 +264,7 @@ def _queue_part(size: int, count: int, embed_dim: int) -> Callable[[], object]:
 
 
 def _linear(sizes: tuple[int, ...], count: int, embed_dim: int, *, runs: int) -> dict[str, Any]:
-    """Microseconds per key at each size: equal ones mean a cost in line with K."""
+    """Microseconds per key at each size; equal values mean that the cost is proportional to K."""
     times = interleaved({str(size): _queue_part(size, count, embed_dim) for size in sizes}, runs=runs)
     clock = clock_of("cpu")
     return {

@@ -1,6 +1,6 @@
-"""How the two networks that come with the project are made: region-mini plays the detector, clip-mini plays
-CLIP.
+"""How the networks that come with the project are made: region-mini takes the part of the object detector, clip-mini
+that of CLIP, and photos-mini searches photos.
 
-Each is one command, `python -m userlab pretrain-regions` and `python -m userlab pretrain-clip`, that can be
-killed and run again.
+Each has a command, `python -m userlab pretrain-regions`, `pretrain-clip` or `pretrain-photos`, which resumes an
+interrupted run.
 """

@@ -1,4 +1,4 @@
-"""What is stored with the weights: settings, log, provenance, checksums; written atomically as one folder."""
+"""What is stored with the weights: settings, log, provenance and checksums, written atomically as one folder."""
 
 import csv
 from collections.abc import Callable, Collection, Mapping
@@ -12,21 +12,21 @@ from userlib.provenance import code_version, provenance
 from userlib.verify import write_manifest
 from userscenes import library_versions, world_hash
 
-HASHED = 1000  # scenes whose hash stands for the world
+HASHED = 1000  # scenes whose hash identifies the world
 
 
 def check_out(out: Path, names: Collection[str]) -> None:
-    """Raises UserError where `out` holds something else than an earlier result, of the files `names` and what is told
-    of them: writing would delete it.
+    """Raises UserError where `out` holds files other than an earlier result (`names`, log and provenance), which
+    writing would delete.
 
-    Also takes the hash of the code, so that the provenance names the code that began the run.
+    Also computes the hash of the code, so that the provenance names the code at the start of the run.
     """
     code_version()
     check_folder(out, [*names, "log.csv", "provenance.json"])
 
 
 def command_of(name: str, out: Path, config: Any) -> str:
-    """The command line that makes the same weights, every setting spelled out."""
+    """The command line that makes the same weights, with every setting."""
     flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in asdict(config).items())
     return f"python -m userlab {name} --out {out.as_posix()} {flags}"
 
@@ -40,9 +40,9 @@ def write_asset(
     config: Mapping[str, Any],
     split: str,
 ) -> dict[str, Any]:
-    """Fills the folder `out`: what `writer` writes, log.csv, provenance.json and manifest.json.
+    """Writes the folder `out`: the files of `writer`, log.csv, provenance.json and manifest.json.
 
-    Returns the provenance: command, configuration, world, seconds, last evaluation, code and machine, sums.
+    Returns the provenance: command, configuration, world, seconds, last evaluation, code, machine and checksums.
     """
     facts: dict[str, Any] = {
         "command": command,

@@ -1,10 +1,10 @@
-"""A byte-level byte-pair vocabulary, learned from captions and saved as the tokenizer files that open_clip
-reads.
+"""A byte-level byte-pair vocabulary (Sennrich et al., ACL 2016, on bytes as in GPT-2), learned from captions and saved
+as the tokenizer files that open_clip reads.
 
-A word is written with a leading space, as bytes; the pair of neighbours that is most frequent becomes a new
-piece, again and again. Bytes spell every text, so no word is unknown. (Sennrich et al. 2016, on bytes as in
-GPT-2.) Ids: 0 pad, 1 to 256 the bytes, then pieces as they were learned, start, end. The end has the highest
-id, because CLIP's text tower reads its vector where the id is largest.
+A word is written with a leading space, as bytes; the most frequent pair of neighbouring pieces becomes a new piece,
+repeatedly. Bytes spell every text, so no word is unknown. Ids: 0 pad, 1 to 256 the bytes, then pieces in the order in
+which they were learned, start, end. The end has the highest id, because CLIP's text tower takes its vector from the
+position of the largest id.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from userlib.files import write_json
 
 PAD, START, END = "<pad>", "<start_of_text>", "<end_of_text>"
 LETTERS = "bcdfghjklmnpqrstvwxyz", "aeiou"
-# English that says nothing about a picture: it has pieces of its own, and training puts some into captions.
+# English words that say nothing about an image: each has a piece of its own, and training puts some into captions.
 FILLERS = (
     "a an the this that these there here is are was were be been being it its they their has have having which "
     "who with while as at by for from of to and also some very just really one can you see we i shows showing "
@@ -28,8 +28,8 @@ FILLERS = (
 
 
 def words_of(captions: Iterable[str]) -> Counter[str]:
-    """How often each stretch of letters, digits or signs occurs, lower-case, in byte letters with the leading
-    space.
+    """The counts of all words (runs of letters, digits or signs) in lower case, spelled in byte letters with the
+    leading space.
     """
     from tokenizers import normalizers, pre_tokenizers
 
@@ -43,8 +43,8 @@ def words_of(captions: Iterable[str]) -> Counter[str]:
 
 
 def learn_merges(words: Counter[str], most: int) -> list[tuple[str, str]]:
-    """Up to `most` pairs in the order in which they are joined; of equally frequent ones the first in the
-    alphabet. It ends early when every word is one piece.
+    """Up to `most` pairs in the order in which they are merged; of equally frequent pairs the alphabetically first.
+    Fewer where every word has become one piece.
     """
     pieces = {word: list(word) for word in words}
     counts: Counter[tuple[str, str]] = Counter()
@@ -69,7 +69,7 @@ def _count(
     parts: list[str],
     times: int,
 ) -> None:
-    """Adds a word's pairs `times` times; a pair that is gone leaves the table."""
+    """Adds a word's pairs `times` times (removes them where negative); a pair that no longer occurs is deleted."""
     for pair in zip(parts, parts[1:], strict=False):
         counts[pair] += times
         where.setdefault(pair, set())
@@ -79,7 +79,7 @@ def _count(
 
 
 def join(parts: list[str], pair: tuple[str, str]) -> list[str]:
-    """The parts with each occurrence of the pair, from the left, made one."""
+    """The parts with each occurrence of the pair merged, from left to right."""
     out: list[str] = []
     for part in parts:
         if out and (out[-1], part) == pair:
@@ -90,7 +90,7 @@ def join(parts: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def save_tokenizer(folder: Path, merges: list[tuple[str, str]], context: int) -> None:
-    """tokenizer.json and tokenizer_config.json, as transformers reads them from a model's folder."""
+    """Writes tokenizer.json and tokenizer_config.json, as transformers reads them from a model's folder."""
     make_tokenizer(merges).save(str(folder / "tokenizer.json"))
     names = {"bos_token": START, "eos_token": END, "pad_token": PAD}
     write_json(
@@ -100,7 +100,7 @@ def save_tokenizer(folder: Path, merges: list[tuple[str, str]], context: int) ->
 
 
 def make_tokenizer(merges: list[tuple[str, str]]) -> Any:
-    """The `tokenizers.Tokenizer` of the merges, start and end put around a text."""
+    """The `tokenizers.Tokenizer` of the merges, which puts start and end around a text."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     pieces = [PAD, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges), START, END]
@@ -119,10 +119,10 @@ def make_tokenizer(merges: list[tuple[str, str]]) -> Any:
 
 
 class Writer:
-    """Captions as ids for training, with what keeps unknown words harmless later.
+    """Captions as ids for training, augmented so that the network later copes with unknown words.
 
-    Now and then a word is cut in two, each half spelled by itself, so that small pieces learn a meaning; and
-    now and then fillers or a made-up word are put in, so that the network learns to read past them.
+    With probability `cut` a word is split in two and each half spelled by itself, so that small pieces get a meaning;
+    with probability `noise` fillers or made-up words are inserted, so that the network learns to ignore them.
     """
 
     def __init__(self, merges: list[tuple[str, str]], *, context: int, cut: float, noise: float) -> None:
@@ -132,13 +132,13 @@ class Writer:
         self.known: dict[str, list[int]] = {}
 
     def ids(self, word: str) -> list[int]:
-        """Of one word without spaces."""
+        """The ids of one word, without start and end."""
         if word not in self.known:
             self.known[word] = self.tokenizer.encode(word, add_special_tokens=False).ids
         return self.known[word]
 
     def __call__(self, text: str, rng: np.random.Generator) -> list[int]:
-        """Ids of length `context`, padded with 0, end kept."""
+        """`context` ids: cut to that length with the end kept, or padded with 0."""
         words = text.split()
         if rng.random() < self.noise:
             for _ in range(int(rng.integers(1, 4))):
@@ -157,7 +157,7 @@ class Writer:
 
 
 def made_up(rng: np.random.Generator) -> str:
-    """A word of one to four syllables."""
+    """A random word of one to four syllables."""
     return "".join(
         letters[int(rng.integers(len(letters)))]
         for _ in range(int(rng.integers(1, 5)))

@@ -1,8 +1,8 @@
-"""clip-mini, which plays CLIP: an open_clip model of two small transformers, trained on the wide drawn world.
+"""clip-mini, which takes the part of CLIP: an open_clip model of two small transformers, trained on the pretrain world.
 
-64 x 64 images in 8 x 8 patches -> tokens (B, 64, 128) and a unit vector (B, 128). Its captions are those of
-the `pretrain` split, in a terse style; its loss is CLIP's (Radford et al. 2021, section 2.3). open_clip loads
-the folder by `local-dir:`, tokenizer included.
+Images of 64 x 64 pixels in patches of 8 x 8 -> tokens (B, 64, 128) and a unit vector (B, 128). Its captions are the
+alt texts of the pretrain world; its loss is CLIP's (Radford et al., ICML 2021, section 2.3). open_clip loads the folder
+by `local-dir:`, including the tokenizer.
 """
 
 import re
@@ -27,11 +27,11 @@ from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 
 FILES = ("open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json")
 SIDE, CONTEXT, WIDTH = 64, 32, 128
-PIECES = 4000  # the vocabulary at most; the captions of the drawn world hold fewer
+PIECES = 4000  # the largest vocabulary; the captions of the drawn world need fewer
 MEAN, STD = 0.5, 0.25
-SHIFT = 4  # pixels
-CUT, NOISE = 0.2, 0.5  # how often a caption has a word in two halves; words that say nothing (see bpe.Writer)
-WORDS = 0.1  # the weight of naming words at the start; it falls to 0
+SHIFT = 4  # pixels by which images are moved at most
+CUT, NOISE = 0.2, 0.5  # probabilities that a caption has a split word, and inserted words (see bpe.Writer)
+WORDS = 0.1  # the weight of the loss on naming words at the start; it decays to 0
 
 
 def model_config(vocab: int) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def model_config(vocab: int) -> dict[str, Any]:
 
 
 class Learner(nn.Module):
-    """The model, and a classifier on its image vector that training alone uses."""
+    """The model, and a classifier of words on its image vector, used only in training."""
 
     def __init__(self, vocab: int, words: list[str], seed: int) -> None:
         from open_clip.model import CLIP
@@ -65,7 +65,7 @@ class Learner(nn.Module):
         self.words = {word: i for i, word in enumerate(words)}
 
     def named_in(self, captions: list[list[str]]) -> Tensor:
-        """Which words the captions of each image hold, (B, words) of 0 and 1."""
+        """The captions of B images -> (B, words): 1 where a caption of the image has the word, else 0."""
         named = torch.zeros(len(captions), len(self.words))
         for row, texts in enumerate(captions):
             columns = {self.words[word] for text in texts for word in plain(text) if word in self.words}
@@ -74,18 +74,18 @@ class Learner(nn.Module):
 
 
 def plain(text: str) -> list[str]:
-    """Lower-case words without signs."""
+    """The words of a text in lower case, without punctuation."""
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
 def scaled(pictures: np.ndarray) -> Tensor:
-    """uint8 (B, 64, 64, 3) -> (B, 3, 64, 64), as the preprocessing in the folder says."""
+    """uint8 (B, 64, 64, 3) -> (B, 3, 64, 64), normalised as in the model's own preprocessing."""
     return (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
 
 
 def clip_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of each image's own caption among all and of each caption's own image; unit vectors
-    (B, E).
+    """CLIP's loss on unit vectors (B, E): the mean cross-entropy of each image's caption among all captions and of each
+    caption's image among all images.
     """
     logits = scale * images.float() @ captions.float().T  # (B, B)
     own = torch.arange(len(logits))
@@ -93,8 +93,8 @@ def clip_loss(images: Tensor, captions: Tensor, scale: Tensor) -> Tensor:
 
 
 def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config: ClipConfig) -> Tensor:
-    """CLIP's loss on the batch of a step, one caption per image, and the error of naming the words of all
-    five, which lets so short a run learn to see (Joulin et al. 2016) and fades out.
+    """CLIP's loss on the batch of a step, with one caption per image, plus a loss on naming the words of all five
+    captions (Joulin et al., ECCV 2016), which speeds up the start of so short a run and decays to 0.
     """
     per_epoch = len(world) // config.batch_size
     epoch, place = divmod(step, per_epoch)
@@ -107,8 +107,10 @@ def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config
     light = torch.from_numpy(rng.uniform(0.85, 1.15, (len(rows), 1, 1, 1))).float()
     captions = [world.captions[row] for row in rows.tolist()]
     words = torch.tensor([writer(texts[int(rng.integers(len(texts)))], rng) for texts in captions])
-    with sdpa_kernel(SDPBackend.MATH):  # for so few tokens faster on a CPU than the fused kernel's backward
-        images = learner.clip.encode_image(scaled(pictures) * light)  # (B, E), of any length
+    with sdpa_kernel(
+        SDPBackend.MATH
+    ):  # for so few tokens faster on a CPU than the fused kernel's backward pass
+        images = learner.clip.encode_image(scaled(pictures) * light)  # (B, E), not normalised
         vectors = learner.clip.encode_text(words, normalize=True)  # (B, E)
     scale = learner.clip.logit_scale.exp().clamp(max=100)
     naming = F.binary_cross_entropy_with_logits(
@@ -120,7 +122,7 @@ def loss_at(step: int, *, learner: Learner, world: Drawn, writer: Writer, config
 
 @torch.inference_mode()
 def zero_shot(learner: Learner, tokenizer: Any, val: Drawn) -> dict[str, float]:
-    """R@1 and R@10 each way, percent, on Scenes val, whose captions are in another style."""
+    """R@1 and R@10 in percent, in both directions, on the split val of scenes, whose captions have another style."""
     from userlib.evaluation import ranks, recalls
 
     model = learner.clip
@@ -145,7 +147,7 @@ def zero_shot(learner: Learner, tokenizer: Any, val: Drawn) -> dict[str, float]:
 def pretrain_clip(
     config: ClipConfig, out: Path, *, processes: int = 1, val: int = 500, show: bool = True
 ) -> dict[str, Any]:
-    """Trains clip-mini, or goes on with it, and writes its folder. Returns the provenance."""
+    """Trains clip-mini, or resumes its training, and writes its folder. Returns the provenance."""
     check_out(out, FILES)
     wanted = Wanted(split="pretrain", count=config.pictures, side=SIDE, captions=True)
     world = drawn(wanted, processes=processes, show=show)
@@ -184,7 +186,7 @@ def pretrain_clip(
 
 
 def save_clip(folder: Path, *, model: nn.Module, merges: list[tuple[str, str]]) -> None:
-    """The files of an open_clip local-dir, weights in fp16."""
+    """Writes the files of an open_clip local-dir, with weights in fp16."""
     from safetensors.torch import save_file
 
     weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The command lines of the pretrainings: each setting is a flag."""
+"""The command lines of pretraining: each setting is a flag."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs one of the commands."""
+    """Runs one of the commands. Raises UserError for numbers that are not positive, and for too large a batch."""
     if arguments.command == "pretrain-photos":
         return _photos(arguments)
     config = RegionsConfig if arguments.command == "pretrain-regions" else ClipConfig

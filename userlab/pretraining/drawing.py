@@ -1,7 +1,8 @@
-"""The drawn world on the disk as arrays: drawn once, in chunks, by several processes; a killed run goes on
-where it stopped.
+"""The drawn world on the disk as arrays: drawn once, in chunks, by several processes. Finished chunks of an interrupted
+run are kept.
 
-A chunk is a folder of 1,000 scenes, `pictures.npy` (n, side, side, 3) uint8 and what else `Wanted` names.
+A chunk is a folder of 1,000 scenes: `pictures.npy` (n, side, side, 3) uint8, and labels and captions where `Wanted`
+says so.
 """
 
 import json
@@ -25,22 +26,20 @@ from userscenes.catalog import TRAIN_COLOURS, TRAIN_KINDS, TRAIN_PATTERNS
 from userscenes.graph import Scene
 
 CHUNK = 1000
-NOTHING = 255  # the label of a pixel that shows no thing, or of a plain one among the patterns
-NAMES = (TRAIN_KINDS, TRAIN_COLOURS, TRAIN_PATTERNS)  # what the three labels of a pixel count through
+NOTHING = 255  # the label of a pixel that shows no thing, and the pattern of a thing without one
+NAMES = (TRAIN_KINDS, TRAIN_COLOURS, TRAIN_PATTERNS)  # the names that the three labels of a pixel index
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which scenes, and what of them."""
+    """Which scenes are drawn, and what is stored of them."""
 
     split: str
     count: int
     seed: int = 0
     side: int = 128  # pixels
-    labels: bool = (
-        False  # `labels.npy` (n, 128, 128, 3) uint8: kind, colour and pattern of what a pixel shows
-    )
-    captions: bool = False  # `captions.json`: five a scene
+    labels: bool = False  # `labels.npy` (n, 128, 128, 3) uint8: kind, colour and pattern of each pixel
+    captions: bool = False  # `captions.json`: five per scene
 
 
 class Drawn:
@@ -53,7 +52,7 @@ class Drawn:
         return self.wanted.count
 
     def gather(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """The "images" or "labels" of the scenes at `rows`."""
+        """The array `pictures` or `labels`, by its name, of the scenes at `rows`: (n, ...)."""
         arrays = self._maps(name)
         return np.stack([arrays[row // CHUNK][row % CHUNK] for row in rows.tolist()])
 
@@ -72,9 +71,10 @@ class Drawn:
 
 
 def drawn(wanted: Wanted, *, processes: int = 1, show: bool = True) -> Drawn:
-    """Draws what is not on the disk yet.
+    """The scenes that are wanted, drawn now unless they are on the disk already.
 
-    Raises UserError where the disk is full or a drawing process is killed; finished chunks are kept.
+    Raises UserError where the disk is full, a chunk is damaged or a drawing process is killed; finished chunks are
+    kept.
     """
     folder = cache_dir() / "pretraining" / f"{wanted.split}-{_key(wanted)}"
     starts = range(0, wanted.count, CHUNK)
@@ -94,9 +94,9 @@ def drawn(wanted: Wanted, *, processes: int = 1, show: bool = True) -> Drawn:
 
 
 def _key(wanted: Wanted) -> str:
-    """Names the folder: all that changes a pixel or a word, but not how many scenes are wanted.
+    """The key of the folder: everything that changes a pixel or a word, but not the number of scenes.
 
-    The world's own hash over some scenes stands for its code.
+    The hash of some scenes stands for the world's code.
     """
     from userscenes import world_hash
 
@@ -115,13 +115,13 @@ def _run(jobs: list[tuple[Wanted, int, Path]], processes: int) -> Iterator[None]
             yield from pool.map(_draw, jobs)
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that was drawing images has been killed, perhaps for want of memory. Run the same "
+            "A process that was drawing images has been killed, perhaps for lack of memory. Run the same "
             "command again: what was drawn is kept. --processes 1 needs the least memory."
         ) from error
 
 
 def _draw(job: tuple[Wanted, int, Path]) -> None:
-    """One chunk."""
+    """Draws and writes one chunk."""
     wanted, start, folder = job
     world = make_world(wanted.split, wanted.count, seed=wanted.seed)
     rows = range(start, min(start + CHUNK, wanted.count))
@@ -142,7 +142,7 @@ def _draw(job: tuple[Wanted, int, Path]) -> None:
 
 
 def _small(picture: Image.Image, side: int) -> np.ndarray:
-    """(side, side, 3) uint8; the same squash as `Extractor.prepare`."""
+    """(side, side, 3) uint8, squashed as in `Extractor.prepare`."""
     if picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(picture)
@@ -160,6 +160,6 @@ def _labels(scene: Scene, masks: list[np.ndarray]) -> np.ndarray:
 
 
 def shifted(array: np.ndarray, most: int, y: int, x: int) -> np.ndarray:
-    """(side, side, C) moved by (y - most, x - most) pixels up and left, 0 <= y, x <= 2 most; edges repeat."""
+    """(side, side, C) moved by y - most pixels up and x - most left, 0 <= y, x <= 2 * most; edges repeat."""
     height, width = array.shape[:2]
     return np.pad(array, ((most, most), (most, most), (0, 0)), mode="edge")[y : y + height, x : x + width]

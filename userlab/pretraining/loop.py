@@ -1,8 +1,8 @@
-"""The loop that trains both small networks: AdamW, warm-up and cosine, bf16 where the chip has it, resumed
-after a kill.
+"""The loop that trains region-mini and clip-mini: AdamW, a linear warm-up and a cosine schedule, bf16 where the chip
+has it, resumable.
 
-What happens at step t follows from the seed and t alone, so weights and optimizer are all that a resumed run
-needs. On one machine and thread count it ends with the same bits as a run that was never stopped.
+Step t depends only on the seed and t, so that weights and optimizer are all that a resumed run needs. On one machine
+with one number of threads it ends with the same bits as an uninterrupted run.
 """
 
 import math
@@ -21,22 +21,22 @@ from userlib.files import remove_folder
 from userlib.progress import Progress
 from userlib.training.schedule import optimizer_tensors, restore_optimizer
 
-BETAS = (0.9, 0.98)  # a short memory, for short runs
-KEEP_EVERY = 60.0  # seconds between two states on disk
+BETAS = (0.9, 0.98)  # a faster second moment, for short runs
+KEEP_EVERY = 60.0  # seconds between two states on the disk
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how fast."""
+    """The length of a run, its learning rates and its regularisation."""
 
     steps: int
     lr: float
     weight_decay: float
-    warmup: float = 0.1  # share of the steps with rising rate
-    max_grad_norm: float = 1.0  # largest gradient norm
+    warmup: float = 0.1  # the share of steps with a rising learning rate
+    max_grad_norm: float = 1.0
 
     def lr_at(self, step: int) -> float:
-        """The learning rate at a step: linear warm-up, then a cosine down to 0."""
+        """The learning rate at a step: a linear warm-up, then a cosine down to 0."""
         warm = max(1, round(self.warmup * self.steps))
         if step < warm:
             return self.lr * (step + 1) / warm
@@ -45,8 +45,8 @@ class Schedule:
 
 @dataclass
 class Log:
-    """How far it came: one row an evaluation, the losses since the last one, and the seconds of all
-    sittings.
+    """The state of a run: its step, a row per evaluation, sum and number of losses since the last one, and the seconds
+    of all sessions.
     """
 
     step: int = 0
@@ -67,10 +67,10 @@ def optimise(
     what: str,
     show: bool = True,
 ) -> Log:
-    """Minimises loss_at(step) and calls `judge` that many times, evenly, the last time at the end.
+    """Minimises loss_at(step), and evaluates with `judge` `judgements` times at equal distances, lastly at the end.
 
-    The state is kept in the folder `state` every minute and at the end, and resumed from there when it
-    exists. Raises UserError when the loss is no longer finite.
+    The state is saved to the folder `state` every minute and at evaluations, and resumed from there if it exists.
+    Raises UserError when the loss is no longer finite.
     """
     optimizer = torch.optim.AdamW(
         _groups(network, schedule.weight_decay), lr=schedule.lr, betas=BETAS, fused=True
@@ -107,7 +107,7 @@ def _step(
     schedule: Schedule,
     step: int,
 ) -> float:
-    """One update; the loss before it."""
+    """One update; returns the loss before it."""
     for group in optimizer.param_groups:
         group["lr"] = schedule.lr_at(step)
     network.train()
@@ -126,7 +126,7 @@ def bf16() -> bool:
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; gains, biases and the temperature do not."""
+    """Parameter groups: matrices with weight decay; gains, biases and the temperature without."""
     learned = [p for p in network.parameters() if p.requires_grad]
     return [
         {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
@@ -135,7 +135,7 @@ def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def _keep(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log: Log) -> None:
-    """Writes the new state before the old one goes, so that there is a whole one at any moment."""
+    """Writes the new state before deleting the old one, so that there is a complete one at any time."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | optimizer_tensors(optimizer)
     folder = state / f"step-{log.step:08d}"
     write_checkpoint(folder, tensors, {"log": vars(log)})
@@ -145,7 +145,7 @@ def _keep(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer, log
 
 
 def _take_up(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Log:
-    """The newest state, if there is one, put into network and optimizer."""
+    """Loads the newest state, if there is one, into network and optimizer; returns its log."""
     kept = sorted(state.glob("step-*/manifest.json"))
     if not kept:
         return Log()
@@ -153,7 +153,7 @@ def _take_up(state: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
     own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     load_state_strict(network, own, where=str(state))
     restore_optimizer(optimizer, {k: v for k, v in tensors.items() if k.startswith("optimizer.")})
-    for parameter, kept_of in optimizer.state.items():  # the fused step takes memory as it lies: lay it alike
+    for parameter, kept_of in optimizer.state.items():  # the fused step needs the parameter's memory layout
         for name, value in kept_of.items():
             if value.shape == parameter.shape:
                 kept_of[name] = torch.empty_like(parameter).copy_(value)

@@ -1,8 +1,8 @@
-"""photos-mini, which searches photos: USER by the preset `photos`, kept for inference alone.
+"""photos-mini, which searches photos: USER trained with the preset `photos` and stored for inference only.
 
-Its text side knows the words of the captions and further ones: the start in closed form reads, next to each word, the
-vector that a pretrained text encoder has for it, so that words of like vectors share what was learned of one of them.
-The text encoder is not kept.
+Its vocabulary has the words of the captions and further ones: the initialisation by CCA also uses the vector that a
+pretrained text encoder has for each word, so that words with similar vectors share what is learned about one of them.
+The text encoder is not stored.
 """
 
 from dataclasses import asdict, replace
@@ -19,7 +19,7 @@ from userlib.model.user import load_model, save_model
 from userlib.provenance import code_version, provenance
 from userlib.training import fit, prepare
 
-PLACE = "path/to/flickr8k"  # stands for the folder of whoever made it
+PLACE = "path/to/flickr8k"  # stored in place of the real folder
 FILES = (TENSORS, "config.json", "tokenizer.json", "metadata.json")
 TERMS = (
     "Trained on photos and captions of Flickr8k (Hodosh, Young, Hockenmaier 2013). The photos belong to their Flickr "
@@ -28,7 +28,7 @@ TERMS = (
 
 
 def settings_of(config: PhotosConfig) -> Config:
-    """The run that makes it."""
+    """The configuration of the training run."""
     base = preset("photos")
     return replace(
         base,
@@ -42,7 +42,7 @@ def settings_of(config: PhotosConfig) -> Config:
         model=replace(
             base.model,
             text_model=config.text_model,
-            principal_dim=256,  # narrower than the preset: the files have 6 MB at most
+            principal_dim=256,  # narrower than the preset, so that the files have at most 6 MB
             embed_dim=256,
             word_width=192,
         ),
@@ -51,13 +51,13 @@ def settings_of(config: PhotosConfig) -> Config:
 
 
 def elsewhere(name: str) -> str:
-    """A folder's name for others, whose folder lies elsewhere; a name on the hub stays."""
+    """A folder's path as path/to/NAME, for the provenance; a name on the hub as it is."""
     return f"path/to/{Path(name).name}" if Path(name).is_dir() else name
 
 
 def pretrain_photos(config: PhotosConfig, out: Path, *, show: bool = True) -> dict[str, Any]:
-    """Trains photos-mini, or goes on with it, and writes its folder. Returns the provenance."""
-    code_version()  # that of the code that began the run
+    """Trains photos-mini, or resumes its training, and writes its folder. Returns the provenance."""
+    code_version()  # cached: the version of the code at the start of the run
     check_folder(out, FILES)
     prepared = prepare(settings_of(config), progress=show)
     state = (
@@ -67,7 +67,7 @@ def pretrain_photos(config: PhotosConfig, out: Path, *, show: bool = True) -> di
     if not run.finished or prepared.test is None:
         raise KeyboardInterrupt
     made = load_model(state)
-    for weights in made.model.state_dict().values():  # what is scored is what is kept
+    for weights in made.model.state_dict().values():  # the weights that are scored are those that are stored
         if weights.is_floating_point():
             weights.copy_(weights.half())
     scored = ranks(*embed(made.model, prepared.test), prepared.test.caption_to_image)

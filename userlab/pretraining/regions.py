@@ -1,8 +1,9 @@
-"""region-mini, which plays the detector: a small residual network that names what is in each cell of a grid.
+"""region-mini, which takes the part of the object detector: a small residual network that classifies the cells of a
+grid.
 
-It sees Scenes train and its masks, never a caption: for each of 8 x 8 cells, which kinds, colours and
-patterns cover at least a sixteenth of it. Its tokens are the features below the three classifiers, as
-bottom-up attention takes them from Faster R-CNN. Images 128 x 128 -> tokens (B, 64, 192).
+It is trained on the split train of scenes and its masks, never on captions, to predict for each of 8 x 8 cells which
+kinds, colours and patterns cover at least a sixteenth of it. Its tokens are the features below the three classifiers,
+as bottom-up attention takes them from Faster R-CNN. Images of 128 x 128 pixels -> tokens (B, 64, 192).
 """
 
 from dataclasses import asdict
@@ -23,8 +24,8 @@ from userlib.files import cache_dir, remove_folder, sha256_bytes, write_json
 
 GRID, SIDE, WIDTH = 8, 128, 192
 CELL = SIDE // GRID
-SHIFT = 12  # pixels
-SHARE = 1 / 16  # of a cell: less of a thing is not asked for
+SHIFT = 12  # pixels by which images are moved at most
+SHARE = 1 / 16  # of a cell that a name must cover to be a label of it
 NETWORK: dict[str, Any] = {  # the JSON next to the weights, which userlib.data.extractors reads
     "model": "resnet10t",
     "kwargs": {"channels": [32, 64, 128, WIDTH], "stem_width": 16, "output_stride": 16, "num_classes": 0},
@@ -48,7 +49,7 @@ class Regions(nn.Module):
         self.trunk: Any = timm.create_model(NETWORK["model"], pretrained=False, **NETWORK["kwargs"])
         heads = [nn.Linear(WIDTH, len(names)) for names in NAMES]
         for head in heads:
-            nn.init.constant_(head.bias, -4.0)  # most cells hold none of a name
+            nn.init.constant_(head.bias, -4.0)  # most cells lack most names
         self.heads = nn.ModuleList(heads)
         self.to(memory_format=torch.channels_last)
 
@@ -60,7 +61,7 @@ class Regions(nn.Module):
 
 
 def shares(labels: np.ndarray, names: int) -> np.ndarray:
-    """Labels (B, 128, 128) -> the share of each cell that each name covers, (B, 64, names) float32."""
+    """Labels (B, 128, 128) of one kind -> the share of each cell that each name covers, (B, 64, names) float32."""
     cells = labels.reshape(len(labels), GRID, CELL, GRID, CELL).swapaxes(2, 3).reshape(-1, CELL * CELL)
     place = np.arange(len(cells))[:, None] * (names + 1) + np.minimum(cells, names)
     counts = np.bincount(place.ravel(), minlength=len(cells) * (names + 1))
@@ -71,7 +72,9 @@ def shares(labels: np.ndarray, names: int) -> np.ndarray:
 def varied(
     pictures: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both moved by up to 12 pixels (edges repeat) and mirrored alike; the light of the image changed."""
+    """Augmented copies: both moved by up to SHIFT pixels (edges repeat) and mirrored alike, images also brightened or
+    darkened.
+    """
     seen, named = np.empty_like(pictures), np.empty_like(labels)
     for i in range(len(pictures)):
         (y, x), mirror = rng.integers(0, 2 * SHIFT + 1, 2).tolist(), rng.random() < 0.5
@@ -83,7 +86,7 @@ def varied(
 
 
 def loss_at(step: int, *, network: Regions, train: Drawn, config: RegionsConfig) -> Tensor:
-    """The error of naming, summed over names and averaged over cells, on the batch of a step."""
+    """The binary cross-entropy on the batch of a step, summed over names and averaged over cells."""
     per_epoch = len(train) // config.batch_size
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, 1, epoch]).permutation(len(train))
@@ -100,9 +103,7 @@ def loss_at(step: int, *, network: Regions, train: Drawn, config: RegionsConfig)
 
 @torch.inference_mode()
 def accuracy(network: Regions, val: Drawn) -> dict[str, float]:
-    """Percent of cells, of those that one kind (colour, pattern) covers by half or more, that are named
-    rightly.
-    """
+    """The accuracy in percent for kinds, colours and patterns, over the cells that one name covers by half or more."""
     right, asked = np.zeros(len(NAMES)), np.zeros(len(NAMES))
     for rows in np.array_split(np.arange(len(val)), -(-len(val) // 50)):
         labels = val.gather("labels", rows)
@@ -118,7 +119,7 @@ def accuracy(network: Regions, val: Drawn) -> dict[str, float]:
 def pretrain_regions(
     config: RegionsConfig, out: Path, *, processes: int = 1, val: int = 500, show: bool = True
 ) -> dict[str, Any]:
-    """Trains region-mini, or goes on with it, and writes its folder. Returns the provenance."""
+    """Trains region-mini, or resumes its training, and writes its folder. Returns the provenance."""
     from safetensors.torch import save_file
 
     check_out(out, ("region-mini.safetensors", "region-mini.json"))
@@ -146,14 +147,11 @@ def pretrain_regions(
 
     def write(folder: Path) -> None:
         weights = {
-            name: tensor.half()
+            name: tensor.half().contiguous()
             for name, tensor in network.trunk.state_dict().items()
             if tensor.is_floating_point()
         }
-        save_file(
-            {name: tensor.contiguous() for name, tensor in weights.items()},
-            folder / "region-mini.safetensors",
-        )
+        save_file(weights, folder / "region-mini.safetensors")
         write_json(folder / "region-mini.json", NETWORK)
 
     command = command_of("pretrain-regions", out, config)

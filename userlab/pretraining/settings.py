@@ -1,4 +1,4 @@
-"""Settings of the pretraining commands. The defaults made the weights in assets."""
+"""Settings of the pretraining commands. The weights in assets were made with the defaults."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ class RegionsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotosConfig:
-    """All that changes photos-mini's weights, next to the preset `photos`."""
+    """All that changes photos-mini's weights, in addition to the preset `photos`."""
 
     data: str = _setting("path/to/flickr8k", "photos with captions: a folder or a name on the hub")
     text_model: str = _setting(
