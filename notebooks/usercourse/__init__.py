@@ -1,9 +1,9 @@
-"""What the notebooks show: figures, demos, checks, predictions, and how large a run may be.
+"""What the notebooks use: figures, demos, checks, predictions, and the size of runs.
 
     from usercourse import check, compare, course_config, predict, progress, show, start, snapshot
 
-Nothing is trained here; the notebooks train with `userlib.training`. Each name is imported when it is used: the servers
-of the notebooks and of the demo's page read kernels.py and server.py, and need neither torch nor figures.
+Nothing is trained here; the notebooks train with `userlib.training`. Each name is imported when it is used, because the
+servers of JupyterLab and of the demo import kernels.py and server.py and need neither torch nor figures.
 """
 
 from importlib import import_module
@@ -26,7 +26,7 @@ _HOMES = {
     "widgets": "Demo choice field slider snapshot",
 }
 
-UserError.reword = in_notebook  # settings in place of options
+UserError.reword = in_notebook  # errors name settings instead of options of the command line
 
 __all__ = [
     "PROFILES", "Demo", "Profile", "Verdict", "check", "choice", "compare", "course_config", "expect_trained",

@@ -1,6 +1,6 @@
-"""What notebook 11 draws: hits by hand, a study's variants and differences, curves of its runs, and the ledger.
+"""Figures of notebook 11: hits by hand, a study's variants and differences, curves of its runs, and the ledger.
 
-Stored runs are read from assets/results; where none is stored, figures say so in place of failing.
+Stored runs are read from assets/results; where none is stored, the figures say so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ NO_BREAK = "\u00a0"
 METRICS = {
     "mean R@1": "r1", "i2t R@1": "i2t_r1", "t2i R@1": "t2i_r1", "t2i R@10": "t2i_r10", "rSum": "rsum",
 }  # fmt: skip
-CHANCE = 3.0  # a run that learned has more than this many times the R@10 of chance
+CHANCE = 3.0  # a run counts as having learned if its R@10 is more than this many times that of chance
 VERDICTS = {
     SUPPORTED: ("green", "o"),
     INCONCLUSIVE: ("black", "s"),
@@ -61,7 +61,7 @@ Floats = NDArray[np.float64]
 
 
 def stored(folder: Path = STORED) -> dict[str, Rows]:
-    """Every study that has finished runs: its name -> line of its table -> rows."""
+    """The rows of every study that has finished runs: by its name, then by the line of its table."""
     studies = {name: load_study(study, folder) for name, study in STUDIES.items()}
     return {name: rows for name, rows in studies.items() if rows}
 
@@ -81,7 +81,7 @@ def summary(studies: Mapping[str, Rows]) -> str:
 
 
 def hits_by_hand(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("A", "B")) -> Shown:
-    """a, b (seeds, images) of 0 and 1: who found which image with which seed."""
+    """Figure of a, b (seeds, images), 1 where a model found the image with that seed, else 0."""
     tables = [np.asarray(one) for one in (a, b)]
     runs, pictures = sum(len(one) for one in tables), tables[0].shape[1]
     figure, axes = new_figure(4.6, 0.9 + 0.34 * runs)
@@ -111,7 +111,7 @@ def hits_by_hand(a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("A", "B")
 
 
 def parts_of(rows: Rows) -> list[str]:
-    """all, and the halves that the rows know."""
+    """The name "all", and those of the halves of the images, where the rows have them."""
     first = next(iter(rows.values()))[0]
     return [ALL, *first.groups()]
 
@@ -135,7 +135,7 @@ def explorer(studies: Mapping[str, Rows], *, resamples: int = 2000) -> Callable[
 
 @dataclass(frozen=True)
 class Measured:
-    """A study on one part of its images: every metric of every line, of each run alone, and minus the reference."""
+    """A study on one part of its images, by line: every metric, its difference from the reference, and each run's."""
 
     values: Mapping[str, Mapping[str, Interval]]
     apart: Mapping[str, Mapping[str, Difference]]
@@ -143,7 +143,7 @@ class Measured:
 
 
 def measure(study: Study, rows: Rows, part: str, *, resamples: int = 2000) -> Measured:
-    """`compare` on a part of the images, with the study's reference."""
+    """`compare` on a part of the images, each line with the study's reference."""
     from userlib.evaluation import recalls
 
     chosen = None if part == ALL else next(iter(rows.values()))[0].groups()[part]
@@ -196,7 +196,7 @@ def _difference(
     verdict: str | None = None,
     upright: bool = False,
 ) -> None:
-    """A difference by its verdict, filled where it has one; place: its y, or its x where it stands upright."""
+    """Draw a difference in the style of its verdict, hollow if inconclusive; place: its y, or its x if upright."""
     verdict = verdict or verdict_of(interval)
     difference(axis, place, interval, *VERDICTS[verdict], hollow=verdict == INCONCLUSIVE, upright=upright)
 
@@ -231,7 +231,7 @@ def _study_sentence(study: Study, rows: Rows, measured: Measured, part: str, met
 
 
 def short_label(study: Study, name: str) -> str:
-    """The words of a line of the table, without what follows a colon."""
+    """The label of a line of the table, without what follows a colon."""
     words = study.lines().get(name, name)
     head, _, tail = words.partition(": ")
     _, _, added = tail.partition(", late score")
@@ -258,7 +258,7 @@ def nothing(words: str = "No study is stored yet.") -> Shown:
 
 
 def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
-    """rSum on val over the steps: a thin line a run, a thick one their mean, for the variants with most seeds."""
+    """rSum on val over the steps, for the variants with most seeds: a thin line per run, a thick one for their mean."""
     with_curve = [
         name
         for name, of in rows.items()
@@ -301,7 +301,7 @@ def curves(study: Study, rows: Rows, *, most: int = 7) -> Shown:
 
 
 def expect_learned(rows: Sequence[Row], steps: int) -> None:
-    """Raises UserError unless each run took all its steps and beats chance by far on val."""
+    """Raises UserError unless each run took all its steps and is far better than chance on val."""
     for row in rows:
         last = row.metadata["curve"][-1]["step"] if row.metadata["curve"] else 0
         pictures = len(row.ranks("select").i2t)
@@ -314,13 +314,13 @@ def expect_learned(rows: Sequence[Row], steps: int) -> None:
 
 
 def same_pictures(one: Rows, other: Rows) -> bool:
-    """Whether two sets of runs were scored on the same images, so that they can be put together."""
+    """Whether two sets of runs were scored on the same images, so that they can be combined."""
     hashes = {row.metadata["report"]["hash"] for rows in (one, other) for of in rows.values() for row in of}
     return len(hashes) == 1
 
 
 def gain(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> Difference:
-    """a - b in one metric, as `paired_bootstrap` gives it, without the medians that take most of its time."""
+    """a - b in one metric, as by `paired_bootstrap`, without the median ranks, which take most of its time."""
     return compare({"a": a, "b": b}, [("a", "b")])[1]["a", "b"][key]
 
 
@@ -330,7 +330,7 @@ def ranks_of(rows: Rows, name: str) -> list[Ranks]:
 
 
 def seed_widths(a: Sequence[Ranks], b: Sequence[Ranks], *, key: str = "r1") -> Shown:
-    """How wide the 95 % confidence interval of a - b is with the first 1, 2, ... runs of each."""
+    """The width of the 95 % confidence interval of a - b with the first 1, 2, ... runs of each."""
     counts = range(1, min(len(a), len(b)) + 1)
     if len(counts) < 2:
         return nothing("Fewer than two seeds of these two are stored.")
@@ -361,7 +361,9 @@ def spread(rows: Rows, *, key: str = "r1") -> float:
 
 
 def ledger_figure(entries: Sequence[Entry]) -> Shown:
-    """The measured claims as differences: what decides large, novel compositions small below, photos as triangles."""
+    """The measured claims as differences: large the one that decides, below it small novel compositions, and photos as
+    triangles.
+    """
     shown = [e for e in entries if e.verdict != UNMEASURED or e.photos is not None]
     if not shown:
         return nothing("No claim is measured yet.")

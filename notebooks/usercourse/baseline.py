@@ -1,4 +1,4 @@
-"""What notebook 02 draws: what a region resembles, and what a retriever gets wrong, read off the scene graph."""
+"""Figures of notebook 02: what a region resembles, and what a retriever gets wrong, by the scene graph."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
 
 GROUPS = ("kind", "colour", "count", "relation", "action", "setting")
-ALIKE = 6  # regions of other images next to the chosen one
+ALIKE = 6  # most similar regions of other images that are shown
 Rates = Mapping[str, Interval]
 Bools = NDArray[np.bool_]
 
 
 def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
-    """The facts that a caption states against those that hold in an image -> group: whether it is wrong there.
+    """Compares the facts that a caption states (`said`) with those that hold in an image: {group: whether it is wrong}.
 
-    A group is judged only where it can be: a colour (or pattern) where the kind is in the image; a count, a
-    relation, an action (or size, or side) where the objects as described are. "setting" is place, time and
-    weather. The caption is true of the image exactly where nothing is wrong.
+    A group is judged only where it can be: a colour (or pattern) if the kind is in the image; a count, a relation, an
+    action (or size, or side) if the described objects are. "setting" is place, time and weather. The caption is true
+    of the image if and only if nothing is wrong.
     """
     wrong: dict[str, bool] = {}
 
@@ -55,8 +55,8 @@ def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Judged:
-    """Pairs of a caption and an image, judged: for each group (P,) whether it could be, and whether it was
-    wrong. captions and images (P,) are their indices.
+    """P judged pairs of a caption and an image: for each group (P,) whether it could be judged, and whether it was
+    wrong. `captions` and `pictures` (P,) are their indices.
     """
 
     captions: NDArray[np.int64]
@@ -66,11 +66,11 @@ class Judged:
 
     @property
     def false(self) -> Bools:
-        """(P,) where the caption is not true of the image."""
+        """(P,) bool: where the caption is not true of the image."""
         return np.asarray(np.any([self.wrong[group] for group in GROUPS], axis=0))
 
     def alone(self, group: str) -> Bools:
-        """(P,) where this group and no other is wrong."""
+        """(P,) bool: where this group and no other is wrong."""
         others = np.any([self.wrong[other] for other in GROUPS if other != group], axis=0)
         return np.asarray(self.wrong[group] & ~others)
 
@@ -78,7 +78,7 @@ class Judged:
 def judge_pairs(
     said: Sequence[Iterable[Fact]], holds: Sequence[frozenset[Fact]], captions: ArrayLike, pictures: ArrayLike
 ) -> Judged:
-    """Facts of all captions and of all images, and the indices (P,) of the pairs to judge."""
+    """Judges pairs, given the facts of all captions and images and the indices (P,) of captions and images."""
     rows, columns = np.asarray(captions, np.int64), np.asarray(pictures, np.int64)
     judged = [judge(said[j], holds[i]) for j, i in zip(rows, columns, strict=True)]
     could = {group: np.array([group in one for one in judged], bool) for group in GROUPS}
@@ -89,10 +89,11 @@ def judge_pairs(
 def error_rates(
     judged: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Rates:
-    """For each group the share wrong of what could be judged, in percent, with its 95 % confidence interval.
+    """The error rate of each group, in percent of the pairs where it could be judged, with its 95 % confidence
+    interval.
 
-    Images are drawn with replacement, those that the captions were written for, caption_to_image (M,); a group that
-    could never be judged is left out.
+    The bootstrap draws the images that the captions were written for, caption_to_image (M,); a group that could never
+    be judged is left out.
     """
     draw = _Draw(caption_to_image, resamples, seed)
     return {
@@ -105,7 +106,7 @@ def error_rates(
 def rate_differences(
     a: Judged, b: Judged, caption_to_image: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Mapping[str, Difference]:
-    """The error rates of a - those of b, in points, on the same draws of images."""
+    """The error rates of a minus those of b, in points, on the same draws of images."""
     draw = _Draw(caption_to_image, resamples, seed)
     differences = {}
     for group in GROUPS:
@@ -125,7 +126,7 @@ class _Draw:
         self.weights = rng.multinomial(self.n, np.full(self.n, 1 / self.n), size=resamples)
 
     def rate(self, judged: Judged, group: str) -> tuple[float, NDArray[np.float64]]:
-        """Percent wrong of what could be judged: as it is, and of every resample (S,)."""
+        """The error rate in percent, on all pairs and in every resample (S,)."""
         owner = self.owner[judged.captions]
         asked, missed = (np.bincount(owner, one[group], self.n) for one in (judged.could, judged.wrong))
         drawn = 100 * (self.weights @ missed) / np.maximum(self.weights @ asked, 1)
@@ -137,7 +138,7 @@ class _Draw:
 
 
 def rates_figure(rates: Mapping[str, Rates]) -> Shown:
-    """name -> its error rates by group; the groups one under the other, the names side by side in each."""
+    """Error rates by name and group: the groups one below the other, with the names next to each other."""
     groups = [group for group in GROUPS if any(group in one for one in rates.values())]
     figure, axes = new_figure(WIDEST, 1.2 + 0.56 * len(groups))
     axis = axes[0, 0]
@@ -167,8 +168,8 @@ def rates_figure(rates: Mapping[str, Rates]) -> Shown:
 
 
 def worst_first(judged: Judged, ranks: ArrayLike, group: str) -> NDArray[np.int64]:
-    """The pairs (indices into judged) in which this group alone is wrong, the worst first: by how far down
-    the image stood that the caption was written for, ranks (M,).
+    """Indices of the judged pairs in which only this group is wrong, the worst first: by the rank of the image that the
+    caption was written for, ranks (M,).
     """
     chosen = np.flatnonzero(judged.alone(group))
     far = np.asarray(ranks)[judged.captions[chosen]]
@@ -188,8 +189,8 @@ def worst(
     groups: Sequence[str] = ("colour", "count", "relation", "kind"),
     each: int = 2,
 ) -> Shown:
-    """The worst failures, a row for each group that alone was wrong: side by side the image that the
-    caption was written for and the one that was found first.
+    """The worst failures in which only one group is wrong, a row per group: the image that the caption was written for,
+    next to the first hit.
     """
     far, owner = np.asarray(ranks), np.asarray(caption_to_image)
     figure = empty_figure(WIDEST, 2.3 * len(groups))
@@ -223,8 +224,8 @@ def worst(
 
 
 def absent(said: Iterable[Fact], holds: frozenset[Fact], group: str) -> list[str]:
-    """What the caption states of a group and the image lacks, in words; of kinds the bare words, of
-    another group the shortest phrase.
+    """What the caption states and the image lacks, in words: for the group "kind" all kinds, for another group the
+    shortest phrase.
     """
     lacking = set(said) - holds
     if group == "kind":
@@ -262,9 +263,7 @@ def in_words(fact: Fact) -> str:
 
 
 def thing_at(world: Scenes, picture: int, cell: tuple[int, int], grid: tuple[int, int]) -> int | None:
-    """The object that covers most of a cell (row, column) of the grid, or None where less than a quarter of
-    the cell shows any one object.
-    """
+    """The object that covers most of a cell (row, column) of the grid; None where no object covers a quarter of it."""
     parts = [part(mask, cell, grid).mean() for mask in world.masks(picture)]
     best = int(np.argmax(parts))
     return best if parts[best] >= 0.25 else None
@@ -280,15 +279,15 @@ def part(picture: NDArray[np.generic], cell: tuple[int, int], grid: tuple[int, i
 def resembling(
     world: Scenes, tokens: NDArray[np.float32], grid: tuple[int, int], picture: int, cell: tuple[int, int]
 ) -> Shown:
-    """A region of an image, what it resembles in its own image, and the ALIKE nearest regions of others.
+    """A region of an image, its similarity to the regions of this image, and the ALIKE most similar regions of others.
 
-    tokens (N, R, D) of unit norm, of the first N images of the world.
+    tokens (N, R, D), of unit norm, are those of the first N images of the world.
     """
     row, column = cell
     own = tokens[picture] @ tokens[picture, row * grid[1] + column]  # (R,)
     others = tokens @ tokens[picture, row * grid[1] + column]  # (N, R)
     others[picture] = -2.0
-    near = np.argsort(-others.max(1))[:ALIKE]  # at most one region of an image
+    near = np.argsort(-others.max(1))[:ALIKE]  # at most one region per image
     cells = [divmod(int(others[i].argmax()), grid[1]) for i in near]
     figure = empty_figure(5.2, 5.6)
     above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.25), squeeze=False)[:, 0]
@@ -320,7 +319,7 @@ def resembling(
 
 
 def _name(world: Scenes, picture: int, cell: tuple[int, int], grid: tuple[int, int]) -> tuple[str, str]:
-    """What a cell shows: its kind, and its kind with colour."""
+    """What a cell shows: the kind, and the kind with its colour."""
     index = thing_at(world, picture, cell, grid)
     if index is None:
         return "background", "background"
@@ -329,7 +328,7 @@ def _name(world: Scenes, picture: int, cell: tuple[int, int], grid: tuple[int, i
 
 
 def _around(picture: NDArray[np.uint8], cell: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """A square of three by three cells around one, cut at the image's edge."""
+    """The square of three by three cells around a cell, clipped to the image."""
     height, width = picture.shape[0] // grid[0], picture.shape[1] // grid[1]
     top, left = max(cell[0] - 1, 0) * height, max(cell[1] - 1, 0) * width
     return picture[top : (cell[0] + 2) * height, left : (cell[1] + 2) * width]

@@ -1,5 +1,5 @@
-"""What notebook 08 uses: the learner's own pieces where they are correct and the solutions elsewhere, and how many
-operations a tensor's graph holds.
+"""Helpers of notebook 08: the learner's own pieces where they are correct, else the solutions; and the number of
+operations in a tensor's graph.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,9 @@ from usercourse.checks import exercises
 
 
 def ready(**pieces: Any) -> list[Callable[..., Any]]:
-    """Each piece by the name of its exercise: the learner's where it is correct, else the solution; says which."""
+    """For each piece, given by the name of its exercise, the learner's if it is correct, else the solution; prints
+    which.
+    """
     own = {name: exercises()[name].judge(piece).state == "correct" for name, piece in pieces.items()}
     mine, rest = ([name for name in own if own[name] is one] for one in (True, False))
     print(
@@ -21,7 +23,7 @@ def ready(**pieces: Any) -> list[Callable[..., Any]]:
 
 
 def graph_size(tensor: Tensor) -> int:
-    """Operations that are kept for the backward pass of a tensor; 0 without a graph."""
+    """The number of operations recorded for the backward pass of a tensor; 0 without a graph."""
     seen, left = set(), [tensor.grad_fn]
     while left:
         node = left.pop()

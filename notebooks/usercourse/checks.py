@@ -1,9 +1,9 @@
-"""Checks of exercises that name the idea an answer misses, and never stop a notebook.
+"""Checks of exercises, which name the idea that an answer misses and never stop a notebook.
 
-An exercise has a correct answer, cases to try, and the typical wrong answers, each with the idea it misses. An
-answer is run on every case, each time on a copy, since it may edit what it is given. Where it is wrong, and gives
-on every case that it fails what one of the typical wrong answers gives, that idea is the message; otherwise the
-first failing case is told, argument by argument, with both values.
+An exercise has a correct answer, cases to try, and typical wrong answers, each with the idea that it misses. An answer
+is run on a copy of every case, since it may edit its arguments. If it gives, on all cases that it fails, the same as
+one of the typical wrong answers, the message is that idea; else it describes the first failing case, with its arguments
+and both values.
 
     check("recall_at_k", recall_at_k)     # -> Verdict, shown as the cell's value
 """
@@ -39,12 +39,12 @@ MARKS: Mapping[State, tuple[str, str]] = {
     "not judged": ("?", "#999999"),
 }
 FAULT = "The check itself failed, which is no fault of yours: "
-HALF = 2e-3  # half precision has three digits
+HALF = 2e-3  # tolerance for half precision, which has three digits
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check. `message` is empty for an answer that was not attempted."""
+    """The outcome of a check. `message` is "" for an answer that was not attempted."""
 
     name: str
     state: State
@@ -63,11 +63,11 @@ class Verdict:
 
 
 class Unusable(Exception):
-    """Raised by a probe: what the answer gave cannot be compared, and the sentence says why."""
+    """Raised by a probe where the answer's value cannot be compared; its text says why."""
 
 
 class Raised(Exception):
-    """What an answer raised, seen from the probe that called it."""
+    """Wraps what an answer raised, so that it differs from an error of the probe that called it."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(repr(type(error)))
@@ -76,27 +76,27 @@ class Raised(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """Stands for the value where there is none: the code raised this."""
+    """Takes the place of a value where the code raised an error."""
 
     error: BaseException
 
     @property
     def is_final(self) -> bool:
-        """Whether further cases would only take longer: an exit, an interrupt, an endless loop."""
+        """Whether no further case should be tried: after an exit, an interrupt or an endless loop."""
         return not isinstance(self.error, Exception)
 
 
 @dataclass(frozen=True)
 class Told:
-    """Stands for the value where a sentence says why it cannot be compared."""
+    """Takes the place of a value that cannot be compared; the sentence says why."""
 
     sentence: str
     of_check: bool = False  # the check's own fault
 
 
 class Called:
-    """An answer as a probe calls it: what it raises is kept apart from what the probe raises, and the arguments that it
-    edits in place are noted. Anything else is the answer's own.
+    """Wraps an answer for a probe: what it raises becomes `Raised`, and the arguments that it edits in place are
+    recorded. All other attributes are the answer's.
     """
 
     def __init__(self, answer: Any, names: Sequence[str] = ()) -> None:
@@ -117,7 +117,7 @@ class Called:
         return self.returned
 
     def note(self, sentence: str) -> None:
-        """Said once, after "correct"."""
+        """Add a sentence that is shown once, after "correct"."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
@@ -140,10 +140,10 @@ def _call(answer: Any, *case: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise:
-    """right and the values of mistakes are answers; mistakes: idea -> the wrong answer that misses it.
+    """right: the correct answer. mistakes: {idea: a wrong answer that misses it}. cases: the arguments of each trial.
 
-    cases: the arguments of each trial. probe(answer, *case) makes the value that is compared; by default it
-    calls the answer. It raises Unusable for a value that it cannot read. praise is shown after "correct".
+    probe(answer, *case) gives the value that is compared; by default it calls the answer. It raises Unusable for a
+    value that it cannot read. praise is shown after "correct".
     """
 
     name: str
@@ -155,7 +155,7 @@ class Exercise:
     praise: str = ""
 
     def judge(self, answer: Any) -> Verdict:
-        """The verdict on an answer; whatever the answer raises becomes a message. Never raises."""
+        """The verdict on an answer; an error of the answer becomes a message. Never raises."""
         try:
             return self._judge(answer)
         except Exception as error:
@@ -192,7 +192,7 @@ class Exercise:
         return Called(answer, _parameters(self.right) or self._names)
 
     def _ours(self, answer: Any, case: tuple[Any, ...]) -> Any:
-        """What an answer of the exercise's own gives on a case, without a word on the way."""
+        """The value of one of the exercise's own answers on a case, without warnings."""
         with _silent():
             return own(self.probe(self._called(answer), *own(case)))
 
@@ -203,7 +203,7 @@ class Exercise:
             return Failure(error.error if isinstance(error, Raised) else error)
 
     def _theirs(self, called: Any, case: tuple[Any, ...], output: Output, wanted: Any) -> Any:
-        """What a learner's answer gives on a case of its own, as it was when it was given; Failure or Told for none."""
+        """A copy of the value of the learner's answer on a copy of a case; Failure or Told where there is none."""
         try:
             with contained(output):
                 return own(self.probe(called, *own(case)))
@@ -217,7 +217,7 @@ class Exercise:
             return self._unread(error, called, case)
 
     def _unread(self, error: Exception, called: Any, case: tuple[Any, ...]) -> Told:
-        """The probe cannot read what the answer gave: of another kind than the answer, or the probe's own fault."""
+        """Why the probe failed on the answer's value: it is of the wrong kind, or the fault is the probe's."""
         ours = self._called(self.right)
         with _silent():
             self.probe(ours, *own(case))
@@ -227,7 +227,7 @@ class Exercise:
         return Told(f"{FAULT}it cannot read {short(given)} ({type(error).__name__}).", of_check=True)
 
     def _same(self, value: Any, wanted: Any, i: int) -> bool:
-        """Whether two outcomes of case i are; two errors are where their types are."""
+        """Whether two outcomes of case i are the same; two errors are if their types are."""
         if isinstance(value, Failure) or isinstance(wanted, Failure):
             return (
                 isinstance(value, Failure)
@@ -243,7 +243,7 @@ class Exercise:
     # --- words -------------------------------------------------------------------------------------------
 
     def _is_no_answer(self, answer: Any) -> str:
-        """Why it cannot be one at all; "" where it can."""
+        """Why `answer` cannot be an answer to this exercise; "" where it can."""
         if callable(self.right) and not callable(answer):
             what = "a class" if isinstance(self.right, type) else "a function"
             return f"The answer is {what}; yours is {kind(answer)}. Give check its name alone, without calling it."
@@ -259,7 +259,7 @@ class Exercise:
         return Verdict(self.name, "wrong", f"{words_of(value.error)}{self._given(i)}")
 
     def _differs(self, i: int, wanted: list[Any], got: list[Any], called: Any) -> str:
-        """The first failing case in words."""
+        """A sentence on the first failing case."""
         if isinstance(got[i], Failure):
             return f"{words_of(got[i].error)}{self._given(i)}"
         if (called.returned if isinstance(called, Called) else got[i]) is None and wanted[i] is not None:
@@ -272,14 +272,14 @@ class Exercise:
 
     @property
     def _names(self) -> list[str]:
-        """What the arguments of a case are called: as the probe calls them, or the answer of the exercise."""
+        """The names of a case's arguments: the parameters of the probe, or of the correct answer."""
         for names in (_parameters(self.probe)[1:], _parameters(self.right)):
             if len(names) >= len(self.cases[0]) and names:
                 return names
         return [f"argument {j + 1}" for j in range(len(self.cases[0]))]
 
     def _with(self, i: int) -> str:
-        """The arguments of a case by their names; "" where it has none."""
+        """The arguments of a case as text, with their names; "" where it has none."""
         return ", ".join(
             f"{name} = {short(part, 90)}" for name, part in zip(self._names, self.cases[i], strict=False)
         )
@@ -290,8 +290,8 @@ class Exercise:
 
 
 def _parameters(function: Any) -> list[str]:
-    """What the parameters of a function are called; [] where it takes any number of them, or does not say."""
-    with suppress(ValueError, TypeError):  # some built-in functions tell nothing
+    """The names of a function's parameters; [] where it takes any number of them, or has no signature."""
+    with suppress(ValueError, TypeError):  # some built-in functions have no signature
         parameters = inspect.signature(function).parameters.values()
         if all(one.kind is not one.VAR_POSITIONAL for one in parameters):
             return [one.name for one in parameters]
@@ -299,7 +299,7 @@ def _parameters(function: Any) -> list[str]:
 
 
 def _notes(called: Any) -> list[str]:
-    """What a correct answer should still know."""
+    """Remarks on a correct answer: the probe's notes, and a caution about edited arguments."""
     if not isinstance(called, Called):
         return []
     edits = " and ".join(called.edited)
@@ -309,7 +309,7 @@ def _notes(called: Any) -> list[str]:
 
 @contextmanager
 def _silent() -> Any:
-    """No warning of an answer that is ours: the learner's code did not give it."""
+    """Suppresses warnings of the exercise's own answers, which the learner's code did not cause."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -317,7 +317,7 @@ def _silent() -> Any:
 
 @cache
 def _known_places() -> tuple[str, ...]:
-    """Where code lies that is not the learner's: Python, what is installed, and this project's packages."""
+    """The folders of code that is not the learner's: Python, installed packages, and this project's packages."""
     project = [
         Path(str(importlib.import_module(name).__file__)).parent
         for name in ("usercourse", "userlib", "userscenes")
@@ -328,7 +328,7 @@ def _known_places() -> tuple[str, ...]:
 
 
 def _is_learners(error: BaseException, probe: Any) -> bool:
-    """Whether the learner's code was running when it was raised."""
+    """Whether the learner's code was running when the error was raised."""
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = ("<frozen", "<__array_function__", *_known_places())
     return any(
@@ -339,7 +339,7 @@ def _is_learners(error: BaseException, probe: Any) -> bool:
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """The verdict on an answer to the exercise of that name, noted on the progress page. Never raises."""
+    """The verdict on an answer to the exercise of that name, recorded in the progress table. Never raises."""
     known = exercises()
     if not isinstance(name, str) or name not in known:
         said = f"There is no exercise of this name; there are {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""A learner's code, run so that nothing it does ends the notebook: exits, interrupts, endless loops, endless output.
+"""Runs a learner's code so that it cannot end the notebook by an exit, an interrupt, an endless loop or endless output.
 
 with contained(Output()):
     value = answer(*case)
@@ -14,13 +14,13 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-LIMIT_S = 20.0  # of one call; every exercise's own answer takes milliseconds
-SHOWN = 2_000  # characters of output that pass through
+LIMIT_S = 20.0  # for one call; the exercises' own answers take milliseconds
+SHOWN = 2_000  # characters of output that are shown
 MOST = 200_000  # characters after which the code is stopped
 
 
 class TooLong(BaseException):
-    """The code did not return in time. No Exception, so that a bare `except Exception` does not keep it."""
+    """The code did not return in time. Not an Exception, so that `except Exception` in the code does not catch it."""
 
 
 class TooMuchOutput(BaseException):
@@ -28,13 +28,13 @@ class TooMuchOutput(BaseException):
 
 
 class Output:
-    """What may be printed in one check, over all cases and both streams."""
+    """Counts what is printed in one check, over all cases and both streams."""
 
     def __init__(self) -> None:
         self.written = 0
 
     def pass_on(self, text: str, stream: TextIO) -> None:
-        """The first SHOWN characters; past MOST, TooMuchOutput."""
+        """Writes the first SHOWN characters. Raises TooMuchOutput after MOST."""
         before, self.written = self.written, self.written + len(text)
         if before < SHOWN:
             stream.write(text[: SHOWN - before])
@@ -45,7 +45,7 @@ class Output:
 
 
 class _Writer:
-    """Stands for a stream while the code runs."""
+    """Replaces a stream while the code runs."""
 
     def __init__(self, output: Output, stream: TextIO) -> None:
         self._output, self._stream = output, stream
@@ -60,8 +60,8 @@ class _Writer:
 
 @contextmanager
 def contained(output: Output, seconds: float | None = None) -> Iterator[None]:
-    """Bounded output and time (LIMIT_S by default); what torch and NumPy are set to is as before afterwards. What the
-    code raises comes through, exits and interrupts too: the caller catches BaseException.
+    """Limits output and time (LIMIT_S by default), and restores torch's and NumPy's settings afterwards. What the code
+    raises passes through, including exits and interrupts, so that the caller must catch BaseException.
     """
     gradients, number = torch.is_grad_enabled(), torch.get_default_dtype()
     out: Any = _Writer(output, sys.stdout)
@@ -76,7 +76,7 @@ def contained(output: Output, seconds: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """TooLong, raised in this thread between two steps of Python; a call into C first returns."""
+    """Raises TooLong in this thread after `seconds`, between two steps of Python; a call into C returns first."""
     thread, over, lock = threading.get_ident(), False, threading.Lock()
 
     def stop() -> None:
@@ -96,7 +96,7 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def words_of(error: BaseException) -> str:
-    """What an error that the code raised means, as a sentence."""
+    """A sentence on an error that the code raised."""
     if isinstance(error, TooLong):
         return f"Your code had not returned after {LIMIT_S:.0f} s and was stopped. Does a loop never end?"
     if isinstance(error, TooMuchOutput):

@@ -1,5 +1,5 @@
-"""Diagrams of the course: the whole model with the place of a notebook in it, the two enhancements, query and key
-encoders with their queues, and the losses as one score matrix. All flow downwards, so that they are legible in a
+"""Diagrams of the course: the whole model with the parts that a notebook is about, the two enhancements, query and key
+encoders with their queues, and the losses as one score matrix. All run downwards, so that they are legible in a
 narrow window.
 
     diagram("pipeline", here=("enhancement",))
@@ -15,7 +15,7 @@ from usercourse.plots import COLOURS, Shown, new_figure, show
 from userlib.errors import UserError
 
 WORDS = 9.5  # points, in boxes
-GREY = "#5A5A5A"  # lines, and words outside of boxes
+GREY = "#5A5A5A"  # of lines, and of words outside boxes
 IMAGE, TEXT, BOTH, HERE = "#CFE6F5", "#FBE3C0", "#E6E6E6", COLOURS["vermillion"]
 PARTS = ("tokens", "enhancement", "pooling", "text", "guide", "objective", "queues", "recall", "search")
 
@@ -23,16 +23,16 @@ PARTS = ("tokens", "enhancement", "pooling", "text", "guide", "objective", "queu
 def diagram(name: str, here: Sequence[str] = ()) -> None:
     """Display a diagram with its sentence. here: the parts of the pipeline that a notebook is about.
 
-    Raises UserError for a name or a part that there is not.
+    Raises UserError for an unknown name or part.
     """
     if name not in DIAGRAMS:
-        raise UserError(f"there is no diagram {name!r}; there are {', '.join(DIAGRAMS)}.")
+        raise UserError(f"There is no diagram {name!r}; choose one of {', '.join(DIAGRAMS)}.")
     if name != "pipeline":
         show(*DIAGRAMS[name]())
         return
     for part in here:
         if part not in PARTS:
-            raise UserError(f"the pipeline has no part {part!r}; its parts are {', '.join(PARTS)}.")
+            raise UserError(f"The pipeline has no part {part!r}; choose one of {', '.join(PARTS)}.")
     show(*pipeline(here))
 
 
@@ -59,7 +59,7 @@ def _box(
     height: float = 4.0,
     here: bool = False,
 ) -> None:
-    """A box by its left end and its middle line."""
+    """Draw a box with its left end at x and its centre line at y."""
     axis.add_patch(
         FancyBboxPatch(
             (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.8", fc=fill,
@@ -73,7 +73,7 @@ def _box(
 
 
 def _arrow(axis: Axes, *points: tuple[float, float], dashed: bool = False) -> None:
-    """An arrow along straight lines through the points (x, y)."""
+    """Draw an arrow along straight lines through the points (x, y)."""
     look: dict[str, Any] = {"color": GREY, "lw": 1.2, "ls": "--" if dashed else "-"}
     before, start, end = (points[0], *points)[-3:]
     if before != start:
@@ -82,7 +82,7 @@ def _arrow(axis: Axes, *points: tuple[float, float], dashed: bool = False) -> No
 
 
 def _note(axis: Axes, x: float, y: float, words: str, ha: str = "left") -> None:
-    """Words next to an arrow, by their end and their middle line."""
+    """Write words next to an arrow, with the end that `ha` says at x and the centre line at y."""
     axis.text(x, y, words, ha=ha, va="center", fontsize=9, color=GREY, linespacing=1.1)
 
 
@@ -138,7 +138,7 @@ def pipeline(here: Sequence[str] = ()) -> Shown:
 
 
 def enhancements() -> Shown:
-    """SGE and CGE, which differ in where the guide comes from and in nothing after it."""
+    """SGE and CGE, which differ only in where the guide comes from."""
     (figure, _), axis = _canvas(54, 36.5)
     source, made, attend, move = 30.5, 22.5, 13.2, 4.2
     for x, name, words, then in (
@@ -167,8 +167,8 @@ def enhancements() -> Shown:
 
 
 def queues() -> Shown:
-    """Query encoders, key encoders, and the two queues between them: a ring, the image's encoders above and the text's
-    below, so that no two arrows cross.
+    """Query encoders, key encoders, and the two queues between them, arranged in a ring: image encoders above, text
+    encoders below, so that no two arrows cross.
     """
     (figure, _), axis = _canvas(54, 39.5)
     left, right, wide, rows = 1.0, 33.0, 20.0, (36.5, 25.3, 14.1, 3.0)

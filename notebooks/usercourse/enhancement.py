@@ -1,5 +1,5 @@
-"""What notebook 03 draws: where self-guided enhancement looks, how far it moves the regions, and what that
-does to an image's vector.
+"""Figures of notebook 03: where self-guided enhancement looks, how far it moves the regions, and how this changes an
+image's vector.
 """
 
 import copy
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 def with_scale(
     encoder: ImageEncoder, residual_scale: float, *, inverse_temperature: float = 1.0
 ) -> ImageEncoder:
-    """A copy of an encoder with SGE, in evaluation mode, whose s and lambda are these."""
+    """A copy of an encoder with SGE, in evaluation mode, with this residual scale s and inverse temperature lambda."""
     changed = copy.deepcopy(encoder).eval()
     enhancement = cast(Enhancement, changed.enhancement)
     enhancement.self_scale = ResidualScale(float(residual_scale))
@@ -36,8 +36,8 @@ def with_scale(
 
 @torch.no_grad()
 def leave_one_out(encoder: ImageEncoder, tokens: Tensor) -> Floats:
-    """tokens (R, D) of an image -> (R,): how far its vector turns when a region is left out, as 1 - the
-    cosine: its leave-one-out importance, after enhancement, projection and pooling.
+    """tokens (R, D) of an image -> (R,): each region's leave-one-out importance, 1 - the cosine of the image's vector
+    with the one without this region.
     """
     count = len(tokens)
     whole = encoder(tokens.unsqueeze(0))  # (1, E)
@@ -48,7 +48,7 @@ def leave_one_out(encoder: ImageEncoder, tokens: Tensor) -> Floats:
 
 @torch.no_grad()
 def turned(encoder: ImageEncoder, tokens: Tensor) -> float:
-    """tokens (R, D): the angle in degrees between the image's vector and what it would be without SGE."""
+    """tokens (R, D) -> the angle in degrees between the image's vector and the one without SGE."""
     pair = torch.cat([one(tokens.unsqueeze(0)) for one in (encoder, with_scale(encoder, 0.0))])  # (2, E)
     return float(torch.rad2deg(torch.arccos((pair[0] @ pair[1]).clamp(-1.0, 1.0))))
 
@@ -62,15 +62,15 @@ def parts(encoder: ImageEncoder, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def named(world: Scenes, picture: int) -> NDArray[np.bool_]:
-    """(H, W): the pixels of the objects that any of the image's captions names."""
+    """(H, W) bool: the pixels of the objects that any of the image's captions names."""
     spoken = {thing for caption in world.captions(picture) for _, _, thing in caption.spans}
     masks = world.masks(picture)
     return np.asarray(np.any([masks[i] for i in sorted(spoken)], axis=0))
 
 
 def plane(regions: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-    """Two orthogonal directions (D,) of unit norm: the guide, and across it the one along which the regions
-    (R, D) spread most.
+    """Two orthogonal directions (D,) of unit norm: the guide, and the direction orthogonal to it along which the
+    regions (R, D) vary most.
     """
     across = regions - regions.mean(0)
     across = across - (across @ guide).unsqueeze(1) * guide
@@ -79,8 +79,8 @@ def plane(regions: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def moves(encoder: ImageEncoder, tokens: Tensor, inside: Floats, axis: Axes) -> None:
-    """The regions before the enhancement in the plane of `plane`, those of which a named object covers a quarter
-    (inside (R,), share covered) as diamonds, and arrows for those that move by a tenth of the longest move.
+    """Draw the regions before the enhancement in the plane of `plane`, as diamonds where named objects cover at least a
+    quarter (inside (R,), the share), with arrows for those that move by at least a tenth of the longest move.
     """
     regions, g, a = parts(encoder, tokens)
     x, y = (regions @ direction for direction in plane(regions, g))
@@ -118,8 +118,8 @@ def attention_view(
     residual_scale: float,
     inverse_temperature: float = 1.0,
 ) -> Shown:
-    """The demo of notebook 03: one image at one residual scale s and inverse temperature lambda; tokens
-    (N, R, D) of the world's first images.
+    """The demo of notebook 03: one image at one residual scale s and inverse temperature lambda. tokens (N, R, D) are
+    those of the world's first N images.
     """
     changed = with_scale(encoder, residual_scale, inverse_temperature=inverse_temperature)
     own, truth, image = tokens[picture], named(world, picture), world.picture(picture)
@@ -183,5 +183,5 @@ def at_scales(
 
 
 def _short(value: float) -> str:
-    """Three digits, and no power of ten: 0.5, 198, 1,580."""
+    """A number with three digits and without a power of ten: 0.5, 198, 1,580."""
     return f"{float(f'{value:.3g}'):,g}"

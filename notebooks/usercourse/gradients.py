@@ -1,4 +1,4 @@
-"""A value together with its gradient: for answers that a model is trained with, where the value alone is not enough."""
+"""Values together with their gradients, for answers that a model is trained with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,15 @@ IN_PLACE = (
 
 
 def value_and_gradient(answer: Any, case: Sequence[Any], names: Sequence[str]) -> Parts:
-    """answer(*case) and the gradient of its sum in the first arguments, the tensors called `names`. An answer without
-    torch is judged by its value alone, with a note; Unusable for a tensor that autograd cannot follow.
+    """answer(*case), and the gradient of its sum with respect to the first arguments, the tensors called `names`.
+
+    An answer outside torch is judged by its value alone, with a note. Raises Unusable where autograd cannot follow the
+    answer.
     """
     value = answer(*own(tuple(case)))
     leaves = [one.detach().clone().requires_grad_(True) for one in case[: len(names)]]
     try:
-        with torch.enable_grad():  # no leaves, so that they may be edited in place
+        with torch.enable_grad():  # times 1: not leaves, so that they may be edited in place
             given = joined(answer(*(one * 1.0 for one in leaves), *own(tuple(case[len(names) :]))))
     except Raised:  # NumPy refuses a tensor that has a gradient
         given = None
@@ -45,12 +47,12 @@ def value_and_gradient(answer: Any, case: Sequence[Any], names: Sequence[str]) -
         gradients = torch.autograd.grad(given.sum(), leaves, allow_unused=True)
     except RuntimeError as error:
         raise Unusable(IN_PLACE.format(str(error).split(":")[0])) from None
-    found = [torch.zeros_like(s) if g is None else g for s, g in zip(leaves, gradients, strict=True)]
-    return Parts(value=value, **dict(zip(titles, found, strict=True)))
+    filled = [torch.zeros_like(s) if g is None else g for s, g in zip(leaves, gradients, strict=True)]
+    return Parts(value=value, **dict(zip(titles, filled, strict=True)))
 
 
 def joined(value: Any) -> Any:
-    """Lists and tuples of tensors, also nested, as one tensor without shape; anything else as it is."""
+    """Lists and tuples of tensors, also nested, as one tensor (n,); anything else unchanged."""
     if not isinstance(value, (list, tuple)):
         return value
     parts = [joined(one) for one in value]

@@ -1,5 +1,5 @@
-"""What notebook 04 draws and needs: patches compared with a caption, CGE's attention and its shift at several
-residual scales, guides of other images, and late score fusion.
+"""Figures and helpers of notebook 04: patches compared with a caption, CGE's attention and shift at several residual
+scales, guides of other images, and late score fusion.
 """
 
 import copy
@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 
 
 def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """(count,) for each image another one, each used once: a ring through all images in random order."""
+    """(count,): for each image another one, each used once, along a random ring through all images."""
     order = np.random.default_rng(seed).permutation(count)
     other = np.empty(count, np.int64)
     other[order] = np.roll(order, -1)
@@ -36,8 +36,8 @@ def others(count: int, *, seed: int = 0) -> NDArray[np.int64]:
 
 
 def guides_of_others(prepared: Prepared, *, seed: int = 0) -> Prepared:
-    """The same data, but every image has the guide of another image of its split: a vector of
-    the same kind that knows nothing about it.
+    """The same data, but every image has the guide of another image of its split, which contains no information about
+    it.
     """
 
     def swapped(pairs: CaptionDataset) -> CaptionDataset:
@@ -56,14 +56,14 @@ def choose_weight(
     value: Callable[[NDArray[np.float32]], float],
     weights: Sequence[float],
 ) -> float:
-    """The w of `weights` for which value(own + w guide) is highest; own, guide (N, M) scores of two models."""
+    """The w of `weights` for which value(own + w * guide) is highest; own, guide (N, M) are scores of two models."""
     values = [value((own + np.float32(w) * guide).astype(np.float32)) for w in weights]
     return float(weights[int(np.argmax(values))])
 
 
 @torch.no_grad()
 def regions_and_guides(encoders: DualEncoder, tokens: Tensor, guide: Tensor) -> tuple[Tensor, Tensor, float]:
-    """tokens (N,R,D), guide (N,G) -> V (N,R,D), g (N,D) and s of an encoder with CGE."""
+    """tokens (N,R,D), guide (N,G) -> regions V (N,R,D), guide g (N,D) and residual scale s of a model with CGE."""
     image = encoders.image_encoder
     enhancement = cast(Enhancement, image.enhancement)
     scale = enhancement.residual_scales()["clip"]
@@ -71,7 +71,7 @@ def regions_and_guides(encoders: DualEncoder, tokens: Tensor, guide: Tensor) -> 
 
 
 def shift(V: Tensor, g: Tensor, residual_scale: float, inverse_temperature: float = 1.0) -> Floats:
-    """V (R,D), g (D,) -> (R,): how far each region is moved, s a_r / ||V_r||."""
+    """V (R,D), g (D,) -> (R,): how far each region moves relative to its norm, s a_r / ||V_r||."""
     a = region_attention(V.unsqueeze(0), g.unsqueeze(0), inverse_temperature=inverse_temperature)[0]
     moved: Floats = (residual_scale * a / V.norm(dim=1).clamp(min=1e-9)).double().numpy()
     return moved
@@ -84,7 +84,7 @@ def patch_maps(
     masks: Sequence[Bools],
     captions: Sequence[str],
 ) -> Shown:
-    """similarity (n, R): cosine of each patch with the caption of its image, below the image as its brightness from
+    """similarity (n, R): the cosine of each patch with its image's caption, shown below the image as brightness from
     the least to the largest; masks outline the objects.
     """
     width = min(2.2, WIDEST / len(pictures))
@@ -109,8 +109,8 @@ def patch_maps(
 
 
 def residuals(size: float, *, learned: float) -> Shown:
-    """The residual's norm relative to the regions', ||s a g|| / ||V|| = s / size, over s; marks at the paper's s = 1
-    and where a learned s starts.
+    """The norm of the residual relative to that of the regions, ||s a g|| / ||V|| = s / size, over s, with marks at the
+    paper's s = 1 and at the start of a learned s.
     """
     s = np.logspace(-1, 3, 200)
     figure, axes = new_figure(WIDEST, 3.0)
@@ -143,8 +143,8 @@ def shift_panels(
     grid: tuple[int, int],
     truth: Bools,
 ) -> Shown:
-    """How far CGE moves each region at several residual scales, on one scale of brightness; V (R,D), g (D,); truth
-    outlines the objects.
+    """How far CGE moves each region at several residual scales, with one scale of brightness. V (R,D), g (D,); truth
+    (H, W) outlines the objects.
     """
     moved = {name: 100 * shift(V, g, s) for name, s in scales.items()}
     top = max(float(values.max()) for values in moved.values())
@@ -180,8 +180,8 @@ def guided_view(
     truth: Bools,
     whose: str,
 ) -> Shown:
-    """An image, CGE's attention a on it, and below the shift s a / ||V||, for one guide g (D,), residual scale
-    and inverse temperature.
+    """An image, CGE's attention a on it, and below them the shift s a / ||V||, for one guide g (D,), residual scale and
+    inverse temperature.
     """
     a = (
         region_attention(V.unsqueeze(0), g.unsqueeze(0), inverse_temperature=inverse_temperature)[0]
@@ -233,8 +233,8 @@ ON_NOVEL = {
 
 
 def verdict(overall: Mapping[str, Interval], halves: Mapping[str, Interval]) -> str:
-    """The verdict on CGE from its differences in rSum: overall by what it is compared with (the keys of VERDICTS),
-    halves with "CGE - plain, novel" and "CGE - plain, in-distribution" among them.
+    """The verdict on CGE from its differences in rSum. overall: by the baseline, as in the keys of VERDICTS; halves:
+    with at least "CGE - plain, novel" and "CGE - plain, in-distribution".
     """
     told = [
         VERDICTS[base, outcome(overall[base])]

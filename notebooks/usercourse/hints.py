@@ -1,4 +1,4 @@
-"""Errors in a notebook name settings where the command line names its options: --batch-size -> training.batch_size."""
+"""Rewords errors for notebooks, from options of the command line to settings: --batch-size -> training.batch_size."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ OPTION = re.compile(r"(?<![\w-])--(?:set )?([a-z][a-z_-]*(?:\.[a-z_]+)?)(?: ([a-
 
 
 def in_notebook(text: str) -> str:
-    """An error's message with settings in place of options; outside a notebook as it is."""
+    """An error's message with settings in place of options; outside a notebook unchanged."""
     if "ipykernel" not in sys.modules:
         return text
     config = Config()

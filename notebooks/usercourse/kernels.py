@@ -1,11 +1,11 @@
-"""Kernels of pages: none for long without one.
+"""Ends kernels whose page has been closed.
 
-Voila starts a kernel of half a gigabyte or more for each page and ends it by a message that a leaving page sends, if
-it does: a crashed browser, a lost network or a page left before it was drawn send none. So the server looks too.
-JupyterLab ends none by itself.
+Voila starts a kernel of half a gigabyte or more for each page and ends it when the page says that it is being closed.
+A crashed browser, a lost network or a page closed before it was drawn do not say so; therefore the server checks too.
+JupyterLab ends no kernel by itself.
 
-Read by the server process, which needs neither torch nor the demo. Settings: for the demo's page
-notebooks/usercourse/demo/server/voila.py, for JupyterLab course.py.
+This is imported by the server process, which needs neither torch nor the demo. Its settings are in
+notebooks/usercourse/demo/server/voila.py for the demo, and in course.py for JupyterLab.
 """
 
 import time
@@ -17,9 +17,9 @@ from traitlets import Float
 
 
 class PageKernels(AsyncMappingKernelManager):
-    """Ends a kernel `cull_alone_timeout` seconds after its last page left, or after its last work where that was
-    later; with cull_connected also that of an open page, `cull_idle_timeout` seconds after its last work. A busy
-    kernel is left to finish.
+    """Ends a kernel `cull_alone_timeout` seconds after its last page was closed or its last activity, whichever is
+    later; with cull_connected also that of an open page, `cull_idle_timeout` seconds after its last activity. A busy
+    kernel is not ended.
     """
 
     cull_alone_timeout = Float(40.0, config=True, help="seconds without a page after which a kernel ends")
@@ -29,13 +29,13 @@ class PageKernels(AsyncMappingKernelManager):
         self._left: dict[str, float] = {}  # when a page was last seen to leave, by time.monotonic()
 
     def notify_disconnect(self, kernel_id: str) -> None:
-        """A page has left, or its connection broke: it has cull_alone_timeout to come back."""
+        """Records that a page was closed or lost its connection: it can reconnect within cull_alone_timeout."""
         super().notify_disconnect(kernel_id)  # type: ignore[no-untyped-call]
         self._left[kernel_id] = time.monotonic()
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Looked at every cull_interval seconds."""
-        if kernel_id not in self._kernels:  # its page has signed off while others were looked at
+        """Called for each kernel every cull_interval seconds."""
+        if kernel_id not in self._kernels:  # ended meanwhile, by its page
             return
         kernel = self._kernels[kernel_id]
         if not hasattr(kernel, "last_activity"):  # it is just being started
@@ -52,5 +52,5 @@ class PageKernels(AsyncMappingKernelManager):
 
 
 def let_pages_sign_off(handler: Any, **_: Any) -> None:
-    """Before a page is drawn: give it the cookie without which the server refuses its message on leaving."""
+    """Gives a page, before it is drawn, the cookie that the server requires of its message when it is closed."""
     _ = handler.xsrf_token

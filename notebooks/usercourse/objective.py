@@ -1,4 +1,4 @@
-"""What notebook 06 draws: UTO next to the hinge and InfoNCE, its overflow, its vanishing gradient at initialisation,
+"""Figures of notebook 06: UTO compared with hinge and InfoNCE, its overflow, its vanishing gradient at initialisation,
 and the batch loss as a score matrix, to which notebook 07 adds the queue loss.
 """
 
@@ -19,7 +19,7 @@ LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": float(np.finfo
 
 
 def value_and_gradient(of: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-    """of((P,...)) -> (P,), one value for each row: the values and, by autograd, the gradient in `at`."""
+    """The values (P,) of a function of P rows at `at` (P, ...), and their gradient with respect to `at`."""
     x = at.detach().clone().requires_grad_(True)
     value = of(x)
     (gradient,) = torch.autograd.grad(value.sum(), x)
@@ -27,8 +27,8 @@ def value_and_gradient(of: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tens
 
 
 def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
-    """Loss and gradient over the score s of one negative, for UTO, the hinge and InfoNCE; the positive pair
-    scores s+.
+    """Loss and gradient over the score s of one negative, for UTO, hinge and InfoNCE; positive: the score s+ of the
+    positive pair.
     """
     s = torch.linspace(-1, 1, 401)
     plus = torch.full_like(s, positive)
@@ -66,7 +66,7 @@ def objective_curves(mu: float, gamma: float, positive: float) -> Shown:
 
 
 def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, gamma: float) -> Shown:
-    """The gradient on each of a row's negatives, under four objectives, as shares of the row's whole."""
+    """The share of the gradient that each negative of a query receives, for four objectives."""
     row, plus = torch.tensor([list(negatives)]), torch.tensor([positive])
     figure, axes = new_figure(WIDEST, 4.6, rows=2, columns=2)
     said = []
@@ -92,7 +92,7 @@ def gradient_shares(positive: float, negatives: Sequence[float], *, mu: float, g
 
 
 def overflow(gamma: float = 0.5) -> Shown:
-    """The exponent mu (s - gamma) at s = 1 over mu, against what two number formats can represent."""
+    """exp(mu (s - gamma)) at s = 1 over mu, compared with the largest values of two number formats."""
     mu = np.linspace(1, 250, 250)
     figure, axes = new_figure(WIDEST, 3.0)
     axis = axes[0, 0]
@@ -118,7 +118,7 @@ def overflow(gamma: float = 0.5) -> Shown:
 
 
 def positive_curves() -> Shown:
-    """UTO's positive part and its gradient over s+, original and leaky."""
+    """UTO's positive term and its gradient over s+, original and leaky."""
     s = torch.linspace(-1, 1, 401)
     parts = {"original": False, "leaky": True}
     both = {
@@ -140,7 +140,7 @@ def positive_curves() -> Shown:
 
 
 def starts(curves: Mapping[str, np.ndarray], *, alive: float) -> Shown:
-    """R@1 (seeds, steps) under the original and the leaky form; a run that ends below `alive` percent is drawn
+    """Curves of R@1 (seeds, steps) with the original and the leaky form; a run that ends below `alive` percent is
     dashed.
     """
     figure, axes = new_figure(WIDEST, 2.6 * len(curves), rows=len(curves))
@@ -169,8 +169,9 @@ def loss_matrices(
     keys: Tensor | None = None,
     ignore_mask: Tensor | None = None,
 ) -> Shown:
-    """What each score is to L_b: batch (B,B), same (B,B) True where two pairs are of one image. With `own` (B,), the
-    scores with the queries' own keys, keys (B,K) and ignore_mask (B,K), L_q of the image queries below it.
+    """The part of each score in L_b: batch (B,B) scores, same (B,B) True where two pairs have one image. With own (B,),
+    the scores with the queries' own keys, keys (B,K), those with the queue, and ignore_mask (B,K), below it those in
+    L_q, for image queries.
     """
     B = len(batch)
     diagonal = torch.eye(B, dtype=torch.bool)
@@ -209,5 +210,5 @@ def loss_matrices(
 
 
 def mask_effect(mu: float = 90.0, gamma: float = 0.5) -> float:
-    """The negative term of one other matching caption that scores 0.9, taken for a negative."""
+    """UTO's negative term for another matching caption that scores 0.9 and counts as a negative."""
     return float(uto_negative(torch.tensor([[0.9]]), None, mu=mu, gamma=gamma))

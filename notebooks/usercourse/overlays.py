@@ -1,6 +1,6 @@
-"""Attention over an image: the image as it is, next to the same image dimmed where the attention is low.
+"""Attention over an image: the image, next to the same image dimmed where the attention is low.
 
-What is not looked at stays in sight, and colours stay those of the image, which an overlay in colour would hide.
+Unattended parts stay visible, and the image keeps its colours, which a coloured overlay would hide.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from PIL import Image
 
 from usercourse.plots import COLOURS, Shown, new_figure
 
-FLOOR = 0.2  # how bright an image stays where nothing looks
+FLOOR = 0.2  # brightness of an image where the attention is 0
 
 
 def panel(
@@ -25,11 +25,11 @@ def panel(
     truth: ArrayLike | None = None,
     size: float = 9,
 ) -> None:
-    """An image on an axis, without ticks; truth (H, W) bool is outlined."""
+    """Draw an image on an axis, without ticks; truth (H, W) bool is outlined."""
     axis.imshow(np.asarray(pixels))
     if truth is not None and np.asarray(truth, dtype=bool).any():
         mask = np.asarray(truth, dtype=float)
-        for colour, width in (("black", 2.2), ("sky", 1.3)):  # seen on light and on dark
+        for colour, width in (("black", 2.2), ("sky", 1.3)):  # visible on light and on dark
             axis.contour(mask, levels=[0.5], colors=[COLOURS[colour]], linewidths=width)
     axis.axis("off")
     axis.set_title(title, fontsize=size)
@@ -43,8 +43,8 @@ def dimmed(
     top: float | None = None,
     floor: float = FLOOR,
 ) -> NDArray[np.uint8]:
-    """An image, as bright as it is where the weights (R,) >= 0 on a grid (h, w) are `top`, by default their largest,
-    and `floor` times as bright where they are 0 -> (H, W, 3).
+    """(H, W, 3) uint8: the image at full brightness where the weights (R,) >= 0 on a grid (h, w) are `top`, by default
+    their largest, down to `floor` times its brightness where they are 0.
     """
     a = np.asarray(weights, dtype=float).clip(0).reshape(grid)
     most = max(float(a.max()) if top is None else top, 1e-12)
@@ -54,13 +54,13 @@ def dimmed(
 
 
 def _spread(cells: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Values of cells (h, w) for each pixel of an image (H, W, ...) -> (H, W)."""
+    """The values of cells (h, w) at each pixel of an image of this shape (H, W, ...) -> (H, W)."""
     rows, columns = (np.arange(to) * of // to for of, to in zip(cells.shape, shape, strict=False))
     return cells[np.ix_(rows, columns)]
 
 
 def brightness_bar(axes: Sequence[Axes], top: float, label: str, *, floor: float = FLOOR) -> None:
-    """A bar for images dimmed by weights from 0 to `top`: how much a brightness stands for."""
+    """Add a colour bar for images dimmed by weights from 0 to `top`."""
     greys = ListedColormap(np.repeat(np.linspace(floor, 1, 256)[:, None], 3, 1))
     figure = axes[0].get_figure(root=True)
     assert figure is not None
@@ -81,9 +81,9 @@ def attention(
     axis: Axes | None = None,
 ) -> Shown:
     """An image dimmed where the attention weights (R,) >= 0 on a grid (h, w), h * w = R, are low; truth (H, W) bool is
-    outlined. Without an axis of its caller it stands next to the image as it is.
+    outlined. Without `axis` a new figure also has the undimmed image.
 
-    The sentence gives the share of the attention on the truth, and the share of the image that it covers.
+    The sentence gives the share of the attention inside the truth, and the share of the image that the truth covers.
     """
     a = np.asarray(weights, dtype=float).clip(0).reshape(grid)
     a = a / max(float(a.sum()), 1e-12)

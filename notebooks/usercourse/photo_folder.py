@@ -1,7 +1,7 @@
 """A folder of photos with captions as people have them, made from the sample photos where the reader names none.
 
-Each image is a crop of a sample photo, so the folder teaches little about the world; it shows the way that a folder of
-one's own goes.
+Each image is a crop of a sample photo, so that a model learns little from them; the folder shows how to use one of your
+own.
 """
 
 from collections.abc import Sequence
@@ -37,26 +37,26 @@ LIGHTS = {"dark": 0.55, "bright": 1.35}
 
 
 def first_captions(folder: Path, count: int = 5) -> str:
-    """The first captions of a folder, each after its image's name, whatever form its table has. UserError where it has
-    none, since nothing could be trained.
+    """The first captions of a folder, each with its image's name, whatever the format of its captions file. Raises
+    UserError for a folder without captions, on which nothing can be trained.
     """
     split = next(iter(load_data(str(folder)).splits.values()))
     if not split.captions:
         raise UserError(
-            f"The folder {folder} has photos and no captions, so it can be searched, and no model trained on it. Add a "
-            "captions.csv with the columns filename,caption."
+            f"The folder {folder} has photos but no captions, so that it can be searched, but no model can be trained "
+            "on it. Add a captions.csv with the columns filename,caption."
         )
     pairs = zip(split.caption_to_image[:count], split.captions[:count], strict=True)
     return "\n".join(f"{split.ids[int(i)]}: {caption}" for i, caption in pairs)
 
 
 def licences(album: Sequence[Photo], count: int = 60) -> dict[str, str]:
-    """Whose photo each file of `write_folder` is a crop of: file -> licence."""
+    """The licence of each file of `write_folder`, which is that of the cropped photo: {file: licence}."""
     return {f"{i:03d}.jpg": album[i % len(album)].licence for i in range(count)}
 
 
 def write_folder(folder: Path, album: Sequence[Photo], count: int = 60, seed: int = 0) -> Path:
-    """`count` crops as JPEG files and a captions.csv of two captions each, without a column split -> the folder."""
+    """Writes `count` crops as JPEG files, and a captions.csv with two captions each and no splits; returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     lines = ["filename,caption"]

@@ -1,7 +1,7 @@
-"""What is stored of photos, for notebook 10: learning curves, a table, what SGE and the queue bring, and provenance.
+"""Stored results on photos for notebook 10: learning curves, a table, differences, and provenance.
 
-Everything is read from assets/results and from the metadata of photos-mini; nothing is computed again, and no photo is
-in these files.
+Everything is read from assets/results and from the metadata of photos-mini. No model is run, and these files contain no
+photo.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ APART = {
 
 
 def measured(folder: Path = STORED) -> Rows:
-    """The stored runs of the study on Flickr8K by variant. UserError where one of those compared is missing."""
+    """The stored runs of the study on Flickr8K by variant. Raises UserError where one that is compared is missing."""
     rows = load_study(STUDIES[STUDY], folder)
     missing = sorted({name for pair in APART for name in pair} - set(rows))
     if missing:
@@ -53,7 +53,9 @@ def table(folder: Path = STORED, mini: Path = MINI) -> dict[str, dict[str, Inter
 
 
 def differences(folder: Path = STORED) -> Shown:
-    """What a training adds to CCA, SGE, the queue and the pretrained text encoder, in rSum, over images and seeds."""
+    """The differences in rSum that training, SGE, the queue and the pretrained text encoder make, with intervals over
+    images and seeds.
+    """
     apart = compare(ranks_by_variant(measured(folder)), list(APART))[1]
     lines = {label: apart[pair]["rsum"] for pair, label in APART.items()}
     return intervals(lines, x_label="difference in rSum on 1,000 photos", differences=True)
@@ -75,7 +77,7 @@ def curves(mini: Path = MINI) -> Shown:
 
 
 def growth(folder: Path = STORED) -> str:
-    """What the second of two epochs adds on the held-out photos, as the mean over seeds, in a sentence."""
+    """A sentence on rSum on the held-out photos after the first and the last epoch, as means over seeds."""
     told = []
     for name, rows in measured(folder).items():
         curves = [row.metadata["curve"] for row in rows if row.metadata["kind"] == "trained"]
@@ -86,7 +88,7 @@ def growth(folder: Path = STORED) -> str:
 
 
 def provenance(folder: Path = STORED, mini: Path = MINI) -> str:
-    """Where the numbers are from, and why those of the study carry no verdict yet, as Markdown."""
+    """The provenance of the results, and why those of the study give no verdict yet, as Markdown."""
     made = read_json(mini)["provenance"]
     rows = [row for of in measured(folder).values() for row in of]
     reasons = sorted({reason for row in rows if (reason := provisional(row.metadata))})

@@ -1,7 +1,8 @@
-"""What notebook 10 shows of photos: those that two packages install, a model that searches them, and where it looks.
+"""Figures and helpers of notebook 10: photos that come with two packages, a model that searches them, and where it
+looks.
 
-The photos come with scikit-image and scikit-learn and are read from where these are installed. In outputs that are
-stored with the course, those that are not in the public domain are grey tiles: notebooks/build.py sets STORED for that.
+The photos are read from the installed packages scikit-image and scikit-learn. In outputs that are stored with the
+course, those that are not in the public domain are grey tiles: notebooks/build.py sets STORED for this.
 """
 
 import copy
@@ -27,13 +28,13 @@ from userlib.search import CheckpointEncoder
 from userlib.search.exact import Array
 from userlib.shipped import ASSETS
 
-STORED = "USERCOURSE_STORED_OUTPUTS"  # set where outputs are made that go into the repository
+STORED = "USERCOURSE_STORED_OUTPUTS"  # set when outputs are made for the repository
 MODEL = ASSETS / "photos-mini"
 REMEDY = 'Install what the notebooks need: pip install -e ".[course]" in the folder of the course, then start again.'
 LONGEST = 320  # pixels of a photo as it is shown
-LITTLE = frozenset("a an the in on of at with and its".split())  # words that no figure is spent on
+LITTLE = frozenset("a an the in on of at with and its".split())  # words for which no map is drawn
 NASA, CC0, PUBLIC = "NASA, public domain", "CC0", "public domain"
-SAMPLES = {  # file -> licence, as the packages tell it
+SAMPLES = {  # file: licence, as stated by the package
     "astronaut.png": NASA,
     "brick.png": CC0,
     "camera.png": CC0,
@@ -51,7 +52,7 @@ SAMPLES = {  # file -> licence, as the packages tell it
 }
 FLICKR = {"china.jpg": "CC BY 2.0, danielbuechele", "flower.jpg": "CC BY 2.0, vultilion"}  # scikit-learn's
 FREE = (NASA, CC0, PUBLIC, "SpaceX, public domain")
-QUERIES = {  # fixed before the model was trained
+QUERIES = {  # query: its photo; fixed before the model was trained
     "a cup of coffee": "coffee",
     "a cat": "chelsea",
     "an astronaut": "astronaut",
@@ -67,7 +68,7 @@ QUERIES = {  # fixed before the model was trained
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo in RGB, its name without the file's ending, and its licence ("yours" for one of the reader's)."""
+    """A photo in RGB, its file's name without the suffix, and its licence ("yours" for one of the reader's)."""
 
     name: str
     image: Image.Image
@@ -79,7 +80,7 @@ class Photo:
 
     @property
     def shown(self) -> Image.Image:
-        """As figures show it: small; a grey tile where outputs are stored and it is not in the public domain."""
+        """The photo for figures, scaled down; a grey tile in stored outputs unless it is in the public domain."""
         small = self.image.copy()
         small.thumbnail((LONGEST, LONGEST))
         return (
@@ -88,7 +89,7 @@ class Photo:
 
 
 def installed(package: str, *below: str) -> Path:
-    """A folder within an installed package. UserError with the remedy where it is not there."""
+    """A folder within an installed package. Raises UserError where the package is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise UserError(f"The package {package} is not installed. {REMEDY}")
@@ -96,7 +97,7 @@ def installed(package: str, *below: str) -> Path:
 
 
 def samples() -> list[Photo]:
-    """The photos that scikit-image and scikit-learn install. UserError where one of the packages is missing."""
+    """The photos that come with scikit-image and scikit-learn. Raises UserError where one of these is missing."""
     folders = {
         installed("skimage", "data"): SAMPLES,
         installed("sklearn", "datasets", "images"): FLICKR,
@@ -109,22 +110,22 @@ def samples() -> list[Photo]:
 
 
 def of_folder(folder: str | Path, limit: int = 200, licences: Mapping[str, str] | None = None) -> list[Photo]:
-    """The first photos of a folder, the reader's own where no licences by name are given. UserError where there is no
-    such folder, or no image in it.
+    """The first `limit` photos of a folder; licences are by name, "yours" where not given. Raises UserError where there
+    is no such folder, or no image in it.
     """
     from userlib.search.reading import only_split
 
     split = only_split(Path(folder).expanduser())
     if split.pictures is None:
-        raise UserError(f"{folder} has features but no images that could be searched.")
+        raise UserError(f"{folder} has features but no images to search. Name a folder of images.")
     count = min(limit, len(split))
     return of_split(split.select(range(count), split.name), licences)
 
 
 def of_split(split: Split, licences: Mapping[str, str] | None = None) -> list[Photo]:
-    """The photos of a split that has images, all of them."""
+    """All photos of a split. Raises UserError for a split without images."""
     if split.pictures is None:
-        raise UserError(f"{split.name} has features but no images.")
+        raise UserError(f"The split {split.name!r} has features but no images. Name a folder of images.")
     known = licences or {}
     return [
         Photo(name, split.pictures[i].convert("RGB"), known.get(name, "yours"))
@@ -133,22 +134,24 @@ def of_split(split: Split, licences: Mapping[str, str] | None = None) -> list[Ph
 
 
 def by_name(album: Sequence[Photo], name: str) -> Photo:
-    """A photo of an album. UserError that lists those there are."""
-    found = next((photo for photo in album if photo.name == name), None)
-    if found is None:
+    """The photo of that name. Raises UserError, which lists the names, for an unknown one."""
+    photo = next((photo for photo in album if photo.name == name), None)
+    if photo is None:
         raise UserError(f"There is no photo {name!r}; there are: {', '.join(photo.name for photo in album)}.")
-    return found
+    return photo
 
 
 def open_model(folder: Path = MODEL) -> CheckpointEncoder:
-    """photos-mini. UserError of one sentence where it, or the network that makes its tokens, is not installed."""
+    """The model photos-mini. Raises UserError where it, or the network that makes its tokens, is not installed."""
     if not (folder / "manifest.json").is_file():
-        raise UserError(f"The model {folder.name} is not in this copy of the course: git checkout -- assets.")
+        raise UserError(
+            f"The model {folder.name} is not in this copy of the course. Restore it: git checkout -- assets."
+        )
     return CheckpointEncoder(folder, device="cpu")
 
 
 def without_sge(encoder: CheckpointEncoder) -> CheckpointEncoder:
-    """The same model, of which SGE adds nothing: its residual scale is 0."""
+    """The same model with a residual scale of 0, so that SGE adds nothing."""
     model = copy.deepcopy(encoder.loaded.model)
     model.image_encoder = with_scale(model.image_encoder, 0.0)
     other = copy.copy(encoder)
@@ -163,7 +166,7 @@ def turned(encoder: CheckpointEncoder, album: Sequence[Photo]) -> float:
 
 
 def licences(album: Sequence[Photo]) -> str:
-    """Which photo is under which licence, as Markdown."""
+    """A table of the licences and their photos, as Markdown."""
     groups: dict[str, list[str]] = {}
     for photo in album:
         groups.setdefault(photo.licence, []).append(photo.name)
@@ -178,12 +181,12 @@ def contact_sheet(album: Sequence[Photo]) -> Shown:
 
 
 def _lines(name: str) -> str:
-    """A name as a title: a long one in two lines, broken at an underscore."""
+    """A name as a title, in two lines, broken at an underscore, if it is long."""
     return name if len(name) < 12 else name.replace("_", "_\n", 1)
 
 
 def _grey(album: Sequence[Photo]) -> str:
-    """A sentence on grey tiles where there are any."""
+    """A sentence on grey tiles, or "" where there are none."""
     grey = [one.name for one in album if os.environ.get(STORED) and not one.public]
     if not grey:
         return ""
@@ -191,7 +194,7 @@ def _grey(album: Sequence[Photo]) -> str:
 
 
 def ranks_of(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str]) -> dict[str, int]:
-    """scores (queries, photos) -> for each query the rank of its photo; a tie counts against it."""
+    """scores (queries, photos) -> the rank of each query's photo; a tie counts against it."""
     names = [photo.name for photo in album]
     table = np.asarray(scores)
     return {
@@ -201,7 +204,7 @@ def ranks_of(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str
 
 
 def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, str]) -> Shown:
-    """scores (queries, photos): a row per query with its three best photos; its own photo is framed."""
+    """scores (queries, photos): for each query its three best photos, with its own photo framed."""
     ranks = ranks_of(scores, album, wanted)
     down = (len(wanted) + 1) // 2
     figure, axes = new_figure(WIDEST, 0.63 * down, rows=down, columns=8)
@@ -227,7 +230,7 @@ def first_three(scores: ArrayLike, album: Sequence[Photo], wanted: Mapping[str, 
 
 
 def _framed(axis: Axes, image: Image.Image, frame: bool) -> None:
-    """A photo, with a thick blue frame where it is the one that was searched."""
+    """Draw a photo, with a thick blue frame if `frame`."""
     axis.imshow(np.asarray(image))
     axis.axis("on")
     axis.set(xticks=[], yticks=[])
@@ -236,7 +239,7 @@ def _framed(axis: Axes, image: Image.Image, frame: bool) -> None:
 
 
 def hits(encoder: CheckpointEncoder, album: Sequence[Photo], query: str, count: int = 5) -> Shown:
-    """The best photos of an album for any query, with their scores, and the words that the model does not know."""
+    """The best photos of an album for a query, with their scores, and the words that the model does not know."""
     scores = encoder.encode_text([query])[0] @ vectors(encoder, album).T
     best = [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
     found = [album[i] for i in best]
@@ -254,8 +257,8 @@ _kept: dict[tuple[int, int], tuple[CheckpointEncoder, Sequence[Photo], Array]] =
 
 
 def vectors(encoder: CheckpointEncoder, album: Sequence[Photo]) -> Array:
-    """(N, E): the photos' vectors, made once for a model and an album."""
-    key = (id(encoder), id(album))  # both are kept, so that no other can have their ids
+    """(N, E): the photos' vectors, computed once for a model and an album."""
+    key = (id(encoder), id(album))  # both are kept alive, so that no other object can get their ids
     if key not in _kept:
         parts = [encoder.encode_image([photo.image]) for photo in album]
         _kept[key] = (encoder, album, np.concatenate(parts))
@@ -263,20 +266,24 @@ def vectors(encoder: CheckpointEncoder, album: Sequence[Photo]) -> Array:
 
 
 def effective(weights: ArrayLike) -> float:
-    """The effective number of regions that share weights (R,): R where they are uniform, 1 where one has them all."""
+    """The effective number of regions that share the weights (R,), (sum a)^2 / sum a^2: R for uniform weights, 1 where
+    one region has all.
+    """
     a = np.asarray(weights, dtype=float)
     return float(a.sum() ** 2 / (a**2).sum())
 
 
 def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown:
-    """Above the photos, below the same photos dimmed where SGE's attention is not."""
+    """Above the photos, below the same photos dimmed where SGE's attention is low."""
     width = min(1.25, WIDEST / len(chosen))
     figure, axes = new_figure(width * len(chosen), 2.4, rows=2, columns=len(chosen))
     told = []
     for column, photo in zip(axes.T, chosen, strict=True):
         explanation = explain(encoder, photo.image)
         if explanation is None:
-            raise UserError("The tokens of this model form no grid that could be laid over a photo.")
+            raise UserError(
+                "The tokens of this model form no grid that could be laid over a photo. Use photos-mini."
+            )
         a = explanation.attention["SGE"]
         shown = photo.shown
         panel(column[0], shown, title=_lines(photo.name))
@@ -290,8 +297,8 @@ def attention_rows(encoder: CheckpointEncoder, chosen: Sequence[Photo]) -> Shown
 
 @torch.no_grad()
 def brightest_is_longest(encoder: CheckpointEncoder, album: Sequence[Photo]) -> tuple[int, float]:
-    """In how many photos the region with the most attention is the one of the largest norm, and the mean rank
-    correlation of attention and norm over the regions of a photo.
+    """The number of photos in which the region with the most attention has the largest norm, and the mean over photos
+    of the rank correlation of attention and norm.
     """
     from scipy.stats import spearmanr
 
@@ -306,10 +313,12 @@ def brightest_is_longest(encoder: CheckpointEncoder, album: Sequence[Photo]) -> 
 
 
 def word_maps(encoder: CheckpointEncoder, photo: Photo, query: str) -> Shown:
-    """A photo, where SGE looks, and for each word of a query the photo dimmed where its regions are unlike it."""
+    """A photo, SGE's attention on it, and for each word of a query the photo dimmed where regions are dissimilar."""
     explanation = explain(encoder, photo.image, query)
     if explanation is None:
-        raise UserError("The tokens of this model form no grid that could be laid over a photo.")
+        raise UserError(
+            "The tokens of this model form no grid that could be laid over a photo. Use photos-mini."
+        )
     shown = photo.shown
     maps = [("SGE's attention", explanation.attention["SGE"])]
     words = {

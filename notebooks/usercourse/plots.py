@@ -1,8 +1,7 @@
-"""Figures as pure functions: values -> (Figure, sentence). White ground, colours of Okabe and Ito.
+"""Figures as pure functions: values -> (Figure, sentence). On white, in the colours of Okabe and Ito.
 
-`show(*heat_map(...))` displays the figure and, beneath it, the sentence that says what is seen; the sentence
-is the figure's alternative text too. matplotlib's Figure is used by itself, without pyplot and its global
-state.
+`show(*heat_map(...))` displays the figure and below it the sentence, which says what is to be seen and is also the
+figure's alternative text. matplotlib's Figure is used directly, without pyplot and its global state.
 """
 
 import html
@@ -27,10 +26,11 @@ COLOURS = {
     "purple": "#CC79A7", "sky": "#56B4E9", "black": "#000000", "yellow": "#F0E442",
 }  # fmt: skip
 CYCLE = tuple(COLOURS.values())[:7]  # yellow is too pale for a line on white
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # colour is never alone
+# lines differ in more than their colour
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 DPI = 110
 WIDEST = 5.6  # inches; a narrow window shows this at 390 pixels, where 9 points are still legible
-VERDICTS = {  # of a difference A - B by its outcome: what the legend says, colour, marker
+VERDICTS = {  # the outcome of a difference A - B: its legend, colour and marker
     "higher": ("better, above 0", "green", "o"),
     "lower": ("worse, below 0", "vermillion", "D"),
     TELL: ("inconclusive, contains 0", "black", "s"),
@@ -41,7 +41,7 @@ Shown = tuple[Figure, str]
 def new_figure(
     width: float = WIDEST, height: float = 3.2, *, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, Any]:
-    """Figure and its axes as an array (rows, columns), in inches. Raises ValueError for one that is too wide."""
+    """A figure of this size in inches, and its axes (rows, columns). Raises ValueError if it is wider than WIDEST."""
     figure = empty_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
@@ -51,7 +51,7 @@ def new_figure(
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure without axes, in inches. Raises ValueError where it is wider than WIDEST."""
+    """A figure of this size in inches, without axes. Raises ValueError if it is wider than WIDEST."""
     if width > WIDEST + 1e-6:
         raise ValueError(f"a figure of {width:.2f} inches is too wide for a narrow window; at most {WIDEST}.")
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=DPI)
@@ -60,7 +60,7 @@ def empty_figure(width: float, height: float) -> Figure:
 
 
 def two_above_one(width: float, height: float) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
-    """Figure and three axes: two side by side, and below them one as wide as both."""
+    """A figure and three axes: two side by side, and below them one as wide as both."""
     figure, axes = new_figure(width, height, rows=2, columns=2)
     for one in axes[1]:
         one.remove()
@@ -71,19 +71,19 @@ def two_above_one(width: float, height: float) -> tuple[Figure, tuple[Axes, Axes
 
 
 def legend_below(figure: Figure, *handles: Any, axis: Axes | None = None, columns: int = 1) -> None:
-    """A legend under the axes, where it takes no width: of the handles, or of what has a label on `axis`."""
+    """Add a legend below the axes, where it takes no width: of the handles, or of what has a label on `axis`."""
     named = {"handles": list(handles)} if axis is None else {"handles": axis.get_legend_handles_labels()[0]}
     figure.legend(**named, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def wrapped(words: str, width: int) -> str:
-    """Words in lines of at most `width` letters."""
+    """The text in lines of at most `width` characters."""
     return textwrap.fill(words, width, break_long_words=False)
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes on white, so that a dark theme cannot hide its text; in 256 colours, which
-    halves a notebook's size.
+    """The figure as PNG on white, so that its text is legible in a dark theme; in 256 colours, which halves a
+    notebook's size.
     """
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
@@ -97,7 +97,7 @@ def png(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, sentence: str) -> None:
-    """Display the figure with the sentence beneath it and as its alternative text."""
+    """Display the figure, with the sentence below it and as its alternative text."""
     from IPython.display import HTML, display
 
     bundle = {"image/png": png(figure), "text/plain": sentence}
@@ -107,7 +107,7 @@ def show(figure: Figure, sentence: str) -> None:
 
 
 def show_table(rows: Mapping[str, Mapping[str, Interval]]) -> None:
-    """Display results of `bootstrap` or `paired_bootstrap`, one per row, as a table that fits a narrow page."""
+    """Display results of `bootstrap` or `paired_bootstrap` as a table, one per row, which fits a narrow page."""
     from IPython.display import display
 
     display({"text/markdown": table(rows, markdown=True), "text/plain": table(rows)}, raw=True)
@@ -121,9 +121,7 @@ def heat_map(
     own: ArrayLike | None = None,
     title: str = "",
 ) -> Shown:
-    """values (N, M) as shaded cells with the values in them where they fit; own (N, M) bool outlines
-    cells.
-    """
+    """values (N, M) as shaded cells, with numbers where they fit; own (N, M) bool says which cells are outlined."""
     table = np.asarray(values, dtype=float)
     n, m = table.shape
     figure, axes = new_figure(min(WIDEST, 1.8 + 0.62 * m), min(7.0, 1.0 + 0.5 * n))
@@ -147,7 +145,7 @@ def heat_map(
     axis.set_yticks(range(n) if rows else [], rows or [])
     axis.spines[["left", "bottom"]].set_visible(False)
     axis.tick_params(length=0)
-    if columns and max(map(len, columns)) * m > 55:  # side by side they would stand on one another
+    if columns and max(map(len, columns)) * m > 55:  # horizontal labels would overlap
         axis.tick_params(axis="x", rotation=30)
     if title:
         axis.set_title(title, fontsize=10, loc="left")
@@ -170,9 +168,9 @@ def lines(
     title: str = "",
     axis: Axes | None = None,
 ) -> Shown:
-    """Curves over a common x (P,), each with its own colour and dash; into `axis` where one is given."""
+    """Curves over a common x (P,), each with its own colour and dash; drawn on `axis` if given."""
     across = np.asarray(x, dtype=float)
-    narrow = axis is not None  # one of several: room for fewer numbers
+    narrow = axis is not None  # one of several axes, with room for fewer ticks
     figure, axis = _place(axis, WIDEST, 3.2)
     if narrow:
         axis.locator_params(axis="x", nbins=5)
@@ -190,8 +188,8 @@ def lines(
 
 
 def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool = False) -> Shown:
-    """Values with their 95 % confidence intervals, one per line. Differences are drawn around 0, and colour and marker
-    tell their verdict, where a larger value is better.
+    """Values with their 95 % confidence intervals, one per line. Differences are drawn around 0, with the colour and
+    marker of their verdict; a larger value counts as better.
     """
     names = [wrapped(name, 24) for name in rows]
     height = 0.42 * len(rows) + 0.1 * sum(name.count("\n") for name in names)
@@ -218,7 +216,7 @@ def intervals(rows: Mapping[str, Interval], *, x_label: str, differences: bool =
 
 
 def verdict_legend(figure: Figure) -> None:
-    """Above the axes: which colour and marker of a difference stands for which verdict."""
+    """Add a legend above the axes: the colour and marker of each verdict."""
     marks = [
         Line2D([], [], color=COLOURS[colour], marker=marker, label=words, lw=3, ms=8,
                mfc="white" if verdict == TELL else COLOURS[colour])
@@ -242,7 +240,7 @@ def difference(
     size: float = 9,
     upright: bool = False,
 ) -> None:
-    """An interval (value, low, high, ...) as a bar with a marker and its value; place: its y, or its x where it stands
+    """Draw an interval (value, low, high, ...) as a bar with a marker and its value; place: its y, or its x if
     upright.
     """
     value, low, high = interval[:3]
@@ -259,7 +257,7 @@ def difference(
 
 
 def _verdicts(rows: Mapping[str, Interval]) -> str:
-    """The sentence on differences: which are better, which worse, and which decide nothing."""
+    """A sentence on differences: which are better, which worse, and which inconclusive."""
     named = {verdict: [name for name in rows if outcome(rows[name]) == verdict] for verdict in VERDICTS}
     better, worse, open_ = named.values()
     parts = [f"{word}: {listed(names)}" for word, names in (("better", better), ("worse", worse)) if names]
@@ -273,8 +271,8 @@ def _verdicts(rows: Mapping[str, Interval]) -> str:
 def pictures(
     images: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 5, size: float = 1.7
 ) -> Figure:
-    """Images, each under its title, in as few rows of at most `columns` as fit a narrow window; the caller says what is
-    to be seen in them.
+    """Images with their titles, in as few rows as fit a narrow window with at most `columns` images each. The caller
+    writes the sentence.
     """
     most = min(columns, len(images), int(WIDEST / size))
     across = -(-len(images) // -(-len(images) // most))
@@ -291,7 +289,7 @@ def pictures(
 
 
 def _place(axis: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """The axis and its figure; a new one where none is given."""
+    """The figure of the axis, and the axis; new ones where it is None."""
     if axis is None:
         figure, axes = new_figure(width, height)
         return figure, axes[0, 0]
@@ -304,5 +302,5 @@ def _repeat(values: Sequence[Any]) -> Any:
 
 
 def listed(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
+    """The names as text: "a", "a and b", "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,14 +1,14 @@
-"""Predict before a run, and compare the prediction with what was measured.
+"""Predictions before a run, which are compared with what is measured.
 
     guess = predict("collapsed_r1", "R@1 of a collapsed model, counted with >", low=0, high=100, unit="%")
     guess                                # an empty field and a Lock button, which records; so does guess.value = 40
     ...
     compare("collapsed_r1", 100.0)       # one sentence
 
-The field starts empty, so that nothing suggests an answer, and 0 is one like any other. Nothing counts before it is
-locked, and a notebook that is run as a whole does not wait: compare then shows the measured value alone, and the first
-time it says what it waits for. Locked predictions are kept in one small JSON file in the cache folder, so that a
-restarted kernel still knows them.
+The field starts empty, so that nothing suggests an answer and 0 is an answer like any other. Only a locked prediction
+counts. A notebook that is run as a whole does not wait for one: `compare` then shows only the measured value, and says
+the first time how to lock a prediction. Locked predictions are kept in a small JSON file in the cache folder, so that
+they outlast the kernel.
 """
 
 import html
@@ -30,22 +30,24 @@ CHOOSE = "choose"
 NARROW = "22em"  # leaves room for the button
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?")
 
-_unwritten: dict[str, dict[str, Any]] = {}  # what no file could take, kept while the kernel runs
+_unwritten: dict[
+    str, dict[str, Any]
+] = {}  # predictions that could not be written, kept while the kernel runs
 
 
 def store() -> Path:
-    """Where the predictions are kept."""
+    """The file of the predictions."""
     return place("predictions")
 
 
 def kept() -> dict[str, Any]:
-    """All predictions so far, by name: value and unit. A missing or damaged file has none."""
+    """All locked predictions by name, each with value and unit; none where the file is missing or damaged."""
     written = entries(store, lambda one: isinstance(one, dict) and "value" in one)
     return _unwritten.get(_place(), written)
 
 
 def _place() -> str:
-    """The file's name, "" where no one says what the home is."""
+    """The file's path as text; "" where there is no home directory."""
     try:
         return str(store())
     except UserError:
@@ -54,7 +56,7 @@ def _place() -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """A question for a number from low to high; whole: for a whole one."""
+    """The kind of answer that is a number from low to high; whole: only whole numbers."""
 
     low: float
     high: float
@@ -62,12 +64,12 @@ class Number:
     whole: bool
 
     def control(self) -> Any:
-        """An empty field that says what can be answered."""
+        """An empty field whose placeholder gives the range."""
         span = f"{said(self.low, '')} to {said(self.high, self.unit)}"
         return W.Text(placeholder=span, layout=W.Layout(width=NARROW))
 
     def read(self, shown: Any) -> float | None:
-        """The number that was written, None for no answer: "40", "40 %", "1,000", "0,5"."""
+        """The number in the field, such as "40", "40 %", "1,000" or "0,5"; None where it is no answer."""
         text = str(shown).strip().removesuffix(self.unit).strip().replace("\N{MINUS SIGN}", "-")
         text = re.sub(r",(?=\d{3}(\D|$))", "", text).replace(",", ".")
         if not NUMBER.fullmatch(text):
@@ -75,7 +77,7 @@ class Number:
         return self.allow(float(text))
 
     def allow(self, guess: Any) -> float | None:
-        """The guess as it is kept; None where it is no answer."""
+        """The guess as it is stored; None where it is no answer."""
         if isinstance(guess, bool) or not isinstance(guess, (int, float)) or not math.isfinite(guess):
             return None
         if not self.low <= guess <= self.high or (self.whole and not float(guess).is_integer()):
@@ -83,49 +85,50 @@ class Number:
         return int(guess) if float(guess).is_integer() else float(guess)
 
     def show(self, value: Any) -> str:
-        """As it stands in the field."""
+        """A stored answer as text for the field."""
         return f"{value:g}" if value is not None else ""
 
     @property
     def answers(self) -> str:
-        """What can be answered."""
+        """The possible answers, as an instruction."""
         kind = "a whole number" if self.whole else "a number"
         return f"give {kind} from {said(self.low, '')} to {said(self.high, self.unit)}"
 
 
 @dataclass(frozen=True)
 class Options:
-    """A question with answers to choose from."""
+    """The kind of answer that is one of the options."""
 
     options: tuple[str, ...]
 
     def control(self) -> Any:
-        """A list that starts at no answer."""
+        """A list in which nothing is chosen yet."""
         control = choice("", [CHOOSE, *self.options])
         control.layout = W.Layout(width=NARROW)
         return control
 
     def read(self, shown: Any) -> str | None:
-        """The option that was chosen, None for no answer."""
+        """The option that is chosen in the list, or None."""
         return self.allow(shown)
 
     def allow(self, guess: Any) -> str | None:
-        """The guess where it is one of the options."""
+        """The guess if it is one of the options, else None."""
         return guess if isinstance(guess, str) and guess in self.options else None
 
     def show(self, value: Any) -> str:
-        """As it stands in the list."""
+        """A stored answer as an entry of the list."""
         return CHOOSE if value is None else str(value)
 
     @property
     def answers(self) -> str:
-        """What can be answered."""
+        """The possible answers, as an instruction."""
         return "choose one of " + ", ".join(map(repr, self.options))
 
 
 class Prediction(W.VBox):  # type: ignore[misc]
-    """A question with an empty field or a list to choose from. `value` is None until an answer was locked, by the
-    button, by Enter or by setting it; None takes it back. UserError where it does not answer the question.
+    """A question with an empty field or a list to choose from. `value` is None until an answer is locked, by the
+    button, by Enter or by setting `value`; setting None forgets it. Setting anything that is no answer raises
+    UserError.
     """
 
     def __init__(self, name: str, question: str, asks: Number | Options, unit: str) -> None:
@@ -164,13 +167,13 @@ class Prediction(W.VBox):  # type: ignore[misc]
             self._press()
 
     def _press(self) -> None:
-        """Lock what stands in the field, where it is an answer."""
+        """Lock the content of the field if it is an answer."""
         guess = self.asks.read(self.control.value)
         if guess is not None:
             self._keep(guess)
 
     def _keep(self, guess: Any) -> None:
-        """Lock a guess, or forget it."""
+        """Lock a guess, or forget it where it is None."""
         self._locked, self._problem = guess, ""
         others = {name: part for name, part in kept().items() if name != self.name}
         all_of = others | ({} if guess is None else {self.name: {"value": guess, "unit": self.unit}})
@@ -207,8 +210,8 @@ def predict(
     step: float = 1.0,
     unit: str = "",
 ) -> Prediction:
-    """Ask for a number between low and high, or for one of the options. Shown as the cell's value. A whole step asks
-    for a whole number.
+    """Ask for a number between low and high, or for one of the options; shown as the cell's value. Only whole numbers
+    are accepted if low, high and step are whole.
     """
     if options is not None:
         return Prediction(name, question, Options(tuple(options)), unit)
@@ -224,13 +227,13 @@ class Comparison:
     predicted: Any
     measured: Any
     sentence: str
-    alone: str  # what was measured, without a word on predictions
+    alone: str  # only what was measured
 
     def __repr__(self) -> str:
         return self.sentence
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, str]]:
-        """The metadata is for notebooks/build.py: no prediction, nor the lack of one, is stored."""
+        """The metadata lets notebooks/build.py store only what was measured, whatever was predicted."""
         return bundle(self.sentence), {"measured": self.alone}
 
 
@@ -240,7 +243,7 @@ def bundle(sentence: str) -> dict[str, str]:
 
 
 def compare(name: str, measured: Any, *, unit: str = "") -> Comparison:
-    """The prediction of that name compared with what was measured: a number, a text, or an interval (value, low,
+    """Compares the prediction of that name with what was measured: a number, a text, or an interval (value, low,
     high).
     """
     one = kept().get(name, {})
@@ -256,7 +259,7 @@ _told: list[str] = []  # "Lock", once the button has been explained
 
 
 def _waiting() -> str:
-    """Why nothing is compared: said once; who runs a notebook as a whole need not read it at every measurement."""
+    """Why nothing is compared; "" from the second time on, so that it is not repeated at every measurement."""
     if _told:
         return ""
     _told.append("Lock")
@@ -277,7 +280,7 @@ def _found(measured: Any, unit: str) -> str:
 
 
 def _sentence(guess: Any, measured: Any, unit: str) -> str:
-    """Both in one sentence; "" without a guess."""
+    """A sentence that compares guess and measurement; "" without a guess."""
     if guess is None:
         return ""
     value, low, high = measured if isinstance(measured, tuple) else (measured, None, None)

@@ -1,7 +1,7 @@
-"""How large the runs of the notebooks are: USERLIB_PROFILE is fast, full (the default) or study.
+"""The size of the notebooks' runs: USERLIB_PROFILE is fast, full (the default) or study.
 
-A profile is settings, never other code: sizes of the drawn world, a limit on the steps of a run, and how
-many seeds a comparison repeats.
+A profile only changes settings, never the code: the sizes of the drawn world, a limit on the steps of a run, and the
+number of seeds of a comparison.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ WHOLE = MappingProxyType({"train": 4_000, "val": 500, "test": 1_000})
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """sizes: images per split. steps: the most that one run takes. seconds: what that may last on two
-    cores. seeds: how often a comparison repeats each of its sides.
+    """sizes: images per split. steps: the most of one run. seconds: what these may take on two cores. seeds: the runs
+    of each model in a comparison.
     """
 
     name: str
@@ -56,7 +56,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def profile() -> Profile:
-    """The profile that USERLIB_PROFILE names. Raises UserError that lists the names."""
+    """The profile that USERLIB_PROFILE names. Raises UserError, which lists the names, for an unknown one."""
     name = os.environ.get("USERLIB_PROFILE") or "full"
     if name not in PROFILES:
         raise UserError(f"USERLIB_PROFILE is {name!r}; it must be one of {', '.join(PROFILES)}.")
@@ -64,9 +64,7 @@ def profile() -> Profile:
 
 
 def start() -> Profile:
-    """The first line of every notebook: readies widgets where that needs a call, and says how large runs
-    are.
-    """
+    """Called first in every notebook: enables widgets where that needs a call, and prints the profile."""
     from usercourse.widgets import ready
 
     ready()
@@ -78,25 +76,25 @@ def start() -> Profile:
 
 
 def course_config(**changes: Any) -> Config:
-    """The preset `scenes` in the size of the profile, with any settings changed by their names.
+    """The preset `scenes` in the size of the profile, with settings changed by their names, as in
+    course_config(enhancement="none", objective="infonce", queue_size=None, seed=1).
 
-    course_config(enhancement="none", objective="infonce", queue_size=None, seed=1). The names are those of
-    the four dataclasses of userlib.config; `objective` is ObjectiveConfig.name. Raises UserError for a name
-    that none of them has.
+    The names are those of the four dataclasses of userlib.config; `objective` is ObjectiveConfig.name. Raises
+    UserError for an unknown name.
     """
     chosen = profile()
     return _changed(preset("scenes"), {"sizes": dict(chosen.sizes), "steps": chosen.steps, **changes})
 
 
 def variant(prepared: "Prepared", **changes: Any) -> "Prepared":
-    """The same data, ready as it is, for a run with other settings of model, objective or seed.
+    """The same prepared data, for a run with other settings of the model, the objective or the seed.
 
-    Raises UserError for a setting that would need the data, the tokens or the number of steps again.
+    Raises UserError for a setting that needs other data, tokens or numbers of steps.
     """
     config = _changed(prepared.config, changes)
     if config.data != prepared.config.data or {"steps", "epochs", "batch_size"} & set(changes):
         raise UserError(
-            f"{', '.join(changes)} cannot be changed on data that are ready; call prepare(course_config(...))."
+            f"{', '.join(changes)} cannot be changed on prepared data; call prepare(course_config(...))."
         )
     return replace(prepared, config=config)
 
@@ -115,23 +113,24 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
         name = next(iter(wanted))
         now = next((names[name] for names in legacy.SETTINGS.values() if name in names), None)
         remedy = "userlib.config lists them all" if now is None else f"it is now {now!r}"
-        raise UserError(f"there is no setting {name!r}; {remedy}.")
+        raise UserError(f"There is no setting {name!r}; {remedy}.")
     return Config(**parts)
 
 
 def expect_trained(run: "Run") -> None:
-    """Raises UserError unless the run took all its steps and beats chance twice over on its selection split.
+    """Raises UserError unless the run took all its steps and its t2i R@10 on the selection split is more than twice
+    that of chance.
 
-    A notebook calls it after each run, so that a run that did nothing cannot pass for one.
+    Notebooks call it after each run, so that a failed run is noticed.
     """
     steps = run.config.training.steps or 0
     done = int(run.rows[-1]["step"]) if run.rows else 0
     if done < max(steps, 1):
-        raise UserError(f"the run took {done} of {steps} steps; run its cell again.")
+        raise UserError(f"The run took {done} of {steps} steps; run its cell again.")
     pictures = dict(run.config.data.sizes or {}).get(run.config.data.val_split, 0)
     best = max(row["t2i_r10"] for row in run.rows)
     if pictures and best <= 2 * 1000 / pictures:
         raise UserError(
-            f"after {done} steps t2i R@10 is {best:.1f} %, and chance is {1000 / pictures:.1f} %: nothing "
-            "was learned. Look at the history's loss and effective rank."
+            f"After {done} steps t2i R@10 is {best:.1f} %, and chance is {1000 / pictures:.1f} %: nothing "
+            "was learned. Look at the loss and the effective rank in run.history."
         )

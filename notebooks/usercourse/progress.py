@@ -1,12 +1,12 @@
-"""Which exercises are solved: a table over all notebooks, kept in one small JSON file in the cache folder.
+"""Which exercises are solved: a table over all notebooks, kept in a small JSON file in the cache folder.
 
     from usercourse import progress
 
-    progress.show()      # the table; each check() writes to it
-    progress.forget()    # an empty one, for the next reader
+    progress.show()      # the table, which each check() updates
+    progress.forget()    # clears it, for the next reader
 
-An exercise that was solved once stays solved, also where a later answer is wrong. A missing or damaged file is an empty
-one, and where it cannot be written the table lasts as long as the kernel.
+An exercise that was solved once stays solved, even if a later answer is wrong. A missing or damaged file counts as
+empty; where it cannot be written, the table lasts as long as the kernel.
 """
 
 import html
@@ -27,12 +27,12 @@ CHECK = re.compile(r"^check\(\s*[\"'](\w+)[\"']", re.MULTILINE)
 MARKS = {"correct": ("✓", "solved"), "wrong": ("✗", "tried"), "": ("○", "open")}
 COLOURS = {"correct": "#009E73", "wrong": "#D55E00", "": "#888888"}
 
-_unwritten: dict[str, str] = {}  # what no file could take, kept while the kernel runs
+_unwritten: dict[str, str] = {}  # states that could not be written, kept while the kernel runs
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook: the name of its file without the ending, its title, and its exercises in order."""
+    """A notebook: its file's name without the suffix, its title, and its exercises in order."""
 
     name: str
     title: str
@@ -41,18 +41,18 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Progress:
-    """The chapters, and the state of each exercise: "correct", "wrong", or nothing."""
+    """The chapters, and the state of each exercise: "correct", "wrong", or none."""
 
     chapters: tuple[Chapter, ...]
     states: dict[str, str]
 
     def solved(self, chapter: Chapter) -> int:
-        """How many of its exercises are."""
+        """The number of solved exercises of a chapter."""
         return sum(self.states.get(name) == "correct" for name in chapter.exercises)
 
     @property
     def sentence(self) -> str:
-        """All of it in one line."""
+        """The progress in one line."""
         total = sum(len(one.exercises) for one in self.chapters)
         done = sum(self.solved(one) for one in self.chapters)
         after = next((one for one in self.chapters if self.solved(one) < len(one.exercises)), None)
@@ -97,7 +97,7 @@ class Progress:
         )
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        """The metadata is for notebooks/build.py: whatever the one who builds has solved, the page shows none of it."""
+        """The metadata lets notebooks/build.py store an empty table, whatever was solved on this machine."""
         empty = Progress(self.chapters, {})
         return _bundle(self), {"unread": _bundle(empty)}
 
@@ -107,18 +107,20 @@ def _bundle(page: Progress) -> dict[str, str]:
 
 
 def store() -> Path:
-    """Where the progress is kept."""
+    """The file of the progress."""
     return place("progress")
 
 
 def states() -> dict[str, str]:
-    """The state of every exercise that was checked; a missing or damaged file has none."""
+    """The state of every exercise that was checked; none where the file is missing or damaged."""
     written = entries(store, lambda state: state in ("correct", "wrong"))
     return written | {name: state for name, state in _unwritten.items() if written.get(name) != "correct"}
 
 
 def record(name: str, state: str) -> None:
-    """Note the verdict on an exercise; one that is solved stays so. Never raises: a check must not fail by it."""
+    """Record the verdict on an exercise; a solved one stays solved. Never raises, so that no check fails because of
+    it.
+    """
     before = states()
     if state not in ("correct", "wrong") or before.get(name) in ("correct", state):
         return
@@ -129,14 +131,14 @@ def record(name: str, state: str) -> None:
 
 
 def forget() -> None:
-    """Take all of it back."""
+    """Forget the state of all exercises."""
     _unwritten.clear()
     with suppress(UserError, OSError):
         store().unlink(missing_ok=True)
 
 
 def show() -> Progress:
-    """The table as it stands."""
+    """The present table."""
     return Progress(chapters(), states())
 
 

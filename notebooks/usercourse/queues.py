@@ -1,5 +1,5 @@
-"""What notebook 07 draws: what a negative costs, the queue as a ring and in a diagram, momentum, and relevant
-answers among the keys.
+"""Figures of notebook 07: the memory that negatives need, the queue as a ring buffer, momentum, and relevant items
+among the keys.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,15 +21,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """The queue at one step of a run, for the image keys of its K slots."""
+    """The queue of image keys, with K slots, at one step of a run, and metrics of that step."""
 
     step: int
     ids: Ints  # (K,) the image of each key, -1 where the slot is empty
-    ages: Ints  # (K,) how many batches ago the key was made; 0 where empty
-    same: Floats  # (K,) cosine of the key with what the key encoder makes of its image now; 0 where empty
-    lag: float  # mean cosine of what key encoder and query encoder make of one image now
+    ages: Ints  # (K,) the number of batches since the key was made; 0 where empty
+    same: Floats  # (K,) cosine of the key with the current key of its image; 0 where empty
+    lag: float  # mean cosine of the current vectors of key encoder and query encoder for one image
     loss: float
-    unpaired: float  # mean cosine of an image and other images' captions
+    unpaired: float  # mean cosine of images with captions of other images
     r10: float  # t2i R@10 on val, in percent
 
     @property
@@ -38,14 +38,14 @@ class Moment:
 
     @property
     def oldest(self) -> float:
-        """Mean of `same` over the oldest keys."""
+        """The mean of `same` over the oldest keys."""
         ages = np.where(self.filled, self.ages, -1)
         return float(self.same[ages == ages.max()].mean())
 
 
 def kept_bytes(work: Callable[..., object], *inputs: object, known: Iterable[Tensor] = ()) -> int:
-    """Bytes that autograd keeps for the backward pass of work(*inputs); what lies in the storage of a `known`
-    tensor, such as a parameter, is not counted. Each storage counts once.
+    """The bytes that autograd keeps for the backward pass of work(*inputs), without the storage of `known` tensors,
+    such as parameters. Each storage counts once.
     """
     there = {one.untyped_storage().data_ptr() for one in known}
     sizes: dict[int, int] = {}
@@ -57,15 +57,15 @@ def kept_bytes(work: Callable[..., object], *inputs: object, known: Iterable[Ten
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = work(*inputs)  # alive until all is counted, so that no storage is given out twice
+        result = work(*inputs)  # kept alive until all is counted, so that no address is used twice
     total = sum(sizes.values())
     del result
     return total
 
 
 def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes: Sequence[int]) -> Shown:
-    """MB kept by a batch of B pairs, {B: MB}, next to the smallest of these batches with a queue of each of
-    `sizes` keys; copies: MB of the momentum encoders.
+    """The memory of batches, {number of pairs: MB}, compared with the smallest of them plus a queue of each of `sizes`
+    keys; copies: MB of the momentum encoders.
     """
     small, large = min(batches), max(batches)
     queues = {K: batches[small] + copies + 2 * K * embed_dim * 4 / MB for K in sizes}
@@ -93,9 +93,7 @@ def memory(batches: Mapping[int, float], copies: float, embed_dim: int, *, sizes
 
 
 def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
-    """A queue of `size` slots after each of the batches of image ids, by the library's queue; shade is
-    age.
-    """
+    """The library's queue with `size` slots after each of the batches of image ids; the shade shows the age."""
     queue = DualQueue(size, 1)
     ids, ages = [], []
     for batch in batches:
@@ -127,7 +125,7 @@ def ring(size: int, batches: Sequence[Sequence[int]]) -> Shown:
 
 
 def follow_curves(momenta: Sequence[float], steps: int) -> Shown:
-    """How a weight of the copy follows one that jumped from 0 to 1 and stays there: 1 - m^step."""
+    """How a weight of the momentum copy follows a weight that jumps from 0 to 1: 1 - m^step."""
     across = np.arange(steps + 1)
     curves = {f"m = {m:g}": 1 - np.power(m, across) for m in momenta}
     figure, _ = lines(across, curves, x_label="steps since the jump", y_label="share of the jump")
@@ -136,8 +134,8 @@ def follow_curves(momenta: Sequence[float], steps: int) -> Shown:
 
 
 def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> Shown:
-    """The slots as cells with their ages, and for one caption which keys are relevant: own is its
-    image, true (N,) which images it is true of. Below what age and momentum do to the keys.
+    """The slots as cells shaded by age, and the keys that are relevant for one caption: own is its image, true (N,)
+    says of which images it is true. Below, the effect of age and momentum on the keys.
     """
     K = len(moment.ids)
     rows = -(-K // columns)
@@ -190,7 +188,7 @@ def queue_state(moment: Moment, own: int, true: Bools, *, columns: int = 32) -> 
 
 
 def consistency_and_lag(moments: Mapping[float, Moment]) -> Shown:
-    """Over m: how alike the keys in the queue are made, and how far behind the query encoder they are."""
+    """Over m: the consistency of the keys in the queue, and the lag of the key encoder behind the query encoder."""
     momenta = list(moments)
     figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
@@ -216,8 +214,8 @@ def consistency_and_lag(moments: Mapping[float, Moment]) -> Shown:
 
 
 def relevant_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, captions: int = 5) -> Shown:
-    """Expected relevant keys among K: true_of (Q,) counts the images that each caption is true of, its
-    own included, of `pictures` in all; every caption once per epoch.
+    """The expected number of relevant keys among K. true_of (Q,) counts the images that each caption is true of,
+    including its own, among `pictures` images; every caption occurs once per epoch.
     """
     K = np.asarray(sizes, float)
     own = expected_own(K, pictures, captions)
@@ -246,8 +244,8 @@ def relevant_keys(true_of: Ints, pictures: int, sizes: Sequence[int], *, caption
 
 
 def expected_own(K: NDArray[np.float64], pictures: int, captions: int) -> NDArray[np.float64]:
-    """K (captions - 1) / (captions * images): the caption itself comes once per epoch, the other captions of
-    its image fill the rest.
+    """The expected number of keys of a query's own image among K, K (captions - 1) / (captions * images): the keys come
+    from the image's other captions.
     """
     return K * (captions - 1) / (captions * pictures)
 
@@ -255,8 +253,8 @@ def expected_own(K: NDArray[np.float64], pictures: int, captions: int) -> NDArra
 def gradient_shares(
     scores: Tensor, own: Tensor, true: Tensor, *, mu: float, gamma: float
 ) -> dict[str, float]:
-    """How UTO's gradient on the keys divides, in percent, where nothing is masked: scores (Q,K) of captions
-    with image keys, own and true (Q,K) bool. Keys of the own image count as own alone.
+    """The shares of UTO's gradient, in percent, that fall on keys of the own image, on other relevant keys and on wrong
+    ones, where nothing is masked: scores (Q,K) of captions with image keys, own and true (Q,K) bool.
     """
     x = mu * (scores - gamma)
     weights = torch.softmax(torch.cat([x, torch.zeros(len(x), 1)], 1), 1)[:, :-1]  # (Q, K), rows below 1
@@ -266,8 +264,8 @@ def gradient_shares(
 
 
 def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> Shown:
-    """Shares of the negative term's gradient that fall on relevant keys, without and with the same-image mask, and
-    their shares of the keys; both as `gradient_shares` gives them, in percent.
+    """The shares, in percent, of relevant keys among all keys (count) and in the negative term's gradient, without
+    (unmasked) and with the same-image mask; both in the form of `gradient_shares`.
     """
     rest = max(100 - unmasked["own"], 1e-9)
     masked = {name: 0.0 if name == "own" else 100 * unmasked[name] / rest for name in unmasked}
@@ -298,7 +296,7 @@ def gradient_bars(unmasked: Mapping[str, float], count: Mapping[str, float]) -> 
 
 
 def collapse_curves(runs: Mapping[str, Sequence[Moment]]) -> Shown:
-    """Loss, unpaired cosine and R@10 over the steps of some runs of the same length."""
+    """Loss, unpaired cosine and R@10 over the steps of several runs of the same length."""
     figure, axes = new_figure(WIDEST, 6.9, rows=3)
     parts = (("loss", "loss"), ("unpaired", "mean unpaired cosine"), ("r10", "t2i R@10 on val, percent"))
     for axis, (part, title) in zip(axes[:, 0], parts, strict=True):

@@ -1,4 +1,4 @@
-"""What notebook 01 draws: a toy retriever of known quality, R@K over all K, and how confidence intervals shrink."""
+"""Figures of notebook 01: vectors in the plane, a toy retriever of known quality, and R@K over all K."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ Floats = NDArray[np.float32]
 def toy_embeddings(
     pictures: int, *, noise: float, captions: int = 5, width: int = 32, seed: int = 0
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """images (N, E) at random and captions (N * captions, E) near their image, all of unit norm, and
-    caption_to_image (M,). noise 0: a perfect retriever; large: chance.
+    """Random images (N, E) and captions (M, E) near their image, M = N * captions, all of unit norm, and
+    caption_to_image (M,). noise 0 gives a perfect retriever, large noise one at chance.
     """
     rng = np.random.default_rng(seed)
     images = _unit(rng.normal(size=(pictures, width)))
@@ -27,9 +27,7 @@ def toy_embeddings(
 def unit_circle(
     images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, names: Sequence[str]
 ) -> Shown:
-    """Unit vectors in the plane, E = 2: images as arrows, captions as dots in the colour of their
-    image.
-    """
+    """Unit vectors in the plane, E = 2: images as arrows, captions as markers in the colour of their image."""
     v, t, owner = np.asarray(images), np.asarray(captions), np.asarray(caption_to_image)
     figure, axes = new_figure(4.8, 5.2)
     axis = axes[0, 0]
@@ -39,7 +37,9 @@ def unit_circle(
         axis.annotate("", v[i], (0, 0), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2.5})
         axis.plot([], [], color=colour, lw=2.5, marker=mark, label=name)
         for j in np.flatnonzero(owner == i):
-            shift = 0.06 + 0.11 * ((t[:j] @ t[j]) > 0.999).sum()  # equal captions stand one behind the other
+            shift = (
+                0.06 + 0.11 * ((t[:j] @ t[j]) > 0.999).sum()
+            )  # equal captions are shown one behind the other
             axis.plot(*(t[j] * (1 + shift)), mark, color=colour, ms=8)
             axis.annotate(f"t{j}", t[j] * (1.1 + shift), ha="center", va="center", fontsize=9, xytext=(0, 0),
                           textcoords="offset points")  # fmt: skip
@@ -65,7 +65,7 @@ def hit_curve(ranks: NDArray[np.int64], size: int) -> NDArray[np.float64]:
 
 
 def recall_curves(ranks: Ranks) -> Shown:
-    """R@K for every K, in both directions, and by chance."""
+    """R@K for every K in both directions, and by chance."""
     size = len(ranks.i2t)
     across = np.arange(1, size + 1)
     figure, axes = new_figure(WIDEST, 3.4)
@@ -97,7 +97,7 @@ def recall_curves(ranks: Ranks) -> Shown:
 
 
 def toy_demo(images: int, captions: int, noise: float) -> Shown:
-    """The demo of notebook 01: a toy retriever at these settings."""
+    """The demo of notebook 01: a toy retriever with these settings."""
     return recall_curves(ranks(*toy_embeddings(images, noise=noise, captions=captions)))
 
 

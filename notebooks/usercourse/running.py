@@ -1,7 +1,7 @@
-"""What notebook 09 needs besides the trainer: one configuration for three doors to data, a search, progress,
-interruptions, bits compared, folds.
+"""Helpers of notebook 09: a configuration for each source of data, a search, progress, interruptions, a comparison of
+checkpoints, and folds.
 
-Raises UserError where a folder has no training images or no network for its photos, or a run has no checkpoint.
+Raises UserError where a folder has no training images, there is no network for its photos, or a run has no checkpoint.
 """
 
 import _thread
@@ -34,7 +34,7 @@ from userlib.files import read_json, write_json
 from userlib.progress import Progress
 from userlib.search import CheckpointEncoder
 
-LOOKS = 4  # evaluations of a run on Scenes, and so moments from which it can go on
+LOOKS = 4  # evaluations of a run on scenes, from which it can be resumed
 WHOLE = {"enhancement": "sge+cge", "guide": "clip-mini"}  # the full model, as in the preset clip-patches
 DRAWN = ("region-mini", "clip-mini")
 BETTER = "open_clip:ViT-B-32/laion2b_s34b_b79k"
@@ -43,12 +43,12 @@ TICK_S = 0.5
 
 
 def settings(data: str, *, steps: int | None = None, tokens: str | None = None) -> Config:
-    """The full model on `data`: "scenes", a folder, or a name on the hub. tokens: the network of the tokens; without,
-    one that fits the data is chosen and told.
+    """The configuration of the full model on `data`: "scenes", a folder, or a name on the hub. tokens: the network of
+    the tokens; by default one that fits the data is chosen and printed. steps: the length of the run.
 
-    Scenes are as large as the profile says. A folder with weights (.safetensors) next to its images has the
-    preset `photos` and those weights; without, a network for photos that is on this machine, never one that was trained
-    on drawings, unless it is named. A hub name has the preset `clip-patches`, made for one GPU. steps shortens the run.
+    Scenes have the size of the profile. A folder with weights (.safetensors) next to its images gets the preset
+    `photos` with these weights; another folder gets a network for photos that is on this machine. A hub name gets the
+    preset `clip-patches`, made for one GPU.
     """
     if data == "scenes":
         chosen = profile()
@@ -66,27 +66,29 @@ def settings(data: str, *, steps: int | None = None, tokens: str | None = None) 
 
 
 def network_of(weights: Path) -> str:
-    """The name of the tokens that a file of weights gives: the JSON next to it says its network. Raises UserError where
-    there is none, or it does not.
+    """The name of the tokens from a file of weights, by the network in the JSON next to it. Raises UserError where that
+    is missing.
     """
     beside = weights.with_suffix(".json")
     settings = read_json(beside, limit=2**20) if beside.is_file() else {}
     if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
         raise UserError(
-            f"{weights.name} lies in the folder, and no {beside.name} next to it says by 'model' which network it is. "
+            f"{weights.name} lies in the folder, but no {beside.name} next to it names its network under 'model'. "
             "Add it, or name tokens."
         )
     return f"timm:{settings['model']}"
 
 
 def of_folder(folder: Path, tokens: str | None = None) -> Config:
-    """The settings for a folder of images with captions, by what lies in it. Prints what was chosen where that
-    cannot be seen from the folder; `prepare` holds out what is selected on and reported on where it has no splits.
+    """The settings for a folder of images with captions. Prints what is chosen that the folder does not say; where it
+    has no splits, `prepare` holds out images to select and to report on.
     """
     splits = load_data(str(folder)).splits
-    val_split, test_split = "val", "test"  # both held out of a folder that has train alone
+    val_split, test_split = "val", "test"  # both held out of a folder that only has train
     if "train" not in splits:
-        raise UserError(f"The folder {folder} has no training images, only {', '.join(splits)}.")
+        raise UserError(
+            f"The folder {folder} has no training images, only {', '.join(splits)}. Add captions for the split train."
+        )
     if list(splits) != ["train"]:
         scored_split = next((name for name in ("test", "val") if name in splits), None)
         held_out = min(500, max(len(splits["train"]) // 5, 1))
@@ -111,7 +113,7 @@ def of_folder(folder: Path, tokens: str | None = None) -> Config:
 
 
 def of_hub(tokens: str | None = None) -> Config:
-    """The settings for a data set on the hub: the preset `clip-patches`, or that which fits the tokens."""
+    """The settings for a data set on the hub: the preset `clip-patches`, or the one that fits the tokens."""
     if tokens is None:
         base = preset("clip-patches")
         print(
@@ -123,7 +125,7 @@ def of_hub(tokens: str | None = None) -> Config:
 
 def with_tokens(tokens: str) -> Config:
     """The preset that fits a network of tokens: for photos, for CLIP's, or for drawings."""
-    if tokens.startswith("efficientnet-lite2"):  # which the preset is made for
+    if tokens.startswith("efficientnet-lite2"):  # for which the preset photos is made
         base = preset("photos")
         return replace(base, data=replace(base.data, tokens=tokens))
     scenes = preset("scenes")
@@ -137,8 +139,8 @@ def with_tokens(tokens: str) -> Config:
 
 
 def network_at_hand() -> str:
-    """A network for photos that is on this machine, with a line on what was chosen; UserError that asks for one where
-    there is none.
+    """The name of a network for photos that is on this machine; prints what is chosen. Raises UserError, which lists
+    choices, where there is none.
     """
     from usercourse.demo.photos import weights_at_hand
 
@@ -160,14 +162,16 @@ def network_at_hand() -> str:
 
 
 def hits(encoder: CheckpointEncoder, split: Split, vectors: ArrayLike, query: str, k: int = 6) -> Shown:
-    """The k best images of a split for a query; vectors (N, E) are the images' by the same model. Where the query is a
-    caption of the split, its own image is named.
+    """The k best images of a split for a query; vectors (N, E) are those of the images by the same model. If the query
+    is a caption of the split, the sentence gives the rank of its image.
     """
     v = np.asarray(vectors, np.float32)
     scores = v @ encoder.encode_text([query])[0]  # (N,)
     best = np.argsort(-scores, kind="stable")[:k].tolist()
     if split.pictures is None:
-        raise UserError(f"{split.name} has features but no images that could be shown.")
+        raise UserError(
+            f"The split {split.name!r} has features but no images to show. Name a folder of images."
+        )
     titles = [f"{rank}: {scores[i]:.2f}" for rank, i in enumerate(best, 1)]
     figure = pictures([split.pictures[i] for i in best], titles, columns=3, size=1.6)
     own = [int(i) for text, i in zip(split.captions, split.caption_to_image, strict=True) if text == query]
@@ -179,7 +183,7 @@ def hits(encoder: CheckpointEncoder, split: Split, vectors: ArrayLike, query: st
 
 
 def reached(folder: Path) -> int:
-    """The step of a run's last checkpoint; 0 where there is none yet."""
+    """The step of a run's last checkpoint; 0 where there is none."""
     if not (folder / "run.json").is_file():
         return 0
     return int(checkpoint_path(folder, "last").name.removeprefix("step-"))
@@ -187,7 +191,7 @@ def reached(folder: Path) -> int:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Shows that work without steps to count is alive: a line with the seconds since it began, twice a second."""
+    """Shows that work without countable steps goes on: a line with the seconds so far, updated twice a second."""
     over = threading.Event()
     with Progress(1, what) as bar:
 
@@ -207,7 +211,7 @@ def waiting(what: str) -> Iterator[None]:
 
 @contextmanager
 def stop_pressed(folder: Path) -> Iterator[None]:
-    """Presses the stop button, or Ctrl-C, for the reader: as soon as the run in `folder` has a checkpoint."""
+    """Interrupts the main thread, as Ctrl-C does, as soon as the run in `folder` has a checkpoint."""
     over = threading.Event()
 
     def wait() -> None:
@@ -227,9 +231,8 @@ def stop_pressed(folder: Path) -> Iterator[None]:
 
 
 def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) -> str:
-    """Goes on with the run in `folder` in a process of its own, as a terminal would, and kills that without warning:
-    grace_s seconds after its checkpoint of step `after` or later. Meanwhile a line says how far it is.
-    -> how it ended, in words.
+    """Resumes the run in `folder` in a process of its own, and kills this process grace_s seconds after a checkpoint of
+    step `after` or later. Shows the progress, and returns in words how the process ended.
     """
     file = folder.parent / f"{folder.name}.json"
     write_json(file, to_json(config), over=file.is_file() and set(read_json(file)) == set(to_json(config)))
@@ -270,7 +273,7 @@ def killed(config: Config, folder: Path, *, after: int, grace_s: float = 1.0) ->
 
 @dataclass(frozen=True)
 class Bits:
-    """Two checkpoints compared: how many tensors and values they have, and the names of tensors that differ."""
+    """The comparison of two checkpoints: the number of tensors and of values, and the names of tensors that differ."""
 
     tensors: int
     numbers: int
@@ -284,7 +287,7 @@ class Bits:
 
 
 def bits(one: Path, other: Path) -> Bits:
-    """The last checkpoints of two runs: weights, momentum copies, queues, and the optimizer's moments."""
+    """Compares the last checkpoints of two runs: weights, momentum copies, queues, and the optimizer's moments."""
     (a, _), (b, _) = (read_checkpoint(checkpoint_path(folder, "last")) for folder in (one, other))
     names = sorted(set(a) | set(b))
     differing = [
@@ -295,7 +298,7 @@ def bits(one: Path, other: Path) -> Bits:
 
 @dataclass(frozen=True)
 class Session:
-    """A part of a run: by whom, from which step to which, and whether what came after was lost."""
+    """A part of a run: what ran it, its first and last step, and whether later steps were lost."""
 
     name: str
     first: int
@@ -304,7 +307,7 @@ class Session:
 
 
 def timeline(sessions: Sequence[Session], total: int) -> Shown:
-    """The sessions of a run, one under the other over its steps."""
+    """The sessions of a run, one below the other over its steps."""
     figure, axes = new_figure(WIDEST, 0.9 + 0.42 * len(sessions))
     axis = axes[0, 0]
     for i, one in enumerate(sessions):
@@ -336,21 +339,21 @@ def timeline(sessions: Sequence[Session], total: int) -> Shown:
 def fold_metrics(
     images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, size: int
 ) -> list[Metrics]:
-    """The metrics of each consecutive fold of `size` images; what is left over at the end is left out."""
+    """The metrics of consecutive folds of `size` images; a smaller rest at the end is left out."""
     v, t = np.asarray(images, np.float32), np.asarray(captions, np.float32)
     starts = range(0, len(v) - size + 1, size)
     return [recalls(ranks(*subset(v, t, caption_to_image, range(start, start + size)))) for start in starts]
 
 
 def fold_sizes(pictures: int) -> list[int]:
-    """Sizes of folds that divide the images without a rest, from 20 parts to the whole."""
+    """The sizes of folds that divide the images evenly, from 20 folds to one."""
     return [pictures // parts for parts in (20, 10, 5, 4, 2, 1) if pictures % parts == 0]
 
 
 def folds_figure(
     images: ArrayLike, captions: ArrayLike, caption_to_image: ArrayLike, size: int, metric: str = "t2i_r1"
 ) -> Shown:
-    """A metric of every fold, their mean, and the same over the whole gallery."""
+    """A metric on every fold, its mean, and its value on the whole gallery."""
     v = np.asarray(images, np.float32)
     values = [getattr(one, metric) for one in fold_metrics(v, captions, caption_to_image, size)]
     whole = getattr(fold_metrics(v, captions, caption_to_image, len(v))[0], metric)
@@ -381,12 +384,12 @@ def in_words(metric: str) -> str:
 
 
 def write_photo_folder(split: Split, folder: Path, count: int) -> Path:
-    """Writes the first images of a split as people have theirs: PNG files, and a captions.csv without splits.
-    -> the folder.
-    """
+    """Writes the first images of a split as PNG files with a captions.csv without splits; returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     if split.pictures is None:
-        raise UserError(f"{split.name} has features but no images that could be written.")
+        raise UserError(
+            f"The split {split.name!r} has features but no images to write. Name another data set."
+        )
     lines = ["filename,caption"]
     of = np.asarray(split.caption_to_image)
     for i in range(count):
@@ -398,8 +401,8 @@ def write_photo_folder(split: Split, folder: Path, count: int) -> Path:
 
 
 def write_hub_folder(splits: Mapping[str, Split], folder: Path) -> Path:
-    """Writes splits as Flickr30K has them on the hub: one Parquet file, a row per image, with its bytes, its
-    captions and the name of its split. -> the file.
+    """Writes splits in the format of Flickr30K on the hub: one Parquet file with a row per image, which has its bytes,
+    its captions and its split. Returns the file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,7 +1,8 @@
-"""Who may use the servers that course.py starts: whoever has the token of this start.
+"""Access to the servers that course.py starts: only with the token of this start.
 
-A settings file of Jupyter can empty the token, set a password or name another way in. So course.py names this class on
-the command line, which beats every settings file, and nothing in it can be set: the token is that of the environment.
+A settings file of Jupyter could empty the token, set a password or allow another way in. Therefore course.py names this
+class on the command line, which overrides settings files; the token is that of the environment, and nothing in the
+class can be configured.
 """
 
 import os
@@ -16,9 +17,9 @@ def _token() -> str:
 
 
 class TokenIdentity(PasswordIdentityProvider):
-    """Lets in who shows $JUPYTER_TOKEN. Where that is not set the token is unknown, and no one is let in."""
+    """Requires the token $JUPYTER_TOKEN. Where that is not set, the token is random, so that no one has access."""
 
-    # Declared again without config=True: what a settings file says of them is not read.
+    # Declared again without config=True, so that settings files cannot change them.
     token = Unicode()
     hashed_password = Unicode()
     need_token: Bool[bool, bool | int] = Bool(True)
@@ -30,7 +31,7 @@ class TokenIdentity(PasswordIdentityProvider):
         return _token()
 
     @validate("token")
-    def _only_the_token(self, proposal: object) -> str:  # Voila hands its own setting over
+    def _only_the_token(self, proposal: object) -> str:  # Voila passes its own setting
         return _token()
 
     @validate("hashed_password")

@@ -1,4 +1,4 @@
-"""What notebook 14 draws: times side by side, the price of a higher recall, and what many GPUs do to a step."""
+"""Figures of notebook 14: times compared, the cost of a higher recall, and a step on many GPUs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from usercourse.plots import COLOURS, CYCLE, WIDEST, Shown, new_figure, wrapped
 
 FLOAT = 4  # bytes
-NUMBER = 8  # bytes of an image's number
+NUMBER = 8  # bytes of an image id
 
 
 class SimulatedDevice:
-    """Works in the background, as a GPU does: run() queues work and returns at once, wait() returns when all is done.
-    Its time is simulated, so that readings are the same everywhere: a run takes the seconds of `later`, in turn and
-    again and again; the first one also prepares, for `first` seconds, before it is queued.
+    """Works asynchronously, as a GPU does: run() queues work and returns at once, wait() returns when all is done.
+
+    Its time is simulated, so that readings are the same everywhere: runs cycle through the seconds in `later`; the
+    first run also takes `first` seconds of preparation before it is queued.
     """
 
     LAUNCH = 0.0001  # seconds that queueing takes
@@ -28,17 +29,17 @@ class SimulatedDevice:
         self._runs += 1
 
     def wait(self) -> None:
-        """Until all that is queued is done."""
+        """Wait until all queued work is done."""
         self._now = max(self._now, self._done)
 
     def clock(self) -> float:
-        """Seconds."""
+        """The simulated time in seconds."""
         return self._now
 
 
 def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
-    """Seconds by name as bars, on a logarithmic scale where some would vanish; the sentence compares each with the
-    fastest.
+    """Seconds by name as bars, on a logarithmic scale where small ones would vanish; the sentence compares each with
+    the fastest.
     """
     figure, axes = new_figure(WIDEST, 0.9 + 0.45 * len(times))
     axis = axes[0, 0]
@@ -65,7 +66,7 @@ def bars(times: Mapping[str, float], *, x_label: str) -> Shown:
 
 
 def shares(percent: Mapping[str, float]) -> Shown:
-    """Percent of a step's time by what it went into, from above in the order given; the sentence names the largest."""
+    """The percentages of a step's time by operation, in the given order; the sentence names the first and others."""
     figure, axes = new_figure(WIDEST, 0.9 + 0.28 * len(percent))
     axis = axes[0, 0]
     axis.barh(range(len(percent)), list(percent.values()), color=COLOURS["blue"], height=0.6)
@@ -81,7 +82,7 @@ def shares(percent: Mapping[str, float]) -> Shown:
 
 
 def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], *, exact_ms: float) -> Shown:
-    """Recall in percent over milliseconds per query, a point for each search width; exact search is the line."""
+    """Recall in percent over milliseconds per query, a point per search width; a line for exact search."""
     figure, axes = new_figure(WIDEST, 3.2)
     axis = axes[0, 0]
     axis.plot(ms, recalls, "o-", color=COLOURS["blue"], lw=2)
@@ -103,19 +104,19 @@ def trade(widths: Sequence[int], recalls: Sequence[float], ms: Sequence[float], 
 
 @dataclass(frozen=True)
 class Many:
-    """A step on several GPUs. Bytes are those that one GPU receives in a step."""
+    """A step on several GPUs; bytes are those that one GPU receives."""
 
     gpus: int
-    joint: int  # pairs that one step compares with each other
-    negatives: int  # of a query: the batch and the queue
+    joint: int  # pairs that a step compares with each other
+    negatives: int  # of a query, in the batch and in the queue
     key_age: float  # steps since the oldest key of the queue was made
-    steps: int  # an epoch
-    embedding_bytes: int  # both embeddings and both keys of the other GPUs, and their numbers
-    gradient_bytes: int  # the averaging of gradients, as a ring does it
+    steps: int  # per epoch
+    embedding_bytes: int  # both embeddings, both keys and the image ids of the other GPUs' pairs
+    gradient_bytes: int  # averaging the gradients by a ring all-reduce
 
 
 def many(*, gpus: int, share: int, embed_dim: int, keys: int, pairs: int, parameters: int) -> Many:
-    """share: pairs of a batch that each GPU encodes; keys: K; pairs: captions of an epoch."""
+    """share: pairs that each GPU encodes in a step; keys: the queue size K; pairs: captions of an epoch."""
     joint = gpus * share
     return Many(
         gpus=gpus,
@@ -129,7 +130,7 @@ def many(*, gpus: int, share: int, embed_dim: int, keys: int, pairs: int, parame
 
 
 def traffic(gpus: int, K: int) -> Shown:
-    """What a GPU receives in a step of the paper's Flickr30K run, for 1 to 128 GPUs; the chosen number is marked."""
+    """The data that a GPU receives in a step of the paper's Flickr30K run, for 1 to 128 GPUs; `gpus` is marked."""
     counts = [2**i for i in range(8)]
     shape = {"share": 128, "embed_dim": 1024, "keys": K, "pairs": 145_000, "parameters": 122_000_000}
     steps = [many(gpus=n, **shape) for n in counts]

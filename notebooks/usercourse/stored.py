@@ -1,4 +1,4 @@
-"""What the course remembers of its reader: small JSON files in the cache folder; a damaged one is an empty one."""
+"""What the course stores about its reader: small JSON files in the cache folder; a damaged one counts as empty."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +12,12 @@ LIMIT = 2**20  # bytes
 
 
 def place(name: str) -> Path:
-    """Where the file of that name is kept. UserError where no one says what the home is."""
+    """The path of the file of that name. Raises UserError where there is no home directory."""
     return cache_dir() / "course" / f"{name}.json"
 
 
 def entries(where: Callable[[], Path], sound: Callable[[Any], bool]) -> dict[str, Any]:
-    """The entries of a stored file whose values are sound; a missing or damaged file has none. Never raises."""
+    """The entries of a stored file whose values are `sound`; none where it is missing or damaged. Never raises."""
     with suppress(UserError, OSError):
         stored = read_json(where(), limit=LIMIT)
         if isinstance(stored, dict):

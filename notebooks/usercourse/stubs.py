@@ -1,4 +1,4 @@
-"""Whether an exercise was begun: a stub is a body of `...` alone, or has a `...` left where a value belongs."""
+"""Whether an exercise was begun. A stub is a body of `...` only, or still has a `...` in place of a value."""
 
 import dis
 import functools
@@ -10,8 +10,8 @@ from torch.nn import Module
 
 
 def untouched(answer: Any) -> bool:
-    """True for `...` and None, and for a function, a class or an object of one whose stub is as it was. A decorated
-    function counts as what it decorates.
+    """True for `...`, for None, and for a function, a class or an instance that still has a stub. Decorators are looked
+    through.
     """
     if answer is None or answer is ...:
         return True

@@ -1,7 +1,7 @@
-"""Values that an answer may give: copied, compared whatever holds them, and told in words.
+"""Values that an answer may give: copying them, comparing them whatever their container, and describing them.
 
 A number may be an int, a float, a bool, a NumPy scalar or a tensor without dimensions; an array may be a NumPy array, a
-tensor on any device, or lists of numbers. What is none of these is never taken for a number: "2" is a text.
+tensor on any device, or lists of numbers. Nothing else counts as a number: "2" is a text.
 """
 
 import copy
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Anything:
-    """Equal to every value: a part that could not be had and does not count."""
+    """Equal to every value: for a part that could not be computed and does not count."""
 
     def __deepcopy__(self, _: Any) -> "Anything":
         return self
@@ -34,8 +34,8 @@ class Parts(dict[str, Any]):
 
 
 def own(value: Any) -> Any:
-    """A copy that shares nothing that can be edited: tensors (also within a graph, which is left behind), arrays,
-    modules, generators, and what contains them. What refuses to be copied (a lock, an open file) stays what it is.
+    """A copy that shares no mutable part: of tensors (without their graph), arrays, modules, generators and containers
+    of these. What cannot be copied (a lock, an open file) is returned itself.
     """
     try:
         return _copy(value)
@@ -56,8 +56,8 @@ def _copy(value: Any) -> Any:
 
 
 def same(got: Any, wanted: Any, tolerance: float) -> bool:
-    """Equal within a relative and absolute tolerance, whatever holds the numbers; dicts by their keys; texts without
-    the blanks around them. NaN equals NaN, an infinity itself, None None.
+    """Whether two values are equal within a relative and absolute tolerance, whatever the container of the numbers;
+    dicts by key; texts without the blanks around them. NaN equals NaN, an infinity itself, None None.
     """
     if wanted is ANYTHING or got is ANYTHING:
         return True
@@ -85,8 +85,8 @@ def _same_dicts(got: Any, wanted: Any, tolerance: float) -> bool:
 
 
 def numbers(value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """A number, array, tensor or list of numbers as float64. TypeError or ValueError for anything else: None, texts,
-    dates, complex numbers, rows of unequal length.
+    """A number, array, tensor or list of numbers as float64. Raises TypeError or ValueError for anything else, such as
+    None, texts, dates, complex numbers, and rows of unequal length.
     """
     array = np.asarray(_plain(value))
     if array.dtype.kind == "O" and all(isinstance(one, (kinds.Real, Decimal)) for one in array.flat):
@@ -97,7 +97,7 @@ def numbers(value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _plain(value: Any) -> Any:
-    """Without torch, also within lists."""
+    """The value with tensors, also within lists, converted to NumPy or Python numbers."""
     if isinstance(value, Tensor):
         value = value.detach()
         value = (value if value.layout is strided else value.to_dense()).cpu()
@@ -112,7 +112,7 @@ def _plain(value: Any) -> Any:
 
 
 def shape_of(value: Any) -> tuple[int, ...] | str:
-    """What must agree before values are compared: the shape where it is made of numbers, else its kind in words."""
+    """What must be equal before values are compared: the shape of numbers, else the kind in words."""
     if isinstance(value, (str, Mapping)) or value is None:
         return kind(value) if not isinstance(value, Mapping) else "a dict"
     try:
@@ -145,7 +145,7 @@ def kind(value: Any) -> str:
 
 
 def _all_of(values: Sequence[Any]) -> str:
-    """What a list is made of, where it is made of one kind."""
+    """The kind of a list's entries, such as " numbers", where they are all texts or all numbers; else ""."""
     for types, word in ((str, "text"), ((kinds.Number, np.generic), "number")):
         if values and all(isinstance(one, types) for one in values):
             return f" {word}" + ("s" if len(values) > 1 else "")
@@ -153,7 +153,7 @@ def _all_of(values: Sequence[Any]) -> str:
 
 
 def difference(wanted: Any, got: Any, tolerance: float) -> str:
-    """Two values that differ, in words: their kinds, the first part or entry that differs, or both whole."""
+    """Describes the difference of two values: their kinds, the first part or entry that differs, or both values."""
     if isinstance(wanted, Parts) and isinstance(got, Mapping):
         name = next(name for name in wanted if not same(got.get(name), wanted[name], tolerance))
         return f"the {name}: {difference(wanted[name], got.get(name), tolerance)}"
@@ -175,7 +175,7 @@ def difference(wanted: Any, got: Any, tolerance: float) -> str:
 
 
 def short(value: Any, limit: int = 160, *, digits: int = 4) -> str:
-    """A value in one line; a large array by its shape."""
+    """A value as text in one line; a large array as its shape."""
     try:
         text = _short(value, limit, digits)
     except Exception:  # a learner's __repr__, or a list within itself

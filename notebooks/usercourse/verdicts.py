@@ -1,4 +1,4 @@
-"""Sentences about differences that stay right whatever sign came out: higher, lower, or inconclusive."""
+"""Sentences about differences that are right for either sign: higher, lower, or inconclusive."""
 
 import re
 
@@ -8,8 +8,8 @@ TELL = "inconclusive"
 
 
 def describe(name: str, base: str, difference: Interval, *, what: str = "rSum") -> str:
-    """One sentence on `difference` = name - base in `what`, with its 95 % confidence interval; one that contains 0
-    decides nothing. A name of several words gets a capital; m = 0 stays as it is.
+    """A sentence on `difference` = name - base in `what`, with its 95 % confidence interval; inconclusive where that
+    contains 0. A name of several words is capitalised, but not one like m = 0.
     """
     value, low, high = difference
     if re.match(r"[a-z]{2,} \w", name):
@@ -26,7 +26,7 @@ def describe(name: str, base: str, difference: Interval, *, what: str = "rSum") 
 
 
 def outcome(difference: Interval) -> str:
-    """higher, lower, or TELL."""
+    """One of "higher" and "lower" where the interval excludes 0, else TELL."""
     if difference.low <= 0 <= difference.high:
         return TELL
     return "higher" if difference.value > 0 else "lower"

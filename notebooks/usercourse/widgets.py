@@ -1,9 +1,8 @@
-"""Live demos of core widgets: one pure render function, one figure, one sentence; errors shown and raised,
-but for a UserError, which answers what a reader wrote and is shown as a sentence.
+"""Interactive demos: one pure render function, one figure, one sentence. Errors are shown and raised, except a
+UserError, which is the response to what a reader wrote and is shown as a sentence.
 
-`render(**values) -> (Figure, sentence)` is plain Python, so it is tested without a browser, and `snapshot` shows
-it once, as a static snapshot of the widget. No Output widget and no interact: they keep
-errors to themselves.
+`render(**values) -> (Figure, sentence)` is plain Python, so that it is tested without a browser, and `snapshot` shows
+its result as a static snapshot of the widget. Output widgets and `interact` are not used, because they hide errors.
 """
 
 import html
@@ -28,13 +27,13 @@ TICK_S = 0.5
 
 
 def ready() -> None:
-    """Where Google Colab runs the kernel, ask it to show widgets; elsewhere nothing is needed."""
+    """Enable widgets on Google Colab; elsewhere nothing is needed."""
     if "google.colab" in sys.modules:
         importlib.import_module("google.colab.output").enable_custom_widget_manager()
 
 
 def slider(label: str, low: float, high: float, *, value: float, step: float) -> Any:
-    """A slider that reports when it is let go; whole numbers where step and value are whole."""
+    """A slider that reports its value when it is released; of whole numbers if all its settings are whole."""
     whole = all(float(number).is_integer() for number in (low, high, value, step))
     kind = W.IntSlider if whole else W.FloatSlider
     numbers = int if whole else float
@@ -62,7 +61,7 @@ def choice(label: str, options: Sequence[Any], *, value: Any = None) -> Any:
 
 
 def field(label: str, value: str) -> Any:
-    """A line to write in; it reports at Enter, or when another control is used."""
+    """A text field that reports its value at Enter, or when another control is used."""
     return W.Text(
         description=label,
         value=value,
@@ -73,7 +72,7 @@ def field(label: str, value: str) -> Any:
 
 
 class Demo(W.VBox):  # type: ignore[misc]
-    """`render` redrawn at each change of a control; the controls' names are the names of its values."""
+    """Draws the result of `render` at each change of a control; its keyword arguments have the controls' names."""
 
     def __init__(self, render: Render, **controls: Any) -> None:
         self.render, self.controls = render, controls
@@ -87,13 +86,13 @@ class Demo(W.VBox):  # type: ignore[misc]
         self.draw()
 
     def draw(self) -> None:
-        """Render with the values as they stand."""
+        """Render with the present values."""
         try:
             with self._clock():
                 figure, sentence = self.render(**{name: one.value for name, one in self.controls.items()})
             self.picture.value = png(figure)
             self.caption.value = f'<div style="max-width:46em;line-height:1.5">{html.escape(sentence)}</div>'
-        except UserError as error:  # something that one may write, such as nothing at all
+        except UserError as error:  # about what the reader wrote, such as an empty query
             self.caption.value = f'<div role="alert">{html.escape(str(error))}</div>'
         except Exception:
             self.caption.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"

@@ -311,7 +311,7 @@ def test_a_variant_keeps_the_data(monkeypatch):
     assert other.config.objective.name == "infonce"
     assert other.config.data == ready.config.data
     for change in ({"steps": 5}, {"tokens": "clip-mini"}, {"sizes": {"train": 10}}):
-        with pytest.raises(UserError, match="cannot be changed on data that are ready"):
+        with pytest.raises(UserError, match="cannot be changed on prepared data"):
             variant(ready, **change)
 
 

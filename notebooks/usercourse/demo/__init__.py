@@ -1,4 +1,4 @@
-"""The retrieval demo: search both ways, see why, compare, a map, failures, one's own photos.
+"""The retrieval demo: search in both directions, explanations, comparisons, a map, failures, and photos of your own.
 
 from usercourse.demo import App, open_engine
 App()                               # the page, in a notebook

@@ -1,10 +1,10 @@
-"""The demo as a page: search with a text or an image, see why, compare two models, look at the map.
+"""The demo as a page: search with a text or an image, see why an image was found, compare two models, see the map.
 
     from usercourse.demo import App
     App()
 
-Core widgets and one custom one, each event handled by a method that is plain Python. What a person did wrong
-becomes a message in the page; what the program did wrong is shown and raised.
+It consists of core widgets and a custom one; each event is handled by a method in plain Python. A UserError becomes a
+message in the page; any other error is shown and raised.
 """
 
 import html
@@ -37,7 +37,7 @@ from userlib.errors import UserError
 from userlib.files import shown
 
 K = 12  # images shown
-DEEP = 100  # hits looked through when two models are compared
+DEEP = 100  # hits in which an image is looked up when two models are compared
 NOTHING = "no other"
 PANELS = ("Search", "Map", "Failures", "Your photos")
 FIRST = "A penguin rides a scooter in a classroom."
@@ -45,7 +45,7 @@ FIRST = "A penguin rides a scooter in a classroom."
 
 @dataclass(frozen=True)
 class Asked:
-    """What was searched for: a text, an image with its name, or both."""
+    """A query: a text, an image with its name, or both."""
 
     text: str = ""
     image: Image.Image | None = None
@@ -53,9 +53,9 @@ class Asked:
 
 
 class App(W.VBox):  # type: ignore[misc]
-    """model_dir: the folder of the demo's models. query: the first text query. warm: load the networks that
-    read images in the background, so that the first look at a hit need not wait for them. checkpoint: a run's folder,
-    whose model is added to the choices and chosen.
+    """The page. model_dir: the folder of the demo's models. query: the first text query. warm: load the networks that
+    read images in the background, so that the first explanation is fast. checkpoint: a run's folder, whose model is
+    added to the choices and selected. Raises UserError where `model_dir` has no models.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class App(W.VBox):  # type: ignore[misc]
         names = available_models(model_dir)
         if not names:
             raise UserError(
-                f"There are no models in {model_dir}. Make them by: python -m usercourse.demo.models (some minutes)."
+                f"There are no models in {model_dir}. Make them with: python -m usercourse.demo.models."
             )
         self.model_dir, self.gallery = model_dir, gallery or world_gallery(model_dir)
         self.names: dict[str, str] = names
         self.engines: dict[str, Engine] = {}
         self.asked = Asked(query)
-        self.image = Asked()  # the last one that was searched with, so that words can be added to it
-        self.quiet = False  # True while the page itself changes a field
+        self.image = Asked()  # the last image query, to which words can be added
+        self.quiet = False  # True while the program itself changes a field
         self.explained = ""  # the id of the image that is explained
         self._widgets(list(names), query)
         parts = [Clickable("alive"), self.top, self.message, self.tabs, *self.panels.values()]
@@ -154,10 +154,10 @@ class App(W.VBox):  # type: ignore[misc]
         self.turn()
 
     def act(self, does: Callable[..., None], *arguments: Any) -> None:
-        """Do it; what a person can mend becomes a message, anything else is shown and raised."""
+        """Call a method; a UserError becomes a message, any other error is shown and raised."""
         try:
             self.message.value = ""
-            self.upload.send({"event": "clear"})  # what it said of a file
+            self.upload.send({"event": "clear"})  # its message about a file
             does(*arguments)
         except UserError as error:
             self.say(str(error), alert=True)
@@ -166,11 +166,11 @@ class App(W.VBox):  # type: ignore[misc]
             raise
 
     def say(self, text: str, *, alert: bool = False) -> None:
-        """A message above the panels."""
+        """Show a message above the panels."""
         self.message.value = paragraph(html.escape(whole(text)), alert=alert)
 
     def turn(self) -> None:
-        """Show the chosen panel alone, and fill it where it is filled late."""
+        """Show only the chosen panel, and fill it if it is filled on demand."""
         for name, panel in self.panels.items():
             panel.layout.display = "flex" if name == self.tabs.value else "none"
         chosen = self.panels[self.tabs.value]
@@ -181,17 +181,17 @@ class App(W.VBox):  # type: ignore[misc]
 
     @property
     def engine(self) -> Engine:
-        """The model that is chosen, over its images."""
+        """The engine of the chosen model."""
         return self.engine_of(self.model.value)
 
     def engine_of(self, name: str) -> Engine:
-        """A model by its title, opened when first used."""
+        """The engine of a model by its title, opened at first use."""
         if name not in self.engines:
             self.engines[name] = open_engine(self.names[name], self.gallery, self.model_dir)
         return self.engines[name]
 
     def add_engine(self, name: str, engine: Engine) -> None:
-        """One more choice among the models: a folder of photos; it is chosen at once."""
+        """Add an engine to the choices and select it."""
         self.engines[name] = engine
         if name not in self.model.options:
             self.model.options = (*self.model.options, name)
@@ -200,8 +200,8 @@ class App(W.VBox):  # type: ignore[misc]
         self.model.value = name
 
     def add_checkpoint(self, checkpoint: str | Path) -> None:
-        """A model of one's own over the images that it was trained for; where these must be indexed first, the panel
-        for photos is open and filled in.
+        """Add the model of a run, over the images that it was trained on; if these must be indexed first, show the
+        panel for photos, filled in.
         """
         name, engine, said, folder = own_engine(checkpoint, self.gallery)
         self.photos.name.value = str(checkpoint)
@@ -214,23 +214,23 @@ class App(W.VBox):  # type: ignore[misc]
                 self.ask_text(engine.gallery.captions[0])
         self.say(said)
 
-    # --- what people do ----------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------
 
     def typed(self) -> None:
-        """Another text stands in the field."""
+        """The text in the field has changed."""
         if not self.quiet:
             self.on_query()
 
     def on_query(self) -> None:
         """Enter in the field, or the button."""
         if self.tabs.value not in ("Search", "Map"):
-            self.tabs.value = "Search"  # before the answer: turning clears what was said
+            self.tabs.value = "Search"  # before the answer, because this clears the message
         text = whole(self.query.value)
         self.asked = replace(self.image, text=text.strip()) if self.both.value else Asked(text)
         self.act(self.run)
 
     def on_both(self) -> None:
-        """The image was put next to the words, or taken away again."""
+        """The image was added to the words, or removed again."""
         if self.quiet:
             return
         text = whole(self.query.value)
@@ -244,14 +244,14 @@ class App(W.VBox):  # type: ignore[misc]
         self.ask_text(str(content["key"]))
 
     def ask_text(self, text: str) -> None:
-        """As if the text had been typed."""
+        """Search with a text, as if it had been typed."""
         self.tabs.value = "Search"
         if self.query.value == text:
             self.on_query()
         self.query.value = text
 
     def on_upload(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
-        """A file has arrived."""
+        """A file was uploaded."""
         name = shown(str(content.get("name", "")))
         self.act(self._upload, name, buffers[0] if buffers else b"")
 
@@ -263,7 +263,7 @@ class App(W.VBox):  # type: ignore[misc]
         self.ask_with_picture(self.engine.picture(key), key)
 
     def ask_with_picture(self, picture: Image.Image, name: str) -> None:
-        """Search with an image; the field is emptied, so that the text before can be entered again."""
+        """Search with an image; the field is cleared, so that the same text can be entered again."""
         self.asked = self.image = Asked(image=picture, name=name)
         self.quiet = True
         self.query.value, self.both.value = "", False
@@ -292,7 +292,7 @@ class App(W.VBox):  # type: ignore[misc]
     # --- answers -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Answer the query with the models as they are chosen."""
+        """Answer the query with the chosen models."""
         engine = self.engine
         world = engine.gallery is self.gallery
         pair = (
@@ -316,7 +316,7 @@ class App(W.VBox):  # type: ignore[misc]
             self.map.fill()
 
     def answer(self, engine: Engine) -> Answer:
-        """One model's answer; deep enough to compare ranks."""
+        """One model's answer, with enough hits to compare ranks."""
         if self.asked.image is None:
             return engine.search(self.asked.text, DEEP)
         if self.asked.text.strip():
@@ -324,7 +324,7 @@ class App(W.VBox):  # type: ignore[misc]
         return engine.similar(self.asked.image, DEEP)
 
     def tell(self, engine: Engine, answer: Answer) -> None:
-        """The words around the images, and no image chosen yet."""
+        """Show the text above the images, with no image chosen."""
         said = []
         self.caption_hits.layout.display = "none"
         self.caption_hits_title.value = ""
@@ -353,11 +353,11 @@ class App(W.VBox):  # type: ignore[misc]
             self._captions(engine, image)
 
     def _captions(self, engine: Engine, picture: Image.Image) -> None:
-        """Captions for an image query, and at once what the model attends to."""
+        """Show captions for an image query, and what the model attends to."""
         key = self.asked.name if self.asked.name in engine.gallery.row else None
         if engine.gallery.captions:
             answer = engine.captions(picture, 6)
-            # of photos 3 in 100 pass for drawings, so an image that is not the gallery's is told this in any case
+            # 3 in 100 photos are taken for drawings, so this is said of any image that is not in the gallery
             only = key is None and getattr(engine.encoder, "drawings", False)
             seen = ", by a model that has seen drawings alone" if only else ""
             self.caption_hits_title.value = title(f"Captions found for it{seen}")
@@ -372,13 +372,13 @@ class App(W.VBox):  # type: ignore[misc]
             self.regions.layout.display = ""
 
     def forget(self) -> None:
-        """No image is chosen."""
+        """Clear the choice of an image."""
         self.why.value = '<p style="opacity:.75">Choose an image to see why it was retrieved.</p>'
         for part in (self.regions, self.own, self.ask_with):
             part.layout.display = "none"
 
     def explain(self, side: Clickable, engine: Engine, key: str) -> None:
-        """Why this image: attention, words against regions, relevant or not, its own captions."""
+        """Show why an image was found: attention, word-region similarity, whether it is relevant, its own captions."""
         side.chosen = self.explained = key
         gallery, row = engine.gallery, engine.gallery.row[key]
         text = self.asked.text
@@ -405,12 +405,12 @@ class App(W.VBox):  # type: ignore[misc]
 
 
 def half() -> W.Layout:
-    """One of two columns. A layout for each, since hiding a box is a change of its layout."""
+    """The layout of one of two columns; a new one each time, since hiding a box changes its layout."""
     return W.Layout(flex="1 1 0", min_width="0", width="auto")
 
 
 def whole(text: str) -> str:
-    """Text as it can be sent to the page: half a UTF-16 character, which would stop the connection, becomes \\uNNNN."""
+    """Text that can be sent to the page: half of a UTF-16 pair, which would break the connection, becomes \\uNNNN."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -1,8 +1,8 @@
-"""The one custom widget: cards, an image with its regions and words, a map, an upload, and the sign that shows once
-the kernel or its server is gone; see clickable.js.
+"""The custom widget: cards, an image with its regions and words, a map, an upload, and a sign that appears when the
+kernel or its server has ended; see clickable.js.
 
-What it shows is in `data`; what a person does comes back as a message, {"event": "choose" | "open" | "file",
-...}, for which one function is set by `on_event`.
+`data` is what it shows; what the user does arrives as a message, {"event": "choose" | "open" | "file", ...}, and is
+passed to `handler`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ Handler = Callable[[Mapping[str, Any], list[bytes]], None]
 
 
 class Clickable(anywidget.AnyWidget):
-    """form: "cards" | "regions" | "map" | "upload" | "alive". chosen: the key of the marked card. hits: id -> rank,
-    ringed on the map."""
+    """form: "cards" | "regions" | "map" | "upload" | "alive". chosen: the key of the marked card. hits: {id: rank} of
+    the images that are ringed on the map."""
 
     _esm = HERE / "clickable.js"
     _css = HERE / "clickable.css"
@@ -33,12 +33,12 @@ class Clickable(anywidget.AnyWidget):
         self.on_msg(lambda _, content, buffers: self.receive(content, buffers))
 
     def receive(self, content: Mapping[str, Any], buffers: list[Any] | None = None) -> None:
-        """Pass on what the page reports."""
+        """Pass a message of the page to the handler."""
         if self.handler is not None:
             self.handler(content, [bytes(one) for one in buffers or ()])
 
     def show(self, *, chosen: str = "", **data: Any) -> None:
-        """Show these data in place of the old."""
+        """Replace the data that are shown."""
         with self.hold_sync():
             self.chosen = chosen
             self.data = data

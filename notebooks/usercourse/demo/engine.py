@@ -1,4 +1,4 @@
-"""One model over one gallery: everything that the page shows, without a page.
+"""One model over one gallery: all that the page shows, usable without a page.
 
     engine = open_engine("full")
     answer = engine.search("a truck on a playground", 12)
@@ -29,7 +29,7 @@ from userlib.search.protocol import measured, warning_of
 from userlib.search.query import Query, find, terms
 
 BATCH = 256  # captions encoded at a time
-Picture = str | Image.Image  # the id of one in the gallery, or one brought along
+Picture = str | Image.Image  # the id of an image in the gallery, or an image of the user's
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Right:
 
 @dataclass(frozen=True)
 class Answer:
-    """hits, best first; pieces: the query's words and whether the model knows each; right: the relevant images
-    where the query is a caption of the gallery, by rank; runner_up: what the second hit differs in; terms: sign and
-    text of the parts that were added and subtracted, where the query is arithmetic.
+    """hits: best first. pieces: the query's words, and whether the model knows each. right: the relevant images by
+    rank, if the query is a caption of the gallery. runner_up: a sentence on how the second hit differs. note: a warning
+    about an image of the user's. terms: sign and text of each part of an arithmetic query.
     """
 
     hits: tuple[Hit, ...]
     pieces: tuple[tuple[str, bool], ...] = ()
     right: tuple[Right, ...] = ()
     runner_up: str = ""
-    note: str = ""  # what is wrong with an image that was brought along
+    note: str = ""
     terms: tuple[tuple[int, str], ...] = ()
 
     @property
@@ -68,13 +68,13 @@ def _known(words: list[str], unknown: set[str]) -> bool:
 
 
 class Engine:
-    """A model, named for people, and the images that it searches."""
+    """A model with a title, and the images that it searches."""
 
     def __init__(
         self, name: str, encoder: Encoder, gallery: Gallery, vectors: Array, *, warning: str | None = None
     ) -> None:
-        """vectors (N, E): the images', in the order of the gallery's ids, which must be sorted. warning: what a user
-        should know about the encoder and these images.
+        """vectors (N, E): those of the images, in the order of the gallery's ids, which must be sorted. warning: what a
+        user should know about the encoder and these images.
         """
         self.name, self.encoder, self.gallery = name, encoder, gallery
         self.warning = warning or encoder.warning
@@ -87,9 +87,9 @@ class Engine:
         )
 
     def search(self, text: str, k: int = 12) -> Answer:
-        """The k best images for a text query; where it is a caption of the gallery, with its relevant images.
+        """The k best images for a text query; if this is a caption of the gallery, also its relevant images.
 
-        " + " and " - " add and subtract: "two dogs - beach + snow". In a caption of the gallery they are as written.
+        " + " and " - " add and subtract, as in "two dogs - beach + snow", except in a caption of the gallery.
         """
         number = self.gallery.caption_numbers.get(text.strip())
         if parts := self.terms(text):
@@ -104,14 +104,16 @@ class Engine:
         )
 
     def captions(self, picture: Picture, k: int = 10) -> Answer:
-        """The k captions nearest to an image. UserError where the gallery has no captions."""
+        """The k captions nearest to an image. Raises UserError where the gallery has no captions."""
         if not self.gallery.captions:
-            raise UserError("These images have no captions, so none can be retrieved for an image.")
+            raise UserError(
+                "These images have no captions to retrieve for an image. Search with a text instead."
+            )
         self.index.text_vectors = self.text_vectors
         return Answer(tuple(self.index.captions_for(picture, k)))
 
     def similar(self, picture: Picture, k: int = 12) -> Answer:
-        """The k images nearest to an image, itself left out."""
+        """The k images nearest to an image, without this image itself."""
         hits = tuple(self.index.similar(picture, k))
         if isinstance(picture, str):
             return Answer(hits)
@@ -126,7 +128,7 @@ class Engine:
         return Answer(hits, self.pieces(text), note=note, terms=parts)
 
     def terms(self, text: str) -> tuple[tuple[int, str], ...]:
-        """Sign and text of each part of an arithmetic query; empty for any other. UserError for a sign alone."""
+        """Sign and text of each part of an arithmetic query; () for any other. Raises UserError for a sign alone."""
         check_query(text)
         if text.strip() in self.gallery.caption_numbers:
             return ()
@@ -134,7 +136,7 @@ class Engine:
         return parts if len(parts) > 1 or parts[0][1] != text.strip() else ()
 
     def shown_words(self, text: str) -> str:
-        """What of a query an image should show: without the parts that arithmetic subtracts."""
+        """The words of a query that an image should show: without the parts that arithmetic subtracts."""
         if not text or not (parts := self.terms(text)):
             return text
         return " ".join(part for sign, part in parts if sign > 0)
@@ -143,7 +145,7 @@ class Engine:
         return tuple(Hit(one.id, one.score, one.rank) for one in find(self.index, query, k))
 
     def explain(self, picture: Picture, text: str = "") -> Explanation | None:
-        """Attention and word-region similarity of an image; None for models that have none to show."""
+        """Attention and word-region similarity of an image; None for models that have neither."""
         if not isinstance(self.encoder, CheckpointEncoder):
             return None
         return explain(self.encoder, self.picture(picture), text)
@@ -159,26 +161,26 @@ class Engine:
                         extractor.load()
 
     def picture(self, picture: Picture) -> Image.Image:
-        """The image itself. UserError where it is gone."""
+        """The image itself. Raises UserError where its file cannot be read."""
         return self.gallery.pictures[self.gallery.row[picture]] if isinstance(picture, str) else picture
 
     @cached_property
     def text_vectors(self) -> Array:
-        """The captions' vectors (M, E), made at the first image query."""
+        """The captions' vectors (M, E), computed at the first image query."""
         texts = self.gallery.captions
         parts = [self.encoder.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
         return np.concatenate(parts)
 
     def pieces(self, text: str) -> tuple[tuple[str, bool], ...]:
-        """The text between blanks, piece by piece, and whether the model knows a word in each."""
+        """The parts of the text between blanks, and whether the model knows a word in each."""
         unknown = set(self.index.unknown(text))
         return tuple(
             (piece, piece not in unknown and _known(words_of(piece), unknown)) for piece in pieces_of(text)
         )
 
     def caption_ranks(self) -> tuple[np.ndarray, np.ndarray, Array]:
-        """For each caption the rank of its own image (M,) as evaluation counts it, the row of the first hit (M,) and
-        by how much that scores above the own image (M,). UserError where an image has no caption.
+        """For each caption the rank of its own image (M,), as in evaluation, the row of the first hit (M,), and the
+        margin of its score over that of the own image (M,). Raises UserError where an image has no caption.
         """
         owners, vectors = self.gallery.caption_to_image, self.index.vectors
         own = np.einsum("me,me->m", self.text_vectors, vectors[owners])
@@ -196,7 +198,7 @@ class Engine:
         return tuple(Right(every[i].id, rank, every[i].score, wanted[every[i].id]) for i, rank in ranked)
 
     def _runner_up(self, two: Sequence[Hit], number: int | None) -> str:
-        """What the second hit differs in: of the query where its facts are known, else of the first hit."""
+        """A sentence on how the second hit differs: from the query if its facts are known, else from the first hit."""
         world = self.gallery.world
         if world is None or len(two) < 2:
             return ""
@@ -207,7 +209,7 @@ class Engine:
         return f"{gap}. Compared with the first hit, {difference(world[first], world[second])}."
 
     def verdict(self, number: int, row: int, subject: str = "This image") -> str:
-        """Whether a caption is true of an image of the drawn world, and if not, what is wrong."""
+        """A sentence on whether a caption is true of an image of the drawn world, and what is wrong if not."""
         from userscenes import closed_facts
 
         written, world = self.gallery.written(number), self.gallery.world

@@ -1,6 +1,7 @@
-"""Why this image: attention of SGE and CGE over its regions, and each word of the query against each region.
+"""Why an image was found: SGE's and CGE's attention over its regions, and the similarity of each word of the query with
+each region.
 
-Words and regions are compared where they share one space: after enhancement and projection, before pooling.
+Words and regions are compared in the joint space, after enhancement and projection and before pooling.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ GUIDES = {"self": "SGE", "clip": "CGE", "self weights": "SGE's guide"}
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """grid (h, w); attention: name -> (R,) summing to 1; words: those of the query; similarity (W, R) cosines."""
+    """grid (h, w); attention: {name: (R,), which sum to 1}; words: the W words of the query; similarity (W, R): cosines
+    of words and regions.
+    """
 
     grid: tuple[int, int]
     attention: dict[str, Array]
@@ -34,7 +37,7 @@ class Explanation:
     similarity: Array
 
 
-# Words that any image has as much of as any other.
+# Words that say nothing about what an image shows.
 FUNCTION_WORDS = frozenset(
     "a an and are at behind by for from has have her his in is it its near next of on over the their there "
     "this to under while with".split()
@@ -43,8 +46,8 @@ HEIGHTS, WIDTHS = ("top", "", "bottom"), ("left", "", "right")
 
 
 def reason(explanation: Explanation) -> str:
-    """Which words of the query an image answers to, by the highest cosine of each with a region, in one line; "" where
-    there are no words. Function words are left out where there are others.
+    """A sentence on the words of the query that match an image best, by the highest cosine of each with a region; ""
+    where there are no words. Function words are left out where there are others.
     """
     best: dict[str, tuple[float, int]] = {}
     for word, row in zip(explanation.words, explanation.similarity, strict=True):
@@ -59,7 +62,7 @@ def reason(explanation: Explanation) -> str:
 
 
 def shown_words(words: Sequence[str]) -> list[str]:
-    """The words of a query that are worth a look, each once: function words are left out where there are others."""
+    """The words of a query that are shown, each once: function words are left out where there are others."""
     once = list(dict.fromkeys(words))
     return [word for word in once if word not in FUNCTION_WORDS] or once
 
@@ -73,9 +76,10 @@ def place_of(region: int, grid: tuple[int, int]) -> str:
 
 @torch.inference_mode()
 def explain(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") -> Explanation | None:
-    """What the model attends to in an image, and the similarity of each word of `text` with each region.
+    """The model's attention in an image, and the similarity of each word of `text` with each region.
 
-    None where the tokens form no grid that could be laid over the image.
+    None where the tokens form no grid that could be laid over the image. Words are those of a word vocabulary; for
+    other tokenizers there are none.
     """
     grid = encoder.tokens.grid
     if grid is None:
@@ -101,26 +105,26 @@ def explain(encoder: "CheckpointEncoder", picture: Image.Image, text: str = "") 
 
 
 def word_vectors(model: "DualEncoder", input_ids: Tensor, mask: Tensor) -> Tensor:
-    """input_ids (B, W) -> (B, W, E), as the text encoder has them before it pools."""
+    """input_ids (B, W), mask (B, W) -> (B, W, E): the words' vectors in the text encoder before pooling."""
     text = model.text_encoder
     vectors: Tensor = text.enhancement(text.linear(text.states(input_ids, mask)), mask)
     return vectors
 
 
 def region_vectors(model: "DualEncoder", tokens: Tensor, guide: Tensor | None) -> Tensor:
-    """tokens (B, R, D), guide (B, G) -> (B, R, E), as the image encoder has them before it pools."""
+    """tokens (B, R, D), guide (B, G) -> (B, R, E): the regions' vectors in the image encoder before pooling."""
     image = model.image_encoder
     vectors: Tensor = image.projection(image.enhancement(image.to_regions(tokens), None, guide))
     return vectors
 
 
 def cosines(words: Tensor, regions: Tensor) -> Tensor:
-    """words (W, E), regions (R, E) -> (W, R) between -1 and 1."""
+    """words (W, E), regions (R, E) -> cosines (W, R)."""
     return F.normalize(words.float(), dim=-1) @ F.normalize(regions.float(), dim=-1).T
 
 
 def share_on(weights: Array, grid: tuple[int, int], mask: NDArray[np.bool_]) -> float:
-    """The share of attention weights (R,) on a mask (H, W) of the image, each region spread evenly."""
+    """The share of attention weights (R,) inside a mask (H, W), with each weight spread evenly over its region."""
     height, width = mask.shape
     rows = np.arange(height) * grid[0] // height
     columns = np.arange(width) * grid[1] // width

@@ -1,6 +1,6 @@
 """Failures found automatically: captions whose ground-truth image is not the first hit, each with its likely cause.
 
-The cause is read off the scene graphs: which fact of the caption the wrong image lacks, the gravest first.
+The cause is taken from the scene graph: the most serious fact of the caption that the first hit lacks.
 """
 
 from collections import Counter
@@ -35,13 +35,13 @@ EXPLAINED: Mapping[str, str] = {
 
 
 def cause_name(cause: str) -> str:
-    """A cause as the page names it; stored failures call an object a thing, as the facts do."""
+    """The name of a cause in the page; stored failures call an object a thing, as facts do."""
     return "object" if cause == "thing" else cause
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A caption, by its index; ids of its ground-truth image and of the first hit; rank of the former."""
+    """A caption (its index), the ids of its ground-truth image and of the first hit, and the former's rank."""
 
     caption: int
     own: str
@@ -52,14 +52,16 @@ class Failure:
 
 
 def find_failures(engine: Engine, *, each: int = 3) -> tuple[list[Failure], dict[str, int], int]:
-    """The surest failures of each cause (by the margin of the wrong hit), how many there are of every cause,
-    and of how many captions. UserError where the truth about the images is not known.
+    """The `each` clearest failures of every cause (by the margin of the wrong hit), the number of failures of every
+    cause, and the number of captions. Raises UserError for images without scene graphs.
     """
     from userscenes import closed_facts
 
     gallery, world = engine.gallery, engine.gallery.world
     if world is None:
-        raise UserError("Failures are found by the scene graph, and only the drawn world has one.")
+        raise UserError(
+            "Failures are found by the scene graph, which only drawn images have. Choose a model of the drawn scenes."
+        )
     ranks, first, margin = engine.caption_ranks()
     failures: list[Failure] = []
     counts: Counter[str] = Counter()

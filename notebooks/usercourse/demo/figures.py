@@ -1,4 +1,4 @@
-"""Static snapshots of the demo: figures with a sentence each."""
+"""Static snapshots of the demo: figures, each with a sentence."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,8 +35,8 @@ def hits_figure(engine: Engine, query: str, k: int = 8) -> Shown:
 
 
 def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
-    """One hit: above the image and what each guide attends to, below the cosine of each word of the query with each
-    region, all words on one scale; rows and columns of regions are numbered from 1.
+    """One hit: above, the image and the attention of each guide; below, the cosine of each word of the query with each
+    region, all words on one scale. Rows and columns of regions are numbered from 1.
     """
     hit = engine.search(query, rank).hits[rank - 1]
     picture, explanation = engine.picture(hit.id), engine.explain(hit.id, query)
@@ -46,9 +46,7 @@ def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
         word: explanation.similarity[explanation.words.index(word)] for word in shown_words(explanation.words)
     }
     guides = explanation.attention
-    first = (
-        1 if guides else 0
-    )  # the row of the first word: below the guides, or next to the image where there are none
+    first = 1 if guides else 0  # the row of the first word: below the guides, or that of the image
     across = min(ACROSS, max(1 + len(guides), len(words) + 1 - first))
     places = [(i, j) for i in range(first, first + 1 + len(words)) for j in range(across) if i + j > 0][
         : len(words)
@@ -87,7 +85,7 @@ def why_figure(engine: Engine, query: str, rank: int = 1) -> Shown:
 
 
 def _numbered(axis: Axes, picture: Image.Image, grid: tuple[int, int], *, columns: bool) -> None:
-    """Rows, and columns where asked, of regions along an image that is drawn, numbered from 1."""
+    """Number the rows, and if `columns` the columns, of regions along an image, from 1."""
     axis.axis("on")
     axis.spines[:].set_visible(False)
     (h, w), (width, height) = grid, picture.size
@@ -106,8 +104,8 @@ def _place(region: int, grid: tuple[int, int]) -> str:
 
 
 def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
-    """points (2 N, 2): N images, then a caption of each, on the plane; coloured by the place that an image shows, a
-    few of the images as thumbnails.
+    """The map: points (2 N, 2) of N images, then of a caption of each, coloured by the place that the image shows, with
+    some images as thumbnails.
     """
     count = len(gallery)
     figure, axes = new_figure(WIDEST, 5.2)
@@ -126,7 +124,7 @@ def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
     for number, place in enumerate(places):
         middle = np.median(points[:count][group == number], 0)
         while any((np.abs(middle - other) < (0.1, 0.025)).all() for other in named):
-            middle = middle + np.array((0, 0.013))  # names do not stand on one another
+            middle = middle + np.array((0, 0.013))  # so that names do not overlap
         named.append(middle)
         axis.annotate(place, middle, ha="center", fontsize=9, weight="bold", path_effects=halo, zorder=9)
     axis.set_axis_off()
@@ -141,7 +139,7 @@ def map_figure(points: Array, gallery: Gallery, name: str) -> Shown:
 
 
 def _apart(points: Array, least: float = 0.045) -> list[int]:
-    """Points of which no two are nearer than `least`, the first ones first."""
+    """Indices of points of which no two are nearer than `least`, chosen in order."""
     chosen: list[int] = []
     for i, point in enumerate(points):
         if all(np.linalg.norm(point - points[j]) >= least for j in chosen):

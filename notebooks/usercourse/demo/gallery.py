@@ -1,8 +1,7 @@
-"""What is searched: images by index, their captions, and for the drawn world the truth about them.
+"""What is searched: images, their captions, and for the drawn world which captions are true of which images.
 
-`world_gallery` is the test images of the embedded world. Their captions and the truth matrix come from a
-file, since drawing up a thousand scenes takes seconds; the images themselves are drawn when first looked
-at.
+`world_gallery` gives the test images of the embedded world. Their captions and true pairs come from a file, since
+sampling a thousand scenes takes seconds; the images are drawn when they are first shown.
 """
 
 import base64
@@ -29,19 +28,18 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 MODEL_DIR = ASSETS / "demo"
-THUMB = 160  # longest side in pixels of an image in a list
-KEPT = 4_096  # small images kept in memory, some 6 KB each
+THUMB = 160  # pixels of the longest side of an image in a list
+KEPT = 4_096  # thumbnails kept in memory, some 6 KB each
 WORLD_SPLIT, WORLD_SIZE = "test", 1_000
-SAMPLE = 8  # scenes compared with the file before it is believed
+SAMPLE = 8  # scenes that are compared with the file before it is used
 
 
 @dataclass(eq=False)
 class Gallery:
-    """N images with ids, M captions, caption_to_image (M,) the image of each.
+    """N images with ids, and M captions with caption_to_image (M,).
 
-    world: the scenes behind the images, where they are drawn. pairs (P, 2): caption and image of each
-    true pair, or None where the truth is unknown. thumbs: small copies of the images, as `thumbnail`
-    makes them; without, each is made when first shown.
+    world: the scenes behind drawn images, else None. pairs (P, 2): caption and image of each true pair, or None where
+    these are unknown. thumbs: the images' thumbnails, as by `thumbnail`; if empty, each is made when it is first shown.
     """
 
     name: str
@@ -62,7 +60,7 @@ class Gallery:
 
     @cached_property
     def captions_by_picture(self) -> dict[int, list[int]]:
-        """Row of an image -> the indices of its captions."""
+        """{row of an image: the indices of its captions}."""
         numbers: dict[int, list[int]] = {}
         for j, i in enumerate(self.caption_to_image):
             numbers.setdefault(int(i), []).append(j)
@@ -70,43 +68,43 @@ class Gallery:
 
     @cached_property
     def caption_numbers(self) -> dict[str, int]:
-        """A caption's text -> its index; of equal ones the first."""
+        """{a caption's text: its index}; of equal captions the first."""
         return {text: j for j, text in reversed(list(enumerate(self.captions)))}
 
     @cached_property
     def true_pictures(self) -> dict[int, frozenset[int]]:
-        """Index of a caption -> the rows of all images that it is true of."""
+        """{index of a caption: the rows of all images that it is true of}."""
         rows_of: dict[int, set[int]] = {}
         for j, i in () if self.pairs is None else self.pairs.tolist():
             rows_of.setdefault(j, set()).add(i)
         return {j: frozenset(rows) for j, rows in rows_of.items()}
 
     def caption_of(self, row: int) -> str:
-        """What the image is called aloud: its first caption, or its id."""
+        """The text that stands for the image, also in a screen reader: its first caption, or its id."""
         own = self.captions_by_picture.get(row)
         return self.captions[own[0]] if own else self.ids[row]
 
     @cached_property
     def settings(self) -> tuple[str, ...]:
-        """The place that each image shows, where the world is drawn; empty where it is unknown."""
+        """The place that each image shows; empty for images that are not drawn."""
         return () if self.world is None else tuple(self.world[i].setting for i in range(len(self)))
 
     def written(self, number: int) -> "Caption | None":
-        """A caption with its facts and spans, where the world is drawn."""
+        """A caption with its facts and spans; None for images that are not drawn."""
         if self.world is None:
             return None
         row = int(self.caption_to_image[number])
         return self.world.captions(row)[self.captions_by_picture[row].index(number)]
 
     def _thumb(self, row: int) -> str:
-        """A small copy of the image as a data URL; "" where it can no longer be read."""
+        """The thumbnail of an image as a data URL; "" where the image can no longer be read."""
         try:
             return as_url(self.thumbs[row] if self.thumbs else thumbnail(self.pictures[row]))
         except UserError:
             return ""
 
     def small_pictures(self) -> list[Image.Image | None]:
-        """All of them decoded at the size of a list, None where one can no longer be read."""
+        """All thumbnails decoded, or else the images themselves, with None for those that can no longer be read."""
         if self.thumbs:
             return [Image.open(io.BytesIO(data)) for data in self.thumbs]
         return [self._or_none(row) for row in range(len(self))]
@@ -118,7 +116,7 @@ class Gallery:
             return None
 
     def as_split(self) -> Split:
-        """Images and captions as the library's own type."""
+        """Images and captions as a Split of the library."""
         return Split(
             name=self.name,
             ids=self.ids,
@@ -130,7 +128,7 @@ class Gallery:
 
 
 def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
-    """The image as WebP, scaled down to `longest` pixels a side where it is larger."""
+    """The image as WebP, scaled down to at most `longest` pixels per side."""
     small = picture
     if max(picture.size) > longest:
         small = picture.copy()
@@ -141,12 +139,12 @@ def thumbnail(picture: Image.Image, longest: int = THUMB) -> bytes:
 
 
 def as_url(data: bytes, kind: str = "webp") -> str:
-    """The bytes of an image as a URL that contains them."""
+    """The bytes of an image as a data URL."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def pack(parts: Sequence[bytes]) -> dict[str, Tensor]:
-    """Many byte strings as two tensors, for a bundle."""
+    """Byte strings as two tensors, for a checkpoint."""
     joined = np.frombuffer(b"".join(parts), np.uint8).copy()
     return {"thumbs": torch.from_numpy(joined), "ends": torch.tensor([len(part) for part in parts]).cumsum(0)}
 
@@ -158,7 +156,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> tuple[bytes, ...]:
 
 
 def world_gallery(model_dir: Path = MODEL_DIR) -> Gallery:
-    """The test images of the embedded world, by way of the file where it still describes this world."""
+    """The test images of the embedded world, with captions from the stored file if it describes this world."""
     from userscenes import make_world
     from userscenes.dataset import DrawnPictures
 
@@ -180,7 +178,7 @@ def world_gallery(model_dir: Path = MODEL_DIR) -> Gallery:
 
 
 def _tells_of(world: "Scenes", captions: tuple[str, ...], caption_to_image: Ints) -> bool:
-    """Whether these are the captions of this world, by a sample spread over it."""
+    """Whether these are the captions of this world, by a sample of scenes."""
     return all(
         [captions[j] for j in np.flatnonzero(caption_to_image == i)]
         == [one.text for one in world.captions(i)]
@@ -189,7 +187,7 @@ def _tells_of(world: "Scenes", captions: tuple[str, ...], caption_to_image: Ints
 
 
 def world_texts(world: "Scenes") -> tuple[tuple[str, ...], Ints, Ints]:
-    """Captions, caption_to_image (M,) and true pairs (P, 2) of a world, from its scenes; seconds for a thousand."""
+    """Captions, caption_to_image (M,) and true pairs (P, 2) of a world; takes seconds for a thousand scenes."""
     from userscenes import TruthTable, closed_facts
 
     written = [one for i in range(len(world)) for one in world.captions(i)]

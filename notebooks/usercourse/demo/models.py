@@ -3,8 +3,8 @@
     python -m usercourse.demo.models                     all of them, into assets/demo
     python -m usercourse.demo.models --only mean sge     some of them
 
-Each is a small model trained on the embedded world, kept for inference alone in half precision. Next to it are
-the vectors of the test images, their map and the failures found, so that the page opens at once.
+Each is a small model trained on the embedded world, stored for inference only, in half precision. Next to it are the
+vectors of the test images, their map and the model's failures, so that the page opens at once.
 """
 
 import argparse
@@ -39,15 +39,18 @@ from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone
 
 STEPS, IMAGES = 3_000, 16_000  # of each run: steps, and training images
-LR, MAX_GRAD_NORM = 2e-3, 0.5  # where the tuning of userlab.ablation.length begins; not tuned for each model
+LR, MAX_GRAD_NORM = (
+    2e-3,
+    0.5,
+)  # the start values of the tuning in userlab.ablation.length; not tuned for each model
 SMALL = {"embed_dim": 128, "text_width": 128, "word_width": 96}
 FULL = {"enhancement": "sge+cge", "queue_size": 2048}
-COLUMNS = 32  # of the sheet of small images
+COLUMNS = 32  # images per row of the sheet
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model of the demo is called, and how it differs from the preset `scenes`."""
+    """The title of a model of the demo, and its differences from the preset `scenes`."""
 
     title: str
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -65,7 +68,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def available_models(model_dir: Path = MODEL_DIR) -> dict[str, str]:
-    """The models that are there: title -> name."""
+    """The models that exist: {title: name}."""
     return {
         recipe.title: name
         for name, recipe in RECIPES.items()
@@ -74,14 +77,14 @@ def available_models(model_dir: Path = MODEL_DIR) -> dict[str, str]:
 
 
 def remedy_of(model_dir: Path) -> str:
-    """What to do about a model that is not there."""
+    """The remedy for a missing model."""
     if available_models(model_dir):
         return "Choose one of them."
     return f"{model_dir} has none: {RESTORE if is_clone() else CLONE}"
 
 
 def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MODEL_DIR) -> Engine:
-    """A model of the demo over the test images. UserError that lists those there are."""
+    """The engine of a demo model over the test images. Raises UserError, which lists the models, for an unknown one."""
     if name not in available_models(model_dir).values():
         there = ", ".join(available_models(model_dir).values()) or "none"
         raise UserError(f"The demo has no model {name!r}; there are: {there}. {remedy_of(model_dir)}")
@@ -91,7 +94,7 @@ def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MOD
     if extras is not None and len(extras["vectors"]) == len(gallery):
         vectors = extras["vectors"].float().numpy()
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    else:  # the file is missing or of another model: encode the images now
+    else:  # the file is missing or belongs to another model: encode the images now
         pictures = [gallery.pictures[i] for i in range(len(gallery))]
         parts = [encoder.encode_image(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]
         vectors = np.concatenate(parts)
@@ -99,7 +102,7 @@ def open_engine(name: str, gallery: Gallery | None = None, model_dir: Path = MOD
 
 
 def stored_map(name: str, model_dir: Path = MODEL_DIR) -> Array | None:
-    """(2 N, 2): the images on the map, then their first captions; None where it must be made."""
+    """The stored map (2 N, 2) of the images, then of their first captions; None where it must be made."""
     extras = _extras(name, model_dir)
     return None if extras is None else extras["map"].float().numpy()
 
@@ -107,7 +110,7 @@ def stored_map(name: str, model_dir: Path = MODEL_DIR) -> Array | None:
 def stored_failures(
     name: str, model_dir: Path = MODEL_DIR
 ) -> tuple[list[Failure], dict[str, int], int] | None:
-    """What `find_failures` gave when the model was made; None where it must be found again."""
+    """The result of `find_failures` when the model was made; None where it must be computed again."""
     if _extras(name, model_dir) is None:
         return None
     failures = read_checkpoint(model_dir / f"{name}-gallery")[1]["failures"]
@@ -115,7 +118,7 @@ def stored_failures(
 
 
 def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:
-    """The test images side by side at a small size, COLUMNS in a row, as a JPEG."""
+    """The sheet of the test images, COLUMNS per row, as a JPEG; None where there is none."""
     try:
         return bytes(read_checkpoint(model_dir / "gallery")[0]["sheet"].numpy())
     except UserError:
@@ -123,7 +126,7 @@ def stored_sheet(model_dir: Path = MODEL_DIR) -> bytes | None:
 
 
 def _extras(name: str, model_dir: Path) -> dict[str, torch.Tensor] | None:
-    """What is stored next to a model, where it was made with these very weights."""
+    """The tensors stored next to a model; None where there are none, or they were made with other weights."""
     try:
         tensors, documents = read_checkpoint(model_dir / f"{name}-gallery")
     except UserError:
@@ -132,10 +135,10 @@ def _extras(name: str, model_dir: Path) -> dict[str, torch.Tensor] | None:
 
 
 def joint_map(engine: Engine) -> Array:
-    """Images, then the first caption of each, on one plane: (2 N, 2); (N, 2) where there are no captions.
+    """The plane (2 N, 2) of images, then of the first caption of each; (N, 2) where there are no captions.
 
-    Images and captions lie around two means that are far apart (the modality gap, Liang et al., "Mind the Gap", 2022).
-    Each kind is taken relative to its own, or the map would show that gap and nothing else; ranks are not affected.
+    The means of images and captions are far apart (the modality gap, Liang et al., NeurIPS 2022). Each is subtracted,
+    since the map would else show only this gap; ranks are not affected.
     """
     gallery = engine.gallery
     vectors = engine.index.vectors
@@ -147,7 +150,7 @@ def joint_map(engine: Engine) -> Array:
 
 
 def write_map(name: str, model_dir: Path) -> None:
-    """The map of a model, laid out again; what else is stored with it stays."""
+    """Makes the map of a model again; what else is stored with it stays."""
     tensors, documents = read_checkpoint(model_dir / f"{name}-gallery")
     points = torch.from_numpy(joint_map(open_engine(name, model_dir=model_dir))).half()
     documents = {key: value for key, value in documents.items() if key in ("failures", "made-with")}
@@ -160,7 +163,7 @@ def write_map(name: str, model_dir: Path) -> None:
 def train(
     name: str, model_dir: Path, command: str, *, steps: int = STEPS, images: int = IMAGES, lr: float = LR
 ) -> dict[str, float]:
-    """Trains one model and keeps it, with what it was made by and its R@K on the test images."""
+    """Trains one model and stores it with its command and its metrics on the test images, which are returned."""
     from userlib.evaluation import bootstrap, embed, ranks
     from userlib.training import fit, prepare
     from userlib.training.preparing import metadata_of
@@ -180,8 +183,8 @@ def train(
     metadata = {**metadata_of(prepared, best), "command": command, "seconds": round(run.seconds)}
     save_model(model_dir / name, run.encoders, run.tokenizer, run.config, metadata, half=True)
     if prepared.test is None:
-        raise UserError("the demo's models are reported on the test images; leave data.test_split as it is")
-    kept = load_model(model_dir / name).model  # the weights as they are stored
+        raise UserError("The demo's models are reported on the test images; leave data.test_split as it is.")
+    kept = load_model(model_dir / name).model  # with the stored, rounded weights
     vectors, captions = embed(kept, prepared.test)
     measured = bootstrap(ranks(vectors, captions, prepared.test.caption_to_image))
     test = {key: round(value.value, 2) for key, value in measured.items()}
@@ -190,7 +193,7 @@ def train(
 
 
 def write_gallery(model_dir: Path) -> None:
-    """The captions, the truth, small copies and the sheet of the test images."""
+    """Writes the captions, true pairs, thumbnails and sheet of the test images."""
     from userscenes import make_world
 
     world = make_world("test", WORLD_SIZE)
@@ -207,7 +210,7 @@ def write_gallery(model_dir: Path) -> None:
 
 
 def write_extras(name: str, model_dir: Path) -> None:
-    """Vectors, map and failures of a model over the test images."""
+    """Writes the vectors, map and failures of a model over the test images."""
     from userlib.data.captions import CaptionDataset
     from userlib.data.tokens import extract
     from userlib.evaluation import embed

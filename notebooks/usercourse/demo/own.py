@@ -1,9 +1,9 @@
-"""A checkpoint of one's own in the demo: its model over the images that it was trained for.
+"""A checkpoint of your own in the demo, over the images that it was trained on.
 
     App(checkpoint="runs/mine")     # or: python course.py demo --checkpoint runs/mine
 
-A model of the drawn scenes searches their test images; any other the folder that its configuration names, where that
-is still on this machine.
+A model of the drawn scenes searches their test images; any other searches the folder that its configuration names, if
+that is on this machine.
 """
 
 from pathlib import Path
@@ -18,22 +18,22 @@ from userlib.files import shown
 from userlib.search import CheckpointEncoder
 
 AT_ONCE = 64  # images encoded at a time
-MANY = 500  # images of a folder that a page may index before it is shown, some half a minute
+MANY = 500  # images that may be indexed before the page is shown, which takes half a minute
 
 
 def encoder_of(checkpoint: str | Path) -> tuple[CheckpointEncoder, str]:
-    """The model in a run's folder, and its name. UserError where no such folder is, or no checkpoint in it."""
+    """The model in a run's folder, and its name. Raises UserError for a missing folder or one without a checkpoint."""
     place = Path(checkpoint).expanduser()
     if not place.is_dir():
         raise UserError(
-            f"There is no folder {checkpoint}. Give that of a run: the one that was named by --out, or by out= of fit."
+            f"There is no folder {checkpoint}. Give the folder of a run, which was named by --out, or by out= of fit."
         )
     return CheckpointEncoder(place), shown(place.resolve().name)
 
 
 def folder_of(encoder: CheckpointEncoder, checkpoint: str | Path) -> Path | None:
-    """The folder that a model was trained on, where it is here; a relative one may start at any folder above the
-    run's.
+    """The folder that a model was trained on, or None where it is not on this machine. A relative path may start at the
+    present folder or at any folder above the run's.
     """
     data = encoder.loaded.config.data.data
     if data is None or encoder.drawings:
@@ -43,7 +43,7 @@ def folder_of(encoder: CheckpointEncoder, checkpoint: str | Path) -> Path | None
 
 
 def engine_of(encoder: CheckpointEncoder, name: str, gallery: Gallery) -> Engine:
-    """A model of drawn scenes over the demo's images, which it encodes."""
+    """The engine of a model of drawn scenes, which encodes the demo's images."""
     parts = [
         encoder.encode_image([gallery.pictures[i] for i in range(first, min(first + AT_ONCE, len(gallery)))])
         for first in range(0, len(gallery), AT_ONCE)
@@ -54,9 +54,9 @@ def engine_of(encoder: CheckpointEncoder, name: str, gallery: Gallery) -> Engine
 def own_engine(
     checkpoint: str | Path, gallery: Gallery, step: Step = lambda done, total: None
 ) -> tuple[str, Engine | None, str, Path | None]:
-    """-> what the model is called in the page, its engine, a sentence on it, and the folder it was trained on.
+    """The model's title in the page, its engine, a sentence on it, and the folder that it was trained on.
 
-    No engine where the folder is gone, or has more images than should be waited for: then the sentence says what to do.
+    The engine is None where the folder is missing or has more than MANY images: the sentence then says what to do.
     """
     encoder, name = encoder_of(checkpoint)
     if encoder.drawings:

@@ -1,4 +1,4 @@
-"""The panels next to the search: the map of the joint space, the failures, one's own photos."""
+"""The panels next to the search: the map of the joint space, the failures, and the user's photos."""
 
 import html
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from usercourse.demo.view_models import failure_cards
 
 
 class Page(Protocol):
-    """What the panels need of the page that contains them."""
+    """The part of the page that the panels use."""
 
     model_dir: Path  # the folder of the demo's models
     gallery: Gallery
-    names: dict[str, str]  # title of a model -> its name
+    names: dict[str, str]  # {title of a model: its name}
     model: Any  # the menu of models
     message: Any  # the line above the panels
 
@@ -44,12 +44,12 @@ class Page(Protocol):
 
 
 def wide() -> W.Layout:
-    """The whole width. A layout for each box, since hiding a box is a change of its layout."""
+    """A layout of the whole width; a new one each time, since hiding a box changes its layout."""
     return W.Layout(width="100%")
 
 
 class MapPanel(W.VBox):  # type: ignore[misc]
-    """Images and captions on a plane; what the search found is ringed, what is chosen is listed."""
+    """Images and captions on a plane; hits of the search are ringed, a chosen neighbourhood is listed."""
 
     def __init__(self, app: Page) -> None:
         self.app = app
@@ -59,7 +59,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
         super().__init__([self.words, self.map], layout=wide())
 
     def fill(self) -> None:
-        """Lay out the map of the chosen model, where it is not shown yet."""
+        """Show the map of the chosen model, unless it is shown already."""
         engine = self.app.engine
         if self.filled is engine:
             return
@@ -98,7 +98,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
         self.filled = engine
 
     def show_hits(self, hits: Mapping[str, str]) -> None:
-        """Ring these: id -> rank."""
+        """Ring these images: {id: rank}."""
         self.map.hits = dict(hits)
 
     def on_event(self, content: Mapping[str, Any], _: list[bytes]) -> None:
@@ -108,7 +108,7 @@ class MapPanel(W.VBox):  # type: ignore[misc]
 
 
 class FailuresPanel(W.VBox):  # type: ignore[misc]
-    """What the chosen model gets wrong, by cause."""
+    """The failures of the chosen model, by cause."""
 
     def __init__(self, app: Page) -> None:
         self.app = app
@@ -118,7 +118,7 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
         super().__init__([self.words, self.list], layout=wide())
 
     def fill(self) -> None:
-        """Find the failures of the chosen model, or take those found when it was made."""
+        """Show the failures of the chosen model, as stored with it or found now."""
         engine = self.app.engine
         if self.filled is engine:
             return
@@ -141,7 +141,7 @@ class FailuresPanel(W.VBox):  # type: ignore[misc]
 
 
 class PhotosPanel(W.VBox):  # type: ignore[misc]
-    """A folder of photos, indexed with progress and then one more choice among the models."""
+    """Indexes a folder of photos, with progress, and adds it to the choices of models."""
 
     def __init__(self, app: Page) -> None:
         self.app = app
@@ -171,7 +171,7 @@ class PhotosPanel(W.VBox):  # type: ignore[misc]
         )
 
     def index(self) -> None:
-        """Index the folder, and search it from now on."""
+        """Index the folder, and select it for searches."""
         self.words.value = ""
         fallback = self.app.engine_of(next(iter(self.app.names))).encoder
         encoder, name, warning = photo_encoder(self.name.value, fallback)
@@ -186,7 +186,7 @@ class PhotosPanel(W.VBox):  # type: ignore[misc]
         self.app.add_engine(f"{engine.gallery.name} ({name})", engine)
 
     def step(self, done: int, total: int) -> None:
-        """Progress of the index."""
+        """Show the progress of indexing."""
         self.bar.layout.display = ""
         self.bar.max, self.bar.value = total, done
         self.bar.description = f"{done:,}/{total:,}"

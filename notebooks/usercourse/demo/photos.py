@@ -1,7 +1,7 @@
-"""One's own photos: a folder indexed with progress, its index kept in the cache and found again.
+"""The user's photos: a folder is indexed with progress, and the index is kept in the cache.
 
-The model is one that is named, or an open_clip model whose weights are on this machine; else photos-mini; else one that
-was trained on drawings alone, which is said.
+The model is the one that is named; else an open_clip model whose weights are on this machine; else photos-mini; else a
+model trained only on drawings, with a warning.
 """
 
 import json
@@ -22,7 +22,7 @@ from userlib.search.protocol import identity
 from userlib.search.reading import only_split
 from userlib.shipped import model_for
 
-Step = Callable[[int, int], None]  # done, of how many
+Step = Callable[[int, int], None]  # images done, images in all
 DRAWINGS = (
     "This model was trained on drawings alone, so its hits among photos mean little. For photos name an "
     "open_clip model, such as ViT-B-32/laion2b_s34b_b79k: it is fetched once, some 600 MB."
@@ -36,10 +36,10 @@ MINI = (
 def index_photos(
     folder: str | Path, encoder: Encoder, name: str, step: Step = lambda done, total: None
 ) -> tuple[Engine, str]:
-    """The photos of a folder as an engine, and a sentence on what was found, kept or left out.
+    """The engine of a folder of photos, and sentences on what was indexed, found in the cache or left out.
 
-    The index of the folder and model is kept in the cache and follows the photos: only new and changed ones are
-    encoded. Raises UserError where there is no such folder or no image in it.
+    The index of a folder and model is kept in the cache and updated: only new and changed photos are encoded. Raises
+    UserError where there is no such folder or no image in it.
     """
     place = Path(folder).expanduser()
     if not str(folder).strip():
@@ -67,7 +67,7 @@ def index_photos(
     row = {name_: i for i, name_ in enumerate(split.ids)}
     here = split.select([row[name_] for name_ in index.ids], split.name)
     if here.pictures is None:
-        raise UserError(f"{folder} has features but no images that could be shown.")
+        raise UserError(f"{folder} has features but no images to show. Name a folder of images.")
     for i, one in enumerate(index.prints):
         if one.sha256 not in thumbs:  # of an update that was stopped
             thumbs[one.sha256] = _thumbnail_or_grey(here.pictures, i)
@@ -89,7 +89,7 @@ def index_photos(
     count = f"{len(index):,} images" if len(index) != 1 else "1 image"
     how = f"indexed and kept: {changes}." if changes or changes.encoded else "found again in the cache."
     said = [f"{count} of {gallery.name}, {how}"]
-    left = (str(warning.message) for warning in told)  # what the folder contains next to its photos
+    left = (str(warning.message) for warning in told)  # files that were left out
     said += [words.removeprefix(f"{place}: ") for words in left if words.startswith(f"{place}: ")]
     if index.skipped:
         said.append(f"{len(index.skipped)} cannot be read; the first: {index.skipped[0]}")
@@ -97,7 +97,7 @@ def index_photos(
 
 
 def _from_cache(kept: Path, thumbnails: Path, encoder: Encoder) -> tuple[Index, dict[str, bytes]]:
-    """The index of an earlier time and small copies by content; empty where there is none yet, or a damaged one."""
+    """The index in the cache, and thumbnails by the images' checksums; empty where missing or damaged."""
     try:
         index = Index.load(kept, encoder)
         tensors, documents = read_checkpoint(thumbnails)
@@ -119,7 +119,7 @@ def _thumbnail_or_grey(pictures: Pictures, row: int) -> bytes:
 
 
 def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
-    """Names as a page can show and send them back, each another."""
+    """Distinct names that a page can show and send back."""
     names = [shown(name) for name in ids]
     if len(set(names)) == len(names):
         return tuple(names)
@@ -129,9 +129,9 @@ def _shown_ids(ids: Sequence[str]) -> tuple[str, ...]:
 def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
     """The encoder for photos, its name, and a warning or "".
 
-    name: the folder of a checkpoint, an open_clip model, or "" for one whose weights are on this machine; else
-    photos-mini where it is there, with what it is; else the fallback with the warning that it was trained on
-    drawings alone.
+    name: the folder of a checkpoint or an open_clip model. For "" it is an open_clip model whose weights are on this
+    machine; else photos-mini, with a note on what it is; else the fallback, with a warning that it was trained only on
+    drawings.
     """
     if name.strip() and (folder := Path(name.strip()).expanduser()).is_dir():
         return CheckpointEncoder(folder), shown(folder.name), ""
@@ -148,7 +148,7 @@ def photo_encoder(name: str, fallback: Encoder) -> tuple[Encoder, str, str]:
 
 
 def weights_at_hand() -> str | None:
-    """The first of the usual open_clip models whose weights were fetched before; uses no network."""
+    """The first of the usual open_clip models whose weights are in the hub's cache; uses no network."""
     from huggingface_hub import try_to_load_from_cache
 
     from userlib.data.clip import USUAL

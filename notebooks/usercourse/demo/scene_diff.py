@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from userscenes import Fact, Scene, Thing
 
-# What can be wrong, the gravest first: where an object is missing, its colour is no longer the point.
+# What can be wrong, the most serious first: where an object is missing, its colour does not matter.
 CAUSES = (
     "thing", "binding", "colour", "pattern", "number", "relation", "action", "size", "side", "setting",
     "time", "weather",
@@ -17,24 +17,24 @@ NUMBERS = ("no", "one", "two", "three", "four")
 
 @dataclass(frozen=True)
 class Miss:
-    """A fact of a caption that does not hold of an image: which kind of error, and the sentence."""
+    """A fact of a caption that does not hold for an image: the kind of error, and a sentence."""
 
     cause: str
     sentence: str
 
 
 def noun(level: str, colour: str = "", pattern: str = "", size: str = "") -> str:
-    """ "small spotted red car" """
+    """A noun with its attributes: "small spotted red car"."""
     return " ".join(word for word in (size, pattern, colour, level) if word)
 
 
 def a(words: str) -> str:
-    """The words behind a or an."""
+    """The words with the article "a" or "an" before them."""
     return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
 
 
 def missing(caption: "frozenset[Fact]", picture: "frozenset[Fact]") -> list[Miss]:
-    """The facts of a caption that are not among the closed facts of an image, the gravest first."""
+    """The facts of a caption that are not among the closed facts of an image, the most serious first."""
     misses = [_miss(fact, picture) for fact in caption - picture]
     return sorted(set(misses), key=lambda miss: (CAUSES.index(miss.cause), miss.sentence))
 
@@ -63,8 +63,8 @@ def _miss(fact: "Fact", picture: "frozenset[Fact]") -> Miss:
 
 
 def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
-    """Which word about an object is wrong. Where the image has that word of another object, the words are
-    there and their binding is not.
+    """The word about an object that is wrong. If it is true of another object in the image, the error is in the
+    binding.
     """
     said = dict(zip(SLOTS, rest, strict=True))
     level = said.pop("level")
@@ -72,7 +72,7 @@ def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
         return Miss("thing", f"no {level}")
     given = {name: value for name, value in said.items() if value}
     wrong = [name for name in given if not _holds(picture, level=level, **{name: given[name]})]
-    if not wrong:  # each word is true of some such object, all of them of none
+    if not wrong:  # each word is true of some such object, but not all words of one
         return Miss(
             "binding", f"{a(level)} is there for each attribute, but none that is {_and(_all(given))}"
         )
@@ -85,7 +85,7 @@ def _thing_miss(rest: list[str], picture: "frozenset[Fact]") -> Miss:
 
 
 def _holds(picture: "frozenset[Fact]", **said: str) -> bool:
-    """Whether there is an object of which all of this is true."""
+    """Whether there is an object to which all the given words apply."""
     return ("thing", *(said.get(slot, "") for slot in SLOTS)) in picture
 
 
@@ -104,7 +104,7 @@ def _number(text: str) -> str:
 
 
 def describe(thing: "Thing") -> str:
-    """An object of a scene: "two striped red cars", "a red car running"."""
+    """An object of a scene in words: "two striped red cars", "a brown dog running"."""
     from userscenes.catalog import KINDS
 
     singular, plural = KINDS[thing.kind].nouns[0]
@@ -115,14 +115,14 @@ def describe(thing: "Thing") -> str:
 
 
 def scene_words(scene: "Scene") -> str:
-    """A scene in one line: its objects, its setting, its time of day and weather."""
+    """A scene in words: its objects, setting, time of day and weather."""
     things = ", ".join(describe(thing) for thing in scene.things)
     around = ", ".join(word for word in (scene.setting, scene.time, scene.weather) if word)
     return f"{things}; {around}"
 
 
 def difference(first: "Scene", second: "Scene") -> str:
-    """What stands in one of two scenes and not in the other."""
+    """How the second scene differs from the first, as a clause."""
     ours, theirs = ([describe(thing) for thing in scene.things] for scene in (first, second))
     parts = []
     if gone := [words for words in ours if words not in theirs]:

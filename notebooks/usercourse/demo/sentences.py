@@ -1,4 +1,4 @@
-"""What the page says, as HTML made of escaped text: queries, relevant images, warnings, errors."""
+"""The sentences of the page, partly as HTML of escaped text: queries, relevant images, warnings, errors."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ SHOWN = 60  # words of a query that are repeated
 
 
 def paragraph(inner: str, *, alert: bool = False) -> str:
-    """A block of the page; `alert` for what went wrong. `inner` is HTML."""
+    """A block of the page; `alert` marks a problem. `inner` is HTML."""
     edge = "#D55E00" if alert else "#0072B2"
     role = "alert" if alert else "status"
     return (
@@ -25,9 +25,7 @@ def title(text: str) -> str:
 
 
 def read_as(answer: Answer, *, alone: bool = True) -> str:
-    """The query with the words struck through that the model has never met, and what follows from that. alone: no
-    image was searched with as well.
-    """
+    """The query, as HTML, with the words struck through that the model does not know. alone: the query has no image."""
     shown = answer.pieces[:SHOWN]
     words = " ".join(
         html.escape(piece) if known else f"<s>{html.escape(piece)}</s>" for piece, known in shown
@@ -43,14 +41,14 @@ def read_as(answer: Answer, *, alone: bool = True) -> str:
 
 
 def arithmetic(terms: Sequence[tuple[int, str]]) -> str:
-    """What was added and what was subtracted, as text."""
+    """A sentence on the texts that were added and subtracted."""
     added = ", ".join(f"“{text}”" for sign, text in terms if sign > 0)
     taken = ", ".join(f"“{text}”" for sign, text in terms if sign < 0)
     return f"Vectors added: {added}." + (f" Subtracted: {taken}." if taken else "")
 
 
 def right_answers(right: Sequence[Right], total: int) -> str:
-    """Rank and score of the relevant images of a caption, or that they are unknown."""
+    """A sentence on rank and score of a caption's relevant images, or that these are unknown."""
     if not right:
         return (
             "This query is not a caption of these images, so it is unknown which of them are relevant. Search "
@@ -67,7 +65,7 @@ def right_answers(right: Sequence[Right], total: int) -> str:
 
 
 def causes(counts: Mapping[str, int], captions: int) -> str:
-    """How often each cause was found, as a table."""
+    """The number of failures by cause, as an HTML table."""
     failed = sum(counts.values())
     rows = "".join(
         f'<tr><td style="text-align:right;padding-right:1em;white-space:nowrap">{count:,}</td>'

@@ -1,11 +1,11 @@
-"""Short queries as people type them, and how often the first hit is right: "two dogs on the beach", "a red car".
+"""Short queries as people type them, such as "two dogs on the beach", and how often the first hit is relevant.
 
     python -m usercourse.demo.short_queries              every model of the demo, 200 queries
     python -m usercourse.demo.short_queries --show       and the queries that the full model gets wrong
 
-Each is made of the world's own words around a scene of the test images, so that at least one image is relevant; which
-images are is read off all scenes (`userscenes.truth`). They are no protocol, and no model is chosen by them: R@K on the
-captions of the test images is what results are told in.
+Each query is made of the world's own words from a scene of the test images, so that at least one image is relevant; all
+relevant images are known from the scenes (`userscenes.truth`). This is no standard protocol, and no model is chosen by
+it: results are reported as R@K on the captions of the test images.
 """
 
 import argparse
@@ -27,7 +27,7 @@ COUNT, SEED = 200, "short queries"
 
 
 def short_queries(world: Scenes, count: int = COUNT, seed: str = SEED) -> list[Caption]:
-    """`count` different queries of two to eight words, each true of at least one of the world's scenes."""
+    """`count` distinct queries of two to eight words, each true of at least one of the world's scenes."""
     rng = Rng(seed)
     made: dict[str, Caption] = {}
     while len(made) < count:
@@ -38,7 +38,7 @@ def short_queries(world: Scenes, count: int = COUNT, seed: str = SEED) -> list[C
 
 
 def _query(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, list[Fact]]:
-    """A number or a colour of one thing or none, and in two of three queries the place."""
+    """A query about one object, with its number, its colour or neither, and in two of three queries the place."""
     kind = KINDS[thing.kind]
     one, many = kind.nouns[0]
     facts: list[Fact]
@@ -57,13 +57,13 @@ def _query(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, list[Fact]]:
 
 
 def truth(queries: Sequence[Caption], world: Scenes) -> NDArray[np.bool_]:
-    """(Q, N): whether a query is true of an image."""
+    """(Q, N) bool: whether each query is true of each image."""
     facts = [closed_facts(world[i]) for i in range(len(world))]
     return TruthTable([query.facts for query in queries], facts).true_matrix()
 
 
 def first_hits(engine: Engine, queries: Sequence[Caption], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(Q,): whether the first hit of each query is one of its relevant images."""
+    """(Q,) bool: whether the first hit of each query is relevant; right (Q, N) is `truth`."""
     rows = [engine.gallery.row[engine.search(query.text, 1).hits[0].id] for query in queries]
     return right[np.arange(len(queries)), rows]
 

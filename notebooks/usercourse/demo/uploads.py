@@ -1,4 +1,4 @@
-"""An image that a user uploads: how large it may be."""
+"""Opening an image that a user uploads, within limits on its size."""
 
 import re
 
@@ -7,15 +7,15 @@ from PIL import Image
 from userlib.data.pictures import open_picture
 from userlib.errors import UserError
 
-MAX_BYTES = 6 * 2**20  # what a notebook's connection passes on for certain; the page refuses more
-LONGEST = 1_024  # pixels a side that are kept; the models look at far fewer
+MAX_BYTES = 6 * 2**20  # a notebook's connection reliably transmits this; the page refuses more
+LONGEST = 1_024  # pixels per side that are kept; the models need far fewer
 
 
 def open_upload(data: bytes, name: str) -> Image.Image:
-    """The image in an upload: RGB, upright, its first frame, at most LONGEST pixels a side.
+    """The image in an upload: RGB, upright, its first frame, at most LONGEST pixels per side.
 
-    `name` is given in errors, shortened. Raises UserError where the file is too large, not an image, truncated,
-    or would unpack to too many pixels.
+    `name` is for errors. Raises UserError where the file is too large, not an image, truncated, or would unpack to too
+    many pixels.
     """
     called = re.sub(r"\s+", " ", name)[:80] or "without a name"
     if len(data) > MAX_BYTES:

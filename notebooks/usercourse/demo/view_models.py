@@ -1,4 +1,4 @@
-"""From answers to what the custom widget shows: plain dictionaries, so that they are tested without a page."""
+"""From answers to the data of the custom widget: plain dictionaries, so that they are tested without a page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from usercourse.demo.gallery import as_url, thumbnail
 from userlib.search import Hit
 
 Card = dict[str, Any]
-LARGE = 384  # longest side of the image under the regions
-WORDS = 24  # of a query, each with a map of its own
+LARGE = 384  # pixels of the longest side of the image under the regions
+WORDS = 24  # words of a query that get a map
 
 
 def hit_cards(
     engine: Engine, hits: Sequence[Hit], answer: Answer, other: Mapping[str, int] | None = None
 ) -> list[Card]:
-    """Cards of images. other: id -> rank with the other model, where two are compared."""
+    """Cards of images. other: {id: rank with the other model}, if two models are compared."""
     own = {one.id: one.own for one in answer.right}
     cards = []
     for hit in hits:
@@ -49,12 +49,12 @@ def hit_cards(
 
 
 def two(score: float) -> str:
-    """Two digits behind the point, and no minus before a zero."""
+    """A score with two decimals, without a minus before zero."""
     return f"{round(score, 2) + 0.0:.2f}"
 
 
 def _change(rank: int, other: int | None) -> tuple[str, str, str]:
-    """How a rank differs from that with the other model: the mark, its direction, and the words."""
+    """How a rank differs from that with the other model: a mark, its direction, and words."""
     if other is None:
         return "new", "up", "far behind with the other model"
     if other == rank:
@@ -66,7 +66,7 @@ def _change(rank: int, other: int | None) -> tuple[str, str, str]:
 
 
 def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[Card]:
-    """Rows of captions for an image; its own are marked, and those that are true of it as well."""
+    """Rows of captions for an image; its own captions, and others that are true of it, are marked."""
     gallery = engine.gallery
     row = None if picture is None else gallery.row[picture]
     own = set(gallery.captions_by_picture.get(-1 if row is None else row, ()))
@@ -86,7 +86,7 @@ def caption_cards(engine: Engine, answer: Answer, picture: str | None) -> list[C
 
 
 def own_caption_cards(engine: Engine, picture: str) -> list[Card]:
-    """The captions that were written for an image, to search with."""
+    """Cards of the captions that were written for an image, to search with."""
     numbers = engine.gallery.captions_by_picture.get(engine.gallery.row[picture], [])
     texts = [engine.gallery.captions[j] for j in numbers]
     return [
@@ -113,7 +113,7 @@ def failure_cards(engine: Engine, failures: Sequence[Failure]) -> list[Card]:
 def explanation_data(
     explanation: Explanation | None, picture: Image.Image, label: str, things: Any = None
 ) -> dict[str, Any]:
-    """An image with its maps. things: mask (H, W) of the objects that count, or None where they are unknown."""
+    """An image with its maps. things: a mask (H, W) of its objects, or None where they are unknown."""
     if explanation is None:
         return {"src": as_url(thumbnail(picture, LARGE)), "label": label, "grid": [1, 1], "maps": []}
     maps = [
@@ -144,7 +144,7 @@ def explanation_data(
 
 
 def _square(picture: Image.Image) -> Image.Image:
-    """The image as a square, as the networks see it."""
+    """The image squashed to a square, as the networks see it."""
     side = min(max(picture.size), LARGE)
     return picture.resize((max(side, LARGE // 2),) * 2, Image.Resampling.BICUBIC)
 
