@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install the course, then open it, test it or show its demo. Needs nothing but Python 3.11 or newer.
+"""Install the course, then open it, test it or show its demo. Needs only Python 3.11 or newer.
 
     python course.py            install, then open JupyterLab at the first notebook
     python course.py test       install, then run every check and print how long each took
@@ -14,7 +14,7 @@ a token that is new at each start.
 
 import sys
 
-# In syntax that an old Python can read, and before any import that it lacks, so that the message is seen.
+# In syntax that an old Python can parse, and before imports that it lacks, so that it prints the message.
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(
         f"The course needs Python 3.11 or newer; this is {sys.version_info[0]}.{sys.version_info[1]}. "
@@ -43,17 +43,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 FIRST = "notebooks/00_start_here.ipynb"
 DEMO = "notebooks/usercourse/demo/retrieval_demo.ipynb"
-DEMO_SERVER = "notebooks/usercourse/demo/server"  # its settings: kernels end with their pages
-# s; a kernel that has nothing to do and of which no tab was open for an hour ends
+DEMO_SERVER = "notebooks/usercourse/demo/server"  # settings of Voila, by which kernels end with their pages
+# in seconds: an idle kernel ends when no tab was open for an hour
 LAB_KERNELS = ("cull_alone_timeout=3600", "cull_idle_timeout=3600", "cull_interval=60")
-SETTINGS = "notebooks/.jupyter"  # JupyterLab asks nobody about news, nor the network
+SETTINGS = "notebooks/.jupyter"  # JupyterLab then does not ask about news, which it would fetch
 CHECKPOINT = "USERLIB_DEMO_CHECKPOINT"  # read by the demo's notebook
 STAMP = "userlib-installed.json"
 IDENTITY = "usercourse.server.TokenIdentity"
 
 
 class CourseError(Exception):
-    """Something the user can mend; the message says how."""
+    """An error that the user can correct; the message says how."""
 
 
 def say(text: str) -> None:
@@ -64,14 +64,14 @@ def say(text: str) -> None:
 
 
 def python_in(folder: Path) -> Path:
-    """The interpreter of an environment; conda on Windows keeps it at the top."""
+    """The interpreter of an environment; conda on Windows has it at the top of the folder."""
     names = ("Scripts/python.exe", "python.exe") if os.name == "nt" else ("bin/python",)
     there = [folder / name for name in names if (folder / name).exists()]
     return there[0] if there else folder / names[0]
 
 
 def active_python() -> Path | None:
-    """The interpreter of the active environment, None where there is none. Conda's base is left alone."""
+    """The interpreter of the active environment, or None. Conda's base environment is not used."""
     if sys.prefix != sys.base_prefix:
         return Path(sys.executable)
     folders = [os.environ.get("VIRTUAL_ENV")]
@@ -84,15 +84,17 @@ def active_python() -> Path | None:
 
 
 def own_python() -> Path:
-    """The interpreter of .venv, which is made when it is missing, broken or was made for another folder."""
+    """The interpreter of .venv, which is made if it is missing, broken or was made for another folder. Raises
+    CourseError where that is impossible.
+    """
     folder = ROOT / ".venv"
     python = python_in(folder)
     if python.exists() and made_here(folder) and works(python, "-c", "pass"):
         return python
     if os.pathsep in str(folder):
         raise CourseError(
-            f"The folder {ROOT} has {os.pathsep!r} in its path, where no virtual environment works. Move it to a "
-            "folder without, or activate an environment of your own, and start course.py again."
+            f"The path of the folder {ROOT} contains {os.pathsep!r}, with which virtual environments do not work. Move "
+            "it to a path without, or activate an environment of your own, and start course.py again."
         )
     must_be_writable(ROOT)
     say(f"Making a virtual environment in {folder} ...")
@@ -112,7 +114,7 @@ def own_python() -> Path:
 
 
 def made_here(folder: Path) -> bool:
-    """False for a virtual environment that was moved: its scripts still name the folder it was made in."""
+    """Whether a virtual environment was made in this folder. The scripts of a moved one name its old folder."""
     try:
         settings = (folder / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -122,20 +124,20 @@ def made_here(folder: Path) -> bool:
 
 
 def must_be_writable(folder: Path) -> None:
-    """CourseError with the system's own reason when no file can be made in the folder."""
+    """Raises CourseError, with the system's reason, where no file can be written into the folder."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"course")
     except OSError as error:
         raise CourseError(
             f"Nothing can be written into {folder}: {error.strerror}. {remedy_for(str(error.strerror))}"
-            "The course is installed in place, and so needs a clone in a folder that is yours: clone it there and "
+            "The course is installed in place, so it must be in a folder that you can write to: clone it into one and "
             "start its course.py."
         ) from error
 
 
 def remedy_for(said: str) -> str:
-    """What to do about an error that another program told in words; "" where they say nothing known."""
+    """The remedy for an error message of another program; "" where the message is not a known one."""
     known = {
         "No space left|Disk quota": "Free some space (10 GB are enough). ",
         "Missing dependencies for SOCKS": "Set HTTPS_PROXY to an HTTP proxy, or run `pip install pysocks` in a "
@@ -146,13 +148,13 @@ def remedy_for(said: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, without the full stop at its end."""
+    """The last line that is not empty, without a full stop at its end."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "it gave no reason"
 
 
 def heard(*command: object) -> tuple[int, str]:
-    """The exit code of a command and what it said; what it prints is kept from the screen."""
+    """The exit code of a command and its output, which is not shown."""
     words = [str(word) for word in command]
     try:
         run = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
@@ -162,29 +164,31 @@ def heard(*command: object) -> tuple[int, str]:
 
 
 def works(*command: object) -> bool:
-    """True when the command ends well."""
+    """Whether the command ends with exit code 0."""
     return heard(*command)[0] == 0
 
 
 def facts(python: Path) -> dict[str, str]:
-    """Prefix and version of another interpreter."""
+    """Prefix and version of another interpreter. Raises CourseError where it does not run."""
     code = "import json, sys; print(json.dumps({'prefix': sys.prefix, 'version': sys.version}))"
     said = heard(python, "-c", code)[1]
     answer = re.search(r"^\{.*\}$", said, flags=re.MULTILINE)
     if answer is None:
         raise CourseError(
             f"{python} does not run: {last_line(said)}. Leave the environment that it belongs to (deactivate), or "
-            "make it anew, and start course.py again."
+            "make it again, and start course.py again."
         )
     answers: dict[str, str] = json.loads(answer[0])
     return answers
 
 
 def environment() -> Path:
-    """An interpreter that has the package and all it needs; installs when what that rests on has changed."""
+    """An interpreter with the course and its packages. They are installed if pyproject.toml, the interpreter or the
+    folder has changed since the last time. Raises CourseError where that is impossible.
+    """
     if os.environ.get("PYTHONPATH"):
         say(
-            f"PYTHONPATH is set: what lies in {os.environ['PYTHONPATH']} comes before the course's own packages."
+            f"PYTHONPATH is set: packages in {os.environ['PYTHONPATH']} take precedence over the course's own."
         )
     python = active_python() or own_python()
     info = facts(python)
@@ -202,23 +206,25 @@ def environment() -> Path:
             return python
     check_pip(python)
     must_be_writable(ROOT)
-    say("Installing the course and its packages: some minutes and some gigabytes, this once ...")
+    say("Installing the course and its packages, once: this takes some minutes and some gigabytes ...")
     quiet = [] if sys.stdout.isatty() else ["-qq"]  # errors only
     install = [str(python), "-I", "-m", "pip", "install", *quiet, "-e", ".[ann,app,course,dev]"]
     if subprocess.run(install, cwd=ROOT, check=False).returncode != 0:
         proxy = "".join(f"{name} names a SOCKS proxy. " for name in socks()[:1])
         proxy += remedy_for("Missing dependencies for SOCKS") if proxy else ""
         raise CourseError(
-            f"pip could not install the packages; its own message stands above. {proxy}Usual reasons: no network, a "
-            "full disk (10 GB are enough), or a Python so new that a package has no build for it yet (then "
-            "take the Python before it). Start course.py again to carry on."
+            f"pip could not install the packages; its own message is above. {proxy}Usual reasons: no network, a full "
+            "disk (10 GB are enough), or a Python so new that a package has no build for it yet (then use the "
+            "version before it). Start course.py again to continue."
         )
     stamp.write_bytes(wanted.encode())
     return python
 
 
 def check_pip(python: Path) -> None:
-    """The environment has a pip that can install in place from pyproject.toml, which 21.3 was the first to do."""
+    """Raises CourseError unless the environment has pip 21.3 or newer, which can install in place from
+    pyproject.toml.
+    """
     code, said = heard(python, "-I", "-m", "pip", "--version")
     if code and not works(python, "-I", "-m", "ensurepip", "--upgrade"):
         raise CourseError(
@@ -234,7 +240,7 @@ def check_pip(python: Path) -> None:
 
 
 def socks() -> list[str]:
-    """The variables that name a SOCKS proxy, which pip and JupyterLab cannot use by themselves."""
+    """The environment variables that name a SOCKS proxy, which pip and JupyterLab need further packages for."""
     names = [f"{kind}_proxy" for kind in ("all", "https", "http")]
     named = [name for name in os.environ if name.lower() in names]
     return sorted(name for name in named if os.environ[name].lower().startswith("socks"))
@@ -245,7 +251,7 @@ def socks() -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of `test` or `soak`; `why_not` is the reason when it cannot run here."""
+    """One step of `test` or `soak`; `why_not` is the reason why it cannot run here, or ""."""
 
     name: str
     command: list[str]
@@ -313,7 +319,7 @@ def stages(python: Path, *, soak: bool) -> list[Stage]:
 
 
 def run_stage(stage: Stage) -> Result:
-    """Run one step with its output on the screen."""
+    """Run one step and show its output."""
     if stage.why_not:
         say(f"\n=== {stage.name}: skipped, {stage.why_not}")
         return Result(stage.name, 0.0, skipped=1, word=f"skipped: {stage.why_not}")
@@ -326,7 +332,7 @@ def run_stage(stage: Stage) -> Result:
         code = subprocess.run([*stage.command, *extra], cwd=ROOT, check=False).returncode
         seconds = time.perf_counter() - start
         passed, failed, skipped = counts(report) if report.exists() else (int(code == 0), 0, 0)
-    if code and not failed:  # it ended badly without naming a test
+    if code and not failed:  # it failed without a failed test
         failed = 1
     return Result(stage.name, seconds, passed, failed, skipped, "ok" if not failed else "FAILED")
 
@@ -341,13 +347,13 @@ def counts(report: Path) -> tuple[int, int, int]:
     return total - bad - skipped, bad, skipped
 
 
-FOLDERS = (  # where programs keep what they found out and what they were told, each in a folder of its own
+FOLDERS = (  # variables that name folders of caches and settings; each gets an empty folder
     "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
     "XDG_STATE_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
     "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "MPLCONFIGDIR", "HF_HOME", "TORCH_HOME", "NUMBA_CACHE_DIR",
     "USERLIB_CACHE",
 )  # fmt: skip
-SETTINGS_OF = re.compile(  # variables by which a shell changes what the tests see; they use no network and no proxy
+SETTINGS_OF = re.compile(  # variables that would change the tests; these use no network and no proxy
     r"(JUPYTER|IPYTHON|HF_|HUGGINGFACE|TRANSFORMERS_|MPLBACKEND|PYTEST_|PYTHONSTARTUP|PYTHONWARNINGS)|.*_proxy$",
     flags=re.IGNORECASE,
 )
@@ -355,13 +361,13 @@ SETTINGS_OF = re.compile(  # variables by which a shell changes what the tests s
 
 @contextmanager
 def clean_machine() -> Iterator[None]:
-    """The environment of a machine on which nothing ever ran: an empty cache and no settings of Jupyter or ours.
+    """The environment of a new machine: an empty cache, and no settings of Jupyter or of the course.
 
-    So a cache that is full already hides nothing, and the settings of whoever runs the tests break nothing.
+    A filled cache then hides no failure, and settings of this user cause none.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="userlib-home-", ignore_cleanup_errors=True) as folder:
-        git = Path(os.path.expanduser("~"), ".gitconfig")  # its list of folders that may be read
+        git = Path(os.path.expanduser("~"), ".gitconfig")  # it lists the folders that git may read
         for name in [name for name in os.environ if SETTINGS_OF.match(name)]:
             del os.environ[name]
         for name in FOLDERS:
@@ -383,7 +389,7 @@ def clean_machine() -> Iterator[None]:
 
 
 def run_tests(python: Path, installed: float, *, soak: bool, only: list[str]) -> int:
-    """Run the steps, print where the time went, and end with one line that counts."""
+    """Run the steps in a clean environment; returns 1 where one fails, else 0."""
     with clean_machine():
         return run_steps(python, installed, soak=soak, only=only)
 
@@ -412,7 +418,7 @@ def run_steps(python: Path, installed: float, *, soak: bool, only: list[str]) ->
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that a server can have; one that another program holds silently is none."""
+    """The first port from `first` on that a server can use. Raises CourseError where a hundred are in use."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             probe.settimeout(1.0)
@@ -429,8 +435,8 @@ def free_port(first: int) -> int:
 
 
 def answer(port: int, path: str) -> str | None:
-    """Status and place of the server's answer, such as "302 /login?next=%2F"; asked past any proxy, and None while
-    nobody answers.
+    """Status and location of the server's answer, such as "302 /login?next=%2F", without a proxy; None where there is
+    no answer.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # a busy machine takes its time
     try:
@@ -444,33 +450,37 @@ def answer(port: int, path: str) -> str | None:
 
 
 def must_ask_for_token(port: int, closed: str, token: str) -> None:
-    """CourseError unless the server keeps everyone from the page `closed` who does not show the token."""
+    """Raises CourseError unless the server refuses the page `closed` without the token and accepts the token."""
     strangers = [
         answer(port, path) or "nothing" for path in (closed, f"{closed}?token=x", f"{closed}?token=")
     ]
     refused = all(re.match(r"401|403|30\d \S*/login\b", said) for said in strangers)
     known = answer(port, f"/login?token={token}") or "nothing"
-    if not refused or not known.startswith("302"):  # who is known is sent on from there
+    if not refused or not known.startswith("302"):  # with the token, the login page redirects
         raise CourseError(
-            f"The server on port {port} does not keep to its token: it answered {strangers[0].strip()} without and "
-            f"{known.strip()} with it. So it was stopped. Some setting of Jupyter on this machine is the cause: look "
-            "at what `jupyter --paths` lists under config, and at the variables whose names begin with JUPYTER."
+            f"The server on port {port} does not check its token: it answered {strangers[0].strip()} without and "
+            f"{known.strip()} with it. Therefore it was stopped. The cause is a setting of Jupyter on this machine: "
+            "see the folders that `jupyter --paths` lists under config, and the variables whose names begin with "
+            "JUPYTER."
         )
 
 
 def serve(command: list[str], port: int, page: str, closed: str, browser: bool, **variables: str) -> int:
-    """Run a server until Ctrl-C, with these variables added to its environment. The token travels there too, where
-    other users cannot read it; the page's address is told once the server was seen to refuse whoever lacks it.
+    """Run a server until Ctrl-C, with these variables added to its environment. The token is passed there too, where
+    other users cannot read it. The page's address is printed after a check that the server requires the token. Raises
+    CourseError where the server ends or fails this check.
     """
     token = secrets.token_urlsafe(24)
     browse = [] if browser else ["--no-browser"]
     settings = os.pathsep.join(filter(None, [SETTINGS, os.environ.get("JUPYTER_CONFIG_PATH")]))
     environment = {**os.environ, **variables, "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_PATH": settings}
-    environment.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # its own kernel, no other of that name
+    environment.setdefault(
+        "JUPYTER_PREFER_ENV_PATH", "1"
+    )  # the kernel of this environment, not another of its name
     if socks() and not works(command[0], "-c", "import socksio"):
         say(
-            f"{', '.join(socks())} names a SOCKS proxy. It is left out, because without the package socksio JupyterLab "
-            f'does not start with it: "{command[0]}" -m pip install "httpx[socks]"'
+            f"{', '.join(socks())} names a SOCKS proxy, with which JupyterLab does not start without the package "
+            f'socksio. The proxy is not used. To use it: "{command[0]}" -m pip install "httpx[socks]"'
         )
         environment = {name: value for name, value in environment.items() if name not in socks()}
     say("Starting the server ...")
@@ -480,14 +490,14 @@ def serve(command: list[str], port: int, page: str, closed: str, browser: bool, 
         while answer(port, "/login") is None:
             if process.poll() is not None:
                 raise CourseError(
-                    f"The server ended before it answered (exit code {process.returncode}); its own message stands "
-                    "above. `python -m userlib doctor` looks at the packages."
+                    f"The server ended before it answered (exit code {process.returncode}); its own message is above. "
+                    "`python -m userlib doctor` checks the packages."
                 )
             time.sleep(0.2)
         must_ask_for_token(port, closed, token)
         say(f"\nhttp://127.0.0.1:{port}{page}?token={token}\n\nCtrl-C stops it.\n")
         return process.wait()
-    except KeyboardInterrupt:  # the server has had it too; the second signal spares its question
+    except KeyboardInterrupt:  # the server has received it too; a second signal ends it without its question
         return 0
     finally:
         if process.poll() is None:
@@ -496,7 +506,7 @@ def serve(command: list[str], port: int, page: str, closed: str, browser: bool, 
 
 
 def lab_command(port: int) -> list[str]:
-    """The arguments of Python that serve JupyterLab; they beat what a settings file says."""
+    """Python's arguments for serving JupyterLab; they override settings files."""
     server = {
         "ip": "127.0.0.1",
         "port": str(port),
@@ -519,36 +529,38 @@ def lab_command(port: int) -> list[str]:
     command += [f"--LabApp.default_url=/lab/tree/{FIRST}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.extension_manager=readonly", "--log-level=WARN"]  # nothing asks the network
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is root
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # usual in a container
         command.append("--allow-root")
     return command
 
 
 def open_course(python: Path, browser: bool) -> int:
-    """JupyterLab at the first notebook."""
+    """Serve JupyterLab, opened at the first notebook."""
     port = free_port(8888)
     return serve([str(python), *lab_command(port)], port, f"/lab/tree/{FIRST}", "/lab", browser)
 
 
 def demo_command(port: int) -> list[str]:
-    """The arguments of Python that serve the demo's page; the token comes from the environment."""
+    """Python's arguments for serving the demo; the token comes from the environment."""
     command = ["-m", "voila", DEMO, "--Voila.ip=127.0.0.1", f"--port={port}", "--Voila.auto_token=True"]
     command += [f"--Voila.identity_provider_class={IDENTITY}", "--Voila.base_url=/", "--Voila.server_url=/"]
     command.append(f"--Voila.config_file_paths={ROOT / DEMO_SERVER}")
-    # Only what the page needs: an extension of JupyterLab that does not fit Voila would stop all of them.
+    # Only what the page needs: one extension of JupyterLab that does not work in Voila would stop all of them.
     needed = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
     return command + [f"--VoilaConfiguration.extension_allowlist={name}" for name in needed]
 
 
 def open_demo(python: Path, browser: bool, checkpoint: Path | None = None) -> int:
-    """The retrieval demo as a web page, without its code; with a model of one's own where its folder is named."""
+    """Serve the retrieval demo as a web page, with the user's own model if `checkpoint` names its folder. Raises
+    CourseError where the demo or this folder is missing.
+    """
     if not (ROOT / DEMO).exists():
         raise CourseError(
             f"The demo is served from {DEMO}, which is missing. Restore it from the repository."
         )
     if checkpoint is not None and not checkpoint.is_dir():
-        raise CourseError(f"--checkpoint {checkpoint}: there is no such folder. Give that of a run.")
-    # in full: the page's kernel starts in another folder
+        raise CourseError(f"--checkpoint {checkpoint}: there is no such folder. Give the folder of a run.")
+    # an absolute path, as the page's kernel starts in another folder
     own = {} if checkpoint is None else {CHECKPOINT: str(checkpoint.resolve())}
     port = free_port(8866)
     command = [str(python), *demo_command(port), "--Voila.log_level=WARN"]  # its own address lacks the token
@@ -573,10 +585,10 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.checkpoint is not None and chosen.what != "demo":
         parser.error("--checkpoint goes with demo: python course.py demo --checkpoint DIR")
-    for stream in (sys.stdout, sys.stderr):  # a path may hold letters that the terminal's encoding lacks
+    for stream in (sys.stdout, sys.stderr):  # a path may have characters that the terminal's encoding lacks
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    os.environ.pop("PYTHONHOME", None)  # every interpreter but this one would take it for its own
+    os.environ.pop("PYTHONHOME", None)  # it would mislead every other interpreter
     try:
         start = time.perf_counter()
         python = environment()
@@ -591,7 +603,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        more = "Free some space" if error.errno == errno.ENOSPC else "Mend that"
+        more = "Free some space" if error.errno == errno.ENOSPC else "Correct this"
         print(f"error: {where}{error.strerror or error}. {more} and start course.py again.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

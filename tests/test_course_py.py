@@ -152,14 +152,14 @@ def test_a_clone_that_cannot_be_written_is_named(course, monkeypatch, tmp_path, 
             course.CourseError, match=re.escape(f"{tmp_path}: {os.strerror(number)}")
         ) as caught:
             call()
-        assert "clone it there" in str(caught.value) and "python3-venv" not in str(caught.value)
+        assert "clone it into one" in str(caught.value) and "python3-venv" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a path cannot hold Windows' separator of paths")
 def test_a_colon_in_the_path_is_named_and_an_active_environment_works_there(course, monkeypatch, tmp_path):
     monkeypatch.setattr(course, "ROOT", tmp_path / "a:b")
     monkeypatch.setattr(course, "heard", lambda *command: pytest.fail("nothing is tried"))
-    with pytest.raises(course.CourseError, match="has ':' in its path"):
+    with pytest.raises(course.CourseError, match="contains ':', with which"):
         course.own_python()
 
 
@@ -256,7 +256,7 @@ def test_a_failed_installation_names_a_socks_proxy(course, pip, tmp_path, monkey
     monkeypatch.setenv("VIRTUAL_ENV", str(bare_environment(tmp_path / "mine")))
     monkeypatch.setenv(name, "http://proxy:80")
     pip.code = 1
-    with pytest.raises(course.CourseError, match="stands above. Usual"):
+    with pytest.raises(course.CourseError, match="is above. Usual"):
         course.environment()
     monkeypatch.setenv(name, "socks5h://127.0.0.1:9050")
     with pytest.raises(course.CourseError, match=f"{name} names a SOCKS proxy. Set HTTPS_PROXY"):
@@ -532,7 +532,7 @@ def test_the_demo_listens_on_loopback_with_a_fresh_token(course, server, monkeyp
 )
 def test_a_server_that_does_not_keep_to_its_token_is_stopped(course, server, monkeypatch, capsys, answers):
     monkeypatch.setattr(course, "answer", answers)
-    with pytest.raises(course.CourseError, match="does not keep to its token"):
+    with pytest.raises(course.CourseError, match="does not check its token"):
         course.open_course(Path("python"), False)
     assert server.log[0].stopped
     assert "token=" not in capsys.readouterr().out
