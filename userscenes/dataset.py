@@ -135,7 +135,7 @@ def _draw(name: str, world_name: str, count: int, *, progress: bool) -> Split:
 
     first = make_world(world_name, min(count, SIZES[world_name]))
     more = count - len(first)
-    world = ConcatScenes(first, make_world(MORE[world_name], more)) if more else first
+    world: Scenes | ConcatScenes = ConcatScenes(first, make_world(MORE[world_name], more)) if more else first
     captions: list[list[str]] = []
     with Progress(count, f"scenes of {name}", show=progress, delay=1.0) as bar:
         for i in range(count):
