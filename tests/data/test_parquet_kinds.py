@@ -51,6 +51,7 @@ def structs(kind=FILES, **cells):
         pa.array([list(content) for content in IMAGES], pa.list_(pa.uint8())),
         pa.array([base64.b64encode(content).decode() for content in IMAGES]),
         pa.array(["data:image/jpeg;base64," + base64.b64encode(content).decode() for content in IMAGES]),
+        pa.array([{"bytes": None, "path": base64.b64encode(content).decode()} for content in IMAGES], FILES),
         pa.array([f"shots/{i}.jpg" for i in range(3)]),
         pa.array([{"path": f"shots/{i}.jpg"} for i in range(3)]),
         pa.array([{"bytes": None, "path": f"shots/{i}.jpg"} for i in range(3)], FILES),
