@@ -104,6 +104,14 @@ def test_other_data_are_not_cut_to_the_sizes_of_the_own(folder, tmp_path, capsys
     assert json.loads(capsys.readouterr().out)["data_hash"] == whole
 
 
+def test_the_baseline_lacks_no_word(folder, capsys):
+    """It reads captions as text, and has no vocabulary that could lack some."""
+    words = ["--baseline", "cca", "--data", folder, "--tokens", "precomputed", "--split", "test", "--json"]
+    assert run(*words) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["tables"].keys() == {"cca"} and "unknown" not in said.err
+
+
 @pytest.mark.parametrize(
     "flags, left", [([], 4), (["--baseline", "cca"], 4), (["--val-split", "train:1"], 5)]
 )

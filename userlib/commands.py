@@ -20,7 +20,6 @@ from userlib.config import Config, check_used, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.splits import RetrievalData, Split
-from userlib.data.tokenizers import WordTokenizer
 from userlib.ensembles import members, score_ensemble
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap, embed, fold_average, paired_bootstrap, ranks, table
@@ -43,9 +42,10 @@ from userlib.scoring import (
 from userlib.search.command import run as search
 from userlib.search.encoders import OpenClipEncoder
 from userlib.search.protocol import encode_all
-from userlib.training import fit, pairs_of, prepare, val_split_name
+from userlib.training import fit, prepare, val_split_name
 from userlib.training.cost import run_cost, summary
 from userlib.training.interpolation import check_interpolation
+from userlib.training.preparing import features_of
 from userlib.training.tracking import check_trackers
 
 __all__ = ["evaluate", "export", "search", "train"]  # the commands, by their names
@@ -331,16 +331,11 @@ def _cca(config: Config, data: RetrievalData, split: str, notes: list[str]) -> t
         pooling = "gpo" if config.model.pooling == "tower" else config.model.pooling
         config = replace(config, model=replace(config.model, train_image="none", pooling=pooling))
         notes.append(f"the baseline reads tokens of {config.data.tokens} as it was before the training.")
-    words = WordTokenizer.fit(data.split("train").captions[:1])  # the baseline reads captions as text
-    parts = {
-        name: pairs_of(config, data.split(where), words)
-        for name, where in (("train", "train"), ("select", val_split_name(config)), ("test", split))
-    }
-    inputs = {
-        name: (mean_tokens(part.features), part.split.captions, part.caption_to_image)
-        for name, part in parts.items()
-    }
-    baseline = cca(inputs["train"], inputs["select"], inputs["test"])
+    parts = [data.split(name) for name in ("train", val_split_name(config), split)]
+    inputs = [
+        (mean_tokens(features_of(config, part)), part.captions, part.caption_to_image) for part in parts
+    ]
+    baseline = cca(*inputs)
     return baseline.ranks, baseline.facts
 
 

@@ -17,7 +17,7 @@ from userlib.data.pixels import SPEC, Pixels, tower_settings
 from userlib.data.sources import load_data
 from userlib.data.splits import RetrievalData, Split
 from userlib.data.tokenizers import SAMPLE, Tokenizer, make_tokenizer, unknown_share
-from userlib.data.tokens import extract
+from userlib.data.tokens import Features, extract
 from userlib.errors import UserError
 from userlib.model.momentum import momentum_for
 from userlib.model.text_transformers import text_settings
@@ -55,18 +55,7 @@ def pairs_of(
     device: str = "cpu",
 ) -> CaptionDataset:
     """Tokens and token ids of one split, according to the configuration."""
-    data = config.data
-    features = extract(
-        split,
-        tokens=data.tokens
-        if config.model.train_image == "none"
-        else pixels_of_split(config, split, progress),
-        token_weights=Path(data.token_weights) if data.token_weights else None,
-        guide=data.guide,
-        hflip=hflip and config.model.train_image == "none",
-        progress=progress,
-        device=device,
-    )
+    features = features_of(config, split, hflip=hflip, progress=progress, device=device)
     pairs = CaptionDataset(split, features, tokenizer)
     share = unknown_share(
         tokenizer, (int(i) for row in range(min(len(pairs), SAMPLE)) for i in pairs.ids(row))
@@ -77,6 +66,24 @@ def pairs_of(
             "on it mean little. Is it in another language?"
         )
     return pairs
+
+
+def features_of(
+    config: Config, split: Split, *, hflip: bool = False, progress: bool = True, device: str = "cpu"
+) -> Features:
+    """Tokens and guide of one split, according to the configuration."""
+    data = config.data
+    return extract(
+        split,
+        tokens=data.tokens
+        if config.model.train_image == "none"
+        else pixels_of_split(config, split, progress),
+        token_weights=Path(data.token_weights) if data.token_weights else None,
+        guide=data.guide,
+        hflip=hflip and config.model.train_image == "none",
+        progress=progress,
+        device=device,
+    )
 
 
 def pixels_of_split(config: Config, split: Split, progress: bool) -> Pixels:
