@@ -56,6 +56,7 @@ def test_many_equals_a_plain_loop(seed, counts, share):
         assert result.ranks.i2t.tolist() == [rank for rank, _ in i2t]
         assert result.ranks.t2i.tolist() == [rank for rank, _ in t2i]
         assert result.i2t_ap == pytest.approx([average for _, average in i2t], abs=1e-6)
+        assert result.t2i_ap == pytest.approx([average for _, average in t2i], abs=1e-6)
         assert result.t2i_map == pytest.approx(100 * np.mean([average for _, average in t2i]), abs=1e-4)
 
 

@@ -45,8 +45,13 @@ def test_where_seeds_alone_differ_the_interval_is_students():
 def test_where_images_alone_differ_the_interval_is_normal():
     by_image = np.random.default_rng(0).standard_normal(400)
     found = of_seeds_and_images(np.repeat(by_image[None], 3, axis=0))
-    reach = 1.959963984540054 * by_image.std(ddof=1) / 20
-    assert (found.low, found.high) == pytest.approx((by_image.mean() - reach, by_image.mean() + reach))
+    error, z = by_image.std(ddof=1) / 20, 1.959963984540054
+    assert (found.low, found.high) == pytest.approx(
+        (by_image.mean() - z * error, by_image.mean() + z * error)
+    )
+    assert found.error == pytest.approx(error)
+    # of a normal estimate with that mean 80 % lie above z errors, which is where it counts as found
+    assert found.smallest == pytest.approx((z + 0.8416212335729143) * error)
 
 
 def test_the_variance_between_images_leaves_out_what_seeds_do_not_share():
