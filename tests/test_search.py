@@ -289,9 +289,9 @@ def test_the_report_of_a_graph_gives_each_time_its_name(monkeypatch):
     )  # built for a second, then searched with it for two, and exactly for four
     monkeypatch.setattr("userlib.search.ann.time", SimpleNamespace(perf_counter=lambda: next(moments)))
     vectors = np.eye(4, dtype=np.float32)
-    _, report = hnsw(vectors, vectors[:2], 2)
+    graph, report = hnsw(vectors, vectors[:2], 2)
     assert (report.build_s, report.approximate_ms, report.exact_ms) == (1.0, 1000.0, 2000.0)
-    assert (report.queries, report.k) == (2, 2)
+    assert (report.queries, report.k) == (2, 2) and report.megabytes == len(graph.to_bytes()) / 1e6
 
 
 def test_what_the_graph_does_not_reach_is_searched_exactly():

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -17,6 +18,7 @@ from PIL import Image
 
 from tests.data.copies import karpathy, write_coco
 from tests.test_search import COLOURS, ColourEncoder, split_with_captions
+from userlib.__main__ import main
 from userlib.checkpoints import read_checkpoint, write_checkpoint
 from userlib.config import Config, DataConfig
 from userlib.data.splits import Split
@@ -541,8 +543,6 @@ def ask(monkeypatch, capsys):
     """Runs `search` with the encoder of colours; what it printed, and how many images it encoded."""
 
     def run(*words, encoder=None, code=0):
-        from userlib.__main__ import main
-
         used = encoder or Counting()
         monkeypatch.setattr(search_command, "OpenClipEncoder", lambda name, device: used)
         assert main(["search", "--model", "colours", *map(str, words)]) == code
@@ -766,6 +766,43 @@ def test_every_part_of_a_query_is_read_from_the_command_line(ask, photos, monkey
         text="red + grey", arithmetic=True, minus=("blue", "green"), exclude=("old/*",), min_score=0.25,
         min_calibrated=-2.0, alike=0.9,
     )  # fmt: skip
+
+
+def test_as_many_first_hits_as_are_asked_for_are_reranked(photos, monkeypatch, capsys):
+    """By their own images, and no hit behind them comes in."""
+    asked = []
+
+    class Scored(Counting):
+        loaded, notes = SimpleNamespace(config=None), ()
+
+        def __init__(self, *_, **__):
+            super().__init__()
+
+    def reranker(encoder, image_of):
+        def rerank(text, ids):
+            asked.append((text, {name: image_of(name).getpixel((0, 0)) for name in ids}))
+            return list(range(len(ids)))  # the last is the best
+
+        return rerank
+
+    monkeypatch.setattr(search_command, "CheckpointEncoder", Scored)
+    monkeypatch.setattr(search_command, "scorer_reranker", reranker)
+    words = [
+        "--checkpoint",
+        "x",
+        "--data",
+        str(photos),
+        "--query",
+        "red",
+        "--rerank",
+        "2",
+        "--top",
+        "2",
+        "--json",
+    ]
+    assert main(["search", *words]) == 0
+    assert [hit["id"] for hit in json.loads(capsys.readouterr().out)] == ["3-grey.png", "0-red.png"]
+    assert asked == [("red", {"0-red.png": COLOURS["red"], "3-grey.png": COLOURS["grey"]})]
 
 
 def test_near_duplicates_are_told_with_their_hit(ask, photos):
