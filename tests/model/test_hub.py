@@ -15,6 +15,7 @@ from tests.reference.small import make_batch, shake, small
 from userlib import USER, Index, MomentumContrast, UserError
 from userlib.config import Config, DataConfig
 from userlib.data.tokenizers import WordTokenizer
+from userlib.files import write_checksummed
 from userlib.model.card import model_card, place
 from userlib.model.user import DualEncoder, Loaded, load_model, save_model
 
@@ -162,6 +163,19 @@ def test_a_run_without_a_report_says_so(model, tmp_path):
     model.save_pretrained(tmp_path / "one")
     text = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
     assert "There is no report. rSum is 123.4" in text and "model-index" not in text
+
+
+def test_the_report_of_a_run_comes_with_its_model(model, tmp_path):
+    """As its result.json has it, and no more of it; a run without one has none."""
+    loaded, metadata = model.loaded, {**model.loaded.metadata}
+    del metadata["report"]
+    save_model(tmp_path / "best-00000003", model, loaded.tokenizer, loaded.config, metadata)
+    write_checksummed(tmp_path / "run.json", {"last": "step-00000003", "best": "best-00000003"})
+    assert load_model(tmp_path).metadata == metadata
+    for report, told in (({**REPORT, "ranks": [1, 2]}, {"report": REPORT}), (None, {})):
+        write_checksummed(tmp_path / "result.json", {"report": report}, over=True)
+        assert load_model(tmp_path).metadata == metadata | told
+        assert load_model(tmp_path / "best-00000003").metadata == metadata
 
 
 def test_saved_again_over_itself_and_an_edited_card_stays_readable(model, tmp_path):

@@ -10,9 +10,10 @@ import torch
 from tests.reference.runs import run_config, write_learnable
 from tests.reference.small import make_batch, small, small_paper
 from userlib.config import TrainingConfig
+from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.user import USER
-from userlib.training import prepare, splits_of, val_split_name
+from userlib.training import pairs_of, prepare, splits_of, val_split_name
 from userlib.training.preparing import precision_of, total_steps
 from userlib.training.schedule import (
     batch_indices,
@@ -149,6 +150,22 @@ def test_the_vocabulary_is_of_train_alone(folder, tmp_path):
     prepared = prepare(run_config(other), progress=False)
     assert prepared.tokenizer.unknown("aardvark") == ["aardvark"]
     assert prepared.tokenizer.unknown("dog") == []
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["xylophone"], "Note: 100% of the words of the split 'val' are unknown to the model's vocabulary"),
+        (None, None),
+    ],
+)
+def test_a_split_whose_words_are_unknown_is_told(folder, capsys, words, told):
+    config = run_config(folder)
+    split = splits_of(config).split("val")
+    tokenizer = WordTokenizer.fit(split.captions) if words is None else WordTokenizer(words)
+    assert len(pairs_of(config, split, tokenizer, progress=False)) == len(split.captions)
+    said = capsys.readouterr().err
+    assert said == "" if told is None else said.startswith(told)
 
 
 @pytest.mark.parametrize("emulated, expected", [(True, "fp32"), (False, "bf16")])
