@@ -109,7 +109,7 @@ def test_the_baseline_lacks_no_word(folder, capsys):
     words = ["--baseline", "cca", "--data", folder, "--tokens", "precomputed", "--split", "test", "--json"]
     assert run(*words) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["tables"].keys() == {"cca"} and "unknown" not in said.err
+    assert json.loads(said.out)["tables"].keys() == {"cca"} and "vocabulary" not in said.err
 
 
 @pytest.mark.parametrize(

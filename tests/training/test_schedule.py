@@ -155,7 +155,7 @@ def test_the_vocabulary_is_of_train_alone(folder, tmp_path):
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["xylophone"], "Note: 100% of the words of the split 'val' are unknown to the model's vocabulary"),
+        (["xylophone"], "Note: 100% of the words of the split 'val' are not in the model's vocabulary"),
         (None, None),
     ],
 )
