@@ -15,9 +15,11 @@ from userlib.errors import UserError
 from userlib.evaluation import (
     Ranks,
     embed,
+    evaluate,
     fold_average,
     ranks,
     ranks_from_scores,
+    recall_at_k,
     recalls,
     recalls_by_group,
     subset,
@@ -120,6 +122,19 @@ def test_each_image_is_chosen_once_or_not_at_all(images, words):
         subset(vectors, vectors, np.arange(2), images)
 
 
+@pytest.mark.parametrize("each", [1, 5])
+def test_recall_at_k_is_the_share_of_ranks_up_to_k(each):
+    """One caption of each image needs no owners."""
+    images, captions, caption_to_image = pairs(40, captions=each, noise=2.0)
+    i2t, t2i = reference_ranks(images, captions, caption_to_image)
+    for k in (1, 3):
+        both = recall_at_k(images, captions, *([caption_to_image] if each > 1 else []), k=k)
+        assert both == pytest.approx((100 * np.mean(i2t <= k), 100 * np.mean(t2i <= k)))
+        assert each == 1 or both[0] != both[1]
+    with pytest.raises(UserError, match="k is 0"):
+        recall_at_k(images, captions, caption_to_image, k=0)
+
+
 def test_groups_restrict_the_queries_but_not_the_gallery():
     images, captions, caption_to_image = pairs(80, noise=2.0)
     ranked = ranks(images, captions, caption_to_image)
@@ -161,6 +176,7 @@ def test_an_image_is_embedded_with_its_own_mask_and_guide_and_a_caption_with_its
             caption = model.encode_text(one.input_ids, one.attention_mask)
         assert images[given.caption_to_image[row]] == pytest.approx(image[0].numpy(), abs=1e-5)
         assert captions[row] == pytest.approx(caption[0].numpy(), abs=1e-5)
+    assert evaluate(model, given) == recalls(ranks(*embed(model, given), given.caption_to_image))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from tests.reference.small import shake
-from userlib.model.enhancement import ClipGuide, Enhancement, ResidualScale, SelfGuide, region_attention
+from userlib.model.enhancement import (
+    CGE,
+    SGE,
+    ClipGuide,
+    Enhancement,
+    ResidualScale,
+    SelfGuide,
+    region_attention,
+)
 
 
 def draw(*shape, seed=0):
@@ -112,6 +120,19 @@ def test_a_strength_is_kept_within_four_of_its_start_and_can_come_back(way):
     with torch.no_grad():
         strength.log_scale -= way * 0.5
     assert not strength.is_clamped()
+
+
+@pytest.mark.parametrize("kind, module, guide_dim", [("sge", SGE, None), ("cge", CGE, 6)])
+def test_each_enhancement_by_itself_has_all_its_settings(kind, module, guide_dim):
+    settings = {"residual_scale": 1.5, "inverse_temperature": 3.0, "norm": "batch"}
+    more = {"dropout": 0.1, "regions": 5} if kind == "sge" else {"guide_dim": guide_dim}
+    alone, wanted = module(8, **settings, **more), shake(Enhancement(kind, 8, **settings, **more)).eval()
+    (scale,) = alone.residual_scales().values()
+    assert float(scale()) == 1.5
+    assert kind == "cge" or alone.self_guide.dropout.p == 0.1
+    alone.load_state_dict(wanted.state_dict())
+    V, c = draw(3, 5, 8), None if guide_dim is None else draw(3, guide_dim, seed=1)
+    assert torch.equal(alone.eval()(V, guide=c), wanted(V, None, c))
 
 
 def test_strengths_are_named_by_guide():

@@ -8,6 +8,7 @@ import torch
 
 from tests.reference.small import make_batch, small
 from userlib.config import TrainingConfig
+from userlib.evaluation import ranks, recalls
 from userlib.model.user import USER
 from userlib.training import CollapseError, watching
 from userlib.training.watching import check_collapse, key_age, scale_stats
@@ -194,3 +195,16 @@ def test_an_evaluation_looks_at_both_sides(monkeypatch):
     with pytest.raises(CollapseError):
         check_collapse([opposite | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=100)
     check_collapse([healthy | {"step": 50.0}] * 3, 100, TrainingConfig(), pictures=600)
+
+
+def test_a_model_with_a_scorer_is_judged_by_its_scorer(monkeypatch):
+    """And what its embeddings reach by themselves is told with it."""
+    draw = torch.Generator().manual_seed(0)
+    given = Given(torch.randn(40, 16, generator=draw), torch.randn(200, 16, generator=draw))
+    images, texts = (x.numpy() for x in given.both)
+    perfect = torch.from_numpy(np.arange(40)[:, None] == given.caption_to_image).float()
+    monkeypatch.setattr(watching, "embed", lambda *_, **__: (images, texts))
+    monkeypatch.setattr(watching, "cross_scores", lambda *_: perfect)
+    row = watching.evaluate_now(SimpleNamespace(scorer=object()), given, "cpu")
+    assert row["rsum"] == 600 and row["r1"] == 100
+    assert row["embedding_rsum"] == recalls(ranks(images, texts, given.caption_to_image)).rsum < 300
