@@ -254,8 +254,15 @@ def test_a_model_and_itself_differ_by_nothing_with_several_seeds_too():
         ):
             assert all(interval == (0, 0, 0) for interval in same.values())
     numbers = [np.random.default_rng(seed).random(30) for seed in range(3)]
-    same = means({"a": numbers, "b": numbers}, [("a", "b")], resamples=20)[1]["a", "b"]
-    assert same == (0, 0, 0)
+    for one in (
+        numbers,
+        np.stack(numbers),
+        np.stack(numbers).tolist(),
+    ):  # the rows of an array are made when read
+        same = means({"a": one, "b": one}, [("a", "b")], resamples=20)[1]["a", "b"]
+        assert same == (0, 0, 0)
+    with pytest.raises(UserError, match="a run holds NaN"):
+        means({"a": [np.array([1.0, np.nan])]})
 
 
 def test_models_that_differ_on_every_picture():

@@ -32,6 +32,19 @@ def index(tmp_path):
     return index
 
 
+def test_a_query_of_another_form_is_named(index):
+    for settings, said in (
+        ({"exclude": "old/*"}, "exclude is 'old/.'; it must be several texts"),  # each letter is no pattern
+        ({"minus": "beach"}, "minus is 'beach'; it must be several texts"),
+        ({"min_score": float("nan")}, "min_score is nan; it must be a number"),
+        ({"alike": "0.9"}, "alike is '0.9'; it must be a number"),
+    ):
+        with pytest.raises(UserError, match=said):
+            Query(text="red", **settings)
+    with pytest.raises(UserError, match="query is 'red'; it must be a Query"):
+        find(index, "red")
+
+
 def ids(hits):
     return [hit.id for hit in hits]
 

@@ -5,7 +5,9 @@ Everything that changes a result is here and is stored with every checkpoint and
 """
 
 import dataclasses
+import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from userlib import legacy
+from userlib.arguments import fits, in_words, plain
 from userlib.errors import UserError
 
 ENHANCEMENTS = ("none", "sge", "cge", "sge+cge", "graph", "route", "concepts")
@@ -223,9 +226,19 @@ def _check_types(part: Any) -> None:
     """Raises UserError for a value whose type is not that of its setting: it could not be restored from JSON."""
     kind: type = type(part)
     for name, hint in _hints(kind).items():
-        value = getattr(part, name)
-        if not _fits(value, hint):
-            raise UserError(f"{name} is {value!r}; it must be {_in_words(hint)}.")
+        value = plain(getattr(part, name))
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if not fits(value, hint):
+            raise UserError(f"{name} is {value!r}; it must be {in_words(hint)}.")
+        object.__setattr__(part, name, value)  # a number of numpy's has become Python's, a path its name
+
+
+def _is_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def check_model(model: ModelConfig) -> None:
@@ -278,6 +291,11 @@ def check_model(model: ModelConfig) -> None:
         )
     for name in ("text_layers", "text_heads", "num_concepts", "lora_rank"):
         at_least(name, getattr(model, name), 1)
+    for name in ("image_tower", "text_config"):
+        if (given := getattr(model, name)) is not None and not _is_object(given):
+            raise UserError(
+                f"{name} is {given[:80]!r}; it must be a JSON object. Leave it null: a run fills it in."
+            )
     for name in ("regions", "region_dim", "principal_dim", "guide_dim", "vocab_size"):
         if getattr(model, name) is not None:
             at_least(name, getattr(model, name), 1)
@@ -367,7 +385,8 @@ def check_training(training: TrainingConfig) -> None:
     between("random_crop", training.random_crop, 0.01, 1.0)
     for name in ("warmup", "step_at"):
         between(name, getattr(training, name), 0.0, 1.0)
-    at_least("seed", training.seed, 0)
+    if not 0 <= training.seed < 2**63:
+        raise UserError(f"seed is {training.seed}; it must be a whole number from 0 up, below 2**63.")
     if training.batch_size < 2:
         raise UserError(
             f"batch_size is {training.batch_size}; it must be at least 2, since a single pair has no negatives."
@@ -520,39 +539,6 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _in_words(annotation: Any) -> str:
-    """int | None -> "a whole number or none"."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return " or ".join(map(_in_words, typing.get_args(annotation)))
-    simple = {
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        type(None): "none",
-    }
-    if typing.get_origin(annotation) is not None:
-        return "a mapping of names to whole numbers from 1 up"
-    return simple.get(annotation, f"a {annotation.__name__}")
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(annotation))
-    if annotation is type(None):
-        return value is None
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if origin is not None:  # Mapping[str, int]
-        return isinstance(value, Mapping) and all(
-            isinstance(k, str) and isinstance(v, int) and v > 0 for k, v in value.items()
-        )
-    return isinstance(value, annotation)
-
-
 def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
     """The dataclass `kind` from JSON values. Raises UserError for an unknown key, a wrong type and an invalid value."""
     if not isinstance(values, dict):
@@ -568,10 +554,10 @@ def from_json(kind: type, values: Any, *, where: str = "configuration") -> Any:
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]):
             given[key] = from_json(typing.cast(type, hints[key]), value, where=key)
-        elif _fits(value, hints[key]):
+        elif fits(value, hints[key]):
             given[key] = value
         else:
-            raise UserError(f"{key!r} in the {where} is {value!r}; it must be {_in_words(hints[key])}.")
+            raise UserError(f"{key!r} in the {where} is {value!r}; it must be {in_words(hints[key])}.")
     return kind(**given)
 
 

@@ -4,6 +4,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    line, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{line} {more[0].strip()}" if line.endswith(":") and more else line
+
+
 class UserError(Exception):
     """An error that the user can correct: one paragraph that names the cause, its value and the remedy.
 

@@ -113,6 +113,12 @@ def test_taken_pictures_have_another_fingerprint():
         (lambda: make().select([-1], "part"), "Image -1 was requested"),
         (lambda: make().select([1, 1], "part"), "twice"),
         (lambda: make().select([], "part"), "no image"),
+        (
+            lambda: make().select([True, False, True, False, False], "part"),
+            "Of a mask give numpy.flatnonzero",
+        ),
+        (lambda: make().select([0.5], "part"), "whole numbers, and got float64"),
+        (lambda: make(captions=("x",) * 9 + ("y\ud83d",)), "Caption 9 .*has a character that no text has"),
         (lambda: make(ids=("a", "b", "a", "c", "d")), "id 'a' occurs twice"),
         (lambda: make(pictures=Numbers(4)), "4 images for 5 ids"),
         (lambda: make(caption_to_image=np.array([0, 1, 2, 3, 5])), "points to an image"),
@@ -132,6 +138,7 @@ def test_what_does_not_fit_is_named(call, message):
         (lambda d: d.hold_out("tets", 1), "no split 'tets'"),
         (lambda d: d.hold_out("train", 5), "has 5; choose 1 to 4"),
         (lambda d: d.hold_out("train", 0), "has 5; choose 1 to 4"),
+        (lambda d: d.hold_out("train", "2"), "count is '2'; it must be a whole number"),
         (lambda d: d.hold_out("train", 1, into="train"), "already has a split 'train'"),
     ],
 )

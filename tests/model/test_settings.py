@@ -4,7 +4,9 @@ setting that would do nothing is refused; and weights that were made for other a
 
 import dataclasses
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +90,7 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: ModelConfig(embed_dim="64"), "embed_dim is '64'; it must be a whole number"),
         (lambda: ModelConfig(embed_dim=64.0), "embed_dim is 64.0; it must be a whole number"),
         (lambda: ModelConfig(queue_size=True), "queue_size is True; it must be a whole number or none"),
+        (lambda: ModelConfig(image_tower="x"), "image_tower is 'x'; it must be a JSON object. Leave it null"),
         (lambda: ModelConfig(norm=None), "norm is None; it must be a text"),
         (lambda: ModelConfig(residual_scale=None), "residual_scale is None; it must be a number or a text"),
         (lambda: ModelConfig(train_text="some"), "train_text is 'some'; it must be none, last:N"),
@@ -112,7 +115,10 @@ def test_an_objective_that_came_by_another_way_is_still_known():
         (lambda: position_codes(3, 5), "width of position codes is 5; it must be even"),
         (lambda: GPO(temperature=0.0), "temperature is 0.0; it must be above 0"),
         (lambda: scan_t2i(D, D, W, temperature=0.0), "temperature is 0.0; it must be above 0"),
-        (lambda: DualQueue(2.5, 4), "queue size is 2.5; it must be a whole number"),
+        (lambda: DualQueue(2.5, 4), "size is 2.5; it must be a whole number"),
+        (lambda: DualQueue(-1, 4), "queue size is -1"),
+        (lambda: TrainingConfig(seed=2**63), "seed is 9223372036854775808; it must be a whole number from 0 up"),
+        (lambda: DataConfig(sizes={"train": True}), "sizes is .'train': True.; it must be a mapping"),
         (lambda: update(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), 1.5), "momentum is 1.5; it must lie between"),
         (
             lambda: MomentumEncoder(torch.nn.Linear(1, 1)).update_momentum(torch.nn.Linear(1, 1), -0.1),
@@ -123,6 +129,14 @@ def test_an_objective_that_came_by_another_way_is_still_known():
 def test_a_value_of_another_kind_is_an_error_that_names_it(make, said):
     with pytest.raises(UserError, match=said):
         make()
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    given = TrainingConfig(lr=np.float32(0.5), seed=np.int64(3), use_ema=np.bool_(True), steps=np.uint8(2))
+    assert given == TrainingConfig(lr=0.5, seed=3, use_ema=True, steps=2)
+    assert type(given.seed) is int and type(given.use_ema) is bool
+    assert DataConfig(sizes={"train": np.int64(3)}) == DataConfig(sizes={"train": 3})
+    assert DataConfig(data=Path("photos")) == DataConfig(data="photos")
 
 
 def test_a_part_by_itself_is_checked_as_it_is_changed():

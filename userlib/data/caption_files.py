@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from userlib.data.splits import check_split_column
+from userlib.data.splits import ODD, check_split_column
 from userlib.errors import UserError
 from userlib.files import shown
 
@@ -32,7 +32,6 @@ MARKS = {  # byte order marks; UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-ODD = re.compile("[\0\ud800-\udfff]")  # a zero byte, or half of a UTF-16 pair, which JSON can spell
 FLICKR8K = re.compile(r"([^\t]+)#\d+\t(.*?)\r?")
 COLUMNS = "Its first line must name the columns: filename,caption and, where wanted, split"
 

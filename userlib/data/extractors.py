@@ -33,7 +33,7 @@ def choose_device(wanted: str | None, trained: str | None = None) -> str:
         count = torch.cuda.device_count()
         here = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
         raise UserError(
-            f"There is no device {wanted!r} here. Choose one of {', '.join(here)}, or leave --device out."
+            f"There is no device {wanted!r} here. Choose one of {', '.join(here)}, or leave the device out."
         )
     return wanted
 

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from userlib.arguments import checked
 from userlib.data.registry import DATASETS
 from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
 from userlib.files import shown
 
 
+@checked
 def load_data(
-    name: str,
+    name: str | Path,
     *,
     sizes: Mapping[str, int] | None = None,
-    pictures: Path | None = None,
+    pictures: str | Path | None = None,
     progress: bool = False,
 ) -> RetrievalData:
     """The data set called `name`, which is one of these:
@@ -36,11 +38,10 @@ def load_data(
     SCAN's features and for annotations kept elsewhere. progress shows how many scenes are drawn. Raises UserError for
     an unknown name, a size that a split does not have, and data that cannot be read.
     """
-    for split, size in (sizes or {}).items():
-        if size < 1:
-            raise UserError(f"A split needs at least one image; {size} were requested of {split!r}.")
+    name, pictures = os.fspath(name), None if pictures is None else Path(pictures)
+    sizes = sizes or {}
     if name in DATASETS:
-        return DATASETS[name](name, sizes or {}, progress=progress)  # type: ignore[no-any-return]
+        return DATASETS[name](name, sizes, progress=progress)  # type: ignore[no-any-return]
     try:
         path = Path(name).expanduser()
     except RuntimeError:  # ~ of an unknown user
@@ -57,7 +58,7 @@ def load_data(
             "exists here, nor a hub name like 'owner/name'. Check the spelling; folders are looked up from "
             f"{Path.cwd()}.{_near(name, path)}"
         )
-    return _first(data, sizes or {})
+    return _first(data, sizes)
 
 
 def _is_hub_name(name: str) -> bool:
@@ -122,7 +123,8 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
         return load_shards(path, shards)
     # without hidden ones, such as ._train.parquet, which some systems write next to a file, or those in .cache
     below = (file.relative_to(path) for file in path.rglob("*.parquet"))
-    files = sorted(path / file for file in below if not any(part.startswith(".") for part in file.parts))
+    files = [path / file for file in below if not any(part.startswith(".") for part in file.parts)]
+    files = sorted(file for file in files if not file.is_dir())  # which other programs name like a file
     if files and not captioned:
         return load_parquet(files, path.resolve().name)
     if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):

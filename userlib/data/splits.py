@@ -1,5 +1,6 @@
 """Data sets: images, captions, and which caption belongs to which image, in named splits."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from userlib.arguments import checked
 from userlib.errors import UserError
 from userlib.files import sha256_bytes
 
+ODD = re.compile("[\0\ud800-\udfff]")  # a zero byte, or half of a UTF-16 pair, which JSON can spell
 LONGEST = 10_000  # characters of a caption or query; a batch is padded to its longest
 SPLIT_NAMES = {
     **dict.fromkeys(("training", "restval"), "train"),
@@ -98,6 +101,8 @@ class Split:
             raise UserError(f"A caption in {where} points to an image that is not there. Fetch it again.")
         for j, caption in enumerate(self.captions):
             fault = "" if caption.strip() else "is empty. Write it"
+            if ODD.search(caption):
+                fault = f"has a character that no text has: {caption[:80]!a}. Write it again"
             if len(caption) > LONGEST:
                 fault = f"has {len(caption):,} characters; at most {LONGEST:,} are read. Shorten it"
             if fault:
@@ -140,10 +145,16 @@ class Split:
         return f"Split({self.name!r}, {len(self.ids):,} images, {len(self.captions):,} captions)"
 
     def select(self, indices: Sequence[int] | np.ndarray, name: str) -> "Split":
-        """The images at `indices`, in that order, each with its captions. Raises UserError for an index that is out of
-        range or given twice.
+        """The images at `indices`, in that order, each with its captions. Raises UserError for an index that is no
+        whole number, out of range or given twice.
         """
-        rows = np.asarray(indices, dtype=np.int64)
+        given = np.asarray(indices) if len(indices) else np.empty(0, np.int64)
+        if given.ndim != 1 or given.dtype.kind not in "iu":
+            raise UserError(
+                f"The images of {self.name!r} are chosen by whole numbers, and got {given.dtype} of the shape "
+                f"{given.shape}. Of a mask give numpy.flatnonzero(mask)."
+            )
+        rows = given.astype(np.int64)
         wrong = rows[(rows < 0) | (rows >= len(self.ids))]
         if len(wrong):
             raise UserError(
@@ -196,6 +207,7 @@ class RetrievalData:
             )
         return self.splits[name]
 
+    @checked
     def hold_out(
         self, name: str, count: int, *, seed: int | None = 0, into: str = "select"
     ) -> "RetrievalData":

@@ -93,7 +93,12 @@ def _tensor(name: str, given: ArrayLike | Tensor) -> Tensor:
         raise UserError(f"{name} are no matrix of numbers: {error}. Give rows of equal length.") from error
     if array.dtype.kind not in "fiu":
         raise UserError(f"{name} are of type {array.dtype}; give real numbers.")
-    return torch.as_tensor(array)
+    try:
+        return torch.as_tensor(array)
+    except (TypeError, ValueError):  # a type, an order of bytes or a stride that torch has not
+        return torch.as_tensor(
+            np.ascontiguousarray(array, np.float64 if array.dtype.kind == "f" else np.int64)
+        )
 
 
 def _not_finite(name: str, matrix: Tensor) -> str:

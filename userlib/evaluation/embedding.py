@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def embed(
     model: "DualEncoder",
-    pairs: "CaptionDataset",
+    pairs: "CaptionDataset | None",
     *,
     batch_size: int = 256,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -35,6 +35,10 @@ def embed(
     without images or captions.
     """
     one_of("precision", precision, ("fp32", "bf16"))
+    if pairs is None:
+        raise UserError(
+            "there are no pairs to embed: the data have no such split; name one, as test_split does."
+        )
     images, rows, captions = [], [], []
     with scoring(model) as own:
         place = own if device is None else torch.device(device)
@@ -54,7 +58,10 @@ def embed(
     return torch.cat(images).numpy(), torch.cat(captions).numpy()[order]
 
 
-def evaluate(model: "DualEncoder", pairs: "CaptionDataset") -> Metrics:
-    """R@1, R@5, R@10, median and mean rank in both directions, and rSum, of a whole split by the embeddings."""
+def evaluate(model: "DualEncoder", pairs: "CaptionDataset | None") -> Metrics:
+    """R@1, R@5, R@10, median and mean rank in both directions, and rSum, of a whole split by the embeddings. Raises
+    UserError for None, which stands for a split that does not exist.
+    """
     images, texts = embed(model, pairs)
+    assert pairs is not None  # embed says so
     return recalls(ranks(images, texts, pairs.caption_to_image))

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from userlib.arguments import checked
 from userlib.config import at_least
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints
@@ -122,7 +123,8 @@ def means(
 ) -> tuple[dict[str, Interval], dict[tuple[str, str], Difference]]:
     """`compare` for the mean of one number per image: runs is name -> runs, each (N,).
 
-    Raises UserError where two runs differ in the number of images, or have none, and as `compare` does.
+    Runs of the same numbers are the same. Raises UserError where two runs differ in the number of images, or have none,
+    where a number is not finite, and as `compare` does.
     """
     _check_study(runs, differences)
     by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
@@ -131,7 +133,8 @@ def means(
         name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))
         for name, part in by_name.items()
     }
-    itself = {(a, b) for a, b in differences if _same(by_name[a], by_name[b])}
+    drawn_from = {name: sorted(run.tobytes() for run in part) for name, part in by_name.items()}
+    itself = {(a, b) for a, b in differences if drawn_from[a] == drawn_from[b]}
     values, apart = _all_intervals(drawn, differences, level, ("mean",), itself=itself)
     return {k: v["mean"] for k, v in values.items()}, {k: v["mean"] for k, v in apart.items()}
 
@@ -180,6 +183,7 @@ class _Sample(NamedTuple):
 class _Draw:
     """One set of draws: weights (S, n), how often each of n images is in each of S resamples."""
 
+    @checked
     def __init__(
         self,
         runs: Sequence[Ranks],
@@ -195,6 +199,7 @@ class _Draw:
                 "these ranks are of different images or captions; rank both models on the same split."
             )
         at_least("resamples", resamples, 1)
+        at_least("seed", seed, 0)
         self.images = chosen_images(images, len(first.i2t))
         self.rows = np.flatnonzero(np.isin(first.caption_to_image, self.images))
         place = np.zeros(len(first.i2t), np.int64)
@@ -260,6 +265,10 @@ class _Means(_Draw):
             raise UserError(
                 f"the runs have the shapes {sorted(shapes)}; give (N,) of the same N images for each."
             )
+        if not all(np.isfinite(run).all() for run in runs):
+            raise UserError(
+                "a run holds NaN or an infinite number, which has no mean; leave that image out of all."
+            )
         count = len(runs[0])
         nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every image, one caption each
         super().__init__([nothing], None, resamples, seed, medians=False)
@@ -268,6 +277,7 @@ class _Means(_Draw):
         return (self.weights @ run / self.n)[:, None]  # type: ignore[no-any-return]
 
 
+@checked
 def _runs(ranks: Ranks | Sequence[Ranks]) -> list[Ranks]:
     runs = [ranks] if isinstance(ranks, Ranks) else list(ranks)
     if not runs:
@@ -310,6 +320,7 @@ def _difference(
     }
 
 
+@checked
 def _intervals(
     value: Floats, sample: _Sample, level: float, names: Sequence[str] = METRICS, *, edge: Edge | None = None
 ) -> dict[str, Interval]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from userlib.arguments import checked
 from userlib.config import at_least
 from userlib.errors import UserError
-from userlib.evaluation.checks import Array, Ints, check_caption_to_image
+from userlib.evaluation.checks import Array, Ints, check_caption_to_image, check_embeddings
 from userlib.evaluation.ranking import Ranks, ranks
 
 KS = (1, 5, 10)
@@ -56,6 +57,7 @@ def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
     return _metrics(ranks.i2t[chosen], ranks.t2i[np.isin(ranks.caption_to_image, chosen)])
 
 
+@checked
 def recall_at_k(
     images: ArrayLike, texts: ArrayLike, caption_to_image: ArrayLike | None = None, *, k: int = 1
 ) -> tuple[float, float]:
@@ -65,7 +67,8 @@ def recall_at_k(
     UserError for shapes that do not fit, values that are not finite, and k below 1.
     """
     at_least("k", k, 1)
-    ranked = ranks(images, texts, np.arange(len(images)) if caption_to_image is None else caption_to_image)  # type: ignore[arg-type]
+    left, right = check_embeddings(images, texts)
+    ranked = ranks(left, right, np.arange(len(left)) if caption_to_image is None else caption_to_image)
     return float(100 * np.mean(ranked.i2t <= k)), float(100 * np.mean(ranked.t2i <= k))
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from userlib.arguments import checked
 from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
 from userlib.config import ObjectiveConfig, between, from_json, to_json
 from userlib.errors import UserError
@@ -116,6 +117,7 @@ class MomentumContrast(Shared, nn.Module):
     Raises UserError for an invalid argument.
     """
 
+    @checked
     def __init__(
         self,
         image_encoder: nn.Module,
@@ -130,9 +132,9 @@ class MomentumContrast(Shared, nn.Module):
         nn.Module.__init__(self)  # by name: a subclass may have a second base
         if momentum is not None:
             between("the momentum", momentum, 0, 1)
-        if not isinstance(dim, int) or dim < 1:
+        if dim < 1:
             raise UserError(
-                f"dim is {dim!r}; it must be the width of the encoders' vectors, a whole number from 1 up."
+                f"dim is {dim}; it must be the width of the encoders' vectors, a whole number from 1 up."
             )
         self.image_encoder, self.text_encoder = image_encoder, text_encoder
         self.loss = loss or UTOLoss()

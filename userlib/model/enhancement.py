@@ -4,15 +4,14 @@ A guide g (B,D) of unit norm comes from the image itself (SGE) or from CLIP (CGE
 towards it in proportion to its attention weight:  a = l2norm(softmax_r(lambda g . V_r)),  V'_r = V_r + s a_r g.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.config import NORMS, WEIGHT_INITS, at_least, not_negative, one_of
 from userlib.errors import UserError
-from userlib.model.layers import Dropout, Norm, RegionEnhancement, init_weights, refuse_missing
+from userlib.model.layers import Dropout, Norm, RegionEnhancement, check_set, init_weights, refuse_missing
 from userlib.model.pooling import mean_pool
 from userlib.precision import autocast_disabled, to_fp32
 
@@ -25,7 +24,8 @@ def region_attention(
     """a = l2norm(softmax_r(lambda g . V_r)): regions V (B,R,D), guide g (B,D), mask (B,R) -> (B,R) of unit norm."""
     scores = inverse_temperature * dot_products(guide, regions)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        # not -inf, by which a set of nothing would be NaN
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return F.normalize(scores.softmax(-1), dim=-1)
 
 
@@ -77,7 +77,7 @@ class SelfGuide(nn.Module):
         query = whole * self.weigh.weight  # w_c . (L * G) = (w_c * G) . L
         scores = dot_products(query, local) + to_fp32(self.weigh.bias)
         if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1)
         with autocast_disabled(regions.device):
             return F.normalize(torch.einsum("br,brd->bd", weights, to_fp32(regions)), dim=-1), weights
@@ -190,6 +190,7 @@ class Enhancement(RegionEnhancement):
         not_negative("inverse_temperature", inverse_temperature)
         check_residual_scale(residual_scale)
         at_least("the regions' width", width, 1)
+        self.dim, self.guide_dim = width, guide_dim
         if not 0 <= dropout < 1:
             raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1.")
         if "cge" in kind and not guide_dim:
@@ -223,6 +224,11 @@ class Enhancement(RegionEnhancement):
                 raise UserError(
                     f"enhancement is {self.kind!r} and no guide was given; give CLIP's vectors (B,G)."
                 )
+            if guide.shape != (len(regions), self.guide_dim):
+                raise UserError(
+                    f"the guide has the shape {tuple(guide.shape)}; it must be ({len(regions)}, {self.guide_dim}), a "
+                    "vector of each image."
+                )
             guides["clip"] = self.clip_guide(guide)
         return {
             name: (g, region_attention(regions, g, mask, inverse_temperature=self.inverse_temperature))
@@ -230,7 +236,8 @@ class Enhancement(RegionEnhancement):
         }
 
     def forward(self, regions: Tensor, mask: Tensor | None = None, guide: Tensor | None = None) -> Tensor:
-        """regions (B,R,D), mask (B,R), guide (B,G) -> (B,R,D)."""
+        """regions (B,R,D), mask (B,R), guide (B,G) -> (B,R,D). Raises UserError for another shape."""
+        check_set(regions, mask, self.dim)
         enhanced = regions
         for name, (g, a) in self.guides(regions, mask, guide).items():
             s = getattr(self, f"{name}_scale")()
@@ -245,6 +252,7 @@ class SGE(Enhancement):
     the number of regions R. Raises UserError for an invalid argument.
     """
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -273,6 +281,7 @@ class CGE(Enhancement):
     Raises UserError for an invalid argument, and for a forward pass without a guide.
     """
 
+    @checked
     def __init__(
         self,
         dim: int,

@@ -4,6 +4,7 @@ What is uploaded is a stored folder (safetensors, JSON, and a manifest with thei
 downloaded lies in the hub's cache under its commit, and is compared with its manifest whenever it is read.
 """
 
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ from typing import Any, Self
 
 from huggingface_hub import ModelHubMixin
 
+from userlib.arguments import checked
 from userlib.checkpoints import check_names
 from userlib.data.network import hub_access, hub_address, hub_answers
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 from userlib.verify import MANIFEST, read_manifest
 
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -98,13 +100,14 @@ class Shared(
             }
             return str(super().push_to_hub(repo_id, **settings))
         except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"Cannot push {repo_id}: {hub_address()} answered {reason!r}. Check the name, and log in with `hf auth "
                 "login` and a token that may write there."
             ) from error
 
 
+@checked
 def resolve(
     name: str | Path,
     *,
@@ -120,7 +123,7 @@ def resolve(
     revision: a branch, tag or commit; by default the branch main. Without a network, the newest download is taken.
     Raises UserError where there is neither, and for a repository that was not saved by this library.
     """
-    path, match = Path(name), NAME.fullmatch(str(name))
+    path, match = Path(os.path.expanduser(name)), NAME.fullmatch(str(name))
     if path.exists():
         if revision is not None:
             raise UserError(

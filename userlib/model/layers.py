@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.config import NORMS, SCALINGS, WEIGHT_INITS, one_of
 from userlib.errors import UserError
 from userlib.precision import to_fp32
@@ -39,6 +40,21 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)  # type: ignore[no-any-return]
+
+
+@checked
+def check_set(vectors: Tensor, mask: Tensor | None, width: int | None = None) -> None:
+    """Raises UserError unless the vectors are (B,N,width), and the mask bool (B,N)."""
+    if vectors.ndim != 3 or width not in (None, vectors.shape[2]):
+        raise UserError(
+            f"the vectors have the shape {tuple(vectors.shape)}; it must be (B, N, {width or 'E'}): of each set of a "
+            "batch N vectors."
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != vectors.shape[:2]):
+        raise UserError(
+            f"the mask is {mask.dtype} of the shape {tuple(mask.shape)}, and the vectors are {tuple(vectors.shape)}; "
+            "it must be bool (B, N), True where there is a vector, as mask.bool() makes it."
+        )
 
 
 def refuse_missing(mask: Tensor | None) -> None:

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.config import between
 
 M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
@@ -24,6 +25,7 @@ def half_life(m: float) -> float:
 
 
 @torch.no_grad()
+@checked
 def update(copied: nn.Module, source: nn.Module, m: float) -> None:
     """theta_k <- m theta_k + (1 - m) theta_q in the type of the copy; buffers (BatchNorm statistics) are copied.
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
 from userlib.precision import to_fp32
@@ -142,9 +143,10 @@ class ContrastiveLoss(nn.Module):
     def extra_repr(self) -> str:
         return str(self.config)
 
+    @checked
     def forward(self, scores: Tensor, image_ids: Tensor | None = None) -> Tensor:
         """scores (B,B), s_ij = image i with caption j, image_ids (B,) or None: distinct -> scalar, else UserError."""
-        if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
+        if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or not len(scores):
             raise UserError(
                 f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), with the pairs on the diagonal."
             )
@@ -210,6 +212,7 @@ class InfoNCELoss(ContrastiveLoss):
 class HingeLoss(ContrastiveLoss):
     """Hinge loss of the hardest negative of each query, or of all negatives (VSE++, Faghri et al., BMVC 2018)."""
 
+    @checked
     def __init__(
         self,
         *,

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.config import one_of, positive
 from userlib.errors import UserError
 from userlib.model.bigru import bigru, padded_bigru
+from userlib.model.layers import check_set
 from userlib.model.neighbours.esa import ESAPool
 from userlib.model.neighbours.views import ViewPool
 from userlib.model.sorting import descending
@@ -20,6 +22,7 @@ from userlib.precision import autocast_disabled, fp32_type
 
 def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
     """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider; zero for an empty set."""
+    check_set(vectors, mask)
     if mask is None:
         return vectors.mean(1, dtype=fp32_type(vectors))
     there = vectors.masked_fill(~mask.unsqueeze(-1), 0.0)
@@ -27,10 +30,12 @@ def mean_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def max_pool(vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-    """vectors (B,N,E), mask (B,N) -> (B,E), the largest value of each channel; -inf for an empty set."""
-    if mask is not None:
-        vectors = vectors.masked_fill(~mask.unsqueeze(-1), -math.inf)
-    return vectors.amax(1)
+    """vectors (B,N,E), mask (B,N) -> (B,E), the largest value of each channel; zero for an empty set."""
+    check_set(vectors, mask)
+    if mask is None:
+        return vectors.amax(1)
+    vectors = vectors.masked_fill(~mask.unsqueeze(-1), -math.inf)
+    return vectors.amax(1).masked_fill(~mask.any(1, keepdim=True), 0.0)
 
 
 class MeanPool(nn.Module):
@@ -77,6 +82,7 @@ class GPO(nn.Module):
 
     MANY = 256
 
+    @checked
     def __init__(self, *, code_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
         super().__init__()
         positive("GPO's temperature", temperature)
@@ -112,6 +118,7 @@ class GPO(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) True where there is a vector -> (B,E), float32 or wider."""
+        check_set(vectors, mask)
         count, ordered = vectors.shape[1], descending(vectors, mask)  # (B, E, N)
         with autocast_disabled(vectors.device):
             if mask is None:

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.errors import UserError
 
 EMPTY = -1  # the image id of a slot that no key has filled yet
 
 
+@checked
 def image_numbers(ids: Tensor) -> Tensor:
     """ids of any integer type -> int64, as a queue stores them.
 
@@ -31,10 +33,14 @@ class DualQueue(nn.Module):
     Raises UserError for a K that is negative or no int, and for a checkpoint with another K.
     """
 
+    @checked
     def __init__(self, size: int, embed_dim: int) -> None:
         super().__init__()
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise UserError(f"the queue size is {size}; it must be a whole number from 0 up.")
+        if size < 0 or embed_dim < 1:
+            raise UserError(
+                f"the queue size is {size} and the keys' width {embed_dim}; they must be whole numbers from 0 and "
+                "from 1 up."
+            )
         self.size = size
         self.register_buffer("images", torch.zeros(size, embed_dim))
         self.register_buffer("texts", torch.zeros(size, embed_dim))
@@ -70,6 +76,7 @@ class DualQueue(nn.Module):
         return empty | (self.ids.unsqueeze(0) == ids.unsqueeze(1))
 
     @torch.no_grad()
+    @checked
     def enqueue(self, images: Tensor, texts: Tensor, ids: Tensor) -> None:
         """Replaces the oldest keys by keys (B,E) of both modalities, with ids (B,) of any integer type, from 0 up. The
         buffers become new tensors, so that a loss computed before can still be backpropagated.
@@ -77,6 +84,12 @@ class DualQueue(nn.Module):
         Raises UserError for ids that `image_numbers` refuses, and for unequal numbers of keys and ids.
         """
         ids = image_numbers(ids)
+        for what, keys in (("image", images), ("caption", texts)):
+            if keys.ndim != 2 or keys.shape[1] != self.images.shape[1]:
+                raise UserError(
+                    f"the {what} keys have the shape {tuple(keys.shape)}; it must be (B, {self.images.shape[1]}), as "
+                    "the queue was made for."
+                )
         self.step += 1
         if self.size == 0:
             return

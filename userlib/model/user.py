@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from userlib.checkpoints import checkpoint_path, load_state_strict, read_checkpoint, write_checkpoint
 from userlib.config import Config, ModelConfig, ObjectiveConfig, from_json, to_json
 from userlib.data.captions import Batch
+from userlib.data.extractors import choose_device
 from userlib.data.tokenizers import Tokenizer, tokenizer_from_json
 from userlib.errors import UserError
 from userlib.files import read_checksummed
@@ -84,7 +85,7 @@ class DualEncoder(Shared, nn.Module):
         fetching: revision, token, cache_dir, force_download and local_files_only, as for `userlib.model.hub.resolve`.
         Raises UserError as `load_model` does.
         """
-        return load_model(resolve(name, **fetching), device=device).model
+        return load_model(resolve(name, **fetching), device=choose_device(str(device))).model
 
     def _save(self, folder: Path, card: Mapping[str, Any], *, half: bool = False) -> None:
         """Writes the encoders with their tokenizer and settings, for `from_pretrained`, search and evaluation. half: in
@@ -199,6 +200,7 @@ class USER(MomentumContrast, DualEncoder):
         """As `DualEncoder.from_pretrained`, with empty queues and the encoders copied into the momentum encoders,
         so that it can be trained further.
         """
+        device = choose_device(str(device))
         loaded = load_model(resolve(name, **fetching), device=device)
         with torch.random.fork_rng(devices=[]):
             model = cls(loaded.config.model, loaded.config.objective).to(device).eval()

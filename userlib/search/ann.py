@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from userlib.arguments import checked
+from userlib.config import at_least
 from userlib.errors import UserError
 from userlib.search.exact import Array, Ints, check, top_k
 
@@ -72,6 +74,7 @@ class Hnsw:
         return cls(_faiss().deserialize_index(np.ascontiguousarray(data)))
 
 
+@checked
 def hnsw(
     vectors: Array,
     queries: Array,
@@ -91,6 +94,9 @@ def hnsw(
         raise UserError(
             "HNSW is compared with exact search on queries, and there are none; give at least one."
         )
+    at_least("M", M, 2)  # faiss would end the process
+    at_least("ef_construction", ef_construction, 1)
+    at_least("ef_search", ef_search, 1)
     start = time.perf_counter()
     graph = faiss.IndexHNSWFlat(vectors.shape[1], M, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = ef_construction

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from userlib.arguments import checked
 from userlib.config import to_json
 from userlib.data.base import Extractor
 from userlib.data.clip import CONFIG, LOCAL, WEIGHTS, load_clip, split_name, tokenizer_of
@@ -115,6 +116,7 @@ class CheckpointEncoder:
 
     warning: str | None = None
 
+    @checked
     def __init__(
         self,
         model: str | Path | DualEncoder,

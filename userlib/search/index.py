@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from userlib.arguments import checked
 from userlib.checkpoints import read_arrays, write_arrays
-from userlib.data.splits import LONGEST, Split
+from userlib.data.splits import LONGEST, ODD, Split
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.search.ann import Hnsw, Report, hnsw
@@ -57,6 +58,7 @@ class Index(Contents, Shared):
         return cls(ids=(), vectors=np.empty((0, 0), np.float32), encoder=_encoder_of(encoder))
 
     @classmethod
+    @checked
     def build(
         cls, source: str | Path | Split, encoder: "Encoder | DualEncoder", *, progress: bool = True
     ) -> "Index":
@@ -69,6 +71,7 @@ class Index(Contents, Shared):
         index.update(source, progress=progress)
         return index
 
+    @checked
     def update(
         self,
         source: str | Path | Split,
@@ -105,6 +108,7 @@ class Index(Contents, Shared):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @checked
     def search(
         self, text: str, k: int = 10, *, rerank: Reranker | None = None, candidates: int = 100
     ) -> list[Hit]:
@@ -126,6 +130,7 @@ class Index(Contents, Shared):
         order = sorted(range(len(ids)), key=lambda i: (-again[i], ids[i]))[:k]
         return _hits([ids[i] for i in order], again[order])
 
+    @checked
     def captions_for(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
         """The k captions nearest to an image or its id. Raises UserError for an unknown id, and without captions."""
         if self.text_vectors is None:
@@ -134,6 +139,7 @@ class Index(Contents, Shared):
         ids = [self.ids[self.text_of[row]] for row in rows[0]]
         return _hits(ids, scores[0], [self.texts[row] for row in rows[0]])
 
+    @checked
     def similar(self, image: str | Image.Image, k: int = 10) -> list[Hit]:
         """The k images nearest to an image, without itself where its id is given. Raises UserError as `search`."""
         check_k(k)
@@ -155,12 +161,14 @@ class Index(Contents, Shared):
         notes = (part if self.missing else None, self.warning, cut)
         return (*filter(None, notes), *notes_on(text, self.encoder.unknown))
 
+    @checked
     def encode_text(self, texts: Sequence[str]) -> Array:
         """n queries -> (n, E). Raises UserError for an invalid one (`check_query`)."""
         for text in texts:
             check_query(text)
         return self.encoder.encode_text(texts)
 
+    @checked
     def approximate(self, queries: Sequence[str], k: int = 10, **settings: int) -> Report:
         """Switches to approximate search by HNSW, and reports its recall compared with exact search on these queries.
         settings: as for `userlib.search.ann.hnsw`. Raises UserError without queries, images or the package faiss.
@@ -185,6 +193,7 @@ class Index(Contents, Shared):
         """`load` from a folder or the hub's `owner/name`; fetching: arguments of `userlib.model.hub.resolve`."""
         return cls.load(resolve(name, **fetching), encoder)
 
+    @checked
     def save(self, folder: str | Path, *, card: str | None = None) -> None:
         """Writes a folder of safetensors and JSON with checksums, whole or not at all. card: the text of its README.md.
         Raises UserError where the folder holds anything but an earlier index.
@@ -214,6 +223,7 @@ class Index(Contents, Shared):
         self.folder, self.stored = Path(folder), self._kept()
 
     @classmethod
+    @checked
     def load(cls, folder: str | Path, encoder: "Encoder | DualEncoder") -> "Index":
         """Loads a saved index with the encoder or model that made it; `update` compares it with its images. Raises
         UserError where a file is missing or changed, and where another model made it.
@@ -318,6 +328,8 @@ def _encoder_of(model: "Encoder | DualEncoder") -> Encoder:
 
 def check_query(text: str) -> None:
     """Raises UserError for a query without a word, and for one that is too long."""
+    if ODD.search(text):
+        raise UserError(f"the query {text[:80]!a} has a character that no text has; write it again in UTF-8")
     if not text.strip():
         raise UserError("the query is empty; write what the image should show.")
     if len(text) > LONGEST:

@@ -5,6 +5,7 @@ should not look like. Hits below a threshold are left out, near-duplicates merge
 """
 
 import fnmatch
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from userlib.arguments import checked, fits, plain
 from userlib.errors import UserError
 from userlib.search.exact import check_k
 from userlib.search.index import Index, check_query
@@ -39,6 +41,16 @@ class Query:
     min_score: float | None = None
     min_calibrated: float | None = None
     alike: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError for one text in place of several, and a threshold that is no number."""
+        for name in ("minus", "exclude"):
+            if isinstance(value := getattr(self, name), str):
+                raise UserError(f"{name} is {value!r}; it must be several texts, such as ({value!r},).")
+        for name in ("min_score", "min_calibrated", "alike"):
+            value = plain(getattr(self, name))
+            if value is not None and not (fits(value, float) and math.isfinite(value)):
+                raise UserError(f"{name} is {value!r}; it must be a number.")
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ def _unit(vector: Array) -> Array:
     return np.asarray(vector / norm, np.float32)
 
 
+@checked
 def find(index: Index, query: Query, k: int = 10) -> list[Found]:
     """The k best images, equal scores in the order of ids, by exact search even where the index has an HNSW graph.
 

@@ -122,7 +122,7 @@ def bring_in_line(
     if changes.skipped:
         warnings.warn(
             f"{len(changes.skipped)} of {len(split)} images were left out; the first: {changes.skipped[0]}",
-            stacklevel=3,
+            stacklevel=4,
         )
     return changes
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from userlib.arguments import checked
 from userlib.checkpoints import (
     check_run,
     checkpoint_path,
@@ -103,6 +104,7 @@ class Run:
         return pd.DataFrame(self.rows)
 
 
+@checked
 def fit(
     prepared: Prepared | Config,
     *,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from userlib.config import at_least
+from userlib.model.layers import check_set
 from userlib.precision import autocast_disabled, to_fp32
 
 
@@ -40,6 +41,7 @@ class ESAPool(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) -> (B,E)."""
+        check_set(vectors, mask)
         with autocast_disabled(vectors.device):
             vectors = vectors.to(torch.promote_types(vectors.dtype, self.score.weight.dtype))
             return esa_pool(vectors, self.score(vectors), mask)

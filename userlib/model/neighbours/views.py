@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from userlib.config import at_least
+from userlib.model.layers import check_set
 from userlib.precision import autocast_disabled, to_fp32
 
 VIEWS = 4  # k
@@ -52,6 +53,7 @@ class ViewPool(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """vectors (B,N,E), mask (B,N) -> (B,E), float32 or wider."""
+        check_set(vectors, mask)
         with autocast_disabled(vectors.device):
             vectors = to_fp32(vectors)
             if mask is not None:
