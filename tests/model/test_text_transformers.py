@@ -10,7 +10,7 @@ import torch
 
 from tests.reference.runs import run_config, words, write_learnable
 from tests.reference.small import small
-from tests.reference.towers import KINDS, OWN_MASKS, write_encoder
+from tests.reference.towers import KINDS, OWN_MASKS, SIZES, write_encoder
 from userlib.__main__ import config_of, main, parser
 from userlib.data.tokenizers import make_tokenizer
 from userlib.errors import UserError
@@ -82,6 +82,17 @@ def test_a_network_that_reads_from_left_to_right_does_so_here(kind):
     torch.testing.assert_close(states[mask], wanted[mask])
     ids[:, 3] = 4
     torch.testing.assert_close(network(ids, mask)[:, :3], states[:, :3])
+
+
+@pytest.mark.parametrize("kind", ["squeezebert", "layoutlm"])
+def test_a_network_that_calls_its_pooler_is_read(kind, tmp_path):
+    """These ask for their layers for classification, which are left out here."""
+    groups = dict.fromkeys(("q_groups", "k_groups", "v_groups", "intermediate_groups", "output_groups"), 2)
+    settings = {"model_type": kind, "vocab_size": 40, **SIZES, **groups, "embedding_size": 16}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    read = text_settings(str(tmp_path))
+    network = TextEncoder(hf("any", **read)).eval()
+    assert network(torch.arange(6).view(2, 3), torch.ones(2, 3, dtype=torch.bool)).shape == (2, 10)
 
 
 def test_sizes_are_read(folders):
@@ -189,9 +200,18 @@ def test_what_cannot_be_is_refused(folders, tmp_path):
     (tmp_path / "vit" / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(UserError, match="is a vit, which is not a plain text encoder"):
         text_settings(str(tmp_path / "vit"))
-    (tmp_path / "vit" / "config.json").write_text('{"model_type": "convbert"}')
-    with pytest.raises(UserError, match="is a convbert, whose vectors depend on the padding.*hf:bert-base"):
-        text_settings(str(tmp_path / "vit"))
+    for kind, more, said in (
+        ("convbert", {"embedding_size": 16}, "which reads the padding of a batch too.*hf:bert-base"),
+        ("fnet", {}, "which reads the padding"),
+        ("nystromformer", {}, "which reads the padding"),
+        ("xmod", {}, "which cannot read captions by itself: .*language.*into its config.json"),
+        ("bert", {"hidden_size": 15}, "which cannot read captions by itself: The hidden size .15."),
+        ("bert", {"hidden_size": "x"}, "There is no text encoder .*field 'hidden_size'.*expected int"),
+    ):
+        settings = {"model_type": kind, "vocab_size": 40, **SIZES, **more}
+        (tmp_path / "vit" / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(UserError, match=said):
+            text_settings(str(tmp_path / "vit"))
     with pytest.raises(UserError, match="last:9.*it has 3 blocks. Use last:1 to last:3"):
         TextEncoder(hf(folders["bert"], train_text="last:9"))
     with pytest.raises(UserError, match="no linear layer. Use last:1, all or none"):

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 
 CLIENTS = {"httpx", "httpx2", "requests", "urllib3"}  # HTTP clients of huggingface_hub's versions
 
@@ -72,7 +72,7 @@ def hub_access(what: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         own = "or give a local copy; the project's own scenes and networks need no network at all."
         if answers:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            said = first_line(error)
             raise UserError(
                 f"Cannot fetch {what}: {hub_address()} answered {said!r}. Try again later, {own}"
             ) from error

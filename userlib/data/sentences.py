@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from userlib.data.network import hub_access
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 
 BATCH = 256  # captions
 LONGEST = 128  # pieces that are read of a text
@@ -25,12 +25,15 @@ def sentence_vectors(name: str, texts: Sequence[str]) -> NDArray[np.float32]:
         with hub_access(f"the text encoder {name!r}"):
             tokenizer = AutoTokenizer.from_pretrained(name)
             network = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32).eval()
-    except (OSError, ValueError) as error:
+        width = int(network.config.hidden_size)
+    except UserError:
+        raise
+    except Exception as error:  # OSError, ValueError, and those of the libraries that read the files
         raise UserError(
-            f"The text encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}). Give a folder with "
+            f"The text encoder {name!r} cannot be loaded ({first_line(error)}). Give a folder with "
             "config.json, model.safetensors and tokenizer.json, or connect to the network once."
         ) from error
-    vectors = np.empty((len(texts), network.config.hidden_size), np.float32)
+    vectors = np.empty((len(texts), width), np.float32)
     order = np.argsort([len(text) for text in texts], kind="stable")  # similar lengths need little padding
     for first in range(0, len(order), BATCH):
         rows = order[first : first + BATCH]

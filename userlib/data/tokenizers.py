@@ -18,7 +18,7 @@ from userlib.data.words import Tokenizer as Tokenizer
 from userlib.data.words import WordTokenizer as WordTokenizer
 from userlib.data.words import pieces_of as pieces_of
 from userlib.data.words import words_of as words_of
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 from userlib.files import sha256_bytes
 
 SAMPLE = 2000  # captions that are checked for unknown words
@@ -41,9 +41,11 @@ class BertTokenizer(Tokenizer):
         try:
             with hub_access(f"the vocabulary of {self.source!r}"):
                 tokens: Any = AutoTokenizer.from_pretrained(self.source, use_fast=True)
-        except (OSError, ValueError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # OSError, ValueError, and those of the library that reads the file
             raise UserError(
-                f"There is no vocabulary {self.source!r}: {str(error).strip().splitlines()[0]} Give a folder that "
+                f"There is no vocabulary {self.source!r}: {first_line(error)} Give a folder that "
                 "holds a tokenizer.json or vocab.txt, or the hub name of an encoder, and connect to the network the "
                 "first time."
             ) from error

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from userlib.data.sentences import sentence_vectors
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 
 WORD = re.compile(r"[a-z]{3,}")
 NEAREST = 5  # names whose mean cosine with a word is its score
@@ -27,9 +27,9 @@ def more_words(name: str, known: Sequence[str], count: int) -> list[str]:
 
     try:
         pieces = AutoTokenizer.from_pretrained(name).get_vocab()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # OSError, ValueError, and those of the library that reads the file
         raise UserError(
-            f"There is no vocabulary {name!r}: {str(error).strip().splitlines()[0]}. Set model.text_model to a text "
+            f"There is no vocabulary {name!r}: {first_line(error)}. Set model.text_model to a text "
             "encoder of transformers, or leave data.vocabulary out."
         ) from error
     taken = set(known)

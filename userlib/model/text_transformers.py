@@ -13,27 +13,54 @@ from torch import Tensor, nn
 
 from userlib.config import ModelConfig
 from userlib.data.network import hub_access
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 from userlib.model.trainable import load_start
 
 # keys of a configuration that have no effect on the result
 UNUSED = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
-# their words depend on the padding: a caption would have another vector alone than in a batch
-PADDING_READ = ("convbert", "nystromformer", "yoso")
+ANOTHER = "Name another, such as hf:bert-base-uncased or hf:microsoft/deberta-v3-base."
 
 
 def text_settings(name: str) -> dict[str, Any]:
     """The settings in ModelConfig of the encoder in a folder or on the hub: text_config (its configuration as JSON)
-    and its sizes text_width, text_layers and text_heads. Raises UserError for anything but a text encoder.
+    and its sizes text_width, text_layers and text_heads. Raises UserError for anything but a text encoder, and for one
+    whose vectors of a caption cannot be computed or depend on the padding: it is tried on two, with random weights.
     """
+    kind, settings = _described(name)
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            network = Bert(ModelConfig(text="hf", **settings)).eval()
+            pad = getattr(network.bert.config, "pad_token_id", None) or 0
+            ids = (torch.arange(8).view(2, 4) % network.bert.config.vocab_size).masked_fill(~mask, pad)
+            states, alone = network(ids, mask), network(ids[1:, :2], mask[1:, :2])
+        if states.shape != (2, 4, network.width):
+            raise ValueError(f"it gives {tuple(states.shape)} for (2, 4) words.")
+    except Exception as error:  # whatever a network of others raises that misses an argument
+        raise UserError(
+            f"{name!r} is a {kind}, which cannot read captions by itself: {first_line(error.__cause__ or error)[:200]} "
+            f"Put what it asks for into its config.json, if it has a place there. {ANOTHER}"
+        ) from error
+    if not torch.allclose(states[1:, :2], alone, rtol=1e-3, atol=1e-4):
+        raise UserError(
+            f"{name!r} is a {kind}, which reads the padding of a batch too: a caption alone and in a batch would "
+            f"differ. {ANOTHER}"
+        )
+    return settings
+
+
+def _described(name: str) -> tuple[str, dict[str, Any]]:
+    """The kind of the encoder in a folder or on the hub, and what `text_settings` gives."""
     from transformers import AutoConfig
 
     try:
         with hub_access(f"the configuration of {name!r}"):
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # OSError, ValueError, KeyError, and what checks of single values raise
         raise UserError(
-            f"There is no text encoder {name!r}: {str(error).strip().splitlines()[0]} Give the hub name of one that "
+            f"There is no text encoder {name!r}: {first_line(error)} Give the hub name of one that "
             "transformers' AutoModel loads without remote code, or a folder with its config.json."
         ) from error
     sizes = [
@@ -45,13 +72,8 @@ def text_settings(name: str) -> dict[str, Any]:
             f"{name!r} is a {config.model_type}, which is not a plain text encoder. Name one, such as "
             "hf:bert-base-uncased, or clip:NAME for the text tower of an open_clip model."
         )
-    if config.model_type in PADDING_READ:
-        raise UserError(
-            f"{name!r} is a {config.model_type}, whose vectors depend on the padding of a batch, so that a caption "
-            "would have another vector alone. Name another, such as hf:bert-base-uncased."
-        )
     kept = {key: value for key, value in config.to_diff_dict().items() if key not in UNUSED}
-    return {
+    return config.model_type, {
         "text_config": json.dumps(kept, sort_keys=True),
         **dict(zip(("text_width", "text_layers", "text_heads"), sizes, strict=True)),
     }
@@ -81,7 +103,7 @@ class Bert(nn.Module):
         super().__init__()
         self.text_config: str | None = None
         if config.text == "hf":
-            self.text_config = config.text_config or text_settings(config.text_model or "")["text_config"]
+            self.text_config = config.text_config or _described(config.text_model or "")[1]["text_config"]
         self.bert = _of_sizes(config) if self.text_config is None else _of_json(self.text_config)
         self.width = int(self.bert.config.hidden_size)
         # Transformers checks at each step whether a mask (B,W) masks anything, for which the host waits for the device;
@@ -139,16 +161,18 @@ class Bert(nn.Module):
                 raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
             self._compare(name, source.config)
             load_start(self.bert, _without_pooler(source).state_dict())
-        except (OSError, RuntimeError, ValueError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # OSError, ValueError, and those of the libraries that read the file
             raise UserError(
-                f"the weights {name!r} of the text encoder could not be loaded ({str(error).splitlines()[0]}); give a "
+                f"the weights {name!r} of the text encoder could not be loaded ({first_line(error)}); give a "
                 "folder with config.json and model.safetensors, or connect to the network once to download them."
             ) from error
 
     def _compare(self, name: str, theirs: Any) -> None:
         """Raises UserError where weights of the same shapes belong to another configuration."""
         if self.text_config is not None:
-            if text_settings(name)["text_config"] != self.text_config:
+            if _described(name)[1]["text_config"] != self.text_config:
                 raise UserError(
                     f"the configuration of {name!r} differs from model.text_config; set model.text_config to null, and "
                     "it is read again."
@@ -188,10 +212,10 @@ def _of_json(text: str) -> nn.Module:
 
     try:
         return _without_pooler(AutoModel.from_config(config_of_json(text))).float()
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # such as ImportError, where a network needs a package of its own
         raise UserError(
-            f"model.text_config describes no encoder that transformers can build ({error}); set it to null, and it is "
-            "read from text_model."
+            f"model.text_config describes no encoder that transformers can build ({first_line(error)}); set it to "
+            "null, and it is read from text_model."
         ) from error
 
 
@@ -204,7 +228,7 @@ def config_of_json(text: str) -> Any:
 
 
 def _without_pooler(network: Any) -> nn.Module:
-    """The network without its pooler, which is for classification and not used here."""
+    """The network without its pooler, which is for classification; some networks call what stands in its place."""
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None
+        network.pooler = nn.Identity()
     return network  # type: ignore[no-any-return]
