@@ -93,6 +93,8 @@ def edit(name, value):
         (edit("kwargs", {"checkpoint_path": "x.pth"}), "sets 'checkpoint_path'"),
         (edit("tokens", {"shape": [9, 96]}), r"gives tokens of shape \(4, 96\).*says \(9, 96\)"),
         (edit("tokens", {}), "tokens.shape"),
+        (edit("mean", ["0.5", 0.5, 0.5]), r"gives mean as \['0.5', 0.5, 0.5\]; it must be three numbers"),
+        (edit("input_size", [3, 64]), "it must be three numbers"),
     ],
 )
 def test_a_json_that_does_not_fit_is_an_error(tmp_path, fault, message):
@@ -130,6 +132,8 @@ def test_a_transformer_of_timm_gives_its_patches(tmp_path):
     assert forward(inputs).shape[1] == extractor.token_shape[0] + network.num_prefix_tokens
     assert extractor.grid[0] * extractor.grid[1] == extractor.token_shape[0]
     assert not extractor.local
+    assert make_extractor("timm:swin_tiny_patch4_window7_224").token_shape == (49, 768)  # a map (h, w, D)
+    assert make_extractor("timm:swin_tiny_patch4_window7_224").grid == (7, 7)
     with pytest.raises(UserError, match="timm has no network 'test_vitt'"):
         make_extractor("timm:test_vitt")
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from userlib.arguments import fits
 from userlib.data.base import Extractor, refuse_weights, unknown
 from userlib.data.network import hub_access
 from userlib.errors import UserError
@@ -127,8 +128,15 @@ class TimmExtractor(Extractor):
 def _tokens(network: Any, features: Tensor) -> Tensor:
     """The output of forward_features -> (B, R, D): the positions of the last feature map, or the patches."""
     if features.ndim == 4:
+        if _is_nhwc(network):
+            return features.flatten(1, 2)
         return features.flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, R, D)
     return features[:, getattr(network, "num_prefix_tokens", 0) :]
+
+
+def _is_nhwc(network: Any) -> bool:
+    """Whether the last feature map is (B, h, w, D), as Swin's is."""
+    return getattr(network, "output_fmt", None) == "NHWC"
 
 
 def make_timm(spec: str, *, weights: str | Path | None, device: str) -> TimmExtractor:
@@ -178,6 +186,9 @@ def _settings_beside(weights: Path, name: str) -> dict[str, Any]:
         raise UserError(
             f"{beside} gives mean and std in the range {settings['range']!r}; use '0-255' or '0-1'."
         )
+    for key in ("input_size", "mean", "std"):
+        if len(settings[key]) != 3 or not all(fits(value, float) for value in settings[key]):
+            raise UserError(f"{beside} gives {key} as {settings[key]!r}; it must be three numbers.")
     if len(settings["tokens"].get("shape", [])) != 2:
         raise UserError(f"{beside} must give the tokens' shape as [regions, width] under tokens.shape.")
     return {key: settings[key] for key in kinds}
@@ -197,9 +208,15 @@ def _timm_settings(name: str) -> dict[str, Any]:
         data = resolve_model_data_config(network)
         inputs = torch.empty(1, *data["input_size"])
         features = network.forward_features(inputs)
-        map_shape, (regions, width) = features.shape, _tokens(network, features).shape[1:]
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            raise UserError(
+                f"timm:{name} gives no map of an image's regions. Use another network, such as timm:resnet50."
+            )
+        (regions, width), last = _tokens(network, features).shape[1:], _is_nhwc(network)
     side = round(regions**0.5)
-    grid = list(map_shape[2:]) if len(map_shape) == 4 else [side, side] if side * side == regions else None
+    grid = [side, side] if side * side == regions else None
+    if features.ndim == 4:
+        grid = list(features.shape[1:3] if last else features.shape[2:])
     return {
         "model": name,
         "kwargs": {"num_classes": 0},

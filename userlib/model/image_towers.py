@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from userlib.data.backbones import _tokens
 from userlib.errors import UserError
 from userlib.model.trainable import load_start, set_trainable
 
@@ -64,9 +65,7 @@ class ImageTower(nn.Module):
             return outputs["image_intermediates"][-1], outputs["image_features"]
         features = self.network.forward_features(x)
         pooled = self.network.forward_head(features, pre_logits=True) if vector else features
-        if features.ndim == 4:
-            return features.flatten(2).transpose(1, 2), pooled  # (B, D, h, w) -> (B, R, D)
-        return features[:, getattr(self.network, "num_prefix_tokens", 0) :], pooled
+        return _tokens(self.network, features), pooled
 
     def load(self, spec: str, weights: Path | None) -> None:
         """Loads the pretrained weights of the backbone `spec` (data.tokens) in float32; weights: data.token_weights.
