@@ -110,6 +110,18 @@ def image(change):
         ),
         (lambda document: document["images"], "has no list of objects 'images'"),
         (lambda document: {"images": [1]}, "has no list of objects 'images'"),
+        (lambda document: {"images": []}, "has no list of objects 'images'"),
+        (
+            image(lambda i: i["sentences"][0].update(raw=None)),
+            "image 1 of .* has None where a text must stand",
+        ),
+        (image(lambda i: i["sentences"][0].update(raw=5)), "has 5 where a text must stand"),
+        (image(lambda i: i.update(split=None)), "has None where a text must stand"),
+        (
+            image(lambda i: i["sentences"][0].update(raw="a \ud83d dog")),
+            "Caption 5 in the split 'test'.*has a character that no text has: 'a .*ud83d dog'. Write it again",
+        ),
+        (image(lambda i: i.update(filename="a\ud83d.jpg")), "which no system can hold"),
     ],
 )
 def test_faults_are_named(tmp_path, cache, fault, message):
@@ -117,6 +129,18 @@ def test_faults_are_named(tmp_path, cache, fault, message):
     (tmp_path / "dataset_small.json").write_text(json.dumps(fault(karpathy(COUNTS))))
     with pytest.raises(UserError, match=message):
         load_data(str(tmp_path))
+
+
+def test_of_several_annotations_one_must_be_named(tmp_path, cache):
+    file = write_coco(tmp_path, karpathy(COUNTS))
+    (tmp_path / "dataset_infos.json").write_text('{"default": {}}')  # as repositories of the hub have
+    assert len(load_data(str(tmp_path)).splits) == 3
+    (tmp_path / "dataset_zoo.json").write_bytes(file.read_bytes())
+    with pytest.raises(
+        UserError, match="dataset_small.json and dataset_zoo.json, and one file of annotations"
+    ):
+        load_data(str(tmp_path))
+    assert len(load_data(str(file)).splits) == 3
 
 
 def test_annotations_that_are_cut_short_are_named(tmp_path, cache):

@@ -305,6 +305,8 @@ def test_split_names(tmp_path, cache, told, expected):
         ("dev/0000.parquet", "val"),
         ("validation/part-0.parquet", "val"),
         ("default/train/0000.parquet", "train"),
+        ("train.parquet/part-0000.parquet", "train"),
+        ("split=test/0000.parquet", "test"),
         ("holdout-0.parquet", "holdout"),
         ("latest.parquet", "latest"),
     ],
@@ -313,6 +315,13 @@ def test_the_split_that_a_file_name_tells(tmp_path, cache, file, split):
     write(tmp_path / file, *rows_of("ab")[:2])
     (tmp_path / "._train.parquet").write_bytes(b"a side file of another system")
     assert list(load_data(str(tmp_path)).splits) == [split]
+
+
+def test_a_column_that_stands_twice_is_named(tmp_path):
+    table = pa.table([pa.array(IMAGES), pa.array(WORDS), pa.array(WORDS)], ["image", "caption", "caption"])
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(UserError, match="has the column 'caption' 2 times"):
+        load_data(str(tmp_path))
 
 
 def test_a_single_file_is_a_data_set(tmp_path, cache):

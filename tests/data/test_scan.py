@@ -139,6 +139,11 @@ def lines(name, change):
     [
         (cut("dev_ims.npy", -40), "dev_ims.npy cannot be mapped.*cut short"),
         (cut("dev_ims.npy", 20), "dev_ims.npy cannot be mapped"),
+        (cut("dev_ims.npy", 0), "dev_ims.npy cannot be mapped.*cut short"),
+        (
+            lambda f: np.savez(open(f / "dev_ims.npy", "wb"), a=np.zeros(3)),  # noqa: SIM115
+            "dev_ims.npy cannot be mapped.*no .npy file",
+        ),
         (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 8), np.float32)), r"float32 of shape \(3, 8\)"),
         (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 4, 8), np.int64)), "int64 of shape"),
         (
@@ -182,6 +187,15 @@ def test_ids_without_their_picture_are_named(tmp_path, mapping, message):
         (folder / "id_mapping.json").write_text(json.dumps(mapping))
     with pytest.raises(UserError, match=message):
         load_data(str(folder), pictures=tmp_path / "pictures")
+
+
+def test_ids_and_captions_may_begin_with_a_byte_order_mark(tmp_path):
+    wanted = load_data(str(write_scan(tmp_path))).split("val")
+    for name in ("ids", "caps"):
+        file = tmp_path / f"dev_{name}.txt"
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    read = load_data(str(tmp_path)).split("val")
+    assert (read.ids, read.captions) == (wanted.ids, wanted.captions)
 
 
 def test_nan_is_found_in_the_row_that_holds_it(tmp_path):

@@ -18,7 +18,8 @@ from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
 CAPTIONS_EACH = 5
-SAVED = ("dataset_dict.json", "dataset_info.json")  # next to data sets of `datasets.save_to_disk`
+# next to data sets of `datasets.save_to_disk`, and in repositories of the hub
+SAVED = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json")
 COUNTS: dict[str, Mapping[str, int]] = {
     "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
     "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
@@ -36,10 +37,18 @@ class Row:
 
 
 def annotations_in(path: Path) -> Path | None:
-    """The annotations that `path` is, or that lie in the folder `path`; None where there are none."""
+    """The annotations that `path` is, or that lie in the folder `path`; None where there are none. Raises UserError for
+    several.
+    """
     if path.is_file():
         return path if path.suffix == ".json" else None
-    return min((file for file in path.glob("dataset_*.json") if file.name not in SAVED), default=None)
+    files = sorted(file for file in path.glob("dataset_*.json") if file.name not in SAVED)
+    if len(files) > 1:
+        raise UserError(
+            f"{path} holds {' and '.join(file.name for file in files[:3])}, and one file of annotations is read. Give "
+            f"the file itself, such as --data {files[0]}, or move the others away."
+        )
+    return files[0] if files else None
 
 
 def load_karpathy(
@@ -52,7 +61,7 @@ def load_karpathy(
     """
     value = read_json(annotations, limit=2**30)
     images = value.get("images") if isinstance(value, dict) else None
-    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+    if not isinstance(images, list) or not images or not all(isinstance(image, dict) for image in images):
         raise UserError(
             f"{annotations} has no list of objects 'images', as Karpathy's annotations have. Name his file, not "
             "another one of COCO's."
@@ -63,21 +72,28 @@ def load_karpathy(
         where = f"image {number} of {annotations}"
         try:
             name, split = str(image["filename"]), split_name(str(image["split"]))
-            captions = [str(sentence["raw"]).strip() for sentence in image["sentences"]]
+            captions = [sentence["raw"] for sentence in image["sentences"]]
             ids = [str(sentence.get("sentid", "")) for sentence in image["sentences"]]
         except (KeyError, TypeError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"has another form ({error})"
             raise UserError(
-                f"{where} lacks {error}; Karpathy's annotations have filename, split and sentences. Fetch them again."
+                f"{where} {what}; Karpathy's annotations have filename, split and sentences. Fetch them again."
             ) from error
         if not captions:
             raise UserError(f"{where} ({name}) has no captions. Write one, or remove the image.")
-        path = inside(pictures, str(Path(str(image.get("filepath", ""))) / name), annotations)
+        if wrong := [
+            one for one in (image["filename"], image["split"], *captions) if not isinstance(one, str)
+        ]:
+            raise UserError(
+                f"{where} ({name}) has {wrong[0]!r:.80} where a text must stand. Write it as text."
+            )
+        path = inside(pictures, str(Path(str(image.get("filepath") or "")) / name), annotations)
         if split_of.setdefault(path, split) != split:
             raise UserError(
                 f"The image {name} of {annotations} is in the splits {split_of[path]!r} and {split!r}: what is "
                 "measured on one would have been learned on the other. Keep it in one."
             )
-        parts.setdefault(split, []).append(Row(name, path, captions, ids))
+        parts.setdefault(split, []).append(Row(name, path, [caption.strip() for caption in captions], ids))
     every = [row for rows in parts.values() for row in rows]
     published = annotations.name in COUNTS
     each = Counter(len(row.captions) for row in every)

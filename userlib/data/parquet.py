@@ -323,6 +323,9 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
             f"{file} has the columns {', '.join(columns)}; a data set of images and captions needs 'image' and "
             "'caption'. Rename them, or use another copy of the data set."
         )
+    for name, times in Counter(columns).items():
+        if times > 1:
+            raise UserError(f"{file} has the column {name!r} {times} times. Rename or remove one of them.")
     _check_types(file, opened.schema_arrow)
     wanted = ["caption", *(c for c in (*TEXT_COLUMNS, *NEAR_SPLIT) if c in columns)]
     rows: list[Row] = []
@@ -429,7 +432,9 @@ def _file_split(file: Path) -> str:
     told = {split_name(part) for part in re.split(r"[-._ ]+", file.stem) if part.lower() in KNOWN}
     if len(told) == 1:
         return told.pop()
-    if split_name(file.parent.name) in KNOWN:
-        return file.parent.name
+    # as other programs write them: train.parquet/ and split=train/
+    above = file.parent.name.removesuffix(".parquet").rpartition("=")[2]
+    if split_name(above) in KNOWN:
+        return above
     stem = re.split(r"[-.]", file.name)[0]
     return file.parent.name if stem.isdigit() else stem

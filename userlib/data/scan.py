@@ -4,6 +4,7 @@ captions, equally many per image (5 in the published files); _ids.txt, an id for
 The arrays are mapped into memory and never read whole; `dev` is called val here.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError  # numpy parses a header as Python
@@ -55,7 +56,7 @@ def open_features(file: Path) -> np.ndarray:
 
 def _lines(file: Path) -> list[str]:
     try:
-        data = file.read_bytes()
+        data = file.read_bytes().removeprefix(BOM_UTF8)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}. Put it next to the features.") from error
     lines = []
@@ -131,7 +132,13 @@ def inside(folder: Path, name: str, source: Path) -> Path:
     """
     path = folder / name
     out = Path(name).is_absolute() or ".." in Path(name).parts
-    if out or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inner = path.resolve().is_relative_to(folder.resolve())
+    except ValueError as error:
+        raise UserError(
+            f"{source} names the file {name!a}, which no system can hold ({error}). Rename it."
+        ) from error
+    if out or not inner:
         raise UserError(
             f"{source} names the file {name!r}, which lies outside {folder}. Names must stay inside the folder, and "
             "links must not lead out of it: copy the image into the folder."

@@ -188,7 +188,7 @@ def _add(
     """Adds a member to the sample of its key: what stands before the first dot of its name."""
     at = PurePosixPath(name)
     stem, _, kind = at.name.partition(".")
-    key = f"{shard.stem}/{(at.parent / stem).as_posix()}"
+    key = shown(f"{shard.stem}/{(at.parent / stem).as_posix()}")
     sample = samples.setdefault(key, Sample(key, _split_of(folder, shard), shard))
     where = f"{shown(name)} in {shown(shard)}"
     if f".{kind.lower().rpartition('.')[2]}" in SUFFIXES:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from userlib.arguments import checked
 from userlib.config import Config, DataConfig, TrainingConfig
 from userlib.data.captions import CaptionDataset
 from userlib.data.clip import caption_vectors, check_text_tower
@@ -145,6 +146,11 @@ def arranged(
             "with the columns filename and caption next to the images."
         )
     name, _, count = settings.val_split.partition(":")
+    if "train" not in data.splits:
+        raise UserError(
+            f"The data set {data.name!r} has no split 'train' to learn from; it has: {', '.join(data.splits)}. Name it "
+            "so in a column 'split' of the captions, or by the name of its file or folder."
+        )
     whole = data.split(name if count and name in data.splits else "train")
     if list(data.splits) == ["train"]:
         data, count = _held_out(data, settings, say)
@@ -207,6 +213,7 @@ def val_split_name(config: Config) -> str:
     return "select" if ":" in config.data.val_split else config.data.val_split
 
 
+@checked
 def prepare(
     config: Config, *, progress: bool = True, report_if_there: bool = False, say: Say = print
 ) -> Prepared:
