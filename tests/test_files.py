@@ -110,6 +110,11 @@ def test_a_full_disk_is_a_sentence(tmp_path, number):
 def test_a_read_only_folder_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"Cannot write .*Make .* writable"), disk_errors(tmp_path / "a"):
         raise OSError(errno.EROFS, "Read-only file system")
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match="cannot be written: Not a directory. Name another place .USERLIB_CACHE"
+    ):
+        atomic_write(tmp_path / "file" / "cache" / "a.json", lambda part: part.write_text("a"), over=True)
     with pytest.raises(FileExistsError), disk_errors(tmp_path / "a"):
         raise FileExistsError  # what is no matter of space or rights stays what it is
 

@@ -1,17 +1,21 @@
 """The command line: python -m userlib train | evaluate | search | export | doctor."""
 
 import argparse
+import errno
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from userlib import legacy
+from userlib.arguments import fits
 from userlib.config import PRESETS, Config, from_json, preset, to_json
 from userlib.ending import terminated_as_interrupted
-from userlib.errors import UserError
+from userlib.errors import UserError, first_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -319,8 +323,6 @@ def config_of(arguments: argparse.Namespace) -> Config:
         given[part] |= {
             name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
         }
-    if given["data"].get("test_split") == "none":
-        given["data"]["test_split"] = None
     if getattr(arguments, "text", None):
         given["model"] |= _text(arguments.text)
     if hasattr(arguments, "queue_size"):  # None is a value, not the absence of the option
@@ -334,8 +336,14 @@ def config_of(arguments: argparse.Namespace) -> Config:
             )
         try:
             given[part][key] = json.loads(text)
-        except json.JSONDecodeError:
-            given[part][key] = text
+        except (ValueError, RecursionError):
+            given[part][key] = float(text) if re.fullmatch(r"[+-]?(\d+\.|\.\d+)(e[+-]?\d+)?", text) else text
+    for part, values in given.items():
+        hints = get_type_hints(type(getattr(config, part)))
+        given[part] = {
+            key: None if value == "none" and fits(None, hints.get(key)) else value
+            for key, value in values.items()
+        }
     return merge(config, given, where="command line")
 
 
@@ -357,17 +365,55 @@ def guarded(
     for stream in (sys.stdout, sys.stderr):  # captions may have letters that the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    given = sys.argv[1:] if words is None else words
+    given = [with_home(word) for word in (sys.argv[1:] if words is None else words)]
     try:
         legacy.check_flags(given)
         with terminated_as_interrupted():
-            return run(commands().parse_args(given))
+            status = run(commands().parse_args(given))
+            sys.stdout.flush()
+            return status
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO) or not _lost_output():
+            raise
+        if isinstance(error, BrokenPipeError):  # whoever reads, such as head, has read enough
+            return 141
+        print(
+            f"error: what is printed cannot be written: {error.strerror}. Print it elsewhere.",
+            file=sys.stderr,
+        )
+        return 2
+    except (MemoryError, RuntimeError) as error:  # numpy's and torch's, of which a GPU's is one
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        print(
+            f"error: the memory does not suffice: {first_line(error)[:200]} Give a smaller --batch-size, --micro-batch "
+            "or --queue-size, or a smaller model; what was complete before is kept.",
+            file=sys.stderr,
+        )
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def with_home(word: str) -> str:
+    """A word of the command line with ~ as the home folder also behind = or :, as in --out=~/runs and hf:~/encoder,
+    where no shell reads it so.
+    """
+    return re.sub(r"^(?:[\w.-]+=)?(?:[\w-]+:)*~(?=/|$)", lambda m: m[0][:-1] + os.path.expanduser("~"), word)
+
+
+def _lost_output() -> bool:
+    """Whether what is printed goes nowhere; if so, no more is said of it when this process ends."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _run(arguments: argparse.Namespace) -> int:

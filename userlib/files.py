@@ -23,6 +23,7 @@ from userlib import legacy
 from userlib.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+NO_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO}
 JSON_LIMIT = 256 * 2**20  # bytes
 SETTLED_NS = 2 * 10**9  # a file that changed more recently may change again without a new time
 FORMAT = 2  # of checksummed files; 1 had no checksum
@@ -64,6 +65,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 f"Cannot write {path}: {reason}. Make {folder} writable, or choose another folder "
                 "(USERLIB_CACHE for the cache, --out for results)."
+            ) from error
+        if number in NO_PLACE:
+            raise UserError(
+                f"{path} cannot be written: {reason}. Name another place (USERLIB_CACHE for the cache, --out for "
+                "results)."
             ) from error
         raise
 
@@ -188,6 +194,11 @@ def _place(path: Path, what: str) -> Iterator[None]:
     if "\0" in str(path):
         raise UserError(
             f"{str(path)!r} cannot be a {what}: no name holds a zero character. Name another {what}."
+        )
+    if "~" in path.parts:
+        raise UserError(
+            f"{path} cannot be a {what}: only a shell reads ~ as the home folder, at the start of a word. Write "
+            f"{os.path.expanduser('~')} in its place."
         )
     try:
         above = next(one for one in Path(os.path.abspath(path)).parents if os.path.lexists(one))
