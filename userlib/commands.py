@@ -60,7 +60,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
         return dry_run(arguments, config)
     out = Path(arguments.out or f"runs/{arguments.preset}-seed{config.training.seed}")
     check_run(out, resume=arguments.resume)
-    check_trackers(_trackers(arguments))
+    check_trackers(_trackers(arguments), out)
     with writing(out) if _main_process() else nullcontext():
         return _train(arguments, config, out)
 

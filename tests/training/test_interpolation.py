@@ -93,10 +93,9 @@ def test_a_text_network_that_began_at_random_has_no_start(config):
 
 def test_without_a_start_it_is_refused(tmp_path, cache, capsys):
     plain = run_config(write_learnable(tmp_path / "data"), interpolate=True)
-    with pytest.raises(
-        UserError, match="no pretrained network is trained, so there is nothing to interpolate"
-    ):
-        fit(prepare(plain, progress=False), progress=False)
+    for given in (plain, prepare(plain, progress=False)):
+        with pytest.raises(UserError, match="is trained, so there is nothing to interpolate"):
+            fit(given, progress=False)
     assert main(words(plain, tmp_path / "c.json", tmp_path / "out", "--dry-run")) == 2
     assert "no pretrained network is trained" in capsys.readouterr().err
 

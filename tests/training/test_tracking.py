@@ -10,6 +10,7 @@ import pytest
 
 from userlib import UserError, fit, preset
 from userlib.__main__ import main
+from userlib.config import Config, ModelConfig
 from userlib.training import prepare
 from userlib.training.tracking import EVERY, FOUND, SIDE, TRACKERS, retrieved
 
@@ -88,10 +89,20 @@ def test_an_unknown_or_absent_tracker_is_refused_before_any_work(tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tracked_run_needs_a_folder(prepared):
-    pytest.importorskip("tensorboard")
-    with pytest.raises(UserError, match="no folder to write to"):
-        fit(prepared, progress=False, track=("tensorboard",))
+def test_fit_refuses_before_it_prepares(prepared, tmp_path, monkeypatch):
+    """A tracked run without a folder, a folder with a run, an interpolation without a start, an unused setting."""
+    monkeypatch.setattr("userlib.training.loop.prepare", lambda *_, **__: pytest.fail("was prepared"))
+    (tmp_path / "run.json").write_text("{}")
+    whole = prepared.config
+    tower = ModelConfig(text="clip", text_model="clip-mini", text_pooling="tower", text_dropout=0.1)
+    for given, named, why in (
+        (whole, {"track": ("tensorboard",)}, "no folder to write to"),
+        (whole, {"out": tmp_path}, "already holds a run"),
+        (replace(whole, training=replace(whole.training, interpolate=True)), {}, "nothing to interpolate"),
+        (Config(model=tower), {}, "it has no effect on a tower's own vector"),
+    ):
+        with pytest.raises(UserError, match=why):
+            fit(given, progress=False, **named)
 
 
 def test_wandb_gets_the_history_offline(prepared, tmp_path, monkeypatch):

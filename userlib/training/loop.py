@@ -123,7 +123,13 @@ def fit(
     Raises UserError where `out` already holds a run and resume is False, where settings or data differ on resuming, and
     where the loss is no longer finite; and CollapseError where the embeddings have collapsed.
     """
-    check_trackers(track)
+    config = prepared if isinstance(prepared, Config) else prepared.config
+    check_trackers(track, None if out is None else Path(out))
+    check_interpolation(config)
+    if not resume:
+        check_used(config)
+    if out is not None:
+        check_run(Path(out), resume=resume)
     if isinstance(prepared, Config):
         prepared = prepare(prepared, progress=progress)
     try:
@@ -140,7 +146,6 @@ class Trainer:
     def __init__(self, prepared: Prepared, out: Path | None, track: Sequence[str] = ()) -> None:
         self.prepared, self.out, self.config = prepared, out, prepared.config
         self.training = self.config.training
-        check_interpolation(self.config)
         self.accelerator, self.track = make_accelerator(self.config), track
         self.device = self.accelerator.device
         prepared.train.cache_on_device(self.device)
@@ -175,8 +180,6 @@ class Trainer:
         self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None, stop_at: int | None, progress: bool
     ) -> Run:
         """Trains from the checkpoint `saved`, or from the start."""
-        if saved is None:
-            check_used(self.config)
         torch.manual_seed(self.training.seed)
         model = USER(self.config.model, self.config.objective)
         if saved is None:

@@ -30,8 +30,14 @@ EVERY = 10  # steps between two logged losses
 QUERIES, FOUND, GALLERY, SIDE = 4, 5, 256, 96  # captions shown, hits of each, images searched, their pixels
 
 
-def check_trackers(names: Sequence[str]) -> None:
-    """Raises UserError, before any work, for a tracker that is unknown or whose package is not installed."""
+def check_trackers(names: Sequence[str], out: Path | None) -> None:
+    """Raises UserError, before any work, for a tracker that is unknown or whose package is not installed, and for
+    trackers of a run without a folder.
+    """
+    if names and out is None:
+        raise UserError(
+            f"track is {', '.join(names)}, and the run has no folder to write to; give out=FOLDER."
+        )
     for name in names:
         if name not in TRACKERS:
             raise UserError(f"--track is {name!r}; it must be one of {', '.join(TRACKERS)}.")
@@ -50,14 +56,10 @@ class Tracking:
     def __init__(
         self, names: Sequence[str], accelerator: "Accelerator", out: Path | None, config: Config
     ) -> None:
-        check_trackers(names)
+        check_trackers(names, out)
         self.names, self.accelerator = tuple(names), accelerator
-        if not names:
+        if not names or out is None:
             return
-        if out is None:
-            raise UserError(
-                f"track is {', '.join(names)}, and the run has no folder to write to; give out=FOLDER."
-            )
         from accelerate.tracking import filter_trackers
 
         folder = out / "tracking"
