@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.data.copies import write_scan
 from tests.reference.small import make_batch, small
 from tests.reference.towers import write_encoder
 from userlib.__main__ import main
-from userlib.config import preset
+from userlib.config import DataConfig, preset
+from userlib.data.estimate import estimate
+from userlib.model.text_transformers import text_settings
 from userlib.model.user import USER
 from userlib.training import cost, prepare
 
@@ -189,3 +192,29 @@ def test_a_preset_without_data_says_so(capsys):
 )
 def test_durations(seconds, words):
     assert cost._duration(seconds) == words
+
+
+def test_a_text_encoder_of_the_hub_is_part_of_the_download(tmp_path):
+    """By the sizes of its configuration; one that lends words alone is not asked for, and said to be unknown."""
+    paper = preset("paper-flickr30k").model
+    assert cost.text_bytes(paper) == 4 * 108_891_648  # BERT base without its pooler
+    folder = write_encoder(tmp_path / "roberta", "roberta")
+    roberta = replace(small(text="hf", text_model="owner/roberta"), **text_settings(str(folder)))
+    size = cost.text_bytes(roberta)
+    stored = load_file(folder / "model.safetensors")
+    assert size == 4 * sum(value.numel() for name, value in stored.items() if "pooler" not in name)
+    for model in (small(), replace(roberta, text_model=str(folder))):
+        assert cost.text_bytes(model) == 0
+    assert (
+        cost.text_bytes(preset("photos-text").model) == 90_261_504
+    )  # as its text_config says, without the network
+    photos, name = preset("photos"), "owner/encoder"
+    words = replace(photos, model=replace(photos.model, text_model=name))
+    assert cost.text_bytes(words.model) is None
+    words = replace(words, data=DataConfig(data="scenes", sizes={"train": 2, "val": 2, "test": 2}))
+    for known, said in ((size, "5 bytes"), (None, "unknown")):
+        told = estimate("scenes", words, device="cpu", text_bytes=known)["download_bytes"]
+        assert told == {f"weights of {name}": known, "total": known or 0}
+        assert cost._lines("download", told, lambda number: "5 bytes" if number else "0")[1:] == [
+            f"    weights of {name}: {said}"
+        ]

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from userlib.config import Config
+from userlib.config import Config, DataConfig
 from userlib.data.base import Extractor
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
@@ -20,21 +19,28 @@ from userlib.errors import UserError
 FLOPS = {"cpu": 6.5e10, "cuda": 2e13}  # operations per second
 DECODED = 150.0  # images per second and worker
 LINE = 20e6  # bytes per second over the network
-TEXTS = {"bert-base-uncased": 440_000_000}  # bytes of the weights
 
 
-def estimate(name: str, config: Config, *, device: str | None = None, workers: int = 2) -> dict[str, Any]:
+def estimate(
+    name: str,
+    config: Config,
+    *,
+    device: str | None = None,
+    workers: int = 2,
+    text_bytes: float | None = 0,
+) -> dict[str, Any]:
     """What it takes to prepare the data set `name` for `config`: `pictures` (the number of images); download_bytes,
     store_bytes and seconds, each a dict of parts and their "total"; memory_bytes; and the terms of use.
 
     Nothing is downloaded. Seconds are an order of magnitude, with an empty cache and without the training itself.
-    device is "cpu" or "cuda", by default the GPU where there is one. Raises UserError for a data set of the hub whose
+    device is "cpu" or "cuda", by default the GPU where there is one. text_bytes is the size of a text encoder that is
+    downloaded, None for an unknown one, which is not in the total. Raises UserError for a data set of the hub whose
     size is not known.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     data = config.data
     tokens, guide = data.tokens, data.guide
-    pictures, download, terms = _data(name, data.sizes)
+    pictures, download, terms = _data(name, data)
     parts: dict[str, dict[str, float]] = {"download_bytes": {}, "store_bytes": {}, "seconds": {}}
     if download:
         parts["download_bytes"]["images and captions"] = download
@@ -66,26 +72,28 @@ def estimate(name: str, config: Config, *, device: str | None = None, workers: i
         parts["seconds"][f"{' and '.join(arrays)} by {spec}"] = passes * pictures / rate
         memory = max(memory, size + 1e9)
     text = config.model.text_model
-    if text in TEXTS:
-        parts["download_bytes"][f"weights of {text}"] = TEXTS[text]
+    if text_bytes:
+        parts["download_bytes"][f"weights of {text}"] = text_bytes
     if config.model.text == "clip" and text and text != "clip-mini":
         extractor = make_extractor("open_clip:" + text.removeprefix("open_clip:"))
         if not extractor.local and f"weights of {extractor.spec}" not in parts["download_bytes"]:
             parts["download_bytes"][f"weights of {extractor.spec}"] = _costs(extractor)[1]
     if parts["download_bytes"]:
         parts["seconds"]["download"] = sum(parts["download_bytes"].values()) / LINE
-    whole = {
+    whole: dict[str, dict[str, int | None]] = {
         part: {**{k: round(v) for k, v in values.items()}, "total": round(sum(values.values()))}
         for part, values in parts.items()
     }
+    if text_bytes is None:
+        whole["download_bytes"][f"weights of {text}"] = None
     return {"data": name, "pictures": pictures, **whole, "memory_bytes": round(memory), "terms": terms}
 
 
-def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, str]:
+def _data(name: str, data: DataConfig) -> tuple[int, int | None, str]:
     """Number of images, bytes to download or None, terms."""
     known = HUB_SETS.get(name)
     if known is not None and known.counts is not None:
-        pictures = sum((sizes or {}).get(split, count) for split, count in known.counts.items())
+        pictures = sum((data.sizes or {}).get(split, count) for split, count in known.counts.items())
         return pictures, known.download, known.terms
     if not Path(name).expanduser().exists() and name.count("/") == 1:
         raise UserError(
@@ -94,7 +102,8 @@ def _data(name: str, sizes: Mapping[str, int] | None) -> tuple[int, int | None, 
         )
     from userlib.data.sources import load_data
 
-    splits = load_data(name, sizes=sizes).splits
+    pictures = Path(data.pictures) if data.pictures and name == data.data else None
+    splits = load_data(name, sizes=data.sizes, pictures=pictures).splits
     terms = "The terms under which you got the images apply."
     return sum(len(split) for split in splits.values()), None, terms
 

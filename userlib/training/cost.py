@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from userlib.config import Config
+from userlib.config import Config, ModelConfig
 from userlib.data.captions import Batch
 from userlib.data.estimate import DECODED, FLOPS, estimate
 from userlib.data.extractors import make_extractor
 from userlib.data.hub import HUB_SETS
 from userlib.data.scan import open_features
-from userlib.model.text_transformers import config_of_json, text_settings
+from userlib.model.text_transformers import Bert, config_of_json, text_settings
 from userlib.model.user import USER
 from userlib.training.preparing import fitted, splits_of, total_steps, tower_of
 
@@ -36,7 +36,8 @@ PLACES = {"cpu": "two CPU cores", "cuda": "one data-centre GPU"}
 
 def run_cost(config: Config) -> dict[str, Any]:
     """The cost of data, tokens and training, from `estimate` and `training_cost`, with seconds on "cpu" and "cuda"."""
-    parts = {device: estimate(config.data.data, config, device=device) for device in FLOPS}
+    text = text_bytes(config.model)
+    parts = {device: estimate(config.data.data, config, device=device, text_bytes=text) for device in FLOPS}
     training = training_cost(config)
     seconds = {}
     for device, part in parts.items():
@@ -51,6 +52,18 @@ def run_cost(config: Config) -> dict[str, Any]:
         "gpu_memory_bytes": training["gpu_memory_bytes"],
         "terms": data["terms"],
     }
+
+
+def text_bytes(model: ModelConfig) -> int | None:
+    """The size of a transformers encoder on the hub, from its configuration; 0 without one, and None where this needs
+    the network: of an encoder that only initialises a bag or a GRU.
+    """
+    if model.text_model is None or model.text == "clip" or Path(model.text_model).expanduser().exists():
+        return 0
+    if model.text in ("bag", "gru"):
+        return None
+    with torch.device("meta"):
+        return 4 * sum(p.numel() for p in Bert(model).parameters())
 
 
 def summary(cost: dict[str, Any]) -> str:
@@ -70,10 +83,13 @@ def summary(cost: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _lines(word: str, parts: dict[str, float], shown: Callable[[float], str]) -> list[str]:
+def _lines(word: str, parts: dict[str, float | None], shown: Callable[[float], str]) -> list[str]:
     """The sum, then its parts."""
-    rest = [f"    {name}: {shown(number)}" for name, number in parts.items() if name != "total" and number]
-    return [f"{word}: {shown(parts['total'])}", *rest]
+    told = {
+        name: "unknown" if number is None else shown(number) for name, number in parts.items() if number != 0
+    }
+    total = told.pop("total", shown(0))
+    return [f"{word}: {total}", *(f"    {name}: {number}" for name, number in told.items())]
 
 
 def _duration(seconds: float) -> str:
