@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.data.copies import karpathy, picture, write_backbone, write_coco
+from tests.data.copies import karpathy, picture, write_backbone, write_coco, write_hub, write_pictures
 from userlib.data.coco import load_karpathy
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
@@ -128,7 +128,19 @@ def test_faults_are_named(tmp_path, cache, fault, message):
     write_coco(tmp_path, karpathy(COUNTS))
     (tmp_path / "dataset_small.json").write_text(json.dumps(fault(karpathy(COUNTS))))
     with pytest.raises(UserError, match=message):
-        load_data(str(tmp_path))
+        load_data(str(tmp_path / "dataset_small.json"))
+
+
+def test_only_a_list_of_images_makes_a_json_annotations(tmp_path, cache):
+    """What else is called dataset_*.json: notes among photos, and the hub's about its Parquet files."""
+    photos, hub = write_pictures(tmp_path / "photos", ["a.jpg", "b.jpg"]), write_hub(tmp_path / "hub")
+    (photos / "dataset_notes.json").write_text('{"images": 2, "by": ["me"]}')
+    with pytest.warns(UserWarning, match="No captions were read.*dataset_notes.json"):
+        assert load_data(str(photos)).split("all").ids == ("a.jpg", "b.jpg")
+    (photos / "captions.csv").write_text("filename,caption\na.jpg,A dog\nb.jpg,A cat\n")
+    assert load_data(str(photos)).split("train").captions == ("A dog", "A cat")
+    (hub / "dataset_infos.json").write_text('{"default": {"features": {"images": [{"_type": "Image"}]}}}')
+    assert len(load_data(str(hub)).split("train")) == 6
 
 
 def test_of_several_annotations_one_must_be_named(tmp_path, cache):

@@ -5,6 +5,7 @@ Where most images have five captions, the first five of each are kept, as is com
 restval counts as train.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,13 +43,21 @@ def annotations_in(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix == ".json" else None
-    files = sorted(file for file in path.glob("dataset_*.json") if file.name not in SAVED)
+    named = (file for file in path.glob("dataset_*.json") if file.name not in SAVED)
+    files = sorted(file for file in named if _lists_images(file))
     if len(files) > 1:
         raise UserError(
             f"{path} holds {' and '.join(file.name for file in files[:3])}, and one file of annotations is read. Give "
             f"the file itself, such as --data {files[0]}, or move the others away."
         )
     return files[0] if files else None
+
+
+def _lists_images(file: Path) -> bool:
+    try:
+        return re.search(rb'"images"\s*:\s*\[', file.read_bytes()) is not None
+    except OSError:  # told where it is read
+        return True
 
 
 def load_karpathy(
