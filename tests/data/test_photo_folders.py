@@ -48,6 +48,16 @@ def write(folder: Path, files) -> Path:
     return folder
 
 
+def parquet(**columns):
+    """The bytes of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
 def read(folder: Path):
     """{split: {image: captions}}, and the warnings."""
     with warnings.catch_warnings(record=True) as told:
@@ -238,6 +248,24 @@ def test_a_later_row_without_a_caption_is_no_other_kind_of_file(tmp_path, cache)
 def test_captions_win_over_a_stray_table(tmp_path, cache):
     files = {"captions.csv": H + "a.jpg,A dog\n" + REST, "old/x.parquet": b"PAR1"}
     assert read(write(tmp_path, IMAGES | files))[0] == whole(["A dog"])
+
+
+def test_a_parquet_file_without_images_is_no_data_set_where_photos_lie(tmp_path, cache):
+    """What `search --vectors` writes, beside the hub's table; alone it is refused, and with images it is read."""
+    vectors = parquet(id=["a.jpg"], vector=[[0.5]])
+    files = {"vectors.parquet": vectors, "metadata.csv": "file_name,text\na.jpg,A dog\n" + REST}
+    assert read(write(tmp_path / "photos", IMAGES | files)) == (whole(["A dog"]), "")
+    with pytest.raises(UserError, match="columns id, vector; .* needs 'image'.*move a file that is none"):
+        read(write(tmp_path / "alone", {"vectors.parquet": vectors}))
+    rows = parquet(image=[{"bytes": jpeg(1)}, {"bytes": jpeg(2)}], caption=["A dog", "A cat"])
+    assert (
+        len(
+            load_data(str(write(tmp_path / "set", {"teaser.jpg": jpeg(0), "train.parquet": rows}))).split(
+                "train"
+            )
+        )
+        == 2
+    )
 
 
 def test_names_of_splits(tmp_path, cache):
@@ -435,6 +463,8 @@ def test_two_tables_are_refused(tmp_path, cache):
         ({"Flickr8k.token.txt": "a.jpg#0\tA"}, "Flickr8k.token.txt"),
         ({"metadata.csv": "camera,iso\nX,100\n"}, "metadata.csv"),
         ({"metadata.jsonl": '{"camera": "X"}\n'}, "metadata.jsonl"),
+        ({"vectors.parquet": parquet(id=["a.jpg"], vector=[[0.5]])}, "vectors.parquet"),
+        ({"old/captions.parquet": parquet(file_name=["a.jpg"], text=["A dog"])}, "old/captions.parquet"),
         ({"trip/d.jpg": jpeg(4), "trip/captions.csv": H + "d.jpg,A\n"}, "trip/captions.csv"),
     ],
 )

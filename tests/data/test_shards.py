@@ -150,6 +150,28 @@ def test_captions_of_json_and_none_at_all(tmp_path):
     assert len(load_data(str(tmp_path / "bare")).split("all")) == 2
 
 
+@pytest.mark.parametrize("table", [{}, {"metadata.csv": b"file_name,text\n0.jpg,A dog\n1.jpg,A cat\n"}])
+@pytest.mark.parametrize("packed", [{"old/2.jpg": jpeg(2)}, {"notes.txt": b"what is planned"}, None])
+def test_a_tar_among_photos_does_not_take_their_place(tmp_path, table, packed):
+    for name, content in ({f"{i}.jpg": jpeg(i) for i in range(2)} | table).items():
+        (tmp_path / name).write_bytes(content)
+    shard(tmp_path / "backup.tar", packed or {})
+    if packed is None:
+        (tmp_path / "backup.tar").write_bytes(b"\x1f\x8b" + bytes(600))
+    with pytest.warns(UserWarning, match=r"Left out: 1 \(backup\.tar is an archive, .* unpack it\)"):
+        data = load_data(str(tmp_path))
+    assert data.split("train" if table else "all").ids == ("0.jpg", "1.jpg")
+
+
+def test_an_image_beside_shards_is_told(tmp_path):
+    shard(tmp_path / "set" / "train-00000.tar", samples(0, 2))
+    (tmp_path / "set" / "teaser.jpg").write_bytes(jpeg(9))
+    with pytest.warns(
+        UserWarning, match=r"images outside of its tar files are left out: 1, such as teaser\.jpg"
+    ):
+        assert len(load_data(str(tmp_path / "set")).split("train")) == 2
+
+
 HOSTILE = {
     "a second image": ({"1.jpg": jpeg(1), "1.png": jpeg(2)}, "second image of one sample"),
     "no UTF-8": ({"1.jpg": jpeg(1), "1.txt": b"\xff\xfe"}, "not UTF-8 text"),

@@ -113,10 +113,25 @@ class Folder:
         words = ("caption", "token", "annotation", "description")
         if name.name.lower() in caption_files.NAMES:
             self.tables.setdefault(place, []).append(path)
-        elif not place and (
-            name.suffix.lower() in TABLES or any(word in name.stem.lower() for word in words)
+        elif (
+            name.suffix.lower() == ".parquet"
+            or not place
+            and (name.suffix.lower() in TABLES or any(word in name.stem.lower() for word in words))
         ):
             self.near.append(str(name))
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder whose names match, sorted, without hidden ones, such as ._train.parquet, which some systems
+    write next to a file, or those in .cache.
+    """
+    seen = (file for file in folder.rglob(pattern) if not _hidden(file.relative_to(folder).as_posix()))
+    return sorted(file for file in seen if not file.is_dir())  # folders that other programs name like a file
+
+
+def loose_images(folder: Path) -> list[Path]:
+    """The images below a folder, by their suffixes."""
+    return [file for file in visible(folder, "*") if file.suffix.lower() in suffixes()]
 
 
 def _hidden(name: str) -> bool:

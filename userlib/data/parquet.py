@@ -278,6 +278,11 @@ def check_counts(name: str, wanted: Mapping[str, int], counted: Mapping[str, int
         )
 
 
+def holds_images(file: Path) -> bool:
+    """Whether a Parquet file has a column of images, as other tables have not."""
+    return "image" in _opened(file).schema_arrow.names
+
+
 def _opened(file: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -321,7 +326,7 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
     if not {"image", "caption"} <= set(columns):
         raise UserError(
             f"{file} has the columns {', '.join(columns)}; a data set of images and captions needs 'image' and "
-            "'caption'. Rename them, or use another copy of the data set."
+            "'caption'. Rename them, move a file that is none of the data set, or use another copy."
         )
     for name, times in Counter(columns).items():
         if times > 1:

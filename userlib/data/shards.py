@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from userlib.data.folder import loose_images, visible
 from userlib.data.pictures import SUFFIXES, open_picture
 from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
@@ -75,14 +76,30 @@ class ShardPictures:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The tar files below a folder, or img2dataset's folders of files, sorted; an empty list where there are none."""
-    tars = sorted(path for path in folder.rglob("*.tar") if not path.name.startswith("."))
-    if tars:
+    """The tar files below a folder, or img2dataset's folders of files, in order; none where it is another data set, as
+    loose images are with tars in which no image has a caption.
+    """
+    tars = visible(folder, "*.tar")
+    images = loose_images(folder) if tars else []
+    if tars and (not images or any(_is_captioned(folder, tar) for tar in tars)):
+        if images:
+            warnings.warn(
+                f"{shown(folder)}: images outside of its tar files are left out: {len(images):,}, such as "
+                f"{shown(images[0].relative_to(folder))}. Keep them in a folder of their own to read them",
+                stacklevel=2,
+            )
         return tars
     told = sorted(folder.rglob("*_stats.json"))
     return [
         place for path in told if (place := path.with_name(path.name.removesuffix("_stats.json"))).is_dir()
     ]
+
+
+def _is_captioned(folder: Path, tar: Path) -> bool:
+    try:
+        return any(sample.place and sample.captions for sample in _of_tar(folder, tar, []))
+    except UserError:  # told where it is read
+        return False
 
 
 def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:

@@ -101,7 +101,8 @@ def _near(name: str, path: Path) -> str:
 def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     from userlib.data.caption_files import CAPTIONS
     from userlib.data.coco import annotations_in, load_karpathy
-    from userlib.data.parquet import load_parquet
+    from userlib.data.folder import loose_images, visible
+    from userlib.data.parquet import holds_images, load_parquet
     from userlib.data.photos import load_photos, load_saved
     from userlib.data.scan import is_scan, load_scan
     from userlib.data.shards import load_shards, shards_in
@@ -121,11 +122,8 @@ def _load_local(path: Path, pictures: Path | None) -> RetrievalData:
     captioned = any(file.name.lower() in CAPTIONS for file in path.iterdir())
     if not captioned and (shards := shards_in(path)):
         return load_shards(path, shards)
-    # without hidden ones, such as ._train.parquet, which some systems write next to a file, or those in .cache
-    below = (file.relative_to(path) for file in path.rglob("*.parquet"))
-    files = [path / file for file in below if not any(part.startswith(".") for part in file.parts)]
-    files = sorted(file for file in files if not file.is_dir())  # which other programs name like a file
-    if files and not captioned:
+    files = visible(path, "*.parquet")
+    if files and not captioned and (any(map(holds_images, files)) or not loose_images(path)):
         return load_parquet(files, path.resolve().name)
     if any((path / file).exists() for file in ("dataset_dict.json", "dataset_info.json")):
         return load_saved(path)
