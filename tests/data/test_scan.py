@@ -28,6 +28,20 @@ def test_a_folder_gives_what_was_written(tmp_path):
     np.testing.assert_array_equal(features.tokens, np.load(tmp_path / "f30k" / "dev_ims.npy"))
 
 
+def test_a_byte_order_mark_is_no_part_of_an_id_or_caption(tmp_path):
+    """As Windows' editors write it, and as files that are joined have it within."""
+    folder = write_scan(tmp_path / "f30k")
+    plain = load_data(str(folder)).split("val")
+    for name in ("dev_ids.txt", "dev_caps.txt"):
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        (folder / name).write_bytes(
+            b"\xef\xbb\xbf" + b"".join(lines[:2]) + b"\xef\xbb\xbf" + b"".join(lines[2:])
+        )
+    marked = load_data(str(folder)).split("val")
+    assert (marked.ids, marked.captions) == (plain.ids, plain.captions)
+    assert marked.fingerprint == plain.fingerprint
+
+
 @pytest.mark.parametrize("file", ["dev_ims.npy", "dev_caps.txt", "dev_ids.txt"])
 def test_the_fingerprint_follows_every_file(tmp_path, cache, file):
     first, same = (load_data(str(write_scan(tmp_path / name / "f30k"))) for name in "ab")

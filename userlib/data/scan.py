@@ -62,7 +62,7 @@ def _lines(file: Path) -> list[str]:
     lines = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            lines.append(line.decode("utf-8").strip())
+            lines.append(line.decode("utf-8-sig").strip())
         except UnicodeDecodeError as error:
             raise UserError(f"Line {number} of {file} is not UTF-8 text. Save the file as UTF-8.") from error
         if not lines[-1]:
