@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -250,6 +251,43 @@ def test_wrong_names_and_revisions_are_named(server, flickr):
         load_hub("me/flicker")
     with pytest.raises(UserError, match="no revision 'v2' of the data set 'me/flickr'"):
         load_hub("me/flickr", known=HubSet(revision="v2"))
+
+
+@pytest.mark.parametrize(
+    ("layout", "folders"),
+    [
+        ("{}/train-00000-of-00001.parquet", "large, small"),
+        ("data/{}/train-00000-of-00001.parquet", "data/large, data/small"),
+        ("{}/train/0000.parquet", "large, small"),
+        ("{}/partial-train/0000.parquet", "large, small"),
+    ],
+)
+def test_configurations_are_not_joined(server, flickr, tmp_path, layout, folders):
+    train = flickr["data/train-00000-of-00001.parquet"]
+    files = {layout.format(part): train for part in ("large", "small")}
+    server.sets["me/flickr@main"] = server.sets[f"me/flickr@{SHA}"] = (SHA, files)
+    said = f"'train' in each of the folders {folders}, .*--include \".*small/"
+    with pytest.raises(UserError, match=said) as caught:
+        load_data("me/flickr")
+    assert not any("resolve" in line for line in server.asked)
+    pattern = re.search('--include "(.*?)"', str(caught.value))[1]
+    for file in files:  # as the command in the message does
+        if fnmatch(file, pattern):
+            (tmp_path / "one" / file).parent.mkdir(parents=True)
+            (tmp_path / "one" / file).write_bytes(train)
+    assert len(load_data(str(tmp_path / "one")).split("train")) == COUNTS["train"]
+
+
+def test_a_part_of_a_large_split_is_read_and_told(server, tmp_path, capsys):
+    bare = write_hub(tmp_path / "bare", split_column=False) / "data"
+    parts = {"train": "partial-train", "val": "val", "test": "test"}
+    files = {
+        f"default/{part}/0000.parquet": (bare / f"{name}-00000-of-00001.parquet").read_bytes()
+        for name, part in parts.items()
+    }
+    server.sets["me/flickr@main"] = server.sets[f"me/flickr@{SHA}"] = (SHA, files)
+    assert {name: len(split) for name, split in load_data("me/flickr").splits.items()} == COUNTS
+    assert "me/flickr is cut short, as the hub's conversions" in capsys.readouterr().err
 
 
 def closed_port():

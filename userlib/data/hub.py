@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from userlib.data.network import hub_access, hub_address
-from userlib.data.parquet import load_parquet
+from userlib.data.parquet import check_folders, load_parquet
 from userlib.data.splits import RetrievalData
 from userlib.errors import UserError
 from userlib.files import cache_dir, disk_errors, read_checksummed, sha256_known, write_checksummed
@@ -79,6 +79,7 @@ def fetch(name: str, known: HubSet) -> list[Path]:
         except UserError:  # the first load, or the note is damaged
             record = _ask(name, known)
             write_checksummed(note, record, over=True)
+        check_folders(name, record["files"], known.revision)
         files = _files(name, record, offline=True)
         if files is None:
             size = f"{known.download / 1e9:.1f} GB" if known.download else f"{len(record['files'])} files"

@@ -32,6 +32,7 @@ from userlib.progress import tell
 TEXT_COLUMNS = ("split", "filename", "img_id", "sentids")
 KNOWN = {*SPLIT_NAMES, *SPLIT_NAMES.values(), "train", "val", "test"}
 SENTENCE = ("raw", "caption", "text")  # the text of a caption that is a struct
+PARTIAL = "partial-"  # before the name of a split of which the hub converted only the first gigabytes
 BATCH = 128  # images read at once: Arrow cannot hold two gigabytes in one array
 KEEP = 2  # row groups in memory, because neighbouring rows are read together
 APART = b"\xff" * 16  # in place of the hash of an image that lies in a file of its own
@@ -162,6 +163,8 @@ def load_parquet(
         flickr |= sentids
     if not records:
         raise UserError(f"There are no rows in {', '.join(map(str, files))}. Write or fetch the file again.")
+    if cut := {file.parent.name for file in files if file.parent.name == f"{PARTIAL}{_folder_split(file)}"}:
+        tell(f"Note: {name} is cut short, as the hub's conversions of large splits are: {', '.join(sorted(cut))}.")
     beside: list[
         bytes
     ] = []  # hashes of images in files of their own, which no Parquet file's checksum covers
@@ -281,6 +284,23 @@ def check_counts(name: str, wanted: Mapping[str, int], counted: Mapping[str, int
 def holds_images(file: Path) -> bool:
     """Whether a Parquet file has a column of images, as other tables have not."""
     return "image" in _opened(file).schema_arrow.names
+
+
+def check_folders(name: str, files: Sequence[str], revision: str) -> None:
+    """Raises UserError where files of one split lie in several folders, as in a data set of several configurations on
+    the hub: in each, the same image may have other captions.
+    """
+    places: dict[str, set[str]] = {}
+    for file in map(Path, files):
+        folder = file.parent.parent if _folder_split(file) else file.parent
+        places.setdefault(split_name(_file_split(file)), set()).add(folder.as_posix())
+    for split, several in places.items():
+        if len(several) > 1:
+            raise UserError(
+                f"{name} has the split {split!r} in each of the folders {', '.join(sorted(several))}, which are its "
+                f"configurations as a rule. Fetch one, such as by `hf download {name} --repo-type dataset --revision "
+                f'{revision} --include "{max(several)}/*" --local-dir FOLDER`, and give FOLDER, all of which is read.'
+            )
 
 
 def _opened(file: Path) -> Any:
@@ -433,13 +453,20 @@ def _text(value: Any, column: str, where: str) -> str:
 
 
 def _file_split(file: Path) -> str:
-    """The split in a file's name or folder: train-00000-of-00001.parquet, coco_val.parquet or train/0000.parquet."""
+    """The split in a file's name or folder: train-00000-of-00001.parquet, coco_val.parquet, train/0000.parquet or
+    partial-train/0000.parquet.
+    """
     told = {split_name(part) for part in re.split(r"[-._ ]+", file.stem) if part.lower() in KNOWN}
     if len(told) == 1:
         return told.pop()
-    # as other programs write them: train.parquet/ and split=train/
-    above = file.parent.name.removesuffix(".parquet").rpartition("=")[2]
-    if split_name(above) in KNOWN:
-        return above
+    if split := _folder_split(file):
+        return split
     stem = re.split(r"[-.]", file.name)[0]
     return file.parent.name if stem.isdigit() else stem
+
+
+def _folder_split(file: Path) -> str:
+    """The split in the name of a file's folder, else ""."""
+    # as other programs write them: train.parquet/ and split=train/
+    folder = file.parent.name.removesuffix(".parquet").rpartition("=")[2].removeprefix(PARTIAL)
+    return folder if split_name(folder) in KNOWN else ""
