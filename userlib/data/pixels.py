@@ -54,7 +54,7 @@ def tower_settings(spec: str, weights: Path | None = None) -> dict[str, Any]:
 
 
 def to_input(picture: Image.Image, settings: dict[str, Any]) -> Image.Image:
-    """The image at the tower's input size: squashed, or its shorter side scaled and the centre cropped."""
+    """The image at the tower's input size: squashed, or scaled until it covers that, and the centre cropped."""
     _, height, width = settings["input_size"]
     resample = FILTERS[settings["interpolation"]]
     if picture.size == (width, height):
@@ -63,6 +63,9 @@ def to_input(picture: Image.Image, settings: dict[str, Any]) -> Image.Image:
         return picture.resize((width, height), resample)
     short, long = sorted(picture.size)
     scaled = [width if side == short else int(width * long / short) for side in picture.size]
+    if width != height:  # as open_clip scales for such an input: both sides are covered
+        ratio = min(picture.width / width, picture.height / height)
+        scaled = [round(side / ratio) for side in picture.size]
     picture = picture.resize((scaled[0], scaled[1]), resample)
     left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
     return picture.crop((left, top, left + width, top + height))
@@ -76,7 +79,7 @@ def random_box(
     """
     area = rng.uniform(share, 1.0)
     ratio = np.exp(rng.uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
-    wide, high = min(1.0, (area * ratio) ** 0.5), min(1.0, (area / ratio) ** 0.5)
+    wide, high = min(1.0, max(area, (area * ratio) ** 0.5)), min(1.0, max(area, (area / ratio) ** 0.5))
     left, top = rng.uniform(0, 1 - wide), rng.uniform(0, 1 - high)
     return left * size[0], top * size[1], (left + wide) * size[0], (top + high) * size[1]
 
