@@ -164,7 +164,9 @@ def load_parquet(
     if not records:
         raise UserError(f"There are no rows in {', '.join(map(str, files))}. Write or fetch the file again.")
     if cut := {file.parent.name for file in files if file.parent.name == f"{PARTIAL}{_folder_split(file)}"}:
-        tell(f"Note: {name} is cut short, as the hub's conversions of large splits are: {', '.join(sorted(cut))}.")
+        tell(
+            f"Note: {name} is cut short, as the hub's conversions of large splits are: {', '.join(sorted(cut))}."
+        )
     beside: list[
         bytes
     ] = []  # hashes of images in files of their own, which no Parquet file's checksum covers

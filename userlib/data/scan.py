@@ -4,7 +4,6 @@ captions, equally many per image (5 in the published files); _ids.txt, an id for
 The arrays are mapped into memory and never read whole; `dev` is called val here.
 """
 
-from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError  # numpy parses a header as Python
@@ -56,7 +55,7 @@ def open_features(file: Path) -> np.ndarray:
 
 def _lines(file: Path) -> list[str]:
     try:
-        data = file.read_bytes().removeprefix(BOM_UTF8)
+        data = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}. Put it next to the features.") from error
     lines = []
