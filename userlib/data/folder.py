@@ -122,8 +122,8 @@ class Folder:
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """The files below a folder whose names match, sorted, without hidden ones, such as ._train.parquet, which some systems
-    write next to a file, or those in .cache.
+    """The files below a folder whose names match, sorted, without hidden ones: ._train.parquet, as some systems write
+    next to a file, or those in .cache.
     """
     seen = (file for file in folder.rglob(pattern) if not _hidden(file.relative_to(folder).as_posix()))
     return sorted(file for file in seen if not file.is_dir())  # folders that other programs name like a file
