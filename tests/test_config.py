@@ -112,7 +112,7 @@ WRONG = [
     ("data", {"val_split": "train:0"}, "val_split is 'train:0'"),
     ("data", {"val_split": "train:"}, "val_split is 'train:'"),
     ("data", {"val_split": ""}, "val_split is ''"),
-    ("data", {"val_split": "val", "test_split": "val"}, "the report would be on 'val', the split that selection uses"),
+    ("data", {"val_split": "val", "test_split": "val"}, "test_split is 'val', on which the epoch is also selected"),
     ("data", {"val_split": "train:5", "test_split": "select"}, "test_split is 'select'"),
     *(("objective", {name: 0.0}, f"{name} is 0.0; it must be above 0") for name in ("mu", "temperature")),
     *(("objective", {name: -1.0}, f"{name} is -1.0") for name in ("gamma", "margin", "loss_weight")),

@@ -288,7 +288,7 @@ def test_a_foreign_pythonpath_is_told_and_pythonhome_dropped(course, pip, tmp_pa
     monkeypatch.setenv("PYTHONHOME", sys.base_prefix)
     monkeypatch.setattr(course, "open_course", lambda python, browser: 0)
     assert course.main([]) == 0
-    assert "PYTHONPATH is set: what lies in /opt/ros" in capsys.readouterr().out
+    assert "PYTHONPATH is set: packages in /opt/ros" in capsys.readouterr().out
     assert "PYTHONHOME" not in os.environ
 
 

@@ -50,7 +50,7 @@ def test_what_is_no_ensemble_is_refused(folder, tmp_path, capsys):  # noqa: F811
     one = checkpoint(tmp_path / "one", config(folder))
     assert run("--ensemble", one) == 2 and "name two or more different models" in capsys.readouterr().err
     assert run("--ensemble", one, one) == 2 and "name two or more different models" in capsys.readouterr().err
-    assert run("--ensemble", one, "--checkpoint", one) == 2 and "alone" in capsys.readouterr().err
+    assert run("--ensemble", one, "--checkpoint", one) == 2 and "give only one" in capsys.readouterr().err
     other = write_scan(tmp_path / "other", {"train": 8, "val": 4, "test": 6})
     two = checkpoint(tmp_path / "two", config(other))
     assert run("--ensemble", one, two) == 2

@@ -92,7 +92,7 @@ def test_three_seeds_are_enough_for_an_interval_that_covers(spread):
     [
         (runs(3), runs(1), 0.95, "share 1 seeds"),
         (runs(3), runs(3, images=50), 0.95, "different images"),
-        (runs(3), runs(3), 95, "got 95"),
+        (runs(3), runs(3), 95, "level is 95; it must lie between 0 and 1"),
     ],
 )
 def test_what_cannot_be_compared_is_an_error(a, b, level, words):

@@ -580,7 +580,7 @@ def test_where_results_go_is_looked_at_before_any_image(ask, photos, tmp_path):
         ("--vectors", "out.txt", "ends in .npz or .parquet"),
         ("--vectors", "notes.npz", "would be lost"),
         ("--hits", "notes.csv", "would be lost"),
-        ("--hits", "photos", "nothing is written next to"),
+        ("--hits", "photos", "only written to folders of their own"),
     ):
         said, count = ask("--data", photos, "--query", "red", flag, tmp_path / target, code=2)
         assert why in said and count == 0
@@ -639,7 +639,7 @@ def test_terminate_is_as_ctrl_c():
         (["--query", " "], "empty"),
         (["--query", "?!"], "'?!' has no word"),
         (["--query", "dog " * 10_000], "40,000 characters"),
-        (["--query", "red", "--top", "0"], "--top 0"),
+        (["--query", "red", "--top", "0"], "--top is 0"),
         (["--query", "red", "--device", "toaster"], "no device 'toaster' here"),
         (["--query", "red", "--device", "cuda:99"], "Choose one of cpu"),
         (["--query", "red", "--token-weights", "x"], "--token-weights"),

@@ -317,4 +317,4 @@ def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, ca
         wanted = model.scorer(model.encode_regions(features)[0], t, None, w)[:, 0]
     assert [hit["id"] for hit in hits] == [f"{i}.png" for i in wanted.argsort(descending=True)[:2].tolist()]
     assert hits[0]["score"] == pytest.approx(float(wanted.max()), abs=1e-4)
-    assert main([*words, "--rerank", "0"]) == 2 and "--rerank 0" in capsys.readouterr().err
+    assert main([*words, "--rerank", "0"]) == 2 and "--rerank is 0" in capsys.readouterr().err

@@ -230,7 +230,7 @@ def test_a_foreign_repository_is_refused(hub, model, tmp_path):
     hub.repos["me/extra"] = [("c" * 40, "main", {one.name: one.read_bytes() for one in folder.iterdir()})]
     with pytest.raises(UserError, match="'extra.bin', which is no file of a checkpoint"):
         DualEncoder.from_pretrained("me/extra")
-    with pytest.raises(UserError, match="no model 'me/nothing'"):
+    with pytest.raises(UserError, match="There is no folder me/nothing"):
         DualEncoder.from_pretrained("me/nothing")
     contrast = MomentumContrast(torch.nn.Linear(3, 4), torch.nn.Linear(5, 4), dim=4, queue_size=None)
     contrast.save_pretrained(tmp_path / "contrast")

@@ -174,7 +174,7 @@ def test_other_tokens_or_another_guide_on_resume_are_refused(prepared, tmp_path)
     fit(replace(prepared, config=first, made_by=MADE_BY), out=out, stop_at=1, progress=False)
     for part in ("tokens", "guide"):
         other = {**MADE_BY, part: {**MADE_BY[part], "weights": "b" * 64}}
-        with pytest.raises(UserError, match=f"the {part} of .*run were made by .* with other weights"):
+        with pytest.raises(UserError, match=f"The {part} of .*run were made by .* with other weights"):
             fit(replace(prepared, config=first, made_by=other), out=out, resume=True, progress=False)
     half = {**MADE_BY, "tokens": {**MADE_BY["tokens"], "precision": "bf16"}}
     moved = replace(prepared, config=with_data(token_weights="there.safetensors"), made_by=half)

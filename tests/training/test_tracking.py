@@ -79,7 +79,7 @@ def test_a_green_frame_marks_the_ground_truth(prepared):
 def test_an_unknown_or_absent_tracker_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--data", "scenes", "--track", "tensorbord", "--out", "run"]) == 2
-    assert "'tensorbord' is no tracker; it must be one of tensorboard," in capsys.readouterr().err
+    assert "--track is 'tensorbord'; it must be one of tensorboard," in capsys.readouterr().err
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name in TRACKERS else found(name, *more)

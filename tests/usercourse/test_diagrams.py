@@ -66,9 +66,9 @@ def test_each_part_has_a_frame_and_is_named(part):
 
 
 def test_what_there_is_not_is_refused():
-    with pytest.raises(UserError, match="no diagram 'model'; there are pipeline"):
+    with pytest.raises(UserError, match="There is no diagram 'model'; choose one of pipeline"):
         diagrams.diagram("model")
-    with pytest.raises(UserError, match="no part 'sge'; its parts are tokens"):
+    with pytest.raises(UserError, match="no part 'sge'; choose one of tokens"):
         diagrams.diagram("pipeline", here=("sge",))
 
 
