@@ -773,7 +773,7 @@ def test_as_many_first_hits_as_are_asked_for_are_reranked(photos, monkeypatch, c
     asked = []
 
     class Scored(Counting):
-        loaded, notes = SimpleNamespace(config=None), ()
+        loaded, notes = SimpleNamespace(config=Config()), ()
 
         def __init__(self, *_, **__):
             super().__init__()
