@@ -215,7 +215,10 @@ def test_a_training_is_scored_by_groups_of_the_report_split(tmp_path, monkeypatc
         test=SimpleNamespace(split=split, caption_to_image=owner),
     )  # fmt: skip
     done = SimpleNamespace(
-        rows=[{"step": 1, "rsum": 5.0}], finished=True, seconds=1.0, encoders=SimpleNamespace(scorer=None, loaded=None)
+        rows=[{"step": 1, "rsum": 5.0}],
+        finished=True,
+        seconds=1.0,
+        encoders=SimpleNamespace(scorer=None, loaded=None),
     )
     monkeypatch.setattr(commands, "prepare", lambda *_, **__: prepared)
     monkeypatch.setattr(commands, "fit", lambda *_, **__: done)

@@ -19,7 +19,8 @@ from userlib.training.watching import check_loss
 def test_gradient_accumulation_by_the_launcher_is_refused(steps, monkeypatch):
     """`accelerate launch --use_deepspeed` sets this variable from its option; the loss would be divided by it."""
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
-    with pytest.raises(UserError, match=f"gradient accumulation over {steps} steps is set .*negatives of a pair are the other"):
+    said = f"gradient accumulation over {steps} steps is set .*negatives of a pair are the other"
+    with pytest.raises(UserError, match=said):
         make_accelerator(Config())
 
 
