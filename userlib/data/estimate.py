@@ -102,8 +102,8 @@ def _data(name: str, data: DataConfig) -> tuple[int, int | None, str]:
         )
     from userlib.data.sources import load_data
 
-    pictures = Path(data.pictures) if data.pictures and name == data.data else None
-    splits = load_data(name, sizes=data.sizes, pictures=pictures).splits
+    elsewhere = Path(data.pictures) if data.pictures and name == data.data else None
+    splits = load_data(name, sizes=data.sizes, pictures=elsewhere).splits
     terms = "The terms under which you got the images apply."
     return sum(len(split) for split in splits.values()), None, terms
 
