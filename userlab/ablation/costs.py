@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from userlib.data.captions import CaptionDataset
-from userlib.evaluation import embed, recalls
+from userlib.evaluation import embed, ranks, recalls
 from userlib.evaluation.cross_scores import Sets, reranked
 from userlib.inference import device_of, scoring
 from userlib.model.user import USER, DualEncoder
@@ -27,7 +27,7 @@ RERANK = (10, 50, 200)
 
 def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -> dict[str, Any]:
     """parameters (trained ones), step_ms and query_ms in milliseconds. For a model with a scorer, also
-    query_ms_of_embeddings, and rerank: {k: rsum and query_ms of re-ranking the first k}.
+    query_ms_of_embeddings and rsum_of_embeddings, and rerank: {k: rsum and query_ms of re-ranking the first k}.
     """
     model = USER(prepared.config.model, prepared.config.objective)
     learned = sum(value.numel() for value in model.parameters() if value.requires_grad)
@@ -47,6 +47,8 @@ def costs_of(prepared: Prepared, encoders: DualEncoder, pairs: CaptionDataset) -
     sets = Sets(encoders, pairs)
     every = torch.arange(len(images))
     said["query_ms_of_embeddings"] = said["query_ms"]
+    own = recalls(ranks(images, texts, pairs.caption_to_image)).as_dict()
+    said["rsum_of_embeddings"] = round(own["rsum"], 4)
     said["query_ms"] = _query_ms(pairs, encoders, lambda row: (encoded(row), sets.scores_of(row, every)))
     said["rerank"] = {}
     for k in RERANK:

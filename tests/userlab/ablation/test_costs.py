@@ -49,6 +49,8 @@ def test_rows_hold_what_a_model_costs_and_tables_show_it(tmp_path, cache, monkey
         costs = row.metadata["costs"]
         assert costs["parameters"] > 1000 and costs["step_ms"] > 0 and costs["query_ms"] > 0
     assert "rerank" not in mean.metadata["costs"]
+    alone = chan.metadata["costs"]["rsum_of_embeddings"]
+    assert 0 <= alone <= 600 and "rsum_of_embeddings" not in mean.metadata["costs"]
     again = chan.metadata["costs"]["rerank"]
     assert set(again) == {str(k) for k in RERANK}
     most = max(RERANK)  # more than there are images: as the full scorer
