@@ -620,6 +620,7 @@ check("study_gain", study_gain)
 #   that decides before you look.
 # - `python -m userlab ablate --repeat assets/results/world/sge-0.json` repeats a stored run and says whether the result is
 #   bit-identical.
+# - Go on to what other papers put where USER has SGE, GPO and the dot product: [notebook 12](12_neighbours.ipynb).
 #
 # ## References
 #

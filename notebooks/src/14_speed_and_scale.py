@@ -547,8 +547,9 @@ snapshot(draw.traffic, gpus=10, K=2048)
 # implementation. Cost can be estimated beforehand to within a small factor. The momentum encoders cost more than the
 # keys that they produce.
 #
-# **Not shown.** That the factor of 60 in the paper's abstract holds: NAAF is not implemented here, and the paper's
-# timing table was not available to us. Nothing about GPUs was measured in this notebook; the last part is arithmetic.
+# **Not shown.** That the factor of 60 in the paper's abstract holds: the paper's timing table was not available to us,
+# and what was timed here is SCAN. [Notebook 12](12_neighbours.ipynb) has NAAF's score, and times CHAN's. Nothing about
+# GPUs was measured in this notebook; the last part is arithmetic.
 #
 # ## What to try next
 #

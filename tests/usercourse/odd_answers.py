@@ -1086,6 +1086,80 @@ def held_in_place(filenames, count):
     return tuple(filenames)
 
 
+# --- 12 neighbours ----------------------------------------------------------------------------------------
+def views_loop(V, codes):
+    """One view after the other, in Python."""
+    looks, seen = [], []
+    for code in codes.tolist():
+        e = [
+            math.exp(sum(a * b for a, b in zip(v, code, strict=True)) / len(code) ** 0.5) for v in V.tolist()
+        ]
+        looks.append([one / sum(e) for one in e])
+        seen += [sum(a * v[c] for a, v in zip(looks[-1], V.tolist(), strict=True)) for c in range(V.shape[1])]
+    gram = np.array(looks) @ np.array(looks).T
+    return seen, float(((gram - np.eye(len(codes))) ** 2).sum())
+
+
+def views_numpy(V, codes):
+    V, codes = V.numpy(), codes.numpy()
+    e = np.exp(codes @ V.T / np.sqrt(V.shape[1]))
+    A = e / e.sum(1, keepdims=True)  # (k, R)
+    return (A @ V).reshape(-1), np.linalg.norm(A @ A.T - np.eye(len(A))) ** 2
+
+
+def soft_numpy(teacher, scores, T):
+    p, q = (np.exp(x.numpy() / T) for x in (teacher, scores))
+    p, q = p / p.sum(1, keepdims=True), q / q.sum(1, keepdims=True)
+    return np.mean((p * np.log(p / q)).sum(1))
+
+
+def chan_loop(V, W, there):
+    rows = []
+    for image in V:
+        row = []
+        for words, known in zip(W, there, strict=True):
+            best = [max(float(F.cosine_similarity(r, w, dim=0)) for r in image) for w in words[known]]
+            row.append(sum(best) / len(best))
+        rows.append(row)
+    return rows
+
+
+def chan_numpy(V, W, there):
+    V, W = (x.numpy() / np.linalg.norm(x.numpy(), axis=-1, keepdims=True) for x in (V, W))
+    best = np.tensordot(V, W, axes=(2, 2)).max(1)  # (A, B, L)
+    return np.array(
+        [[row[known].mean() for row, known in zip(rows, there.numpy(), strict=True)] for rows in best]
+    )
+
+
+def chan_cosine(V, W, there):
+    """By torch's cosine of everything with everything; padding is NaN."""
+    s = F.cosine_similarity(V[:, :, None, None], W[None, None], dim=-1)
+    return s.amax(1).masked_fill(~there, math.nan).nanmean(-1)
+
+
+def rerank_loop(scores, cross, k):
+    rows = []
+    for s, c in zip(scores.tolist(), cross.tolist(), strict=True):
+        order = sorted(range(len(s)), key=lambda i: -s[i])
+        rows.append(sorted(order[:k], key=lambda i: -c[i]) + order[k:])
+    return rows
+
+
+def rerank_above(scores, cross, k):
+    """Scores that are mixed, but those of the first k are lifted above all others."""
+    first = scores.topk(k, 1).indices
+    lifted = cross.gather(1, first) - cross.min() + scores.max() + 1
+    return scores.scatter(1, first, lifted).argsort(1, descending=True)
+
+
+def rerank_numpy(scores, cross, k):
+    order = np.argsort(-scores.numpy(), 1)
+    again = np.argsort(-np.take_along_axis(cross.numpy(), order[:, :k], 1), 1)
+    order[:, :k] = np.take_along_axis(order[:, :k], again, 1)
+    return order
+
+
 RIGHT = {
     "recall_at_k": [
         recall_loop,
@@ -1356,6 +1430,18 @@ RIGHT = {
             for one in filenames
         ],
     ],
+    "see_views": [views_loop, views_numpy, lambda V, codes: list(views_numpy(V, codes))],
+    "soft_loss": [
+        soft_numpy,
+        lambda teacher, scores, T: F.kl_div(
+            (scores / T).log_softmax(1), (teacher / T).log_softmax(1), log_target=True, reduction="batchmean"
+        ),
+        lambda teacher, scores, T: F.cross_entropy(scores / T, (teacher / T).softmax(1))
+        - F.cross_entropy(teacher / T, (teacher / T).softmax(1)),
+        lambda *case: torch.tensor([soft_numpy(*case)])[0],
+    ],
+    "chan_scores": [chan_loop, chan_numpy, chan_cosine, lambda *case: torch.tensor(chan_loop(*case))],
+    "rerank": [rerank_loop, rerank_above, rerank_numpy, lambda *case: torch.tensor(rerank_loop(*case))],
 }  # fmt: skip
 
 WITH = "the answer is"
@@ -1854,6 +1940,51 @@ WRONG = {
         (lambda filenames, count: held_loop(sorted(filenames), count), WITH),
         (lambda filenames, count: held_loop(filenames, 1), "count = 2"),
         (lambda filenames, count: ["test" if name == filenames[-1] else "train" for name in filenames], "count = 2"),
+    ],
+    "see_views": [
+        (lambda V, codes: views_numpy(V, codes)[0], "The answer is two values"),
+        (lambda V, codes: views_numpy(V, codes)[::-1], "the vector: "),
+        (lambda V, codes: (views_numpy(V, codes)[0].reshape(len(codes), -1), views_numpy(V, codes)[1]),
+         "the vector: the answer is a tensor of shape (6,)"),
+        (lambda V, codes: (views_numpy(V, codes)[0], 0.0), "the penalty: "),
+        (lambda V, codes: (V.mean(0), 0.0), "the vector: the answer is a tensor of shape (6,); yours is a tensor"),
+        (lambda V, codes: (2 * views_numpy(V, codes)[0], views_numpy(V, codes)[1]), "the vector: "),
+        (lambda V, codes: dict(enumerate(views_numpy(V, codes))), "The answer is two values"),
+        (lambda V, codes: views_loop(V, V), "the vector: "),
+        (lambda V, codes: V @ codes, "raised RuntimeError"),
+    ],
+    "soft_loss": [
+        (lambda teacher, scores, T: soft_numpy(teacher, scores, T) ** 2, WITH),
+        (lambda teacher, scores, T: -soft_numpy(teacher, scores, T), WITH),
+        (lambda teacher, scores, T: F.kl_div(scores / T, (teacher / T).softmax(1), reduction="batchmean"), WITH),
+        (lambda teacher, scores, T: T**2 * soft_numpy(teacher, scores, T), "T = 0.5"),
+        (lambda teacher, scores, T: (teacher / T).softmax(1) * (scores / T).log_softmax(1), "yours is a tensor of"),
+        (lambda teacher, scores, T: F.mse_loss(scores, teacher), WITH),
+        (lambda teacher, scores, T: soft_numpy(scores, teacher, T), "The teacher comes first"),
+        (lambda teacher, scores, T: soft_numpy(teacher, scores, T) / 2 + soft_numpy(scores, teacher, T) / 2, WITH),
+        (lambda teacher, scores, T: 0.0, WITH),
+    ],
+    "chan_scores": [
+        (lambda V, W, there: chan_cosine(V, W, there).max(), "yours is a number"),
+        (lambda V, W, there: chan_cosine(V, W, there) / 2, WITH),
+        (lambda V, W, there: 1 - chan_cosine(V, W, there), WITH),
+        (lambda V, W, there: F.cosine_similarity(V[:, :, None, None], W[None, None], dim=-1), "yours is a tensor of"),
+        (lambda V, W, there: F.normalize(V.mean(1), dim=1) @ F.normalize(W.mean(1), dim=1).T, WITH),
+        (lambda V, W, there: chan_cosine(V, W * there.unsqueeze(-1), there | True), "not by the length of the longest"),
+        (lambda V, W, there: V @ W, "raised RuntimeError"),
+        (lambda V, W, there: chan_cosine(V, W, there)[:1], "yours is a tensor of shape (1, 3)"),
+        (lambda V, W, there: torch.zeros(len(V), len(W)), WITH),
+    ],
+    "rerank": [
+        (lambda scores, cross, k: scores.scatter(1, scores.topk(k, 1).indices, 9.0), WITH),
+        (lambda scores, cross, k: scores.topk(k, 1).indices, "yours is a tensor of shape (3, 3)"),
+        (lambda scores, cross, k: (scores + cross).argsort(1, descending=True), WITH),
+        (lambda scores, cross, k: rerank_numpy(cross, scores, k), WITH),
+        (lambda scores, cross, k: rerank_numpy(scores, cross, k)[:, ::-1].copy(), WITH),
+        (lambda scores, cross, k: rerank_numpy(scores, cross, k) + 1, WITH),
+        (lambda scores, cross, k: rerank_numpy(scores, cross, k).argsort(1), WITH),
+        (lambda scores, cross, k: rerank_numpy(scores, cross, k)[0], "yours is an array of shape (6,)"),
+        (lambda scores, cross, k: cross[scores.argsort(1)], "yours is a tensor of shape|raised IndexError"),
     ],
 }  # fmt: skip
 

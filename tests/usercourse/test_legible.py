@@ -10,7 +10,18 @@ from PIL import Image
 
 from tests.usercourse.legible import SMALLEST, small_words, words_of
 from usercourse import ablations as study
-from usercourse import baseline, diagrams, guided, objective, plots, queues, recall, running, speed
+from usercourse import (
+    baseline,
+    diagrams,
+    guided,
+    neighbours,
+    objective,
+    plots,
+    queues,
+    recall,
+    running,
+    speed,
+)
 from userlib.evaluation import Interval
 
 RNG = np.random.default_rng(0)
@@ -29,6 +40,13 @@ MOMENT = queues.Moment(
     lag=0.7, loss=1.0, unpaired=0.1, r10=20.0,
 )  # fmt: skip
 GPUS = {"matrix product of the batch": 12.5, "a loop over all pairs of image and caption": 800.0}
+RERANKED = {
+    f"CHAN, trained on mined negatives, {i}": {
+        name: (2.0 * 3**k, Interval(80.0 + 9 * k, 70.0, 120.0))
+        for k, name in enumerate(("embeddings", "first 10", "first 50", "first 200", "every image"))
+    }
+    for i in range(5)
+}
 SHARE = {"own": 50.0, "other": 10.0, "wrong": 40.0}
 FIGURES = {
     **{f"diagram {name}": make for name, make in diagrams.DIAGRAMS.items()},
@@ -97,6 +115,24 @@ FIGURES = {
     "operations": lambda: speed.shares({"matrix products of all layers": 60.0, "copies": 40.0}),
     "trade": lambda: speed.trade([10, 20, 40], [80, 90, 97], [0.1, 0.2, 0.4], exact_ms=0.5),
     "traffic": lambda: speed.traffic(10, 2048),
+    "two grids": lambda: neighbours.grids(
+        {"t2i: words look": RNG.random((4, 4)), "i2t: regions look": RNG.random((4, 4))},
+        "said",
+        rows=["dog", "ball", "sofa", "wall"],
+        columns=["animal", "toy", "red", "room"],
+        outlined=np.eye(4, dtype=bool),
+    ),
+    "region graph": lambda: neighbours.region_graph(RNG.random((4, 4)), ["dog", "ball", "sofa", "wall"]),
+    "routes": lambda: neighbours.routes([torch.rand(3, 3), torch.rand(3, 3), torch.rand(3, 1)]),
+    "grouped bars": lambda: neighbours.bars(
+        {f"caption {i}": {"InfoNCE's target": 1.0, "teacher": 0.5, "model": 0.2} for i in range(3)},
+        "said",
+        label="probability",
+    ),
+    "signed bars": lambda: neighbours.bars(
+        {"dog": {"counts": 0.9}, "boat": {"counts": -0.5}}, "said", label="counts"
+    ),
+    "accuracy and time": lambda: neighbours.speed_and_accuracy(RERANKED),
     "by hand": lambda: study.hits_by_hand(np.eye(5)[:3], np.eye(5)[2:]),
     "nothing": lambda: study.nothing("Fewer than two seeds of these two are stored."),
 }
