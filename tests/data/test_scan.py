@@ -156,7 +156,7 @@ def lines(name, change):
         (cut("dev_ims.npy", 0), "dev_ims.npy cannot be mapped.*cut short"),
         (
             lambda f: np.savez(open(f / "dev_ims.npy", "wb"), a=np.zeros(3)),  # noqa: SIM115
-            "dev_ims.npy cannot be mapped.*no .npy file",
+            "dev_ims.npy cannot be mapped.*not a .npy file",
         ),
         (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 8), np.float32)), r"float32 of shape \(3, 8\)"),
         (lambda f: np.save(f / "dev_ims.npy", np.zeros((3, 4, 8), np.int64)), "int64 of shape"),

@@ -33,7 +33,7 @@ def test_a_sentence_s_vector_is_the_mean_of_its_own_pieces(tmp_path, monkeypatch
 
 
 def test_a_text_encoder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="the text encoder .*nowhere.* could not be loaded"):
+    with pytest.raises(UserError, match="The text encoder .*nowhere.* cannot be loaded"):
         sentence_vectors(str(tmp_path / "nowhere"), TEXTS)
 
 

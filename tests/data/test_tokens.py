@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,6 +313,34 @@ def test_an_array_is_finished_only_when_full(tmp_path):
     again.finish()
     np.testing.assert_array_equal(open_array(tmp_path / "a"), [[1, 1], [1, 1], [0, 0]])
     assert json.loads((tmp_path / "a" / "manifest.json").read_text())["about"] == {"made": "here"}
+
+
+@pytest.mark.parametrize(
+    "place", [(os, "replace"), (Path, "unlink")], ids=["renaming", "removal of the note"]
+)
+def test_an_array_whose_process_died_before_the_renaming_is_finished(tmp_path, monkeypatch, place):
+    """Its manifest lies in the unfinished folder; the same command once took it for another's file."""
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+    def write():
+        writer = ArrayWriter(tmp_path / "x", rows.shape, rows.dtype, {"of": "rows"})
+        writer.write(rows[writer.done :])
+        writer.finish()
+
+    plain = getattr(*place)
+
+    def die(path, *rest, **options):
+        if path == tmp_path / "x.partial" or path == tmp_path / "x.partial" / "progress.json":
+            raise KeyboardInterrupt
+        return plain(path, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, die)
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert (tmp_path / "x.partial" / "manifest.json").exists()
+    write()
+    assert np.array_equal(open_array(tmp_path / "x"), rows)
 
 
 def test_progress_that_says_more_than_the_file_holds_is_not_believed(tmp_path):

@@ -123,6 +123,8 @@ class ArrayWriter:
             if path == self.file and not looks_checksummed(self.note):
                 with open(path, "rb") as file:
                     own = file.read(len(self.header)) in (b"", self.header)
+            elif path == self.part / MANIFEST:  # killed before the renaming
+                own = looks_checksummed(path)
             else:
                 own = path in (self.file, self.note) or LEFT_OVER.fullmatch(path.name) is not None
             if not own:
@@ -182,7 +184,7 @@ class ArrayWriter:
         manifest: dict[str, Any] = {"about": self.about, "shape": self.shape, "dtype": str(self.dtype)}
         manifest["size"] = self.file.stat().st_size
         manifest["sha256"] = self.sum.hexdigest()  # of what was written, whatever the disk stored
-        write_checksummed(self.part / MANIFEST, manifest)
+        write_checksummed(self.part / MANIFEST, manifest, over=True)
         self.note.unlink(missing_ok=True)
         with disk_errors(self.folder):
             os.replace(self.part, self.folder)
