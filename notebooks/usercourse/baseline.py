@@ -11,6 +11,7 @@ from usercourse.overlays import attention
 from usercourse.plots import COLOURS, CYCLE, WIDEST, Shown, empty_figure, legend_below, new_figure, wrapped
 from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
+from userscenes.catalog import CLASS_NOUNS, KINDS
 
 GROUPS = ("kind", "colour", "count", "relation", "action", "setting")
 ALIKE = 6  # most similar regions of other images that are shown
@@ -246,15 +247,21 @@ def reading(name: str, rates: Rates, base: Rates, gaps: Mapping[str, Difference]
     return told
 
 
+def counted(level: str, n: int) -> str:
+    """The noun of a category, as it stands next to a number: "dog", "dogs"."""
+    singular, plural = KINDS[level].nouns[0] if level in KINDS else CLASS_NOUNS[level]
+    return singular if n == 1 else plural
+
+
 def in_words(fact: Fact) -> str:
-    """A fact in a few words: "red balloon", "two or more dog", "man riding red bicycle"."""
+    """A fact in a few words: "red balloon", "two or more dogs", "man riding red bicycle"."""
     word, *rest = map(str, fact)
     if word == "rel":
         return " ".join(filter(None, [rest[2], rest[1], rest[0], rest[3], rest[6], rest[5], rest[4]]))
     if word == "count":
-        return " ".join(filter(None, ["exactly", rest[3], rest[2], rest[1], rest[0]]))
+        return " ".join(filter(None, ["exactly", rest[3], rest[2], rest[1], counted(rest[0], int(rest[3]))]))
     if word == "many":
-        return " ".join(filter(None, ["two or more", rest[2], rest[1], rest[0]]))
+        return " ".join(filter(None, ["two or more", rest[2], rest[1], counted(rest[0], 2)]))
     if word == "thing":
         level, colour, pattern, size, action, side = rest
         told = " ".join(filter(None, [size, pattern, colour, level, action]))

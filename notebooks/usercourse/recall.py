@@ -86,7 +86,7 @@ def recall_curves(ranks: Ranks) -> Shown:
     axis.set_xlabel("K, on a logarithmic scale; dots at 1, 5 and 10", fontsize=9)
     axis.set_ylabel("R@K in percent", fontsize=9)
     axis.set_ylim(-3, 103)
-    axis.legend(fontsize=9, frameon=False, loc="lower right")
+    legend_below(figure, axis=axis, columns=2)
     m = recalls(ranks)
     return figure, (
         f"{size:,} images, {len(ranks.t2i):,} captions: R@1 is {m.i2t_r1:.1f} % from image to caption "

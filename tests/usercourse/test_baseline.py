@@ -156,8 +156,10 @@ def test_facts_in_words():
     assert draw.in_words(DOG) == "red dog"
     assert draw.in_words(("thing", "dog", "", "", "big", "running", "left")) == "big dog running on the left"
     assert draw.in_words(("thing", "dog", "", "", "", "", "middle")) == "dog in the middle"
-    assert draw.in_words(("count", "dog", "red", "", 2)) == "exactly 2 red dog"
-    assert draw.in_words(("many", "dog", "", "spotted")) == "two or more spotted dog"
+    assert draw.in_words(("count", "dog", "red", "", 2)) == "exactly 2 red dogs"
+    assert draw.in_words(("many", "dog", "", "spotted")) == "two or more spotted dogs"
+    assert draw.in_words(("count", "child", "", "", 1)) == "exactly 1 child"
+    assert draw.in_words(("count", "child", "", "", 3)) == "exactly 3 children"
     assert draw.in_words(("rel", "man", "", "", "riding", "bicycle", "red", "")) == "man riding red bicycle"
     assert draw.in_words(("setting", "living_room")) == "living room"
     assert draw.absent([DOG, ("thing", "cat", "red", "", "", "", "")], HOLDS, "kind") == ["cat"]
