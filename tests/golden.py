@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import torch
 
-from userlib.config import Config, preset
+from userlib.config import Config
+from userlib.presets import preset
 from userlib.training import fit, prepare
 
 STEPS = 8

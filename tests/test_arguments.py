@@ -59,6 +59,11 @@ def test_what_fits_comes_through():
     )
 
 
+def test_what_can_be_read_only_once_becomes_a_tuple():
+    assert take(many=(name for name in "ab"))[3] == ("a", "b")
+    assert take(many=["a"])[3] == ["a"]
+
+
 @pytest.mark.parametrize(
     "given, said",
     [

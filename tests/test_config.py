@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 
 from userlib.__main__ import config_of, main, merge, parser
 from userlib.config import (
-    PRESETS,
     Config,
     DataConfig,
     ModelConfig,
     ObjectiveConfig,
     TrainingConfig,
-    check_used,
     from_json,
-    preset,
     to_json,
 )
 from userlib.errors import UserError
+from userlib.presets import PRESETS, preset
+from userlib.rules import check_used
 
 
 @pytest.mark.parametrize("name", PRESETS)

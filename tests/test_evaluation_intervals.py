@@ -328,3 +328,8 @@ def test_few_seeds_are_set_right(shifts, reach):
     assert (intervals.value - intervals.low, intervals.high - intervals.value) == pytest.approx(
         (reach, reach)
     )
+
+
+def test_a_model_without_runs_is_named():
+    with pytest.raises(UserError, match="'a' has no run"):
+        means({"a": [], "b": [np.arange(3.0)]})

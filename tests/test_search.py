@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from userlib.data.pictures import read_picture
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.search import Index, cross_attention, top_k
@@ -107,6 +108,28 @@ def test_search_by_words_and_by_picture(index):
     assert len(index.search("red", 99)) == 5
     assert len(index.similar("a.png", 99)) == 4
     assert index.unknown("red bananas") == ["bananas"]
+
+
+class Pixels(ColourEncoder):
+    def encode_image(self, pictures):
+        table = np.stack(
+            [np.asarray(picture.resize((8, 8)), np.float32).ravel() - 128 for picture in pictures]
+        )
+        return unit(table.reshape(len(table), -1))
+
+
+def test_an_image_as_an_object_is_seen_like_its_file(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8)
+    turned, clear = Image.fromarray(noise[0]), Image.fromarray(noise[1]).convert("RGBA")
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=turned.getexif())
+    clear.putalpha(Image.fromarray(noise[0, :, :, 0]))
+    clear.save(tmp_path / "clear.png")
+    index = Index.build(tmp_path, Pixels(), progress=False)
+    for name in ("turned.png", "clear.png"):
+        for image in (Image.open(tmp_path / name), read_picture(tmp_path / name)):
+            best = index.similar(image, 1)[0]
+            assert best.id == name and best.score == pytest.approx(1, abs=1e-5)
 
 
 def test_similar_images_are_as_many_others_as_are_asked_for(index):

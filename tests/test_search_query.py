@@ -127,6 +127,13 @@ def test_near_duplicates_are_one_hit(index):
     assert all(not hit.duplicates for hit in find(index, Query(text="red"), 9))
 
 
+def test_copies_are_merged_at_a_cosine_of_one():
+    vectors = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    groups = grouped(np.concatenate([vectors, vectors]), range(100), 1.0, 100)
+    assert groups == [[i, i + 50] for i in range(50)]
+
+
 def test_hits_as_a_table_as_json_and_as_copies(index, tmp_path):
     split = load_data(index.source["data"]).split("all")
     hits = find(index, Query(text="red", alike=0.999), 2)

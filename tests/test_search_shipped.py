@@ -68,3 +68,18 @@ def test_a_named_model_is_taken_without_a_word_on_the_other(stand_in, photos, tm
 def test_what_cannot_be_searched_is_told(stand_in, words, said, capsys):
     assert main(["search", "--query", "a dog", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_index_alone_is_searched_with_the_model_that_its_data_had(
+    stand_in, photos, tmp_path, capsys, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        "userlib.search.command.model_for", lambda data: asked.append(data) or shipped.model_for(None)
+    )
+    index = str(tmp_path / "index")
+    assert main(["search", "--data", photos, "--index", index, "--query", "red"]) == 0
+    assert main(["search", "--index", index, "--query", "red"]) == 0
+    assert asked == [photos, photos]
+    assert main(["search", "--index", str(tmp_path / "none"), "--query", "red"]) == 2
+    assert "there is no index" in capsys.readouterr().err

@@ -754,6 +754,23 @@ def test_hits_unlike_the_training_images_are_marked(ask, photos, tmp_path):
     assert "(unlike the training images)" not in ask("--data", photos, "--query", "red")[0]
 
 
+def test_a_query_by_image_tells_what_is_strange_too(ask, photos):
+    class Strange(Counting):
+        def measured(self, images):
+            return self.encode_image(images), np.full(len(images), 2.0, np.float32)
+
+        def warn(self, distances, *, drawn):
+            return "some are strange"
+
+    said, _ = ask("--data", photos, "--image", photos / "1-green.png", encoder=Strange())
+    assert "some are strange" in said and "(unlike the training images)" in said
+
+
+def test_a_search_without_hits_says_so(ask, photos):
+    said, _ = ask("--data", photos, "--query", "red", "--min-score", "2")
+    assert "no hit is left; lower --min-score" in said
+
+
 def test_every_part_of_a_query_is_read_from_the_command_line(ask, photos, monkeypatch):
     asked = []
     monkeypatch.setattr(search_command, "find", lambda index, query, k: asked.append((query, k)) or [])

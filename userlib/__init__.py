@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False  # true for type checkers; importing the module typing takes longer than all of this
 if TYPE_CHECKING:
-    from userlib.config import Config, preset
+    from userlib.config import Config
     from userlib.data.sources import load_data
     from userlib.errors import UserError
     from userlib.evaluation import evaluate, recall_at_k
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from userlib.model.pooling import GPO
     from userlib.model.queue import DualQueue
     from userlib.model.user import USER, DualEncoder
+    from userlib.presets import preset
     from userlib.search import Index
     from userlib.training import fit, prepare
     from userlib.version import __version__ as __version__
 
 _EXPORTS = {
-    "userlib.config": "Config preset",
+    "userlib.config": "Config",
+    "userlib.presets": "preset",
     "userlib.data.sources": "load_data",
     "userlib.errors": "UserError",
     "userlib.evaluation": "evaluate recall_at_k",

@@ -13,9 +13,10 @@ from typing import Any, get_type_hints
 
 from userlib import legacy
 from userlib.arguments import fits
-from userlib.config import PRESETS, Config, from_json, preset, to_json
+from userlib.config import Config, from_json, to_json
 from userlib.ending import terminated_as_interrupted
 from userlib.errors import UserError, first_line
+from userlib.presets import PRESETS, preset
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,10 +2,11 @@
 somewhere within, and a number of numpy's becomes Python's.
 """
 
+import math
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -58,6 +59,11 @@ def fits(value: Any, hint: Any) -> bool:
     return hint is None and value is None or not isinstance(hint, type) or isinstance(value, hint)
 
 
+def _origins(hint: Any) -> tuple[Any, ...]:
+    """What an annotation, or each part of a union, is without its arguments."""
+    return tuple(typing.get_origin(part) or part for part in (hint, *typing.get_args(hint)))
+
+
 def in_words(hint: Any) -> str:
     """int | None -> "a whole number or none"."""
     origin = typing.get_origin(hint)
@@ -90,6 +96,38 @@ def checked(function: F) -> F:
                     simple = value is None or isinstance(value, (str, bytes, int, float, Path, dict))
                     shown = f"{value!r:.80}" if simple else f"of the type {type(value).__name__}"
                     raise UserError(f"{name} is {shown}; it must be {in_words(hints[name])}.")
+                if isinstance(value, Iterator) and Sequence in _origins(hints[name]):
+                    bound.arguments[name] = tuple(value)  # it could be read only once
         return function(*bound.args, **bound.kwargs)
 
     return typing.cast(F, call)
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raises UserError, which lists the allowed values, for any other value."""
+    if value not in allowed:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Raises UserError for a number below `low` or above `high`."""
+    if not low <= value <= high:
+        raise UserError(f"{name} is {value}; it must lie between {low} and {high}.")
+
+
+def at_least(name: str, value: int, low: int) -> None:
+    """Raises UserError for a number below `low`."""
+    if value < low:
+        raise UserError(f"{name} is {value}; it must be a whole number from {low} up.")
+
+
+def positive(name: str, value: float) -> None:
+    """Raises UserError for a number that is not above 0, infinite or nan."""
+    if not 0 < value < math.inf:
+        raise UserError(f"{name} is {value}; it must be above 0.")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Raises UserError for a number that is below 0, infinite or nan."""
+    if not 0 <= value < math.inf:
+        raise UserError(f"{name} is {value}; it must be a number from 0 up.")

@@ -124,11 +124,14 @@ def _read(folder: Path, load: Callable[[bytes], dict[str, Any]]) -> tuple[dict[s
             raise UserError(f"{path} is damaged: {fault}. {remedy}")
         if name == TENSORS:
             try:
-                tensors = {legacy.weight(name): tensor for name, tensor in load(content).items()}
+                tensors = load(content)
             except SafetensorError as error:
                 raise UserError(f"{path} is no .safetensors file: {error}. {remedy}") from error
         else:
             documents[name.removesuffix(".json")] = read_json(path)
+    # a MomentumContrast never had earlier names, and its encoders may use them for parts of their own
+    if "contrast" not in documents:
+        tensors = {legacy.weight(name): tensor for name, tensor in tensors.items()}
     return tensors, legacy.documents(documents)
 
 

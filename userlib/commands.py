@@ -16,7 +16,7 @@ import torch.distributed as dist
 from userlib import legacy
 from userlib.baselines import cca, mean_tokens
 from userlib.checkpoints import check_run, writing
-from userlib.config import Config, check_used, to_json
+from userlib.config import Config, to_json
 from userlib.data.captions import CaptionDataset
 from userlib.data.extractors import choose_device
 from userlib.data.splits import RetrievalData, Split
@@ -30,6 +30,7 @@ from userlib.evaluation.ranking import ranks_from_scores
 from userlib.files import check_file, read_json, write_checksummed
 from userlib.model.user import DualEncoder
 from userlib.provenance import peak_memory_mb, provenance
+from userlib.rules import check_used
 from userlib.scoring import (
     Trained,
     check_captions,

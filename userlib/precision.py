@@ -1,11 +1,12 @@
 """Float32 for what must not be computed in half precision: similarities, losses, norms and pooling weights."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def to_fp32(x: Tensor) -> Tensor:
@@ -21,6 +22,22 @@ def fp32_type(x: Tensor) -> torch.dtype:
 def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:
     """Switches autocast off within it."""
     return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def training_precision(device: torch.device, precision: str) -> Iterator[None]:
+    """The forward pass of a training step: autocast to bf16 where `precision` is "bf16".
+
+    On a CPU it then computes attention as matrix products: forward and backward together, torch 2.14's fused attention
+    takes 3 to 5 times as long in bf16 for the 32 to 65 tokens of an image or a caption.
+    """
+    half = precision == "bf16"
+    by_products = half and device.type == "cpu"
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=half),
+        sdpa_kernel(SDPBackend.MATH) if by_products else nullcontext(),
+    ):
+        yield
 
 
 @contextmanager

@@ -551,7 +551,7 @@ compare("baseline_order", outcome(order))
 #
 # | group | wrong when | judged where |
 # |---|---|---|
-# | kind | an object that the caption names is not in the image | always |
+# | category | an object that the caption names is not in the image | always |
 # | colour | the object is there, but not in that colour or pattern | the object's category is there |
 # | count | there are not as many as the caption says | the object, as described, is there |
 # | relation | no two such objects are in that relation: riding, holding, left of | both objects are there |
@@ -565,7 +565,7 @@ compare("baseline_order", outcome(order))
 predict(
     "baseline_group",
     "Which of these does the bag of words get wrong most often, where it can be judged?",
-    options=["kind", "colour", "count", "relation"],
+    options=["category", "colour", "count", "relation"],
 )
 
 # %%
@@ -584,7 +584,7 @@ rates = {name: draw.error_rates(one, test.caption_to_image) for name, one in jud
 show(*draw.rates_figure(rates))
 for name, one in judged.items():
     print(f"{name}: {100 * (~one.false).mean():.1f} % of the captions are true of the image")
-main = {group: rates["bag"][group].value for group in ("kind", "colour", "count", "relation")}
+main = {group: rates["bag"][group].value for group in ("category", "colour", "count", "relation")}
 compare("baseline_group", max(main, key=main.get))
 
 # %% [markdown]

@@ -309,7 +309,7 @@ from dataclasses import replace
 
 from userlab.bench.gemms import alone, flops, gemms_of
 from userlab.bench.train import Step, filled_model, random_batch
-from userlib.config import preset
+from userlib.presets import preset
 
 base = preset("scenes")
 model_config = replace(base.model, regions=64, region_dim=192, vocab_size=433, momentum=0.99)

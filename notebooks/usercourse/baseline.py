@@ -13,7 +13,7 @@ from userlib.evaluation import Difference, Interval
 from userscenes import Fact, Scenes
 from userscenes.catalog import CLASS_NOUNS, KINDS
 
-GROUPS = ("kind", "colour", "count", "relation", "action", "setting")
+GROUPS = ("category", "colour", "count", "relation", "action", "setting")
 ALIKE = 6  # most similar regions of other images that are shown
 Rates = Mapping[str, Interval]
 Bools = NDArray[np.bool_]
@@ -22,9 +22,9 @@ Bools = NDArray[np.bool_]
 def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
     """Compares the facts that a caption states (`said`) with those that hold in an image: {group: whether it is wrong}.
 
-    A group is judged only where it can be: a colour (or pattern) if the kind is in the image; a count, a relation, an
-    action (or size, or side) if the described objects are. "setting" is place, time and weather. The caption is true
-    of the image if and only if nothing is wrong.
+    A group is judged only where it can be: a colour (or pattern) if the category is in the image; a count, a relation,
+    an action (or size, or side) if the described objects are. "setting" is place, time and weather. The caption is
+    true of the image if and only if nothing is wrong.
     """
     wrong: dict[str, bool] = {}
 
@@ -38,7 +38,7 @@ def judge(said: Iterable[Fact], holds: frozenset[Fact]) -> dict[str, bool]:
         word, *rest = fact
         if word == "thing":
             level, colour, pattern, *manner = rest
-            note("kind", there(level))
+            note("category", there(level))
             if (colour or pattern) and there(level):
                 note("colour", there(level, colour, pattern))
             if any(manner) and there(level, colour, pattern):
@@ -187,7 +187,7 @@ def worst(
     *,
     ranks: ArrayLike,
     caption_to_image: ArrayLike,
-    groups: Sequence[str] = ("colour", "count", "relation", "kind"),
+    groups: Sequence[str] = ("colour", "count", "relation", "category"),
     each: int = 2,
 ) -> Shown:
     """The worst failures in which only one group is wrong, a row per group: the image that the caption was written for,
@@ -225,11 +225,11 @@ def worst(
 
 
 def absent(said: Iterable[Fact], holds: frozenset[Fact], group: str) -> list[str]:
-    """What the caption states and the image lacks, in words: for the group "kind" all kinds, for another group the
-    shortest phrase.
+    """What the caption states and the image lacks, in words: for the group "category" all categories, for another
+    group the shortest phrase.
     """
     lacking = set(said) - holds
-    if group == "kind":
+    if group == "category":
         levels = {str(fact[1]) for fact in lacking if fact[0] == "thing"}
         return sorted(level for level in levels if ("thing", level, "", "", "", "", "") not in holds)
     return sorted(map(in_words, lacking), key=lambda text: (len(text), text))[:1]

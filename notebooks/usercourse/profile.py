@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from userlib import legacy
-from userlib.config import Config, preset
+from userlib.config import Config
 from userlib.errors import UserError
+from userlib.presets import preset
 
 if TYPE_CHECKING:
     from userlib.training import Prepared, Run

@@ -24,13 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 from usercourse.plots import COLOURS, WIDEST, Shown, legend_below, new_figure, pictures, wrapped
 from usercourse.profile import course_config, profile
 from userlib.checkpoints import checkpoint_path, read_checkpoint
-from userlib.config import Config, preset, to_json
+from userlib.config import Config, to_json
 from userlib.data.efficientnet import PACKAGE
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.evaluation import Metrics, ranks, recalls, subset
 from userlib.files import read_json, write_json
+from userlib.presets import preset
 from userlib.progress import Progress
 from userlib.search import CheckpointEncoder
 

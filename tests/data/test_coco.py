@@ -143,6 +143,15 @@ def test_only_a_list_of_images_makes_a_json_annotations(tmp_path, cache):
     assert len(load_data(str(hub)).split("train")) == 6
 
 
+def test_captions_without_ids_have_none(tmp_path, cache):
+    for absent in ({"sentid": None}, {}):
+        annotations = karpathy(COUNTS)
+        for image in annotations["images"]:
+            image["sentences"] = [{"raw": sentence["raw"], **absent} for sentence in image["sentences"]]
+        write_coco(tmp_path, annotations)
+        assert load_data(str(tmp_path)).split("val").caption_ids is None
+
+
 def test_of_several_annotations_one_must_be_named(tmp_path, cache):
     file = write_coco(tmp_path, karpathy(COUNTS))
     (tmp_path / "dataset_infos.json").write_text('{"default": {}}')  # as repositories of the hub have

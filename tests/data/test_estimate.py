@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from tests.data.copies import write_backbone, write_hub
-from userlib.config import PRESETS, Config, DataConfig
+from userlib.config import Config, DataConfig
 from userlib.data.estimate import estimate
 from userlib.data.sources import load_data
 from userlib.data.tokens import extract
 from userlib.errors import UserError
+from userlib.presets import PRESETS
 
 FLICKR = "umaru97/flickr30k_train_val_test"
 

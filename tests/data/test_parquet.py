@@ -255,6 +255,18 @@ def test_saved_by_datasets_without_splits(tmp_path, cache, told, split):
         np.testing.assert_array_equal(np.asarray(data.split(split).pictures[i]), expected)
 
 
+def test_the_same_rows_saved_as_another_split_are_that_split(tmp_path, cache):
+    import datasets
+
+    rows = [{"image": row["image"], "caption": row["caption"][0]} for row in hub_rows("train", 2)]
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    for told in ("train", "test"):
+        datasets.Dataset.from_list(rows, features=features, split=told).save_to_disk(str(tmp_path / told))
+    train, test = (load_data(str(tmp_path / told)) for told in ("train", "test"))
+    assert list(train.splits) == ["train"] and list(test.splits) == ["test"]
+    assert train.fingerprint != test.fingerprint
+
+
 def test_saved_splits_keep_their_names(tmp_path, cache):
     import datasets
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tests.data.copies import write_backbone, write_clip
-from userlib.config import preset
 from userlib.data.captions import CaptionDataset
 from userlib.data.sources import load_data
 from userlib.data.tokenizers import make_tokenizer
 from userlib.data.tokens import extract
 from userlib.evaluation import embed, ranks, recalls
+from userlib.presets import preset
 from userlib.training import fit, prepare
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,6 +18,19 @@ def test_what_is_registered_is_found_by_name_and_given_what_was_asked(monkeypatc
     assert load_data("flowers", sizes={"train": 3}) == ("flowers", {"train": 3}, False)
 
 
+def test_a_folder_of_the_same_name_is_not_taken_in_silence(tmp_path, monkeypatch):
+    monkeypatch.setattr(DATASETS, "_targets", dict(DATASETS._targets))
+    DATASETS.register("flowers", lambda name, sizes, *, progress: name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flowers").mkdir()
+    load_data("flowers")  # an empty folder is no data
+    (tmp_path / "flowers" / "a.txt").write_text("1")
+    with pytest.warns(
+        UserWarning, match=r"data set of that name; for the folder flowers that is here, write \./"
+    ):
+        assert load_data("flowers") == "flowers"
+
+
 def test_the_backbones_that_come_along_are_found_as_ones_own_are():
     own = {"region-mini", "clip-mini", "efficientnet-lite2", "efficientnet-lite2-wide", "vectors", "pixels"}
     assert set(BACKBONES) == {"timm", "open_clip"} | own

@@ -49,6 +49,18 @@ def test_frozen_word_vectors_ask_for_no_gradient():
     assert all(p.grad is not None for p in gru.parameters())
 
 
+def test_a_part_of_the_network_may_be_frozen():
+    gru, vectors = gru_and_vectors()
+    gru = nn.GRU(gru.input_size, 3, 2, batch_first=True, bidirectional=True).double()
+    bigru(gru, vectors.detach(), LENGTHS).sum().backward()
+    wanted = {name: p.grad.clone() for name, p in gru.named_parameters() if "l1" in name}
+    gru.zero_grad()
+    for name, p in gru.named_parameters():
+        p.requires_grad_(name in wanted)
+    bigru(gru, vectors.detach(), LENGTHS).sum().backward()
+    assert all(torch.equal(dict(gru.named_parameters())[name].grad, grad) for name, grad in wanted.items())
+
+
 def test_the_end_of_a_caption_is_zero_and_what_stands_there_does_not_matter():
     gru, vectors = gru_and_vectors()
     beyond = torch.arange(6) >= LENGTHS.unsqueeze(1)

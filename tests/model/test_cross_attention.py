@@ -11,13 +11,14 @@ import torch
 from tests.model.test_parity import compare
 from tests.reference import neighbours as plain
 from tests.reference.small import make_batch, named, small
-from userlib.config import SCORERS, Config, ModelConfig, ObjectiveConfig
+from userlib.config import Config, ModelConfig, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.neighbours.cross_attention import Scorer
 from userlib.model.neighbours.mining import chosen_scores, hardest
 from userlib.model.neighbours.training import scorer_term
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
+from userlib.rules import SCORERS
 
 KINDS = SCORERS[1:]
 R = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 1]]).bool()

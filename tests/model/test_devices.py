@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from tests.reference.small import make_batch, small
-from userlib.config import OBJECTIVES, ObjectiveConfig, preset
+from userlib.config import ObjectiveConfig
 from userlib.data import clip
 from userlib.model import pooling, text_networks
 from userlib.model.bigru import padded_bigru
@@ -17,6 +17,8 @@ from userlib.model.encoders import ImageEncoder, TextEncoder
 from userlib.model.objective import batch_loss, queue_loss
 from userlib.model.queue import DualQueue
 from userlib.model.user import USER
+from userlib.presets import preset
+from userlib.rules import OBJECTIVES
 
 TINY_CLIP = {
     "embed_dim": 8,

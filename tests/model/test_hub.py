@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 from tests.reference.hub_server import model_hub
 from tests.reference.small import make_batch, shake, small
@@ -312,3 +313,21 @@ def test_an_index_goes_there_and_back(hub, tmp_path):
     assert again.update(photos, keep_in=tmp_path / "kept", progress=False).removed == ("c.png",)
     contents = json.loads((tmp_path / "kept" / "contents.json").read_text(encoding="utf-8"))
     assert contents["ids"] == ["a.png", "b.png"]
+
+
+class Named(nn.Module):
+    """An encoder whose parts have names that the library's own had in earlier versions."""
+
+    def __init__(self):
+        super().__init__()
+        self.origin, self.sigma = nn.Linear(4, 3), nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.origin(x) * self.sigma
+
+
+def test_parts_of_ones_own_encoders_keep_their_names(tmp_path):
+    MomentumContrast(Named(), Named(), dim=3, queue_size=4).save_pretrained(tmp_path / "one")
+    one, other = Named(), Named()
+    MomentumContrast.from_pretrained(tmp_path / "one", one, other)
+    MomentumContrast.from_pretrained(tmp_path / "one", other, one)

@@ -126,6 +126,23 @@ def test_a_frozen_network_is_copied_at_the_start():
     )
 
 
+def test_frozen_weights_are_copied_when_they_change():
+    """Those loaded into a frozen encoder, and those that are frozen in the middle of a run."""
+    encoder = nn.Linear(3, 2).requires_grad_(False)
+    copied = MomentumEncoder(encoder)
+    encoder.load_state_dict(nn.Linear(3, 2).state_dict())
+    copied.update_momentum(encoder, 0.999)
+    assert torch.equal(copied.encoder.weight, encoder.weight)
+    encoder.requires_grad_()
+    with torch.no_grad():
+        encoder.weight += 1
+    copied.update_momentum(encoder, 0.5)
+    torch.testing.assert_close(copied.encoder.weight, encoder.weight - 0.5)
+    encoder.requires_grad_(False)
+    copied.update_momentum(encoder, 0.5)
+    assert torch.equal(copied.encoder.weight, encoder.weight)
+
+
 def test_a_frozen_network_does_not_learn():
     encoder = TextEncoder(small_paper(train_text="none"))
     assert not any(p.requires_grad for p in encoder.states.parameters())
@@ -142,4 +159,5 @@ def test_momentum_belongs_to_a_run_length(steps, m):
 def test_half_life():
     assert half_life(0.999) == pytest.approx(692.8, abs=0.5)
     assert half_life(0.5) == pytest.approx(1.0)
+    assert half_life(0.99999999) == pytest.approx(69314718, rel=1e-6)
     assert half_life(1.0) == float("inf") and half_life(0.0) == 0.0

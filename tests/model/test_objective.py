@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from userlib.config import OBJECTIVES, ObjectiveConfig
+from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.objective import (
     HingeLoss,
@@ -22,6 +22,7 @@ from userlib.model.objective import (
     uto_negative,
     uto_positive,
 )
+from userlib.rules import OBJECTIVES
 
 UTO = ObjectiveConfig()
 

@@ -80,6 +80,12 @@ def test_mean_pool_of_nothing_is_zero():
     assert mean_pool(vectors(1, 3, 2), torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.parametrize("pool", [mean_pool, max_pool, GPO()], ids=["mean", "max", "gpo"])
+def test_sets_without_vectors_are_refused(pool):
+    with pytest.raises(UserError, match="no set has one"):
+        pool(torch.zeros(1, 0, 2))
+
+
 def test_another_pooling_is_an_error_that_lists_the_names():
     with pytest.raises(UserError, match="'median'.*mean, max, gpo"):
         make_pooling("median")

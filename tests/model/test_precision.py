@@ -5,9 +5,12 @@ the same inputs; and where full float32 is asked for, no backend rounds.
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.reference import model as plain
 from tests.reference.small import make_batch, named, shake, small
+from userlib import MomentumContrast
 from userlib.evaluation import ranks
 from userlib.evaluation.ranking import exact_products
 from userlib.model.encoders import TextEncoder
@@ -16,7 +19,7 @@ from userlib.model.layers import RegionNorm
 from userlib.model.pooling import make_pooling, max_pool, mean_pool
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
-from userlib.precision import full_float32
+from userlib.precision import full_float32, training_precision
 
 SOME = torch.tensor([[True] * 36, [True] * 20 + [False] * 16])
 
@@ -126,6 +129,41 @@ def test_cross_attention_scores_are_float32():
         wanted = scan(regions, words, mask)
         with half():
             torch.testing.assert_close(scan(regions, words, mask), wanted, rtol=1e-5, atol=1e-6)
+
+
+class Operators(TorchDispatchMode):
+    """The names of all operators that run within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision, products", [("bf16", True), ("fp32", False)])
+def test_attention_of_a_bf16_step_on_a_cpu_is_made_of_products(precision, products):
+    q = draw(2, 2, 5, 8).requires_grad_()
+    with Operators() as ran, training_precision(q.device, precision):
+        result = F.scaled_dot_product_attention(q @ torch.eye(8), q, q)
+    assert any("flash" in name for name in ran.names) is not products
+    with Operators() as ran:
+        F.scaled_dot_product_attention(q, q, q)
+    assert any("flash" in name for name in ran.names)
+    torch.testing.assert_close(
+        result.float(), F.scaled_dot_product_attention(q, q, q), rtol=0, atol=2e-2 if products else 1e-6
+    )
+
+
+@pytest.mark.parametrize("queue_size", [None, 4])
+def test_vectors_that_encoders_normalise_are_compared_in_float32(queue_size):
+    encoders = [shake(nn.Linear(4, 3)), shake(nn.Linear(4, 3), seed=1)]
+    contrast = MomentumContrast(*encoders, dim=3, queue_size=queue_size, momentum=0.5, normalize=False)
+    with half():
+        output = contrast.step(draw(4, 4), draw(4, 4, seed=1), torch.arange(4))
+    assert output.images.dtype == output.texts.dtype == output.loss.dtype == torch.float32
 
 
 def backends():

@@ -185,6 +185,24 @@ def test_unequal_keys_and_negative_sizes_are_errors():
         DualQueue(-1, 2)
 
 
+@pytest.mark.parametrize("size", [0, 4])
+def test_a_refused_batch_leaves_the_queue_as_it_was(size):
+    queue = DualQueue(size, 2)
+    with pytest.raises(UserError, match="2 image keys, 3 caption keys and 1 ids"):
+        queue.enqueue(torch.zeros(2, 2), torch.zeros(3, 2), torch.zeros(1, dtype=torch.long))
+    assert int(queue.step) == int(queue.num_enqueued) == 0
+
+
+def test_drawn_ids_are_those_of_no_key_in_the_queue():
+    contrast = MomentumContrast(
+        torch.nn.Linear(4, 3), torch.nn.Linear(4, 3), dim=3, queue_size=8, momentum=0.9
+    )
+    x = torch.randn(4, 4)
+    contrast.step(x, x, torch.tensor([5, 6, 7, 8]))
+    assert int(contrast.step(x, x).masked_keys) == 0
+    assert contrast.queue.ids.unique().numel() == 8
+
+
 def test_state_dict_holds_the_whole_queue():
     queue, other = DualQueue(5, 2), DualQueue(5, 2)
     queue.enqueue(*keys(3))

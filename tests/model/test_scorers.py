@@ -33,6 +33,16 @@ def test_equal_to_the_loop(quick, slow, pooling, block, monkeypatch):
 
 
 @BOTH
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_vectors_of_any_type_are_scored_in_float32(quick, slow, kind):
+    regions, words, mask, lengths = vectors()
+    result = quick(regions.to(kind), words.to(kind), mask)
+    assert result.dtype == torch.float32
+    unit = (F.normalize(x.to(kind).float(), dim=2) for x in (regions, words))
+    assert (result - slow(*unit, lengths)).abs().max() < 1e-5
+
+
+@BOTH
 def test_settings_reach_the_scores(quick, slow):
     regions, words, mask, lengths = vectors(seed=1)
     result = quick(regions, words, mask, inverse_temperature=20.0, temperature=2.0)

@@ -12,14 +12,7 @@ import torch
 
 from tests.model.test_devices import TINY_CLIP, tiny_clip  # noqa: F401 - a fixture
 from tests.reference.small import make_batch, small, small_paper
-from userlib.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    TrainingConfig,
-    preset,
-)
+from userlib.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig
 from userlib.data import clip
 from userlib.errors import UserError
 from userlib.model.encoders import ImageEncoder, Projection, TextEncoder
@@ -31,6 +24,7 @@ from userlib.model.pooling import GPO, make_pooling, position_codes
 from userlib.model.queue import DualQueue
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
+from userlib.presets import preset
 
 D, W = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
 CHOICES = {

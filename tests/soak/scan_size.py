@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from userlib.config import Config, preset
+from userlib.config import Config
+from userlib.presets import preset
 from userlib.training import fit, loop, prepare
 from userlib.training.schedule import batch_indices
 

@@ -14,10 +14,11 @@ from tests.data.copies import write_scan
 from tests.reference.small import make_batch, small
 from tests.reference.towers import write_encoder
 from userlib.__main__ import main
-from userlib.config import DataConfig, preset
+from userlib.config import DataConfig
 from userlib.data.estimate import estimate
 from userlib.model.text_transformers import text_settings
 from userlib.model.user import USER
+from userlib.presets import preset
 from userlib.training import cost, prepare
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,9 @@ import torch
 
 from tests.data.copies import WORDS, write_hub, write_scan
 from userlib.__main__ import main
-from userlib.config import Config, preset, to_json
+from userlib.config import Config, to_json
 from userlib.evaluation import bootstrap, embed, fold_average, ranks, recalls
+from userlib.presets import preset
 from userlib.training import Run, fit, prepare
 
 COUNTS = {"train": 4, "val": 3, "test": 4}

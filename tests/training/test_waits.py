@@ -13,7 +13,7 @@ from tests.reference.runs import run_config, write_learnable
 from tests.reference.small import make_batch
 from tests.reference.towers import KINDS, OWN_MASKS, write_encoder
 from tests.reference.watch import Waits
-from userlib.config import PRESETS, preset
+from userlib.presets import PRESETS, preset
 from userlib.training import loop, prepare
 from userlib.training.loop import Trainer
 

@@ -46,11 +46,14 @@ HOLDS = frozenset(
 @pytest.mark.parametrize(
     "said, result",
     [
-        (DOG, {"kind": False, "colour": True}),
-        (("thing", "dog", "blue", "", "", "", ""), {"kind": False, "colour": False}),
-        (("thing", "cat", "blue", "", "", "", ""), {"kind": True}),
-        (("thing", "dog", "blue", "", "", "sleeping", ""), {"kind": False, "colour": False, "action": True}),
-        (("thing", "dog", "red", "", "", "running", ""), {"kind": False, "colour": True}),
+        (DOG, {"category": False, "colour": True}),
+        (("thing", "dog", "blue", "", "", "", ""), {"category": False, "colour": False}),
+        (("thing", "cat", "blue", "", "", "", ""), {"category": True}),
+        (
+            ("thing", "dog", "blue", "", "", "sleeping", ""),
+            {"category": False, "colour": False, "action": True},
+        ),
+        (("thing", "dog", "red", "", "", "running", ""), {"category": False, "colour": True}),
         (("count", "dog", "", "", 2), {"count": False}),
         (("count", "dog", "", "", 3), {"count": True}),
         (("count", "dog", "red", "", 2), {}),
@@ -92,46 +95,48 @@ def hand(could, wrong, captions=None):
     return draw.Judged(
         rows,
         np.zeros(len(could), int),
-        groups | {"kind": np.array(could)},
-        groups | {"kind": np.array(wrong)},
+        groups | {"category": np.array(could)},
+        groups | {"category": np.array(wrong)},
     )
 
 
 def test_rates_are_shares_of_what_could_be_judged():
     judged = hand([True] * 6 + [False] * 2, [True] * 3 + [False] * 5)
     rates = draw.error_rates(judged, np.repeat(np.arange(4), 2))
-    assert set(rates) == {"kind"}
-    value, low, high = rates["kind"]
+    assert set(rates) == {"category"}
+    value, low, high = rates["category"]
     assert value == 50
     assert low < 50 < high
     sure = draw.error_rates(hand([True] * 8, [True] * 8), np.repeat(np.arange(4), 2))
-    assert sure["kind"] == Interval(100, 100, 100)
+    assert sure["category"] == Interval(100, 100, 100)
 
 
 def test_a_model_does_not_differ_from_itself_and_differs_from_its_opposite():
     owner = np.arange(40)
     a = hand([True] * 40, [True] * 10 + [False] * 30)
     b = hand([True] * 40, [False] * 10 + [True] * 30)
-    assert draw.rate_differences(a, a, owner)["kind"] == (0, 0, 0)
-    value, low, high = draw.rate_differences(b, a, owner)["kind"]
+    assert draw.rate_differences(a, a, owner)["category"] == (0, 0, 0)
+    value, low, high = draw.rate_differences(b, a, owner)["category"]
     assert value == 50
     assert 0 < low < 50 < high
-    rates, base = {"kind": Interval(75, 60, 90)}, {"kind": Interval(25, 10, 40)}
-    clear = draw.reading("b", rates, base, {"kind": Difference(50, low, high)})
-    assert clear[0].startswith("kind: b is wrong in 75 % of cases and a random image in 25 %; +50.0 points")
+    rates, base = {"category": Interval(75, 60, 90)}, {"category": Interval(25, 10, 40)}
+    clear = draw.reading("b", rates, base, {"category": Difference(50, low, high)})
+    assert clear[0].startswith(
+        "category: b is wrong in 75 % of cases and a random image in 25 %; +50.0 points"
+    )
     assert "cannot tell" not in clear[0]
-    assert "inconclusive" in draw.reading("b", rates, base, {"kind": Difference(0, -1, 1)})[0]
+    assert "inconclusive" in draw.reading("b", rates, base, {"category": Difference(0, -1, 1)})[0]
 
 
 def test_the_rates_stand_at_their_values():
     rates = {
-        "a": {"kind": Interval(40, 30, 50)},
-        "b": {"kind": Interval(80, 70, 90), "count": Interval(5, 0, 9)},
+        "a": {"category": Interval(40, 30, 50)},
+        "b": {"category": Interval(80, 70, 90), "count": Interval(5, 0, 9)},
     }
     figure, sentence = draw.rates_figure(rates)
     points = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert points == [40, 80, 5]
-    assert "kind 40 (a), 80 (b); count 5 (b)" in sentence
+    assert "category 40 (a), 80 (b); count 5 (b)" in sentence
 
 
 def test_the_worst_come_first_and_have_one_fault(world, facts):
@@ -139,14 +144,14 @@ def test_the_worst_come_first_and_have_one_fault(world, facts):
     owner = np.repeat(np.arange(N), 5)
     judged = draw.judge_pairs(said, holds, np.arange(150), (owner + 1) % N)
     ranks = np.random.default_rng(0).integers(1, N, 150)
-    order = draw.worst_first(judged, ranks, "kind")
+    order = draw.worst_first(judged, ranks, "category")
     assert len(order) > 1
     assert (np.diff(ranks[order]) <= 0).all()
     for p in order:
-        assert [group for group in draw.GROUPS if judged.wrong[group][p]] == ["kind"]
+        assert [group for group in draw.GROUPS if judged.wrong[group][p]] == ["category"]
     texts = [caption.text for i in range(N) for caption in world.captions(i)]
     figure, sentence = draw.worst(world, texts, said, holds, judged, ranks=ranks, caption_to_image=owner)
-    assert f"kind {len(order)}" in sentence
+    assert f"category {len(order)}" in sentence
     assert f"Of {judged.false.sum()} captions" in sentence
     titles = " ".join(axis.get_title() for axis in figure.axes).replace("\n", " ")
     assert f"written for this one, which ranks {draw.ordinal(ranks[order[0]])}" in titles
@@ -162,7 +167,7 @@ def test_facts_in_words():
     assert draw.in_words(("count", "child", "", "", 3)) == "exactly 3 children"
     assert draw.in_words(("rel", "man", "", "", "riding", "bicycle", "red", "")) == "man riding red bicycle"
     assert draw.in_words(("setting", "living_room")) == "living room"
-    assert draw.absent([DOG, ("thing", "cat", "red", "", "", "", "")], HOLDS, "kind") == ["cat"]
+    assert draw.absent([DOG, ("thing", "cat", "red", "", "", "", "")], HOLDS, "category") == ["cat"]
     assert draw.absent([DOG], HOLDS, "colour") == ["red dog"]
     assert [draw.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21, 113)] == [
         "1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "113th",

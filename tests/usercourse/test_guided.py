@@ -76,7 +76,7 @@ def test_guides_of_others_change_nothing_else():
             split=[None] * count, features=Features(tokens=tokens, guide=guide), words="kept"
         )
 
-    from userlib.config import preset
+    from userlib.presets import preset
     from userlib.training import Prepared
 
     prepared = Prepared(preset("scenes"), pairs(5), pairs(3), None, None, "x")

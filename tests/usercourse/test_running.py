@@ -14,12 +14,13 @@ from PIL import Image
 
 from usercourse import running
 from userlib.checkpoints import write_checkpoint
-from userlib.config import TrainingConfig, preset
+from userlib.config import TrainingConfig
 from userlib.data.sources import load_data
 from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.evaluation import METRICS, fold_average
 from userlib.files import write_checksummed
+from userlib.presets import preset
 from userlib.progress import Progress
 from userlib.training.schedule import batch_indices
 

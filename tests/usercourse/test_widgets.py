@@ -28,9 +28,9 @@ from usercourse import (
 )  # fmt: skip
 from usercourse.plots import new_figure
 from usercourse.predictions import kept, store
-from userlib.config import preset
 from userlib.errors import UserError
 from userlib.evaluation import Interval, Ranks, bootstrap
+from userlib.presets import preset
 
 
 def render(a, b="x"):

@@ -8,8 +8,9 @@ from typing import Any
 
 from userlab.ablation.length import LONG
 from userlab.ablation.variants import EXPLORATORY, HEADLINE, Knob, Study, Variant
-from userlib.config import preset, to_json
+from userlib.config import to_json
 from userlib.errors import UserError
+from userlib.presets import preset
 
 
 def _model(label: str, *, seeds: int = EXPLORATORY, **settings: Any) -> Variant:

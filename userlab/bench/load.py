@@ -12,9 +12,10 @@ import torch
 
 from userlab.bench.case import Case
 from userlab.bench.train import Step
-from userlib.config import Config, preset
+from userlib.config import Config
 from userlib.data.captions import Batch
 from userlib.model.user import USER
+from userlib.presets import preset
 from userlib.training import Prepared, prepare
 from userlib.training.schedule import batch_indices, batches
 

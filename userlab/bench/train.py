@@ -14,13 +14,14 @@ from userlab.bench.gemms import alone, flops, gemms_of
 from userlab.bench.op_profile import op_profile
 from userlab.bench.reference import PlainGPO, PlainStep
 from userlab.bench.timing import clock_of, interleaved
-from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig, preset
+from userlib.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from userlib.data.captions import Batch
 from userlib.model.objective import queue_loss
 from userlib.model.pooling import GPO
 from userlib.model.queue import DualQueue
 from userlib.model.sorting import descending
 from userlib.model.user import USER
+from userlib.presets import preset
 from userlib.training.memory import keep_freed_memory
 from userlib.training.schedule import make_optimizer
 

@@ -12,10 +12,11 @@ from typing import Any
 from userlab.pretraining.assets import command_of
 from userlab.pretraining.settings import PhotosConfig
 from userlib.checkpoints import TENSORS
-from userlib.config import Config, preset, to_json
+from userlib.config import Config, to_json
 from userlib.evaluation import bootstrap, embed, ranks
 from userlib.files import cache_dir, check_folder, remove_folder, sha256_bytes
 from userlib.model.user import load_model, save_model
+from userlib.presets import preset
 from userlib.provenance import code_version, provenance
 from userlib.training import fit, prepare
 

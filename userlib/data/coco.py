@@ -60,6 +60,10 @@ def _lists_images(file: Path) -> bool:
         return True
 
 
+def _label(sentid: object) -> str:
+    return "" if sentid is None else str(sentid)
+
+
 def load_karpathy(
     annotations: Path, pictures: Path, *, counts: Mapping[str, int] | None = None
 ) -> RetrievalData:
@@ -82,7 +86,7 @@ def load_karpathy(
         try:
             name, split = str(image["filename"]), split_name(str(image["split"]))
             captions = [sentence["raw"] for sentence in image["sentences"]]
-            ids = [str(sentence.get("sentid", "")) for sentence in image["sentences"]]
+            ids = [_label(sentence.get("sentid")) for sentence in image["sentences"]]
         except (KeyError, TypeError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else f"has another form ({error})"
             raise UserError(

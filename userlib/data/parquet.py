@@ -156,11 +156,13 @@ def load_parquet(
     Flickr's). splits gives each file's split, where its own name does not. Raises UserError for whatever differs.
     """
     records: list[Row] = []
-    flickr = False
+    flickr, named = False, []  # splits that no column gives
     for number, file in enumerate(files):
-        own, sentids = _rows_of(file, number, splits[number] if splits else _file_split(file))
+        split = splits[number] if splits else _file_split(file)
+        own, columns = _rows_of(file, number, split)
         records += own
-        flickr |= sentids
+        flickr |= "sentids" in columns
+        named += [] if "split" in columns else [split_name(split)]
     if not records:
         raise UserError(f"There are no rows in {', '.join(map(str, files))}. Write or fetch the file again.")
     if cut := {file.parent.name for file in files if file.parent.name == f"{PARTIAL}{_folder_split(file)}"}:
@@ -183,7 +185,7 @@ def load_parquet(
             )
     if rows is not None:
         check_counts(name, rows, Counter(row.split for row in records))
-    content = sha256_bytes("parquet", *(sha256_known(file) for file in files), *beside)
+    content = sha256_bytes("parquet", *(sha256_known(file) for file in files), *beside, *named)
     parts = {}
     for split in dict.fromkeys(row.split for row in records):
         own = [row for row in records if row.split == split]
@@ -341,8 +343,8 @@ def _unreadable(file: Path, error: Exception) -> UserError:
     return UserError(f"{file} cannot be read: {said}. {why}")
 
 
-def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]:
-    """The rows of one file, without its images, and whether it has Flickr's column sentids."""
+def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], list[str]]:
+    """The rows of one file, without its images, and the names of its columns."""
     opened = _opened(file)
     columns = opened.schema_arrow.names
     if not {"image", "caption"} <= set(columns):
@@ -367,7 +369,7 @@ def _rows_of(file: Path, number: int, file_split: str) -> tuple[list[Row], bool]
         for place, cell in enumerate(cells):
             check_split_column(cell, f"row {len(rows)} of {file}", file_split)
             rows.append(_row(cell, (number, group, place), f"row {len(rows)} of {file}", file_split))
-    return rows, "sentids" in columns
+    return rows, columns
 
 
 def _check_types(file: Path, schema: Any) -> None:

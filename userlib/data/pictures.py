@@ -67,10 +67,7 @@ def open_picture(data: bytes, name: str) -> Image.Image:
                     f"The image {name} has {picture.width} x {picture.height} pixels; its long side may be "
                     f"{MAX_RATIO} times the short one at most. Crop it or remove it."
                 )
-            image, turn = to_rgb(picture), None
-            with suppress(Exception):  # damaged EXIF with whole pixels
-                turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-            return image if turn is None else image.transpose(turn)
+            return upright(picture)
     except UserError:
         raise
     except Exception as error:  # Pillow raises a dozen kinds on damaged files
@@ -85,6 +82,16 @@ def open_picture(data: bytes, name: str) -> Image.Image:
             f"The image {name} ({len(data):,} bytes) cannot be read: {why}. Replace it by a whole JPEG, PNG or WebP, "
             "or remove it together with its captions."
         ) from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """An image as RGB (`to_rgb`), turned as its EXIF orientation says, and without it."""
+    image, turn = to_rgb(picture), None
+    with suppress(Exception):  # damaged EXIF with whole pixels
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    image = image.copy() if turn is None else image.transpose(turn)
+    image.info = {}  # else what is turned here would be turned again
+    return image
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -34,7 +34,9 @@ def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
         if (folder / f"{part}_ims.npy").exists()
     }
     content = sha256_bytes("scan", *(split.fingerprint for split in splits.values()))
-    return RetrievalData(name=folder.name, splits=splits, fingerprint=content, features_folder=folder)
+    return RetrievalData(
+        name=folder.resolve().name, splits=splits, fingerprint=content, features_folder=folder
+    )
 
 
 def open_features(file: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ photos or a data set on the hub.
 import difflib
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,12 @@ def load_data(
     name, pictures = os.fspath(name), None if pictures is None else Path(pictures)
     sizes = sizes or {}
     if name in DATASETS:
+        if os.path.isdir(name) and os.listdir(name):
+            warnings.warn(
+                f"{name} is read as the data set of that name; for the folder {name} that is here, write "
+                f"{os.path.join('.', name)}.",
+                stacklevel=3,
+            )
         return DATASETS[name](name, sizes, progress=progress)  # type: ignore[no-any-return]
     try:
         path = Path(name).expanduser()

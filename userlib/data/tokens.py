@@ -192,7 +192,8 @@ def _fill(
         name: ArrayWriter(folder, shapes[name], kinds[name], about) for name, folder in folders.items()
     }
     done = min(writer.done for writer in writers.values())
-    what = f"{' and '.join(folders)} of {split.name} ({extractor.spec})"
+    backbone = extractor.spec.partition(":{")[0]  # the settings of pixels would fill the line
+    what = f"{' and '.join(folders)} of {split.name} ({backbone})"
     try:
         extractor.load()
         for writer in writers.values():

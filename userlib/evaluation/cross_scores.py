@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
 from userlib.evaluation.ranking import Ranks, exact_products, ranks_from_scores

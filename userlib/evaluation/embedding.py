@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from userlib.config import one_of
+from userlib.arguments import one_of
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array
 from userlib.evaluation.metrics import Metrics, recalls

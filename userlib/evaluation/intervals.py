@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from userlib.arguments import checked
-from userlib.config import at_least
+from userlib.arguments import at_least, checked
 from userlib.errors import UserError
 from userlib.evaluation.checks import Ints
 from userlib.evaluation.metrics import KS, METRICS, chosen_images, recalls
@@ -128,6 +127,10 @@ def means(
     """
     _check_study(runs, differences)
     by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
+    if empty := [name for name, part in by_name.items() if not part]:
+        raise UserError(
+            f"{empty[0]!r} has no run whose numbers could be resampled. Give at least one, or leave it out."
+        )
     draw = _Means([run for group in by_name.values() for run in group], resamples, seed)
     drawn = {
         name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))

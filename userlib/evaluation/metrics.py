@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from userlib.arguments import checked
-from userlib.config import at_least
+from userlib.arguments import at_least, checked
 from userlib.errors import UserError
 from userlib.evaluation.checks import Array, Ints, check_caption_to_image, check_embeddings
 from userlib.evaluation.ranking import Ranks, ranks

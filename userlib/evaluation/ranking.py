@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
 from userlib.precision import full_float32
 

@@ -32,7 +32,8 @@ def bigru(gru: nn.GRU, vectors: Tensor, lengths: Tensor) -> Tensor:
     place = order[row] * longest + step
     opposite = starts[lengths[row] - 1 - step] + row  # the word at this distance from the other end
     half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-    learning = torch.is_grad_enabled() and (vectors.requires_grad or gru.weight_hh_l0.requires_grad)
+    weighted = any(weight.requires_grad for weight in gru.parameters())
+    learning = torch.is_grad_enabled() and (vectors.requires_grad or weighted)
     with torch.autocast("cpu", enabled=False):
         words = vectors.flatten(0, 1).index_select(0, place)  # (P, I)
         for layer in range(gru.num_layers):

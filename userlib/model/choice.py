@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from userlib.config import ENHANCEMENTS, ModelConfig, one_of
+from userlib.arguments import one_of
+from userlib.config import ModelConfig
 from userlib.model.enhancement import GUIDED, Enhancement
 from userlib.model.layers import RegionEnhancement
 from userlib.model.neighbours.concepts import Concepts
 from userlib.model.neighbours.graph import RegionGraph
 from userlib.model.neighbours.route import Route
+from userlib.rules import ENHANCEMENTS
 
 
 def _guided(kind: str, config: ModelConfig, width: int, on_words: bool) -> RegionEnhancement:

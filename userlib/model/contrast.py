@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from userlib.arguments import checked
+from userlib.arguments import between, checked
 from userlib.checkpoints import load_state_strict, read_checkpoint, write_checkpoint
-from userlib.config import ObjectiveConfig, between, from_json, to_json
+from userlib.config import ObjectiveConfig, from_json, to_json
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
 from userlib.model.momentum import MomentumEncoder
@@ -223,7 +223,8 @@ class MomentumContrast(Shared, nn.Module):
                 f"{type(encoder).__name__} returned a tensor of the shape {tuple(vectors.shape)}; it must be (B, dim), "
                 f"and dim is {self.dim}."
             )
-        return F.normalize(to_fp32(vectors), dim=-1) if self.normalize else vectors
+        vectors = to_fp32(vectors)
+        return F.normalize(vectors, dim=-1) if self.normalize else vectors
 
     def forward(
         self, images: Inputs, texts: Inputs, image_ids: Tensor | None = None, *, count_queue: bool = True
@@ -293,4 +294,6 @@ class MomentumContrast(Shared, nn.Module):
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise UserError("image_ids is None; on several processes, give the id of each pair's image.")
         fresh = torch.arange(count, device=device)
-        return fresh if self.queue is None else fresh + self.queue.num_enqueued
+        if self.queue is None or self.queue.size == 0:
+            return fresh
+        return fresh + torch.maximum(self.queue.num_enqueued, self.queue.ids.amax() + 1)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.arguments import checked
-from userlib.config import NORMS, WEIGHT_INITS, at_least, not_negative, one_of
+from userlib.arguments import at_least, checked, not_negative, one_of
 from userlib.errors import UserError
 from userlib.model.layers import Dropout, Norm, RegionEnhancement, check_set, init_weights, refuse_missing
 from userlib.model.pooling import mean_pool
 from userlib.precision import autocast_disabled, to_fp32
+from userlib.rules import NORMS, WEIGHT_INITS
 
 GUIDED = ("none", "sge", "cge", "sge+cge")
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.arguments import checked
-from userlib.config import NORMS, SCALINGS, WEIGHT_INITS, one_of
+from userlib.arguments import checked, one_of
 from userlib.errors import UserError
 from userlib.precision import to_fp32
+from userlib.rules import NORMS, SCALINGS, WEIGHT_INITS
 
 
 class Dropout(nn.Dropout):
@@ -44,11 +44,15 @@ class Norm(nn.Module):
 
 @checked
 def check_set(vectors: Tensor, mask: Tensor | None, width: int | None = None) -> None:
-    """Raises UserError unless the vectors are (B,N,width), and the mask bool (B,N)."""
+    """Raises UserError unless the vectors are (B,N,width) with N from 1 up, and the mask bool (B,N)."""
     if vectors.ndim != 3 or width not in (None, vectors.shape[2]):
         raise UserError(
             f"the vectors have the shape {tuple(vectors.shape)}; it must be (B, N, {width or 'E'}): of each set of a "
             "batch N vectors."
+        )
+    if vectors.shape[1] == 0:
+        raise UserError(
+            f"the vectors have the shape {tuple(vectors.shape)}, so that no set has one; give each set one."
         )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != vectors.shape[:2]):
         raise UserError(

@@ -1,13 +1,13 @@
 """Momentum copies: key encoders that follow the query encoders slowly (He et al., MoCo, CVPR 2020)."""
 
 import copy
+import math
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from userlib.arguments import checked
-from userlib.config import between
+from userlib.arguments import between, checked
 
 M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
@@ -19,22 +19,21 @@ def momentum_for(steps: int) -> float:
 
 def half_life(m: float) -> float:
     """Steps after which the share of a query weight in the copy has halved: log(1/2) / log(m)."""
-    return (
-        float("inf") if m >= 1 else 0.0 if m <= 0 else float(torch.tensor(0.5).log() / torch.tensor(m).log())
-    )
+    return math.inf if m >= 1 else 0.0 if m <= 0 else math.log(0.5) / math.log(m)
 
 
 @torch.no_grad()
 @checked
 def update(copied: nn.Module, source: nn.Module, m: float) -> None:
-    """theta_k <- m theta_k + (1 - m) theta_q in the type of the copy; buffers (BatchNorm statistics) are copied.
+    """theta_k <- m theta_k + (1 - m) theta_q in the type of the copy, for all weights that learn; buffers (BatchNorm
+    statistics) are copied, frozen weights left alone.
 
     A copy in bf16 or fp16 would fall behind: moving from 0 towards a constant 0.5 with m = 0.999 for 3000 steps
     reaches 0.475 in fp32, 0.366 in fp16 and 0.250 in bf16. Raises UserError where m does not lie between 0 and 1.
     """
     between("the momentum", m, 0, 1)
     pairs = zip(copied.parameters(), source.parameters(), strict=True)
-    learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]  # the rest never moves
+    learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]
     keys: list[Tensor] = [key for key, _ in learning]
     if keys:
         torch._foreach_lerp_(keys, [query.to(key.dtype) for key, query in learning], 1.0 - m)
@@ -52,6 +51,7 @@ class MomentumEncoder(nn.Module, Generic[M_co]):
     def __init__(self, encoder: M_co) -> None:
         super().__init__()
         self.encoder: M_co = copy.deepcopy(encoder).float().requires_grad_(False).eval()
+        self._copied: dict[int, tuple[int, int]] = {}
 
     def train(self, mode: bool = True) -> "MomentumEncoder[M_co]":
         """Stays in evaluation mode, whatever the model around it does."""
@@ -62,8 +62,13 @@ class MomentumEncoder(nn.Module, Generic[M_co]):
         self.encoder.load_state_dict(encoder.state_dict())
 
     def update_momentum(self, encoder: nn.Module, m: float) -> None:
-        """One momentum step towards the encoder."""
+        """One momentum step towards the encoder. Frozen weights are copied where they changed since the last step."""
         update(self.encoder, encoder, m)
+        for i, (key, query) in enumerate(zip(self.encoder.parameters(), encoder.parameters(), strict=True)):
+            state = query.data_ptr(), query._version
+            if not query.requires_grad and self._copied.get(i) != state:
+                key.copy_(query.detach())
+                self._copied[i] = state
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor | None) -> Tensor:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from userlib.arguments import checked
-from userlib.config import one_of, positive
+from userlib.arguments import checked, one_of, positive
 from userlib.errors import UserError
 from userlib.model.bigru import bigru, padded_bigru
 from userlib.model.layers import check_set

@@ -90,14 +90,14 @@ class DualQueue(nn.Module):
                     f"the {what} keys have the shape {tuple(keys.shape)}; it must be (B, {self.images.shape[1]}), as "
                     "the queue was made for."
                 )
-        self.step += 1
-        if self.size == 0:
-            return
         if not len(images) == len(texts) == len(ids):
             raise UserError(
                 f"{len(images)} image keys, {len(texts)} caption keys and {len(ids)} ids were enqueued together; give "
                 "equally many of each."
             )
+        self.step += 1
+        if self.size == 0:
+            return
         skipped = max(0, len(ids) - self.size)
         slots = (self.pointer + torch.arange(skipped, len(ids), device=self.ids.device)) % self.size
         self.images = self.images.index_copy(0, slots, images[skipped:].to(self.images.dtype))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from userlib.config import one_of, positive
+from userlib.arguments import one_of, positive
 from userlib.errors import UserError
 from userlib.precision import autocast_disabled
 
@@ -79,7 +79,7 @@ def _look(
     pooling: Pooling,
 ) -> Tensor:
     """queries (B, Q, E) attend to contexts (A, C, E) -> scores (B, A), block by block."""
-    scores = queries.new_empty(len(queries), len(contexts))
+    scores = torch.empty(len(queries), len(contexts), device=queries.device)
     looking, looked_at = _blocks(queries, query_mask), _blocks(contexts, context_mask)
     grams = [seen @ seen.transpose(1, 2) for _, seen, _ in looked_at]  # (a, C, C) each
     order = torch.cat([rows for rows, _, _ in looked_at])

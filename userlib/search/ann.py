@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from userlib.arguments import checked
-from userlib.config import at_least
+from userlib.arguments import at_least, checked
 from userlib.errors import UserError
 from userlib.search.exact import Array, Ints, check, top_k
 

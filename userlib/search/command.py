@@ -16,7 +16,7 @@ from userlib.data.extractors import choose_device
 from userlib.data.pictures import read_picture
 from userlib.data.splits import Split
 from userlib.errors import UserError
-from userlib.files import check_folder, shown
+from userlib.files import check_folder, read_json, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
 from userlib.search.exporting import check_targets, write_hits, write_vectors
 from userlib.search.index import Hit, Index, check_query
@@ -33,11 +33,12 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         raise UserError("--checkpoint and --model both name a model; give only one of them.")
     own = ""  # a sentence on the project's own model, which is used where none is named
     if not (arguments.checkpoint or arguments.model):
-        if not (arguments.data or arguments.index):
+        if not (arguments.data or (arguments.index and Path(arguments.index).exists())):
             raise UserError(
-                "nothing to search: give --data FOLDER; a model can be named by --checkpoint or --model."
+                f"nothing to search{f': there is no index {shown(arguments.index)} yet' if arguments.index else ''}; "
+                "give --data FOLDER. A model can be named by --checkpoint or --model."
             )
-        place, own = model_for(arguments.data)
+        place, own = model_for(arguments.data or data_of(arguments.index))
         arguments.checkpoint = str(place)
     if arguments.model and arguments.token_weights:
         raise UserError("--token-weights is only for the tokens of a --checkpoint; leave it out.")
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.hits or arguments.vectors:
         messages += written(index, hits, arguments)
     precision = encoder.notes if isinstance(encoder, CheckpointEncoder) else []
-    asked = () if arguments.query is None else index.notes(arguments.query)
+    asked = index.notes(arguments.query)
     for line in (*([own] if own else []), *messages, *precision, *asked):
         print(line, file=sys.stderr if arguments.json else sys.stdout)
     if arguments.json:
@@ -112,6 +113,8 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         if isinstance(hit, Found) and hit.duplicates:
             mark += f"  and {len(hit.duplicates)} nearly the same"
         print(f"{hit.rank:3d}  {hit.score:.3f}  {shown(hit.id)}{mark}")
+    if not hits:
+        print("no hit is left; lower --min-score or --min-calibrated, or --exclude less")
     return 0
 
 
@@ -142,6 +145,15 @@ def written(index: Index, hits: Sequence[Hit | Found], arguments: argparse.Names
     if arguments.vectors:
         lines.append(write_vectors(index, Path(arguments.vectors)))
     return lines
+
+
+def data_of(folder: str) -> str | None:
+    """The data that a stored index was made from; None where it does not say, or there is no such index yet."""
+    try:
+        said = read_json(Path(folder) / FILES[1]).get("source", {}).get("data")
+    except (UserError, AttributeError):  # told where the index is read
+        return None
+    return said if isinstance(said, str) else None
 
 
 def split_of(index: Index) -> Split:

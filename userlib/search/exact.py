@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.errors import UserError
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from userlib.arguments import checked
 from userlib.checkpoints import read_arrays, write_arrays
+from userlib.data.pictures import upright
 from userlib.data.splits import LONGEST, ODD, Split
 from userlib.errors import UserError
 from userlib.model.hub import Shared, resolve
@@ -152,14 +153,16 @@ class Index(Contents, Shared):
         """The words of a query that are unknown to the model."""
         return self.encoder.unknown(text)
 
-    def notes(self, text: str) -> tuple[str, ...]:
-        """Notes to show with the hits of a query: on an incomplete index, on images unlike those of the training, on a
-        query that is too long, and on unknown words.
+    def notes(self, text: str | None) -> tuple[str, ...]:
+        """Notes to show with the hits of a query: on an incomplete index, on images unlike those of the training and,
+        where it has a text, on one that is too long, and on unknown words.
         """
         part = f"The index is incomplete: {self.missing:,} images and captions are still to be encoded; update it."
+        notes = tuple(filter(None, (part if self.missing else None, self.warning)))
+        if text is None:
+            return notes
         cut = self.encoder.cut_note(text) if hasattr(self.encoder, "cut_note") else None
-        notes = (part if self.missing else None, self.warning, cut)
-        return (*filter(None, notes), *notes_on(text, self.encoder.unknown))
+        return (*notes, *filter(None, [cut]), *notes_on(text, self.encoder.unknown))
 
     @checked
     def encode_text(self, texts: Sequence[str]) -> Array:
@@ -308,7 +311,7 @@ class Index(Contents, Shared):
     def _vector_of(self, image: str | Image.Image) -> Array:
         """An image, or the id of one in the index -> (1, E)."""
         if not isinstance(image, str):
-            return self.encoder.encode_image([image])
+            return self.encoder.encode_image([upright(image)])
         if image not in self.ids:
             raise UserError(
                 f"there is no image {image!r} in this index of {len(self.ids)}; give one of its ids, or an image."

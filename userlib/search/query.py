@@ -21,6 +21,7 @@ from userlib.search.protocol import Array
 
 PENALTY = 0.5  # factor on the highest cosine with a text in minus
 TERM = re.compile(r"(?:^|(?<=\s))([+-])(?=\s|$)")
+ROUNDING = 1e-6  # of the cosine of two equal vectors
 SPREAD = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -162,7 +163,8 @@ def grouped(vectors: Array, rows: Sequence[int], alike: float | None, k: int) ->
         return [[row] for row in rows[:k]]
     heads: list[list[int]] = []
     for row in rows:
-        near = [i for i, (head, *_) in enumerate(heads) if float(vectors[head] @ vectors[row]) >= alike]
+        cosines = [float(vectors[head] @ vectors[row]) for head, *_ in heads]
+        near = [i for i, cosine in enumerate(cosines) if cosine >= alike - ROUNDING]
         if near:
             heads[near[0]].append(row)
         elif len(heads) < k:

@@ -28,7 +28,7 @@ from userlib.checkpoints import (
     write_checkpoint,
     writing,
 )
-from userlib.config import Config, check_used, to_json
+from userlib.config import Config, to_json
 from userlib.data.captions import Batch
 from userlib.data.extractors import check_made_by
 from userlib.data.tokenizers import Tokenizer
@@ -36,7 +36,9 @@ from userlib.errors import UserError
 from userlib.files import write_checksummed
 from userlib.model.contrast import Output
 from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
+from userlib.precision import training_precision
 from userlib.progress import Progress
+from userlib.rules import check_used
 from userlib.training.cca_init import init_from_cca
 from userlib.training.concept_init import init_concepts
 from userlib.training.interpolation import ALPHAS, check_interpolation, interpolate, start_of
@@ -269,7 +271,7 @@ class Trainer:
         torch.manual_seed(step_seed(self.training.seed, step, self.accelerator.process_index))
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.lr * group["factor"] * lr_factor(step, self.total, self.training)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+        with training_precision(self.device, self.training.precision):
             output: Output = self.wrapped(
                 batch.to(self.device), count_queue=step >= self.training.warmup * self.total
             )

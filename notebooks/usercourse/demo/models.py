@@ -30,10 +30,10 @@ from usercourse.demo.gallery import (
 )
 from usercourse.demo.projection import plane, sheet
 from userlib.checkpoints import TENSORS, read_checkpoint, write_checkpoint
-from userlib.config import preset
 from userlib.errors import UserError
 from userlib.files import sha256_file
 from userlib.model.user import load_model, save_model
+from userlib.presets import preset
 from userlib.search import CheckpointEncoder
 from userlib.search.exact import Array
 from userlib.shipped import CLONE, RESTORE, is_clone

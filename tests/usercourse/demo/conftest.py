@@ -8,10 +8,10 @@ import torch
 
 from usercourse.demo.gallery import Gallery, world_texts
 from usercourse.demo.models import RECIPES, SMALL, open_engine
-from userlib.config import preset
 from userlib.data.extractors import make_extractor
 from userlib.data.tokenizers import make_tokenizer
 from userlib.model.user import DualEncoder, save_model
+from userlib.presets import preset
 from userscenes import make_world
 from userscenes.dataset import DrawnPictures
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from usercourse.demo import App, own
-from userlib.config import preset
 from userlib.data.tokenizers import make_tokenizer
 from userlib.errors import UserError
 from userlib.model.user import DualEncoder, save_model
+from userlib.presets import preset
 
 COUNT = 5
 SMALL = {"embed_dim": 32, "text_width": 32, "word_width": 32, "queue_size": None}

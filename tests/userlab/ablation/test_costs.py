@@ -15,7 +15,7 @@ from userlab.ablation.study import jobs_of, run_jobs
 from userlab.ablation.summary import load_study, notes, tables
 from userlab.ablation.tuning import Tuned
 from userlab.ablation.variants import Study, Variant, variant_config
-from userlib.config import preset
+from userlib.presets import preset
 
 STUDY = Study(
     name="small",

@@ -14,8 +14,9 @@ from userlab.ablation.studies import LEDGER, STUDIES, study_named
 from userlab.ablation.study import jobs_of
 from userlab.ablation.tuning import Tuned
 from userlab.ablation.variants import HEADLINE, changed, variant_config
-from userlib.config import Config, preset, to_json
+from userlib.config import Config, to_json
 from userlib.errors import UserError
+from userlib.presets import preset
 
 
 def base(study):

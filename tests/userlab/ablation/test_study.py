@@ -22,9 +22,10 @@ from userlab.ablation.rows import read_row
 from userlab.ablation.settings import repeat
 from userlab.ablation.study import jobs_of, run_jobs
 from userlab.ablation.variants import Study, Variant
-from userlib.config import TrainingConfig, preset, to_json
+from userlib.config import TrainingConfig, to_json
 from userlib.errors import UserError
 from userlib.evaluation import recalls
+from userlib.presets import preset
 from userlib.training import CollapseError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,9 @@ from userlab.ablation.jobs import Job
 from userlab.ablation.rules import growth, provisional
 from userlab.ablation.tuning import next_values, tune, tuned
 from userlab.ablation.variants import Knob, Study, Variant
-from userlib.config import Config, preset
+from userlib.config import Config
 from userlib.errors import UserError
+from userlib.presets import preset
 
 LR = Knob(setting="training.lr", start=1e-3)
 CLIP = Knob(setting="training.max_grad_norm", start=0.5, factor=4.0, low=0.1, high=3.0)

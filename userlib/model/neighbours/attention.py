@@ -10,7 +10,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.precision import autocast_disabled, to_fp32
 
 HEADS = 8

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.model.layers import RegionEnhancement
 from userlib.precision import autocast_disabled, to_fp32
 

@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.config import SCORERS, one_of
+from userlib.arguments import one_of
 from userlib.model.scorers import EPSILON, LEAK
 from userlib.precision import autocast_disabled, to_fp32
+from userlib.rules import SCORERS
 
 I2T, T2I = (4.0, 5.0), (9.0, 6.0)  # lambda, and the temperature of log-sum-exp
 

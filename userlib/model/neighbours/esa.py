@@ -9,7 +9,7 @@ with two randomly masked views of each image is not part of the pooling and is l
 import torch
 from torch import Tensor, nn
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.model.layers import check_set
 from userlib.precision import autocast_disabled, to_fp32
 

@@ -9,9 +9,10 @@ There a GRU reads the enhanced regions, here the pooling that is set. norm "batc
 
 from torch import Tensor, nn
 
-from userlib.config import NORMS, at_least, one_of
+from userlib.arguments import at_least, one_of
 from userlib.model.layers import RegionEnhancement
 from userlib.precision import autocast_disabled, to_fp32
+from userlib.rules import NORMS
 
 LAYERS = 4
 

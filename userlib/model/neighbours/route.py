@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.model.layers import RegionEnhancement
 from userlib.model.neighbours.attention import TransformerLayer
 from userlib.model.pooling import mean_pool

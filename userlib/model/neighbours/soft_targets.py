@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from userlib.config import positive
+from userlib.arguments import positive
 from userlib.precision import to_fp32
 
 

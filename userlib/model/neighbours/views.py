@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from userlib.config import at_least
+from userlib.arguments import at_least
 from userlib.model.layers import check_set
 from userlib.precision import autocast_disabled, to_fp32
 
