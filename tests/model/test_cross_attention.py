@@ -15,7 +15,7 @@ from userlib.config import Config, ModelConfig, ObjectiveConfig
 from userlib.errors import UserError
 from userlib.model.neighbours.cross_attention import Scorer
 from userlib.model.neighbours.mining import chosen_scores, hardest
-from userlib.model.neighbours.training import scorer_term
+from userlib.model.neighbours.training import scorer_loss, scorer_term
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
 from userlib.rules import SCORERS
@@ -319,3 +319,15 @@ def test_a_run_with_a_scorer_is_scored_reranked_and_searched(cache, tmp_path, ca
     assert [hit["id"] for hit in hits] == [f"{i}.png" for i in wanted.argsort(descending=True)[:2].tolist()]
     assert hits[0]["score"] == pytest.approx(float(wanted.max()), abs=1e-4)
     assert main([*words, "--rerank", "0"]) == 2 and "--rerank is 0" in capsys.readouterr().err
+
+
+def test_each_direction_of_the_scorer_s_loss_has_its_own_negatives():
+    """The hardest captions of an image are not those images that are hard for a caption."""
+    scores = torch.tensor([[0.5, 0.9, 0.1], [0.2, 0.4, 0.8], [0.7, 0.3, 0.6]])
+    used = torch.tensor([[0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.bool)  # image i against caption j
+    objective = ObjectiveConfig(scorer_loss="hinge-hardest", margin=0.2)
+    by_image = [0.9 - 0.5 + 0.2, 0.8 - 0.4 + 0.2, 0.0]
+    by_caption = [0.0, max(0.9, 0.3) - 0.4 + 0.2, 0.8 - 0.6 + 0.2]
+    assert float(scorer_loss(objective, scores, ~used)) == pytest.approx(
+        (sum(by_image) + sum(by_caption)) / 3, abs=1e-6
+    )
