@@ -329,8 +329,10 @@ def test_a_run_goes_into_a_folder_of_its_own(tmp_path):
 def test_a_run_has_one_writer(tmp_path):
     from filelock import FileLock
 
-    with writing(tmp_path / "run"), writing(tmp_path / "run"):
-        assert os.listdir(tmp_path / "run") == [".lock"]
+    with writing(tmp_path / "run"):
+        with writing(tmp_path / "run"):
+            assert os.listdir(tmp_path / "run") == [".lock"]
+        assert os.listdir(tmp_path / "run") == [".lock"]  # held until the outer one ends
     assert not (tmp_path / "run").exists()  # nothing was written
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "x").touch()
