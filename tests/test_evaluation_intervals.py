@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from userlib.errors import UserError
-from userlib.evaluation import METRICS, Ranks, bootstrap, compare, means, paired_bootstrap, recalls
+from userlib.evaluation import METRICS, Ranks, bootstrap, compare, means, paired_bootstrap, recalls, table
+from userlib.evaluation.intervals import Difference, Interval
 
 
 def some_ranks(pictures=60, seed=0, scale=4.0, uneven=True):
@@ -333,3 +334,12 @@ def test_few_seeds_are_set_right(shifts, reach):
 def test_a_model_without_runs_is_named():
     with pytest.raises(UserError, match="'a' has no run"):
         means({"a": [], "b": [np.arange(3.0)]})
+
+
+def test_a_difference_has_its_sign_everywhere():
+    rows = {"a": {"rsum": Difference(-1.0, -2.5, 0.4)}, "b": {"rsum": Difference(0.0, 0.0, 0.0)}}
+    words = table(rows, columns={"rsum": "rSum"}, markdown=True)
+    assert "-1.0 [-2.5, +0.4]" in words and "+0.0 [+0.0, +0.0]" in words
+    assert "1.0 [0.5, 2.0]" in table(
+        {"a": {"rsum": Interval(1.0, 0.5, 2.0)}}, columns={"rsum": "x"}, markdown=True
+    )

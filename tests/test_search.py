@@ -340,6 +340,7 @@ def test_a_search_for_many_leaves_the_next_as_it_was():
     rng = np.random.default_rng(0)
     vectors, queries = unit(rng.standard_normal((2000, 16))), unit(rng.standard_normal((50, 16)))
     graph, _ = hnsw(vectors, queries, 2, M=2, ef_construction=4, ef_search=2)
+    assert (graph.graph.hnsw.efConstruction, graph.graph.hnsw.efSearch) == (4, 2)
     before = graph.search(queries, 2)
     graph.search(queries, 1000)
     for now, then in zip(graph.search(queries, 2), before, strict=True):
