@@ -148,6 +148,10 @@ def test_hits_as_a_table_as_json_and_as_copies(index, tmp_path):
     copied = sorted(tmp_path.glob("copies/*"))
     assert [file.name for file in copied] == ["001_red.png", "002_yellow.png"]
     assert copied[0].read_bytes() == (tmp_path / "photos" / "old" / "red.png").read_bytes()
+    part = split.select(range(1, len(split)), "part")  # whose rows are others than those of the folder
+    assert ids(hits)[1] in part.ids
+    write_hits(hits[1:], tmp_path / "of-part", part)
+    assert (tmp_path / "of-part" / "002_yellow.png").read_bytes() == copied[1].read_bytes()
     for target in ("hits.csv", "copies"):
         with pytest.raises(UserError):
             write_hits(hits, tmp_path / target, split)
