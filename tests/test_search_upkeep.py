@@ -133,10 +133,15 @@ def test_an_image_replaced_under_its_name_is_encoded_again_whatever_its_times_sa
     if settled:  # size and times are kept
         later = time.time_ns() + 10**10
         monkeypatch.setattr("userlib.search.reading.time.time_ns", lambda: later)
+    size = 500  # zeros behind a PNG are no part of the image
+    file.write_bytes(file.read_bytes().ljust(size, b"\0"))
     index, encoder = built(photos)
     before = file.stat()
-    Image.new("RGB", (6, 6), (0, 0, 254)).save(file)
+    other = io.BytesIO()
+    Image.new("RGB", (6, 6), (0, 0, 254)).save(other, "PNG")
+    file.write_bytes(other.getvalue().ljust(size, b"\0"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_ino) == (before.st_size, before.st_ino)
     changes = update(index, photos)
     assert (changes.changed, encoder.images) == (("0-red.png",), 5)
     assert str(changes) == "1 changed, 3 kept"
