@@ -243,3 +243,10 @@ def test_a_query_that_is_not_read_to_its_end_is_told(clip_folder, checkpoint):
     assert f"more than the {longest} tokens" in told
     words_alone = Index.empty(CheckpointEncoder(checkpoint()))  # a GRU reads all
     assert not any("not read" in note for note in words_alone.notes("dog " * 500))
+
+
+def test_what_only_one_encoder_has_is_a_difference():
+    one = {"kind": "checkpoint", "tokens": [{"precision": "fp32"}]}
+    more = {**one, "tokens": [{"precision": "fp32"}, {"precision": "bf16"}], "guide": "clip-mini"}
+    for ours, theirs in ((one, more), (more, one)):
+        assert "tokens.1.precision" in difference(ours, theirs) and "guide" in difference(ours, theirs)
