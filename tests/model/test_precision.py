@@ -19,7 +19,7 @@ from userlib.model.layers import RegionNorm
 from userlib.model.pooling import make_pooling, max_pool, mean_pool
 from userlib.model.scorers import scan_i2t, scan_t2i
 from userlib.model.user import USER
-from userlib.precision import full_float32, training_precision
+from userlib.precision import full_float32, training_attention
 
 SOME = torch.tensor([[True] * 36, [True] * 20 + [False] * 16])
 
@@ -146,15 +146,13 @@ class Operators(TorchDispatchMode):
 @pytest.mark.parametrize("precision, products", [("bf16", True), ("fp32", False)])
 def test_attention_of_a_bf16_step_on_a_cpu_is_made_of_products(precision, products):
     q = draw(2, 2, 5, 8).requires_grad_()
-    with Operators() as ran, training_precision(q.device, precision):
+    with Operators() as ran, training_attention(q.device, precision):
         result = F.scaled_dot_product_attention(q @ torch.eye(8), q, q)
     assert any("flash" in name for name in ran.names) is not products
     with Operators() as ran:
         F.scaled_dot_product_attention(q, q, q)
     assert any("flash" in name for name in ran.names)
-    torch.testing.assert_close(
-        result.float(), F.scaled_dot_product_attention(q, q, q), rtol=0, atol=2e-2 if products else 1e-6
-    )
+    torch.testing.assert_close(result, F.scaled_dot_product_attention(q, q, q), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("queue_size", [None, 4])

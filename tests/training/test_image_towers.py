@@ -67,6 +67,17 @@ def test_a_tower_gives_the_tokens_of_its_extractor(name, towers):
     assert (tower.regions, tower.width) == tuple(tokens.shape[1:])
 
 
+def test_a_tower_learns_in_bf16_from_parts_of_a_batch(towers, hub, cache):
+    """The second forward pass of gradient caching computes attention as the first did."""
+    config = config_for(hub, towers["clip"], precision="bf16")
+    losses = []
+    for micro_batch in (None, config.training.batch_size // 2):
+        training = replace(config.training, micro_batch=micro_batch)
+        run = fit(prepare(replace(config, training=training), progress=False), progress=False)
+        losses.append(run.history["loss"].to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("name, how", [("timm", "all"), ("clip", "lora"), ("clip", "last:1")])
 def test_a_tower_learns_and_its_copy_follows(name, how, towers, hub, cache):
     """Resume is bit-equal, the start is the extractor's weights, what is frozen stays, the key encoder moves."""

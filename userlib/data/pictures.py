@@ -89,7 +89,7 @@ def upright(picture: Image.Image) -> Image.Image:
     image, turn = to_rgb(picture), None
     with suppress(Exception):  # damaged EXIF with whole pixels
         turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    image = image.copy() if turn is None else image.transpose(turn)
+    image = image if turn is None else image.transpose(turn)
     image.info = {}  # else what is turned here would be turned again
     return image
 

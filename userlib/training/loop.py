@@ -36,7 +36,7 @@ from userlib.errors import UserError
 from userlib.files import write_checksummed
 from userlib.model.contrast import Output
 from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
-from userlib.precision import training_precision
+from userlib.precision import training_attention
 from userlib.progress import Progress
 from userlib.rules import check_used
 from userlib.training.cca_init import init_from_cca
@@ -271,13 +271,15 @@ class Trainer:
         torch.manual_seed(step_seed(self.training.seed, step, self.accelerator.process_index))
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.lr * group["factor"] * lr_factor(step, self.total, self.training)
-        with training_precision(self.device, self.training.precision):
-            output: Output = self.wrapped(
-                batch.to(self.device), count_queue=step >= self.training.warmup * self.total
-            )
-        if step == 0:
-            self.check_start(output)
-        self.accelerator.backward(output.loss)
+        half = self.training.precision == "bf16"
+        with training_attention(self.device, self.training.precision):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                output: Output = self.wrapped(
+                    batch.to(self.device), count_queue=step >= self.training.warmup * self.total
+                )
+            if step == 0:
+                self.check_start(output)
+            self.accelerator.backward(output.loss)
         self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
