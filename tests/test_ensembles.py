@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.copies import write_scan
 from tests.test_scoring import checkpoint, config, folder, run  # noqa: F401
+from userlib import commands, ensembles, scoring
 from userlib.ensembles import joined
 from userlib.evaluation import embed, ranks_from_scores, recalls
 from userlib.model.user import load_model
@@ -49,12 +50,32 @@ def test_it_is_said_apart_from_seeds(folder, tmp_path, capsys):  # noqa: F811
 def test_what_is_no_ensemble_is_refused(folder, tmp_path, capsys):  # noqa: F811
     one = checkpoint(tmp_path / "one", config(folder))
     assert run("--ensemble", one) == 2 and "name two or more different models" in capsys.readouterr().err
-    assert run("--ensemble", one, one) == 2 and "name two or more different models" in capsys.readouterr().err
+    for same in (one, f"{one}/", str(tmp_path / "two" / ".." / "one")):
+        assert run("--ensemble", one, same) == 2
+        assert "name two or more different models" in capsys.readouterr().err
     assert run("--ensemble", one, "--checkpoint", one) == 2 and "give only one" in capsys.readouterr().err
     other = write_scan(tmp_path / "other", {"train": 8, "val": 4, "test": 6})
     two = checkpoint(tmp_path / "two", config(other))
     assert run("--ensemble", one, two) == 2
     assert "have different images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module, flag", [(ensembles, "--ensemble"), (commands, "--against")])
+def test_other_captions_of_the_same_images_are_refused(module, flag, folder, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """The fingerprint of a split of photos leaves captions out, so that tokens stay when a caption changes."""
+    one, two = checkpoint(tmp_path / "one", config(folder)), checkpoint(tmp_path / "two", config(folder))
+    real = scoring.data_of
+
+    def data_of(settings, model, **named):
+        data = real(settings, model, **named)
+        test = data.split("test")
+        other = replace(test, captions=test.captions[::-1]) if model.folder == two else test
+        return replace(data, splits=data.splits | {"test": other})
+
+    monkeypatch.setattr(module, "data_of", data_of)
+    words = ("--ensemble", one, two) if flag == "--ensemble" else ("--checkpoint", one, "--against", two)
+    assert run(*words) == 2
+    assert "have different images or captions" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_model_with_a_scorer_is_refused(folder, tmp_path, capsys):  # noqa: F811

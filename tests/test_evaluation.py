@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference.ranking import loop_ranks, reference_ranks
+from tests.reference.small import small
 from userlib.errors import UserError
 from userlib.evaluation import (
     Ranks,
@@ -318,13 +319,14 @@ def fake_pairs(pictures=7, captions=5):
     rows = np.random.default_rng(0).permutation(pictures * captions)
     words = torch.from_numpy(rows)[:, None].expand(len(rows), 3)
 
-    def image_batches(size):
-        yield from ((tokens[s : s + size], None, None) for s in range(0, pictures, size))
+    def image_batches(size, share):
+        own = tokens[share[0] :: share[1]]
+        yield from ((own[s : s + size], None, None) for s in range(0, len(own), size))
 
-    def caption_batches(size):
+    def caption_batches(size, share):
+        own, ids = (part[share[0] :: share[1]] for part in (rows, words))
         yield from (
-            (rows[s : s + size], words[s : s + size], words[s : s + size] >= 0)
-            for s in range(0, len(rows), size)
+            (own[s : s + size], ids[s : s + size], ids[s : s + size] >= 0) for s in range(0, len(own), size)
         )
 
     return SimpleNamespace(image_batches=image_batches, caption_batches=caption_batches)
@@ -344,3 +346,21 @@ def fake_model():
             return input_ids[:, :2].double()
 
     return Model()
+
+
+def test_shares_of_an_embedding_add_up_to_the_whole():
+    """Each process encodes its own images and captions alone; zeros stand for those of the others."""
+    from tests.training.test_cca_init import pairs
+    from userlib.model.user import DualEncoder
+
+    given = pairs(7)
+    torch.manual_seed(0)
+    model = DualEncoder(small(vocab_size=given.tokenizer.vocab_size, region_dim=8))
+    whole = embed(model, given, batch_size=2)
+    shares = [embed(model, given, batch_size=2, share=(rank, 3)) for rank in range(3)]
+    for number, vectors in enumerate(whole):
+        parts = [share[number] for share in shares]
+        assert (np.abs(vectors).max(1) > 0).all() and vectors.shape == parts[0].shape
+        np.testing.assert_allclose(sum(parts), vectors, atol=1e-6)
+        encoded = [int((np.abs(part).max(1) > 0).sum()) for part in parts]
+        assert sum(encoded) == len(vectors) and max(encoded) - min(encoded) <= 1

@@ -86,3 +86,16 @@ def test_none_and_numbers_without_a_zero_are_read():
 def test_a_number_of_too_many_digits_is_no_number():
     with pytest.raises(UserError, match="'embed_dim' in the model is '999.*; it must be a whole number"):
         config_of(parser().parse_args(["train", "--set", f"model.embed_dim={'9' * 5000}"]))
+
+
+def test_a_command_that_is_terminated_ends_as_by_ctrl_c(capsys):
+    import signal
+
+    from userlib.__main__ import guarded, parser
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # or pytest would end
+    try:
+        assert guarded(parser, lambda _: signal.raise_signal(signal.SIGTERM) or 0, ["doctor"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "what was finished is kept" in capsys.readouterr().err

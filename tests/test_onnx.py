@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,3 +178,14 @@ def test_without_the_package_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"pip install -e \"\.\[onnx\]\""):
         export(loaded(small()), tmp_path / "pair", key={})
+
+
+@pytest.mark.parametrize("numbers", [[0.0, float("nan")], [float("nan"), 0.0], [float("inf")], [1.0]])
+def test_vectors_that_are_not_torch_s_are_refused(numbers, monkeypatch):
+    """In any batch, and numbers that are none."""
+    answers = iter(numbers)
+    session = SimpleNamespace(run=lambda names, feeds: [np.full((2, 3), next(answers), np.float32)])
+    monkeypatch.setattr(graph, "session", lambda file: session)
+    batches = [{"x": torch.zeros(2, 3)} for _ in numbers]
+    with pytest.raises(UserError, match="differs from torch by (nan|inf|1.0)"):
+        graph.compare(torch.nn.Identity(), batches, Path("text.onnx"))

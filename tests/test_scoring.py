@@ -372,6 +372,13 @@ def test_the_device_is_that_of_the_training_where_it_is_here(monkeypatch):
     assert choose_device(None, "cuda:7") == "cuda"
     with pytest.raises(UserError, match="Choose one of cpu, cuda, cuda:0, cuda:1"):
         choose_device("cuda:2")
+    for rank, own in (
+        ("1", "cuda:1"),
+        ("7", "cuda"),
+        ("x", "cuda"),
+    ):  # each process of a launcher has its own
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert choose_device(None) == own and choose_device(None, "cuda:0") == "cuda:0"
 
 
 @pytest.fixture
@@ -649,3 +656,15 @@ def test_other_data_take_neither_the_pictures_nor_the_sizes_of_the_own():
     flags = argparse.Namespace(data="there")
     assert scoring.with_flags(made, flags).data == DataConfig(data="there")
     assert scoring.with_flags(made, argparse.Namespace(data=None)).data == made.data
+
+
+def test_a_training_tells_once_what_is_cut(tmp_path, monkeypatch):
+    from tests.reference.runs import run_config, write_learnable
+
+    said, asked = [], []
+    monkeypatch.setattr(
+        "userlib.training.preparing.cut_note",
+        lambda *parts: asked.append([pairs.split.name for pairs in parts]) or "3 captions are cut",
+    )
+    prepare(run_config(write_learnable(tmp_path / "data")), progress=False, say=said.append)
+    assert (asked, said.count("3 captions are cut")) == ([["train", "val", "test"]], 1)

@@ -189,8 +189,10 @@ def test_an_image_replaced_while_it_is_read_is_known_by_the_bytes_that_were_read
 def test_another_folder_gives_its_own_images(photos, tmp_path):
     index, _ = built(photos)
     save(tmp_path / "other", "a.png", "blue")
+    index.source = {"data": "where the command took it from", "split": "all"}
     assert str(update(index, tmp_path / "other")) == "3 removed, 1 renamed"  # the blue one, by content
     assert names(index) == ["a.png"]
+    assert index.source == {"data": str(tmp_path / "other"), "split": "all"}  # search updates it from there
 
 
 def test_equal_images_are_encoded_once_and_keep_the_order_of_their_names(tmp_path):

@@ -183,11 +183,12 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     for key, (one, *_) in models.items():
         data = own if one is main else data_of(one.config, one, other=other, needs_train=False, notes=notes)
         parts[key] = data.split(name)
-    if len({part.fingerprint for part in parts.values()}) > 1:
+    if not all(part.same_pairs(next(iter(parts.values()))) for part in parts.values()):
         first, second = (group[0].folder for group in models.values())
         raise UserError(
-            f"the split {name!r} of {first} and that of {second} have different images, so their results cannot be "
-            "compared. Name a split from which neither --val-split took images."
+            f"the split {name!r} of {first} and that of {second} have different images or captions, so their results "
+            "cannot be compared. Name the same data for both by --data, and a split from which neither --val-split "
+            "took images."
         )
     scored: dict[str, list[Ranks]] = {}
     for key, group in models.items():

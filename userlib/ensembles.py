@@ -3,6 +3,7 @@ Several seeds of one model are not an ensemble: for these, the metrics are avera
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ def members(arguments: argparse.Namespace) -> list[Trained]:
         raise UserError(
             "--checkpoint and --ensemble are both given; give only one, and --against a model to compare with."
         )
-    if len(set(folders)) < 2 or len(set(folders)) != len(folders):
+    if len(folders) < 2 or len({os.path.realpath(folder) for folder in folders}) != len(folders):
         raise UserError(f"--ensemble is {' '.join(folders)}; name two or more different models.")
     group = [trained(folder, arguments) for folder in folders]
     for one in group:
@@ -38,17 +39,17 @@ def score_ensemble(
     group: Sequence[Trained], split: Split, notes: list[str], *, other: bool
 ) -> dict[str, list[Ranks]]:
     """The ranks by the mean of all scores, and those of each model alone. other: the command line names the data;
-    notes: a list for notes. Raises UserError where a model has other images in the split of that name.
+    notes: a list for notes. Raises UserError where a model has other images or captions in the split of that name.
     """
     images, captions, alone = [], [], {}
     for model in group:
         own = split
         if model is not group[0]:
             own = data_of(model.config, model, other=other, needs_train=False, notes=notes).split(split.name)
-        if own.fingerprint != split.fingerprint:
+        if not own.same_pairs(split):
             raise UserError(
-                f"the split {split.name!r} of {group[0].folder} and that of {model.folder} have different images, so "
-                "their scores cannot be averaged. Name the same data for both by --data."
+                f"the split {split.name!r} of {group[0].folder} and that of {model.folder} have different images or "
+                "captions, so their scores cannot be averaged. Name the same data for both by --data."
             )
         pairs = pairs_for(model, own, notes)
         vectors = embed(model.loaded.model, pairs)

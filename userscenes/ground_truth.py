@@ -19,12 +19,12 @@ MOST = 4_000  # images on which a share is computed: the matrix of all pairs gro
 
 
 def world_of(split: Split) -> "Scenes | ConcatScenes | None":
-    """The drawn world behind a split; None for images that were not drawn here."""
+    """The drawn world behind a split; None for images that were not drawn here, and for a split cut from another."""
     return split.pictures.world if isinstance(split.pictures, DrawnPictures) else None
 
 
 def truth_of(split: Split) -> NDArray[np.bool_] | None:
-    """(M, N) bool, whether each of M captions is true of each of N images; None for images that were not drawn here."""
+    """(M, N) bool, whether each of M captions is true of each of N images; None as in `world_of`."""
     world = world_of(split)
     if world is None:
         return None
@@ -65,5 +65,5 @@ def true_elsewhere_in(split: Split) -> float | None:
 
 
 def places_of(split: Split, grid: tuple[int, int]) -> tuple[Floats, Floats] | None:
-    """`places_in` for the world behind a split; None for images that were not drawn here."""
+    """`places_in` for the world behind a split; None as in `world_of`."""
     return split.pictures.places(grid) if isinstance(split.pictures, DrawnPictures) else None

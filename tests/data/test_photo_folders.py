@@ -735,3 +735,14 @@ def test_a_split_under_another_name_is_not_left_out_silently(tmp_path, name, kin
         load_data(str(tmp_path))
     file.write_text(text.replace("Train", "4").replace("dev", "5").replace("test", "6"))
     assert list(load_data(str(tmp_path)).splits) == ["train"]  # folds by number, or whatever it is
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_heic_in_a_folder_counts_where_its_package_is(installed, tmp_path, cache, monkeypatch):
+    from userlib.data import folder, pictures
+
+    known = tuple(name for name in pictures.formats() if name != "HEIF")
+    monkeypatch.setattr(folder, "formats", lambda: (*known, "HEIF") if installed else known)
+    splits, told = read(write(tmp_path, IMAGES | {"d.heic": jpeg(4), "e.HIF": jpeg(5)}))
+    assert set(splits["all"]) == {*IMAGES, *(["d.heic", "e.HIF"] if installed else [])}
+    assert ("pip install pillow-heif" in told) is not installed

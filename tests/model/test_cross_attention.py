@@ -331,3 +331,18 @@ def test_each_direction_of_the_scorer_s_loss_has_its_own_negatives():
     assert float(scorer_loss(objective, scores, ~used)) == pytest.approx(
         (sum(by_image) + sum(by_caption)) / 3, abs=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", ["chan", "naaf", "scan-t2i", "scan-i2t"])
+def test_shares_of_the_scores_add_up_to_all(kind):
+    from tests.training.test_cca_init import pairs
+    from userlib.evaluation.cross_scores import cross_scores
+
+    given = pairs(6)
+    torch.manual_seed(0)
+    model = USER(small(vocab_size=given.tokenizer.vocab_size, region_dim=8, scorer=kind)).eval()
+    whole = cross_scores(model, given)
+    parts = [cross_scores(model, given, (rank, 4)) for rank in range(4)]
+    computed = [int((part != 0).any(0).sum()) for part in parts]
+    assert sum(computed) == whole.shape[1] and max(computed) - min(computed) <= 1
+    torch.testing.assert_close(sum(parts), whole, atol=1e-6, rtol=0)

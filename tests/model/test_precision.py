@@ -210,10 +210,10 @@ class Pairs:
     def __init__(self, batch):
         self.one = batch
 
-    def image_batches(self, size):
+    def image_batches(self, size, share):
         yield self.one.tokens, None, None
 
-    def caption_batches(self, size):
+    def caption_batches(self, size, share):
         yield range(len(self.one.input_ids)), self.one.input_ids, self.one.attention_mask
 
 
@@ -253,3 +253,18 @@ def test_ranks_round_nowhere(rounding):
     with full_float32():
         wanted = ranks(images.numpy(), texts.numpy(), range(200))
     assert (ranked.t2i == wanted.t2i).all() and (ranked.i2t == wanted.i2t).all()
+
+
+@pytest.mark.parametrize("kind", ["timm", "open_clip"])
+def test_extractors_round_nowhere(kind, rounding, tmp_path, monkeypatch):
+    from tests.data.copies import picture, write_backbone, write_clip
+    from userlib.data.extractors import make_extractor
+
+    if kind == "timm":
+        extractor = make_extractor("timm:test_resnet", weights=write_backbone(tmp_path))
+    else:
+        extractor = make_extractor(f"open_clip:local-dir:{write_clip(tmp_path / 'clip')}")
+    seen, convolve = [], nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: seen.append(states()) or convolve(self, x))
+    extractor([picture(0)])
+    assert seen and all(set(one.values()) == {"ieee"} for one in seen) and states() == rounding

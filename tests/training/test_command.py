@@ -11,6 +11,7 @@ from tests.data.copies import write_scan
 from tests.reference.runs import run_config, words, write_learnable
 from userlib.__main__ import main
 from userlib.config import Config, DataConfig
+from userlib.errors import UserError
 from userlib.model.user import load_model
 from userlib.scoring import seen_in_training
 from userlib.training import fit, prepare
@@ -95,3 +96,22 @@ def test_what_a_training_refuses_a_dry_run_refuses(tmp_path, cache, capsys, monk
     capsys.readouterr()
     assert main([*line, "--resume"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 2
+
+
+def test_a_model_is_scored_and_searched_where_it_is_asked_for_or_was_trained(tmp_path, monkeypatch, capsys):
+    from userlib import scoring
+    from userlib.search import encoders
+
+    run = str(tmp_path / "run")
+    prepared = prepare(run_config(write_learnable(tmp_path / "data")), progress=False)
+    fit(replace(prepared, device="cuda:1"), out=run, stop_at=3, progress=False)
+    for command in (["evaluate"], ["search", "--data", str(tmp_path), "--query", "a dog"]):
+        assert main([*command, "--checkpoint", run, "--device", "toaster"]) == 2
+        assert "no device 'toaster' here" in capsys.readouterr().err
+    asked = []
+    for module in (scoring, encoders):
+        monkeypatch.setattr(module, "choose_device", lambda *given: asked.append(given) or "cpu")
+    assert scoring.trained(run, SimpleNamespace(device="cuda:0")).device == "cpu"
+    with pytest.raises(UserError, match="precomputed"):
+        encoders.CheckpointEncoder(run, device="cuda:0")
+    assert asked == [("cuda:0", "cuda:1")] * 2

@@ -360,3 +360,34 @@ def test_the_result_file_holds_the_report(folder, tmp_path, capsys):
     assert printed["report"]["split"] == kept["report"]["split"] == "val"
     assert kept["finished"] and kept["steps"] == 6 and len(kept["ranks"]["i2t"]) == 12
     assert kept["config"]["model"]["region_dim"] == 12 and kept["data_hash"]
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(prepared, tmp_path, capsys, monkeypatch):
+    """By fit, and by the command before any token is made."""
+    from filelock import FileLock
+
+    from userlib.__main__ import main
+
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        with pytest.raises(UserError, match="another process is writing to .*run"):
+            fit(prepared, out=out, stop_at=1, progress=False)
+        monkeypatch.setattr("userlib.training.preparing.extract", None)
+        assert main(words(prepared.config, tmp_path / "c.json", out)) == 2
+        assert "another process is writing to" in capsys.readouterr().err
+    assert not (out / "run.json").exists()
+
+
+def test_a_run_goes_on_with_data_that_were_moved(folder, prepared, tmp_path):
+    import shutil
+
+    out, moved = tmp_path / "run", tmp_path / "moved"
+    fit(prepared, out=out, stop_at=1, progress=False)
+    shutil.copytree(folder, moved, copy_function=shutil.copyfile)  # with new times
+    fit(prepare(run_config(moved), progress=False), out=out, resume=True, stop_at=2, progress=False)
+    assert checkpoint_path(out, "last").name == "step-00000002"
+    captions = moved / "train_caps.txt"
+    captions.write_text(captions.read_text().replace("look", "see"))
+    with pytest.raises(UserError, match="have changed since"):
+        fit(prepare(run_config(moved), progress=False), out=out, resume=True, progress=False)

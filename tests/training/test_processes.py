@@ -7,11 +7,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from tests.reference.runs import run_config, write_learnable
 from userlib.__main__ import main
 from userlib.config import Config, ModelConfig, TrainingConfig
 from userlib.errors import UserError
 from userlib.model.contrast import Output
-from userlib.training.processes import any_process, make_accelerator
+from userlib.training import loop, prepare
+from userlib.training.processes import any_process, make_accelerator, share_of, total
 from userlib.training.watching import check_loss
 
 
@@ -45,8 +47,14 @@ class Several:
     def __init__(self, *other):
         self.other = torch.tensor([other], dtype=torch.float32)
 
+    process_index = 1
+
     def gather(self, said):
         return torch.cat([said, self.other])
+
+    def reduce(self, part, how):
+        assert how == "sum"
+        return part + self.other
 
 
 def test_what_any_process_says_all_of_them_hear():
@@ -104,3 +112,26 @@ def test_processes_that_did_not_find_each_other_are_refused(made, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="4 processes were started and 2 are connected"):
         make_accelerator(Config())
+
+
+def test_processes_share_an_evaluation_where_there_is_enough_for_each():
+    two, part = Several(3.0, 0.0), torch.tensor([[0.0, 4.0]])
+    assert share_of(two, 10, 2) == (1, 2) and share_of(two, 10, 1) == share_of(None, 10) == (0, 1)
+    assert share_of(Accelerator(cpu=True), 10) == (0, 1)
+    assert total(two, (1, 2), part).tolist() == [[3.0, 4.0]]
+    for alone in (total(two, (0, 1), part), total(None, (0, 1), part)):
+        assert alone is part
+
+
+def test_a_run_asks_the_other_processes_whether_to_stop(tmp_path):
+    from types import SimpleNamespace
+
+    trainer = loop.Trainer(prepare(run_config(write_learnable(tmp_path / "data")), progress=False), None)
+    trainer.train(None, 1, False)
+    output, never = SimpleNamespace(loss=torch.tensor(0.5)), SimpleNamespace(requested=False)
+    for other, stops in (((0, 0), False), ((1, 0), True)):
+        trainer.accelerator = Several(*other)
+        assert trainer.look(output, never, now=False) is stops
+    trainer.accelerator = Several(0, 1)
+    with pytest.raises(UserError, match="not finite in another process at step 1"):
+        trainer.look(output, never, now=False)

@@ -13,7 +13,7 @@ from userlib.config import TrainingConfig
 from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.user import USER
-from userlib.training import pairs_of, prepare, splits_of, val_split_name
+from userlib.training import pairs_of, prepare, schedule, splits_of, val_split_name
 from userlib.training.preparing import precision_of, total_steps
 from userlib.training.schedule import (
     batch_indices,
@@ -188,3 +188,22 @@ def test_bf16_that_a_chip_only_emulates_is_not_taken(emulated, expected, monkeyp
 def test_precision():
     assert precision_of("fp32") == "fp32" and precision_of("bf16") == "bf16"
     assert precision_of("auto") in ("fp32", "bf16")
+
+
+def test_the_order_of_an_epoch_is_drawn_once(folder, monkeypatch):
+    prepared = prepare(run_config(folder), progress=False)
+    drawn, real = [], np.random.default_rng
+    schedule._order.cache_clear()
+    monkeypatch.setattr(np.random, "default_rng", lambda key=None: drawn.append(key) or real(key))
+    list(batches(prepared, 0, 12, 0, 1))
+    assert [key for key in drawn if isinstance(key, list) and len(key) == 3] == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_batches_for_a_gpu_are_pinned(gpu, folder, monkeypatch):
+    prepared = prepare(run_config(folder), progress=False)
+    pinned = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(schedule.Batch, "pin_memory", lambda self: pinned.append(1) or self)
+    list(batches(prepared, 0, 3, 0, 1))
+    assert len(pinned) == (3 if gpu else 0)

@@ -429,16 +429,20 @@ def test_the_first_interrupt_asks_and_a_later_second_one_ends(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_run_that_is_asked_to_stop_ends_after_its_step(prepared, tmp_path, monkeypatch):
-    real = loop.Trainer.step
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_ends_after_its_step(number, prepared, tmp_path, monkeypatch):
+    real, before = loop.Trainer.step, signal.signal(signal.SIGTERM, lambda *_: None)  # or pytest would end
 
     def step(self, batch):
         if self.state.step == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return real(self, batch)
 
     monkeypatch.setattr(loop.Trainer, "step", step)
-    run = fit(prepared, out=tmp_path / "run", progress=False)
+    try:
+        run = fit(prepared, out=tmp_path / "run", progress=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert not run.finished and checkpoint_path(tmp_path / "run", "last").name == "step-00000004"
 
 
@@ -539,3 +543,13 @@ def test_a_text_tower_of_another_width_is_refused_before_a_token_is_made(folder,
         UserError, match=r"text_width is 7; the text tower .* has \d+\. Set model\.text_width \d+"
     ):
         prepare(config, progress=False)
+
+
+def test_a_run_begins_with_the_scale_of_its_first_captions_and_logs_it(folder):
+    prepared = prepare(run_config(folder, model={"text_enhancement": "sge"}), progress=False)
+    run = fit(prepared, stop_at=0, progress=False)
+    for encoder in (run.model.text_encoder, run.model.text_momentum_encoder.encoder):
+        strength = encoder.enhancement.self_scale
+        assert strength.log_scale == strength.init_log_scale != 0
+    row = fit(prepared, stop_at=3, progress=False).rows[-1]
+    assert {"scale_words", "residual_words", "scale_words_is_clamped", "scale_self"} <= set(row)

@@ -16,6 +16,15 @@ from tests.reference.runs import run_config, words
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {"train": 10, "val": 6, "test": 5}
+EVALUATED = (
+    "rsum",
+    "i2t_mean",
+    "t2i_mean",
+    "image_cosine",
+    "text_cosine",
+    "unpaired_cosine",
+    "effective_rank",
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +105,5 @@ def test_two_processes_equal_one_with_a_trained_tower_and_cached_gradients(by_tw
     for row, other in zip(rows, others, strict=True):
         assert row["batch_loss"] == pytest.approx(other["batch_loss"], abs=1e-5)
         assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+        for name in EVALUATED:  # of it each process has done a half
+            assert row[name] == pytest.approx(other[name], abs=1e-4), name

@@ -191,16 +191,23 @@ class CaptionDataset:
         image_ids = torch.from_numpy(images.astype(np.int64))
         return Batch(tokens, mask, guide, input_ids, attention_mask, image_ids, taught)
 
-    def image_batches(self, size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        """Every image once, in order: tokens (B, R, D), mask (B, R) or None, guide (B, G) or None."""
-        for first in range(0, len(self.split), size):
-            yield self._read(np.arange(first, min(first + size, len(self.split))), None)
-
-    def caption_batches(self, size: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Every caption once, the short ones first, so that little is padded: their indices, input_ids (B, W) and
-        attention_mask (B, W).
+    def image_batches(
+        self, size: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        """Every image once, in order: tokens (B, R, D), mask (B, R) or None, guide (B, G) or None. share: (r, n) gives
+        only the images r, r + n, r + 2n, ...
         """
-        order = np.argsort(self.lengths, kind="stable")
+        rows = np.arange(share[0], len(self.split), share[1])
+        for first in range(0, len(rows), size):
+            yield self._read(rows[first : first + size], None)
+
+    def caption_batches(
+        self, size: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """Every caption once, the short ones first, so that little is padded: their indices, input_ids (B, W) and
+        attention_mask (B, W). share: (r, n) gives every n-th of them, from the r-th on.
+        """
+        order = np.argsort(self.lengths, kind="stable")[share[0] :: share[1]]
         for first in range(0, len(order), size):
             rows = order[first : first + size]
             yield rows, *self.words(rows)

@@ -11,6 +11,7 @@
 An extractor is cheap to make: its network is built when the first image comes, so that a filled cache opens at once.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from userlib.errors import UserError
 
 def choose_device(wanted: str | None, trained: str | None = None) -> str:
     """`wanted`; else `trained`, the device of the training run, where this machine has it; else the GPU where there is
-    one, else the CPU. Raises UserError where this machine does not have the wanted device.
+    one (of several processes of a launcher each has its own), else the CPU. Raises UserError where this machine does
+    not have the wanted device.
     """
     if wanted is None:
-        best = "cuda" if torch.cuda.is_available() else "cpu"
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '')}".removesuffix(":")
+        best = own if _is_here(own) else "cuda" if torch.cuda.is_available() else "cpu"
         return trained if trained is not None and _is_here(trained) else best
     if not _is_here(wanted):
         count = torch.cuda.device_count()

@@ -117,6 +117,10 @@ class Split:
                     "each image a caption or remove it; a set without any captions can be searched, not trained on."
                 )
 
+    def same_pairs(self, other: "Split") -> bool:
+        """Whether both have the same images with the same captions. A fingerprint may leave the captions out."""
+        return self.fingerprint == other.fingerprint and self.captions == other.captions
+
     @classmethod
     def of(
         cls,

@@ -97,8 +97,9 @@ def _both(attention: ArrayLike, inside: ArrayLike) -> tuple[Floats, Floats]:
 def attention_of(encoders: "DualEncoder", pairs: "CaptionDataset") -> dict[str, dict[str, Floats]] | None:
     """The scores of a model's attention and of the baselines: name -> {"pointing", "mass"}, each (N,).
 
-    None where the model has no guide, its tokens form no grid, or the images have no masks. Names: self (SGE's a), self
-    weights (SGE's w), clip (CGE's a), uniform, area, centre. It computes in evaluation mode and restores the mode.
+    None where the model has no guide, its tokens form no grid, or the images have no masks (as those of a split that
+    was cut from another). Names: self (SGE's a), self weights (SGE's w), clip (CGE's a), uniform, area, centre. It
+    computes in evaluation mode and restores the mode.
     """
     grid = pairs.features.grid
     places = getattr(pairs.split.pictures, "places", None)  # only a data set with masks has it

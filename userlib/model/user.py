@@ -238,13 +238,31 @@ def save_model(
     """Writes an inference checkpoint: encoders, tokenizer, configuration and metadata, without queues and optimizer.
     half: weights in fp16. card: the text of its README.md.
     """
-    weights = {
+    weights = encoder_weights(model)
+    if half:
+        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    write_model(folder, weights, tokenizer, config, metadata, card=card)
+
+
+def encoder_weights(model: DualEncoder) -> dict[str, Tensor]:
+    """The weights of an inference checkpoint: of both encoders, and of the scorer where there is one."""
+    return {
         **{f"image_encoder.{k}": v for k, v in model.image_encoder.state_dict().items()},
         **{f"text_encoder.{k}": v for k, v in model.text_encoder.state_dict().items()},
         **{f"scorer.{k}": v for k, v in (model.scorer.state_dict() if model.scorer else {}).items()},
     }
-    if half:
-        weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+
+
+def write_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    config: Config,
+    metadata: Mapping[str, Any],
+    *,
+    card: str | None = None,
+) -> None:
+    """`save_model` for `encoder_weights` that were taken before."""
     write_checkpoint(
         folder,
         weights,

@@ -21,6 +21,7 @@ from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
 from userlib.search.exporting import check_targets, write_hits, write_vectors
 from userlib.search.index import Hit, Index, check_query
 from userlib.search.query import Found, Query, find
+from userlib.search.reading import absolute
 from userlib.search.rerank import scorer_reranker
 from userlib.shipped import model_for
 
@@ -187,11 +188,11 @@ def bring_in_line(
         raise UserError(
             f"the index {folder} was written by an older version, without the name of its data; give --data."
         )
-    name = _absolute(name)
+    name = absolute(name)
     # where the images of features or annotations lie: as said, or as the index or the model knows of these data
     known: tuple[Mapping[str, Any], ...] = (index.source, vars(config.data))
-    kept = [one["pictures"] for one in known if one.get("pictures") and _absolute(one["data"]) == name]
-    pictures = next((_absolute(one) for one in (arguments.pictures, *kept) if one), None)
+    kept = [one["pictures"] for one in known if one.get("pictures") and absolute(one["data"]) == name]
+    pictures = next((absolute(one) for one in (arguments.pictures, *kept) if one), None)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -222,8 +223,3 @@ def bring_in_line(
         are = "is" if count == 1 else "are"
         messages.append(f"{count:,} of {len(split):,} images {are} left out; the first: {changes.skipped[0]}")
     return messages
-
-
-def _absolute(name: str) -> str:
-    """The name of data, or where it lies."""
-    return str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name

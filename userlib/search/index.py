@@ -28,7 +28,7 @@ from userlib.model.hub import Shared, resolve
 from userlib.search.ann import Hnsw, Report, hnsw
 from userlib.search.exact import Array, Ints, check_k, top_k
 from userlib.search.protocol import Encoder, difference, encode_all, warning_of
-from userlib.search.reading import Print, is_drawn, only_split
+from userlib.search.reading import Print, absolute, is_drawn, only_split
 from userlib.search.upkeep import Changes, Contents, Seen, bring_in_line, finite
 from userlib.search.weak import notes_on
 from userlib.verify import MANIFEST
@@ -89,6 +89,8 @@ class Index(Contents, Shared):
         SHA-256 of its content, the image, the number encoded and the total. Raises UserError where none can be read.
         """
         split = source if isinstance(source, Split) else only_split(source)
+        if split is not source:
+            self.source = {"data": absolute(str(source)), "split": split.name}
         drawn = is_drawn(split)
 
         def keep() -> None:

@@ -42,6 +42,11 @@ def only_split(folder: str | Path) -> Split:
     return next(iter(data.splits.values()))
 
 
+def absolute(name: str) -> str:
+    """The name of data, or where it lies."""
+    return str(Path(name).expanduser().absolute()) if Path(name).expanduser().exists() else name
+
+
 def print_of(split: Split, row: int, before: Print | None = None) -> Print:
     """The identity of an image of the split; before: the previous one of its id. Files are identified by their bytes,
     images with a `content` by that, others by their pixels. Raises UserError where an image cannot be read.

@@ -35,10 +35,11 @@ from userlib.data.tokenizers import Tokenizer
 from userlib.errors import UserError
 from userlib.files import write_checksummed
 from userlib.model.contrast import Output
-from userlib.model.user import USER, DualEncoder, Loaded, load_model, save_model
+from userlib.model.user import USER, DualEncoder, Loaded, encoder_weights, load_model, save_model, write_model
 from userlib.precision import training_attention
 from userlib.progress import Progress
 from userlib.rules import check_used
+from userlib.training.background import Background, snapshot
 from userlib.training.cca_init import init_from_cca
 from userlib.training.concept_init import init_concepts
 from userlib.training.interpolation import ALPHAS, check_interpolation, interpolate, start_of
@@ -209,11 +210,13 @@ class Trainer:
         with (
             GracefulInterrupt() as interrupt,
             workers_needed(),
+            Background() as self.background,
             Progress(self.total, "training", show=progress and main) as shown,
         ):
             shown.step(state.step)
             for batch in batches(self.prepared, state.step, last, rank, ranks):
                 output = self.step(batch)
+                self.background.check()
                 self.note(output.loss.detach())
                 shown.step()
                 self.tracking.step(
@@ -227,6 +230,7 @@ class Trainer:
                 due = state.step % self.every == 0 or state.step == self.total
                 requested = self.look(output, interrupt, now=due or state.step == last)
                 if due:
+                    self.background.wait()  # the checkpoints of at most one evaluation are held in memory
                     shown.say(f"{self.prepared.val.split.name} rSum {self.evaluate(output)['rsum']:.1f}")
                     self.save()
                     check_collapse(
@@ -315,7 +319,7 @@ class Trainer:
                 self.sample_captions,
                 mask=self.sample_mask,
             ),
-            **evaluate_now(encoders, self.prepared.val, str(self.device)),
+            **evaluate_now(encoders, self.prepared.val, str(self.device), self.accelerator),
         }
         row = {name: value for name, value in row.items() if not math.isnan(value)}
         state.rows.append(row)
@@ -323,43 +327,48 @@ class Trainer:
         if row["rsum"] > state.best_rsum:
             state.best_rsum, state.best_step = row["rsum"], state.step
             if self.out is None:
-                self.best = copy.deepcopy(_encoder_state(encoders))
+                self.best = copy.deepcopy(encoder_weights(encoders))
             elif self.accelerator.is_main_process:
-                save_model(
-                    self.out / f"best-{state.step:08d}",
-                    encoders,
-                    self.prepared.tokenizer,
-                    self.config,
-                    metadata_of(self.prepared, row),
-                )
+                folder, weights = self.out / f"best-{state.step:08d}", snapshot(encoder_weights(encoders))
+                self.background.start(lambda: self.write_best(folder, weights, row))
         return row
 
+    def write_best(self, folder: Path, weights: dict[str, Tensor], row: dict[str, float]) -> None:
+        about = metadata_of(self.prepared, row)
+        write_model(folder, weights, self.prepared.tokenizer, self.config, about)
+
     def save(self) -> None:
-        """Writes a checkpoint with all that a bit-equal resume needs, names it in run.json, and removes older ones."""
+        """Starts to write a checkpoint with all that a bit-equal resume needs. When it is there, run.json names it, and
+        older ones are removed.
+        """
         state = self.state
         self.kept = state.step
         if self.out is None or not self.accelerator.is_main_process:
             return
-        name = f"step-{state.step:08d}"
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | optimizer_tensors(
-            self.optimizer
-        )
+        self.background.wait()  # no more than one checkpoint is held in memory
+        model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors = snapshot(model | optimizer_tensors(self.optimizer))
         seconds = state.seconds + time.monotonic() - self.began
-        write_checkpoint(
-            self.out / name,
-            tensors,
-            {
-                "config": to_json(self.config),
-                "data": {
-                    "fingerprint": self.prepared.fingerprint,
-                    "made_by": self.prepared.made_by,
-                    "processes": self.accelerator.num_processes,
-                },
-                "state": {**vars(state), "seconds": seconds},
+        documents = {
+            "config": to_json(self.config),
+            "data": {
+                "fingerprint": self.prepared.fingerprint,
+                "made_by": self.prepared.made_by,
+                "processes": self.accelerator.num_processes,
             },
-        )
-        best = {"best": f"best-{state.best_step:08d}"} if state.best_step else {}
-        write_checksummed(self.out / "run.json", {"last": name, **best}, like=("last",))
+            "state": {**vars(state), "rows": list(state.rows), "seconds": seconds},
+        }
+        named = {"last": f"step-{state.step:08d}"}
+        if state.best_step:
+            named["best"] = f"best-{state.best_step:08d}"
+        self.background.start(lambda: self.write_last(named, tensors, documents))
+
+    def write_last(
+        self, named: dict[str, str], tensors: dict[str, Tensor], documents: dict[str, Any]
+    ) -> None:
+        assert self.out is not None
+        write_checkpoint(self.out / named["last"], tensors, documents)
+        write_checksummed(self.out / "run.json", named, like=("last",))
         prune(self.out)
 
     def restore(self, tensors: dict[str, Tensor], documents: dict[str, Any]) -> None:
@@ -407,7 +416,7 @@ class Trainer:
         rows: list[dict[str, float]] = []
 
         def rsum(model: DualEncoder) -> float:
-            rows.append(evaluate_now(model, self.prepared.val, str(self.device)))
+            rows.append(evaluate_now(model, self.prepared.val, str(self.device), self.accelerator))
             return rows[-1]["rsum"]
 
         scores = interpolate(encoders, start_of(self.config), rsum)
@@ -454,11 +463,3 @@ class Trainer:
             self.state.step == self.total,
             self.out,
         )
-
-
-def _encoder_state(encoders: DualEncoder) -> dict[str, Tensor]:
-    return {
-        k: v
-        for k, v in encoders.state_dict().items()
-        if k.startswith(("image_encoder.", "text_encoder.", "scorer."))
-    }

@@ -71,3 +71,18 @@ def any_process(accelerator: "Accelerator", *here: bool) -> list[bool]:
         return list(here)
     said = accelerator.gather(torch.tensor([here], dtype=torch.float32, device=accelerator.device))
     return [bool(answer) for answer in (said > 0).any(0)]
+
+
+def share_of(accelerator: "Accelerator | None", *counts: int) -> tuple[int, int]:
+    """(r, n): which of n shares this process evaluates; (0, 1), the whole, where one of the counts is below n."""
+    if accelerator is None or min(counts) < accelerator.num_processes:
+        return 0, 1
+    return accelerator.process_index, accelerator.num_processes
+
+
+def total(accelerator: "Accelerator | None", share: tuple[int, int], part: torch.Tensor) -> torch.Tensor:
+    """The sum of all processes' parts, each zero outside its share, in all of them; on the device of `part`."""
+    if accelerator is None or share[1] == 1:
+        return part
+    whole: torch.Tensor = accelerator.reduce(part.to(accelerator.device), "sum")
+    return whole.to(part.device)

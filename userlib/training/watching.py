@@ -1,6 +1,7 @@
 """What is monitored during a run: the metrics of the selection split, the residual scales, and signs of collapse."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from userlib.model.contrast import Output
 from userlib.model.enhancement import ResidualScale
 from userlib.model.user import USER, DualEncoder
 from userlib.precision import autocast_disabled
+from userlib.training.processes import share_of, total
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 POINT = 1e-3  # unit vectors whose root mean square distance from their mean is below this count as one point
 
@@ -67,15 +72,22 @@ FEW = 32  # images: with fewer, the effective rank is not judged, since it canno
 
 
 @torch.no_grad()
-def evaluate_now(encoders: DualEncoder, pairs: CaptionDataset, device: str) -> dict[str, float]:
+def evaluate_now(
+    encoders: DualEncoder, pairs: CaptionDataset, device: str, accelerator: "Accelerator | None" = None
+) -> dict[str, float]:
     """The metrics of the selection split, by the scorer where there is one, and the signs of collapse on its first 512
     images and their first captions: the mean unpaired cosine, and for each modality the effective rank and the mean
-    cosine between its embeddings.
+    cosine between its embeddings. Several processes share the encoding and the scores of the pairs.
     """
-    images, texts = embed(encoders, pairs, device=device)
+    share = share_of(accelerator, len(pairs.caption_to_image), len(np.unique(pairs.caption_to_image)))
+    images, texts = (
+        total(accelerator, share, torch.from_numpy(part)).numpy()
+        for part in embed(encoders, pairs, device=device, share=share)
+    )
     metrics = recalls(ranks(images, texts, pairs.caption_to_image)).as_dict()
     if encoders.scorer is not None:
-        own = ranks_from_scores(cross_scores(encoders, pairs), pairs.caption_to_image)
+        scores = total(accelerator, share, cross_scores(encoders, pairs, share))
+        own = ranks_from_scores(scores, pairs.caption_to_image)
         metrics = {**recalls(own).as_dict(), "embedding_rsum": metrics["rsum"]}
     _, first = np.unique(pairs.caption_to_image, return_index=True)
     first = first[:512]
