@@ -146,6 +146,14 @@ def test_a_palette_keeps_its_colours():
     assert open_picture(encoded(red), "a").getpixel((0, 0)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_a_narrow_range_of_a_wide_type_is_spread(kind):
+    """As a thermal camera has, in kelvin."""
+    values = np.linspace(273, 300, 256).reshape(16, 16).astype(kind)
+    greys = np.asarray(open_picture(encoded(Image.fromarray(values), "TIFF"), "a"))[..., 0]
+    assert (greys[0, 0], greys[-1, -1]) == (0, 255)
+
+
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_a_float_image_of_one_value(value):
     flat = Image.fromarray(np.full((4, 4), value, np.float32))
@@ -166,10 +174,29 @@ def clear_palette():
     return encoded(image, transparency=0)
 
 
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(size, bits, colour, *chunks):
+    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*one) for one in [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    )
+
+
+def clear(bits, colour, value, row):
+    """A PNG of 4 x 1 pixels with a transparent value, as optimisers write it and Pillow does not."""
+    return png((4, 1), bits, colour, (b"tRNS", value), (b"IDAT", zlib.compress(b"\0" + row)))
+
+
 @pytest.mark.parametrize(
     "data",
     [
         clear_palette,
+        lambda: clear(2, 0, b"\0\1", b"\x5a"),
+        lambda: clear(4, 0, b"\0\5", b"\x55\x22"),
+        lambda: clear(16, 2, b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9a\xbc" * 3 + bytes(6)),
         lambda: encoded(Image.fromarray(np.array([[7, 65_535]], np.uint16)), transparency=7),
         lambda: encoded(Image.fromarray(np.array([[7, 9]], np.uint8)), transparency=7),
         lambda: encoded(Image.fromarray(np.array([[[9, 0], [9, 255]]], np.uint8), "LA")),
@@ -177,10 +204,13 @@ def clear_palette():
             Image.fromarray(np.array([[[9, 9, 9, 0], [9, 9, 9, 255]]], np.uint8)), "WEBP", lossless=True
         ),
     ],
-    ids=["P", "I;16", "L", "LA", "RGBA"],
+    ids=["P", "2 bits", "4 bits", "RGB;16", "I;16", "L", "LA", "RGBA"],
 )
 def test_what_is_transparent_is_white_in_every_mode(data):
-    assert open_picture(data(), "a").getpixel((0, 0)) == (255, 255, 255)
+    image = open_picture(data(), "a")
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    if image.width == 4:
+        assert image.getpixel((3, 0)) != (255, 255, 255)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -284,17 +314,7 @@ def test_a_name_that_is_no_text_is_shown_escaped():
 
 def bomb(width=60_000, height=60_000):
     """A PNG of a few bytes that says it holds 3.6 thousand million pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
-        + chunk(b"IEND", b"")
-    )
+    return png((width, height), 8, 0, (b"IDAT", zlib.compress(b"\0" * 100)))
 
 
 @pytest.mark.parametrize(

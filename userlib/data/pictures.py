@@ -108,6 +108,13 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         if picture.mode == "La":
             picture = picture.convert("LA")
+        raw = next((tile[3] for tile in getattr(picture, "tile", ())), None)  # the file's own pixels
+        if raw in ("L;2", "L;4", "RGB;16B"):  # in whose scale Pillow leaves the clear colour
+            clear, picture = picture.info["transparency"], picture.copy()
+            deep = raw == "RGB;16B"
+            picture.info["transparency"] = (
+                tuple(value >> 8 for value in clear) if deep else clear * (85 if raw == "L;2" else 17)
+            )
         layered = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
     return picture.convert("RGB")
@@ -117,7 +124,8 @@ def _deep(picture: Image.Image) -> Image.Image:
     """Grey values of more than 8 bits, scaled to 0..255; Pillow's own conversion clips them at 255.
 
     16 bits have the range of 16 bits. For 32 bits and floats no file gives the range: it is taken to be the smallest of
-    0 to 1 (floats), 0 to 255 and 0 to 65,535 that holds all values, else from their minimum to their maximum.
+    0 to 1 (floats), 0 to 255 and 0 to 65,535 (32 bits, where a value has more than 12) that holds all values, else from
+    their minimum to their maximum.
     """
     values = np.asarray(picture).astype(np.float64)
     if not np.isfinite(values).all():
@@ -128,7 +136,7 @@ def _deep(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16") and bits[0] < 16:
         high = 2.0 ** bits[0] - 1
     elif not picture.mode.startswith("I;16") and picture.format not in ("PNG", "PPM", "JPEG2000"):
-        tops = (1.0, 255.0, high) if picture.mode == "F" else (255.0, high)
+        tops = (1.0, 255.0) if picture.mode == "F" else (255.0, high) if values.max() > 4_095 else (255.0,)
         fits = [top for top in tops if values.min() >= 0 and values.max() <= top]
         low, high = (0.0, fits[0]) if fits else (float(values.min()), float(values.max()))
     elif picture.mode == "F":
