@@ -579,7 +579,9 @@ def test_data_that_are_gone_are_told_with_the_model_that_was_trained_on_them(tmp
 def test_photos_without_captions_cannot_be_trained_on(tmp_path):
     own = photos(tmp_path / "photos", 3)
     (own / "captions.csv").unlink()
-    with pytest.raises(UserError, match="has no captions, without which no model can be trained"):
+    with pytest.raises(
+        UserError, match="has no captions, without which no model .*captions.csv .*tar file .*KEY.txt"
+    ):
         splits_of(Config(data=DataConfig(data=str(own))))
 
 

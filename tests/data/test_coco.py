@@ -84,6 +84,18 @@ def test_the_published_files_must_have_their_counts(tmp_path, cache):
     assert len(own.split("test")) == 3
 
 
+def test_a_copy_in_another_split_is_refused(tmp_path, cache):
+    """Within one split, and in the published files, whose images are counted, copies stay as they are."""
+    file = write_coco(tmp_path, annotations := karpathy({"train": 3, "test": 2}))
+    paths = [tmp_path / image["filepath"] / image["filename"] for image in annotations["images"]]
+    paths[1].write_bytes(paths[0].read_bytes())
+    assert len(load_data(str(tmp_path)).split("train")) == 3
+    paths[4].write_bytes(paths[0].read_bytes())
+    with pytest.raises(UserError, match=rf"'{paths[0].name}' in 'train' and '{paths[4].name}' in 'test' are"):
+        load_data(str(tmp_path))
+    assert len(load_karpathy(file, tmp_path, counts={"train": 3, "test": 2}).split("test")) == 2
+
+
 def image(change):
     def fault(document):
         change(document["images"][1])

@@ -272,10 +272,25 @@ def test_a_large_feature_file_is_never_read_whole(tmp_path):
 def test_cocos_whole_test_split_has_its_own_name(tmp_path):
     """SCAN's COCO folder holds the first 1,000 test images as test and all 5,000 as testall."""
     folder = write_scan(tmp_path, {"train": 3, "test": 2})
+    whole = write_scan(tmp_path / "whole", {"train": 3, "test": 4})
     for end in ("ims.npy", "caps.txt", "ids.txt"):
-        (folder / f"testall_{end}").write_bytes((folder / f"train_{end}").read_bytes())
+        (folder / f"testall_{end}").write_bytes((whole / f"test_{end}").read_bytes())
     data = load_data(str(folder))
-    assert {name: len(split) for name, split in data.splits.items()} == {"train": 3, "test": 2, "testall": 3}
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 3, "test": 2, "testall": 4}
+    np.testing.assert_array_equal(np.load(folder / "testall_ims.npy")[:2], np.load(folder / "test_ims.npy"))
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "test"), ("dev", "testall"), ("dev", "test")])
+def test_copies_of_one_file_are_no_two_splits(tmp_path, one, other):
+    """Whatever ids they have, and however many images."""
+    folder = write_scan(tmp_path, {"train": 3, "val": 3})
+    np.save(folder / f"{other}_ims.npy", np.load(folder / f"{one}_ims.npy")[:2])
+    (folder / f"{other}_caps.txt").write_text("a dog\na cat\n")
+    (folder / f"{other}_ids.txt").write_text("a\nb\n")
+    with pytest.raises(
+        UserError, match=rf"in '{one.replace('dev', 'val')}' and 'a' in '{other}' are the same"
+    ):
+        load_data(str(folder))
 
 
 @pytest.mark.parametrize("each", [1, 2, 7])

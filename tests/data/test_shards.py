@@ -61,6 +61,27 @@ def test_shards_without_a_split_join_those_of_train(tmp_path):
         assert train.pictures.content(i) == jpeg(int(id.rpartition("/")[2]))
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("eval-00000.tar", "eval"),
+        ("flickr_Eval-00000.tar", "flickr_eval"),
+        ("test_b-00000.tar", "test"),
+        ("val2014-00000.tar", "val"),
+        ("train_b-00000.tar", "train"),
+        ("train_or_test-00000.tar", "test"),  # the last part of a name comes first
+        ("more/eval/00000.tar", "train"),
+    ],
+)
+def test_shards_beside_those_of_train_are_no_part_of_it(tmp_path, name, split):
+    shard(tmp_path / "set" / "train-00000.tar", samples(0, 3))
+    shard(tmp_path / "set" / name, samples(3, 2))
+    splits = load_data(str(tmp_path / "set")).splits
+    own = splits[split]
+    assert sorted(splits) == sorted({"train", split}) and sum(map(len, splits.values())) == 5
+    assert {jpeg(3), jpeg(4)} <= {own.pictures.content(i) for i in range(len(own))}
+
+
 def test_img2dataset_in_tars_and_in_folders(tmp_path):
     """A failed download leaves its text and JSON without an image; a table and statistics stand beside."""
     members = samples(0, 3)
@@ -150,6 +171,33 @@ def test_captions_of_json_and_none_at_all(tmp_path):
     assert len(load_data(str(tmp_path / "bare")).split("all")) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("0.text", b"a"), ("0.json", b'{"text": "a"}'), ("0.json", b'{"caption": null}')]
+)
+def test_captions_under_another_name_are_told(tmp_path, name, text):
+    shard(tmp_path / "set" / "0.tar", {"0.jpg": jpeg(0), name: text})
+    with pytest.warns(UserWarning, match=rf"No captions were read: .*KEY\.txt, .* have {name} instead"):
+        assert load_data(str(tmp_path / "set")).split("all").captions == ()
+
+
+def test_a_member_that_is_appended_again_takes_the_place_of_the_earlier(tmp_path):
+    """As it does where the tar is unpacked."""
+    file = shard(tmp_path / "set" / "0.tar", {"./0.txt": b"old", "0.jpg": jpeg(0)})
+    with tarfile.open(file, "a") as tar:
+        for name, content in (("0.txt", b"new"), ("0.jpg", jpeg(1))):
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    train = load_data(str(tmp_path / "set")).split("train")
+    assert train.captions == ("new",) and train.pictures.content(0) == jpeg(1)
+
+
+@pytest.mark.parametrize("said", ['{"caption": {"en": "x"}}', '{"captions": [5, null]}'])
+def test_json_beside_a_text_may_hold_anything(tmp_path, said):
+    shard(tmp_path / "set" / "0.tar", {"0.jpg": jpeg(0), "0.txt": b"a", "0.json": said.encode()})
+    assert load_data(str(tmp_path / "set")).split("train").captions == ("a",)
+
+
 @pytest.mark.parametrize("table", [{}, {"metadata.csv": b"file_name,text\n0.jpg,A dog\n1.jpg,A cat\n"}])
 @pytest.mark.parametrize("packed", [{"old/2.jpg": jpeg(2)}, {"notes.txt": b"what is planned"}, None])
 def test_a_tar_among_photos_does_not_take_their_place(tmp_path, table, packed):
@@ -176,6 +224,7 @@ HOSTILE = {
     "a second image": ({"1.jpg": jpeg(1), "1.png": jpeg(2)}, "second image of one sample"),
     "no UTF-8": ({"1.jpg": jpeg(1), "1.txt": b"\xff\xfe"}, "not UTF-8 text"),
     "no JSON": ({"1.jpg": jpeg(1), "1.json": b"{"}, "not valid JSON"),
+    "no text in JSON": ({"1.jpg": jpeg(1), "1.json": b'{"captions": ["a", 5]}'}, "has 5 where a caption"),
     "a long text": ({"1.jpg": jpeg(1), "1.txt": b"a" * (2**20 + 5)}, "too many for captions"),
     "no image": ({"1.txt": b"a dog"}, "no image in them"),
     "one without a caption": ({"1.jpg": jpeg(1), "1.txt": b"a dog", "2.jpg": jpeg(2)}, "have no caption"),

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from userlib.data.contents import content_sums
 from userlib.data.parquet import check_counts
 from userlib.data.pictures import PictureFiles
 from userlib.data.scan import check_present, inside
-from userlib.data.splits import RetrievalData, Split, split_name
+from userlib.data.splits import RetrievalData, Split, refuse_shared, split_name
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
@@ -69,8 +70,9 @@ def load_karpathy(
 ) -> RetrievalData:
     """The data set; its images are `pictures`/[filepath/]filename.
 
-    counts: the number of images that each split must have; known for the published files. Raises UserError for JSON of
-    another form, other counts, an image without captions, in two splits, or that is not there.
+    counts: the number of images that each split must have; known for the published files, whose equal images are left
+    as they are. Raises UserError for JSON of another form, other counts, and an image without captions, that is not
+    there, or that lies in two splits, be it as a copy of its file.
     """
     value = read_json(annotations, limit=2**30)
     images = value.get("images") if isinstance(value, dict) else None
@@ -122,9 +124,22 @@ def load_karpathy(
         check_counts(str(annotations), counts, {name: len(rows) for name, rows in parts.items()})
     remedy = "Put them there (COCO: the folders train2014 and val2014), or name the right folder."
     check_present([row.path for row in every], pictures, remedy)
+    if not counts:
+        _refuse_copies(parts, pictures)
     content = sha256_bytes("karpathy", sha256_known(annotations))
     splits = {name: _split(name, rows, content, pictures) for name, rows in parts.items()}
     return RetrievalData(name=annotations.stem.removeprefix("dataset_"), splits=splits, fingerprint=content)
+
+
+def _refuse_copies(parts: Mapping[str, list[Row]], pictures: Path) -> None:
+    """Raises UserError where files of two splits are equal; only those of one size are read."""
+    sizes: dict[int, list[tuple[str, Row]]] = {}
+    for name, rows in parts.items():
+        for row in rows:
+            sizes.setdefault(row.path.stat().st_size, []).append((name, row))
+    alike = [one for same in sizes.values() if len({name for name, _ in same}) > 1 for one in same]
+    sums = content_sums(pictures, [str(row.path.relative_to(pictures)) for _, row in alike], whole=False)
+    refuse_shared((name, row.name, total) for (name, row), total in zip(alike, sums, strict=True))
 
 
 def _split(name: str, rows: list[Row], content: str, pictures: Path) -> Split:

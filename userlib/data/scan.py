@@ -11,7 +11,7 @@ from tokenize import TokenError  # numpy parses a header as Python
 import numpy as np
 
 from userlib.data.pictures import PictureFiles
-from userlib.data.splits import RetrievalData, Split
+from userlib.data.splits import RetrievalData, Split, refuse_shared
 from userlib.errors import UserError
 from userlib.files import read_json, sha256_bytes, sha256_known
 
@@ -26,13 +26,21 @@ def is_scan(folder: Path) -> bool:
 def load_scan(folder: Path, *, pictures: Path | None = None) -> RetrievalData:
     """The data set in a folder of features. `pictures` is the folder of the images, from which a guide can be made.
 
-    Raises UserError where counts disagree, an id occurs twice, a file is cut short, or an image is missing.
+    Raises UserError where counts disagree, an id occurs twice, a file is cut short, an image is missing, or two splits
+    begin with the same image, as copies of one file do.
     """
     splits = {
         name: _split(folder, part, name, pictures)
         for part, name in PARTS.items()
         if (folder / f"{part}_ims.npy").exists()
     }
+    first = {
+        name: sha256_bytes(open_features(folder / f"{part}_ims.npy")[0].tobytes())
+        for part, name in PARTS.items()
+        if name in splits
+    }
+    for other in ("test", "testall"):  # which begin alike in the published files
+        refuse_shared((name, splits[name].ids[0], total) for name, total in first.items() if name != other)
     content = sha256_bytes("scan", *(split.fingerprint for split in splits.values()))
     return RetrievalData(
         name=folder.resolve().name, splits=splits, fingerprint=content, features_folder=folder

@@ -3,7 +3,9 @@ and KEY.json are one sample; and img2dataset's `files` form, which is the same i
 is read from its place in the tar.
 
 A caption is a line of KEY.txt, else `captions` or `caption` of KEY.json. The split is given by the shard's name without
-its number (train-00012.tar), else by its folder; where neither does, it is train, or all if there are no captions.
+its number (train-00012.tar), else by its folder, else by a part of its name (train_a-00012.tar). Where none says train,
+val or test, the shard is a split of its own name if others are one of these (eval-00012.tar beside them); all other
+shards are train, or all if there are no captions.
 """
 
 import json
@@ -21,10 +23,11 @@ from PIL import Image
 
 from userlib.data.folder import loose_images, visible
 from userlib.data.pictures import SUFFIXES, open_picture
-from userlib.data.splits import RetrievalData, Split, split_name
+from userlib.data.splits import RetrievalData, Split, refuse_shared, split_name
 from userlib.errors import UserError
 from userlib.files import sha256_bytes, sha256_known, shown
 
+SPLITS = {"train", "val", "test"}
 TEXT_LIMIT = 2**20  # bytes of a caption or JSON member
 
 
@@ -37,12 +40,13 @@ class Sample:
     shard: Path
     place: tuple[int, int, int] | None = None
     texts: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)  # captions in its JSON
+    said: list[Any] = field(default_factory=list)  # captions in its JSON, and what stands in their place
+    beside: str = ""  # a member that is neither its image nor its text
 
     @property
     def captions(self) -> list[str]:
         """The captions in its text, else those in its JSON."""
-        return self.texts or self.said
+        return self.texts or [one for one in self.said if isinstance(one, str)]
 
 
 class ShardPictures:
@@ -104,10 +108,10 @@ def _is_captioned(folder: Path, tar: Path) -> bool:
 
 def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
     """The data set in these shards. Samples without an image, as failed downloads leave them, are left out with one
-    warning.
+    warning; another says where captions may be meant that are not read.
 
-    Raises UserError for a damaged shard, a caption that is not UTF-8, an image without a caption among images with
-    captions, and an image in two splits.
+    Raises UserError for a damaged shard, a caption that is not UTF-8 or no text, an image without a caption among
+    images with captions, and an image in two splits.
     """
     files: list[Path] = []
     samples: list[Sample] = []
@@ -127,23 +131,46 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
             "and are left out.",
             stacklevel=2,
         )
+    if any(sample.split for sample in whole):
+        for sample in whole:
+            sample.split = sample.split or split_name(shown(_unnumbered(sample.shard)))
+    for sample in whole:
+        odd = [] if sample.texts else [one for one in sample.said if not isinstance(one, str)]
+        if odd:
+            raise UserError(
+                f"The JSON of {sample.key} in {shown(sample.shard)} has {odd[0]!r:.80} where a caption must stand. "
+                "Write it as text."
+            )
     captioned = any(sample.captions for sample in whole)
+    beside = "" if captioned else next((sample.beside for sample in whole if sample.beside), "")
+    if beside:
+        warnings.warn(
+            f"{shown(folder)}: No captions were read: they are expected in KEY.txt, or as 'caption' or 'captions' in "
+            f"KEY.json, and the shards have {beside} instead.",
+            stacklevel=2,
+        )
     unnamed = "train" if captioned else "all"
     _tell_apart(folder, whole, unnamed)
     said = (sha256_bytes(one.split, one.key, *one.captions) for one in loose if one.place is not None)
     content = sha256_bytes("shards", *(sha256_known(file) for file in files), *said)
     splits: dict[str, Split] = {}
+    pictures: dict[str, ShardPictures] = {}
     for name in dict.fromkeys(sample.split or unnamed for sample in whole):
         own = [sample for sample in whole if (sample.split or unnamed) == name]
         told = name if any(sample.split for sample in own) else ""
-        pictures = ShardPictures(
+        pictures[name] = ShardPictures(
             files, np.array([sample.place for sample in own], np.int64), [s.key for s in own]
         )
         splits[name] = Split.of(
-            name, [sample.key for sample in own], [sample.captions for sample in own], pictures,
+            name, [sample.key for sample in own], [sample.captions for sample in own], pictures[name],
             sha256_bytes(content, told, *(sample.key for sample in own)),
         )  # fmt: skip
-    _refuse_shared(splits)
+    if len(pictures) > 1:
+        refuse_shared(
+            (name, key, sha256_bytes(own.content(row)))
+            for name, own in pictures.items()
+            for row, key in enumerate(own.names)
+        )
     return RetrievalData(name=shown(folder.resolve().name), splits=splits, fingerprint=content)
 
 
@@ -157,12 +184,18 @@ def _tell_apart(folder: Path, samples: Sequence[Sample], unnamed: str) -> None:
             one.key = f"{path}/{one.key.partition('/')[2]}"
 
 
+def _unnumbered(shard: Path) -> str:
+    """The name of a shard without its number."""
+    return re.sub(r"[-_.]?\d+$", "", shard.stem)
+
+
 def _split_of(folder: Path, shard: Path) -> str:
-    """The split in the name of a shard or of a folder above it: train, val or test, else ""."""
-    stem = re.sub(r"[-_.]?\d+$", "", shard.stem)
+    """The split in the name of a shard, of a folder above it, or in a part of its name: train, val or test, else ""."""
+    stem = _unnumbered(shard)
     above = shard.relative_to(folder).parts[:-1][::-1]
     known = [split_name(part) for part in (stem, stem.rpartition("_")[2], stem.rpartition("-")[2], *above)]
-    return next((name for name in known if name in ("train", "val", "test")), "")
+    within = {split_name(part) for part in re.split(r"[\W\d_]+", stem)} & SPLITS
+    return next((name for name in known if name in SPLITS), within.pop() if len(within) == 1 else "")
 
 
 def _of_tar(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
@@ -170,7 +203,8 @@ def _of_tar(folder: Path, shard: Path, files: list[Path]) -> list[Sample]:
     files.append(shard)
     try:
         with tarfile.open(shard, "r:") as tar:
-            for member in tar:
+            # of members of one name the last stands, as when they are unpacked
+            for member in {PurePosixPath(member.name): member for member in tar}.values():
                 if not member.isreg() or member.issparse() or PurePosixPath(member.name).name.startswith("."):
                     continue
                 place = (number, member.offset_data, member.size)
@@ -214,8 +248,10 @@ def _add(
         sample.place = place
     elif kind.lower() in ("txt", "caption"):
         sample.texts += [line.strip() for line in _text(read(), where).splitlines() if line.strip()]
-    elif kind.lower() == "json":
-        sample.said += list(_captions(_text(read(), where), where))
+    else:
+        sample.beside = shown(at.name)
+        if kind.lower() == "json":
+            sample.said += _captions(_text(read(), where), where)
 
 
 def _text(content: bytes, where: str) -> str:
@@ -231,29 +267,18 @@ def _text(content: bytes, where: str) -> str:
         ) from error
 
 
-def _captions(text: str, where: str) -> Iterator[str]:
+def _captions(text: str, where: str) -> Iterator[Any]:
+    """The captions in a JSON, and whatever else stands where one must; without blank ones, null and NaN, which some
+    write for a missing caption.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not valid JSON. Write it again.") from error
     if not isinstance(value, dict):
         return
-    said = value.get("captions") or value.get("caption") or []
-    for one in said if isinstance(said, list) else [said]:  # a missing caption is written as NaN by some
-        if isinstance(one, str) and one.strip():
-            yield one.strip()
-
-
-def _refuse_shared(splits: dict[str, Split]) -> None:
-    """Raises UserError where the same image lies in two splits."""
-    seen: dict[str, str] = {}
-    for name, split in splits.items() if len(splits) > 1 else ():
-        assert isinstance(split.pictures, ShardPictures)
-        for row, key in enumerate(split.ids):
-            before = seen.setdefault(sha256_bytes(split.pictures.content(row)), f"{name}\0{key}")
-            other, _, twin = before.partition("\0")
-            if other != name:
-                raise UserError(
-                    f"The images {twin!r} in {other!r} and {key!r} in {name!r} are the same: a model would be scored "
-                    "on what it was trained on. Remove one of them."
-                )
+    said = value.get("captions") or value.get("caption")
+    for one in said if isinstance(said, list) else [said]:
+        text = one.strip() if isinstance(one, str) else one
+        if text not in ("", None) and text == text:
+            yield text

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,18 @@ def check_split_column(row: Mapping[str, object], where: str, known: str = "") -
             raise UserError(
                 f"{where} has {value!r} in {name!r}, which looks like the image's split, but only the column 'split' "
                 f"is read as that. Rename {name!r} to split, or remove it."
+            )
+
+
+def refuse_shared(images: Iterable[tuple[str, str, str]]) -> None:
+    """Raises UserError where the same image lies in two splits. images: the split, the id and a hash of each."""
+    seen: dict[str, tuple[str, str]] = {}
+    for split, id_, total in images:
+        other, twin = seen.setdefault(total, (split, id_))
+        if other != split:
+            raise UserError(
+                f"The images {twin!r} in {other!r} and {id_!r} in {split!r} are the same: a model would be scored on "
+                "what it was trained on. Keep it in one split."
             )
 
 

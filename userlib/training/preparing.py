@@ -143,7 +143,7 @@ def arranged(
     if not any(len(split.captions) for split in data.splits.values()):
         raise UserError(
             f"The data set {data.name!r} has no captions, without which no model can be trained. Put a captions.csv "
-            "with the columns filename and caption next to the images."
+            "with the columns filename and caption next to the images, or in a tar file a KEY.txt next to each KEY.jpg."
         )
     name, _, count = settings.val_split.partition(":")
     if "train" not in data.splits:
