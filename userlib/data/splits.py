@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 NEAR_SPLIT = tuple("set subset partition splits split_name data_split dataset_split fold phase".split())
+NEAR_CAPTION = re.compile(r"(caption|text|comment|sentence)s?([ _-]?\d+)?", re.IGNORECASE)
 
 
 def split_name(text: str) -> str:
@@ -41,6 +42,11 @@ def check_split_column(row: Mapping[str, object], where: str, known: str = "") -
                 f"{where} has {value!r} in {name!r}, which looks like the image's split, but only the column 'split' "
                 f"is read as that. Rename {name!r} to split, or remove it."
             )
+
+
+def near_captions(names: Iterable[str], read: str) -> list[str]:
+    """The columns that seem to hold captions too, where those of the column `read` alone are read."""
+    return [name for name in names if name != read and NEAR_CAPTION.fullmatch(name)]
 
 
 class Pictures(Protocol):
