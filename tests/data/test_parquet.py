@@ -238,7 +238,17 @@ def test_a_name_that_is_nothing_is_an_error(name, cache):
 
 
 @pytest.mark.parametrize(
-    "told, split", [(None, "train"), ("test", "test"), ("validation", "val"), ("train[:3]", "train")]
+    "told, split",
+    [
+        (None, "train"),
+        ("test", "test"),
+        ("validation", "val"),
+        ("train[:3]", "train"),
+        ("test[:50%]", "test"),
+        ("test[:1]+test[-1:]", "test"),
+        ("test.hard", "test.hard"),
+        ("2017", "2017"),
+    ],
 )
 def test_saved_by_datasets_without_splits(tmp_path, cache, told, split):
     import datasets
@@ -265,6 +275,52 @@ def test_the_same_rows_saved_as_another_split_are_that_split(tmp_path, cache):
     train, test = (load_data(str(tmp_path / told)) for told in ("train", "test"))
     assert list(train.splits) == ["train"] and list(test.splits) == ["test"]
     assert train.fingerprint != test.fingerprint
+
+
+def saved(folder, told, **columns):
+    """A data set of datasets, as it writes it."""
+    import datasets
+
+    images = [{"bytes": jpeg(i), "path": None} for i in range(2)]
+    columns = {"image": images} | (columns or {"caption": ["a dog", "a cat"]})
+    result = datasets.Dataset.from_dict(columns, split=told).cast_column("image", datasets.Image())
+    if told is None:
+        result = datasets.DatasetDict(train=result.select([0]), test=result.select([1]))
+    result.save_to_disk(str(folder))
+    return str(folder)
+
+
+def test_a_union_of_saved_splits_is_refused(tmp_path, cache):
+    with pytest.raises(UserError, match=r"split 'train\+test\[:1\]', which joins several. Name it"):
+        load_data(saved(tmp_path / "saved", "train+test[:1]"))
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"text": ["a", "b"]}, "The split 'test' of .*mine has the columns image, text; .*rename_column"),
+        ({"caption": ["a", "b"], "split": [0, 1]}, "The column 'split' of the split 'test' of .*mine has"),
+        ({"caption": ["a", " "]}, "The captions in row 1 of the split 'test' of .*mine are ' '"),
+    ],
+)
+def test_faults_of_saved_data_are_named_where_they_were_saved(tmp_path, cache, columns, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_data(saved(tmp_path / "mine", "test", **columns))
+    assert str(cache) not in str(error.value)
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut short", "no manifest", "an empty folder"])
+def test_a_converted_copy_that_is_not_whole_is_made_again(tmp_path, cache, fault):
+    folder = saved(tmp_path / "saved", None)
+    before = load_data(folder)
+    copy = next((cache / "parquet").iterdir())
+    for file in copy.iterdir():
+        if fault == "an empty folder" or file.name.startswith("manifest" if "manifest" in fault else "test"):
+            file.write_bytes(file.read_bytes()[:200]) if fault == "cut short" else file.unlink()
+    after = load_data(folder)
+    assert list(after.splits) == list(before.splits) == ["test", "train"]
+    assert after.fingerprint == before.fingerprint
+    assert len(os.listdir(cache / "parquet")) == 1
 
 
 def test_saved_splits_keep_their_names(tmp_path, cache):

@@ -174,6 +174,17 @@ def test_columns_of_another_name_and_files_without_rows_are_named(tmp_path, cach
         load_parquet([file], "x")
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_columns_of_captions_that_are_not_read_are_told(tmp_path, cache, capsys, files):
+    for number in range(files):
+        more = {"caption_1": WORDS, "Texts": WORDS, "caption_id": WORDS, "sentids_1": WORDS}
+        image = IMAGES if not number else [jpeg(10 + i) for i in range(3)]
+        write(tmp_path / f"train-{number}.parquet", image, WORDS, **more)
+    assert load_data(str(tmp_path)).split("train").captions == tuple(WORDS * files)
+    told = capsys.readouterr().err
+    assert told.count("only the captions in 'caption' are read, and none in 'caption_1', 'Texts'. ") == 1
+
+
 def rows_of(pattern, **more):
     """A row for each letter: its image and a caption of its own."""
     image = pa.array([jpeg(ord(letter)) for letter in pattern])

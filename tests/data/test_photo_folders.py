@@ -165,6 +165,10 @@ REFUSED = {
     "colons": ("filename:caption\na.jpg:A dog\n", "no 'filename'.*'filename:caption'"),
     "two columns for the caption": ("filename,caption,text\na.jpg,A,B\n", "both 'caption' and 'text'"),
     "two columns for the image": ("filename,image,caption\na.jpg,A,B\n", "both 'filename' and 'image'"),
+    "a second column of captions": ("filename,caption,caption_2\na.jpg,A,B\n",
+        "has 'caption' and 'caption_2', of which only 'caption' is read"),
+    "more columns of captions": ("filename,Captions,Text1,text,Comment 2\na.jpg,A,B,C,D\n",
+        "has 'text' and 'captions' and 'text1' and 'comment 2'"),
     "a column twice": ("filename,caption,caption\na.jpg,A,B\n", "has 'caption' twice"),
     "header alone": (H, "holds no caption"),
     "empty": ("", "no 'filename' .it has nothing.*filename,caption"),
@@ -216,6 +220,8 @@ def test_what_does_not_fit_is_refused_by_line(case, tmp_path, cache):
         ('{"filename": "a.jpg", "captions": ["A", " "]}', "empty caption"),
         ('{"filename": "a.jpg", "caption": "A", "captions": ["B"]}', "both 'caption' and 'captions'"),
         ('{"filename": "a.jpg", "caption": "A", "caption": "B"}', "has 'caption' twice"),
+        ('{"filename": "a.jpg", "caption": "A", "caption_1": "B"}', "'caption_1', of which only 'caption'"),
+        ('{"filename": "a.jpg", "text": ["A"], "Text2": "B"}', "'text' and 'Text2', of which only"),
         ('{"filename": 7, "caption": "A"}', "'filename' that is 7, a number"),
         ('{"filename": null, "caption": "A"}', "'filename' that is null"),
         ('{"filename": "", "caption": "A"}', "empty filename"),
@@ -243,6 +249,15 @@ def test_a_later_row_without_a_caption_is_no_other_kind_of_file(tmp_path, cache)
     table = lines({"file_name": "a.jpg", "text": "A dog"}, {"file_name": "b.jpg"})
     with pytest.raises(UserError, match="Line 2 of .*no 'caption'"):
         read(write(tmp_path, IMAGES | {"metadata.jsonl": table}))
+
+
+@pytest.mark.parametrize("place", ["", "trip/"])
+@pytest.mark.parametrize("row", ["a.jpg,A cat\n", 'a.jpg,"A\n'])
+def test_captions_that_others_win_over_are_told(place, row, tmp_path, cache):
+    files = {"captions.csv": H + "a.jpg,A dog\n" + REST, f"{place}metadata.csv": "file_name,text\n" + row}
+    splits, told = read(write(tmp_path, IMAGES | files))
+    assert splits == whole(["A dog"])
+    assert f"Captions are read from captions.csv, and not from {place}metadata.csv." in told
 
 
 def test_captions_win_over_a_stray_table(tmp_path, cache):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from userlib.data.splits import ODD, check_split_column
+from userlib.data.splits import ODD, check_split_column, near_captions
 from userlib.errors import UserError
 from userlib.files import shown
 
@@ -127,7 +127,7 @@ def _delimited(source: Path, text: str) -> Iterator[Entry]:
             if not columns:
                 columns = [name.strip(" \t\ufeff").lower() for name in row]
                 _check_twice([name for name in columns if name])
-                file, caption = _one(columns, FILE), _one(columns, CAPTION)
+                file, caption = _one(columns, FILE), _caption_of(columns, CAPTION)
                 continue
             if len(row) != len(columns):
                 raise UserError(_misfit(source, begun, row, columns, delimiter))
@@ -179,6 +179,17 @@ def _one(names: Collection[str], wanted: Sequence[str]) -> str:
     if len(matches) > 1:
         raise _Misfit(f"has both {' and '.join(map(repr, matches))}; rename or remove one of them")
     return matches[0]
+
+
+def _caption_of(names: Collection[str], wanted: Sequence[str]) -> str:
+    """`_one` for captions. Raises _Misfit also for further columns of captions, which would be lost."""
+    name = _one(names, wanted)
+    if more := near_captions(names, name):
+        raise _Misfit(
+            f"has {' and '.join(map(repr, [name, *more]))[:200]}, of which only {name!r} is read; give each caption a "
+            "row of its own, and rename or remove the columns that hold none"
+        )
+    return name
 
 
 def _misfit(source: Path, line: int, row: Sequence[str], columns: Sequence[str], delimiter: str) -> str:
@@ -239,7 +250,7 @@ def _fields(row: Any) -> tuple[str, list[str], str]:
     """The image, its captions and its split in a row of JSON Lines."""
     if not isinstance(row, dict):
         raise _Misfit(f"is {_kind(row)}; write one object per line")
-    file, key = _one(row, FILE), _one(row, (*CAPTION, "captions"))
+    file, key = _one(row, FILE), _caption_of(row, (*CAPTION, "captions"))
     captions = row[key] if isinstance(row[key], list) else [row[key]]
     split = row.get("split")
     fits = {

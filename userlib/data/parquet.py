@@ -23,7 +23,15 @@ from PIL import Image
 
 from userlib.data.pictures import open_picture
 from userlib.data.scan import inside
-from userlib.data.splits import NEAR_SPLIT, SPLIT_NAMES, RetrievalData, Split, check_split_column, split_name
+from userlib.data.splits import (
+    NEAR_SPLIT,
+    SPLIT_NAMES,
+    RetrievalData,
+    Split,
+    check_split_column,
+    near_captions,
+    split_name,
+)
 from userlib.data.store import cached_array
 from userlib.errors import UserError
 from userlib.files import cache_dir, sha256_bytes, sha256_known
@@ -157,17 +165,25 @@ def load_parquet(
     """
     records: list[Row] = []
     flickr, named = False, []  # splits that no column gives
+    unread: list[str] = []  # columns of captions
     for number, file in enumerate(files):
         split = splits[number] if splits else _file_split(file)
         own, columns = _rows_of(file, number, split)
         records += own
         flickr |= "sentids" in columns
+        unread += near_captions(columns, "caption")
         named += [] if "split" in columns else [split_name(split)]
     if not records:
         raise UserError(f"There are no rows in {', '.join(map(str, files))}. Write or fetch the file again.")
     if cut := {file.parent.name for file in files if file.parent.name == f"{PARTIAL}{_folder_split(file)}"}:
         tell(
             f"Note: {name} is cut short, as the hub's conversions of large splits are: {', '.join(sorted(cut))}."
+        )
+    if unread:
+        none = ", ".join(map(repr, dict.fromkeys(unread)))
+        tell(
+            f"Note: of {name}, only the captions in 'caption' are read, and none in {none}. To "
+            "read these too, make 'caption' a list of all captions of an image."
         )
     beside: list[
         bytes

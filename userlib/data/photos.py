@@ -6,6 +6,7 @@ all images lie in these. Without captions there is one split "all", which can be
 were left out and why.
 """
 
+import shutil
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,16 @@ from userlib.data.parquet import load_parquet
 from userlib.data.pictures import PictureFiles
 from userlib.data.splits import RetrievalData, Split, split_name
 from userlib.errors import UserError
-from userlib.files import atomic_write_folder, cache_dir, sha256_bytes, sha256_known, shown
+from userlib.files import (
+    MANIFEST,
+    atomic_write_folder,
+    cache_dir,
+    read_checksummed,
+    sha256_bytes,
+    sha256_known,
+    shown,
+)
+from userlib.verify import write_manifest
 
 SHARD = "-00000-of-00001.parquet"
 SPLITS = ("train", "val", "test")
@@ -54,7 +64,7 @@ def load_photos(folder: Path) -> RetrievalData:
     notes = [contents.said()]
     if sources:
         read = " and ".join(shown(source.relative_to(folder)) for source in sources[:3])
-        notes.append(_place(photos, read))
+        notes += [_passed_over(contents, sources, read), _place(photos, read)]
         photos, note = _grouped(photos)
         notes.append(note)
         if bare := [name for name, photo in photos.items() if not photo.captions]:
@@ -117,6 +127,23 @@ def _say_captions(contents: Folder, photos: dict[str, Photo]) -> list[Path]:
             if split:
                 photo.split, photo.told = split, where
     return sources
+
+
+def _passed_over(contents: Folder, sources: list[Path], read: str) -> str:
+    """A sentence on files of captions that were passed over for those called `read`, or ""."""
+    others = []
+    for file in sorted(file for files in contents.tables.values() for file in files if file not in sources):
+        try:
+            read_captions(file)
+        except NoCaptions:  # a table of something else
+            continue
+        except UserError:
+            pass
+        others.append(shown(file.relative_to(contents.root)))
+    if not others:
+        return ""
+    more = " and others" if others[3:] else ""
+    return f"Captions are read from {read}, and not from {', '.join(others[:3])}{more}."
 
 
 def _grouped(photos: dict[str, Photo]) -> tuple[dict[str, Photo], str]:
@@ -192,15 +219,15 @@ def _near(contents: Folder) -> str:
 
 def load_saved(folder: Path) -> RetrievalData:
     """A data set written by `datasets.save_to_disk`, converted once to Parquet in the cache, so that one reader serves
-    both. Raises UserError where it cannot be loaded.
+    both. Raises UserError where it cannot be loaded, and where it has no split but the union of several.
     """
     import datasets
 
     # the names of splits, and the order of their files
     told = ("state.json", "dataset_info.json", "dataset_dict.json")
     files = sorted(file for file in folder.rglob("*.*") if file.suffix == ".arrow" or file.name in told)
-    key = sha256_bytes(*(f"{file.relative_to(folder)} {sha256_known(file)}" for file in files))[:32]
-    copy = cache_dir() / "parquet" / key
+    parts = (f"{file.relative_to(folder)} {sha256_known(file)}" for file in files)
+    copy = cache_dir() / "parquet" / sha256_bytes("saved 2", *parts)[:32]
 
     def write(part: Path) -> None:
         try:
@@ -210,13 +237,44 @@ def load_saved(folder: Path) -> RetrievalData:
                 f"{folder} is not a complete data set of save_to_disk: {error}. Save it again."
             ) from error
         if not isinstance(saved, dict):  # one split, which may have a name
-            name = str(saved.split or "")
-            saved = {name if name.isidentifier() else "train": saved}
+            told = str(saved.split or "train")
+            # load_dataset names a part of a split test[:50%], and a union train+test
+            names = {part.partition("[")[0] for part in told.split("+")}
+            if len(names) > 1:
+                raise UserError(
+                    f"{folder} holds the split {told!r}, which joins several. Name it, such as by "
+                    "datasets.DatasetDict(train=...), and save that."
+                )
+            saved = {names.pop(): saved}
         for name, split in saved.items():
             split.to_parquet(str(part / f"{name}{SHARD}"))
+        write_manifest(part)
 
-    if not copy.exists():
+    shards = _complete(copy)
+    if shards is None:  # or no longer, since some programs remove old files from caches
+        shutil.rmtree(copy, ignore_errors=True)
         atomic_write_folder(copy, write, once=True)
-    shards = sorted(copy.glob("*.parquet"))
+        shards = _complete(copy)
+    if shards is None:
+        raise UserError(f"{copy} is damaged, and is not replaced. Delete it, and run the same command again.")
     splits = [file.name.removesuffix(SHARD) for file in shards]
-    return load_parquet(shards, folder.resolve().name, splits=splits)
+    try:
+        return load_parquet(shards, folder.resolve().name, splits=splits)
+    except UserError as error:
+        said = str(error)
+        for file, name in zip(shards, splits, strict=True):
+            said = said.replace(str(file), f"the split {name!r} of {folder}")
+        raise UserError(
+            f"{said[:1].upper()}{said[1:]} To change {folder}, load it by datasets.load_from_disk, use rename_column, "
+            "cast_column or the like, and save the result."
+        ) from error
+
+
+def _complete(copy: Path) -> list[Path] | None:
+    """The Parquet files of a converted data set; None unless all are as they were written."""
+    try:
+        sums = read_checksummed(copy / MANIFEST, "")["sha256"]
+        whole = all(sha256_known(copy / name) == checksum for name, checksum in sums.items())
+    except (UserError, OSError, KeyError):
+        return None
+    return [copy / name for name in sorted(sums)] if whole else None

@@ -22,6 +22,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 NEAR_SPLIT = tuple("set subset partition splits split_name data_split dataset_split fold phase".split())
+NEAR_CAPTION = re.compile(r"(caption|text|comment|sentence)s?([ _-]?\d+)?", re.IGNORECASE)
 
 
 def split_name(text: str) -> str:
@@ -53,6 +54,11 @@ def refuse_shared(images: Iterable[tuple[str, str, str]]) -> None:
                 f"The images {twin!r} in {other!r} and {id_!r} in {split!r} are the same: a model would be scored on "
                 "what it was trained on. Keep it in one split."
             )
+
+
+def near_captions(names: Iterable[str], read: str) -> list[str]:
+    """The columns that seem to hold captions too, where those of the column `read` alone are read."""
+    return [name for name in names if name != read and NEAR_CAPTION.fullmatch(name)]
 
 
 class Pictures(Protocol):
