@@ -356,6 +356,25 @@ def test_flags_over_the_file_over_the_preset(tmp_path):
     assert config.objective == preset("scenes").objective
 
 
+@pytest.mark.parametrize(
+    "words, setting",
+    [
+        (["--steps", "2"], "training.steps=500"),
+        (["--batch-size", "6"], "training.batch_size=6"),
+        (["--queue-size", "none"], "model.queue_size=8"),
+        (["--text", "gru"], "model.text=bag"),
+        (["--test-split", "none"], "data.test_split=test"),
+    ],
+)
+def test_a_setting_is_named_once(words, setting):
+    name = setting.partition("=")[0]
+    with pytest.raises(UserError, match=f"{words[0]} and --set {setting} both name {name}; give only one"):
+        flags(*words, "--set", setting)
+    assert flags("--set", setting, "--set", setting) == flags("--set", setting)
+    # what --text derives may be changed
+    assert flags("--text", "gru", "--set", "model.text_width=8").model.text_width == 8
+
+
 @pytest.mark.parametrize("word", ["--queue-size", "--queue"])
 def test_the_queue_size_of_the_command_line(word):
     assert flags(word, "none").model.queue_size is None

@@ -303,6 +303,58 @@ def test_fold_order_is_consecutive():
     assert result.t2i_median == pytest.approx(np.mean([one.t2i_median for one in by_hand]))
     with pytest.raises(UserError, match="folds of 40"):
         fold_average(images, captions, caption_to_image, size=40)
+    tensors = fold_average(torch.tensor(images), torch.tensor(captions), caption_to_image, size=30)
+    assert tensors == fold_average(images, captions, caption_to_image, size=30)
+    for size in (30.0, True, "30"):
+        with pytest.raises(UserError, match=f"size is {size!r}; it must be a whole number"):
+            fold_average(images, captions, caption_to_image, size=size)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda i, c, o: ranks(i, c, o, chunk=2.0), "chunk is 2.0; it must be a whole number"),
+        (lambda i, c, o: fold_average(i.tolist(), c, o, size=2), "images is of the type list"),
+        (lambda i, c, o: subset(i, c.tolist(), o, [0]), "captions is of the type list"),
+        (lambda i, c, o: recalls(None), "ranks is None; it must be a Ranks"),
+        (lambda i, c, o: recalls_by_group(ranks(i, c, o), "abcd"), "groups is 'abcd'; it must be a list"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(call, said):
+    with pytest.raises(UserError, match=said):
+        call(*pairs(4))
+
+
+def test_masked_values_are_no_scores():
+    """numpy drops the mask, so that what was left out would count again."""
+    images, captions, owner = pairs(4)
+    masked = np.ma.masked_array(images, mask=images > 1)
+    assert ranks(masked, captions, owner).i2t.shape == (4,)  # nothing is masked
+    masked[0, 0] = np.ma.masked
+    ranked = ranks(images, captions, owner)
+    for call in (
+        lambda: ranks(masked, captions, owner),
+        lambda: ranks(images, captions, np.ma.masked_array(owner, mask=owner == 0)),
+        lambda: recalls(ranked, images=np.ma.masked_array(np.arange(4), mask=[1, 0, 0, 0])),
+        lambda: Ranks(np.ma.masked_array(ranked.i2t, mask=[1, 0, 0, 0]), ranked.t2i, owner),
+    ):
+        with pytest.raises(UserError, match="have masked values"):
+            call()
+
+
+def test_ranks_made_by_hand_are_looked_at():
+    listed = Ranks(i2t=[1, 6], t2i=[1, 2, 7], caption_to_image=[0, 0, 1])
+    assert listed.t2i.dtype == np.int64 and recalls(listed).i2t_r1 == 50
+    for i2t, t2i, owner, said in (
+        ([0, 1], [1, 1], [0, 1], "i2t has the rank 0; ranks count from 1"),
+        ([1, 1], [2, -1], [0, 1], "t2i has the rank -1; ranks count from 1"),
+        ([1.0, 2.0], [1, 1], [0, 1], "i2t has the type float64 .* whole numbers from 1 up"),
+        ([[1, 2]], [1, 1], [0, 1], r"i2t has the type int64 and the shape \(1, 2\)"),
+        ([1, 1], [1, 1], [0, 1, 1], "one whole number for each of the 2 captions"),
+        ([1, 1], [1, 1], [0, 2], "caption 1 belongs to image 2"),
+    ):
+        with pytest.raises(UserError, match=said):
+            Ranks(i2t=i2t, t2i=t2i, caption_to_image=owner)
 
 
 def test_images_encoded_five_times():

@@ -334,6 +334,25 @@ def test_few_seeds_are_set_right(shifts, reach):
 def test_a_model_without_runs_is_named():
     with pytest.raises(UserError, match="'a' has no run"):
         means({"a": [], "b": [np.arange(3.0)]})
+    with pytest.raises(UserError, match="runs is None; it must be a list"):
+        means({"a": None})
+
+
+def test_what_has_no_mean_is_named():
+    assert means({"a": [[True, False]]})[0]["a"].value == 0.5
+    for run, said in (
+        (["1", "x"], "the numbers of 'a' are of type <U1; give real numbers"),
+        ([[1], [1, 2]], "the numbers of 'a' are no matrix of numbers"),
+        (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "the numbers of 'a' have masked values"),
+    ):
+        with pytest.raises(UserError, match=said):
+            means({"a": [run]})
+
+
+def test_a_table_names_what_is_no_interval():
+    for row in ({"rsum": 1.0}, {"rsum": (1.0, 0.5, 2.0)}):
+        with pytest.raises(UserError, match="at m, rsum; it must be an Interval"):
+            table({"m": row})
 
 
 def test_a_difference_has_its_sign_everywhere():

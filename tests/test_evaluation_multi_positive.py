@@ -92,6 +92,8 @@ def test_truth_of_the_wrong_shape_or_kind_is_named():
         multi_positive_recalls(images, captions, caption_to_image, truth.T)
     with pytest.raises(UserError, match="int64"):
         multi_positive_recalls(images, captions, caption_to_image, truth.astype(int))
+    with pytest.raises(UserError, match="truth have masked values"):
+        multi_positive_recalls(images, captions, caption_to_image, np.ma.masked_array(truth, mask=truth))
 
 
 def test_table_shows_values_intervals_and_signs():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from userlib.__main__ import config_of, guarded, parser, with_home
+from userlib.__main__ import check_words, config_of, guarded, main, parser, with_home
 from userlib.errors import UserError
 
 PRINTS = """
@@ -32,6 +32,28 @@ def test_the_home_folder_is_read_where_no_shell_reads_it(word, meant, monkeypatc
     monkeypatch.setenv("HOME", "/h")
     monkeypatch.setenv("USERPROFILE", "/h")
     assert with_home(word) == meant.replace("HOME", "/h")
+
+
+@pytest.mark.parametrize(
+    "words, option",
+    [
+        (["train", "--out", ""], "--out"),
+        (["train", "--data="], "--data"),
+        (["evaluate", "--checkpoint", "runs/a", "", "--json"], "--checkpoint"),
+        (["search", "--query", "a dog", "--index", " "], "--index"),
+        (["search", "--hits", "", "--query", "a dog"], "--hits"),
+        (["evaluate", "--checkpoint", "runs/a", "--split", ""], "--split"),
+    ],
+)
+def test_an_option_without_its_value_is_named(words, option, capsys):
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"error: {option} is empty, as where a shell variable is not set; give it a value, or leave {option} out.\n"
+    )
+
+
+def test_a_value_that_is_there_is_not_empty():
+    check_words(["train", "--set", "model.text_model=", "--set=data.guide=", "--out=a=", "--resume"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither such pipes nor /dev/full")

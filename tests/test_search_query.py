@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ from tests.data.copies import jpeg, write_hub
 from tests.model.test_hub import Colours
 from userlib import Index, UserError
 from userlib.data.sources import load_data
+from userlib.files import write_checksummed
 from userlib.search.exporting import write_hits, write_vectors
 from userlib.search.query import PENALTY, Query, calibrate, find, grouped, terms
 
@@ -38,11 +41,31 @@ def test_a_query_of_another_form_is_named(index):
         ({"minus": "beach"}, "minus is 'beach'; it must be several texts"),
         ({"min_score": float("nan")}, "min_score is nan; it must be a number"),
         ({"alike": "0.9"}, "alike is '0.9'; it must be a number"),
+        ({"minus": [None]}, r"minus is \[None\]; it must be several texts"),
+        ({"exclude": (Path("a"),)}, "exclude is .*; it must be several texts"),
+        ({"exclude": None}, "exclude is None; it must be several texts"),
+        ({"text": 5}, "text is 5; it must be a text or none"),
+        (
+            {"image": np.zeros((4, 4, 3))},
+            "image is of the type ndarray; it must be a text or an Image or none",
+        ),
+        ({"arithmetic": "no"}, "arithmetic is 'no'; it must be true or false"),
+        ({"min_score": float("inf")}, "min_score is inf; it must be a number that is finite"),
+        ({"alike": 97}, "alike, a cosine, is 97; it must lie between -1 and 1"),
+        ({"alike": -2.0}, "alike, a cosine, is -2.0"),
     ):
         with pytest.raises(UserError, match=said):
-            Query(text="red", **settings)
+            Query(**{"text": "red", **settings})
     with pytest.raises(UserError, match="query is 'red'; it must be a Query"):
         find(index, "red")
+    with pytest.raises(UserError, match="there is no image .*red.png"):
+        find(index, Query(image=Path("red.png").absolute()))
+    assert Query(text="red", minus=["a"], exclude=(one for one in "b")) == Query(
+        text="red", minus=("a",), exclude=("b",)
+    )
+    assert Query(text="red", arithmetic=np.True_, alike=np.float32(0.5)) == Query(
+        text="red", arithmetic=True, alike=0.5
+    )
 
 
 def ids(hits):
@@ -56,6 +79,25 @@ def test_terms():
     for text in ("- beach", "dogs - ", "dogs + - beach"):
         with pytest.raises(UserError, match="only subtracts|without a text after it"):
             terms(text)
+
+
+@pytest.mark.parametrize(
+    "text, sign",
+    [
+        ("dog -cat", "-"),
+        ("dog +cat", "+"),
+        ("-cat dog", "-"),
+        ("dog \u2013 cat", "\u2013"),
+        ("dog \u2212cat", "\u2212"),
+        ("dog - beach \u2014 cat", "\u2014"),
+    ],
+)
+def test_a_sign_that_would_be_read_as_text_is_named(text, sign):
+    with pytest.raises(UserError, match=f"has '{re.escape(sign)}', which is not read as a sign"):
+        Query(text=text, arithmetic=True)
+    Query(text=text)
+    for plain in ("a well-known c++ book", "dogs", "1960\u20131970", "+ snow - sea-side beach"):
+        Query(text=plain, arithmetic=True)
 
 
 def test_arithmetic_is_that_of_unit_vectors(index):
@@ -152,9 +194,32 @@ def test_hits_as_a_table_as_json_and_as_copies(index, tmp_path):
     assert ids(hits)[1] in part.ids
     write_hits(hits[1:], tmp_path / "of-part", part)
     assert (tmp_path / "of-part" / "002_yellow.png").read_bytes() == copied[1].read_bytes()
-    for target in ("hits.csv", "copies"):
-        with pytest.raises(UserError):
+    for target, said in (
+        ("hits.csv", "hits.csv exists already, and is not replaced"),
+        ("hits.json", "hits.json exists already, and is not replaced"),
+        ("copies", "copies"),
+    ):
+        with pytest.raises(UserError, match=said):
             write_hits(hits, tmp_path / target, split)
+
+
+def test_a_stored_result_is_not_replaced_by_hits(index, tmp_path):
+    write_checksummed(tmp_path / "result.json", {"a": 1})
+    split = load_data(index.source["data"]).split("all")
+    with pytest.raises(UserError, match="exists already"):
+        write_hits([], tmp_path / "result.json", split)
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["a"] == 1
+
+
+def test_copies_among_the_images_would_be_found_by_the_next_search(index, tmp_path):
+    photos = tmp_path / "photos"
+    split = load_data(index.source["data"]).split("all")
+    hits = find(index, Query(text="red"), 2)
+    for place in ("found", "old/found", "../photos/found"):
+        with pytest.raises(UserError, match="lies within .*photos.* would find the copies too"):
+            write_hits(hits, photos / place, split)
+    write_hits(hits, photos / "hits.csv", split)  # no image
+    assert str(index.update(photos, progress=False)) == "6 kept"
 
 
 def test_what_is_no_file_is_copied_as_png(tmp_path):
@@ -175,6 +240,9 @@ def test_vectors_for_other_stores(index, tmp_path):
     table = pq.read_table(tmp_path / "vectors.parquet")
     assert table["id"].to_pylist() == list(index.ids)
     assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), index.vectors)
+    for name in ("vectors.npz", "vectors.parquet"):
+        with pytest.raises(UserError, match=f"{name} exists already, and is not replaced"):
+            write_vectors(index, tmp_path / name)
     with pytest.raises(UserError, match=r"ends in \.npz or \.parquet"):
         write_vectors(index, tmp_path / "vectors.csv")
 

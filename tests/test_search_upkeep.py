@@ -585,8 +585,9 @@ def test_where_results_go_is_looked_at_before_any_image(ask, photos, tmp_path):
     (tmp_path / "notes.npz").write_text("mine")
     for flag, target, why in (
         ("--vectors", "out.txt", "ends in .npz or .parquet"),
-        ("--vectors", "notes.npz", "would be lost"),
-        ("--hits", "notes.csv", "would be lost"),
+        ("--vectors", "notes.npz", "notes.npz exists already, and is not replaced"),
+        ("--hits", "notes.csv", "notes.csv exists already, and is not replaced"),
+        ("--hits", "photos/deep/found", "would find the copies too"),
         ("--hits", "photos", "only written to folders of their own"),
     ):
         said, count = ask("--data", photos, "--query", "red", flag, tmp_path / target, code=2)
@@ -604,7 +605,7 @@ def test_images_that_lie_apart_from_their_annotations_are_searched(ask, tmp_path
     for more in (words, words[2:]):
         assert "3 kept" in ask(*more, "--hits", tmp_path / f"hits-{len(more)}")[0]
         assert len(list((tmp_path / f"hits-{len(more)}").iterdir())) == 3
-    flags = argparse.Namespace(data=None, pictures=None, split=None, json=True)
+    flags = argparse.Namespace(data=None, pictures=None, split=None, hits=None, json=True)
     config = Config(data=DataConfig(data=str(annotations), pictures=str(tmp_path / "images")))
     index = Index.empty(Counting())
     search_command.bring_in_line(index, flags, config, None)
@@ -709,9 +710,14 @@ def test_an_index_of_a_split_stays_with_it(ask, photos, tmp_path):
     ]
     (photos / "captions.csv").write_text("\n".join(["filename,caption,split", *rows]))
     words = ["--index", tmp_path / "index", "--query", "red"]
-    assert "2-blue.png" in ask("--data", photos, *words)[0]  # test, where none is named
+    said, _ = ask("--data", photos, *words)  # test, where none is named, which is told
+    assert "2-blue.png" in said
+    assert (
+        "Images of the split test (2) are searched, and not those of train (2); --split names another."
+        in said
+    )
     said, _ = ask("--data", photos, "--split", "train", *words)
-    assert "2 added, 2 removed" in said
+    assert "2 added, 2 removed" in said and "are searched, and not" not in said
     for again in (words, ["--data", photos, *words]):
         said, count = ask(*again)
         assert (count, "0-red.png" in said, "2-blue.png" in said) == (0, True, False)

@@ -307,7 +307,9 @@ def merge(base: Config, changes: Any, *, where: str) -> Config:
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
-    """The configuration of a command line: the preset, changed by the file of --config, changed by the options."""
+    """The configuration of a command line: the preset, changed by the file of --config, changed by the options. Raises
+    UserError for invalid settings, and for one that an option and --set both name.
+    """
     config = preset(getattr(arguments, "preset", "scenes"))
     if getattr(arguments, "config", None):
         from userlib.files import read_json
@@ -317,17 +319,18 @@ def config_of(arguments: argparse.Namespace) -> Config:
     given: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "objective": {}, "training": {}}
     flags = {
         "data": ("data", "pictures", "tokens", "token_weights", "guide", "val_split", "test_split"),
-        "model": ("enhancement", "scorer", "train_text", "train_image"),
+        "model": ("enhancement", "scorer", "text", "train_text", "train_image"),
         "training": ("steps", "epochs", "batch_size", "micro_batch", "interpolate", "seed"),
     }
     for part, names in flags.items():
         given[part] |= {
             name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None
         }
-    if getattr(arguments, "text", None):
-        given["model"] |= _text(arguments.text)
     if hasattr(arguments, "queue_size"):  # None is a value, not the absence of the option
         given["model"]["queue_size"] = arguments.queue_size
+    named = {part: set(values) for part, values in given.items()}  # by options of their own
+    if getattr(arguments, "text", None):
+        given["model"] |= _text(arguments.text)
     for setting in getattr(arguments, "settings", []):
         path, equals, text = setting.partition("=")
         part, dot, key = path.partition(".")
@@ -335,6 +338,9 @@ def config_of(arguments: argparse.Namespace) -> Config:
             raise UserError(
                 f"--set is {setting!r}; it must be PART.KEY=VALUE, such as objective.name=infonce."
             )
+        if key in named[part]:
+            option = f"--{key.replace('_', '-')}"
+            raise UserError(f"{option} and --set {setting} both name {part}.{key}; give only one of them.")
         try:
             given[part][key] = json.loads(text)
         except (ValueError, RecursionError):
@@ -369,6 +375,7 @@ def guarded(
     given = [with_home(word) for word in (sys.argv[1:] if words is None else words)]
     try:
         legacy.check_flags(given)
+        check_words(given)
         with terminated_as_interrupted():
             status = run(commands().parse_args(given))
             sys.stdout.flush()
@@ -398,6 +405,18 @@ def guarded(
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def check_words(words: list[str]) -> None:
+    """Raises UserError for an option whose value is empty, as that of a shell variable that is not set."""
+    option = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        option = name if word.startswith("--") else option
+        if option and not (value if word == f"{option}={value}" else word).strip():
+            raise UserError(
+                f"{option} is empty, as where a shell variable is not set; give it a value, or leave {option} out."
+            )
 
 
 def with_home(word: str) -> str:

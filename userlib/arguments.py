@@ -124,10 +124,10 @@ def at_least(name: str, value: int, low: int) -> None:
 def positive(name: str, value: float) -> None:
     """Raises UserError for a number that is not above 0, infinite or nan."""
     if not 0 < value < math.inf:
-        raise UserError(f"{name} is {value}; it must be above 0.")
+        raise UserError(f"{name} is {value}; it must be above 0 and finite.")
 
 
 def not_negative(name: str, value: float) -> None:
     """Raises UserError for a number that is below 0, infinite or nan."""
     if not 0 <= value < math.inf:
-        raise UserError(f"{name} is {value}; it must be a number from 0 up.")
+        raise UserError(f"{name} is {value}; it must be a finite number from 0 up.")

@@ -46,7 +46,8 @@ def check_types(part: Any) -> None:
         value = plain(getattr(part, name))
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not fits(value, hint):
-            raise UserError(f"{name} is {value!r}; it must be {in_words(hint)}.")
+            said = f"of the type {type(value).__name__}" if hasattr(value, "__array__") else repr(value)
+            raise UserError(f"{name} is {said}; it must be {in_words(hint)}.")
         object.__setattr__(part, name, value)  # a number of numpy's has become Python's, a path its name
 
 

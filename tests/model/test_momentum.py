@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from tests.reference.small import make_batch, shake, small, small_paper
+from userlib.errors import UserError
 from userlib.model.encoders import TextEncoder
 from userlib.model.momentum import MomentumEncoder, half_life, momentum_for, update
 from userlib.model.user import USER
@@ -161,3 +162,20 @@ def test_half_life():
     assert half_life(0.5) == pytest.approx(1.0)
     assert half_life(0.99999999) == pytest.approx(69314718, rel=1e-6)
     assert half_life(1.0) == float("inf") and half_life(0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (nn.Linear(4, 2), r"one of the shape \(2, 3\) and one of the shape \(2, 4\)"),
+        (nn.Linear(3, 2, bias=False), r"one of the shape \(2,\) and no further one"),
+        (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), r"no further one and one of the shape \(2,\)"),
+    ],
+)
+def test_an_encoder_of_another_shape_is_named_before_anything_moves(other, said):
+    copied = MomentumEncoder(nn.Linear(3, 2))
+    before = [one.clone() for one in copied.parameters()]
+    for follow in (lambda: copied.update_momentum(other, 0.9), lambda: copied.copy_from(other)):
+        with pytest.raises(UserError, match=said):
+            follow()
+    assert all(torch.equal(a, b) for a, b in zip(before, copied.parameters(), strict=True))

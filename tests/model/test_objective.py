@@ -22,6 +22,7 @@ from userlib.model.objective import (
     uto_negative,
     uto_positive,
 )
+from userlib.model.queue import DualQueue
 from userlib.rules import OBJECTIVES
 
 UTO = ObjectiveConfig()
@@ -175,6 +176,16 @@ def test_the_queue_loss_counts_each_positive():
 def test_ids_that_are_not_as_many_as_the_pairs_are_named():
     with pytest.raises(UserError, match=r"the image ids have the shape \(2,\) and the scores \(3, 3\)"):
         UTOLoss()(torch.zeros(3, 3), torch.arange(2))
+
+
+@pytest.mark.parametrize("ids", [[0.0, 0.0, float("nan")], [True, False, True]])
+def test_ids_that_are_no_whole_numbers_are_named(ids):
+    """NaN differs from itself: the pair would be a negative of its own."""
+    with pytest.raises(UserError, match="the image ids have the type torch.*; give whole numbers"):
+        UTOLoss()(torch.zeros(3, 3), torch.tensor(ids))
+    with pytest.raises(UserError, match="the image ids have the type torch.*; give whole numbers"):
+        DualQueue(4, 2).ignore_mask(torch.tensor(ids))
+    UTOLoss()(torch.zeros(3, 3), torch.tensor([-1, -1, 2], dtype=torch.int32))
 
 
 def test_an_unknown_objective_is_an_error():

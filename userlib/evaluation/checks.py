@@ -3,6 +3,7 @@ image for each caption. Everything else raises UserError here, before it can tur
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,21 @@ def check_caption_to_image(caption_to_image: ArrayLike, *, images: int, captions
     return owner
 
 
+def check_ranks(name: str, given: ArrayLike | Tensor) -> Ints:
+    """Ranks (n,) as int64. Raises UserError unless they are whole numbers from 1 up."""
+    array = np.asarray(_tensor(name, given).cpu())
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UserError(
+            f"{name} has the type {array.dtype} and the shape {array.shape}; it must be a list of ranks, whole numbers "
+            "from 1 up."
+        )
+    if len(array) and array.min() < 1:
+        raise UserError(
+            f"{name} has the rank {array.min()}; ranks count from 1. Add 1 to those counted from 0."
+        )
+    return array.astype(np.int64)
+
+
 def _matrix(name: str, given: ArrayLike | Tensor) -> tuple[Tensor, float]:
     """A finite float32 matrix (n, E) and the largest norm of its rows, which any value that is not finite shows in."""
     matrix = _tensor(name, given)
@@ -87,18 +103,28 @@ def _tensor(name: str, given: ArrayLike | Tensor) -> Tensor:
     """An array or tensor of real numbers as a tensor without gradient."""
     if isinstance(given, Tensor) and not given.is_complex():
         return given.detach()
-    try:
-        array = np.asarray(given)
-    except ValueError as error:  # rows of unequal length
-        raise UserError(f"{name} are no matrix of numbers: {error}. Give rows of equal length.") from error
-    if array.dtype.kind not in "fiu":
-        raise UserError(f"{name} are of type {array.dtype}; give real numbers.")
+    array = numbers(name, given)
     try:
         return torch.as_tensor(array)
     except (TypeError, ValueError):  # a type, an order of bytes or a stride that torch has not
         return torch.as_tensor(
             np.ascontiguousarray(array, np.float64 if array.dtype.kind == "f" else np.int64)
         )
+
+
+def numbers(name: str, given: ArrayLike | Tensor, kinds: str = "fiu") -> NDArray[Any]:
+    """An array of real numbers, or of numpy's other kinds of type. Raises UserError for anything else, for rows of
+    unequal length and for masked values.
+    """
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # rows of unequal length
+        raise UserError(f"{name} are no matrix of numbers: {error}. Give rows of equal length.") from error
+    if array.dtype.kind not in kinds:
+        raise UserError(f"{name} are of type {array.dtype}; give real numbers.")
+    if np.ma.is_masked(given):  # of which an array would hold what is below the mask
+        raise UserError(f"{name} have masked values, which cannot be left out here; fill or remove them.")
+    return array
 
 
 def _not_finite(name: str, matrix: Tensor) -> str:

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from userlib.arguments import at_least, checked
 from userlib.errors import UserError
-from userlib.evaluation.checks import Ints
+from userlib.evaluation.checks import Ints, numbers
 from userlib.evaluation.metrics import KS, METRICS, chosen_images, recalls
 from userlib.evaluation.ranking import Ranks
 
@@ -112,6 +112,7 @@ def compare(
     return _all_intervals(drawn, differences, level, METRICS, edges=True, itself=itself)
 
 
+@checked
 def means(
     runs: Mapping[str, Sequence[ArrayLike]],
     differences: Sequence[tuple[str, str]] = (),
@@ -123,14 +124,10 @@ def means(
     """`compare` for the mean of one number per image: runs is name -> runs, each (N,).
 
     Runs of the same numbers are the same. Raises UserError where two runs differ in the number of images, or have none,
-    where a number is not finite, and as `compare` does.
+    for what is no finite number, and as `compare` does.
     """
     _check_study(runs, differences)
-    by_name = {name: [np.asarray(run, np.float64) for run in part] for name, part in runs.items()}
-    if empty := [name for name, part in by_name.items() if not part]:
-        raise UserError(
-            f"{empty[0]!r} has no run whose numbers could be resampled. Give at least one, or leave it out."
-        )
+    by_name = {name: _numbers(name, part) for name, part in runs.items()}
     draw = _Means([run for group in by_name.values() for run in group], resamples, seed)
     drawn = {
         name: (np.mean([run.mean(keepdims=True) for run in part], axis=0), draw.sample(part))
@@ -140,6 +137,16 @@ def means(
     itself = {(a, b) for a, b in differences if drawn_from[a] == drawn_from[b]}
     values, apart = _all_intervals(drawn, differences, level, ("mean",), itself=itself)
     return {k: v["mean"] for k, v in values.items()}, {k: v["mean"] for k, v in apart.items()}
+
+
+@checked
+def _numbers(name: str, runs: Sequence[ArrayLike]) -> list[Floats]:
+    """The runs of one model as arrays."""
+    if not len(runs):
+        raise UserError(
+            f"{name!r} has no run whose numbers could be resampled. Give at least one, or leave it out."
+        )
+    return [numbers(f"the numbers of {name!r}", run, "fiub").astype(np.float64) for run in runs]
 
 
 def _check_study(runs: Mapping[str, object], differences: Sequence[tuple[str, str]]) -> None:
@@ -273,7 +280,8 @@ class _Means(_Draw):
                 "a run holds NaN or an infinite number, which has no mean; leave that image out of all."
             )
         count = len(runs[0])
-        nothing = Ranks(*(np.arange(count) for _ in range(3)))  # every image, one caption each
+        one = np.ones(count, np.int64)
+        nothing = Ranks(one, one, np.arange(count))  # every image, one caption each
         super().__init__([nothing], None, resamples, seed, medians=False)
 
     def _one(self, run: Any) -> Floats:

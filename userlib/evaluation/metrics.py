@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from userlib.arguments import at_least, checked
 from userlib.errors import UserError
-from userlib.evaluation.checks import Array, Ints, check_caption_to_image, check_embeddings
+from userlib.evaluation.checks import Array, Ints, check_caption_to_image, check_embeddings, numbers
 from userlib.evaluation.ranking import Ranks, ranks
 
 KS = (1, 5, 10)
@@ -45,6 +46,7 @@ class Metrics:
 METRICS = tuple(field.name for field in fields(Metrics))
 
 
+@checked
 def recalls(ranks: Ranks, *, images: ArrayLike | None = None) -> Metrics:
     """Ranks -> Metrics. R@K is a hit rate: the share of queries with a relevant item among the first K, in percent.
 
@@ -71,6 +73,7 @@ def recall_at_k(
     return float(100 * np.mean(ranked.i2t <= k)), float(100 * np.mean(ranked.t2i <= k))
 
 
+@checked
 def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
     """The metrics of each group of images, by the groups (N,) of the images; the gallery stays whole. Raises UserError
     for another number of groups.
@@ -83,7 +86,10 @@ def recalls_by_group(ranks: Ranks, groups: Sequence[str]) -> dict[str, Metrics]:
     return {str(name): recalls(ranks, images=labels == name) for name in dict.fromkeys(labels.tolist())}
 
 
-def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *, size: int = 1000) -> Metrics:
+@checked
+def fold_average(
+    images: Array | Tensor, captions: Array | Tensor, caption_to_image: ArrayLike, *, size: int = 1000
+) -> Metrics:
     """The mean of the metrics over consecutive folds of `size` images; "COCO 1K" is that of its 5,000 test images.
 
     Images must be in the fixed order of the split, on which published numbers depend; captions may be in any order.
@@ -100,25 +106,30 @@ def fold_average(images: Array, captions: Array, caption_to_image: ArrayLike, *,
     return Metrics(**{name: float(np.mean([getattr(one, name) for one in parts])) for name in METRICS})
 
 
+@checked
 def subset(
-    images: Array, captions: Array, caption_to_image: ArrayLike, chosen: Sequence[int] | ArrayLike
-) -> tuple[Array, Array, Ints]:
+    images: Array | Tensor,
+    captions: Array | Tensor,
+    caption_to_image: ArrayLike,
+    chosen: Sequence[int] | ArrayLike,
+) -> tuple[Array | Tensor, Array | Tensor, Ints]:
     """The embeddings of the chosen images (mask or indices) and of their captions, with the image of each caption: a
-    smaller gallery, such as a fold.
+    smaller gallery, such as a fold. Raises UserError where caption_to_image or chosen do not fit the embeddings.
     """
     owner = check_caption_to_image(caption_to_image, images=len(images), captions=len(captions))
     kept = chosen_images(chosen, len(images))
     place = np.full(len(images), -1)
     place[kept] = np.arange(len(kept))
     rows = np.flatnonzero(place[owner] >= 0)
-    return images[kept], captions[rows], place[owner[rows]]
+    one, two = images[kept.tolist()], captions[rows.tolist()]  # by lists, which tensors take too
+    return one, two, place[owner[rows]]
 
 
 def chosen_images(images: Sequence[int] | ArrayLike | None, count: int) -> Ints:
     """A mask (count,), indices, or None for all -> indices. Raises UserError unless they are distinct and in range."""
     if images is None:
         return np.arange(count)
-    given = np.asarray(images)
+    given = numbers("images", images, "fiub")
     if given.dtype == bool and given.shape == (count,):
         given = np.flatnonzero(given)
     if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:

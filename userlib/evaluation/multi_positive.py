@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from userlib.errors import UserError
-from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
+from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores, numbers
 from userlib.evaluation.ranking import Ranks, exact_products
 
 CHUNK = 512  # queries at a time
@@ -75,7 +75,7 @@ def _both(
     count: int,
 ) -> MultiPositive:
     """image_rows, caption_rows: rows of queries -> their scores with the whole gallery."""
-    true = torch.as_tensor(np.asarray(truth))
+    true = torch.as_tensor(numbers("truth", truth, "fiub"))
     if true.dtype != torch.bool or true.shape != (len(owner), count):
         raise UserError(
             f"truth is {true.dtype} of shape {tuple(true.shape)}; it must be a boolean matrix of {len(owner)} captions "

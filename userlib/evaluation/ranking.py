@@ -18,8 +18,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from userlib.arguments import at_least
-from userlib.evaluation.checks import Ints, check_caption_to_image, check_embeddings, check_scores
+from userlib.arguments import at_least, checked
+from userlib.evaluation.checks import (
+    Ints,
+    check_caption_to_image,
+    check_embeddings,
+    check_ranks,
+    check_scores,
+)
 from userlib.precision import full_float32
 
 STEP = 64  # tiles are padded to multiples of it: equal vectors meet the same kernel, and score bit-equal
@@ -31,13 +37,22 @@ class Ranks:
 
     i2t (N,): for each image, the best rank among its captions. t2i (M,): for each caption, the rank of its image.
     caption_to_image (M,): the image of each caption, so that captions can follow their images when these are resampled.
+    Lists become arrays. Raises UserError for ranks that are not whole numbers from 1 up, and for captions without an
+    image or images without a caption.
     """
 
     i2t: Ints
     t2i: Ints
     caption_to_image: Ints
 
+    def __post_init__(self) -> None:
+        for name in ("i2t", "t2i"):
+            object.__setattr__(self, name, check_ranks(name, getattr(self, name)))
+        owner = check_caption_to_image(self.caption_to_image, images=len(self.i2t), captions=len(self.t2i))
+        object.__setattr__(self, "caption_to_image", owner)
 
+
+@checked
 def ranks(
     images: ArrayLike | Tensor, captions: ArrayLike | Tensor, caption_to_image: ArrayLike, *, chunk: int = 512
 ) -> Ranks:

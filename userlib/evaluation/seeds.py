@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
+from userlib.arguments import checked
 from userlib.errors import UserError
 from userlib.evaluation.metrics import KS, chosen_images
 from userlib.evaluation.ranking import Ranks
@@ -40,6 +41,7 @@ class SeedDifference(NamedTuple):
     smallest: float  # the smallest true difference that such runs detect with a power of about 80 %
 
 
+@checked
 def seed_difference(
     a: Mapping[int, Ranks],
     b: Mapping[int, Ranks],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from userlib.arguments import checked
 from userlib.errors import UserError
 from userlib.evaluation.intervals import Difference, Interval
 
@@ -16,6 +17,7 @@ COLUMNS = {
 }
 
 
+@checked
 def table(
     rows: Mapping[str, Mapping[str, Interval]],
     *,
@@ -25,18 +27,22 @@ def table(
     """rows: name -> a result of `bootstrap` or `paired_bootstrap`. By default its columns are the six R@K and rSum.
 
     columns: name of a metric -> heading; where a row lacks a metric, its cell is empty. Differences have a sign, so
-    they cannot be mistaken for values. Raises UserError for no rows.
+    they cannot be mistaken for values. Raises UserError for no rows, and for a value without an interval.
     """
     if not rows:
         raise UserError("the table has no rows; give at least one result.")
-    cells = {name: [_cell(row.get(key)) for key in columns] for name, row in rows.items()}
+    cells = {name: [_cell(f"{name}, {key}", row.get(key)) for key in columns] for name, row in rows.items()}
     return (_markdown if markdown else _plain)(cells, list(columns.values()))
 
 
-def _cell(interval: Interval | None) -> tuple[str, str]:
+def _cell(where: str, interval: Interval | None) -> tuple[str, str]:
     """The value, and its interval in brackets."""
     if interval is None:
         return "", ""
+    if not all(hasattr(interval, part) for part in ("value", "low", "high")):
+        raise UserError(
+            f"the table has {interval!r:.80} at {where}; it must be an Interval, as bootstrap returns."
+        )
     sign = "+" if isinstance(interval, Difference) else ""
     return f"{interval.value:{sign}.1f}", f"[{interval.low:{sign}.1f}, {interval.high:{sign}.1f}]"
 

@@ -2,12 +2,14 @@
 
 import copy
 import math
+from itertools import zip_longest
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from userlib.arguments import between, checked
+from userlib.errors import UserError
 
 M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
 
@@ -29,9 +31,11 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
     statistics) are copied, frozen weights left alone.
 
     A copy in bf16 or fp16 would fall behind: moving from 0 towards a constant 0.5 with m = 0.999 for 3000 steps
-    reaches 0.475 in fp32, 0.366 in fp16 and 0.250 in bf16. Raises UserError where m does not lie between 0 and 1.
+    reaches 0.475 in fp32, 0.366 in fp16 and 0.250 in bf16. Raises UserError where m does not lie between 0 and 1, and
+    where the shapes of the two differ.
     """
     between("the momentum", m, 0, 1)
+    _check_shapes(copied, source)
     pairs = zip(copied.parameters(), source.parameters(), strict=True)
     learning = [(key, query.detach()) for key, query in pairs if query.requires_grad]
     keys: list[Tensor] = [key for key, _ in learning]
@@ -39,6 +43,20 @@ def update(copied: nn.Module, source: nn.Module, m: float) -> None:
         torch._foreach_lerp_(keys, [query.to(key.dtype) for key, query in learning], 1.0 - m)
     for kept, now in zip(copied.buffers(), source.buffers(), strict=True):
         kept.copy_(now)
+
+
+def _check_shapes(copied: nn.Module, source: nn.Module) -> None:
+    """Raises UserError where the weights and buffers of the two differ in number or shape."""
+    ours, theirs = ([one.shape for one in (*m.parameters(), *m.buffers())] for m in (copied, source))
+    if ours != theirs:
+        a, b = next(pair for pair in zip_longest(ours, theirs) if pair[0] != pair[1])
+        said = " and ".join(
+            "no further one" if one is None else f"one of the shape {tuple(one)}" for one in (a, b)
+        )
+        raise UserError(
+            f"the momentum encoder has {len(ours)} weights and buffers and the encoder {len(theirs)}; the first that "
+            f"differ are {said}. Give the encoder that it is a copy of."
+        )
 
 
 class MomentumEncoder(nn.Module, Generic[M_co]):
@@ -58,11 +76,14 @@ class MomentumEncoder(nn.Module, Generic[M_co]):
         return super().train(False)
 
     def copy_from(self, encoder: nn.Module) -> None:
-        """Copies all parameters and buffers of the encoder, frozen ones included."""
+        """Copies all parameters and buffers of the encoder, frozen ones included. Raises UserError for other shapes."""
+        _check_shapes(self.encoder, encoder)
         self.encoder.load_state_dict(encoder.state_dict())
 
     def update_momentum(self, encoder: nn.Module, m: float) -> None:
-        """One momentum step towards the encoder. Frozen weights are copied where they changed since the last step."""
+        """One momentum step towards the encoder. Frozen weights are copied where they changed since the last step.
+        Raises UserError as `update` does.
+        """
         update(self.encoder, encoder, m)
         for i, (key, query) in enumerate(zip(self.encoder.parameters(), encoder.parameters(), strict=True)):
             state = query.data_ptr(), query._version

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from userlib.arguments import checked
 from userlib.config import ObjectiveConfig
 from userlib.errors import UserError
+from userlib.model.queue import check_ids
 from userlib.precision import to_fp32
 
 
@@ -145,7 +146,9 @@ class ContrastiveLoss(nn.Module):
 
     @checked
     def forward(self, scores: Tensor, image_ids: Tensor | None = None) -> Tensor:
-        """scores (B,B), s_ij = image i with caption j, image_ids (B,) or None: distinct -> scalar, else UserError."""
+        """scores (B,B), s_ij = image i with caption j, image_ids (B,), whole numbers, or None: distinct -> scalar, else
+        UserError.
+        """
         if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or not len(scores):
             raise UserError(
                 f"the scores have the shape {tuple(scores.shape)}; it must be (B, B), with the pairs on the diagonal."
@@ -155,6 +158,8 @@ class ContrastiveLoss(nn.Module):
                 f"the image ids have the shape {tuple(image_ids.shape)} and the scores {tuple(scores.shape)}; give one "
                 "id for each pair, (B,)."
             )
+        if image_ids is not None:
+            check_ids(image_ids)
         ids = torch.arange(len(scores), device=scores.device) if image_ids is None else image_ids
         return batch_loss(self.config, scores, ids)
 

@@ -9,14 +9,19 @@ from userlib.errors import UserError
 EMPTY = -1  # the image id of a slot that no key has filled yet
 
 
+def check_ids(ids: Tensor) -> None:
+    """Raises UserError for ids of any type but an integer one: NaN differs from itself, and large floats are equal."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise UserError(f"the image ids have the type {ids.dtype}; give whole numbers from 0 up.")
+
+
 @checked
 def image_numbers(ids: Tensor) -> Tensor:
     """ids of any integer type -> int64, as a queue stores them.
 
     Raises UserError for other types and, on a CPU, for ids below 0; on a GPU the host would have to wait for them.
     """
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise UserError(f"the image ids have the type {ids.dtype}; give whole numbers from 0 up.")
+    check_ids(ids)
     if ids.device.type == "cpu" and (lowest := ids.numpy().min(initial=0)) < 0:
         raise UserError(
             f"an image id is {lowest}, and the queue marks its empty slots by {EMPTY}; give whole numbers from 0 up."
@@ -68,8 +73,9 @@ class DualQueue(nn.Module):
 
     def ignore_mask(self, ids: Tensor, *, same_image: bool = True) -> Tensor:
         """ids (B,) of the queries' images -> (B,K), True where a key is no negative: its slot is empty or, with
-        same_image, it belongs to the query's image.
+        same_image, it belongs to the query's image. Raises UserError for ids that are no whole numbers.
         """
+        check_ids(ids)
         empty = (self.ids == EMPTY).unsqueeze(0)
         if not same_image:
             return empty.expand(len(ids), -1)

@@ -18,7 +18,7 @@ from userlib.data.splits import Split
 from userlib.errors import UserError
 from userlib.files import check_folder, read_json, shown
 from userlib.search.encoders import CheckpointEncoder, OpenClipEncoder
-from userlib.search.exporting import check_targets, write_hits, write_vectors
+from userlib.search.exporting import check_apart, check_targets, write_hits, write_vectors
 from userlib.search.index import Hit, Index, check_query
 from userlib.search.query import Found, Query, find
 from userlib.search.reading import absolute
@@ -179,7 +179,8 @@ def bring_in_line(
     index: Index, arguments: argparse.Namespace, config: Config, folder: Path | None
 ) -> list[str]:
     """Updates the index to the images of --data, else to those that it was made from, and returns a sentence on each
-    change. Raises UserError where there are none.
+    change, and on the splits that are not searched where none is named. Raises UserError where there are none, and for
+    copies of hits that would lie among them.
     """
     from userlib.data.sources import load_data
 
@@ -206,6 +207,8 @@ def bring_in_line(
     if index.source.get("data") == name and index.source.get("split") in data.splits:
         usual = index.source["split"]
     split = data.split(arguments.split or usual)
+    if arguments.hits:
+        check_apart(Path(arguments.hits), split, Path(name))
     older = bool(len(index)) and not index.prints
     index.source = {"data": name, "split": split.name, **({"pictures": pictures} if pictures else {})}
     with warnings.catch_warnings():
@@ -213,6 +216,12 @@ def bring_in_line(
         changes = index.update(split, keep_in=folder, progress=not arguments.json)
     # warnings about other files in the folder
     messages = [shown(str(one.message)) for one in caught if one.category is UserWarning]
+    if arguments.split is None and (others := [one for one in data.splits if one != split.name]):
+        left = ", ".join(f"{one} ({len(data.splits[one]):,})" for one in others)
+        messages.append(
+            f"Images of the split {split.name} ({len(split):,}) are searched, and not those of {left}; --split names "
+            "another."
+        )
     messages += [] if folder is None else [f"{shown(folder)}: {changes}"]
     if older:
         messages.append(

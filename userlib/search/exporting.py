@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from userlib.search.index import Index
 
 
+TABLES = (".json", ".csv")  # hits are written as one of these, or else as copies
+
+
 def check_targets(hits: Path | None, vectors: Path | None) -> None:
     """Raises UserError, before any work, for hits or vectors that cannot be written there without a loss."""
-    if hits is not None and hits.suffix.lower() in (".json", ".csv"):
-        check_file(hits)
+    if hits is not None and hits.suffix.lower() in TABLES:
+        _check_new(hits)
     elif hits is not None:
         check_folder(hits, ())
         if hits.is_dir() and any(hits.iterdir()):
@@ -35,13 +39,38 @@ def check_targets(hits: Path | None, vectors: Path | None) -> None:
             raise UserError(
                 f"vectors cannot be written to {vectors}; name a file that ends in .npz or .parquet."
             )
-        check_file(vectors)
+        _check_new(vectors)
+
+
+def _check_new(path: Path) -> None:
+    """Raises UserError for a place where no file can be written, and for one that has a file."""
+    if os.path.isfile(path) and os.path.getsize(path):
+        raise UserError(f"{path} exists already, and is not replaced. Name another file, or move that away.")
+    check_file(path)
+
+
+def check_apart(hits: Path, split: Split, *folders: Path) -> None:
+    """Raises UserError for copies of hits next to or below the files of a folder of photos, where they would be photos
+    too. folders: others that are searched.
+    """
+    source = _source(split, 0)[0]
+    if hits.suffix.lower() in TABLES or not isinstance(source, PictureFiles) or source.below is not None:
+        return
+    place = Path(os.path.realpath(hits))
+    around = {*folders, *(path.parent for path in source.paths)}
+    if within := [one for one in around if place.is_relative_to(os.path.realpath(one))]:
+        raise UserError(
+            f"{hits} lies within {min(within)}, whose images are searched: the next search would find the copies too. "
+            "Name a folder outside, or a file, such as hits.csv."
+        )
 
 
 def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
     """Writes NAME.csv or NAME.json; any other target is a new folder with copies of the images, 001_NAME and so on, as
-    PNG where they are not files. Returns a sentence on it. Raises UserError where other data would be overwritten.
+    PNG where they are not files. Returns a sentence on it. Raises UserError where other data would be overwritten, and
+    for copies next to or below the images.
     """
+    check_targets(target, None)
     if target.suffix.lower() == ".json":
         text = json.dumps([asdict(hit) for hit in hits], indent=1, ensure_ascii=False) + "\n"
         atomic_write(target, lambda part: part.write_text(text, encoding="utf-8"))
@@ -61,8 +90,8 @@ def write_hits(hits: Sequence[Found], target: Path, split: Split) -> str:
 
 
 def _copy(hits: Sequence[Found], target: Path, split: Split) -> None:
-    check_targets(target, None)
     row_of = {name: row for row, name in enumerate(split.ids)}
+    check_apart(target, split)
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         for hit in hits:

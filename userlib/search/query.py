@@ -13,14 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from userlib.arguments import checked, fits, plain
+from userlib.arguments import between, checked, fits
 from userlib.errors import UserError
+from userlib.rules import check_types
 from userlib.search.exact import check_k
 from userlib.search.index import Index, check_query
 from userlib.search.protocol import Array
 
 PENALTY = 0.5  # factor on the highest cosine with a text in minus
 TERM = re.compile(r"(?:^|(?<=\s))([+-])(?=\s|$)")
+STRAY = re.compile(
+    r"(?:^|\s)([+\-\u2212\u2013\u2014])"
+)  # a sign, or a dash in its place, that is read as text
 ROUNDING = 1e-6  # of the cosine of two equal vectors
 SPREAD = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
 
@@ -37,21 +41,37 @@ class Query:
     text: str | None = None
     image: str | Image.Image | None = None  # or the id of one in the index
     arithmetic: bool = False
-    minus: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    minus: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     min_score: float | None = None
     min_calibrated: float | None = None
     alike: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises UserError for one text in place of several, and a threshold that is no number."""
+        """Raises UserError for a value of another type, one text in place of several, a threshold that is not finite,
+        an `alike` that is no cosine, and arithmetic as `terms` does or with a sign that would be read as text.
+        """
         for name in ("minus", "exclude"):
-            if isinstance(value := getattr(self, name), str):
-                raise UserError(f"{name} is {value!r}; it must be several texts, such as ({value!r},).")
+            value = getattr(self, name)
+            several = tuple(value) if fits(value, Sequence[str]) else (None,)
+            if not all(isinstance(one, str) for one in several):
+                raise UserError(
+                    f"{name} is {value!r:.80}; it must be several texts, such as ('a beach', 'snow')."
+                )
+            object.__setattr__(self, name, several)
+        check_types(self)
         for name in ("min_score", "min_calibrated", "alike"):
-            value = plain(getattr(self, name))
-            if value is not None and not (fits(value, float) and math.isfinite(value)):
-                raise UserError(f"{name} is {value!r}; it must be a number.")
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"{name} is {value!r}; it must be a number that is finite.")
+        if self.alike is not None:
+            between("alike, a cosine,", self.alike, -1, 1)
+        parts = terms(self.text) if self.arithmetic and self.text is not None else []
+        if stray := [found[1] for _, part in parts if (found := STRAY.search(part))]:
+            raise UserError(
+                f"the query {self.text!r:.80} has {stray[0]!r}, which is not read as a sign; arithmetic needs + or - "
+                "with a blank on each side, as in: two dogs - beach + snow"
+            )
 
 
 @dataclass(frozen=True)
