@@ -65,13 +65,13 @@ def train(folder: Path) -> None:
     from userlib.training import fit, prepare
     from userlib.training.loop import Trainer
 
-    plain = Trainer.save
+    plain = Trainer.write_last
 
-    def save(self: Any) -> None:
-        plain(self)
-        announce(folder, self.state.step)
+    def write_last(self: Any, named: dict[str, str], *content: Any) -> None:
+        plain(self, named, *content)
+        announce(folder, int(named["last"].removeprefix("step-")))
 
-    Trainer.save = save  # type: ignore[method-assign]
+    Trainer.write_last = write_last  # type: ignore[method-assign]
     data = folder / "data"
     if not (data / "whole").exists():
         write_learnable(data)

@@ -12,8 +12,7 @@ from userlib.data.tokenizers import WordTokenizer
 from userlib.errors import UserError
 from userlib.model.contrast import gather
 from userlib.model.objective import batch_loss
-from userlib.model.user import USER, DualEncoder, save_model
-from userlib.training.loop import _encoder_state
+from userlib.model.user import USER, DualEncoder, encoder_weights, save_model
 from userlib.training.watching import collapse_metrics
 
 
@@ -148,7 +147,7 @@ def test_a_scorer_that_learned_is_kept_saved_and_read(tmp_path):
     model, best = USER(config.model), DualEncoder(config.model)
     with torch.no_grad():
         model.scorer.threshold += 0.3
-    best.load_state_dict(_encoder_state(model))
+    best.load_state_dict(encoder_weights(model))
     save_model(tmp_path / "model", best, WordTokenizer(["dog"]), config, {})
     for one in (best, *(kind.from_pretrained(tmp_path / "model") for kind in (DualEncoder, USER))):
         assert torch.equal(one.scorer.threshold, model.scorer.threshold)

@@ -148,11 +148,14 @@ def run(line: list[str], folder: Path | None = None) -> int:
 
     name, at = line[0], int(line[1])
     calls, plain, before = 0, torch.optim.AdamW.step, Trainer.finish
+    trainers: list[Trainer] = []
+    begin = Trainer.train
 
     def step(self, *arguments, **named):
         nonlocal calls
         calls += 1
         if calls == at and name != "none":
+            trainers[0].background.wait()  # until the checkpoint of the last evaluation is there
             os.kill(os.getpid(), getattr(signal, name))
         return plain(self, *arguments, **named)
 
@@ -161,11 +164,15 @@ def run(line: list[str], folder: Path | None = None) -> int:
             torch.save(self.model.queue.state_dict(), folder / f"queue-{self.accelerator.process_index}.pt")
         return before(self)
 
-    torch.optim.AdamW.step, Trainer.finish = step, finish
+    def train(self, *arguments):
+        trainers.append(self)
+        return begin(self, *arguments)
+
+    torch.optim.AdamW.step, Trainer.finish, Trainer.train = step, finish, train
     try:
         return command(line[2:])
     finally:
-        torch.optim.AdamW.step, Trainer.finish = plain, before
+        torch.optim.AdamW.step, Trainer.finish, Trainer.train = plain, before, begin
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def anonymous_peak(every: float = 0.02) -> Iterator[list[float]]:
 
 def write_sparse(file: Path, count: int, rows: np.ndarray) -> None:
     """An .npy file of `count` pictures in which only `rows` are written."""
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(count)
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, REGIONS, WIDTH)}
     with open(file, "wb") as out:
         np.lib.format.write_array_header_1_0(out, header)

@@ -4,7 +4,7 @@ is read from its place in the tar.
 
 A caption is a line of KEY.txt, else `captions` or `caption` of KEY.json. The split is given by the shard's name without
 its number (train-00012.tar), else by its folder, else by a part of its name (train_a-00012.tar). Where none says train,
-val or test, the shard is a split of its own name if others are one of these (eval-00012.tar beside them); all other
+val or test, the shard is a split of its own name if others are one of these (eval-00012.tar); all other
 shards are train, or all if there are no captions.
 """
 
@@ -41,7 +41,7 @@ class Sample:
     place: tuple[int, int, int] | None = None
     texts: list[str] = field(default_factory=list)
     said: list[Any] = field(default_factory=list)  # captions in its JSON, and what stands in their place
-    beside: str = ""  # a member that is neither its image nor its text
+    instead: str = ""  # a member that is neither its image nor its text
 
     @property
     def captions(self) -> list[str]:
@@ -142,11 +142,11 @@ def load_shards(folder: Path, shards: Sequence[Path]) -> RetrievalData:
                 "Write it as text."
             )
     captioned = any(sample.captions for sample in whole)
-    beside = "" if captioned else next((sample.beside for sample in whole if sample.beside), "")
-    if beside:
+    instead = "" if captioned else next((sample.instead for sample in whole if sample.instead), "")
+    if instead:
         warnings.warn(
             f"{shown(folder)}: No captions were read: they are expected in KEY.txt, or as 'caption' or 'captions' in "
-            f"KEY.json, and the shards have {beside} instead.",
+            f"KEY.json, and the shards have {instead} instead.",
             stacklevel=2,
         )
     unnamed = "train" if captioned else "all"
@@ -249,7 +249,7 @@ def _add(
     elif kind.lower() in ("txt", "caption"):
         sample.texts += [line.strip() for line in _text(read(), where).splitlines() if line.strip()]
     else:
-        sample.beside = shown(at.name)
+        sample.instead = shown(at.name)
         if kind.lower() == "json":
             sample.said += _captions(_text(read(), where), where)
 
