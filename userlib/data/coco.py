@@ -1,4 +1,4 @@
-"""Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json) with a folder of images.
+"""Karpathy's annotations (dataset_coco.json, dataset_flickr30k.json, dataset_flickr8k.json) with a folder of images.
 
 Where most images have five captions, the first five of each are kept, as is common practice (COCO's test split has
 25,010); in the published files, fewer are an error. Images keep the file's order, which defines the five 1K folds.
@@ -25,6 +25,7 @@ SAVED = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json")
 COUNTS: dict[str, Mapping[str, int]] = {
     "dataset_coco.json": {"train": 113_287, "val": 5_000, "test": 5_000},
     "dataset_flickr30k.json": {"train": 29_000, "val": 1_014, "test": 1_000},
+    "dataset_flickr8k.json": {"train": 6_000, "val": 1_000, "test": 1_000},
 }
 
 

@@ -4,8 +4,8 @@ is read from its place in the tar.
 
 A caption is a line of KEY.txt, else `captions` or `caption` of KEY.json. The split is given by the shard's name without
 its number (train-00012.tar), else by its folder, else by a part of its name (train_a-00012.tar). Where none says train,
-val or test, the shard is a split of its own name if others are one of these (eval-00012.tar); all other
-shards are train, or all if there are no captions.
+val or test, the shard is a split of its own name if others are one of these (eval-00012.tar); all other shards are
+train, or all if there are no captions.
 """
 
 import json
@@ -279,6 +279,6 @@ def _captions(text: str, where: str) -> Iterator[Any]:
         return
     said = value.get("captions") or value.get("caption")
     for one in said if isinstance(said, list) else [said]:
-        text = one.strip() if isinstance(one, str) else one
-        if text not in ("", None) and text == text:
-            yield text
+        found = one.strip() if isinstance(one, str) else one
+        if found not in ("", None) and found == found:
+            yield found
