@@ -81,6 +81,23 @@ def test_a_model_in_training_mode_is_exported_as_in_evaluation_mode(tmp_path):
     assert one.model.training and one.model.text_encoder.dropout.training
 
 
+def test_a_text_as_long_as_the_export_reads_is_read_and_a_longer_one_is_not(tmp_path):
+    one = loaded(small())
+    export(one, tmp_path / "pair", key={"kind": "checkpoint"})
+    pair = OnnxEncoder(tmp_path / "pair")
+    longest = pair.about["longest"]
+    fits = "dog " * (longest - 2)  # between start and end
+    ids = torch.tensor([one.tokenizer.encode(fits)])
+    assert ids.shape == (1, longest)
+    with torch.inference_mode():
+        wanted = one.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool))
+    assert np.allclose(pair.encode_text([fits]), wanted, atol=1e-5)
+    with pytest.raises(
+        UserError, match=f"a text has {longest + 1} tokens, and this export reads at most {longest}"
+    ):
+        pair.encode_text(["a red dog", fits + "dog"])
+
+
 def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(graph.RankTable, "forward", lambda self, vectors, mask=None: vectors.mean(1))
     with pytest.raises(UserError, match=r"text.onnx differs from torch by .* and was not kept"):

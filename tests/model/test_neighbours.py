@@ -104,6 +104,13 @@ def test_esa_starts_as_the_mean_and_can_single_out_one_region():
     torch.testing.assert_close(pooled[:, 1:], x[:, :, 1:].mean(1))
 
 
+def test_esa_of_an_empty_set_is_zero_whatever_stands_there():
+    x, there = draw(2, 4, WIDTH), SOME[:2].clone()
+    there[1] = False
+    pooled = esa_pool(x, draw(2, 4, WIDTH, seed=1), there)
+    assert pooled[0].abs().min() > 0 and (pooled[1] == 0).all()
+
+
 def test_all_paths_of_a_route_start_open_and_closed_ones_share_alike():
     module = Route(WIDTH)
     assert all((cell.paths.bias == OPEN).all() for cells in module.layers for cell in cells)

@@ -350,6 +350,14 @@ def test_pretrained_parameters_are_those_of_networks_that_came_with_weights():
     assert len(encoder.pretrained()) == len(list(encoder.states.parameters())) > 10
 
 
+@pytest.mark.parametrize("text", ["bag", "gru"])
+def test_word_vectors_that_start_from_a_text_encoder_are_no_network_that_came_with_weights(text):
+    """text_model only says where a CCA's words come from: they learn at the rate of the heads."""
+    cca = {"init": "cca", "pooling": "mean", "text_pooling": "mean", "word_residual": text == "gru"}
+    encoder = TextEncoder(small(text=text, text_model="some-encoder", **cca))
+    assert encoder.pretrained() == [] and len(list(encoder.states.parameters())) > 0
+
+
 def test_the_guide_is_asked_for_where_it_is_used():
     assert (
         ImageEncoder(small(enhancement="cge")).uses_guide and ImageEncoder(small(add_guide=True)).uses_guide
