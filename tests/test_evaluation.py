@@ -405,7 +405,7 @@ def test_shares_of_an_embedding_add_up_to_the_whole():
     from tests.training.test_cca_init import pairs
     from userlib.model.user import DualEncoder
 
-    given = pairs(7)
+    given = pairs(7, named=(3, 1, 2))  # captions of different lengths, which are read by length
     torch.manual_seed(0)
     model = DualEncoder(small(vocab_size=given.tokenizer.vocab_size, region_dim=8))
     whole = embed(model, given, batch_size=2)
