@@ -278,3 +278,13 @@ def test_a_thousand_images_with_ten_changed_are_soon_up_to_date(tmp_path):
     assert encoder.seen == 10 and len(changes.changed) == 10 and changes.kept == 990
     print(f"1,000 images, 10 changed: {took:.2f} s in addition to encoding")
     assert took <= 2.0
+
+
+def test_the_suffix_of_a_table_may_be_in_capitals(index, tmp_path):
+    split = load_data(index.source["data"]).split("all")
+    hits = find(index, Query(text="red"), 2)
+    for name in ("hits.CSV", "hits.JSON"):
+        write_hits(hits, tmp_path / name, split)
+        assert (tmp_path / name).is_file()
+    read = json.loads((tmp_path / "hits.JSON").read_text(encoding="utf-8"))
+    assert [one["id"] for one in read] == ids(hits)

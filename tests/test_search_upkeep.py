@@ -848,3 +848,13 @@ def test_near_duplicates_are_told_with_their_hit(ask, photos):
 def test_vectors_are_those_of_the_encoder(photos):
     index, _ = built(photos)
     np.testing.assert_allclose(index.vectors[0], [1, 0, 0])
+
+
+def test_equal_images_that_cannot_be_read_are_all_listed(photos):
+    """Else the index would be incomplete for ever."""
+    for name in ("x.png", "y.png"):
+        (photos / name).write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="2 of 6 images"):
+        index, _ = built(photos)
+    assert len(index.skipped) == 2 and index.missing == 0
+    assert "x.png" in index.skipped[0] and "y.png" in index.skipped[1]

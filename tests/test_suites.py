@@ -139,3 +139,11 @@ def test_a_batch_of_neither_is_refused(encoder):
         MtebModel(encoder).encode([{"audio": [1]}])
     both = MtebModel(encoder).encode([{"text": ["a dog"], "image": [Image.new("RGB", (32, 32))]}])
     assert np.linalg.norm(both) == pytest.approx(1.0)
+
+
+def test_vectors_of_mixed_items_come_in_the_order_of_the_items(encoder, split):
+    """Three of which the image is the first: the order that sorts them is not the one that puts them back."""
+    image, texts = split.pictures[0], list(split.captions[:2])
+    mixed = SentenceModel(encoder).encode([image, *texts])
+    assert np.allclose(mixed[0], encoder.encode_image([image])[0], atol=1e-6)
+    assert np.allclose(mixed[1:], encoder.encode_text(texts), atol=1e-6)

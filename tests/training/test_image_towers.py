@@ -297,3 +297,16 @@ def test_what_cannot_be_is_refused(towers, hub, tmp_path, cache):
     features = config_for(write_scan(tmp_path / "scan", COUNTS), towers["timm"])
     with pytest.raises(UserError, match="has no images to train a tower from"):
         prepare(features, progress=False)
+
+
+@pytest.mark.parametrize(
+    "key, value", [("input_size", [3, 16, 16]), ("resize", "squash"), ("interpolation", "bilinear")]
+)
+def test_kept_pixels_are_known_by_how_they_are_made(key, value):
+    """Else pixels that were scaled otherwise would be read from the cache."""
+    settings = {"input_size": [3, 8, 8], "resize": "shortest", "interpolation": "bicubic"}
+    one, same, other = (
+        make_extractor(f"pixels:{json.dumps(each)}").cache_key()
+        for each in (settings, dict(settings), {**settings, key: value})
+    )
+    assert one == same != other

@@ -110,3 +110,10 @@ def test_the_control_by_area_does_not_know_what_captions_name(split):
     result = attention_of(Looking({"self": named}), pairs_of(told))
     assert np.allclose(result["area"]["mass"], (things * named).sum(1) / things.sum(1))
     assert (result["area"]["mass"] < result["self"]["mass"] - 0.1).all()
+
+
+def test_the_share_of_truth_elsewhere_is_of_the_other_images():
+    """By hand, since few captions are true of another of a dozen drawn images."""
+    assert true_elsewhere(np.ones((2, 2), bool), np.arange(2)) == 1
+    truth = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], bool)
+    assert true_elsewhere(truth, np.array([0, 1, 2, 2])) == pytest.approx(1 / 8)

@@ -170,3 +170,10 @@ def test_contact_sheet():
     sheet = contact_sheet(make_world("train", 5), 5, columns=3, gap=2)
     assert sheet.size == (3 * 130 - 2, 2 * 130 - 2)
     assert contact_sheet(make_world("train", 2), 2, columns=2, scale=2, gap=0).size == (512, 256)
+
+
+def test_an_index_from_the_end_is_that_of_one_scene():
+    w = make_world("test", 3)
+    assert w.captions(-1) == w.captions(2) != w.captions(1)
+    assert w.picture(-1).tobytes() == w.picture(2).tobytes()
+    assert w.half(-1) == w.half(2) != w.half(1)
