@@ -68,8 +68,8 @@ def test_a_snapshot_stays_as_it_was():
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(prepared, tmp_path, monkeypatch):
-    """The first checkpoint is not finished before a later step has begun, and holds the weights of its own step."""
-    step, write = loop.Trainer.step, loop.write_checkpoint
+    """Neither best nor last is finished before a later step has begun, and each last holds its own step's weights."""
+    step, write, write_best = loop.Trainer.step, loop.write_checkpoint, loop.write_model
     later, weights = threading.Event(), {}
 
     def stepped(self, batch):
@@ -83,8 +83,13 @@ def test_training_goes_on_while_a_checkpoint_is_written(prepared, tmp_path, monk
         assert later.wait(SECONDS), "training waits for the checkpoint"
         write(folder, tensors, documents)
 
+    def best_written(*content):
+        assert later.wait(SECONDS), "training waits for the best checkpoint"
+        write_best(*content)
+
     monkeypatch.setattr(loop.Trainer, "step", stepped)
     monkeypatch.setattr(loop, "write_checkpoint", written)
+    monkeypatch.setattr(loop, "write_model", best_written)
     monkeypatch.setattr(loop, "prune", lambda run: None)
     out = tmp_path / "run"
     assert fit(prepared, out=out, progress=False).finished

@@ -345,7 +345,6 @@ class Trainer:
         self.kept = state.step
         if self.out is None or not self.accelerator.is_main_process:
             return
-        self.background.wait()  # no more than one checkpoint is held in memory
         model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors = snapshot(model | optimizer_tensors(self.optimizer))
         seconds = state.seconds + time.monotonic() - self.began
